@@ -1,0 +1,26 @@
+"""The one exception a user's mistake raises: a single line that names the file, the field and the remedy."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+
+class UserError(Exception):
+    """Something the user can mend. The command line prints it as one line and exits with status 2.
+
+    Parameters: ``what`` went wrong; ``file`` and ``field`` (or line) where; ``remedy`` what to do about it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        file: str | PathLike[str] | None = None,
+        field: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        where = ": ".join(str(part) for part in (file, field) if part is not None)
+        text = f"{where}: {what}" if where else what
+        if remedy:
+            text = f"{text.rstrip('.')}. {remedy}"
+        super().__init__(" ".join(text.split()))
