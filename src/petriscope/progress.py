@@ -1,4 +1,4 @@
-"""One progress bar for everything over two seconds: a bar with ETA in a terminal, a line every ten seconds elsewhere."""
+"""One progress bar for all over two seconds: a bar with ETA in a terminal, a line every ten seconds elsewhere."""
 
 from __future__ import annotations
 

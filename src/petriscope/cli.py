@@ -1,0 +1,77 @@
+"""The command line: `petriscope VERB`. A user's mistake is one line and status 2; nothing here computes anything."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+
+from petriscope import __version__
+from petriscope.errors import UserError
+
+# verb → (module with add_arguments(parser) and run(args), one line of help)
+VERBS = {
+    "reproduce": ("petriscope.reproduce", "run the whole pipeline: data, every stage, figures, claims"),
+    "stage": ("petriscope.commands.stage", "run one stage by hand in the current workspace"),
+    "status": ("petriscope.commands.status", "which stages are up to date, and why not"),
+    "data": ("petriscope.commands.data", "make or fetch a data set: demo, paper, fragments"),
+    "convert": ("petriscope.models.convert", "turn a released TensorFlow checkpoint into safetensors"),
+    "sae": ("petriscope.sae.command", "train a sparse autoencoder on any stream of vectors"),
+    "audit": ("petriscope.audit", "recompute the abstract's numbers from the authors' released tables"),
+    "claims": ("petriscope.commands.claims", "print the claims ledger of the current workspace"),
+    "tui": ("petriscope_tui.command", "browse the atlas and drive the pipeline in the terminal"),
+}
+
+
+def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """The parser; only the module of ``verb`` is imported, so that one verb does not pay for all."""
+    parser = argparse.ArgumentParser(
+        prog="petriscope", description="What does a chromatin foundation model know about a petri dish?"
+    )
+    parser.add_argument("--version", action="version", version=f"petriscope {__version__}")
+    commands = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, (module, line) in VERBS.items():
+        child = commands.add_parser(name, help=line, description=line[0].upper() + line[1:] + ".")
+        if name == verb:
+            body = importlib.import_module(module)
+            body.add_arguments(child)
+            child.set_defaults(run=body.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point. Exit status: 0 done, 1 failed, 2 the user's mistake, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = next((a for a in arguments if not a.startswith("-")), None)
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    try:
+        args = build_parser(verb).parse_args(arguments)
+        return int(args.run(args) or 0)
+    except UserError as error:
+        print(f"petriscope: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("petriscope: interrupted; finished outputs are intact, run the same command to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+            raise
+        remedy = (
+            "Free space and run the same command again"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else "Choose a writable folder"
+        )
+        print(
+            f"petriscope: {error.filename or 'output'}: {error.strerror}. {remedy}; earlier outputs are intact.",
+            file=sys.stderr,
+        )
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Small verbs of the command line, one module each."""
