@@ -28,6 +28,8 @@ class Biosample:
     donor: str
     signal: Path
     format: str
+    library_fragments: int | None
+    """Fragments of the whole library, where the signal file covers only part of the genome; None: as many as it holds."""
     peaks: Path | None
     chromhmm: Path | None
 
@@ -220,6 +222,7 @@ def _biosample(r: _Reader, item: Any, field: str, lineages: tuple[str, ...]) -> 
         donor=r.get(item, f"{field}.donor", str, item.get("id", "")),
         signal=signal,
         format=r.choice(item, f"{field}.format", SIGNAL_FORMATS),
+        library_fragments=r.get(item, f"{field}.library_fragments", int, None),
         peaks=r.file(item, f"{field}.peaks", optional=True),
         chromhmm=r.file(item, f"{field}.chromhmm", optional=True),
     )
