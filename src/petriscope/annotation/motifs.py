@@ -1,0 +1,313 @@
+"""Transcription-factor motifs: the record, its scores and threshold, readers of HOMER, MEME and JASPAR files."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from petriscope.errors import UserError
+
+DEFAULT_P = 1e-4
+FLOOR = 0.001  # HOMER floors every probability here before taking the logarithm, without renormalising
+UNIFORM = (0.25, 0.25, 0.25, 0.25)
+_GRID = 2.5e-4  # nat: width of a score class in the threshold's dynamic programme
+_IUPAC = {
+    frozenset(letters): code
+    for code, letters in zip(
+        "ACGTRYSWKMBDHVN",
+        ("A", "C", "G", "T", "AG", "CT", "CG", "AT", "GT", "AC", "CGT", "AGT", "ACT", "ACG", "ACGT"),
+    )
+}
+_RECIPES = {
+    "homer": "a '>consensus<TAB>name<TAB>threshold' line",
+    "meme": "a 'MEME version' line",
+    "jaspar": "'A [ ... ]'",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Motif:
+    """One position weight matrix. Names repeat in HOMER's library: ``key`` is what identifies a motif."""
+
+    name: str
+    consensus: str
+    matrix: np.ndarray
+    """(L, 4) float64 probabilities, columns A C G T."""
+    threshold: float
+    """Lowest log-odds score (nat, against 0.25 per letter) that is a hit."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(name, consensus)."""
+        return self.name, self.consensus
+
+    @property
+    def factor(self) -> str:
+        """The short name: 'Gata6(Zf)' of 'Gata6(Zf)/HUG1N-GATA6-ChIP-Seq(GSE51936)/Homer'."""
+        return self.name.split("/")[0]
+
+    def log_odds(self) -> np.ndarray:
+        """(L, 4) float64 scores ln(max(p, 0.001) / 0.25), HOMER's."""
+        return np.log(np.maximum(self.matrix, FLOOR) / 0.25)
+
+    def information(self) -> np.ndarray:
+        """(L,) information content of each position in bits, 2 + Σ p log2 p."""
+        p = self.matrix / self.matrix.sum(axis=1, keepdims=True)
+        return 2.0 + np.sum(p * np.log2(np.where(p > 0, p, 1.0)), axis=1)
+
+
+def consensus_of(matrix: np.ndarray) -> str:
+    """IUPAC consensus of an (L, 4) probability matrix: every letter with at least half the probability of the best."""
+    best = matrix.max(axis=1, keepdims=True)
+    return "".join(_IUPAC[frozenset(np.array(list("ACGT"))[row].tolist())] for row in matrix >= 0.5 * best)
+
+
+def reverse_complement(matrix: np.ndarray) -> np.ndarray:
+    """The (L, 4) matrix, probabilities or scores, read on the other strand."""
+    return matrix[::-1, ::-1]
+
+
+def log_odds_threshold(
+    motif: Motif | np.ndarray, p: float = DEFAULT_P, background: tuple[float, ...] = UNIFORM
+) -> float:
+    """Score that a random placement on one strand reaches with probability at most ``p``.
+
+    The exact distribution of the score under independent letters drawn from ``background`` (4,) is built position by
+    position (Staden 1989) on classes of 2.5e-4 nat, from the highest score down and only as far as ``p`` needs. The
+    answer is rounded up by the width of the rounding error (L/2 classes), so the true tail never exceeds ``p``. Where
+    even the best word is likelier than ``p``, the best word's score is returned: a short motif then hits its best words
+    only.
+    """
+    if not 0 < p < 1:
+        raise UserError(f"the threshold's p is {p}", remedy="Give a probability between 0 and 1")
+    scores = motif.log_odds() if isinstance(motif, Motif) else np.asarray(motif, dtype=np.float64)
+    frequency = np.asarray(background, dtype=np.float64)
+    frequency = frequency / frequency.sum()
+    best = scores.max(axis=1, keepdims=True)
+    deficit = np.rint((best - scores) / _GRID).astype(np.int64)
+    reach = 1 << 15
+    while True:
+        tail = np.zeros(reach)
+        tail[0] = 1.0
+        for row in deficit:
+            longer = np.zeros(reach)
+            for letter in range(4):
+                d = row[letter]
+                if d < reach:
+                    longer[d:] += frequency[letter] * tail[: reach - d]
+            tail = longer
+        mass = np.cumsum(tail)
+        if mass[-1] > p or reach > deficit.max(axis=1).sum():
+            break
+        reach *= 4
+    within = int(np.searchsorted(mass, p, side="right"))  # classes 0 .. within-1 hold at most p together
+    top = float(best.sum())
+    if within == 0:
+        return top
+    attained = np.flatnonzero(tail[:within])
+    return min(top, top - (float(attained[-1]) - 0.5 * len(scores)) * _GRID)
+
+
+def with_threshold(motif: Motif, p: float = DEFAULT_P, background: tuple[float, ...] = UNIFORM) -> Motif:
+    """The motif with its threshold set at tail probability ``p``."""
+    return replace(motif, threshold=log_odds_threshold(motif, p, background))
+
+
+def read_motifs(path: str | Path, format: str | None = None, threshold_p: float = DEFAULT_P) -> list[Motif]:
+    """Read a motif file, plain or gzipped, in HOMER, MEME (minimal or full text) or JASPAR format.
+
+    ``format`` None looks at the first line. MEME and JASPAR matrices carry no threshold and get the one at
+    ``threshold_p`` in uniform DNA; a HOMER motif without threshold gets it too, with a warning that names it. Raises
+    UserError naming file and line.
+    """
+    path = Path(path)
+    try:
+        raw = path.read_bytes()
+        lines = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot be read as text ({error})", file=path, remedy="Name an existing motif file") from error
+    kind = format or _guess(lines, path)
+    if kind not in _READERS:
+        raise UserError(f"unknown motif format '{kind}'", file=path, field="format", remedy="Use homer, meme or jaspar")
+    motifs = list(_READERS[kind](lines, path))
+    if not motifs:
+        raise UserError(
+            f"no motif found reading it as {kind}", file=path, remedy=f"A {kind} motif begins with {_RECIPES[kind]}"
+        )
+    seen: dict[tuple[str, str], int] = {}
+    for motif in motifs:
+        seen[motif.key] = seen.get(motif.key, 0) + 1
+    if twice := [key for key, count in seen.items() if count > 1]:
+        raise UserError(
+            f"motif '{twice[0][0]}' with consensus {twice[0][1]} occurs {seen[twice[0]]} times",
+            file=path,
+            remedy="Keep one of each name and consensus",
+        )
+    if kind == "homer" and (bare := [m.name for m in motifs if np.isnan(m.threshold)]):
+        warnings.warn(
+            f"{path}: {len(bare)} motif(s) without a threshold, first '{bare[0]}': set at p {threshold_p:g}",
+            stacklevel=2,
+        )
+    return [with_threshold(m, threshold_p) if np.isnan(m.threshold) else m for m in motifs]
+
+
+def _guess(lines: list[str], path: Path) -> str:
+    """Format by the first lines."""
+    filled = [line for line in lines if line.strip()][:2]
+    if filled and filled[0].startswith("MEME version"):
+        return "meme"
+    if filled and filled[0].startswith(">"):
+        return "jaspar" if len(filled) > 1 and re.match(r"\s*A\s*\[", filled[1]) else "homer"
+    raise UserError(
+        f"neither HOMER, MEME nor JASPAR (begins with '{filled[0][:30] if filled else ''}')",
+        file=path,
+        field="line 1",
+        remedy="A HOMER file begins with '>', a MEME file with 'MEME version'",
+    )
+
+
+def _matrix(rows: list[list[float]], first_line: int, path: Path, name: str) -> np.ndarray:
+    """Check and stack probability rows."""
+    where = f"line {first_line}"
+    if not rows:
+        raise UserError(
+            f"motif '{name}' has no rows", file=path, field=where, remedy="Give one row of four probabilities each"
+        )
+    matrix = np.array(rows, dtype=np.float64)
+    bad = np.flatnonzero(
+        ~np.isfinite(matrix).all(axis=1) | (matrix < 0).any(axis=1) | (np.abs(matrix.sum(axis=1) - 1) > 0.05)
+    )
+    if bad.size:
+        raise UserError(
+            f"row {bad[0] + 1} of motif '{name}' is not four probabilities that sum to 1",
+            file=path,
+            field=f"line {first_line + int(bad[0])}",
+            remedy="Divide counts by their sum",
+        )
+    return matrix
+
+
+def _numbers(line: str, number: int, path: Path, name: str) -> list[float]:
+    """Four numbers from one line."""
+    fields = line.split()
+    try:
+        if len(fields) != 4:
+            raise ValueError
+        return [float(field) for field in fields]
+    except ValueError:
+        raise UserError(
+            f"motif '{name}' needs four numbers (A C G T), found '{line.strip()[:60]}'",
+            file=path,
+            field=f"line {number}",
+            remedy="Mend or remove the row",
+        ) from None
+
+
+def _read_homer(lines: list[str], path: Path) -> Iterator[Motif]:
+    """``>consensus<TAB>name<TAB>threshold...`` then one row of four probabilities per position."""
+    starts = [i for i, line in enumerate(lines) if line.startswith(">")]
+    for start, end in zip(starts, [*starts[1:], len(lines)]):
+        fields = lines[start][1:].rstrip("\n").split("\t")
+        if len(fields) < 2 or not fields[1].strip():
+            raise UserError(
+                "a HOMER header needs '>consensus<TAB>name<TAB>threshold'",
+                file=path,
+                field=f"line {start + 1}",
+                remedy="Separate the fields with tabs",
+            )
+        name = fields[1].strip()
+        rows = [_numbers(lines[i], i + 1, path, name) for i in range(start + 1, end) if lines[i].strip()]
+        try:
+            threshold = float(fields[2]) if len(fields) > 2 and fields[2].strip() else np.nan
+        except ValueError:
+            raise UserError(
+                f"threshold '{fields[2]}' of motif '{name}' is not a number",
+                file=path,
+                field=f"line {start + 1}",
+                remedy="The third tab-separated field is the log-odds threshold",
+            ) from None
+        matrix = _matrix(rows, start + 2, path, name)
+        yield Motif(name, fields[0].strip() or consensus_of(matrix), matrix, threshold)
+
+
+def _read_meme(lines: list[str], path: Path) -> Iterator[Motif]:
+    """``MOTIF name [alternative]`` then ``letter-probability matrix: ... w= L`` then L rows."""
+    name: str | None = None
+    i = 0
+    while i < len(lines):
+        line = lines[i]
+        if line.startswith("ALPHABET") and re.sub(r"[\s=]", "", line.removeprefix("ALPHABET")).upper() not in (
+            "",
+            "ACGT",
+        ):
+            raise UserError(
+                f"alphabet is '{line.strip()}'", file=path, field=f"line {i + 1}", remedy="Only ACGT motifs are read"
+            )
+        if line.startswith("MOTIF"):
+            fields = line.split(maxsplit=2)
+            if len(fields) < 2:
+                raise UserError("MOTIF without a name", file=path, field=f"line {i + 1}", remedy="Write 'MOTIF name'")
+            name = fields[1] if len(fields) == 2 or fields[2] == fields[1] else f"{fields[2].strip()}/{fields[1]}"
+        elif line.startswith("letter-probability matrix"):
+            if name is None:
+                raise UserError(
+                    "matrix before any MOTIF line", file=path, field=f"line {i + 1}", remedy="Name the motif first"
+                )
+            declared = re.search(r"\bw=\s*(\d+)", line)
+            rows: list[list[float]] = []
+            first = i + 2
+            while (
+                i + 1 < len(lines)
+                and re.match(r"\s*[-+.\d]", lines[i + 1])
+                and (not declared or len(rows) < int(declared[1]))
+            ):
+                i += 1
+                rows.append(_numbers(lines[i], i + 1, path, name))
+            if declared and len(rows) != int(declared[1]):
+                raise UserError(
+                    f"motif '{name}' declares w= {declared[1]} but has {len(rows)} rows",
+                    file=path,
+                    field=f"line {first - 1}",
+                    remedy="Mend w= or the rows",
+                )
+            matrix = _matrix(rows, first, path, name)
+            yield Motif(name, consensus_of(matrix), matrix, np.nan)
+            name = None
+        i += 1
+
+
+def _read_jaspar(lines: list[str], path: Path) -> Iterator[Motif]:
+    """``>id name`` then ``A [ counts ]`` to ``T [ counts ]``; a pseudocount of 0.25 a letter is added to the counts."""
+    filled = [(i, line) for i, line in enumerate(lines) if line.strip()]
+    for first in range(0, len(filled), 5):
+        number, header = filled[first]
+        body = filled[first + 1 : first + 5]
+        name = "/".join(reversed(header[1:].split(maxsplit=1))) if header.startswith(">") else ""
+        counts = [re.findall(r"[-+.\deE]+", line.split("[", 1)[-1].rstrip().rstrip("]")) for _, line in body]
+        letters = [line.split("[", 1)[0].strip() for _, line in body]
+        try:
+            table = np.array(counts, dtype=np.float64)
+        except ValueError:
+            table = np.zeros(0)
+        if not name or letters != list("ACGT") or table.ndim != 2 or table.shape[1] == 0 or (table < 0).any():
+            raise UserError(
+                f"JASPAR motif '{name or header[:30]}' is not a '>' line and four rows A C G T of equal length",
+                file=path,
+                field=f"line {number + 1}",
+                remedy="Mend or remove the motif",
+            )
+        matrix = (table.T + 0.25) / (table.T + 0.25).sum(axis=1, keepdims=True)
+        yield Motif(name, consensus_of(matrix), matrix, np.nan)
+
+
+_READERS: dict[str, Callable[[list[str], Path], Iterator[Motif]]] = {
+    "homer": _read_homer,
+    "meme": _read_meme,
+    "jaspar": _read_jaspar,
+}
