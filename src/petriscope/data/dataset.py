@@ -28,8 +28,8 @@ class Biosample:
     donor: str
     signal: Path
     format: str
-    library_fragments: int | None
-    """Fragments of the whole library, where the signal file covers only part of the genome; None: as many as it holds."""
+    library_share: float
+    """Share of the library that the signal file holds: below 1 where it covers part of the genome. Factor on scaled tracks."""
     peaks: Path | None
     chromhmm: Path | None
 
@@ -138,7 +138,7 @@ class _Reader:
     def fail(self, field: str, what: str, remedy: str = "See docs/datasets.md for the format.") -> UserError:
         return UserError(what, file=self.source, field=field, remedy=remedy)
 
-    def get(self, mapping: Any, field: str, kind: type, default: Any = ...) -> Any:
+    def get(self, mapping: Any, field: str, kind: type | tuple[type, ...], default: Any = ...) -> Any:
         key = field.rsplit(".", 1)[-1]
         if not isinstance(mapping, dict) or mapping.get(key) is None:
             if default is not ...:
@@ -148,7 +148,8 @@ class _Reader:
         if kind is str and isinstance(value, (int, float)):
             value = str(value)
         if not isinstance(value, kind):
-            raise self.fail(field, f"must be a {kind.__name__}, not {value!r}")
+            wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+            raise self.fail(field, f"must be a {wanted}, not {value!r}")
         return value
 
     def file(self, mapping: Any, field: str, *, optional: bool = False) -> Path | None:
@@ -212,6 +213,13 @@ def _parse(r: _Reader) -> Dataset:
     )
 
 
+def _share(r: _Reader, item: Any, field: str) -> float:
+    value = float(r.get(item, field, (int, float), 1.0))
+    if not 0 < value <= 1:
+        raise r.fail(field, f"is {value:g}", "Give the share of the library in the file, above 0 and at most 1.")
+    return value
+
+
 def _biosample(r: _Reader, item: Any, field: str, lineages: tuple[str, ...]) -> Biosample:
     signal = r.file(item, f"{field}.signal")
     assert signal is not None
@@ -222,7 +230,7 @@ def _biosample(r: _Reader, item: Any, field: str, lineages: tuple[str, ...]) -> 
         donor=r.get(item, f"{field}.donor", str, item.get("id", "")),
         signal=signal,
         format=r.choice(item, f"{field}.format", SIGNAL_FORMATS),
-        library_fragments=r.get(item, f"{field}.library_fragments", int, None),
+        library_share=_share(r, item, f"{field}.library_share"),
         peaks=r.file(item, f"{field}.peaks", optional=True),
         chromhmm=r.file(item, f"{field}.chromhmm", optional=True),
     )

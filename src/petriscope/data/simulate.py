@@ -199,7 +199,7 @@ def _write_peaks(path: Path, peaks: pd.DataFrame) -> None:
 
 def _description(config: DemoConfig, genome: SimulatedGenome, samples: list[SimulatedBiosample]) -> dict[str, object]:
     """The content of dataset.yaml."""
-    stand_in = HUMAN_GENOME / genome.size
+    share = float(f"{genome.size / HUMAN_GENOME:.6g}")
     return {
         "format": 1,
         "name": "demo",
@@ -216,7 +216,7 @@ def _description(config: DemoConfig, genome: SimulatedGenome, samples: list[Simu
                 "donor": s.donor,
                 "signal": _signal(s),
                 "format": "fragments",
-                "library_fragments": round(s.fragments * stand_in),
+                "library_share": share,
                 "peaks": _peaks(s),
                 "chromhmm": _chromhmm(s.lineage, s.context),
             }
