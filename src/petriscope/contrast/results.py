@@ -1,0 +1,115 @@
+"""The result of a contrast: estimate, interval, units, family and method travel together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from petriscope.contrast.multiplicity import Family
+
+TESTED = "tested"
+
+
+@dataclass(frozen=True)
+class ContrastResult:
+    """One test per feature, in vivo minus in vitro. Arrays (m,) over ``features``; printing shows a summary."""
+
+    method: str
+    """'moderated t', 'Welch t', 'sign-flip over windows, p = #/N (published)', ..."""
+    level: str
+    """'biosample' (generalises to new donors), 'locus' (to new loci of these biosamples) or 'window' (published)."""
+    scope: str
+    """a lineage, 'combined' (signed Stouffer) or 'conjunction' (largest p over lineages)."""
+    n: Mapping[str, int]
+    """independent units: {'in_vitro': 3, 'in_vivo': 3} biosamples, {'blocks': 41}, {'windows': 900}."""
+    family: Family
+    features: np.ndarray
+    estimate: np.ndarray
+    """mean activation in vivo minus in vitro; the mean over lineages where scope is combined."""
+    low: np.ndarray
+    high: np.ndarray
+    """95 % limits of the estimate."""
+    interval: str
+    """how the limits were computed."""
+    statistic: np.ndarray
+    p: np.ndarray
+    adjusted: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """adjusted p by method: bonferroni, holm, bh, by, maxt."""
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """further columns (m,), e.g. df, p_permutation, sign_consistent, cds_blood."""
+    status: str = TESTED
+    """'tested', or 'cannot be tested: <reason>'; then statistic, limits and p are NaN and stand for no test."""
+
+    @property
+    def tested(self) -> bool:
+        """Whether a test exists."""
+        return self.status == TESTED
+
+    def rejected(self, method: str, alpha: float = 0.05) -> int:
+        """How many features have an adjusted p at most alpha."""
+        return int((self.adjusted[method] <= alpha).sum()) if self.tested else 0
+
+    def frame(self) -> pd.DataFrame:
+        """One row per feature; method, level, scope, units and family on each row, so that no p travels alone."""
+        columns: dict[str, object] = {
+            "feature": self.features,
+            "scope": self.scope,
+            "level": self.level,
+            "estimate": self.estimate,
+            "low": self.low,
+            "high": self.high,
+            "statistic": self.statistic,
+            "p": self.p,
+        }
+        columns.update({f"p_{name}": values for name, values in self.adjusted.items()})
+        columns.update(self.extra)
+        columns["method"] = self.method
+        columns["interval"] = self.interval
+        columns["n"] = ", ".join(f"{count} {unit}" for unit, count in self.n.items())
+        columns["family"] = self.family.name
+        columns["family_size"] = self.family.size
+        columns["status"] = self.status
+        return pd.DataFrame(columns)
+
+    def __str__(self) -> str:
+        units = ", ".join(f"{count} {unit}" for unit, count in self.n.items())
+        head = (
+            f"{self.scope}: {self.method}, {self.level} level, {units}; family: {self.family.name} ({self.family.size})"
+        )
+        if not self.tested:
+            return f"{head}\n{self.status}"
+        counts = "  ".join(f"{name} {self.rejected(name)}" for name in self.adjusted)
+        return f"{head}\nfeatures with adjusted p <= .05: {counts}"
+
+
+def untested(
+    reason: str,
+    *,
+    method: str,
+    level: str,
+    scope: str,
+    n: Mapping[str, int],
+    family: Family,
+    features: np.ndarray,
+    estimate: np.ndarray | None = None,
+) -> ContrastResult:
+    """A result that says why no test exists; the estimate is kept where one can be computed."""
+    nothing = np.full(len(features), np.nan)
+    return ContrastResult(
+        method=method,
+        level=level,
+        scope=scope,
+        n=n,
+        family=family,
+        features=features,
+        estimate=nothing if estimate is None else estimate,
+        low=nothing,
+        high=nothing,
+        interval="none",
+        statistic=nothing,
+        p=nothing,
+        status=f"cannot be tested: {reason}",
+    )
