@@ -1,0 +1,315 @@
+"""Frames in, one atlas file out: check every table at the door, normalise terms and bins, index, rename into place."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from petriscope.atlas import schema
+from petriscope.atlas.region import DEPTH, MIN_SHIFT
+from petriscope.errors import UserError
+from petriscope.files import atomic_path
+
+
+@dataclass(frozen=True)
+class AtlasTables:
+    """The atlas as frames; columns as in ``schema.TABLES`` under the same name, each frame but features optional.
+
+    ``features`` may carry one ``t_<lineage>`` column per lineage. ``activation.histogram`` holds a sequence of counts.
+    ``annotations`` stacks ChromHMM, motif and gene-set rows (column ``kind``). ``curves`` holds the ablation (x =
+    k) and steering (x = alpha) curves: rows with a feature belong to it, rows without to the layer or the whole run.
+    """
+
+    features: pd.DataFrame
+    lineage_effects: pd.DataFrame | None = None
+    biosamples: pd.DataFrame | None = None
+    activation: pd.DataFrame | None = None
+    top_bins: pd.DataFrame | None = None
+    annotations: pd.DataFrame | None = None
+    motif_hits: pd.DataFrame | None = None
+    similar: pd.DataFrame | None = None
+    layers: pd.DataFrame | None = None
+    curves: pd.DataFrame | None = None
+    claims: pd.DataFrame | None = None
+    run: pd.DataFrame | None = None
+    genes: pd.DataFrame | None = None
+    chromhmm_states: pd.DataFrame | None = None
+
+
+def build_atlas(path: str | Path, tables: AtlasTables) -> None:
+    """Write ``tables`` to the SQLite file ``path`` atomically; the same tables give the same bytes.
+
+    Raises UserError that names the table and column where a required column is missing, a column is unknown, a key is
+    repeated, or a row points at a feature or biosample that does not exist.
+    """
+    frames = {field.name: _checked(field.name, getattr(tables, field.name)) for field in fields(tables)}
+    lineages = [c[2:] for c in frames["features"].columns if c.startswith(schema.LINEAGE_PREFIX)]
+    with atomic_path(path) as temporary:
+        temporary.unlink(missing_ok=True)
+        connection = sqlite3.connect(temporary)
+        try:
+            connection.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA page_size=8192;")
+            connection.executescript(schema.features_ddl(lineages) + schema.DDL)
+            _fill(connection, frames, lineages)
+            connection.executescript(schema.INDEXES + schema.features_indexes(lineages) + "ANALYZE;")
+            connection.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={schema.VERSION}")
+            connection.commit()
+        finally:
+            connection.close()
+
+
+def _fill(connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], lineages: list[str]) -> None:
+    features = frames["features"].sort_values(["layer", "feature"], kind="stable")
+    known = _ids(features)
+    _unique("features", features, ["layer", "feature"])
+    names = [c.name for c in (*schema.FEATURES, *schema.lineage_columns(lineages))]
+    _insert(connection, "features", ["id", *names], [known.tolist(), *_columns(features, names)])
+    connection.execute("INSERT INTO labels_fts(labels_fts) VALUES('rebuild')")
+
+    biosamples = _biosamples(frames)
+    _insert(
+        connection,
+        "biosamples",
+        ["number", "biosample", "lineage", "context", "donor"],
+        [list(range(len(biosamples))), *_columns(biosamples, ["biosample", "lineage", "context", "donor"])],
+    )
+    number = {name: i for i, name in enumerate(biosamples["biosample"])}
+
+    _keyed(connection, "lineage_effects", frames["lineage_effects"], known, ["lineage"])
+    histograms = pd.Series([_histogram_text(x) for x in frames["activation"]["histogram"]], dtype=object)
+    codes = frames["activation"]["biosample"].map(number)
+    activation = frames["activation"].assign(biosample=codes, histogram=histograms)
+    _keyed(connection, "activation", activation, known, ["biosample"])
+    _top_bins(connection, frames["top_bins"], known, number)
+    _terms(connection, frames, known)
+    _motif_hits(connection, frames["motif_hits"])
+    _similar(connection, frames["similar"], known)
+    _layers(connection, frames)
+    _curves(connection, frames["curves"], known)
+    for table, key in (("claims", "claim"), ("run", "key"), ("genes", None), ("chromhmm_states", "name")):
+        frame = frames[table]
+        if key:
+            _unique(table, frame, [key])
+        wanted = [c.name for c in schema.TABLES[table]]
+        _insert(connection, table, wanted, _columns(frame, wanted))
+
+
+def _checked(table: str, frame: pd.DataFrame | None) -> pd.DataFrame:
+    """``frame`` with every column of the schema (missing optional ones all None); mistakes raise naming the column."""
+    known = [c.name for c in schema.TABLES[table]]
+    if frame is None:
+        return pd.DataFrame({name: pd.Series(dtype=object) for name in known})
+    for column in schema.TABLES[table]:
+        if column.required and column.name not in frame.columns:
+            raise UserError("required column is missing", file=f"atlas table {table}", field=column.name)
+        if column.required and frame[column.name].isna().any():
+            raise UserError("required column has empty cells", file=f"atlas table {table}", field=column.name)
+    for name in frame.columns:
+        lineage = table == "features" and str(name).startswith(schema.LINEAGE_PREFIX)
+        if name not in known and not lineage:
+            near = get_close_matches(str(name), known, 1)
+            remedy = f"Did you mean {near[0]}?" if near else f"The table has {', '.join(known)}"
+            raise UserError("unknown column", file=f"atlas table {table}", field=str(name), remedy=remedy)
+    return frame.assign(**{name: None for name in known if name not in frame.columns}).reset_index(drop=True)
+
+
+def _biosamples(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The declared biosamples in their order, followed by any that only the activation or top-bin tables mention."""
+    declared = frames["biosamples"]
+    _unique("biosamples", declared, ["biosample"])
+    mentioned = pd.concat([frames["activation"]["biosample"], frames["top_bins"]["biosample"]]).unique()
+    extra = sorted(set(mentioned) - set(declared["biosample"]))
+    if len(declared) and extra:
+        raise UserError(
+            f"biosample {extra[0]!r} is not in the biosamples table", file="atlas table activation or top_bins"
+        )
+    return (
+        declared
+        if len(declared)
+        else pd.DataFrame({"biosample": extra, "lineage": None, "context": None, "donor": None})
+    )
+
+
+def _top_bins(connection: sqlite3.Connection, frame: pd.DataFrame, known: np.ndarray, number: dict[str, int]) -> None:
+    """Each interval once in ``bins``; ranks by falling activation within (feature, biosample)."""
+    ids = _ids(frame)
+    _exists("top_bins", ids, known)
+    frame = frame.assign(id=ids, number=frame["biosample"].map(number))
+    bins = frame.drop_duplicates(["chrom", "start", "end"])[["chrom", "start", "end", "sequence"]]
+    bins = bins.sort_values(["chrom", "start", "end"], kind="stable").reset_index(drop=True)
+    bins["bin"] = range(len(bins))
+    bins["gbin"] = _genomic_bins(bins)
+    columns = ["bin", "chrom", "start", "end", "gbin", "sequence"]
+    _insert(connection, "bins", columns, _columns(bins, columns))
+    frame = frame.merge(bins[["chrom", "start", "end", "bin"]], on=["chrom", "start", "end"], how="left")
+    frame = frame.sort_values(["id", "number", "activation", "bin"], ascending=[True, True, False, True], kind="stable")
+    frame["rank"] = frame.groupby(["id", "number"], sort=False).cumcount() + 1
+    _insert(
+        connection,
+        "top_bins",
+        ["id", "biosample", "rank", "bin", "activation"],
+        _columns(frame, ["id", "number", "rank", "bin", "activation"]),
+    )
+
+
+def _terms(connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], known: np.ndarray) -> None:
+    """Annotations by term number; the vocabulary (with genes) indexed for fuzzy search."""
+    frame = frames["annotations"]
+    ids = _ids(frame)
+    _exists("annotations", ids, known)
+    bad = set(frame["kind"]) - {"chromhmm", "motif", "geneset"}
+    if bad:
+        raise UserError(
+            f"unknown kind {min(bad)!r}",
+            file="atlas table annotations",
+            field="kind",
+            remedy="Use chromhmm, motif or geneset",
+        )
+    frame = frame.assign(id=ids, scope=frame["scope"].where(frame["scope"].notna(), ""))
+    _unique("annotations", frame, ["id", "kind", "term", "scope"])
+    order = frame.sort_values(["id", "kind", "q", "p", "term"], kind="stable")
+    rank = order.groupby(["id", "kind"], sort=False).cumcount() + 1
+    frame["rank"] = frame["rank"].where(frame["rank"].notna(), rank.reindex(frame.index))
+    strong = frame[~(pd.to_numeric(frame["q"]) >= schema.SIGNIFICANT_Q)]
+    counts = strong.groupby(["kind", "term"])["id"].nunique()
+    vocabulary = frame[["kind", "term"]].drop_duplicates().sort_values(["kind", "term"]).reset_index(drop=True)
+    vocabulary["number"] = range(len(vocabulary))
+    vocabulary["features"] = [int(counts.get((k, t), 0)) for k, t in zip(vocabulary["kind"], vocabulary["term"])]
+    genes = sorted(set(frames["genes"]["symbol"]))
+    rows = list(
+        zip(vocabulary["number"].tolist(), vocabulary["kind"], vocabulary["term"], vocabulary["features"].tolist())
+    )
+    rows += [(len(rows) + i, "gene", symbol, None) for i, symbol in enumerate(genes)]
+    connection.executemany("INSERT INTO terms VALUES(?,?,?,?)", rows)
+    connection.execute("INSERT INTO terms_fts(terms_fts) VALUES('rebuild')")
+    frame = frame.merge(vocabulary[["kind", "term", "number"]], on=["kind", "term"], how="left")
+    frame = frame.sort_values(["id", "kind", "rank", "number"], kind="stable")
+    columns = ["id", "kind", "rank", "term", "scope", "estimate", "lo", "hi", "p", "q", "genes"]
+    _insert(connection, "annotations", columns, _columns(frame, [c if c != "term" else "number" for c in columns]))
+
+
+def _motif_hits(connection: sqlite3.Connection, frame: pd.DataFrame) -> None:
+    frame = frame.assign(gbin=_genomic_bins(frame))
+    columns = ["chrom", "start", "end", "gbin", "strand", "motif", "score"]
+    _insert(connection, "motif_hits", columns, _columns(frame, columns))
+
+
+def _similar(connection: sqlite3.Connection, frame: pd.DataFrame, known: np.ndarray) -> None:
+    """Neighbours ranked by falling value, and how many features of one layer find their nearest in another."""
+    other = _ids(
+        frame.rename(columns={"layer": "x", "feature": "y", "other_layer": "layer", "other_feature": "feature"})
+    )
+    frame = frame.assign(id=_ids(frame), other=other)
+    _exists("similar", frame["id"].to_numpy(), known)
+    _exists("similar", other, known)
+    frame = frame.sort_values(["id", "kind", "value", "other"], ascending=[True, True, False, True], kind="stable")
+    frame["rank"] = frame.groupby(["id", "kind"], sort=False).cumcount() + 1
+    columns = ["id", "kind", "rank", "other", "value"]
+    _insert(connection, "similar", columns, _columns(frame, columns))
+    connection.execute(
+        "INSERT INTO layer_flow SELECT a.layer, b.layer, COUNT(DISTINCT a.id),"
+        " COUNT(DISTINCT CASE WHEN a.q < ? THEN a.id END), AVG(s.value) FROM similar s JOIN features a ON a.id = s.id JOIN features b ON b.id = s.other"
+        " WHERE s.kind = 'decoder' AND a.layer <> b.layer GROUP BY 1, 2",
+        (schema.SIGNIFICANT_Q,),
+    )
+
+
+def _layers(connection: sqlite3.Connection, frames: dict[str, pd.DataFrame]) -> None:
+    """Layer rows as given (or counted from the features), and half-decade histograms of feature density."""
+    _unique("layers", frames["layers"], ["layer"])
+    columns = [c.name for c in schema.TABLES["layers"]]
+    _insert(connection, "layers", columns, _columns(frames["layers"], columns))
+    connection.execute(
+        "INSERT OR IGNORE INTO layers(layer, alive, n_context, fraction) SELECT layer, SUM(alive), SUM(q < ?),"
+        " CAST(SUM(q < ?) AS REAL) / NULLIF(SUM(alive), 0) FROM features GROUP BY layer",
+        (schema.SIGNIFICANT_Q, schema.SIGNIFICANT_Q),
+    )
+    features = frames["features"]
+    density = pd.to_numeric(features["density"]).to_numpy(float)
+    firing = density > 0
+    decade = np.floor(np.log10(density[firing]) * 2) / 2
+    table = pd.DataFrame({"layer": features["layer"].to_numpy()[firing], "decade": decade})
+    counts = table.groupby(["layer", "decade"]).size().reset_index(name="features")
+    columns = ["layer", "decade", "features"]
+    _insert(connection, "density_histogram", columns, _columns(counts, columns))
+
+
+def _curves(connection: sqlite3.Connection, frame: pd.DataFrame, known: np.ndarray) -> None:
+    own = frame["feature"].notna().to_numpy(bool)
+    ids = pd.Series([None] * len(frame), dtype=object)
+    ids[own] = _ids(frame[own]).tolist()
+    _exists("curves", np.array([i for i in ids if i is not None], dtype=np.int64), known)
+    columns = ["analysis", "layer", "id", "lineage", "arm", "x", "estimate", "lo", "hi", "n"]
+    _insert(connection, "curves", columns, _columns(frame.assign(id=ids), columns))
+
+
+def _histogram_text(counts: Any) -> str | None:
+    return None if counts is None or np.isscalar(counts) else json.dumps([int(v) for v in counts])
+
+
+def _keyed(connection: sqlite3.Connection, table: str, frame: pd.DataFrame, known: np.ndarray, key: list[str]) -> None:
+    frame = frame.assign(id=_ids(frame)).sort_values(["id", *key], kind="stable")
+    _exists(table, frame["id"].to_numpy(), known)
+    _unique(table, frame, ["id", *key])
+    columns = ["id", *(c.name for c in schema.TABLES[table] if c.name not in ("layer", "feature"))]
+    _insert(connection, table, columns, _columns(frame, columns))
+
+
+def _ids(frame: pd.DataFrame) -> np.ndarray:
+    feature = frame["feature"].to_numpy(np.int64)
+    if len(feature) and (feature.min() < 0 or feature.max() >= schema.LAYER_STRIDE):
+        raise UserError("feature index out of range 0 to 999,999", file="atlas tables", field="feature")
+    return frame["layer"].to_numpy(np.int64) * schema.LAYER_STRIDE + feature
+
+
+def _exists(table: str, ids: np.ndarray, known: np.ndarray) -> None:
+    missing = np.setdiff1d(ids.astype(np.int64), known)
+    if len(missing):
+        name = schema.feature_name(int(missing[0]))
+        raise UserError(
+            f"{name} (and {len(missing) - 1} more) is not in the features table", file=f"atlas table {table}"
+        )
+
+
+def _unique(table: str, frame: pd.DataFrame, key: list[str]) -> None:
+    twice = frame.duplicated(key)
+    if twice.any():
+        first = frame[key].iloc[int(twice.to_numpy().argmax())].tolist()
+        row = ", ".join(f"{name}={value}" for name, value in zip(key, first))
+        raise UserError(f"row {row} is given twice", file=f"atlas table {table}")
+
+
+def _genomic_bins(frame: pd.DataFrame) -> np.ndarray:
+    """``region.bin_of`` for every row at once."""
+    start = frame["start"].to_numpy(np.int64)
+    last = np.maximum(frame["end"].to_numpy(np.int64) - 1, start)
+    result = np.zeros(len(frame), np.int64)
+    for level in range(1, DEPTH + 1):
+        shift = MIN_SHIFT + 3 * (DEPTH - level)
+        result = np.where(start >> shift == last >> shift, ((1 << 3 * level) - 1) // 7 + (start >> shift), result)
+    return result
+
+
+def _columns(frame: pd.DataFrame, names: Sequence[str]) -> list[list[Any]]:
+    """Columns as lists of Python values with None for anything missing."""
+    result = []
+    for name in names:
+        column = frame[name]
+        values = column.astype(object).where(column.notna(), None).tolist()
+        result.append([v.item() if isinstance(v, np.generic) else v for v in values])
+    return result
+
+
+def _insert(connection: sqlite3.Connection, table: str, names: Sequence[str], columns: Iterable[list[Any]]) -> None:
+    quoted = ", ".join(f'"{name}"' for name in names)
+    marks = ", ".join("?" * len(names))
+    connection.executemany(f"INSERT INTO {table}({quoted}) VALUES({marks})", zip(*columns))

@@ -1,0 +1,210 @@
+"""The filter language of the atlas, ``layer>=4 cds_q<.01 lineage:liver motif:HNF4A``, compiled to parameterised SQL.
+
+Terms are separated by spaces and all must hold; ``-`` before a term negates it; commas inside a value mean "any of".
+
+| term                                  | meaning                                                              |
+|---------------------------------------|----------------------------------------------------------------------|
+| ``q<.01`` ``layer:3..5`` ``layer:2,4``| comparison, closed range, any of (``%`` divides by a hundred)        |
+| ``lineage:liver`` ``label=GATA1``     | text contains / equals, ignoring case                                |
+| ``motif:HNF4A`` ``go:lipid`` ``state:Tss`` | enriched at q < .05 for a term that contains the text           |
+| ``gene:APOB`` ``chr22:37,500,000-37,600,000`` | one of its top bins lies within 100 kb of a TSS / in the region |
+| ``is:alive`` ``is:context`` ...       | alive, dead, context (q < .05), stable, causal, annotated, vivo, vitro |
+| ``L6/1234`` or any other word         | that feature / label or enriched term contains the word              |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from petriscope.atlas.region import Region, bin_ranges, parse_region
+from petriscope.atlas.schema import SIGNIFICANT_Q, STABLE, Column, parse_feature
+from petriscope.errors import UserError
+
+GENE_REACH = 100_000
+ALIASES = {
+    "cds_q": "q",
+    "cds_p": "p",
+    "g": "effect",
+    "context": "direction",
+    "mean": "mean_activation",
+    "units": "n_units",
+}
+TERM_KINDS = {"motif": "motif", "go": "geneset", "geneset": "geneset", "state": "chromhmm", "chromhmm": "chromhmm"}
+FLAGS = {
+    "alive": "alive = 1",
+    "dead": "alive = 0",
+    "context": f"q < {SIGNIFICANT_Q}",
+    "stable": f"stability >= {STABLE}",
+    "causal": "causal_percentile >= 0.95",
+    "annotated": "label IS NOT NULL",
+    "vivo": "direction = 'in_vivo'",
+    "vitro": "direction = 'in_vitro'",
+}
+_TERM = re.compile(r'-?(?:[^\s"]|"[^"]*"?)+')
+_COMPARISON = re.compile(r"([A-Za-z_]\w*)(>=|<=|!=|==|>|<|=|:)(.*)", re.DOTALL)
+
+
+class FilterError(UserError):
+    """A term of the filter that means nothing; the message names it and what was probably meant."""
+
+
+class Clause(NamedTuple):
+    """A WHERE expression over ``features`` and its parameters."""
+
+    sql: str
+    values: tuple[object, ...]
+
+
+def compile_filter(text: str, columns: Mapping[str, Column]) -> Clause:
+    """The WHERE clause of ``text``; an empty filter is ``1``. Raises FilterError naming the offending term."""
+    clauses = [_term(term, columns) for term in _TERM.findall(text.replace("\0", " "))]
+    if not clauses:
+        return Clause("1", ())
+    return Clause(" AND ".join(f"({c.sql})" for c in clauses), tuple(v for c in clauses for v in c.values))
+
+
+def region_clause(region: Region) -> Clause:
+    """Features with a top bin that overlaps ``region``."""
+    place = overlap_clause(region)
+    return Clause(
+        f"id IN (SELECT id FROM top_bins WHERE bin IN (SELECT bin FROM bins WHERE {place.sql}))", place.values
+    )
+
+
+def overlap_clause(region: Region) -> Clause:
+    """Rows of an indexed interval table (chrom, start, end, gbin) that overlap ``region``."""
+    ranges = bin_ranges(region.start, region.end)
+    bins = " OR ".join("gbin BETWEEN ? AND ?" for _ in ranges)
+    values = (region.chrom, *(bound for pair in ranges for bound in pair), region.end, region.start)
+    return Clause(f'chrom = ? AND ({bins}) AND start < ? AND "end" > ?', values)
+
+
+def _term(term: str, columns: Mapping[str, Column]) -> Clause:
+    if term.startswith("-") and len(term) > 1:
+        inner = _term(term[1:], columns)
+        return Clause(f"NOT COALESCE(({inner.sql}), 0)", inner.values)
+    head = term.partition(":")[0].lower()
+    region = None if ALIASES.get(head, head) in columns else parse_region(term)
+    if region:
+        return region_clause(region)
+    feature = parse_feature(term)
+    if feature is not None:
+        return Clause("id = ?", (feature,))
+    match = _COMPARISON.fullmatch(term)
+    if not match:
+        return _word(term.replace('"', ""))
+    name, operator, value = match[1].lower(), match[2], match[3]
+    name = ALIASES.get(name, name)
+    if not value.replace('"', ""):
+        raise FilterError(f"filter term {term!r} has no value")
+    if name == "is":
+        return _flag(term, value)
+    if name in TERM_KINDS:
+        return _any(value, lambda text: _annotated(TERM_KINDS[name], text))
+    if name == "gene":
+        return _any(value, _near_gene)
+    if name == "region":
+        region = parse_region(value.replace('"', ""))
+        if not region:
+            raise FilterError(f"{value!r} is not a region", remedy="Write region:chr22:37,500,000-37,600,000")
+        return region_clause(region)
+    if name not in columns:
+        near = get_close_matches(name, [*columns, *ALIASES, *TERM_KINDS, "gene", "is", "region"], 1)
+        remedy = f"Did you mean {near[0]}?" if near else "Press ? for the columns and terms"
+        raise FilterError(f"filter term {term!r}: no column {name}", remedy=remedy)
+    column = columns[name]
+    if column.kind == "text":
+        return _text(term, name, operator, value)
+    return _numeric(term, name, operator, value)
+
+
+def _numeric(term: str, name: str, operator: str, value: str) -> Clause:
+    if operator in (":", "=", "=="):
+        if ".." in value:
+            low, _, high = value.partition("..")
+            return Clause(f'"{name}" BETWEEN ? AND ?', (_number(term, low), _number(term, high)))
+        choices = [_number(term, item) for item in value.split(",") if item]
+        return Clause(f'"{name}" IN ({", ".join("?" * len(choices))})', tuple(choices))
+    return Clause(f'"{name}" {operator} ?', (_number(term, value),))
+
+
+def _number(term: str, text: str) -> float:
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise FilterError(f"filter term {term!r}: {text!r} is not a number", remedy="Write for example q<.01") from None
+
+
+def _text(term: str, name: str, operator: str, value: str) -> Clause:
+    if operator == ":" and name == "label":
+        return _any(value, _labelled)
+    if operator == ":":
+        return _any(value, lambda text: Clause(f"\"{name}\" LIKE ? ESCAPE '\\'", (_like(text),)))
+    if operator in ("=", "=="):
+        return _any(value, lambda text: Clause(f'"{name}" = ? COLLATE NOCASE', (text,)))
+    if operator == "!=":
+        return Clause(f'"{name}" IS NULL OR "{name}" <> ? COLLATE NOCASE', (value.replace('"', ""),))
+    raise FilterError(f"filter term {term!r}: {name} is text", remedy=f"Write {name}:{value}")
+
+
+def _labelled(text: str) -> Clause:
+    if len(text) < 3 or "*" in text:
+        return Clause("label LIKE ? ESCAPE '\\'", (_like(text),))
+    phrase = '"' + text + '"'
+    return Clause("id IN (SELECT rowid FROM labels_fts WHERE labels_fts MATCH ?)", (phrase,))
+
+
+def _flag(term: str, value: str) -> Clause:
+    if value not in FLAGS:
+        near = get_close_matches(value, FLAGS, 1)
+        raise FilterError(
+            f"filter term {term!r}: unknown flag", remedy=f"Use is:{near[0]}" if near else "One of " + ", ".join(FLAGS)
+        )
+    return Clause(FLAGS[value], ())
+
+
+def _annotated(kind: str, text: str) -> Clause:
+    return Clause(
+        f"id IN (SELECT id FROM annotations WHERE NOT COALESCE(q, 0) >= {SIGNIFICANT_Q} AND term IN"
+        " (SELECT term FROM terms WHERE kind = ? AND name LIKE ? ESCAPE '\\'))",
+        (kind, _like(text)),
+    )
+
+
+def _near_gene(symbol: str) -> Clause:
+    return Clause(
+        "id IN (SELECT t.id FROM genes g CROSS JOIN bins b ON b.chrom = g.chrom AND b.start < g.tss + ?"
+        ' AND b."end" > g.tss - ?'
+        " CROSS JOIN top_bins t ON t.bin = b.bin WHERE g.symbol = ?)",
+        (GENE_REACH, GENE_REACH, symbol),
+    )
+
+
+def _word(text: str) -> Clause:
+    """Label or enriched term contains the word; words too short for the trigram index match the start of the label."""
+    if len(text) < 3:
+        return Clause("label BETWEEN ? AND ?", (text, text + "\U0010ffff"))
+    phrase = '"' + text.replace('"', '""') + '"'
+    return Clause(
+        "id IN (SELECT rowid FROM labels_fts WHERE labels_fts MATCH ? UNION ALL SELECT id FROM annotations"
+        f" WHERE NOT COALESCE(q, 0) >= {SIGNIFICANT_Q} AND term IN"
+        " (SELECT t.term FROM terms_fts f JOIN terms t ON t.term = f.rowid WHERE terms_fts MATCH ?))",
+        (phrase, phrase),
+    )
+
+
+def _any(value: str, one: Callable[[str], Clause]) -> Clause:
+    """The clause of any of the comma-separated items of ``value``; quotes keep commas."""
+    items = [value.replace('"', "")] if '"' in value else value.split(",")
+    clauses = [one(item) for item in items if item]
+    if not clauses:
+        raise FilterError(f"{value!r} names nothing")
+    return Clause(" OR ".join(c.sql for c in clauses), tuple(v for c in clauses for v in c.values))
+
+
+def _like(text: str) -> str:
+    escaped = re.sub(r"([%_\\])", r"\\\1", text).replace("*", "%")
+    return f"%{escaped}%"

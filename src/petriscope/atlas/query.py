@@ -1,0 +1,249 @@
+"""The one read-only interface to an atlas file (standard library only: no numpy, pandas, torch or dvc)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from array import array
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from petriscope.atlas import records, schema
+from petriscope.atlas.filters import Clause, compile_filter, overlap_clause
+from petriscope.atlas.region import Region
+from petriscope.errors import UserError
+
+R = TypeVar("R")
+_TOP = (
+    'SELECT t.id, s.biosample, s.lineage, s.context, t.rank, b.chrom, b.start, b."end", t.activation, b.sequence'
+    " FROM {source} JOIN biosamples s ON s.number = t.biosample"
+)
+
+
+class Atlas:
+    """One atlas file, opened read-only and immutable. Cheap to open (milliseconds); use one per thread.
+
+    Raises UserError where the file is absent, is no atlas, or was written by another version.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise UserError("no atlas here", file=path, remedy="Run the pipeline as far as the stage atlas")
+        uri = f"file:{quote(os.fspath(self.path.absolute()))}?mode=ro&immutable=1"
+        try:
+            self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, cached_statements=256)
+            application = self._db.execute("PRAGMA application_id").fetchone()[0]
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"not a readable atlas ({error})", file=path, remedy="Run the stage atlas again") from None
+        if application != schema.APPLICATION_ID:
+            raise UserError("this SQLite file is not a Petriscope atlas", file=path, remedy="Run the stage atlas again")
+        if version != schema.VERSION:
+            raise UserError(
+                f"the atlas has format {version}, this program reads {schema.VERSION}",
+                file=path,
+                remedy="Run the stage atlas again, or open it with the version that wrote it",
+            )
+        self._db.execute("PRAGMA cache_size=-16000")
+        names = [row[1] for row in self._db.execute("PRAGMA table_info(features)")]
+        self.lineages: list[str] = [
+            n.removeprefix(schema.LINEAGE_PREFIX) for n in names if n.startswith(schema.LINEAGE_PREFIX)
+        ]
+        everything = (*schema.FEATURES, *schema.lineage_columns(self.lineages))
+        self.columns: dict[str, schema.Column] = {c.name: c for c in everything if c.name in names}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    # The features table -------------------------------------------------------------------------------------------
+
+    def order(self, query: str = "", sort: str = "layer", descending: bool = False) -> array[int]:
+        """Identifiers of all features that pass the filter ``query``, sorted by a column; empty cells come last.
+
+        Raises filters.FilterError (a UserError) where the filter or the column means nothing.
+        """
+        if sort not in self.columns:
+            raise UserError(f"no column {sort!r} to sort by", remedy="One of " + ", ".join(self.columns))
+        where = self.where(query)
+        direction = "DESC" if descending else "ASC"
+        if sort == "layer":
+            sql = f"SELECT id FROM features WHERE {where.sql} ORDER BY id {direction}"
+        elif where.values or where.sql != "1":
+            # The unary plus keeps SQLite from walking the index of the sorted column past every filtered-out row.
+            sql = f'SELECT id FROM features WHERE {where.sql} ORDER BY "{sort}" IS NULL, +"{sort}" {direction}, id'
+        else:
+            filled = self._db.execute(
+                f'SELECT id FROM features WHERE "{sort}" IS NOT NULL ORDER BY "{sort}" {direction}, id'
+            )
+            result = array("q", [row[0] for row in filled])
+            empty = self._db.execute(f'SELECT id FROM features WHERE "{sort}" IS NULL ORDER BY id')
+            result.extend([row[0] for row in empty])
+            return result
+        return array("q", [row[0] for row in self._db.execute(sql, where.values)])
+
+    def where(self, query: str) -> Clause:
+        """The compiled filter; raises FilterError."""
+        return compile_filter(query, self.columns)
+
+    def rows(self, ids: Sequence[int], columns: Sequence[str]) -> list[tuple[Any, ...]]:
+        """One tuple of ``columns`` per identifier, in the order of ``ids``."""
+        names = ", ".join(f'"{name}"' for name in columns)
+        marks = ", ".join("?" * len(ids))
+        found = {
+            r[0]: r[1:] for r in self._db.execute(f"SELECT id, {names} FROM features WHERE id IN ({marks})", tuple(ids))
+        }
+        return [found[i] for i in ids]
+
+    def stream(self, ids: Sequence[int], columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+        """``rows`` for any number of identifiers, fetched in pages (for exports)."""
+        for start in range(0, len(ids), 500):
+            yield from self.rows(list(ids[start : start + 500]), columns)
+
+    def count(self, query: str = "") -> int:
+        """How many features pass the filter."""
+        where = self.where(query)
+        return int(self._db.execute(f"SELECT COUNT(*) FROM features WHERE {where.sql}", where.values).fetchone()[0])
+
+    # One feature --------------------------------------------------------------------------------------------------
+
+    def has(self, identifier: int) -> bool:
+        """Whether the atlas knows the feature."""
+        return self._db.execute("SELECT 1 FROM features WHERE id = ?", (identifier,)).fetchone() is not None
+
+    def feature(self, identifier: int, bins: int = 8, neighbours: int = 12) -> records.Feature:
+        """Everything the feature page shows. Raises UserError where the feature is unknown."""
+        row = self._db.execute("SELECT * FROM features WHERE id = ?", (identifier,)).fetchone()
+        if row is None:
+            raise UserError(f"no feature {schema.feature_name(identifier)} in this atlas", file=self.path)
+        names = ["id", *self.columns]
+        return records.Feature(
+            identifier,
+            dict(zip(names, row)),
+            self._all(
+                records.LineageEffect,
+                "SELECT lineage, t, p, q, mean_vivo, mean_vitro, effect, lo, hi, auroc, log2_fold, n_units"
+                " FROM lineage_effects WHERE id = ?",
+                (identifier,),
+            ),
+            self.activation(identifier),
+            self.top_bins(identifier, bins),
+            self.neighbours(identifier, neighbours),
+            self.curves("ablation", identifier),
+            self.curves("steering", identifier),
+        )
+
+    def activation(self, identifier: int) -> list[records.Activation]:
+        """Per-biosample mean, density and histogram, in the data set's order."""
+        rows = self._db.execute(
+            "SELECT s.biosample, s.lineage, s.context, a.mean, a.density, a.maximum, a.histogram FROM activation a"
+            " JOIN biosamples s ON s.number = a.biosample WHERE a.id = ? ORDER BY s.number",
+            (identifier,),
+        )
+        return [records.Activation._make((*row[:6], json.loads(row[6]) if row[6] else [])) for row in rows]
+
+    def top_bins(self, identifier: int, per_biosample: int = 8) -> list[records.TopBin]:
+        """Top bins over all biosamples, strongest first."""
+        sql = _TOP.format(source="top_bins t JOIN bins b ON b.bin = t.bin")
+        return self._all(
+            records.TopBin,
+            f"{sql} WHERE t.id = ? AND t.rank <= ? ORDER BY t.activation DESC, t.bin",
+            (identifier, per_biosample),
+        )
+
+    def annotations(self, identifier: int, kind: str, limit: int = 50) -> list[records.Annotation]:
+        """Tests of one kind (chromhmm, motif, geneset), best first."""
+        return self._all(
+            records.Annotation,
+            "SELECT t.name, a.scope, a.estimate, a.lo, a.hi, a.p, a.q, a.rank, a.genes FROM annotations a"
+            " JOIN terms t ON t.term = a.term WHERE a.id = ? AND a.kind = ? ORDER BY a.rank LIMIT ?",
+            (identifier, kind, limit),
+        )
+
+    def neighbours(self, identifier: int, limit: int = 12) -> dict[str, list[records.Neighbour]]:
+        """Similar features by kind of similarity, most similar first."""
+        result: dict[str, list[records.Neighbour]] = {}
+        rows = self._db.execute(
+            "SELECT s.kind, f.id, s.value, f.layer, f.lineage, f.direction, f.q, f.label FROM similar s"
+            " JOIN features f ON f.id = s.other WHERE s.id = ? AND s.rank <= ? ORDER BY s.kind, s.rank",
+            (identifier, limit),
+        )
+        for kind, *rest in rows:
+            result.setdefault(kind, []).append(records.Neighbour(*rest))
+        return result
+
+    def curves(self, analysis: str, identifier: int | None = None) -> list[records.CurvePoint]:
+        """Points of the ablation or steering curves: of one feature, or (None) those of whole layers and the run."""
+        return self._all(
+            records.CurvePoint,
+            "SELECT layer, lineage, arm, x, estimate, lo, hi, n FROM curves WHERE analysis = ? AND id IS ?"
+            " ORDER BY layer, lineage, arm, x",
+            (analysis, identifier),
+        )
+
+    # Places -------------------------------------------------------------------------------------------------------
+
+    def region(self, region: Region, limit: int = 500) -> list[records.TopBin]:
+        """Top bins in a region, strongest first."""
+        place = overlap_clause(region)
+        sql = _TOP.format(source=f"(SELECT * FROM bins WHERE {place.sql}) b CROSS JOIN top_bins t ON t.bin = b.bin")
+        return self._all(records.TopBin, f"{sql} ORDER BY t.activation DESC, t.id LIMIT ?", (*place.values, limit))
+
+    def motif_hits(self, region: Region) -> list[records.MotifHit]:
+        """Motif occurrences in a region, left to right."""
+        place = overlap_clause(region)
+        sql = f'SELECT start, "end", strand, motif, score FROM motif_hits WHERE {place.sql} ORDER BY start, score DESC'
+        return self._all(records.MotifHit, sql, place.values)
+
+    def genes(self, region: Region) -> list[records.Gene]:
+        """Transcription start sites in a region, left to right."""
+        sql = "SELECT symbol, chrom, tss, strand FROM genes WHERE chrom = ? AND tss >= ? AND tss < ? ORDER BY tss"
+        return self._all(records.Gene, sql, (region.chrom, region.start, region.end))
+
+    def gene(self, symbol: str) -> list[records.Gene]:
+        """Start sites of one gene, ignoring case."""
+        return self._all(records.Gene, "SELECT symbol, chrom, tss, strand FROM genes WHERE symbol = ?", (symbol,))
+
+    # The run ------------------------------------------------------------------------------------------------------
+
+    def layers(self) -> list[records.Layer]:
+        """One row per layer."""
+        return self._all(records.Layer, f"SELECT {', '.join(records.Layer._fields)} FROM layers ORDER BY layer")
+
+    def density_histogram(self, layer: int) -> list[tuple[float, int]]:
+        """(log10 density at the left edge of a half-decade bin, number of features)."""
+        sql = "SELECT decade, features FROM density_histogram WHERE layer = ? ORDER BY decade"
+        return self._db.execute(sql, (layer,)).fetchall()
+
+    def flow(self) -> list[records.Flow]:
+        """Cross-layer links."""
+        return self._all(records.Flow, f"SELECT {', '.join(records.Flow._fields)} FROM layer_flow ORDER BY 1, 2")
+
+    def claims(self) -> list[records.Claim]:
+        """The claims ledger in its own order."""
+        return self._all(records.Claim, f"SELECT {', '.join(records.Claim._fields)} FROM claims ORDER BY number")
+
+    def run(self) -> dict[str, str | None]:
+        """The run card."""
+        return dict(self._db.execute("SELECT key, value FROM run"))
+
+    def biosamples(self) -> list[tuple[str, str | None, str | None, str | None]]:
+        """(biosample, lineage, context, donor) in the data set's order."""
+        return self._db.execute("SELECT biosample, lineage, context, donor FROM biosamples ORDER BY number").fetchall()
+
+    def state_colours(self) -> dict[str, str]:
+        """Official colours of the ChromHMM states as #rrggbb, where known."""
+        return dict(
+            self._db.execute("SELECT name, colour FROM chromhmm_states WHERE colour IS NOT NULL ORDER BY number")
+        )
+
+    def select(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a SELECT of the caller's own (notebooks; the file cannot be changed through it)."""
+        return self._db.execute(sql, tuple(values)).fetchall()
+
+    def _all(self, record: type[R], sql: str, values: Sequence[object] = ()) -> list[R]:
+        return [record(*row) for row in self._db.execute(sql, tuple(values))]

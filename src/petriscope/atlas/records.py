@@ -1,0 +1,183 @@
+"""What the atlas answers with: small named records, plain Python values inside."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Interval(NamedTuple):
+    """An estimate with its 95 % interval."""
+
+    estimate: float | None
+    lo: float | None
+    hi: float | None
+
+
+class LineageEffect(NamedTuple):
+    """The contrast of one feature in one lineage."""
+
+    lineage: str
+    t: float | None
+    p: float | None
+    q: float | None
+    mean_vivo: float | None
+    mean_vitro: float | None
+    effect: float | None
+    lo: float | None
+    hi: float | None
+    auroc: float | None
+    log2_fold: float | None
+    n_units: int | None
+
+
+class Activation(NamedTuple):
+    """How one feature fires in one biosample; ``histogram`` counts firing tokens in equal bins of (0, maximum]."""
+
+    biosample: str
+    lineage: str | None
+    context: str | None
+    mean: float | None
+    density: float | None
+    maximum: float | None
+    histogram: list[int]
+
+
+class TopBin(NamedTuple):
+    """One of the bins on which a feature fires hardest."""
+
+    id: int
+    biosample: str
+    lineage: str | None
+    context: str | None
+    rank: int
+    chrom: str
+    start: int
+    end: int
+    activation: float
+    sequence: str | None
+
+
+class Annotation(NamedTuple):
+    """One enrichment test of one feature."""
+
+    term: str
+    scope: str
+    estimate: float | None
+    lo: float | None
+    hi: float | None
+    p: float | None
+    q: float | None
+    rank: int
+    genes: str | None
+
+
+class MotifHit(NamedTuple):
+    """One motif occurrence on the genome."""
+
+    start: int
+    end: int
+    strand: str | None
+    motif: str
+    score: float | None
+
+
+class Gene(NamedTuple):
+    """One transcription start site."""
+
+    symbol: str
+    chrom: str
+    tss: int
+    strand: str | None
+
+
+class Neighbour(NamedTuple):
+    """A similar feature."""
+
+    id: int
+    value: float
+    layer: int
+    lineage: str | None
+    direction: str | None
+    q: float | None
+    label: str | None
+
+
+class Layer(NamedTuple):
+    """Quality and counts of one layer."""
+
+    layer: int
+    fvu: float | None
+    l0: float | None
+    dead: float | None
+    loss_recovered: float | None
+    alive: int | None
+    n_context: int | None
+    fraction: float | None
+    lo: float | None
+    hi: float | None
+    random_init_fraction: float | None
+    random_init_lo: float | None
+    random_init_hi: float | None
+    stable_fraction: float | None
+    published_fraction: float | None
+    n_published: int | None
+
+
+class Flow(NamedTuple):
+    """Features of one layer whose decoder neighbours lie in another."""
+
+    layer: int
+    other_layer: int
+    features: int
+    context_features: int
+    mean_cosine: float | None
+
+
+class CurvePoint(NamedTuple):
+    """One point of an ablation (x = k) or steering (x = alpha) curve."""
+
+    layer: int | None
+    lineage: str | None
+    arm: str
+    x: float
+    estimate: float | None
+    lo: float | None
+    hi: float | None
+    n: int | None
+
+
+class Claim(NamedTuple):
+    """One row of the claims ledger."""
+
+    claim: str
+    statement: str
+    published: str | None
+    as_published: str | None
+    corrected: str | None
+    lo: float | None
+    hi: float | None
+    verdict: str | None
+    stage: str | None
+    note: str | None
+
+
+class Found(NamedTuple):
+    """One search result: a vocabulary term (motif, gene set, state, gene), a feature or a region."""
+
+    kind: str
+    name: str
+    features: int | None
+    query: str
+
+
+class Feature(NamedTuple):
+    """Everything about one feature; ``values`` holds the columns of the features table by name."""
+
+    id: int
+    values: dict[str, Any]
+    lineages: list[LineageEffect]
+    activation: list[Activation]
+    top_bins: list[TopBin]
+    neighbours: dict[str, list[Neighbour]]
+    ablation: list[CurvePoint]
+    steering: list[CurvePoint]

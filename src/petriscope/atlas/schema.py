@@ -1,0 +1,260 @@
+"""The atlas file: one SQLite database, its tables, columns, identifiers and version (standard library only).
+
+A feature's identifier is ``layer * 1,000,000 + index``; people read and type ``L6/1234``. Every column except keys may
+be NULL: a partial run makes a partial atlas. Genomic intervals are 0-based and half-open, as in BED.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+APPLICATION_ID = 0x50545243
+VERSION = 1
+LAYER_STRIDE = 1_000_000
+SIGNIFICANT_Q = 0.05
+STABLE = 0.7
+LINEAGE_PREFIX = "t_"
+
+Kind = Literal["integer", "real", "text"]
+Format = Literal["count", "number", "signed", "p", "share", "text", "id", "flag"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: SQL name and type, the head it carries in a table, how to print it, and what it means."""
+
+    name: str
+    kind: Kind
+    head: str = ""
+    form: Format = "number"
+    text: str = ""
+    required: bool = False
+    indexed: bool = False
+
+
+def _real(name: str, head: str, form: Format, text: str, indexed: bool = True) -> Column:
+    return Column(name, "real", head, form, text, indexed=indexed)
+
+
+FEATURES = (
+    Column("layer", "integer", "layer", "count", "0 is the input to the first block, k the stream after block k", True),
+    Column("feature", "integer", "index", "count", "position in the layer's dictionary", True),
+    Column("alive", "integer", "alive", "flag", "1 if it ever fires on held-out tokens"),
+    _real("density", "density", "share", "share of tokens on which it fires"),
+    _real("mean_activation", "mean act", "number", "mean activation where it fires"),
+    _real("cds_published", "CDS pub", "signed", "published divergence score: mean over lineages of in vivo - in vitro"),
+    _real("p_published", "p pub", "p", "published sign-flip p (#/N, no correction for dependence)"),
+    _real("cds", "CDS t", "signed", "corrected divergence score: signed combination of per-lineage t"),
+    _real("p", "p", "p", "p of the corrected score"),
+    _real("q", "q", "p", "q of the corrected score over alive features x layers x lineages (BH)"),
+    _real("effect", "g", "signed", "Hedges g, in vivo - in vitro"),
+    _real("lo", "g lo", "signed", "95 % interval of g, lower end (block bootstrap)", indexed=False),
+    _real("hi", "g hi", "signed", "95 % interval of g, upper end (block bootstrap)", indexed=False),
+    Column("n_units", "integer", "units", "count", "independent units behind p (biosamples or locus blocks)"),
+    Column("level", "text", "level", "text", "what a unit is: biosample or locus"),
+    Column("lineage", "text", "lineage", "text", "lineage of the strongest effect", indexed=True),
+    Column("direction", "text", "context", "text", "context in which it is higher: in_vivo or in_vitro", indexed=True),
+    _real("stability", "stable", "number", "decoder cosine of its best match in other seeds (0-1)"),
+    _real("causal_effect", "causal", "number", "mean |change of prediction| when this feature alone is ablated"),
+    _real("causal_percentile", "causal %", "share", "percentile of that effect among matched random features"),
+    Column("module", "integer", "module", "count", "co-activation module", indexed=True),
+    Column("label", "text", "label", "text", "short name from its best annotations", indexed=True),
+    _real("confidence", "conf", "share", "confidence in the label (0-1)"),
+)
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "features": FEATURES,
+    "lineage_effects": (
+        Column("layer", "integer", required=True),
+        Column("feature", "integer", required=True),
+        Column("lineage", "text", required=True),
+        *(
+            Column(name, "real")
+            for name in ("t", "p", "q", "mean_vivo", "mean_vitro", "effect", "lo", "hi", "auroc", "log2_fold")
+        ),
+        Column("n_units", "integer"),
+    ),
+    "biosamples": (
+        Column("biosample", "text", required=True),
+        Column("lineage", "text"),
+        Column("context", "text"),
+        Column("donor", "text"),
+    ),
+    "activation": (
+        Column("layer", "integer", required=True),
+        Column("feature", "integer", required=True),
+        Column("biosample", "text", required=True),
+        Column("mean", "real", text="mean over all tokens of the biosample"),
+        Column("density", "real", text="share of tokens on which it fires"),
+        Column("maximum", "real", text="upper edge of the histogram"),
+        Column("histogram", "text", text="counts of firing tokens in equal bins of (0, maximum], a list of integers"),
+    ),
+    "top_bins": (
+        Column("layer", "integer", required=True),
+        Column("feature", "integer", required=True),
+        Column("biosample", "text", required=True),
+        Column("chrom", "text", required=True),
+        Column("start", "integer", required=True),
+        Column("end", "integer", required=True),
+        Column("activation", "real", required=True),
+        Column("sequence", "text"),
+    ),
+    "annotations": (
+        Column("layer", "integer", required=True),
+        Column("feature", "integer", required=True),
+        Column("kind", "text", text="chromhmm, motif or geneset", required=True),
+        Column("term", "text", required=True),
+        Column("scope", "text", text="biosample or lineage it was tested in; empty for all"),
+        Column("estimate", "real", text="odds ratio (chromhmm) or fold enrichment (motif, geneset)"),
+        *(Column(name, "real") for name in ("lo", "hi", "p", "q")),
+        Column("rank", "integer"),
+        Column("genes", "text", text="genes behind a gene set hit, comma-separated"),
+    ),
+    "motif_hits": (
+        Column("chrom", "text", required=True),
+        Column("start", "integer", required=True),
+        Column("end", "integer", required=True),
+        Column("strand", "text"),
+        Column("motif", "text", required=True),
+        Column("score", "real"),
+    ),
+    "similar": (
+        Column("layer", "integer", required=True),
+        Column("feature", "integer", required=True),
+        Column("other_layer", "integer", required=True),
+        Column("other_feature", "integer", required=True),
+        Column(
+            "kind", "text", text="decoder (cosine of decoder rows) or coactivation (PMI or correlation)", required=True
+        ),
+        Column("value", "real", required=True),
+    ),
+    "layers": (
+        Column("layer", "integer", required=True),
+        *(Column(name, "real") for name in ("fvu", "l0", "dead", "loss_recovered")),
+        Column("alive", "integer"),
+        Column("n_context", "integer", text="features with q < .05"),
+        *(
+            Column(name, "real")
+            for name in ("fraction", "lo", "hi", "random_init_fraction", "random_init_lo", "random_init_hi")
+        ),
+        *(Column(name, "real") for name in ("stable_fraction", "published_fraction")),
+        Column("n_published", "integer"),
+    ),
+    "curves": (
+        Column("analysis", "text", text="ablation or steering", required=True),
+        Column("layer", "integer"),
+        Column("feature", "integer", text="given where the curve belongs to one feature"),
+        Column("lineage", "text"),
+        Column("arm", "text", required=True),
+        Column("x", "real", text="k (ablation) or alpha (steering)", required=True),
+        *(Column(name, "real") for name in ("estimate", "lo", "hi")),
+        Column("n", "integer"),
+    ),
+    "claims": (
+        Column("claim", "text", required=True),
+        Column("statement", "text", required=True),
+        *(Column(name, "text") for name in ("published", "as_published", "corrected")),
+        *(Column(name, "real") for name in ("lo", "hi")),
+        Column("verdict", "text", text="supported, not_supported or undecided"),
+        Column("stage", "text"),
+        Column("note", "text"),
+    ),
+    "run": (Column("key", "text", required=True), Column("value", "text")),
+    "genes": (
+        Column("symbol", "text", required=True),
+        Column("chrom", "text", required=True),
+        Column("tss", "integer", required=True),
+        Column("strand", "text"),
+    ),
+    "chromhmm_states": (Column("name", "text", required=True), Column("number", "integer"), Column("colour", "text")),
+}
+
+# What lies in the file. Keys and intervals are normalised: term and bin identifiers stand for their names.
+DDL = """
+CREATE TABLE lineage_effects(id INTEGER, lineage TEXT, t REAL, p REAL, q REAL, mean_vivo REAL, mean_vitro REAL,
+  effect REAL, lo REAL, hi REAL, auroc REAL, log2_fold REAL, n_units INTEGER, PRIMARY KEY(id, lineage)) WITHOUT ROWID;
+CREATE TABLE biosamples(number INTEGER PRIMARY KEY, biosample TEXT UNIQUE, lineage TEXT, context TEXT, donor TEXT);
+CREATE TABLE activation(id INTEGER, biosample INTEGER, mean REAL, density REAL, maximum REAL, histogram TEXT,
+  PRIMARY KEY(id, biosample)) WITHOUT ROWID;
+CREATE TABLE bins(bin INTEGER PRIMARY KEY, chrom TEXT, start INTEGER, "end" INTEGER, gbin INTEGER, sequence TEXT);
+CREATE TABLE top_bins(id INTEGER, biosample INTEGER, rank INTEGER, bin INTEGER, activation REAL,
+  PRIMARY KEY(id, biosample, rank)) WITHOUT ROWID;
+CREATE TABLE terms(term INTEGER PRIMARY KEY, kind TEXT, name TEXT, features INTEGER);
+CREATE TABLE annotations(id INTEGER, kind TEXT, rank INTEGER, term INTEGER, scope TEXT, estimate REAL, lo REAL, hi REAL,
+  p REAL, q REAL, genes TEXT, PRIMARY KEY(id, kind, rank, term, scope)) WITHOUT ROWID;
+CREATE TABLE motif_hits(hit INTEGER PRIMARY KEY, chrom TEXT, start INTEGER, "end" INTEGER, gbin INTEGER, strand TEXT,
+  motif TEXT, score REAL);
+CREATE TABLE similar(id INTEGER, kind TEXT, rank INTEGER, other INTEGER, value REAL,
+  PRIMARY KEY(id, kind, rank)) WITHOUT ROWID;
+CREATE TABLE layers(layer INTEGER PRIMARY KEY, fvu REAL, l0 REAL, dead REAL, loss_recovered REAL, alive INTEGER,
+  n_context INTEGER, fraction REAL, lo REAL, hi REAL, random_init_fraction REAL, random_init_lo REAL,
+  random_init_hi REAL, stable_fraction REAL, published_fraction REAL, n_published INTEGER);
+CREATE TABLE density_histogram(layer INTEGER, decade REAL, features INTEGER, PRIMARY KEY(layer, decade)) WITHOUT ROWID;
+CREATE TABLE layer_flow(layer INTEGER, other_layer INTEGER, features INTEGER, context_features INTEGER,
+  mean_cosine REAL, PRIMARY KEY(layer, other_layer)) WITHOUT ROWID;
+CREATE TABLE curves(row INTEGER PRIMARY KEY, analysis TEXT, layer INTEGER, id INTEGER, lineage TEXT, arm TEXT, x REAL,
+  estimate REAL, lo REAL, hi REAL, n INTEGER);
+CREATE TABLE claims(number INTEGER PRIMARY KEY, claim TEXT, statement TEXT, published TEXT, as_published TEXT,
+  corrected TEXT, lo REAL, hi REAL, verdict TEXT, stage TEXT, note TEXT);
+CREATE TABLE run(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE genes(gene INTEGER PRIMARY KEY, symbol TEXT COLLATE NOCASE, chrom TEXT, tss INTEGER, strand TEXT);
+CREATE TABLE chromhmm_states(name TEXT PRIMARY KEY, number INTEGER, colour TEXT) WITHOUT ROWID;
+CREATE VIRTUAL TABLE terms_fts USING fts5(name, content='terms', content_rowid='term', tokenize='trigram');
+CREATE VIRTUAL TABLE labels_fts USING fts5(label, content='features', content_rowid='id', tokenize='trigram');
+"""
+
+INDEXES = """
+CREATE INDEX bins_place ON bins(chrom, gbin, start);
+CREATE INDEX top_bins_bin ON top_bins(bin, activation);
+CREATE INDEX terms_kind ON terms(kind, name);
+CREATE INDEX annotations_term ON annotations(term, q);
+CREATE INDEX motif_hits_place ON motif_hits(chrom, gbin, start);
+CREATE INDEX similar_other ON similar(other);
+CREATE INDEX curves_of ON curves(analysis, id, layer);
+CREATE INDEX genes_symbol ON genes(symbol);
+CREATE INDEX genes_place ON genes(chrom, tss);
+"""
+
+_NAME = re.compile(r"[Ll](\d{1,3})[/:.](\d{1,6})")
+
+
+def feature_id(layer: int, feature: int) -> int:
+    """The identifier of feature ``feature`` of ``layer``."""
+    return int(layer) * LAYER_STRIDE + int(feature)
+
+
+def feature_name(identifier: int) -> str:
+    """The name people read, as ``L6/1234``."""
+    layer, feature = divmod(identifier, LAYER_STRIDE)
+    return f"L{layer}/{feature}"
+
+
+def parse_feature(text: str) -> int | None:
+    """The identifier behind ``L6/1234``, or None where ``text`` is not such a name."""
+    match = _NAME.fullmatch(text.strip())
+    return feature_id(int(match[1]), int(match[2])) if match else None
+
+
+def features_ddl(lineages: list[str]) -> str:
+    """SQL that makes the features table with one ``t_<lineage>`` column per lineage."""
+    fold = {"text": " COLLATE NOCASE"}
+    columns = ", ".join(
+        f'"{c.name}" {c.kind.upper()}{fold.get(c.kind, "")}' for c in (*FEATURES, *lineage_columns(lineages))
+    )
+    return f"CREATE TABLE features(id INTEGER PRIMARY KEY, {columns});"
+
+
+def features_indexes(lineages: list[str]) -> str:
+    """SQL that makes one covering index per sortable column of the features table."""
+    names = [c.name for c in (*FEATURES, *lineage_columns(lineages)) if c.indexed]
+    return "".join(f'CREATE INDEX "features_{name}" ON features("{name}");' for name in names)
+
+
+def lineage_columns(lineages: list[str]) -> tuple[Column, ...]:
+    """The per-lineage t columns, in the data set's order of lineages."""
+    return tuple(
+        Column(f"{LINEAGE_PREFIX}{x}", "real", f"t {x}", "signed", f"corrected t in {x}", indexed=True)
+        for x in lineages
+    )
