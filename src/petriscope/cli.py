@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from petriscope import __version__
 from petriscope.errors import UserError
+
+EXIT_FILE = "PETRISCOPE_EXIT_FILE"
 
 # verb → (module with add_arguments(parser) and run(args), one line of help)
 VERBS = {
@@ -43,7 +47,17 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point. Exit status: 0 done, 1 failed, 2 the user's mistake, 130 interrupted."""
+    """Entry point. Exit status: 0 done, 1 failed, 2 the user's mistake, 130 interrupted.
+
+    The status is also left in the file that the environment names, since DVC hides it from `petriscope reproduce`.
+    """
+    status = _main(argv)
+    if status and os.environ.get(EXIT_FILE):
+        Path(os.environ[EXIT_FILE]).write_text(str(status))
+    return status
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = next((a for a in arguments if not a.startswith("-")), None)
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))

@@ -47,7 +47,6 @@ class Windows:
 class Tracks:
     """From signal files to model input."""
 
-    scale_to: int = _f(1)
     match_depth: int | None = _f(1000)
     motif_p: float = _f(1e-9, 0.1)
     max_peaks: int = _f(10)

@@ -102,16 +102,17 @@ def find_workspace(start: str | Path = ".") -> Workspace:
 def create_workspace(root: str | Path, dataset: str | Path | None = None) -> Workspace:
     """Make (or complete) a stand-alone workspace: shipped files copied, `dataset` set, a DVC folder without git.
 
+    Its graph depends on `code`, a snapshot of the package's sources that `petriscope reproduce` keeps current.
+
     Files that exist are kept, so that a user's edits to params.yaml survive; only the data set line is rewritten.
     """
     root = Path(root).resolve()
-    code = Path(__file__).resolve().parent
     for name in TEMPLATES:
         target = root / name
         if not target.exists():
             text = template(name).read_text()
             if name == "dvc.yaml":
-                text = re.sub(r"(?m)^(\s*- code: ).*$", rf"\g<1>{code.as_posix()}", text)
+                text = re.sub(r"(?m)^(\s*- code: ).*$", r"\g<1>code", text)
             with atomic_path(target) as temporary:
                 temporary.write_text(text)
     if dataset is not None:

@@ -1,0 +1,124 @@
+"""`petriscope reproduce`: check the inputs, make the demo data if needed, run the whole graph, say where things are."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from petriscope.cli import EXIT_FILE
+from petriscope.data import demo
+from petriscope.data.dataset import Dataset, load_dataset
+from petriscope.errors import UserError
+from petriscope.files import atomic_folder, read_json
+from petriscope.params import Params, load_params
+from petriscope.workspace import Workspace, create_workspace, find_workspace
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("--dataset", metavar="PATH", help="folder of another data set; its run gets its own workspace")
+    parser.add_argument(
+        "--workspace", metavar="DIR", help="where to run (default: here or above; runs/NAME with --dataset)"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="run every stage, up to date or not, without the run cache"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run every stage that is not up to date; returns the status of the stage that failed, if one did."""
+    started = time.time()
+    workspace = choose_workspace(args.workspace, args.dataset)
+    params = load_params(workspace.params)
+    dataset = ensure_dataset(workspace, params)
+    print(f"workspace  {workspace.root}\ndata set   {dataset.name}: {dataset.description}")
+    for note in dataset.untestable():
+        print(f"note       {note}")
+    sys.stdout.flush()
+    status = repro(workspace, force=args.force)
+    if status == 0:
+        _summary(workspace, time.time() - started)
+    return status
+
+
+def choose_workspace(folder: str | None, dataset: str | None) -> Workspace:
+    """The workspace asked for, made if it does not exist; another data set never shares the default one's folder."""
+    source = None if dataset is None else load_dataset(dataset)
+    if folder is not None:
+        target = Path(folder)
+        inside_clone = (target / "dvc.yaml").is_file() and (target / ".git").exists()
+        return (
+            Workspace(target.resolve()) if inside_clone and source is None else create_workspace(target, _root(source))
+        )
+    try:
+        here = find_workspace()
+    except UserError:
+        return create_workspace("petriscope-run" if source is None else f"runs/{source.name}", _root(source))
+    if source is None:
+        return here
+    if here.dataset(load_params(here.params).dataset).resolve() == source.root.resolve():
+        return here
+    return create_workspace(here.root / "runs" / source.name, source.root)
+
+
+def _root(dataset: Dataset | None) -> Path | None:
+    return None if dataset is None else dataset.root
+
+
+def ensure_dataset(workspace: Workspace, params: Params) -> Dataset:
+    """The data set of the workspace; the demo is simulated if it is not there yet."""
+    path = workspace.dataset(params.dataset)
+    if not path.exists() and path.name == "demo":
+        demo.make(path)
+    return load_dataset(path)
+
+
+def repro(workspace: Workspace, *, force: bool = False, targets: tuple[str, ...] = ()) -> int:
+    """`dvc repro` in the workspace. Returns 0, or the status of the stage that failed (DVC itself says only 255)."""
+    _snapshot_code(workspace)
+    command = [sys.executable, "-m", "dvc", "repro", *(["--force", "--no-run-cache"] if force else []), *targets]
+    with tempfile.TemporaryDirectory() as scratch:
+        exit_file = Path(scratch) / "status"
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        environment = {**os.environ, "PATH": path, EXIT_FILE: str(exit_file), "PYTHONUNBUFFERED": "1"}
+        returned = subprocess.run(command, cwd=workspace.root, env=environment, check=False).returncode
+        if returned and exit_file.is_file():
+            return int(exit_file.read_text())
+        return min(returned, 1) if returned >= 0 else 130
+
+
+def _snapshot_code(workspace: Workspace) -> None:
+    """Copy the package's sources into a stand-alone workspace whose graph depends on `code`, so that DVC sees changes.
+
+    The installed package itself cannot be the dependency: its compiled caches change from run to run.
+    """
+    text = (workspace.root / "dvc.yaml").read_text()
+    if re.search(r"(?m)^\s*- code: code$", text) is None:
+        return
+    package = Path(__file__).resolve().parent
+    wanted = {
+        p.relative_to(package): p.read_bytes() for p in sorted(package.rglob("*")) if p.suffix in (".py", ".yaml")
+    }
+    target = workspace.root / "code"
+    held = {p.relative_to(target): p.read_bytes() for p in target.rglob("*") if p.is_file()} if target.is_dir() else {}
+    if wanted != held:
+        with atomic_folder(target) as folder:
+            for name, content in wanted.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(content)
+
+
+def _summary(workspace: Workspace, seconds: float) -> None:
+    claims = read_json(workspace.figures / "claims.json")["claims"]
+    width = max(len(claim["id"]) for claim in claims)
+    print(f"\ndone in {seconds / 60:.1f} min\n")
+    for claim in claims:
+        print(f"  {claim['id']:<{width}}  {claim['verdict']}")
+    print(f"\nclaims   {workspace.figures / 'claims.md'}\nfigures  {workspace.figures / 'figures'}")
+    print(f"tables   {workspace.figures / 'tables'}\nbrowse   petriscope tui")

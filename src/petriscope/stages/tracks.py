@@ -1,0 +1,88 @@
+"""Stage tracks: signal, sequence, peaks and motif activity of every window and biosample, as the model takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from petriscope.annotation.motifs import read_motifs
+from petriscope.data.dataset import Biosample, Dataset, load_dataset
+from petriscope.data.genome import Genome
+from petriscope.data.motif_activity import motif_activity, shared_regions, summit_regions
+from petriscope.data.peaks import call_peaks, read_peaks
+from petriscope.data.tracks import SCALE_TO, TrackResult, signal_for_windows
+from petriscope.files import atomic_folder, write_parquet
+from petriscope.params import Params, Tracks
+from petriscope.progress import progress
+from petriscope.workspace import Workspace
+
+CUT_WIDTH = 11
+
+
+def run(workspace: Workspace, params: Params) -> dict[str, Any]:
+    """Write results/tracks/: sequence, signal, motif_activity (.npy), biosamples, peaks (.parquet)."""
+    dataset = load_dataset(workspace.dataset(params.dataset))
+    windows = pd.read_parquet(workspace.windows)
+    genome = Genome(dataset.fasta)
+    tracks, peaks = [], []
+    for number, biosample in enumerate(progress(dataset.biosamples, "tracks", unit="biosample")):
+        track = _track(biosample, windows, genome, params.tracks, params.seed + number)
+        tracks.append(track)
+        found = _peaks(biosample, track, windows, genome)
+        peaks.append(found.assign(biosample=biosample.id))
+    table = dataset.biosample_table().assign(
+        fragments=pd.array([track.fragments for track in tracks], dtype="Int64"),
+        signal_kind=[track.kind for track in tracks],
+        mean_signal=[float(track.values.mean()) for track in tracks],
+    )
+    with atomic_folder(workspace.tracks) as folder:
+        sequence = np.stack([genome.fetch_codes(w.chrom, w.start, w.end) for w in windows.itertuples()])
+        np.save(folder / "sequence.npy", sequence)
+        signal = np.stack([track.values for track in tracks], axis=1)
+        np.save(folder / "signal.npy", np.minimum(signal, np.finfo(np.float16).max).astype(np.float16))
+        np.save(folder / "motif_activity.npy", _activity(dataset, peaks, genome, params.tracks))
+        write_parquet(folder / "biosamples.parquet", table)
+        write_parquet(folder / "peaks.parquet", pd.concat(peaks, ignore_index=True))
+    return {
+        "biosamples": len(table),
+        "untestable": dataset.untestable(),
+        "fragments": {row.biosample: row.fragments for row in table.itertuples() if pd.notna(row.fragments)},
+        "peaks": {frame.biosample.iloc[0]: len(frame) for frame in peaks if len(frame)},
+        "gc": float(np.isin(sequence, (1, 2)).sum() / np.maximum((sequence < 4).sum(), 1)),
+    }
+
+
+def _track(biosample: Biosample, windows: pd.DataFrame, genome: Genome, tracks: Tracks, seed: int) -> TrackResult:
+    """One biosample's signal; scaled by the whole library where the file holds only part of it."""
+    counted = biosample.format in ("fragments", "bam")
+    depth = tracks.match_depth if counted else None
+    track = signal_for_windows(biosample.signal, biosample.format, windows, genome.contigs, depth=depth, seed=seed)
+    if counted and biosample.library_share < 1:
+        track = track._replace(values=track.values * np.float32(biosample.library_share))
+    return track
+
+
+def _peaks(biosample: Biosample, track: TrackResult, windows: pd.DataFrame, genome: Genome) -> pd.DataFrame:
+    """Peaks the data set brings, else called from the track."""
+    if biosample.peaks is not None:
+        return read_peaks(biosample.peaks, genome.contigs)
+    library = None if track.fragments is None else track.fragments / biosample.library_share
+    cuts_per_unit = 1.0 if library is None else library / SCALE_TO / CUT_WIDTH
+    return call_peaks(track.values, windows, cuts_per_unit)
+
+
+def _activity(dataset: Dataset, peaks: list[pd.DataFrame], genome: Genome, tracks: Tracks) -> np.ndarray:
+    """Motif-activity vectors (S, M)."""
+    motifs = read_motifs(dataset.motifs, dataset.motif_format, tracks.motif_p)
+    spans = genome.contigs
+
+    def fetch(regions: pd.DataFrame) -> np.ndarray:
+        inside = pd.Series(False, index=regions.index)
+        for contig in spans.itertuples():
+            inside |= (regions.chrom == contig.chrom) & (regions.start >= contig.start) & (regions.end <= contig.end)
+        return np.stack([genome.fetch_codes(r.chrom, r.start, r.end) for r in regions[inside].itertuples()])
+
+    background = fetch(shared_regions(pd.concat(peaks, ignore_index=True)))
+    return motif_activity([fetch(summit_regions(p, tracks.max_peaks)) for p in peaks], background, motifs)

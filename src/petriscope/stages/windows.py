@@ -1,0 +1,43 @@
+"""Stage windows: cut the genome into non-overlapping windows and split it once, before anything is looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pandas as pd
+
+from petriscope.data.dataset import load_dataset
+from petriscope.data.genome import Genome
+from petriscope.data.windows import tile_windows
+from petriscope.files import write_parquet
+from petriscope.params import Params
+from petriscope.workspace import Workspace
+
+
+def run(workspace: Workspace, params: Params) -> dict[str, Any]:
+    """Write results/windows.parquet."""
+    dataset = load_dataset(workspace.dataset(params.dataset))
+    genome = Genome(dataset.fasta)
+    blacklist = None
+    if dataset.blacklist is not None:
+        columns = ["chrom", "start", "end"]
+        blacklist = pd.read_csv(dataset.blacklist, sep="\t", header=None, usecols=[0, 1, 2], names=columns, comment="#")
+    windows = tile_windows(
+        genome.contigs,
+        params.windows.length,
+        blacklist,
+        gaps=genome.gaps(),
+        max_n_fraction=params.windows.max_n_fraction,
+        fractions=dataclasses.asdict(params.windows.split),
+        block_bp=params.windows.block_bp,
+        seed=params.seed,
+    )
+    write_parquet(workspace.windows, windows)
+    return {
+        "windows": len(windows),
+        "blocks": windows.block.nunique(),
+        "bp": int((windows.end - windows.start).sum()),
+        "windows_per_split": windows.split.value_counts().to_dict(),
+        "blocks_per_split": windows.groupby("split").block.nunique().to_dict(),
+    }
