@@ -60,8 +60,8 @@ def signal_for_windows(
 
     Parameters: ``format`` — fragments, bam, bigwig, bedgraph or narrowpeak; ``windows`` — columns chrom, start, end:
     one length, no overlap, starts divisible by 4; ``contigs`` — `Genome.contigs`; ``depth`` — subsample to this many
-    fragments first (fragments and bam), by ``seed``; ``cut_shift`` — see `cut_sites`; ``scale`` — factor for bigwig,
-    bedgraph and narrowpeak, which carry no depth of their own; ``reference`` — FASTA for CRAM.
+    fragments first (fragments and bam), by ``seed``; ``cut_shift`` — see `cut_sites`; ``scale`` — factor on the result, such as
+    the share of a library that a file of part of the genome holds; ``reference`` — FASTA for CRAM.
 
     Fragments and BAM: each cut widened to 11 bp, scaled by 20e6 / fragments in the file, summed per 4 bp, as
     EpiBERT's fragments_to_bed_scores.wdl. narrowPeak gives pseudo-signal (`pseudo_signal`).
@@ -81,7 +81,7 @@ def signal_for_windows(
             return read_fragments(path, contigs)
 
         values, fragments = _from_fragments(chunks, bins, depth, seed, cut_shift)
-        return TrackResult(values, fragments, KINDS[format])
+        return TrackResult(values * np.float32(scale), fragments, KINDS[format])
     if format == "narrowpeak":
         return TrackResult(pseudo_signal(read_peaks(path, contigs), windows, scale), None, KINDS[format])
     values = _from_bedgraph(path, bins, contigs) if format == "bedgraph" else _from_bigwig(path, bins, contigs)
