@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +39,9 @@ def read_bam(
     names or lengths are not those of ``contigs`` (`Genome.contigs`), and CRAM without reference.
     """
     path = Path(path)
-    with _open(path, reference, threads) as alignments:
+    found = 0
+    with _quiet(), _reported(path), _open(path, reference, threads) as alignments:
         _check_header(path, alignments, contigs)
-        found = 0
         for name, start, end in _by_chromosome(path, alignments, min_mapq, keep_duplicates):
             order = np.lexsort((end, start))
             found += len(order)
@@ -54,6 +55,25 @@ def read_bam(
             file=path,
             remedy="Give paired-end ATAC alignments, or fragments.tsv.gz.",
         )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep htslib from printing its own lines beside ours."""
+    level = pysam.set_verbosity(0)
+    try:
+        yield
+    finally:
+        pysam.set_verbosity(level)
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    """Turn what htslib raises on a damaged stream, while reading or closing it, into one `UserError`."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise UserError(f"damaged or truncated ({error})", file=path, remedy="Fetch or write the file again.") from None
 
 
 def _open(path: Path, reference: str | Path | None, threads: int) -> pysam.AlignmentFile:
@@ -71,12 +91,9 @@ def _open(path: Path, reference: str | Path | None, threads: int) -> pysam.Align
         raise UserError("is neither BAM nor CRAM", file=path, remedy="Give a BAM file, or set the right format.")
     if not cram and tail != BGZF_EOF:
         raise UserError("is truncated (end marker missing)", file=path, remedy="Fetch or write the file again.")
-    try:
-        opened = pysam.AlignmentFile(
-            str(path), "rc" if cram else "rb", reference_filename=str(reference) if cram else None, threads=threads
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot be opened ({error})", file=path, remedy="Fetch or write the file again.") from None
+    opened = pysam.AlignmentFile(
+        str(path), "rc" if cram else "rb", reference_filename=str(reference) if cram else None, threads=threads
+    )
     if not opened.has_index():
         opened.close()
         raise UserError("has no index", file=path, remedy=f"Run `samtools index {path.name}`.")
@@ -105,35 +122,32 @@ def _by_chromosome(
     starts, ends = array("q"), array("q")
     waiting: dict[str, tuple[int, int, bool, bool]] = {}
     current, position = -1, 0
-    try:
-        for read in alignments.fetch(until_eof=True):
-            target, begin = read.reference_id, read.reference_start
-            if target != current or begin < position:
-                if current >= 0 and (begin < position if target == current else 0 <= target < current):
-                    raise UserError("is not sorted by position", file=path, remedy="Run `samtools sort`, then index.")
-                if starts:
-                    yield alignments.get_reference_name(current), np.array(starts), np.array(ends)
-                    starts, ends = array("q"), array("q")
-                waiting.clear()
-                current = target
-            position = begin
-            if read.flag & skipped or not read.flag & 0x1 or read.next_reference_id != target:
-                continue
-            name, finish = str(read.query_name), read.reference_end
-            if finish is None:
-                continue
-            mate = waiting.pop(name, None)
-            good = read.mapping_quality >= min_mapq
-            if mate is None:
-                waiting[name] = (begin, finish, read.is_reverse, good)
-            elif good and mate[3]:
-                # the mate came first in position order: it is the lower one
-                lower, upper = (begin, mate[1]) if mate[2] else (mate[0], finish)
-                lower, upper = lower + TN5[0], upper - TN5[1]
-                if lower != upper:
-                    starts.append(min(lower, upper))
-                    ends.append(max(lower, upper))
-    except (OSError, ValueError) as error:
-        raise UserError(f"damaged or truncated ({error})", file=path, remedy="Fetch or write the file again.") from None
+    for read in alignments.fetch(until_eof=True):
+        target, begin = read.reference_id, read.reference_start
+        if target != current or begin < position:
+            if current >= 0 and (begin < position if target == current else 0 <= target < current):
+                raise UserError("is not sorted by position", file=path, remedy="Run `samtools sort`, then index.")
+            if starts:
+                yield alignments.get_reference_name(current), np.array(starts), np.array(ends)
+                starts, ends = array("q"), array("q")
+            waiting.clear()
+            current = target
+        position = begin
+        if read.flag & skipped or not read.flag & 0x1 or read.next_reference_id != target:
+            continue
+        name, finish = str(read.query_name), read.reference_end
+        if finish is None:
+            continue
+        mate = waiting.pop(name, None)
+        good = read.mapping_quality >= min_mapq
+        if mate is None:
+            waiting[name] = (begin, finish, read.is_reverse, good)
+        elif good and mate[3]:
+            # the mate came first in position order: it is the lower one
+            lower, upper = (begin, mate[1]) if mate[2] else (mate[0], finish)
+            lower, upper = lower + TN5[0], upper - TN5[1]
+            if lower != upper:
+                starts.append(min(lower, upper))
+                ends.append(max(lower, upper))
     if starts:
         yield alignments.get_reference_name(current), np.array(starts), np.array(ends)
