@@ -3,35 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 from petriscope.errors import UserError
 
 ATAC_BIN = 4
 """bp per accessibility bin."""
-
-_RENAMED = {
-    "filter_list_seq": "sequence_filters",
-    "filter_list_atac": "atac_filters",
-    "num_heads": "heads",
-    "num_transformer_layers": "layers",
-    "dim": "head_dim",
-    "norm": "final_norm",
-    "use_rot_emb": "rotary",
-    "dropout_rate": "dropout",
-    "pointwise_dropout_rate": "head_dropout",
-    "motif_dropout_rate": "motif_dropout",
-    "nb_random_features": "random_features",
-}
-_SAME_NAME = (
-    "input_length",
-    "output_length",
-    "final_output_length",
-    "final_point_scale",
-    "motif_units_fc",
-    "num_motifs",
-)
 
 
 @dataclass(frozen=True)
@@ -42,6 +20,25 @@ class EpiBERTConfig:
     window of whole tokens and crops ``crop`` tokens from either side. ``d_model`` 0 means the last sequence filter,
     ``head_dim`` 0 means ``d_model / heads``, as in the original.
     """
+
+    ORIGINAL_NAMES: ClassVar[Mapping[str, str]] = (
+        {
+            "filter_list_seq": "sequence_filters",
+            "filter_list_atac": "atac_filters",
+            "num_heads": "heads",
+            "num_transformer_layers": "layers",
+            "norm": "final_norm",
+            "use_rot_emb": "rotary",
+            "dropout_rate": "dropout",
+            "pointwise_dropout_rate": "head_dropout",
+            "motif_dropout_rate": "motif_dropout",
+            "nb_random_features": "random_features",
+            "BN_momentum": "bn_momentum",
+        }
+        | {name: name for name in ("input_length", "output_length", "final_output_length")}
+        | {name: name for name in ("final_point_scale", "motif_units_fc", "num_motifs", "seed")}
+    )
+    """The original's hyper-parameters and ours."""
 
     input_length: int = 524_288
     output_length: int = 4096
@@ -70,8 +67,14 @@ class EpiBERTConfig:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        set_(self, "sequence_filters", tuple(int(n) for n in self.sequence_filters))
-        set_(self, "atac_filters", tuple(int(n) for n in self.atac_filters))
+        for name in ("sequence_filters", "atac_filters"):
+            value = getattr(self, name)
+            if not isinstance(value, (list, tuple)) or not all(type(width) is int for width in value):
+                raise UserError(
+                    f"{value!r} is not a list of whole numbers", field=name, remedy="give one width per stage"
+                )
+            set_(self, name, tuple(value))
+        self._check_types()
         if not self.d_model and self.sequence_filters:
             set_(self, "d_model", self.sequence_filters[-1])
         self._check_positive()
@@ -84,6 +87,15 @@ class EpiBERTConfig:
                 )
             set_(self, "head_dim", self.d_model // self.heads)
         self._check_shape()
+
+    def _check_types(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            kinds = {"int": int, "float": (int, float), "bool": bool, "int | None": (int, type(None))}.get(
+                str(item.type)
+            )
+            if kinds is not None and (not isinstance(value, kinds) or isinstance(value, bool) != (kinds is bool)):
+                raise UserError(f"{value!r} is not {item.type}", field=item.name, remedy="give a value of that type")
 
     def _check_positive(self) -> None:
         if not self.sequence_filters:
@@ -175,8 +187,9 @@ class EpiBERTConfig:
         """The configuration named by the original's hyper-parameters; missing ones take the released model's values.
 
         Where only one of ``input_length`` and ``output_length`` is given the other follows, and ``final_output_length``
-        then defaults to the released crop of two tokens a side. The original stores but never uses
-        ``max_seq_length``, ``numerical_stabilizer`` and ``normalize``; they and other unknown names are passed over.
+        then defaults to the released crop of two tokens a side. ``d_model`` and ``dim`` are not read: the original
+        takes them from the last sequence filter and the heads. It stores but never uses ``max_seq_length``,
+        ``numerical_stabilizer`` and ``normalize``; they and unknown names are passed over too.
         """
         kernel = mapping.get("kernel_transformation", "relu_kernel_transformation")
         if kernel != "relu_kernel_transformation":
@@ -185,13 +198,7 @@ class EpiBERTConfig:
                 field="kernel_transformation",
                 remedy="only relu_kernel_transformation, that of the released models, is",
             )
-        values = {ours: mapping[theirs] for theirs, ours in _RENAMED.items() if theirs in mapping}
-        values |= {name: mapping[name] for name in _SAME_NAME if name in mapping}
-        values |= {"seed": int(mapping["seed"])} if "seed" in mapping else {}
-        values |= {"bn_momentum": mapping["BN_momentum"]} if "BN_momentum" in mapping else {}
-        width = mapping.get("d_model", mapping.get("hidden_size"))
-        if width is not None:
-            values["d_model"] = int(width)
+        values = {ours: mapping[theirs] for theirs, ours in cls.ORIGINAL_NAMES.items() if theirs in mapping}
         token_width = 2 ** (1 + len(values.get("sequence_filters", cls.sequence_filters)))
         if "input_length" in values:
             values.setdefault("output_length", values["input_length"] // token_width)
