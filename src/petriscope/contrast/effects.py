@@ -64,7 +64,7 @@ def auroc(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def auroc_sparse(
-    indices: np.ndarray, values: np.ndarray, positive: np.ndarray, n_positive: int, n_negative: int, m: int
+    indices: np.ndarray, values: np.ndarray, positive: np.ndarray, *, n_positive: int, n_negative: int, m: int
 ) -> np.ndarray:
     """Token-level AUROC per feature from sparse codes, ties (the many zeros among them) counted half.
 
@@ -150,4 +150,4 @@ def effects(
         else:
             low = high = np.full(m, np.nan)
         found.append(Effect(draws[0], low, high))
-    return Effects(*found, blocks=len(used))
+    return Effects(found[0], found[1], found[2], found[3], len(used))

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from petriscope.contrast.inference import TTest, moderated, one_sample, pool, stouffer, welch
-from petriscope.contrast.moments import Design, Moments
+from petriscope.contrast.moments import Design
 from petriscope.contrast.permutation import PermutationP, sign_flip, stratified_labels
 
 Level = Literal["biosample", "locus"]
@@ -36,12 +36,17 @@ class CombinedEvidence(NamedTuple):
     permutation: PermutationP
 
 
+def log_mean(mean: np.ndarray) -> np.ndarray:
+    """Log of mean activation (m,), silent features at the smallest value there is: the axis of variance trends."""
+    floor = mean[mean > 0].min() if (mean > 0).any() else 1.0
+    return np.log(np.maximum(mean, floor))
+
+
 def two_sample(variance: Variance, mean: np.ndarray) -> Callable[[np.ndarray, np.ndarray], TTest]:
     """The biosample-level test; the prior variance of the moderated one follows log mean activation ``mean`` (m,)."""
     if variance == "welch":
         return welch
-    floor = mean[mean > 0].min() if (mean > 0).any() else 1.0
-    covariate = np.log(np.maximum(mean, floor))
+    covariate = log_mean(mean)
     return lambda a, b: moderated(a, b, covariate)
 
 

@@ -1,4 +1,4 @@
-"""What a contrast needs to know of millions of tokens: sums per (block, biosample, feature), and who is compared with whom."""
+"""What a contrast needs to know of millions of tokens: sums per block and biosample, and who is compared."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Moments(NamedTuple):
 
     def check(self) -> Moments:
         """Return self if shapes agree and every number is finite; a UserError names the first offender."""
-        blocks, biosamples, features = self.sum.shape
+        blocks, biosamples = self.sum.shape[:2]
         for name in ("sumsq", "active"):
             if getattr(self, name).shape != self.sum.shape:
                 raise UserError(f"shape {getattr(self, name).shape} differs from sum's {self.sum.shape}", field=name)

@@ -15,7 +15,7 @@ TIE = 1e-5
 """relative difference below which a null statistic counts as equal to the observed one (float32 products)"""
 
 Null = Callable[[np.ndarray], Iterator[np.ndarray]]
-"""null(columns) yields float32 chunks (at most ROWS, len(columns)) of null statistics of those features, in that order"""
+"""null(columns) yields float32 chunks (at most ROWS, len(columns)) of their null statistics"""
 
 
 class PermutationP(NamedTuple):
@@ -36,9 +36,9 @@ class PermutationP(NamedTuple):
 def permutation_p(observed: np.ndarray, null: Null, *, exact: bool) -> PermutationP:
     """Compare |observed| (m,) with all rows of ``null``; a feature whose observed statistic is NaN stays NaN.
 
-    maxT is the step-down form: the features, largest statistic first, are compared with the largest null statistic among
-    themselves and all smaller ones, then made monotone. Source: Westfall & Young 1993, algorithm 2.8; Phipson & Smyth
-    2010 for (b+1)/(N+1).
+    maxT is the step-down form: each feature is compared with the largest null statistic among itself and all features
+    of smaller observed statistic; the p-values are then made monotone. Source: Westfall & Young 1993, algorithm 2.8;
+    Phipson & Smyth 2010 for (b+1)/(N+1).
     """
     tested = np.flatnonzero(np.isfinite(observed))
     order = tested[np.argsort(np.abs(observed[tested]), kind="stable")]
@@ -60,7 +60,7 @@ def permutation_p(observed: np.ndarray, null: Null, *, exact: bool) -> Permutati
 
 
 def single_step_max_t(observed: np.ndarray, null_max: np.ndarray, *, exact: bool) -> np.ndarray:
-    """Single-step maxT adjusted p of |observed| (any shape) against null maxima (N,), pooled over layers for instance."""
+    """Single-step maxT adjusted p of |observed| (any shape) against null maxima (N,), e.g. over layers."""
     ordered = np.sort(null_max)
     above = len(ordered) - np.searchsorted(ordered, np.abs(observed) * (1 - TIE), side="left")
     extra = 0 if exact else 1
@@ -100,7 +100,7 @@ def sign_flip(units: np.ndarray, n: int, seed: int, *, studentise: bool = True) 
 
 
 def label_splits(n_vitro: int, n_vivo: int, n: int, seed: int) -> tuple[np.ndarray, bool]:
-    """(N, n_vitro + n_vivo) bool, True = called in vivo: every relabelling if there are at most n of them, else n drawn.
+    """(N, n_vitro + n_vivo) bool, True = called in vivo: every relabelling if there are at most n, else n drawn.
 
     The first row is the observed labelling (in vitro rows first).
     """

@@ -1,0 +1,117 @@
+"""Does p < .05 happen 5 % of the time? Uniformity, family-wise error, coverage, power and false discovery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Uniformity:
+    """How p-values behave where nothing is to be found."""
+
+    test: str
+    null: str
+    sets: int
+    """null data sets."""
+    tests: int
+    """p-values in all."""
+    effective: float
+    """independent p-values that would vary as much between null sets as these do (features share biosamples)."""
+    share: float
+    """of p < alpha."""
+    low: float
+    high: float
+    """95 % binomial interval around alpha for the effective number."""
+    ks: float
+    """largest distance of the distribution of p from the uniform."""
+    ks_p: float
+    alpha: float
+
+    @property
+    def calibrated(self) -> bool:
+        """The share lies in the interval."""
+        return self.low <= self.share <= self.high
+
+
+@dataclass(frozen=True)
+class ErrorRate:
+    """A share of cases with its exact (Clopper-Pearson) 95 % interval."""
+
+    what: str
+    null: str
+    cases: int
+    share: float
+    low: float
+    high: float
+
+
+class Discovery(NamedTuple):
+    """Power and false discovery against planted truth."""
+
+    power: ErrorRate
+    false_discovery: ErrorRate
+
+
+def uniformity(
+    p: np.ndarray, *, test: str, null: str, alpha: float = 0.05, independent: float | None = None
+) -> Uniformity:
+    """Summarise null p-values (R sets, m features); NaN (untestable) are left out.
+
+    The interval is binomial for the effective number of tests: alpha(1-alpha) over the variance of the share between
+    null sets, times the number of ``independent`` sets (R unless given: relabellings of few biosamples are fewer).
+    With one set it is the plain binomial interval.
+    """
+    usable = np.isfinite(p)
+    tests = int(usable.sum())
+    if tests == 0:
+        return Uniformity(test, null, len(p), 0, 0.0, np.nan, np.nan, np.nan, np.nan, np.nan, alpha)
+    per_set = np.array([(row[ok] < alpha).mean() for row, ok in zip(p, usable) if ok.any()])
+    share = float((p[usable] < alpha).mean())
+    effective = float(tests)
+    if len(per_set) > 1 and per_set.var(ddof=1) > 0:
+        sets = len(per_set) if independent is None else min(independent, len(per_set))
+        effective = min(effective, alpha * (1 - alpha) * sets / float(per_set.var(ddof=1)))
+    low, high = stats.binom.ppf([0.025, 0.975], max(1, round(effective)), alpha) / max(1, round(effective))
+    distance = float(stats.kstest(p[usable], "uniform").statistic)
+    ks_p = float(stats.kstwo.sf(distance, max(1, round(effective))))
+    return Uniformity(test, null, len(p), tests, effective, share, float(low), float(high), distance, ks_p, alpha)
+
+
+def error_rate(hits: np.ndarray, *, what: str, null: str) -> ErrorRate:
+    """The share of True in ``hits`` with its Clopper-Pearson interval; NaN where there is no case."""
+    n, k = len(hits), int(np.sum(hits))
+    if n == 0:
+        return ErrorRate(what, null, 0, np.nan, np.nan, np.nan)
+    low = float(stats.beta.ppf(0.025, k, n - k + 1)) if k else 0.0
+    high = float(stats.beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0
+    return ErrorRate(what, null, n, k / n, low, high)
+
+
+def discovery(
+    adjusted: np.ndarray, is_context: np.ndarray, auroc: np.ndarray, *, alpha: float = 0.05, strong: float = 0.8
+) -> Discovery:
+    """Against planted truth: ``adjusted`` p (m,), ``is_context`` (m,) bool: the feature's best planted match belongs to
+    a context programme, ``auroc`` (m,) of that match.
+
+    Power: share of context features with a match of at least ``strong`` that are found. False discovery: share of found
+    features whose best match is no context programme.
+    """
+    found = adjusted <= alpha
+    strong_context = is_context & (auroc >= strong)
+    return Discovery(
+        error_rate(found[strong_context], what=f"power, match AUROC >= {strong:g}", null="planted truth"),
+        error_rate(~is_context[found], what="false discovery proportion", null="planted truth"),
+    )
+
+
+def table(rows: Sequence[Uniformity | ErrorRate]) -> pd.DataFrame:
+    """One row per summary; columns of the other kind are empty."""
+    return pd.DataFrame(
+        [asdict(row) | ({"calibrated": row.calibrated} if isinstance(row, Uniformity) else {}) for row in rows]
+    )

@@ -1,0 +1,166 @@
+"""The tests of the contrast, corrected and published, run on many null data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special
+
+from petriscope.contrast.calibration import ErrorRate, Uniformity, error_rate, uniformity
+from petriscope.contrast.cds import cds_meandiff
+from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles
+from petriscope.contrast.evidence import Level, LineageEvidence, Variance, combine, locus_evidence, two_sample
+from petriscope.contrast.inference import one_sample
+from petriscope.contrast.moments import Design
+
+
+class NullRun(NamedTuple):
+    """What a test said of R null data sets of m features in L lineages."""
+
+    p: np.ndarray
+    """(R, m) combined (Stouffer)."""
+    p_permutation: np.ndarray
+    """(R, m)"""
+    p_lineage: np.ndarray
+    """(R, L * m) of the single lineages."""
+    family_error: np.ndarray
+    """(R,) bool: maxT rejected something."""
+    covered: np.ndarray
+    """(R, L * m) bool: the 95 % interval of the lineage's difference holds its true value 0."""
+
+    def summaries(
+        self, test: str, null: str, *, alpha: float = 0.05, independent: float | None = None
+    ) -> list[Uniformity | ErrorRate]:
+        """Uniformity of all p-values (``independent``: see `uniformity`); error rates of maxT and of the intervals."""
+        kinds = {"per lineage": self.p_lineage, "Stouffer": self.p, "permutation": self.p_permutation}
+        return [
+            *(
+                uniformity(p, test=f"{test}, {kind}", null=null, alpha=alpha, independent=independent)
+                for kind, p in kinds.items()
+            ),
+            error_rate(self.family_error, what=f"{test}, maxT family-wise error", null=null),
+            error_rate(self.covered.ravel(), what=f"{test}, coverage of the 95 % interval", null=null),
+        ]
+
+
+def biosample_nulls(
+    cases: Iterable[tuple[np.ndarray, Design]],
+    *,
+    variance: Variance = "moderated",
+    permutations: int = 999,
+    seed: int = 0,
+    alpha: float = 0.05,
+) -> NullRun:
+    """The biosample-level test on null cases (biosample means (S, m), design).
+
+    The moderated test accepts lineages with one biosample on a side and three in all (replicates of one condition).
+    """
+
+    def evidence() -> Iterator[dict[str, LineageEvidence]]:
+        for means, design in cases:
+            yield _biosample_case(means, design, variance)
+
+    return _run(evidence(), level="biosample", variance=variance, permutations=permutations, seed=seed, alpha=alpha)
+
+
+def locus_nulls(
+    block_means: np.ndarray, designs: Iterable[Design], *, permutations: int = 999, seed: int = 0, alpha: float = 0.05
+) -> NullRun:
+    """The locus-level test on null designs over block means (B, S, m).
+
+    Between replicates of one condition it measures what a locus-level p leaves out: donors differ at every locus.
+    """
+    evidence = (locus_evidence(block_means, design, design.lineages) for design in designs)
+    return _run(evidence, level="locus", variance="welch", permutations=permutations, seed=seed, alpha=alpha)
+
+
+def sign_nulls(
+    block_means: np.ndarray, design: Design, sets: int, *, permutations: int = 999, seed: int = 0, alpha: float = 0.05
+) -> NullRun:
+    """The locus-level test under its own null: the context that a block's values carry is drawn block by block."""
+    rng = np.random.default_rng(seed)
+    observed = locus_evidence(block_means, design, design.lineages)
+
+    def evidence() -> Iterator[dict[str, LineageEvidence]]:
+        for _ in range(sets):
+            flips = rng.choice([-1.0, 1.0], size=(next(iter(observed.values())).n["blocks"], 1))
+            yield {
+                lineage: line._replace(test=one_sample(line.vivo * flips), vivo=line.vivo * flips)
+                for lineage, line in observed.items()
+            }
+
+    return _run(evidence(), level="locus", variance="welch", permutations=permutations, seed=seed, alpha=alpha)
+
+
+def published_nulls(
+    window_means: np.ndarray, designs: Iterable[Design], *, permutations: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """(R, m) p of the published test on null designs over window means (W, S, m); silent features are NaN."""
+    rows = []
+    for design in designs:
+        result = cds_meandiff(window_means, design, permutations=permutations, seed=seed)
+        rows.append(np.where(result.low < result.high, result.p, np.nan))
+    return np.stack(rows)
+
+
+def block_coverage(differences: np.ndarray, draws: int, *, resamples: int = 400, seed: int = 0) -> list[ErrorRate]:
+    """Coverage of the two locus-level intervals where the blocks (B, m) are the whole population of known mean.
+
+    ``draws`` samples of B blocks are drawn with replacement; counted is how often the t interval and the expanded
+    percentile bootstrap interval hold the population mean.
+    """
+    blocks = len(differences)
+    truth = differences.mean(0)
+    by_t, by_bootstrap = [], []
+    for i, counts in enumerate(bootstrap_counts(blocks, draws, seed).astype(int)):
+        sample = np.repeat(differences, counts, axis=0)
+        low, high = one_sample(sample).interval()
+        by_t.append((low <= truth) & (truth <= high))
+        means = bootstrap_counts(blocks, resamples, seed + 1 + i) @ sample / blocks
+        low, high = expanded_percentiles(means, blocks)
+        by_bootstrap.append((low <= truth) & (truth <= high))
+    null = f"{draws} samples of {blocks} blocks"
+    return [
+        error_rate(np.concatenate(by_t), what="coverage of the t interval over blocks", null=null),
+        error_rate(np.concatenate(by_bootstrap), what="coverage of the block-bootstrap interval", null=null),
+    ]
+
+
+def _biosample_case(means: np.ndarray, design: Design, variance: Variance) -> dict[str, LineageEvidence]:
+    least = 2 if variance == "welch" else 1
+    found = {}
+    for lineage in design.lineages:
+        sides = design.sides(lineage)
+        vitro, vivo = means[sides.vitro], means[sides.vivo]
+        if min(len(vitro), len(vivo)) < least or len(vitro) + len(vivo) < 3:
+            continue
+        test = two_sample(variance, np.concatenate([vitro, vivo]).mean(0))(vivo, vitro)
+        found[lineage] = LineageEvidence(test, {"in_vitro": len(vitro), "in_vivo": len(vivo)}, vitro, vivo)
+    return found
+
+
+def _run(
+    cases: Iterable[dict[str, LineageEvidence]],
+    *,
+    level: Level,
+    variance: Variance,
+    permutations: int,
+    seed: int,
+    alpha: float,
+) -> NullRun:
+    p, p_permutation, p_lineage, family_error, covered = [], [], [], [], []
+    for i, evidence in enumerate(case for case in cases if case):
+        combined = combine(evidence, level, variance, permutations, seed + i)
+        p.append(2 * special.ndtr(-np.abs(combined.z)))
+        p_permutation.append(combined.permutation.p)
+        family_error.append(bool((combined.permutation.max_t <= alpha).any()))
+        lines = list(evidence.values())
+        p_lineage.append(np.concatenate([line.test.p for line in lines]))
+        intervals = [line.test.interval() for line in lines]
+        covered.append(np.concatenate([(low <= 0) & (high >= 0) for low, high in intervals]))
+    if not p:
+        nothing = np.zeros((0, 0))
+        return NullRun(nothing, nothing, nothing, np.zeros(0, bool), nothing.astype(bool))
+    return NullRun(np.stack(p), np.stack(p_permutation), np.stack(p_lineage), np.array(family_error), np.stack(covered))

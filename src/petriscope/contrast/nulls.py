@@ -1,0 +1,104 @@
+"""Null data sets: contrasts between biosamples that differ in nothing but the donor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from petriscope.contrast.evidence import log_mean
+from petriscope.contrast.inference import Prior, fit_prior, squeeze
+from petriscope.contrast.moments import Design
+
+
+def shuffled(design: Design, sets: int, seed: int) -> Iterator[Design]:
+    """Designs with the context labels permuted within each lineage, never the observed contrast or its mirror image.
+
+    Real differences stay in the data, so a feature that has one is no null for a t test of these designs (the
+    permutation test is exact all the same): judge the t on features without one, where truth is known.
+    """
+    rng = np.random.default_rng(seed)
+    balanced = any(_mixable(design, lineage) for lineage in range(len(design.lineages)))
+    while sets > 0 and balanced:
+        vivo = design.vivo.copy()
+        for lineage in range(len(design.lineages)):
+            rows = np.flatnonzero(design.lineage_of == lineage)
+            vivo[rows] = rng.permutation(vivo[rows])
+        changed = [(vivo != design.vivo)[design.lineage_of == i] for i in range(len(design.lineages))]
+        if all(change.all() or not change.any() for change in changed):
+            continue
+        sets -= 1
+        yield replace(design, vivo=vivo)
+
+
+def replicates(design: Design, sets: int, seed: int) -> Iterator[Design]:
+    """Designs that contrast replicates of one condition: every lineage x context becomes a lineage of its own.
+
+    Within each condition of n >= 2 biosamples, floor(n/2) drawn ones play in vivo against the rest. Conditions with one
+    biosample keep one label, so that no test of them exists.
+    """
+    rng = np.random.default_rng(seed)
+    names: list[str] = []
+    condition = np.zeros(len(design.biosamples), int)
+    for i, lineage in enumerate(design.lineages):
+        for context, side in (("in_vitro", False), ("in_vivo", True)):
+            condition[(design.lineage_of == i) & (design.vivo == side)] = len(names)
+            names.append(f"{lineage} {context} replicates")
+    for _ in range(sets):
+        vivo = np.zeros(len(design.biosamples), bool)
+        for c in range(len(names)):
+            rows = np.flatnonzero(condition == c)
+            vivo[rng.permutation(rows)[: len(rows) // 2]] = True
+        yield Design(design.biosamples, tuple(names), condition, vivo)
+
+
+def gaussian(means: np.ndarray, design: Design, sets: int, seed: int) -> Iterator[np.ndarray]:
+    """Null biosample means (S, m) in the observed layout, from the fitted model of the moderated t.
+
+    No contrast; the observed lineage averages; variances drawn from their posterior (moderated, along the mean); the
+    correlation between features that replicates of a condition show. All sets are independent of each other, which
+    relabellings of the same few biosamples are not. Lineages without replicates are constant.
+    """
+    rng = np.random.default_rng(seed)
+    models = []
+    for i in range(len(design.lineages)):
+        rows = np.flatnonzero(design.lineage_of == i)
+        sides = [means[rows[design.vivo[rows] == side]] for side in (False, True)]
+        residual = np.concatenate(
+            [side - side.mean(0) for side in sides if len(side) > 1] or [np.zeros((1, means.shape[1]))]
+        )
+        df = sum(len(side) - 1 for side in sides if len(side) > 1)
+        norm = np.sqrt((residual**2).sum(0))
+        unit = np.divide(residual, norm, out=np.zeros_like(residual), where=norm > 0)
+        average = means[rows].mean(0)
+        variance = norm**2 / max(1, df)
+        prior = fit_prior(variance, df, log_mean(average)) if df else Prior(0.0, variance)
+        models.append((rows, average, unit, squeeze(variance, max(1, df), prior), int(min(df + prior.df, 1e6))))
+    for _ in range(sets):
+        null = np.empty(means.shape)
+        for rows, average, unit, variance, df in models:
+            spread = np.sqrt(variance * df / rng.chisquare(df, len(variance))) if df else np.zeros(len(variance))
+            null[rows] = average + (rng.normal(size=(len(rows), len(unit))) @ unit) * spread
+        yield null
+
+
+def independent_sets(design: Design, null: str) -> float:
+    """How many independent null sets of a kind ('shuffled' or 'replicates') the biosamples hold.
+
+    It is the number of contrasts that can be orthogonal to each other; more relabellings repeat the same donors.
+    """
+    per_lineage = []
+    for lineage in design.lineages:
+        vitro, vivo = design.sides(lineage)
+        if null == "shuffled":
+            per_lineage.append(len(vitro) + len(vivo) - 1)
+        else:
+            per_lineage += [len(side) - 1 for side in (vitro, vivo) if len(side) > 1]
+    return float(np.mean(per_lineage)) if per_lineage else 0.0
+
+
+def _mixable(design: Design, lineage: int) -> bool:
+    """Whether some relabelling of a lineage is neither the observed contrast nor its mirror image."""
+    vivo = design.vivo[design.lineage_of == lineage]
+    return 0 < vivo.sum() < len(vivo) and len(vivo) > 2
