@@ -57,7 +57,7 @@ def checkpoint_prefix(path: str | Path) -> Path:
     found = sorted(folder.glob("*.index"))
     if len(found) != 1:
         names = ", ".join(file.stem for file in found) or "none"
-        raise UserError(f"holds {len(found)} checkpoints ({names})", file=path, remedy="give the prefix of one")
+        raise UserError(f"holds {len(found)} checkpoints ({names})", file=path, remedy="Give the prefix of one.")
     return found[0].with_suffix("")
 
 
@@ -67,7 +67,7 @@ def _refuse_fine_tuned(paths: Mapping[str, str], prefix: Path) -> None:
         raise UserError(
             f"is the fine-tuned (RAMPAGE) model: it has {' and '.join(extra)}",
             file=prefix,
-            remedy="convert an accessibility-pretrained checkpoint, such as the released model1/ckpt-45",
+            remedy="Convert an accessibility-pretrained checkpoint, such as the released model1/ckpt-45.",
         )
 
 
@@ -79,7 +79,7 @@ def _refuse_strangers(checkpoint: ObjectCheckpoint, paths: Mapping[str, str], co
         raise UserError(
             f"lacks {len(missing)} of the model's {len(wanted)} variables: {', '.join(missing[:5])}",
             file=prefix,
-            remedy="convert a complete accessibility-pretrained checkpoint",
+            remedy="Convert a complete accessibility-pretrained checkpoint.",
         )
     known = {checkpoint.entry_key(path) for path in wanted}
     extra = sorted(path for path, key in paths.items() if key not in known)
@@ -87,7 +87,7 @@ def _refuse_strangers(checkpoint: ObjectCheckpoint, paths: Mapping[str, str], co
         raise UserError(
             f"has {len(extra)} variables that EpiBERT has not: {', '.join(extra[:5])}",
             file=prefix,
-            remedy="convert an accessibility-pretrained checkpoint",
+            remedy="Convert an accessibility-pretrained checkpoint.",
         )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from petriscope.errors import UserError
@@ -91,7 +91,7 @@ class EpiBERT(nn.Module):
             raise UserError(
                 f"shape {tuple(sequence.shape)} is not (windows, length, 4) with a length of whole {width}-bp tokens",
                 field="sequence",
-                remedy=f"give one-hot sequence of a multiple of {width} bp",
+                remedy=f"Give one-hot sequence of a multiple of {width} bp.",
             )
         return self.sequence(sequence.to(self.projection.weight.dtype))
 
@@ -119,7 +119,7 @@ class EpiBERT(nn.Module):
             hidden = self._input(batch, sequence_features)
         else:
             raise UserError(
-                "there is neither a batch nor a hidden state to resume from", field="batch", remedy="give one"
+                "there is neither a batch nor a hidden state to resume from", field="batch", remedy="Give one."
             )
         captured: dict[int, Tensor] = {}
         rotary = self._rotary(hidden) if self.config.rotary else None
@@ -136,12 +136,12 @@ class EpiBERT(nn.Module):
 
     def _check_layers(self, capture: Sequence[int], edits: Mapping[int, Edit], start: int) -> None:
         if not 0 <= start <= self.n_layers:
-            raise UserError(f"layer {start} does not exist", field="resume", remedy=f"choose 0 to {self.n_layers}")
+            raise UserError(f"layer {start} does not exist", field="resume", remedy=f"Choose 0 to {self.n_layers}.")
         for field, layers in (("capture", capture), ("edits", edits)):
             for layer in layers:
                 if not start <= layer <= self.n_layers:
                     raise UserError(
-                        f"layer {layer} is not run", field=field, remedy=f"choose {start} to {self.n_layers}"
+                        f"layer {layer} is not run", field=field, remedy=f"Choose {start} to {self.n_layers}."
                     )
 
     def _resumed(self, hidden: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ class EpiBERT(nn.Module):
             raise UserError(
                 f"shape {tuple(hidden.shape)} is not (rows, tokens, {self.d_model})",
                 field="resume",
-                remedy="give the residual stream as run() captured it, uncropped",
+                remedy="Give the residual stream as run() captured it, uncropped.",
             )
         return hidden.to(self.projection.weight.dtype)
 
@@ -158,7 +158,7 @@ class EpiBERT(nn.Module):
         if features is None:
             if batch.sequence is None:
                 raise UserError(
-                    "there is neither sequence nor its features", field="sequence", remedy="give one of them"
+                    "there is neither sequence nor its features", field="sequence", remedy="Give one of them."
                 )
             features = self.sequence_features(batch.sequence)
         windows, count, _ = features.shape
@@ -168,13 +168,13 @@ class EpiBERT(nn.Module):
             raise UserError(
                 f"shape {tuple(batch.atac.shape)} does not fit {windows} windows of {count} tokens",
                 field="atac",
-                remedy=f"give (rows, {expected[1]}, 1) with the same number of rows for each window",
+                remedy=f"Give (rows, {expected[1]}, 1) with the same number of rows for each window.",
             )
         if tuple(batch.motif.shape) != (rows, 1, self.config.num_motifs):
             raise UserError(
                 f"shape {tuple(batch.motif.shape)} does not fit {rows} rows of {self.config.num_motifs} motifs",
                 field="motif",
-                remedy=f"give ({rows}, 1, {self.config.num_motifs})",
+                remedy=f"Give ({rows}, 1, {self.config.num_motifs}).",
             )
         dtype = self.projection.weight.dtype
         shared = features.to(dtype).repeat_interleave(rows // windows, dim=0) if rows > windows else features.to(dtype)
@@ -187,7 +187,7 @@ class EpiBERT(nn.Module):
             raise UserError(
                 f"turned shape {tuple(hidden.shape)} into {tuple(edited.shape)}",
                 field=f"edit at layer {layer}",
-                remedy="an edit keeps the shape of the residual stream",
+                remedy="An edit keeps the shape of the residual stream.",
             )
         return edited
 
@@ -208,7 +208,7 @@ class EpiBERT(nn.Module):
         """Write weights and configuration to one safetensors file."""
         state = {name: value.contiguous().cpu() for name, value in self.state_dict().items()}
         with atomic_path(path) as temporary:
-            save_file(state, temporary, {"format": FILE_FORMAT, "config": json.dumps(asdict(self.config))})
+            temporary.write_bytes(save(state, {"format": FILE_FORMAT, "config": json.dumps(asdict(self.config))}))
 
     @classmethod
     def from_safetensors(cls, path: str | Path) -> EpiBERT:
@@ -218,12 +218,12 @@ class EpiBERT(nn.Module):
                 metadata = file.metadata() or {}
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         except FileNotFoundError:
-            raise UserError("does not exist", file=path, remedy="make it with petriscope convert") from None
+            raise UserError("does not exist", file=path, remedy="Make it with petriscope convert.") from None
         except (SafetensorError, OSError) as error:
-            raise UserError(f"cannot be read as safetensors ({error})", file=path, remedy="make it anew") from error
+            raise UserError(f"cannot be read as safetensors ({error})", file=path, remedy="Make it anew.") from error
         if metadata.get("format") != FILE_FORMAT:
             raise UserError(
-                "is not an EpiBERT written by petriscope", file=path, remedy="make it with petriscope convert"
+                "is not an EpiBERT written by petriscope", file=path, remedy="Make it with petriscope convert."
             )
         config = json.loads(metadata["config"])
         model = cls(EpiBERTConfig(**config))
@@ -231,6 +231,6 @@ class EpiBERT(nn.Module):
             model.load_state_dict(state)
         except RuntimeError as error:
             raise UserError(
-                f"does not fit its own configuration ({error})", file=path, remedy="make it anew"
+                f"does not fit its own configuration ({error})", file=path, remedy="Make it anew."
             ) from error
         return model.eval()

@@ -11,6 +11,8 @@ from petriscope.errors import UserError
 ATAC_BIN = 4
 """bp per accessibility bin."""
 
+_KINDS = {"int": (int,), "float": (int, float), "bool": (bool,), "int | None": (int, type(None))}
+
 
 @dataclass(frozen=True)
 class EpiBERTConfig:
@@ -71,7 +73,7 @@ class EpiBERTConfig:
             value = getattr(self, name)
             if not isinstance(value, (list, tuple)) or not all(type(width) is int for width in value):
                 raise UserError(
-                    f"{value!r} is not a list of whole numbers", field=name, remedy="give one width per stage"
+                    f"{value!r} is not a list of whole numbers", field=name, remedy="Give one width per stage."
                 )
             set_(self, name, tuple(value))
         self._check_types()
@@ -83,7 +85,7 @@ class EpiBERTConfig:
                 raise UserError(
                     f"width {self.d_model} is not divisible by {self.heads} heads",
                     field="heads",
-                    remedy="choose a divisor of d_model",
+                    remedy="Choose a divisor of d_model.",
                 )
             set_(self, "head_dim", self.d_model // self.heads)
         self._check_shape()
@@ -91,16 +93,14 @@ class EpiBERTConfig:
     def _check_types(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            kinds = {"int": int, "float": (int, float), "bool": bool, "int | None": (int, type(None))}.get(
-                str(item.type)
-            )
-            if kinds is not None and (not isinstance(value, kinds) or isinstance(value, bool) != (kinds is bool)):
-                raise UserError(f"{value!r} is not {item.type}", field=item.name, remedy="give a value of that type")
+            kinds = _KINDS.get(str(item.type))
+            if kinds and type(value) not in kinds:
+                raise UserError(f"{value!r} is not {item.type}", field=item.name, remedy="Give a value of that type.")
 
     def _check_positive(self) -> None:
         if not self.sequence_filters:
             raise UserError(
-                "the list is empty", field="sequence_filters", remedy="give one width per halving of the sequence"
+                "the list is empty", field="sequence_filters", remedy="Give one width per halving of the sequence."
             )
         least = {
             name: 1 for name in ("input_length", "output_length", "atac_stem_filters", "atac_stem_pool", "atac_pool")
@@ -109,45 +109,45 @@ class EpiBERTConfig:
         least |= {"motif_units_fc": 4, "layers": 0, "head_dim": 0}
         for name, bound in least.items():
             if getattr(self, name) < bound:
-                raise UserError(f"{getattr(self, name)} is below {bound}", field=name, remedy=f"give at least {bound}")
+                raise UserError(f"{getattr(self, name)} is below {bound}", field=name, remedy=f"Give at least {bound}.")
         for name in ("sequence_filters", "atac_filters"):
             if min(getattr(self, name), default=1) < 1:
-                raise UserError("a width is below 1", field=name, remedy="give positive widths")
+                raise UserError("a width is below 1", field=name, remedy="Give positive widths.")
         for name in ("bn_momentum", "dropout", "head_dropout", "motif_dropout"):
             if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{getattr(self, name)} is not in [0, 1)", field=name, remedy="give a fraction")
+                raise UserError(f"{getattr(self, name)} is not in [0, 1)", field=name, remedy="Give a fraction.")
 
     def _check_shape(self) -> None:
         if self.rotary and self.head_dim % 2:
             raise UserError(
                 f"rotary positions turn pairs of channels, but a head has {self.head_dim}",
                 field="head_dim",
-                remedy="choose heads so that d_model / heads is even, or switch rotary off",
+                remedy="Choose heads so that d_model / heads is even, or switch rotary off.",
             )
         if self.d_model < self.final_point_scale:
             raise UserError(
                 f"{self.final_point_scale} exceeds d_model {self.d_model}, which leaves the head no channel",
                 field="final_point_scale",
-                remedy=f"give at most {self.d_model}",
+                remedy=f"Give at most {self.d_model}.",
             )
         pooled = ATAC_BIN * self.atac_stem_pool * self.atac_pool ** len(self.atac_filters)
         if pooled != self.token_width:
             raise UserError(
                 f"the accessibility branch pools {pooled} bp into a token, the sequence branch {self.token_width}",
                 field="atac_filters",
-                remedy="match atac_stem_pool, atac_pool and the number of atac_filters to that of sequence_filters",
+                remedy="Match atac_stem_pool, atac_pool and the number of atac_filters to that of sequence_filters.",
             )
         if self.input_length != self.output_length * self.token_width:
             raise UserError(
                 f"{self.output_length} tokens of {self.token_width} bp are not {self.input_length} bp",
                 field="output_length",
-                remedy=f"input_length / {self.token_width} tokens are needed",
+                remedy=f"Input_length / {self.token_width} tokens are needed.",
             )
         if self.final_output_length is not None and not 0 < self.final_output_length <= self.output_length:
             raise UserError(
                 f"{self.final_output_length} tokens cannot be cropped out of {self.output_length}",
                 field="final_output_length",
-                remedy=f"give 1 to {self.output_length}",
+                remedy=f"Give 1 to {self.output_length}.",
             )
 
     @property
@@ -196,7 +196,7 @@ class EpiBERTConfig:
             raise UserError(
                 f"attention kernel {kernel!r} is not supported",
                 field="kernel_transformation",
-                remedy="only relu_kernel_transformation, that of the released models, is",
+                remedy="Only relu_kernel_transformation, that of the released models, is.",
             )
         values = {ours: mapping[theirs] for theirs, ours in cls.ORIGINAL_NAMES.items() if theirs in mapping}
         token_width = 2 ** (1 + len(values.get("sequence_filters", cls.sequence_filters)))

@@ -45,11 +45,11 @@ def read_config(file: str | Path) -> dict[str, Any]:
     try:
         mapping = yaml.safe_load(Path(file).read_text())
     except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})", file=file, remedy="give a YAML file") from error
+        raise UserError(f"cannot be read ({error.strerror})", file=file, remedy="Give a YAML file.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"is not YAML ({error})", file=file, remedy="write name: value lines") from error
+        raise UserError(f"is not YAML ({error})", file=file, remedy="Write name: value lines.") from error
     if not isinstance(mapping, dict):
-        raise UserError("holds no name: value lines", file=file, remedy="write one hyper-parameter a line")
+        raise UserError("holds no name: value lines", file=file, remedy="Write one hyper-parameter a line.")
     return _ours(mapping, file)
 
 
@@ -60,7 +60,7 @@ def _shape(checkpoint: ObjectCheckpoint, path: str, rank: int) -> tuple[int, ...
             "is missing, so this is not an accessibility-pretrained EpiBERT",
             file=checkpoint.bundle.prefix,
             field=path,
-            remedy="convert a pretrained checkpoint, such as the released model1/ckpt-45",
+            remedy="Convert a pretrained checkpoint, such as the released model1/ckpt-45.",
         )
     if len(shape) != rank:
         raise UserError(f"has shape {shape}, not {rank} axes", file=checkpoint.bundle.prefix, field=path)
@@ -125,7 +125,7 @@ def infer_config(checkpoint: ObjectCheckpoint, given: Mapping[str, Any] | None =
                 f"the configuration says {wanted}, the shapes of the checkpoint {found}",
                 file=prefix,
                 field=theirs.get(name, name),
-                remedy="leave it out of the configuration, or convert the checkpoint that it describes",
+                remedy="Leave it out of the configuration, or convert the checkpoint that it describes.",
             )
     released = EpiBERTConfig()
     same_size = values["sequence_filters"] == released.sequence_filters
@@ -134,7 +134,7 @@ def infer_config(checkpoint: ObjectCheckpoint, given: Mapping[str, Any] | None =
             f"has {values['heads']} heads, the released models {released.heads}: seed {released.seed} would be wrong",
             file=prefix,
             field="performer/layers/0/self_attention/query_dense_layer/kernel",
-            remedy="give the seed this model was trained with as seed: in --config",
+            remedy="Give the seed this model was trained with as seed: in --config.",
         )
     notes = []
     if "seed" not in given:

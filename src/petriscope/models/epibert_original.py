@@ -135,13 +135,13 @@ def our_arrays(weights: Mapping[str, np.ndarray], config: EpiBERTConfig) -> dict
         raise UserError(
             f"{len(missing)} of the model's {len(places)} variables are missing: {_listed(missing)}",
             field="weights",
-            remedy="check that the configuration has the layers, filters and final_norm the weights were trained with",
+            remedy="Check that the configuration has the layers, filters and final_norm the weights were trained with.",
         )
     if unknown:
         raise UserError(
             f"{len(unknown)} variables belong to no part of this model: {_listed(unknown)}",
             field="weights",
-            remedy="check that the weights are of the accessibility-pretrained EpiBERT and fit the configuration",
+            remedy="Check that the weights are of the accessibility-pretrained EpiBERT and fit the configuration.",
         )
     for path, place in places.items():
         array = np.asarray(weights[found[path]])
@@ -149,11 +149,11 @@ def our_arrays(weights: Mapping[str, np.ndarray], config: EpiBERTConfig) -> dict
             raise UserError(
                 f"shape {array.shape} does not fit the configuration, which needs {place.shape}",
                 field=found[path],
-                remedy="give the widths, heads and motifs the weights were trained with",
+                remedy="Give the widths, heads and motifs the weights were trained with.",
             )
         if array.dtype.kind != "f":
             raise UserError(
-                f"has type {array.dtype}, not a float", field=found[path], remedy="give floating-point weights"
+                f"has type {array.dtype}, not a float", field=found[path], remedy="Give floating-point weights."
             )
         arrays[place.name] = place.ours(array)
     return arrays

@@ -17,7 +17,7 @@ from petriscope.models.crc32c import crc32c, masked
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48
-_ANEW = "fetch the checkpoint again: .index and every .data file of it"
+_ANEW = "Fetch the checkpoint again: .index and every .data file of it."
 _DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "|u1", 6: "|i1", 9: "<i8", 10: "|b1", 14: "bfloat16", 19: "<f2"}
 _STRING = 7
 
@@ -103,7 +103,7 @@ def _block(data: bytes, offset: int, size: int, file: Path) -> Iterator[tuple[by
         raise UserError(
             f"holds a block of compression type {data[end]}",
             file=file,
-            remedy="TensorFlow writes checkpoints uncompressed; save it again with tf.train.Checkpoint",
+            remedy="TensorFlow writes checkpoints uncompressed; save it again with tf.train.Checkpoint.",
         )
     block = data[offset:end]
     (restarts,) = struct.unpack_from("<I", block, size - 4)
@@ -125,7 +125,7 @@ def _shape(data: bytes) -> tuple[int, ...]:
 def _entry(key: str, data: bytes, file: Path) -> Entry:
     fields = dict(proto_fields(data))
     if 7 in fields:
-        raise UserError("is stored in slices", file=file, field=key, remedy="save the checkpoint unpartitioned")
+        raise UserError("is stored in slices", file=file, field=key, remedy="Save the checkpoint unpartitioned.")
     numbers = {number: as_int(value) for number, value in fields.items() if number != 2}
     dtype, shard, offset, size, checksum = (numbers.get(number, 0) for number in (1, 3, 4, 5, 6))
     return Entry(key, dtype, _shape(as_bytes(fields.get(2, b""))), shard, offset, size, checksum)
@@ -140,7 +140,7 @@ class TensorBundle:
         try:
             data = self.index.read_bytes()
         except OSError as error:
-            raise UserError(f"cannot be read ({error.strerror})", file=self.index, remedy="give the prefix") from error
+            raise UserError(f"cannot be read ({error.strerror})", file=self.index, remedy="Give the prefix.") from error
         try:
             header, self.entries = self._read(data)
         except (ValueError, IndexError, struct.error) as error:
@@ -172,7 +172,7 @@ class TensorBundle:
     def _header(self, data: bytes) -> int:
         fields = {number: value for number, value in proto_fields(data) if number in (1, 2)}
         if fields.get(2, 0):
-            raise UserError("is big-endian", file=self.index, remedy="save it on a little-endian machine")
+            raise UserError("is big-endian", file=self.index, remedy="Save it on a little-endian machine.")
         return as_int(fields.get(1, 1))
 
     def stored(self, key: str) -> np.ndarray:
@@ -187,7 +187,9 @@ class TensorBundle:
         entry = self.entries[key]
         kind = _DTYPES.get(entry.dtype)
         if kind is None:
-            raise UserError(f"has type number {entry.dtype}", file=self.prefix, field=key, remedy="save it as a number")
+            raise UserError(
+                f"has type number {entry.dtype}", file=self.prefix, field=key, remedy="Save it as a number."
+            )
         data = self.stored(key)
         width = 2 if kind == "bfloat16" else np.dtype(kind).itemsize
         if data.size != width * int(np.prod(entry.shape, dtype=np.int64)):

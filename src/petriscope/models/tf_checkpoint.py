@@ -55,17 +55,17 @@ class ObjectCheckpoint:
             raise UserError(
                 "has no object graph: it is not a TensorFlow 2 object checkpoint",
                 file=self.bundle.index,
-                remedy="save it with tf.train.Checkpoint(model=model)",
+                remedy="Save it with tf.train.Checkpoint(model=model).",
             )
         try:
             graph = proto_fields(self.bundle.string(_GRAPH_KEY))
             self._nodes = [_node(as_bytes(value)) for number, value in graph if number == 1]
         except (ValueError, IndexError) as error:
             raise UserError(
-                f"cannot be parsed ({error})", file=prefix, field=_GRAPH_KEY, remedy="save it anew"
+                f"cannot be parsed ({error})", file=prefix, field=_GRAPH_KEY, remedy="Save it anew."
             ) from error
         if any(child >= len(self._nodes) for node in self._nodes for child in node.children.values()):
-            raise UserError("names objects it does not hold", file=prefix, field=_GRAPH_KEY, remedy="save it anew")
+            raise UserError("names objects it does not hold", file=prefix, field=_GRAPH_KEY, remedy="Save it anew.")
         self._root = self._nodes[0].children.get("model", 0) if self._nodes else 0
 
     def _find(self, path: str) -> int | None:
@@ -99,7 +99,7 @@ class ObjectCheckpoint:
         key = self.entry_key(path)
         if key is None or key not in self.bundle.entries:
             raise UserError(
-                "is not in the checkpoint", file=self.bundle.prefix, field=path, remedy="check the model's kind"
+                "is not in the checkpoint", file=self.bundle.prefix, field=path, remedy="Check the model's kind."
             )
         return self.bundle.array(key)
 
