@@ -1,0 +1,161 @@
+"""The sparse autoencoder itself: parameters, encode, decode, and its folder (cfg.json + safetensors)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from petriscope.errors import UserError
+from petriscope.files import atomic_folder, read_json, write_json
+from petriscope.sae.config import SAEConfig
+from petriscope.sae.filter import CandidateFilter
+from petriscope.sae.select import Selection, TopK, above_threshold
+from petriscope.sae.sparse import Codes, Pattern, concatenate, weighted_rows
+
+FORMAT = 1
+_ROWS_AT_ONCE = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class SAE:
+    """z = σ(W_enc(s·h − b_dec) + b_enc), ĥ = (zᵀW_dec + b_dec) / s, with σ keeping what exceeds ``threshold``.
+
+    For ``topk`` σ keeps the k largest positive latents of each token and ``threshold`` is unused. Codes are in scaled
+    units (E‖s·h‖² = d); hidden states going in and coming out are raw.
+    """
+
+    config: SAEConfig
+    W_enc: torch.Tensor
+    """float32 (m, d)"""
+    b_enc: torch.Tensor
+    """float32 (m)"""
+    W_dec: torch.Tensor
+    """float32 (m, d), unit rows"""
+    b_dec: torch.Tensor
+    """float32 (d), scaled units"""
+    scale: float
+    """s: raw hidden state to scaled units"""
+    threshold: float
+    """inference threshold θ ≥ 0"""
+
+    @property
+    def d(self) -> int:
+        """Width of a hidden state."""
+        return self.W_enc.shape[1]
+
+    @property
+    def m(self) -> int:
+        """Latents."""
+        return self.W_enc.shape[0]
+
+    @property
+    def directions(self) -> torch.Tensor:
+        """What one unit of each latent adds to a raw hidden state: float32 (m, d)."""
+        return self.W_dec / self.scale
+
+    @functools.cached_property
+    def _filter(self) -> CandidateFilter:
+        return CandidateFilter(self.W_enc, self.b_enc, self.config.filter)
+
+    def centred(self, x: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """s·x − b_dec, float32 (n, d). Raises `UserError` on a wrong width, NaN or infinity."""
+        return as_rows(x, self.d).mul(self.scale).sub_(self.b_dec)
+
+    def select(self, x: np.ndarray | torch.Tensor) -> Selection:
+        """Active latents of raw hidden states x (n, d) in both orders."""
+        centred = self.centred(x)
+        if self.config.variant == "topk":
+            return TopK(self.config.k)(self._filter, centred)
+        return above_threshold(self._filter, centred, self.threshold)
+
+    def encode(self, x: np.ndarray | torch.Tensor) -> Codes:
+        """Sparse codes of raw hidden states x (n, d): exact values, bounded working memory."""
+        rows = x.reshape(-1, x.shape[-1])
+        pieces = [self._encode_piece(rows[at : at + _ROWS_AT_ONCE]) for at in range(0, len(rows), _ROWS_AT_ONCE)]
+        if not pieces:
+            return Codes(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), self.m)
+        return concatenate(pieces)
+
+    def _encode_piece(self, x: np.ndarray | torch.Tensor) -> Codes:
+        chosen = self.select(x)
+        values = chosen.values[chosen.order].numpy()
+        return Codes(chosen.by_token.indptr.numpy().astype(np.int64), chosen.by_token.columns.numpy(), values, self.m)
+
+    def decode(self, codes: Codes) -> np.ndarray:
+        """Raw hidden states ĥ float32 (n, d) of sparse codes."""
+        indices = torch.from_numpy(np.ascontiguousarray(codes.indices))
+        pattern = Pattern(torch.from_numpy(np.asarray(codes.indptr, np.int32)), indices, self.m)
+        values = torch.from_numpy(np.ascontiguousarray(codes.values))
+        return weighted_rows(pattern, values, self.W_dec).add_(self.b_dec).div_(self.scale).numpy()
+
+    def encode_dense(self, x: torch.Tensor) -> torch.Tensor:
+        """Codes as a dense tensor (…, m) of raw hidden states (…, d), differentiable: for edits and small inputs."""
+        pre = (x * self.scale - self.b_dec) @ self.W_enc.T + self.b_enc
+        if self.config.variant == "topk":
+            border = pre.topk(self.config.k, dim=-1).values[..., -1:]
+            return torch.where(pre >= border, pre.relu(), 0.0)
+        return torch.where(pre > max(self.threshold, 0.0), pre, 0.0)
+
+    def decode_dense(self, z: torch.Tensor) -> torch.Tensor:
+        """Raw hidden states (…, d) of dense codes (…, m), differentiable."""
+        return (z @ self.W_dec + self.b_dec) / self.scale
+
+    def save(self, folder: str | Path) -> None:
+        """Write cfg.json and sae.safetensors (whole or not at all)."""
+        tensors = {name: getattr(self, name).contiguous() for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+        described = {"format": FORMAT, "scale": self.scale, "threshold": self.threshold, **self.config.as_dict()}
+        with atomic_folder(folder) as temporary:
+            write_json(temporary / "cfg.json", described)
+            save_file(tensors, temporary / "sae.safetensors")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> SAE:
+        """Read what ``save`` wrote. Raises `UserError` where the folder is missing, corrupt or inconsistent."""
+        folder = Path(folder)
+        remedy = "Train it again, or restore the file."
+        try:
+            described = read_json(folder / "cfg.json")
+            tensors = load_file(folder / "sae.safetensors")
+        except FileNotFoundError as error:
+            raise UserError("does not exist", file=error.filename or folder, remedy=remedy) from None
+        except (SafetensorError, ValueError) as error:
+            raise UserError(f"cannot be read ({error})", file=folder, remedy=remedy) from None
+        if described.pop("format", None) != FORMAT:
+            raise UserError(
+                "is not an SAE folder of this program", file=folder / "cfg.json", field="format", remedy=remedy
+            )
+        scale, threshold = described.pop("scale"), described.pop("threshold")
+        config = SAEConfig.from_dict(described)
+        shapes = {
+            "W_enc": (config.m, config.d), "b_enc": (config.m,), "W_dec": (config.m, config.d), "b_dec": (config.d,)
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            if name not in tensors or tuple(tensors[name].shape) != shape:
+                found = tuple(tensors[name].shape) if name in tensors else "absent"
+                raise UserError(
+                    f"is {found}, cfg.json says {shape}", file=folder / "sae.safetensors", field=name, remedy=remedy
+                )
+        return cls(config=config, **{name: tensors[name] for name in shapes}, scale=scale, threshold=threshold)
+
+
+def as_rows(x: np.ndarray | torch.Tensor, d: int) -> torch.Tensor:
+    """Fresh float32 rows (n, d) of an array (…, d). Raises `UserError` on a wrong width, NaN or infinity."""
+    tensor = torch.from_numpy(np.ascontiguousarray(x)) if isinstance(x, np.ndarray) else x.detach()
+    if tensor.shape[-1] != d:
+        what = f"vectors are {tensor.shape[-1]} wide, the SAE expects {d}"
+        raise UserError(what, field="hidden states", remedy="Use the SAE trained on this layer and model.")
+    rows = tensor.reshape(-1, d).to(torch.float32, copy=True)
+    finite = torch.isfinite(rows.sum(dim=1))
+    if not bool(finite.all()):
+        row = int((~finite).nonzero()[0, 0])
+        if not bool(torch.isfinite(rows[row]).all()):
+            raise UserError(
+                f"row {row} holds NaN or infinity", field="hidden states", remedy="Harvest this shard again."
+            )
+    return rows

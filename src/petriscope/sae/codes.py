@@ -1,0 +1,230 @@
+"""Sparse codes of millions of tokens: streamed encoding, sufficient statistics, strongest rows, co-activation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from petriscope.errors import UserError
+from petriscope.files import atomic_folder, read_json, write_json
+from petriscope.progress import bar
+from petriscope.sae.coder import SAE
+from petriscope.sae.sparse import Codes, concatenate
+
+_ROWS_AT_ONCE = 16_384
+
+
+def encode_stream(
+    sae: SAE, rows: np.ndarray, *, rows_at_once: int = _ROWS_AT_ONCE, progress: bool = False
+) -> Iterator[tuple[int, Codes]]:
+    """Codes of raw hidden states rows (…, d) (may be memory-mapped), as (first row, codes) pieces in order.
+
+    Holds ``rows_at_once`` rows at a time; rows are numbered through all leading axes. Raises `UserError` with the row
+    number on NaN or infinity.
+    """
+    flat = rows.reshape(-1, rows.shape[-1])
+    meter = bar("Encoding", total=len(flat), unit="token") if progress else None
+    for start in range(0, len(flat), rows_at_once):
+        piece = flat[start : start + rows_at_once]
+        try:
+            codes = sae.encode(piece)
+        except UserError:
+            bad = np.flatnonzero(~np.isfinite(np.asarray(piece, np.float32)).all(axis=1))
+            if not len(bad):
+                raise
+            what = f"row {start + bad[0]} holds NaN or infinity"
+            raise UserError(what, field="hidden states", remedy="Harvest this layer again.") from None
+        yield start, codes
+        if meter is not None:
+            meter.update(len(piece))
+    if meter is not None:
+        meter.close()
+
+
+def encode_rows(sae: SAE, rows: np.ndarray, *, progress: bool = False) -> Codes:
+    """Codes of all rows (…, d) at once in memory (codes only: about 8·L0 bytes a row)."""
+    pieces = [codes for _, codes in encode_stream(sae, rows, progress=progress)]
+    return concatenate(pieces) if pieces else sae.encode(np.zeros((0, sae.d), np.float32))
+
+
+def save_codes(folder: str | Path, codes: Codes) -> None:
+    """Write codes as three .npy files and a small JSON, whole or not at all."""
+    with atomic_folder(folder) as temporary:
+        for name in ("indptr", "indices", "values"):
+            np.save(temporary / f"{name}.npy", getattr(codes, name), allow_pickle=False)
+        write_json(temporary / "codes.json", {"latents": codes.m, "rows": codes.n})
+
+
+def load_codes(folder: str | Path, *, mapped: bool = True) -> Codes:
+    """Codes written by ``save_codes``; indices and values memory-mapped unless asked otherwise."""
+    folder = Path(folder)
+    try:
+        described = read_json(folder / "codes.json")
+        indices, values = (
+            np.load(folder / f"{name}.npy", mmap_mode="r" if mapped else None) for name in ("indices", "values")
+        )
+        return Codes(np.load(folder / "indptr.npy"), indices, values, int(described["latents"]))
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        raise UserError(f"cannot be read ({error})", file=folder, remedy="Encode this layer again.") from None
+
+
+class SufficientStatistics(NamedTuple):
+    """Per (block, biosample, feature) sums, from which every mean, variance and rate of the contrast follows."""
+
+    total: np.ndarray
+    """float64 (n_blocks, S, m): Σz"""
+    squares: np.ndarray
+    """float64 (n_blocks, S, m): Σz²"""
+    active: np.ndarray
+    """int64 (n_blocks, S, m): tokens with z > 0"""
+    tokens: np.ndarray
+    """int64 (n_blocks, S): tokens, active or not"""
+
+    def mean(self) -> np.ndarray:
+        """Mean activation (n_blocks, S, m); NaN where a cell has no tokens."""
+        return self._per_token(self.total)
+
+    def density(self) -> np.ndarray:
+        """Share of tokens on which each feature fires (m)."""
+        return self.active.sum((0, 1)) / max(int(self.tokens.sum()), 1)
+
+    def _per_token(self, sums: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return sums / self.tokens[:, :, None]
+
+
+class StatisticsAccumulator:
+    """Adds pieces of codes to `SufficientStatistics`, a row at its (block, biosample) cell."""
+
+    def __init__(self, n_blocks: int, n_biosamples: int, m: int) -> None:
+        self.shape = (n_blocks, n_biosamples, m)
+        cells = n_blocks * n_biosamples
+        self._total, self._squares = np.zeros((cells, m)), np.zeros((cells, m))
+        self._active = np.zeros((cells, m), dtype=np.int64)
+        self._tokens = np.zeros(cells, dtype=np.int64)
+
+    def add(self, codes: Codes, block: np.ndarray, biosample: np.ndarray) -> None:
+        """codes of n rows; block and biosample: int (n). Rows with a negative block are left out."""
+        used = np.flatnonzero(block >= 0)
+        cell = block[used] * self.shape[1] + biosample[used]
+        if len(cell) and not (cell.min() >= 0 and cell.max() < len(self._tokens)):
+            raise ValueError(f"a row lies outside {self.shape[0]} blocks x {self.shape[1]} biosamples")
+        self._tokens += np.bincount(cell, minlength=len(self._tokens))
+        present, local = np.unique(cell, return_inverse=True)  # a piece touches few cells: sum those alone
+        pick = sp.csr_matrix((np.ones(len(cell)), (local, used)), shape=(len(present), codes.n))
+        values = codes.scipy().astype(np.float64)
+        for into, data in ((self._total, values.data), (self._squares, values.data**2), (self._active, None)):
+            ones = np.ones_like(values.data) if data is None else data
+            summed = pick @ sp.csr_matrix((ones, values.indices, values.indptr), shape=values.shape)
+            into[present] += summed.toarray().astype(into.dtype)
+
+    def result(self) -> SufficientStatistics:
+        """What has been added so far."""
+        total, squares, active = (array.reshape(self.shape) for array in (self._total, self._squares, self._active))
+        return SufficientStatistics(total, squares, active, self._tokens.reshape(self.shape[:2]))
+
+
+def sufficient_statistics(
+    codes: Codes | Iterator[tuple[int, Codes]],
+    block_of_row: np.ndarray,
+    biosample_of_row: np.ndarray,
+    *,
+    n_blocks: int,
+    n_biosamples: int,
+    m: int,
+) -> SufficientStatistics:
+    """Statistics of codes (whole, or pieces from ``encode_stream``); rows with a negative block are left out."""
+    accumulator = StatisticsAccumulator(n_blocks, n_biosamples, m)
+    for start, piece in [(0, codes)] if isinstance(codes, Codes) else codes:
+        span = slice(start, start + piece.n)
+        accumulator.add(piece, block_of_row[span], biosample_of_row[span])
+    return accumulator.result()
+
+
+class RowLabels(NamedTuple):
+    """Which window, biosample and bin each row of an activation array (W, S, T', d) is, as int32 (W·S·T')."""
+
+    window: np.ndarray
+    biosample: np.ndarray
+    bin: np.ndarray
+
+
+def row_labels(n_windows: int, n_biosamples: int, n_bins: int) -> RowLabels:
+    """Labels of rows (w·S + s)·T' + t."""
+    grid = np.indices((n_windows, n_biosamples, n_bins), dtype=np.int32).reshape(3, -1)
+    return RowLabels(*grid)
+
+
+class TopRows(NamedTuple):
+    """Strongest rows of each feature in each group, strongest first; a feature with fewer has fewer entries."""
+
+    feature: np.ndarray
+    """int32 (entries), ascending"""
+    group: np.ndarray
+    """int32 (entries), ascending within a feature"""
+    row: np.ndarray
+    """int64 (entries)"""
+    value: np.ndarray
+    """float32 (entries), descending within feature and group"""
+
+
+class TopRowsAccumulator:
+    """One-pass top-``count`` rows per (feature, group); ties go to the earlier row."""
+
+    def __init__(self, m: int, n_groups: int, count: int) -> None:
+        self.m, self.n_groups, self.count = m, n_groups, count
+        self._kept = TopRows(
+            np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.float32)
+        )
+        self._least = np.zeros(m * n_groups, dtype=np.float32)  # a later row must exceed this to matter
+
+    def add(self, start: int, codes: Codes, group_of_row: np.ndarray) -> None:
+        """Codes of rows start, start + 1, …; group_of_row: int (n) of those rows, negative = left out."""
+        rows = np.repeat(np.arange(codes.n, dtype=np.int64), np.diff(codes.indptr))
+        group = group_of_row[rows]
+        key = codes.indices.astype(np.int64) * self.n_groups + group
+        fresh = np.flatnonzero((group >= 0) & (codes.values > self._least[np.where(group >= 0, key, 0)]))
+        key = np.concatenate([self._kept.feature.astype(np.int64) * self.n_groups + self._kept.group, key[fresh]])
+        row = np.concatenate([self._kept.row, rows[fresh] + start])
+        value = np.concatenate([self._kept.value, codes.values[fresh]])
+        order = np.lexsort((row, -value, key))
+        key, row, value = key[order], row[order], value[order]
+        first = np.searchsorted(key, key, side="left")
+        rank = np.arange(len(key)) - first
+        kept = rank < self.count
+        full = rank == self.count - 1
+        self._least[key[full]] = value[full]
+        feature, group = np.divmod(key[kept], self.n_groups)
+        self._kept = TopRows(feature.astype(np.int32), group.astype(np.int32), row[kept], value[kept])
+
+    def result(self) -> TopRows:
+        """What has been kept so far."""
+        return self._kept
+
+
+def top_rows(
+    codes: Codes | Iterator[tuple[int, Codes]], group_of_row: np.ndarray, *, m: int, n_groups: int, count: int
+) -> TopRows:
+    """The ``count`` strongest rows of each feature in each group (for example biosample), in one pass."""
+    accumulator = TopRowsAccumulator(m, n_groups, count)
+    for start, piece in [(0, codes)] if isinstance(codes, Codes) else codes:
+        accumulator.add(start, piece, group_of_row[start : start + piece.n])
+    return accumulator.result()
+
+
+def coactivation(codes: Codes, *, rows: np.ndarray | None = None) -> sp.csr_matrix:
+    """int64 (m, m) counts of rows on which two features fire together; the diagonal is each one's own count."""
+    chosen = codes.scipy() if rows is None else codes.scipy()[rows]
+    fired = sp.csr_matrix((np.ones(chosen.nnz, np.int64), chosen.indices, chosen.indptr), shape=chosen.shape)
+    return (fired.T @ fired).tocsr()
+
+
+def each(pieces: Iterator[tuple[int, Codes]], *consumers: Callable[[int, Codes], None]) -> None:
+    """Feed every piece to all consumers: statistics, strongest rows and a writer from one encoding pass."""
+    for start, codes in pieces:
+        for consumer in consumers:
+            consumer(start, codes)

@@ -1,0 +1,96 @@
+"""The one dense product of an SAE step, used only to propose candidates: cheap precision, proven slack, no misses.
+
+The encoder product W_enc·x + b_enc is formed in bfloat16 (or float32), a few latents at a time, and compared with a
+floor lowered by a bound on its error; what passes is scored again exactly. With x̃, w̃ the rounded operands, |x·w −
+x̃·w̃| ≤ ‖x − x̃‖‖w‖ + ‖x̃‖‖w − w̃‖ (Cauchy–Schwarz), plus d·2⁻²³·‖x‖‖w‖ for float32 accumulation. So every entry above
+the floor is found, whatever the precision, and results do not depend on it.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import numpy as np
+import torch
+
+from petriscope.sae.sparse import Pattern
+
+_CHUNK_BYTES = 1 << 20  # of the product held at once: fits the second-level cache
+
+
+class CandidateFilter:
+    """A low-precision copy of the encoder that finds all (latent, token) entries above a floor."""
+
+    def __init__(self, W_enc: torch.Tensor, b_enc: torch.Tensor, precision: str = "auto") -> None:
+        """W_enc (m, d) and b_enc (m) float32: the filter keeps a view (float32) or a rounded copy (bf16)."""
+        self.exact_weight, self.exact_bias = W_enc, b_enc
+        m, d = W_enc.shape
+        chosen = fastest_precision(d) if precision == "auto" else precision
+        self.dtype = torch.bfloat16 if chosen == "bf16" else torch.float32
+        self.weight = W_enc if self.dtype == torch.float32 else torch.empty(m, d, dtype=self.dtype)
+        self.bias = b_enc if self.dtype == torch.float32 else torch.empty(m, dtype=self.dtype)
+        self._norm = torch.zeros(m)  # ‖w‖
+        self._rounding = torch.zeros(m)  # ‖w − w̃‖
+        self.refresh(0, m)
+
+    def refresh(self, start: int, stop: int) -> None:
+        """Follow a change of the encoder's rows start..stop-1."""
+        rows = self.exact_weight[start:stop]
+        torch.linalg.vector_norm(rows, dim=1, out=self._norm[start:stop])
+        if self.dtype != torch.float32:
+            self.weight[start:stop] = rows
+            self.bias[start:stop] = self.exact_bias[start:stop]
+            residual = rows - self.weight[start:stop]
+            torch.linalg.vector_norm(residual, dim=1, out=self._rounding[start:stop])
+
+    def slack(self, x: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
+        """Bound (n) on the error of each token's products: x (n, d) float32, ``rounded`` in filter precision."""
+        norm = torch.linalg.vector_norm(x, dim=1)
+        widest = float(self._norm.max())
+        bound = norm * (widest * x.shape[1] * 2.0**-23)
+        if self.dtype != torch.float32:
+            bound += torch.linalg.vector_norm(x - rounded, dim=1) * widest
+            bound += norm * (1.01 * float(self._rounding.max()))
+            bound += float((self.exact_bias - self.bias).abs().max())
+        return bound
+
+    def candidates(self, x: torch.Tensor, floor: torch.Tensor | float) -> Pattern:
+        """All entries that may exceed ``floor`` (scalar or one per token), latent by latent: pattern (m, n).
+
+        x (n, d) float32, already centred. Holds every entry whose exact product exceeds the floor, and some below.
+        """
+        n, m = len(x), len(self.weight)
+        rounded = x.to(self.dtype)
+        least = (floor - self.slack(x, rounded)).to(self.dtype)  # rounding is monotone: ≥ keeps what exact > keeps
+        chunk = max(1, min(m, _CHUNK_BYTES // (n * rounded.element_size())))
+        product = torch.empty(chunk, n, dtype=self.dtype)
+        hit = torch.empty(chunk, n, dtype=torch.bool)
+        # Positive bf16 numbers order as their bit patterns do, and integers compare eight times as fast.
+        as_bits = self.dtype == torch.bfloat16 and bool((least > 0).all())
+        bound = least.view(torch.int16) if as_bits else least
+        found = []
+        for start in range(0, m, chunk):
+            stop = min(start + chunk, m)
+            part, mask = product[: stop - start], hit[: stop - start]
+            torch.addmm(self.bias[start:stop, None], self.weight[start:stop], rounded.T, out=part)
+            torch.ge(part.view(torch.int16) if as_bits else part, bound, out=mask)
+            found.append(np.flatnonzero(mask.numpy()) + start * n)
+        flat = np.concatenate(found)
+        indptr = np.searchsorted(flat, np.arange(m + 1, dtype=np.int64) * n).astype(np.int32)
+        return Pattern(torch.from_numpy(indptr), torch.from_numpy((flat % n).astype(np.int32)), n)
+
+
+@functools.cache
+def fastest_precision(d: int) -> str:
+    """``bf16`` or ``float32``: which product of width d this processor forms faster (timed once per process)."""
+    seconds = {}
+    for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+        left, right = torch.ones(512, d, dtype=dtype), torch.ones(1024, d, dtype=dtype)
+        rounds = []
+        for _ in range(4):
+            begun = time.perf_counter()
+            torch.mm(left, right.T)
+            rounds.append(time.perf_counter() - begun)
+        seconds[name] = min(rounds)
+    return min(seconds, key=lambda name: seconds[name])

@@ -1,0 +1,182 @@
+"""Training vectors from memory-mapped arrays: whole windows read in a shuffled order, mixed in a buffer, resumable.
+
+The stream of tokens is a pure function of (seed, epoch, block): each epoch permutes the blocks, a buffer takes some of
+them and permutes their rows. Batch ``s`` is tokens s·batch … (s+1)·batch − 1 of that stream, so any step can be resumed
+exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from petriscope.errors import UserError
+
+_BUFFER_BATCHES = 16
+
+
+class TokenSource:
+    """Rows (tokens) of one or more arrays (…, d), read by blocks of consecutive rows (a block = one window)."""
+
+    def __init__(
+        self,
+        shards: Sequence[str | Path | np.ndarray] | str | Path | np.ndarray,
+        *,
+        block_rows: int | None = None,
+        blocks: np.ndarray | Sequence[int] | None = None,
+        keep: np.ndarray | None = None,
+    ) -> None:
+        """shards: arrays (…, d) of one width, or paths of .npy files (mapped, never read whole).
+
+        block_rows: consecutive rows read together (default: the second-last axis of a shard of 3 or more axes, else
+        1024). blocks: the blocks that may be read, numbered through all shards (default: all). keep: bool per row (all
+        shards); rows where it is False are left out. Raises `UserError` where shards differ in width or nothing is
+        left.
+        """
+        self._shards = [shards] if isinstance(shards, (str, Path, np.ndarray)) else list(shards)
+        self._open()
+        first = self._arrays[0]
+        default = first.shape[-2] if first.ndim > 2 else min(1024, _rows(first))
+        self.block_rows = int(block_rows or default)
+        self._first_row = np.cumsum([0] + [_rows(array) for array in self._arrays])
+        starts = [np.arange(0, _rows(array), self.block_rows) for array in self._arrays]
+        self._block_shard = np.concatenate([np.full(len(s), i) for i, s in enumerate(starts)])
+        self._block_start = np.concatenate(starts)
+        n_blocks = len(self._block_start)
+        self.blocks = np.arange(n_blocks) if blocks is None else np.asarray(blocks, dtype=np.int64)
+        if len(self.blocks) and not (self.blocks.min() >= 0 and self.blocks.max() < n_blocks):
+            raise UserError(
+                f"names a block outside 0…{n_blocks - 1}", field="blocks", remedy="Check the windows' split."
+            )
+        if keep is not None and len(keep) != self._first_row[-1]:
+            raise UserError(
+                f"has {len(keep)} rows, the data {self._first_row[-1]}", field="keep", remedy="Give one per row."
+            )
+        self._keep = keep
+        sizes = [_rows(array) for array in self._arrays]
+        shard, start = self._block_shard[self.blocks], self._block_start[self.blocks]
+        self._counts = np.minimum(self.block_rows, np.array(sizes)[shard] - start)
+        if keep is not None:
+            self._counts = np.array([int(keep[self._span(b)].sum()) for b in self.blocks], dtype=np.int64)
+        self.n_tokens = int(self._counts.sum())
+        if not self.n_tokens:
+            raise UserError(
+                "no rows are left to train on", field="blocks", remedy="Give more windows, or a wider mask."
+            )
+
+    @property
+    def d(self) -> int:
+        """Width of a vector."""
+        return int(self._arrays[0].shape[-1])
+
+    @classmethod
+    def of_windows(cls, shard: str | Path | np.ndarray, windows: np.ndarray) -> TokenSource:
+        """Tokens of some windows of one activation array (W, S, T', d), a block per window and biosample."""
+        array = np.load(shard, mmap_mode="r") if isinstance(shard, (str, Path)) else shard
+        per_window = int(np.prod(array.shape[1:-2]))
+        blocks = (np.asarray(windows)[:, None] * per_window + np.arange(per_window)).ravel()
+        return cls(shard, block_rows=array.shape[-2], blocks=blocks)
+
+    def batches(self, batch: int, seed: int, first_step: int = 0) -> Iterator[torch.Tensor]:
+        """Endless float32 batches (batch, d) in raw units, starting with batch number ``first_step``."""
+        if self.n_tokens < batch:
+            what = f"is {batch}, but only {self.n_tokens} training tokens exist"
+            raise UserError(what, field="sae.batch", remedy="Use a smaller batch or more windows.")
+        position = first_step * batch
+        epoch, offset = divmod(position, self.n_tokens)
+        waiting: list[np.ndarray] = []
+        ready = 0
+        while True:
+            for rows in self._epoch(batch, seed, epoch, offset):
+                waiting.append(rows)
+                ready += len(rows)
+                if ready < batch:
+                    continue
+                merged = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+                whole = ready - ready % batch
+                for start in range(0, whole, batch):
+                    yield torch.from_numpy(merged[start : start + batch].astype(np.float32))
+                waiting, ready = [merged[whole:]], ready - whole
+            epoch, offset = epoch + 1, 0
+
+    def sample(self, n: int, seed: int) -> np.ndarray:
+        """About ``n`` tokens (at most all) of evenly drawn whole blocks, float32 (≈ n, d), raw units."""
+        rng = np.random.default_rng([seed, 0x5A3])
+        order = rng.permutation(len(self.blocks))
+        needed = int(np.searchsorted(np.cumsum(self._counts[order]), n)) + 1
+        rows = np.concatenate([self._read(int(self.blocks[i])) for i in np.sort(order[:needed])])
+        if len(rows) > n:
+            rows = rows[np.sort(rng.permutation(len(rows))[:n])]
+        return rows.astype(np.float32)
+
+    def _epoch(self, batch: int, seed: int, epoch: int, offset: int) -> Iterator[np.ndarray]:
+        """Mixed buffers of one epoch, in the shards' own type, without the first ``offset`` tokens."""
+        order = np.random.default_rng([seed, epoch]).permutation(len(self.blocks))
+        ends = np.cumsum(self._counts[order])
+        size = _BUFFER_BATCHES * batch
+        begin, before, number = 0, 0, 0
+        while begin < len(order):
+            stop = min(len(order), max(begin + 1, int(np.searchsorted(ends, before + size, side="right"))))
+            if ends[stop - 1] > offset:
+                rows = np.concatenate([self._read(int(self.blocks[i])) for i in order[begin:stop]])
+                mixed = rows[np.random.default_rng([seed, epoch, number]).permutation(len(rows))]
+                yield mixed[max(0, offset - before) :]
+            begin, before, number = stop, int(ends[stop - 1]), number + 1
+
+    def _span(self, block: int) -> slice:
+        """Rows of a block, numbered through all shards."""
+        shard = int(self._block_shard[block])
+        start = int(self._first_row[shard] + self._block_start[block])
+        return slice(start, min(start + self.block_rows, int(self._first_row[shard + 1])))
+
+    def _read(self, block: int) -> np.ndarray:
+        shard, span = int(self._block_shard[block]), self._span(block)
+        array = self._arrays[shard].reshape(-1, self.d)
+        rows = np.array(array[span.start - self._first_row[shard] : span.stop - self._first_row[shard]])
+        if self._keep is not None:
+            rows = rows[self._keep[span]]
+        if not np.isfinite(rows.sum(dtype=np.float32)):
+            bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+            if len(bad):
+                name = self._shards[shard] if isinstance(self._shards[shard], (str, Path)) else f"shard {shard}"
+                row = span.start - self._first_row[shard] + bad[0]
+                raise UserError(f"row {row} holds NaN or infinity", file=str(name), remedy="Harvest this shard again.")
+        return rows
+
+    def _open(self) -> None:
+        self._arrays = [_open_shard(shard) for shard in self._shards]
+        widths = {array.shape[-1] for array in self._arrays}
+        if len(widths) > 1:
+            raise UserError(f"shards are {sorted(widths)} wide", field="input", remedy="Give shards of one layer.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Mapped files travel to another process as their paths."""
+        return {key: value for key, value in self.__dict__.items() if key != "_arrays"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+
+def _rows(array: np.ndarray) -> int:
+    return int(np.prod(array.shape[:-1]))
+
+
+def _open_shard(shard: str | Path | np.ndarray) -> np.ndarray:
+    if isinstance(shard, (str, Path)):
+        try:
+            array = np.load(shard, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError:
+            raise UserError("does not exist", file=shard, remedy="Check the path.") from None
+        except (ValueError, EOFError) as error:
+            raise UserError(f"is no .npy array ({error})", file=shard, remedy="Save it with numpy.save.") from None
+    else:
+        array = shard
+    if array.ndim < 2 or not np.issubdtype(array.dtype, np.floating) or array.dtype.itemsize > 8:
+        what = f"has shape {array.shape} and type {array.dtype}; needed: floating point, (…, width)"
+        raise UserError(what, file=shard if isinstance(shard, (str, Path)) else None, remedy="Save one vector per row.")
+    return array

@@ -1,0 +1,61 @@
+"""Adam for a dictionary, a few megabytes at a time: gradient, projection and norm; then update, renormalise, refresh.
+
+The two passes over blocks of latents keep the working set in cache; the clip of the whole gradient (arXiv 2406.04093
+and dictionary_learning: norm 1) is folded into the fused update, so no pass over memory is spent on it.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from petriscope.sae.filter import CandidateFilter
+from petriscope.sae.step import BatchGradients, Objective, Parameters, weight_blocks
+
+_BLOCK_BYTES = 2 << 20
+_EPSILON = 1e-8
+
+
+class DictionaryAdam:
+    """Adam (arXiv 1412.6980) on `Parameters` with unit decoder rows; changes them, and its own moments, in place."""
+
+    def __init__(self, parameters: Parameters, betas: tuple[float, float], clip: float) -> None:
+        self.parameters, self.betas, self.clip = parameters, betas, clip
+        self.first = Parameters(*(torch.zeros_like(item) for item in parameters))
+        self.second = Parameters(*(torch.zeros_like(item) for item in parameters))
+        self.steps = 0
+        self._gradient_enc = torch.zeros_like(parameters.W_enc)
+        self._gradient_dec = torch.zeros_like(parameters.W_dec)
+        self._block = max(1, _BLOCK_BYTES // (4 * parameters.W_enc.shape[1]))
+
+    def step(self, gradients: BatchGradients, objective: Objective, rate: float, filter_: CandidateFilter) -> float:
+        """One update at learning rate ``rate``; the filter follows. Returns the gradient's norm before the clip."""
+        W_dec = self.parameters.W_dec
+        squares = float(gradients.b_enc.square().sum() + gradients.b_dec.square().sum())
+        for block in weight_blocks(gradients, objective, self._block):
+            rows = W_dec[block.latents]
+            along = (block.W_dec * rows).sum(1, keepdim=True)
+            torch.addcmul(block.W_dec, rows, along, value=-1, out=self._gradient_dec[block.latents])
+            self._gradient_enc[block.latents] = block.W_enc
+            squares += float(torch.linalg.vector_norm(self._gradient_dec[block.latents]) ** 2)
+            squares += float(torch.linalg.vector_norm(block.W_enc) ** 2)
+        norm = squares**0.5
+        divisor = torch.tensor(max(1.0, (norm + 1e-6) / self.clip))
+        self.steps += 1
+        for start in range(0, len(W_dec), self._block):
+            latents = slice(start, min(start + self._block, len(W_dec)))
+            self._update("W_enc", latents, self._gradient_enc[latents], rate, divisor)
+            self._update("b_enc", latents, gradients.b_enc[latents], rate, divisor)
+            self._update("W_dec", latents, self._gradient_dec[latents], rate, divisor)
+            rows = W_dec[latents]
+            rows /= torch.linalg.vector_norm(rows, dim=1, keepdim=True) + torch.finfo(rows.dtype).eps
+            filter_.refresh(latents.start, latents.stop)
+        self._update("b_dec", slice(None), gradients.b_dec, rate, divisor)
+        return norm
+
+    def _update(self, name: str, part: slice, gradient: torch.Tensor, rate: float, divisor: torch.Tensor) -> None:
+        tensors = [getattr(group, name)[part] for group in (self.parameters, self.first, self.second)]
+        torch._fused_adam_(
+            [tensors[0]], [gradient], [tensors[1]], [tensors[2]], [], [torch.tensor(float(self.steps))],
+            lr=rate, beta1=self.betas[0], beta2=self.betas[1], weight_decay=0.0, eps=_EPSILON, amsgrad=False,
+            maximize=False, grad_scale=divisor,
+        )  # fmt: skip

@@ -1,0 +1,163 @@
+"""How good a dictionary is: held-out reconstruction, sparsity, dead latents, and stability across seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from petriscope.errors import UserError
+from petriscope.sae.coder import SAE, as_rows
+
+DENSITY_EDGES = tuple(10.0 ** np.arange(-6, 0.25, 0.5))
+_ROWS_AT_ONCE = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Quality:
+    """Held-out quality at the inference threshold."""
+
+    n_tokens: int
+    fvu: float
+    """Σ‖h − ĥ‖² / Σ‖h − h̄‖²: share of variance not explained"""
+    cosine: float
+    """mean cosine of h and ĥ"""
+    l0: float
+    """mean active latents per token"""
+    l0_p05: float
+    l0_p95: float
+    dead_fraction: float
+    """latents that fire on none of these tokens"""
+    density_histogram: tuple[int, ...]
+    """latents by firing rate; edges `DENSITY_EDGES` (10^-6 … 1, half decades); the dead are in none"""
+    max_coherence: float
+    """largest |cosine| between two decoder rows, mean over rows"""
+    loss_recovered: float | None = None
+    """share of the model's own loss kept when ĥ replaces h, relative to zero-ablation (set by whoever has a model)"""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for metrics.json."""
+        return {**dataclasses.asdict(self), "density_histogram": list(self.density_histogram)}
+
+
+def quality(sae: SAE, rows: np.ndarray) -> Quality:
+    """Quality of ``sae`` on held-out raw hidden states rows (…, d); streamed."""
+    flat = rows.reshape(-1, rows.shape[-1])
+    n = len(flat)
+    fired = np.zeros(sae.m, dtype=np.int64)
+    lengths: list[np.ndarray] = []
+    error, cosine = 0.0, 0.0
+    total, squares = np.zeros(sae.d), 0.0
+    for start in range(0, n, _ROWS_AT_ONCE):
+        x = as_rows(flat[start : start + _ROWS_AT_ONCE], sae.d)
+        codes = sae.encode(x)
+        decoded = torch.from_numpy(sae.decode(codes))
+        fired += np.bincount(codes.indices, minlength=sae.m)
+        lengths.append(np.diff(codes.indptr))
+        error += float((x - decoded).double().square().sum())
+        cosine += float(torch.nn.functional.cosine_similarity(x, decoded, dim=1).double().sum())
+        total += x.double().sum(0).numpy()
+        squares += float(x.double().square().sum())
+    spread = squares - float((total**2).sum()) / n
+    counts = np.concatenate(lengths)
+    density = fired / n
+    low, high = np.quantile(counts, [0.05, 0.95])
+    return Quality(
+        n_tokens=n,
+        fvu=error / spread if spread > 0 else float("nan"),
+        cosine=cosine / n,
+        l0=float(counts.mean()),
+        l0_p05=float(low),
+        l0_p95=float(high),
+        dead_fraction=float((fired == 0).mean()),
+        density_histogram=tuple(int(c) for c in np.histogram(density[fired > 0], DENSITY_EDGES)[0]),
+        max_coherence=_coherence(sae.W_dec),
+    )
+
+
+def check_gate(found: Quality, gate: Mapping[str, float], name: str = "SAE") -> None:
+    """Hold ``found`` to fvu (at most), l0_low, l0_high, dead (at most). Raises `UserError` with the numbers."""
+    problems = []
+    if not found.fvu <= gate["fvu"]:
+        problems.append(
+            f"FVU {found.fvu:.3f} > {gate['fvu']} (train longer, or raise sae.k, sae.latents or sae.learning_rate)"
+        )
+    if not gate["l0_low"] <= found.l0 <= gate["l0_high"]:
+        problems.append(f"L0 {found.l0:.1f} outside {gate['l0_low']}–{gate['l0_high']} (change sae.k)")
+    if not found.dead_fraction <= gate["dead"]:
+        share = f"dead {found.dead_fraction:.1%} > {gate['dead']:.1%}"
+        problems.append(f"{share} (fewer sae.latents, more tokens, or another learning rate)")
+    if problems:
+        raise UserError(
+            f"{name} fails the quality gate: {'; '.join(problems)}", field="sae.gate", remedy="Or move the gate."
+        )
+
+
+class Stability(NamedTuple):
+    """Latents of one dictionary matched one to one with another's (Hungarian on decoder + encoder cosine)."""
+
+    match: np.ndarray
+    """int64 (m): index in the other dictionary; -1 where that has fewer latents"""
+    decoder_cosine: np.ndarray
+    """float64 (m); NaN where unmatched"""
+    encoder_cosine: np.ndarray
+    """float64 (m); NaN where unmatched"""
+
+    def stable(self, least: float = 0.7) -> np.ndarray:
+        """Mask (m): both cosines at least ``least``."""
+        return np.nan_to_num(np.minimum(self.decoder_cosine, self.encoder_cosine), nan=-1.0) >= least
+
+
+def stability(sae: SAE, other: SAE) -> Stability:
+    """Match the latents of two dictionaries of one layer (arXiv 2501.16615: decoder and encoder must both agree)."""
+    if sae.d != other.d:
+        raise UserError(
+            f"dictionaries are {sae.d} and {other.d} wide", field="sae", remedy="Compare SAEs of one layer."
+        )
+    decoder, encoder = _cosines(sae.W_dec, other.W_dec), _cosines(sae.W_enc, other.W_enc)
+    rows, columns = linear_sum_assignment(decoder + encoder, maximize=True)
+    match = np.full(sae.m, -1, dtype=np.int64)
+    match[rows] = columns
+    decoder_cosine, encoder_cosine = np.full(sae.m, np.nan), np.full(sae.m, np.nan)
+    decoder_cosine[rows], encoder_cosine[rows] = decoder[rows, columns], encoder[rows, columns]
+    return Stability(match, decoder_cosine, encoder_cosine)
+
+
+class Recovery(NamedTuple):
+    """Planted directions found again."""
+
+    matched_cosine: np.ndarray
+    """float64 (factors): |cosine| with the decoder row assigned to it (one to one); 0 where none is left"""
+    best_cosine: np.ndarray
+    """float64 (factors): largest cosine with any decoder row (MMCS is its mean)"""
+
+    def recovered(self, least: float = 0.9) -> float:
+        """Share of factors whose assigned row has cosine ≥ ``least``."""
+        return float((self.matched_cosine >= least).mean())
+
+
+def recovery(sae: SAE, factors: np.ndarray) -> Recovery:
+    """How well the decoder rows recover known directions (factors, d), any scale."""
+    cosines = _cosines(torch.from_numpy(np.asarray(factors, dtype=np.float32)), sae.W_dec)
+    rows, columns = linear_sum_assignment(cosines, maximize=True)
+    matched = np.zeros(len(cosines))
+    matched[rows] = cosines[rows, columns]
+    return Recovery(matched, cosines.max(axis=1))
+
+
+def _cosines(left: torch.Tensor, right: torch.Tensor) -> np.ndarray:
+    unit = torch.nn.functional.normalize
+    return (unit(left, dim=1) @ unit(right, dim=1).T).double().numpy()
+
+
+def _coherence(W_dec: torch.Tensor) -> float:
+    total = 0.0
+    for start in range(0, len(W_dec), 1024):
+        cosines = (W_dec[start : start + 1024] @ W_dec.T).abs()
+        cosines[torch.arange(len(cosines)), torch.arange(start, start + len(cosines))] = 0.0
+        total += float(cosines.amax(1).sum())
+    return total / len(W_dec)

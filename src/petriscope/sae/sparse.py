@@ -1,0 +1,127 @@
+"""Sparse codes (CSR) and the four sparse products an SAE step needs, on stock torch kernels.
+
+Every product works on one CSR pattern: values at the pattern from two dense matrices (`sampled_product`), or rows of a
+dense table summed with the pattern's values (`weighted_rows`). Both run row by row, so results do not depend on
+threads.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+
+with warnings.catch_warnings():  # torch announces once per process that its CSR tensors are in beta
+    warnings.simplefilter("ignore")
+    torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([], dtype=torch.long), torch.tensor([]), size=(1, 1))
+
+
+class Codes(NamedTuple):
+    """Sparse codes of n rows: row i holds latents ``indices[indptr[i]:indptr[i+1]]`` (ascending) at ``values``."""
+
+    indptr: np.ndarray
+    """int64 (n + 1)"""
+    indices: np.ndarray
+    """int32 (nnz)"""
+    values: np.ndarray
+    """float32 (nnz), all positive"""
+    m: int
+    """latents in the dictionary"""
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return len(self.indptr) - 1
+
+    def scipy(self) -> sp.csr_matrix:
+        """The same as a scipy CSR matrix (n, m), sharing memory where scipy's index type allows."""
+        return sp.csr_matrix((self.values, self.indices, self.indptr), shape=(self.n, self.m))
+
+    def dense(self) -> np.ndarray:
+        """The same as a dense float32 (n, m) array."""
+        return self.scipy().toarray()
+
+    def rows(self, start: int, stop: int) -> Codes:
+        """Codes of rows start..stop-1 (views, no copies but of indptr)."""
+        first, last = int(self.indptr[start]), int(self.indptr[stop])
+        indptr = np.asarray(self.indptr[start : stop + 1]) - first
+        return Codes(indptr, self.indices[first:last], self.values[first:last], self.m)
+
+
+def concatenate(parts: list[Codes]) -> Codes:
+    """Codes of all parts' rows, in order (at least one part)."""
+    offsets = np.cumsum([0] + [int(part.indptr[-1]) for part in parts])
+    indptr = np.concatenate([[0]] + [part.indptr[1:] + offset for part, offset in zip(parts, offsets, strict=False)])
+    return Codes(
+        indptr.astype(np.int64),
+        np.concatenate([part.indices for part in parts]),
+        np.concatenate([part.values for part in parts]),
+        parts[0].m,
+    )
+
+
+class Pattern(NamedTuple):
+    """Where a sparse (rows, columns) matrix is non-zero, row by row."""
+
+    indptr: torch.Tensor
+    """int32 (rows + 1)"""
+    columns: torch.Tensor
+    """int32 (nnz)"""
+    n_columns: int
+
+    @property
+    def n_rows(self) -> int:
+        """Rows."""
+        return len(self.indptr) - 1
+
+    def slice(self, start: int, stop: int) -> tuple[Pattern, slice]:
+        """The pattern of rows start..stop-1, and where its entries lie among all."""
+        first, last = int(self.indptr[start]), int(self.indptr[stop])
+        part = Pattern(self.indptr[start : stop + 1] - first, self.columns[first:last], self.n_columns)
+        return part, slice(first, last)
+
+
+def sampled_product(pattern: Pattern, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """(left @ right.T) at the pattern's entries, float32 (nnz). left (rows, d), right (columns, d)."""
+    zeros = torch.zeros(len(pattern.columns))
+    mask = torch.sparse_csr_tensor(
+        pattern.indptr, pattern.columns, zeros, size=(pattern.n_rows, pattern.n_columns), check_invariants=False
+    )
+    return torch.sparse.sampled_addmm(mask, left, right.T, beta=0.0).values()
+
+
+def weighted_rows(pattern: Pattern, values: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    """Sparse (rows, columns) matrix of ``values`` times a dense ``table`` (columns, d): float32 (rows, d)."""
+    return F.embedding_bag(
+        pattern.columns, table, pattern.indptr, mode="sum", per_sample_weights=values, include_last_offset=True
+    )
+
+
+def transpose(pattern: Pattern) -> tuple[Pattern, torch.Tensor]:
+    """The pattern of the transposed matrix, and for each of its entries the position it had before."""
+    order = np.arange(len(pattern.columns), dtype=np.int32)
+    shape = (pattern.n_rows, pattern.n_columns)
+    turned = sp.csr_matrix((order, pattern.columns.numpy(), pattern.indptr.numpy()), shape=shape).tocsc()
+    flipped = Pattern(torch.from_numpy(turned.indptr), torch.from_numpy(turned.indices), pattern.n_rows)
+    return flipped, torch.from_numpy(turned.data)
+
+
+def row_sums(pattern: Pattern, values: torch.Tensor) -> torch.Tensor:
+    """Sum of the values in each row, float32 (rows), exact to float64 rounding whatever the row lengths."""
+    lengths = np.diff(pattern.indptr.numpy())
+    sums = np.zeros(pattern.n_rows)
+    filled = np.flatnonzero(lengths)
+    if len(filled):
+        sums[filled] = np.add.reduceat(values.numpy().astype(np.float64), pattern.indptr.numpy()[filled])
+    return torch.from_numpy(sums.astype(np.float32))
+
+
+def keep_entries(pattern: Pattern, kept: torch.Tensor) -> Pattern:
+    """The pattern with only the entries where the bool mask ``kept`` (nnz) holds."""
+    running = np.concatenate([[0], np.cumsum(kept.numpy(), dtype=np.int32)])
+    indptr = torch.from_numpy(running[pattern.indptr.numpy()].astype(np.int32))
+    return Pattern(indptr, pattern.columns[kept], pattern.n_columns)

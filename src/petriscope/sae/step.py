@@ -1,0 +1,178 @@
+"""Loss and exact gradients of one training batch, with only sparse work after the selection.
+
+Per batch of n tokens, in scaled units with x_c = x − b_dec: L = (1/n) Σ‖e‖² + aux_weight·AuxK, e = x − ĥ. With G =
+∂L/∂ĥ, ∂L/∂z at the kept entries is G·W_dec; the weight gradients are sums of the rows of G and x_c that a latent fired
+on. b_dec enters twice: directly (ΣG) and through the encoder (−W_encᵀ·∂L/∂b_enc).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+
+from petriscope.sae.select import Selection
+from petriscope.sae.sparse import row_sums, sampled_product, weighted_rows
+
+
+class Parameters(NamedTuple):
+    """What is trained, float32."""
+
+    W_enc: torch.Tensor
+    """(m, d)"""
+    b_enc: torch.Tensor
+    """(m)"""
+    W_dec: torch.Tensor
+    """(m, d), unit rows"""
+    b_dec: torch.Tensor
+    """(d)"""
+
+
+class Objective(NamedTuple):
+    """What besides the reconstruction is asked for."""
+
+    dead: torch.Tensor
+    """int64 indices of the latents AuxK revives, ascending; empty: no AuxK"""
+    aux_k: int
+    aux_weight: float
+    groups: tuple[int, ...] = ()
+    """Matryoshka's group sizes; empty: one reconstruction from the whole dictionary"""
+    l1: float = 0.0
+
+
+class AuxGradients(NamedTuple):
+    """Gradients of the dead latents' auxiliary loss (already weighted), rows in the order of ``Objective.dead``."""
+
+    W_enc: torch.Tensor
+    b_enc: torch.Tensor
+    W_dec: torch.Tensor
+    loss: float
+
+
+class BatchGradients(NamedTuple):
+    """Everything needed to form weight gradients block by block, and what the step reports."""
+
+    selection: Selection
+    x_centred: torch.Tensor
+    """(n, d)"""
+    pulls: list[tuple[slice, torch.Tensor]]
+    """(latents, ∂L/∂ĥ (n, d)) for each group of latents: one pair unless Matryoshka"""
+    value_gradients: torch.Tensor
+    """∂L/∂z at the selection, order of ``by_latent``"""
+    b_enc: torch.Tensor
+    b_dec: torch.Tensor
+    aux: AuxGradients | None
+    loss: float
+    squared_error: float
+    """Σ‖e‖² over the batch"""
+    l0: float
+    """active latents per token"""
+
+
+def batch_gradients(
+    parameters: Parameters, x: torch.Tensor, x_centred: torch.Tensor, selection: Selection, objective: Objective
+) -> BatchGradients:
+    """Forward and backward of one batch. x (n, d) float32 in scaled units, x_centred = x − b_dec.
+
+    Dead latents must not be among the selected ones (they are silent, by definition, in this batch too).
+    """
+    n = len(x)
+    residuals = _residuals(parameters, x_centred, selection, objective.groups)
+    errors = [residual for _, residual in residuals]
+    squared_error = float(torch.linalg.vector_norm(errors[-1], dtype=torch.float64) ** 2)
+    loss = sum(float(torch.linalg.vector_norm(error, dtype=torch.float64) ** 2) for error in errors) / n
+    # Prefix g reconstructs with groups ≤ g, so a latent of group g is pulled by the errors of all prefixes ≥ g.
+    pulls: list[tuple[slice, torch.Tensor]] = []
+    pull = torch.zeros_like(x)
+    for latents, error in reversed(residuals):
+        pull = torch.add(pull, error, alpha=-2 / n) if pulls else error * (-2 / n)
+        pulls.insert(0, (latents, pull))
+    value_gradients = torch.cat([_value_gradients(parameters, selection, *pair) for pair in pulls])
+    if objective.l1:
+        value_gradients += objective.l1 / n
+        loss += objective.l1 * float(selection.values.sum()) / n
+    b_enc = row_sums(selection.by_latent, value_gradients)
+    aux = None
+    if len(objective.dead) and objective.aux_weight:
+        aux = auxiliary_gradients(parameters, x_centred, errors[-1], objective)
+        b_enc[objective.dead] += aux.b_enc
+        loss += aux.loss
+    b_dec = pulls[0][1].sum(0) - b_enc @ parameters.W_enc
+    l0 = len(selection.values) / n
+    return BatchGradients(selection, x_centred, pulls, value_gradients, b_enc, b_dec, aux, loss, squared_error, l0)
+
+
+def _residuals(
+    parameters: Parameters, x_centred: torch.Tensor, selection: Selection, groups: tuple[int, ...]
+) -> list[tuple[slice, torch.Tensor]]:
+    """Residual e of every nested prefix, each with the latents its last group adds."""
+    if not groups:
+        values = selection.values[selection.order]
+        return [
+            (slice(0, len(parameters.W_dec)), x_centred - weighted_rows(selection.by_token, values, parameters.W_dec))
+        ]
+    residuals, start, residual = [], 0, x_centred
+    values = selection.values[selection.order]
+    for size in groups:
+        inside = (selection.by_token.columns >= start) & (selection.by_token.columns < start + size)
+        residual = residual - weighted_rows(selection.by_token, values * inside, parameters.W_dec)
+        residuals.append((slice(start, start + size), residual))
+        start += size
+    return residuals
+
+
+def _value_gradients(parameters: Parameters, selection: Selection, latents: slice, pull: torch.Tensor) -> torch.Tensor:
+    part, _ = selection.by_latent.slice(latents.start, latents.stop)
+    return sampled_product(part, parameters.W_dec[latents], pull)
+
+
+def auxiliary_gradients(
+    parameters: Parameters, x_centred: torch.Tensor, residual: torch.Tensor, objective: Objective
+) -> AuxGradients:
+    """AuxK (arXiv 2406.04093, appendix A.2): the aux_k largest dead latents of each token explain the residual e.
+
+    Loss = aux_weight · mean‖e − ê‖² / mean‖e − ē‖², with e a constant; all products are on the dead rows only.
+    """
+    n, dead = len(residual), objective.dead
+    W_enc, W_dec = parameters.W_enc[dead], parameters.W_dec[dead]
+    spread = float(torch.linalg.vector_norm(residual - residual.mean(0)) ** 2) / n
+    acts = torch.addmm(parameters.b_enc[dead], x_centred, W_enc.T).clamp_min_(0.0)
+    if objective.aux_k < len(dead):
+        crowded = (torch.count_nonzero(acts, dim=1) > objective.aux_k).nonzero()[:, 0]
+        if len(crowded):  # elsewhere all positive dead latents are among the aux_k largest
+            border = acts[crowded].topk(objective.aux_k, dim=1, sorted=False).values.min(1, keepdim=True).values
+            acts[crowded] = torch.where(acts[crowded] >= border, acts[crowded], 0.0)
+    error = torch.addmm(residual, acts, W_dec, alpha=-1)
+    weight = objective.aux_weight / spread if spread > 0 else 0.0
+    loss = weight * float(torch.linalg.vector_norm(error) ** 2) / n
+    pull = error.mul_(-2 * weight / n)
+    act_gradients = (pull @ W_dec.T).mul_(acts > 0)
+    return AuxGradients(act_gradients.T @ x_centred, act_gradients.sum(0), acts.T @ pull, loss)
+
+
+class WeightBlock(NamedTuple):
+    """Gradients of the weights of some consecutive latents."""
+
+    latents: slice
+    W_enc: torch.Tensor
+    """(b, d)"""
+    W_dec: torch.Tensor
+    """(b, d)"""
+
+
+def weight_blocks(gradients: BatchGradients, objective: Objective, rows: int) -> Iterator[WeightBlock]:
+    """Weight gradients, at most ``rows`` latents at a time, in order."""
+    chosen = gradients.selection
+    for latents, pull in gradients.pulls:
+        for start in range(latents.start, latents.stop, rows):
+            block = slice(start, min(start + rows, latents.stop))
+            part, where = chosen.by_latent.slice(block.start, block.stop)
+            W_dec = weighted_rows(part, chosen.values[where], pull)
+            W_enc = weighted_rows(part, gradients.value_gradients[where], gradients.x_centred)
+            if gradients.aux is not None:
+                first, last = torch.searchsorted(objective.dead, torch.tensor([block.start, block.stop])).tolist()
+                inside = objective.dead[first:last] - block.start
+                W_enc[inside] += gradients.aux.W_enc[first:last]
+                W_dec[inside] += gradients.aux.W_dec[first:last]
+            yield WeightBlock(block, W_enc, W_dec)

@@ -1,0 +1,220 @@
+"""Train one sparse autoencoder: init, loop, divergence check, checkpoints, threshold, held-out quality."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from petriscope.errors import UserError
+from petriscope.progress import bar
+from petriscope.sae.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from petriscope.sae.coder import SAE
+from petriscope.sae.config import SAEConfig
+from petriscope.sae.filter import CandidateFilter
+from petriscope.sae.loader import TokenSource
+from petriscope.sae.optimizer import DictionaryAdam
+from petriscope.sae.quality import Quality, quality
+from petriscope.sae.select import BatchTopK, Selection, TopK, above_threshold
+from petriscope.sae.step import Objective, Parameters, batch_gradients
+
+_SAMPLE_TOKENS = 16_384
+_LOG_ROWS = 100
+
+
+class TrainResult(NamedTuple):
+    """A trained dictionary and how it came about."""
+
+    sae: SAE
+    history: list[dict[str, float]]
+    """about a hundred rows: step, tokens, loss, fvu, l0, dead, lr, threshold, gradient_norm (means since the last)"""
+    quality: Quality | None
+    """on the held-out tokens, None without them"""
+    seconds: float
+    """of training in this process"""
+    tokens_per_second: float
+
+
+class _Run:
+    """State of a run between steps."""
+
+    def __init__(self, config: SAEConfig, parameters: Parameters, scale: float, variance: float) -> None:
+        self.config, self.parameters, self.scale, self.variance = config, parameters, scale, variance
+        self.adam = DictionaryAdam(parameters, config.betas, config.clip)
+        self.filter = CandidateFilter(parameters.W_enc, parameters.b_enc, config.filter)
+        self.selector = _selector(config)
+        self.silent = torch.zeros(config.m, dtype=torch.long)  # tokens since a latent last fired
+        self.threshold = -1.0
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self.pending: list[list[float]] = []  # loss, squared error per token, l0, gradient norm of steps not yet logged
+
+    def advance(self, x: torch.Tensor) -> None:
+        """One optimizer step on a batch (n, d) in scaled units."""
+        config = self.config
+        centred = x - self.parameters.b_dec
+        selection = self.selector(self.filter, centred)
+        if config.variant in ("batchtopk", "matryoshka") and self.step > (config.threshold_start or 0):
+            beta = config.threshold_beta
+            smallest = selection.smallest
+            self.threshold = smallest if self.threshold < 0 else beta * self.threshold + (1 - beta) * smallest
+        self.silent += len(x)
+        self.silent[selection.by_latent.indptr.diff() > 0] = 0
+        assert config.aux_k is not None and config.dead_after_tokens is not None
+        dead = (self.silent >= config.dead_after_tokens).nonzero()[:, 0]
+        l1 = config.l1 if config.variant == "relu_l1" else 0.0
+        objective = Objective(dead, config.aux_k, config.aux_weight, config.groups, l1)
+        gradients = batch_gradients(self.parameters, x, centred, selection, objective)
+        norm = self.adam.step(gradients, objective, config.learning_rate(self.step), self.filter)
+        self.pending.append([gradients.loss, gradients.squared_error / len(x), gradients.l0, norm])
+        self.step += 1
+
+    def log(self) -> dict[str, float]:
+        """Close a row of the history; raises `UserError` where training diverged."""
+        loss, error, l0, norm = np.mean(self.pending, axis=0).tolist()
+        self.pending = []
+        assert self.config.dead_after_tokens is not None
+        row = {
+            "step": float(self.step),
+            "tokens": float(self.step * self.config.batch),
+            "loss": loss,
+            "fvu": error / self.variance,
+            "l0": l0,
+            "dead": float((self.silent >= self.config.dead_after_tokens).double().mean()),
+            "lr": self.config.learning_rate(self.step - 1),
+            "threshold": max(self.threshold, 0.0),
+            "gradient_norm": norm,
+        }
+        self.history.append(row)
+        best = min(past["fvu"] for past in self.history)
+        if not math.isfinite(row["loss"]) or row["fvu"] > max(3 * best, 1.5):
+            what = f"training diverged at step {self.step} (FVU {row['fvu']:.3g}, best so far {best:.3g})"
+            raise UserError(what, field="sae.learning_rate", remedy=f"Use less than {self.config.lr:g}, or auto.")
+        return row
+
+    def sae(self) -> SAE:
+        """The dictionary as it stands."""
+        tensors = {name: getattr(self.parameters, name).clone() for name in Parameters._fields}
+        return SAE(config=self.config, **tensors, scale=self.scale, threshold=max(self.threshold, 0.0))
+
+    def checkpoint(self) -> Checkpoint:
+        tensors = {"silent": self.silent}
+        for prefix, group in (("", self.parameters), ("first.", self.adam.first), ("second.", self.adam.second)):
+            tensors |= {prefix + name: value for name, value in group._asdict().items()}
+        numbers: dict[str, Any] = {
+            "scale": self.scale,
+            "variance": self.variance,
+            "threshold": self.threshold,
+            "history": self.history,
+            "pending": self.pending,
+        }
+        return Checkpoint(self.step, tensors, numbers)
+
+    @classmethod
+    def resumed(cls, config: SAEConfig, saved: Checkpoint) -> _Run:
+        """The run as it was when ``saved`` was taken."""
+        parameters = Parameters(*(saved.tensors[name] for name in Parameters._fields))
+        run = cls(config, parameters, saved.numbers["scale"], saved.numbers["variance"])
+        for prefix, group in (("first.", run.adam.first), ("second.", run.adam.second)):
+            for name, value in group._asdict().items():
+                value.copy_(saved.tensors[prefix + name])
+        run.adam.steps = run.step = saved.step
+        run.silent = saved.tensors["silent"]
+        run.threshold, run.history, run.pending = (saved.numbers[key] for key in ("threshold", "history", "pending"))
+        return run
+
+
+def train_sae(
+    config: SAEConfig,
+    source: TokenSource,
+    *,
+    heldout: np.ndarray | None,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 1000,
+    progress: bool = True,
+    name: str = "SAE",
+) -> TrainResult:
+    """Train on ``source``; judge on ``heldout`` raw hidden states (…, d).
+
+    checkpoint: folder written every ``checkpoint_every`` steps and resumed from where it exists (the result is the
+    same, byte for byte); removed by no one. Raises `UserError` on unusable data, a foreign checkpoint, or divergence.
+    """
+    if source.d != config.d:
+        what = f"is {config.d}, but the vectors are {source.d} wide"
+        raise UserError(what, field="sae.d", remedy="Use the width of the layer.")
+    config = config.resolved()
+    folder = Path(checkpoint) if checkpoint is not None else None
+    saved = load_checkpoint(folder, config) if folder is not None else None
+    run = _Run.resumed(config, saved) if saved else _start(config, source)
+    begun, first = time.perf_counter(), run.step
+    every = max(1, config.steps // _LOG_ROWS)
+    meter = bar(name, total=config.steps * config.batch, unit="token") if progress else None
+    if meter is not None:
+        meter.update(first * config.batch)
+    batches = source.batches(config.batch, config.seed, first)
+    while run.step < config.steps:
+        run.advance(next(batches).mul_(run.scale))
+        if run.step % every == 0 or run.step == config.steps:
+            row = run.log()
+            if meter is not None:
+                state = f"FVU {row['fvu']:.3f}  L0 {row['l0']:.1f}  dead {row['dead']:.1%}"
+                meter.set_postfix_str(state, refresh=False)
+        if folder is not None and run.step % checkpoint_every == 0:
+            save_checkpoint(folder, config, run.checkpoint())
+        if meter is not None:
+            meter.update(config.batch)
+    if meter is not None:
+        meter.close()
+    seconds = time.perf_counter() - begun
+    sae = run.sae()
+    judged = quality(sae, heldout) if heldout is not None and len(heldout) else None
+    rate = (config.steps - first) * config.batch / max(seconds, 1e-9)
+    return TrainResult(sae, run.history, judged, seconds, rate)
+
+
+def _start(config: SAEConfig, source: TokenSource) -> _Run:
+    sample = torch.from_numpy(source.sample(_SAMPLE_TOKENS, config.seed))
+    spread = float((sample.double() - sample.double().mean(0)).square().sum(1).mean())
+    square = float(sample.double().square().sum(1).mean())
+    if not spread > 1e-12 * max(square, 1e-300):
+        remedy = "Check the harvest: this layer's output does not depend on its input."
+        raise UserError("all vectors are the same", field="input", remedy=remedy)
+    scale = (config.d / square) ** 0.5 if config.scale_input else 1.0
+    sample *= scale
+    W_dec = torch.randn(config.m, config.d, generator=torch.Generator().manual_seed(config.seed))
+    W_dec /= torch.linalg.vector_norm(W_dec, dim=1, keepdim=True)
+    b_dec = torch.zeros(config.d)
+    if config.start != "zero":
+        b_dec = geometric_median(sample) if config.start == "geometric_median" else sample.mean(0)
+    parameters = Parameters(W_dec.clone(), torch.zeros(config.m), W_dec, b_dec)
+    return _Run(config, parameters, scale, spread * scale**2)
+
+
+def geometric_median(points: torch.Tensor, rounds: int = 100, tolerance: float = 1e-5) -> torch.Tensor:
+    """Weiszfeld's iteration from the mean: float32 (d) of points (n, d)."""
+    guess = points.mean(0)
+    for _ in range(rounds):
+        weights = 1.0 / torch.linalg.vector_norm(points - guess, dim=1).clamp_min(1e-12)
+        moved = weights @ points / weights.sum()
+        done = float(torch.linalg.vector_norm(moved - guess)) < tolerance
+        guess = moved
+        if done:
+            break
+    return guess
+
+
+class _Positive:
+    """ReLU: every positive pre-activation fires."""
+
+    def __call__(self, filter_: CandidateFilter, x: torch.Tensor) -> Selection:
+        return above_threshold(filter_, x, 0.0)
+
+
+def _selector(config: SAEConfig) -> BatchTopK | TopK | _Positive:
+    if config.variant == "topk":
+        return TopK(config.k)
+    return _Positive() if config.variant == "relu_l1" else BatchTopK(config.k)
