@@ -107,7 +107,8 @@ def expanded_percentiles(draws: np.ndarray, units: int, level: float = 0.95) -> 
     """Bootstrap limits of draws (R, ...) from ``units`` units, widened to the coverage of t (Hesterberg 2015, 5.3)."""
     t = special.stdtrit(units - 1, 0.5 - level / 2)
     tail = float(special.ndtr(t * np.sqrt(units / (units - 1))))
-    low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0)
+    quantile = np.quantile if np.isfinite(draws).all() else np.nanquantile
+    low, high = quantile(draws, [tail, 1 - tail], axis=0)
     return low, high
 
 
@@ -145,9 +146,9 @@ def effects(
         )
     found = []
     for draws in (np.concatenate(columns, axis=1) for columns in zip(*parts)):
-        if len(used) > 1 and np.isfinite(draws).any():
-            low, high = expanded_percentiles(draws[1:], len(used))
-        else:
-            low = high = np.full(m, np.nan)
+        low, high = np.full((2, m), np.nan)
+        known = np.isfinite(draws[0]) & (np.isfinite(draws[1:]).any(0) if len(used) > 1 else False)
+        if known.any():
+            low[known], high[known] = expanded_percentiles(draws[1:, known], len(used))
         found.append(Effect(draws[0], low, high))
     return Effects(found[0], found[1], found[2], found[3], len(used))

@@ -57,29 +57,37 @@ def gaussian(means: np.ndarray, design: Design, sets: int, seed: int) -> Iterato
     """Null biosample means (S, m) in the observed layout, from the fitted model of the moderated t.
 
     No contrast; the observed lineage averages; variances drawn from their posterior (moderated, along the mean); the
-    correlation between features that replicates of a condition show. All sets are independent of each other, which
-    relabellings of the same few biosamples are not. Lineages without replicates are constant.
+    correlation between features that replicates of a condition show, shrunk for its own noise. All sets are independent
+    of each other, which relabellings of the same few biosamples are not. Lineages without replicates are constant.
     """
     rng = np.random.default_rng(seed)
-    models = []
+    models, residuals, total = [], [], 0
     for i in range(len(design.lineages)):
         rows = np.flatnonzero(design.lineage_of == i)
         sides = [means[rows[design.vivo[rows] == side]] for side in (False, True)]
-        residual = np.concatenate(
-            [side - side.mean(0) for side in sides if len(side) > 1] or [np.zeros((1, means.shape[1]))]
-        )
-        df = sum(len(side) - 1 for side in sides if len(side) > 1)
-        norm = np.sqrt((residual**2).sum(0))
-        unit = np.divide(residual, norm, out=np.zeros_like(residual), where=norm > 0)
-        average = means[rows].mean(0)
-        variance = norm**2 / max(1, df)
-        prior = fit_prior(variance, df, log_mean(average)) if df else Prior(0.0, variance)
-        models.append((rows, average, unit, squeeze(variance, max(1, df), prior), int(min(df + prior.df, 1e6))))
+        sides = [side for side in sides if len(side) > 1]
+        average, df = means[rows].mean(0), sum(len(side) - 1 for side in sides)
+        variance = np.zeros(means.shape[1])
+        prior = Prior(0.0, variance)
+        if df:
+            residual = np.concatenate([side - side.mean(0) for side in sides])
+            variance = (residual**2).sum(0) / df
+            prior = fit_prior(variance, df, log_mean(average))
+            residuals.append(residual / np.sqrt(np.where(variance > 0, variance, np.inf)))
+        total += df
+        models.append((rows, average, squeeze(variance, max(1, df), prior), min(df + prior.df, 1e6)))
+    common = np.concatenate(residuals) if residuals else np.zeros((1, means.shape[1]))
+    norm = np.sqrt((common**2).sum(0))
+    common = np.divide(common, norm, out=np.zeros_like(common), where=norm > 0)
+    squared = ((common @ common.T) ** 2).sum() / max(1, (norm > 0).sum()) ** 2
+    kept = np.sqrt(max(0.0, 1 - 1 / (total * squared))) if total and squared else 0.0
     for _ in range(sets):
         null = np.empty(means.shape)
-        for rows, average, unit, variance, df in models:
-            spread = np.sqrt(variance * df / rng.chisquare(df, len(variance))) if df else np.zeros(len(variance))
-            null[rows] = average + (rng.normal(size=(len(rows), len(unit))) @ unit) * spread
+        for rows, average, variance, degrees in models:
+            spread = np.sqrt(variance * degrees / rng.chisquare(degrees, len(variance))) if degrees else 0.0
+            together = rng.normal(size=(len(rows), len(common))) @ common
+            alone = rng.normal(size=(len(rows), len(average)))
+            null[rows] = average + (np.sqrt(kept) * together + np.sqrt(1 - kept) * alone) * spread
         yield null
 
 
