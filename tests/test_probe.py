@@ -1,4 +1,4 @@
-"""The probe's contract, on EpiBERT: captures after edits, resuming equals running, windows map to tokens, misuse named."""
+"""The probe, on EpiBERT: captures after edits, resuming equals running, windows map to tokens, misuse is named."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ from petriscope.errors import UserError
 from petriscope.models.epibert_config import EpiBERTConfig
 from petriscope.models.tf_checkpoint import ObjectCheckpoint
 
+RELEASED = EpiBERTConfig()
+"""The configuration of the released checkpoints."""
 _TOWER_KERNEL = "layer_with_weights-0/layer_with_weights-1/kernel"
 _UNUSED = "name kernel_transformation normalize numerical_stabilizer max_seq_length dim hidden_size mode tf upstream"
 
@@ -32,7 +34,7 @@ def _ours(mapping: Mapping[str, Any], file: str | Path | None) -> dict[str, Any]
     for name in mapping:
         if name not in known:
             close = difflib.get_close_matches(name, sorted(known), n=1)
-            remedy = f"did you mean {close[0]}?" if close else "see EpiBERTConfig for the names"
+            remedy = f"Did you mean {close[0]}?" if close else "See EpiBERTConfig for the names."
             raise UserError("is no hyper-parameter of EpiBERT", file=file, field=name, remedy=remedy)
     if mapping.get("kernel_transformation", "relu_kernel_transformation") != "relu_kernel_transformation":
         raise UserError("only relu_kernel_transformation is supported", file=file, field="kernel_transformation")
@@ -104,7 +106,9 @@ def _from_shapes(checkpoint: ObjectCheckpoint) -> dict[str, Any]:
     }
 
 
-def infer_config(checkpoint: ObjectCheckpoint, given: Mapping[str, Any] | None = None) -> Inferred:
+def infer_config(
+    checkpoint: ObjectCheckpoint, given: Mapping[str, Any] | None = None, *, released: EpiBERTConfig = RELEASED
+) -> Inferred:
     """The configuration of ``checkpoint``: from shapes, from ``given`` where they are silent, else as released.
 
     A given value that shapes contradict is refused, and so is a released-size model with other than the released eight
@@ -127,7 +131,6 @@ def infer_config(checkpoint: ObjectCheckpoint, given: Mapping[str, Any] | None =
                 field=theirs.get(name, name),
                 remedy="Leave it out of the configuration, or convert the checkpoint that it describes.",
             )
-    released = EpiBERTConfig()
     same_size = values["sequence_filters"] == released.sequence_filters
     if same_size and values["heads"] != released.heads and "seed" not in given:
         raise UserError(

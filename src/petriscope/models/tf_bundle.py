@@ -154,10 +154,12 @@ class TensorBundle:
         if len(data) < _FOOTER or int.from_bytes(data[-8:], "little") != _MAGIC:
             raise UserError("is truncated or no checkpoint index (its last 8 bytes)", file=self.index, remedy=_ANEW)
         footer = data[-_FOOTER:]
-        _, at = varint(footer, 0)
-        _, at = varint(footer, at)
+        unused, at = varint(footer, 0)
+        length, at = varint(footer, at)
         offset, at = varint(footer, at)
         size, _ = varint(footer, at)
+        # TensorFlow writes nothing there, but damage anywhere is damage.
+        list(_block(data, unused, length, self.index))
         shards, entries = 1, {}
         for _, handle in _block(data, offset, size, self.index):
             start, at = varint(handle, 0)
