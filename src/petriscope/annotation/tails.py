@@ -128,6 +128,8 @@ def benjamini_hochberg(ln_p: np.ndarray) -> np.ndarray:
     q = np.full(ln_p.shape, np.nan)
     tested = np.isfinite(ln_p) | np.isneginf(ln_p)
     values = ln_p[tested]
+    if not values.size:
+        return q
     order = np.argsort(values, kind="stable")
     steps = values[order] + np.log(len(values)) - np.log(np.arange(1, len(values) + 1))
     adjusted = np.minimum.accumulate(steps[::-1])[::-1]
