@@ -56,6 +56,8 @@ class Atlas:
         everything = (*schema.FEATURES, *schema.lineage_columns(self.lineages))
         self.columns: dict[str, schema.Column] = {c.name: c for c in everything if c.name in names}
 
+        self.total: int = self._db.execute("SELECT COUNT(*) FROM features").fetchone()[0]
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()

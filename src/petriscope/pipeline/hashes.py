@@ -1,0 +1,73 @@
+"""MD5 sums as DVC takes them, of files and folders, remembered by inode, time and size."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+CHUNK = 1 << 20
+
+
+class Hasher:
+    """DVC's hashes of paths in one workspace. ``stop`` ends a long sum early (raises Stopped)."""
+
+    def __init__(self, root: Path, stop: Callable[[], bool] = lambda: False) -> None:
+        self.root, self.stop = root, stop
+        self._known: dict[tuple[str, int, int, int], str] = {}
+        self._ignore = _ignore_rules(root)
+
+    def path(self, relative: str) -> str | None:
+        """MD5 of a file, ``<md5>.dir`` of a folder, None where there is nothing."""
+        path = self.root / relative
+        try:
+            if path.is_dir():
+                return self._folder(path)
+            return self._file(path)
+        except FileNotFoundError:
+            return None
+
+    def _folder(self, path: Path) -> str:
+        entries = [{"md5": self._file(p), "relpath": p.relative_to(path).as_posix()} for p in self._walk(path)]
+        entries.sort(key=lambda e: e["relpath"])
+        return hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
+
+    def _walk(self, path: Path) -> Iterator[Path]:
+        for folder, names, files in os.walk(path, followlinks=True):
+            base = Path(folder)
+            names[:] = [n for n in names if n not in (".dvc", ".git", ".hg") and not self._ignored(base / n, True)]
+            yield from (base / name for name in files if not self._ignored(base / name, False))
+
+    def _ignored(self, path: Path, folder: bool) -> bool:
+        return self._ignore(os.path.relpath(path, self.root) + ("/" if folder else ""))
+
+    def _file(self, path: Path) -> str:
+        status = path.stat()
+        key = (os.fspath(path), status.st_ino, status.st_mtime_ns, status.st_size)
+        known = self._known.get(key)
+        if known is None:
+            digest = hashlib.md5()
+            with path.open("rb") as handle:
+                while chunk := handle.read(CHUNK):
+                    if self.stop():
+                        raise Stopped
+                    digest.update(chunk)
+            known = self._known[key] = digest.hexdigest()
+        return known
+
+
+class Stopped(Exception):
+    """The sum was abandoned because nobody waits for it any more."""
+
+
+def _ignore_rules(root: Path) -> Callable[[str], bool]:
+    """Whether ``root/.dvcignore`` excludes a relative path (folders end in a slash)."""
+    try:
+        lines = (root / ".dvcignore").read_text().splitlines()
+    except OSError:
+        return lambda path: False
+    from pathspec import GitIgnoreSpec
+
+    return GitIgnoreSpec.from_lines(lines).match_file

@@ -1,0 +1,35 @@
+"""The verb ``petriscope tui``: its arguments and what they start."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument(
+        "workspace", nargs="?", type=Path, default=Path(), help="folder with dvc.yaml and results (here)"
+    )
+    parser.add_argument("--feature", metavar="L6/1234", help="open this feature's page")
+    parser.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
+    parser.add_argument(
+        "--web", action="store_true", help="serve to a browser on this machine (extra: petriscope[web])"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to serve on (127.0.0.1; others can run commands!)")
+    parser.add_argument("--port", type=int, default=8765, help="port to serve on (8765)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start the terminal UI, or serve it; returns the exit status. Raises UserError."""
+    import os
+
+    if args.ascii:
+        os.environ["PETRISCOPE_ASCII"] = "1"
+    if args.web:
+        from petriscope_tui.web import serve
+
+        return serve(args.workspace, args.host, args.port, args.feature)
+    from petriscope_tui.app import run as run_app
+
+    return run_app(args.workspace, args.feature)

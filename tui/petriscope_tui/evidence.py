@@ -1,0 +1,260 @@
+"""Does the evidence for one feature hold? The checks, and the drawings that show each number beside its null."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rich.text import Text
+
+from petriscope.atlas.records import Activation, Annotation, CurvePoint, Feature, Gene, MotifHit, TopBin
+from petriscope.atlas.schema import SIGNIFICANT_Q, STABLE, feature_name
+from petriscope_tui.form import interval, number, show
+from petriscope_tui.glyphs import Glyphs
+from petriscope_tui.plots import Series, bar, line_plot, spark, span
+from petriscope_tui.theme import Palette
+
+CAUSAL_PERCENTILE = 0.95
+CONTEXT_WORDS = {"in_vivo": "in vivo", "in_vitro": "in vitro"}
+MARKS = "ABCDEFGHIJ"
+
+
+class Check(NamedTuple):
+    """One requirement: what it asks, what was found, whether it holds (None: not measured)."""
+
+    ask: str
+    found: str
+    holds: bool | None
+
+
+def checks(feature: Feature) -> list[Check]:
+    """Five requirements a context feature should meet."""
+    v = feature.values
+    signs = [e.t > 0 for e in feature.lineages if e.t is not None]
+    same = sum(s == (v["direction"] == "in_vivo") for s in signs)
+    return [
+        Check(
+            "fires on held-out tokens", show(v["density"], "share"), None if v["alive"] is None else bool(v["alive"])
+        ),
+        Check(
+            f"q < {SIGNIFICANT_Q}".replace("0.", "."),
+            show(v["q"], "p"),
+            None if v["q"] is None else v["q"] < SIGNIFICANT_Q,
+        ),
+        Check(
+            "same direction in 2 lineages or more",
+            f"{same} of {len(signs)}" if signs else "·",
+            same >= 2 if len(signs) >= 2 and v["direction"] else None,
+        ),
+        Check(
+            f"found again by other seeds (≥ {STABLE})".replace("0.", "."),
+            show(v["stability"], "number"),
+            _at_least(v["stability"], STABLE),
+        ),
+        Check(
+            "ablation beats 95 % of random",
+            show(v["causal_percentile"], "share"),
+            _at_least(v["causal_percentile"], CAUSAL_PERCENTILE),
+        ),
+    ]
+
+
+def _at_least(value: float | None, bound: float) -> bool | None:
+    return None if value is None else value >= bound
+
+
+def identity(feature: Feature, lineages: list[str], p: Palette, g: Glyphs) -> Text:
+    """Name, label, checks."""
+    v = feature.values
+    text = Text()
+    text.append(feature_name(feature.id), style=f"bold {p.accent}")
+    text.append(f"  {v['label'] or 'no label'}", style="bold" if v["label"] else p.dim)
+    if v["label"] and v["confidence"] is not None:
+        text.append(f"  confidence {show(v['confidence'], 'share')}", style=p.dim)
+    text.append("\n")
+    if v["direction"]:
+        text.append("higher ", style=p.dim)
+        text.append(CONTEXT_WORDS.get(v["direction"], v["direction"]), style=p.context(v["direction"]))
+        if v["lineage"]:
+            text.append(", strongest in ", style=p.dim)
+            text.append(v["lineage"], style=p.lineage(v["lineage"], lineages))
+        text.append("    ")
+    text.append(
+        f"density {show(v['density'], 'share', g.none)}   mean {show(v['mean_activation'], 'number', g.none)}",
+        style=p.dim,
+    )
+    if v["module"] is not None:
+        text.append(f"   module {v['module']}", style=p.dim)
+    text.append("\n\n")
+    results = checks(feature)
+    held = sum(c.holds is True for c in results)
+    measured = sum(c.holds is not None for c in results)
+    text.append(f"{held} of {measured} measured checks hold\n", style="bold")
+    for check in results:
+        sign, colour = {True: (g.yes, p.supported), False: (g.no, p.not_supported)}.get(check.holds, (g.unsure, p.dim))  # type: ignore[arg-type]
+        text.append(f"{sign} ", style=f"bold {colour}")
+        ask = check.ask if g.unicode else check.ask.replace("≥", ">=")
+        text.append(f"{ask:<38}")
+        text.append(f"{check.found if check.holds is not None else 'not measured':>12}\n", style=colour)
+    text.rstrip()
+    return text
+
+
+def statistics(feature: Feature, lineages: list[str], p: Palette, g: Glyphs, width: int) -> Text:
+    """The corrected and the published score, then every lineage with its interval."""
+    v, none = feature.values, g.none
+    text = Text()
+    text.append(f"{'corrected':<10}", style=p.dim)
+    text.append(f"t {show(v['cds'], 'signed', none)}", style=f"bold {_signed(v['cds'], p)}")
+    text.append(f"   p {show(v['p'], 'p', none)}   q {show(v['q'], 'p', none)}")
+    if v["n_units"] is not None:
+        text.append(f"   n {v['n_units']} {v['level'] or 'unit'}s", style=p.dim)
+    text.append(f"\n{'':<10}g {show(v['effect'], 'signed', none)} {interval(v['lo'], v['hi'], 'signed', none)}")
+    if v["p"] is not None:
+        text.append(f"   null percentile {100 * (1 - v['p']):.4g} %", style=p.dim)
+    text.append(
+        f"\n{'published':<10}CDS {show(v['cds_published'], 'number', none)}   p {show(v['p_published'], 'p', none)}\n",
+        style=p.dim,
+    )
+    effects = feature.lineages
+    if not effects:
+        return text
+    ends = [x for e in effects for x in (e.lo, e.hi, e.effect, 0.0) if x is not None]
+    low, high = min(ends), max(ends)
+    room = max(width - 50, 8)
+    text.append(
+        f"\n{'lineage':<9}{'t':>7} {'q':>8} {'g':>6} {'95 %':<16} n  {number(low)} to {number(high)}\n", style=p.dim
+    )
+    for e in effects:
+        text.append(f"{e.lineage[:8]:<9}", style=p.lineage(e.lineage, lineages))
+        text.append(f"{show(e.t, 'signed', none):>7}", style=_signed(e.t, p))
+        text.append(f" {show(e.q, 'p', none):>8} {show(e.effect, 'signed', none):>6} ")
+        text.append(f"{interval(e.lo, e.hi, 'signed', none):<16} {show(e.n_units, 'count', none):<2} ", style=p.dim)
+        text.append(span(e.lo, e.effect, e.hi, low, high, room, g) + "\n", style=_signed(e.effect, p))
+    text.rstrip()
+    return text
+
+
+def _signed(value: float | None, p: Palette) -> str:
+    return p.dim if value is None else p.in_vivo if value > 0 else p.in_vitro
+
+
+def activation(rows: list[Activation], lineages: list[str], p: Palette, g: Glyphs, width: int) -> Text:
+    """One line per biosample: distribution of firing tokens, density, mean as a bar."""
+    text = Text()
+    if not rows:
+        return Text("no activations in this atlas", style=p.dim)
+    name_width = min(max(len(r.biosample) for r in rows), 18)
+    bins = max((len(r.histogram) for r in rows), default=0)
+    top = max((r.mean or 0 for r in rows), default=0) or 1
+    room = max(min(width - name_width - bins - 30, 30), 0)
+    head = f"{'biosample':<{name_width}}  {'context':<8} {'fires':>8} {'mean':>6}  {'distribution':<{bins}}"
+    text.append(head[:width] + "\n", style=p.dim)
+    before = None
+    for r in rows:
+        if before not in (None, r.lineage):
+            text.append("\n")
+        before = r.lineage
+        text.append(f"{r.biosample[:name_width]:<{name_width}}  ", style=p.lineage(r.lineage, lineages))
+        colour = p.context(r.context)
+        text.append(f"{CONTEXT_WORDS.get(r.context or '', g.none):<8}", style=colour)
+        text.append(f" {show(r.density, 'share', g.none):>8} {show(r.mean, 'number', g.none):>6}  ")
+        text.append(spark(r.histogram, g), style=colour)
+        if room:
+            text.append("  " + bar((r.mean or 0) / top, room, g).rstrip(), style=colour)
+        text.append("\n")
+    maximum = next((r.maximum for r in rows if r.maximum), None)
+    if maximum:
+        text.append(
+            f"distribution: log count of firing tokens, activation 0 to {number(maximum)}; bar: mean", style=p.dim
+        )
+    text.rstrip()
+    return text
+
+
+def states(rows: list[Annotation], colours: dict[str, str], p: Palette, g: Glyphs, width: int) -> Text:
+    """ChromHMM odds ratios as bars in the states' official colours."""
+    if not rows:
+        return Text("no ChromHMM annotation", style=p.dim)
+    text = Text()
+    top = max((r.estimate or 0 for r in rows), default=0) or 1
+    scope = any(r.scope for r in rows)
+    room = max(width - 46 - (10 if scope else 0), 6)
+    text.append(f"{'state':<12}{'where':<10}" if scope else f"{'state':<12}", style=p.dim)
+    text.append(f"{'odds':>6} {'95 %':<14} {'q':>8}\n", style=p.dim)
+    for r in rows:
+        weak = r.q is None or r.q >= SIGNIFICANT_Q
+        text.append(f"{r.term[:11]:<12}" + (f"{r.scope[:9]:<10}" if scope else ""), style=p.dim if weak else "bold")
+        text.append(f"{show(r.estimate, 'number', g.none):>6} ")
+        text.append(f"{interval(r.lo, r.hi, 'number', g.none):<14} {show(r.q, 'p', g.none):>8}  ", style=p.dim)
+        text.append(
+            bar((r.estimate or 0) / top, room, g).rstrip() + "\n",
+            style=p.faint if weak else colours.get(r.term, p.accent),
+        )
+    text.append("odds ratio of bins where it fires; grey: q >= .05", style=p.dim)
+    return text
+
+
+def curve(points: list[CurvePoint], what: str, p: Palette, g: Glyphs, width: int, height: int = 14) -> Text:
+    """Ablation or steering curves, one letter per arm."""
+    if not points:
+        return Text(f"no {what} was run for this feature (stage {what})", style=p.dim)
+    arms = sorted({(pt.arm, pt.lineage) for pt in points}, key=str)
+    tints = (p.accent, p.in_vivo, p.in_vitro, p.supported, p.not_supported, p.undecided, p.dim)
+    series = []
+    for i, (arm, lineage) in enumerate(arms):
+        mine = [pt for pt in points if (pt.arm, pt.lineage) == (arm, lineage) and pt.estimate is not None]
+        name = arm.replace("_", " ") + (f" ({lineage})" if lineage else "")
+        style = p.dim if "random" in arm or "reconstruction" in arm else tints[i % len(tints)]
+        ends = [(pt.lo, pt.hi) if pt.lo is not None and pt.hi is not None else None for pt in mine]
+        series.append(Series(name, [(pt.x, pt.estimate or 0.0) for pt in mine], style, MARKS[i % 10], ends))
+    x, y = ("features ablated", "mean |change of prediction|") if what == "ablation" else ("alpha", "gap closure")
+    return line_plot(series, width, height, g, p.dim, x, y)
+
+
+def sequence(one: TopBin, hits: list[MotifHit], genes: list[Gene], p: Palette, g: Glyphs, width: int) -> Text:
+    """The bin's bases with motif hits coloured, and the genes around it."""
+    text = Text()
+    text.append(f"{one.chrom}:{one.start + 1:,}-{one.end:,}", style=f"bold {p.accent}")
+    text.append(f"  activation {number(one.activation)}  {one.biosample}\n", style=p.dim)
+    if one.sequence:
+        shown = [h for h in hits if h.end > one.start and h.start < one.end][:6]
+        tints = (p.in_vivo, p.in_vitro, *p.lineages, p.accent)
+        line_width = min(max(width, 16), 128)
+        for start in range(0, len(one.sequence), line_width):
+            for i in range(start, min(start + line_width, len(one.sequence))):
+                hit = next((k for k, h in enumerate(shown) if h.start <= one.start + i < h.end), None)
+                style = p.dim if hit is None else f"bold {tints[hit]} underline"
+                text.append(one.sequence[i].lower() if hit is None else one.sequence[i].upper(), style=style)
+            text.append("\n")
+        for k, h in enumerate(shown):
+            text.append(f"{h.motif} {h.strand or ''} ", style=f"bold {tints[k]}")
+            text.append(f"{h.start + 1:,}  ", style=p.dim)
+        if shown:
+            text.append("\n")
+    text.append_text(gene_track(one, genes, p, g, width))
+    return text
+
+
+def gene_track(one: TopBin, genes: list[Gene], p: Palette, g: Glyphs, width: int, reach: int = 100_000) -> Text:
+    """A ruler of 200 kb with the bin in the middle and start sites as arrows; the nearest are named."""
+    centre = (one.start + one.end) // 2
+    text = Text()
+    near = sorted((x for x in genes if abs(x.tss - centre) <= reach), key=lambda x: abs(x.tss - centre))
+    cells = [g.rule] * max(width - 1, 10)
+    for x in near:
+        place = round((x.tss - centre + reach) / (2 * reach) * (len(cells) - 1))
+        cells[place] = ">" if x.strand == "+" else "<"
+    cells[len(cells) // 2] = g.dot
+    text.append("".join(cells) + "\n", style=p.dim)
+    if not near:
+        text.append("no gene starts within 100 kb", style=p.dim)
+    used = 0
+    for x in near:
+        distance = (x.tss - centre) / 1000
+        label = f"{x.symbol} {distance:+.1f} kb   "
+        used += len(label)
+        if used > width:
+            break
+        text.append(x.symbol, style="bold")
+        text.append(label[len(x.symbol) :], style=p.dim)
+    return text

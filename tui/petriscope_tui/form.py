@@ -1,0 +1,72 @@
+"""How values are printed: sensible digits, aligned, missing values as a dot."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def show(value: Any, form: str, none: str = "·") -> str:
+    """``value`` in one of the atlas's formats (count, number, signed, p, share, flag, text, id)."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return none
+    if form == "count":
+        return f"{int(value):,}"
+    if form == "share":
+        return share(float(value))
+    if form == "p":
+        return probability(float(value))
+    if form == "signed":
+        return f"{float(value):+.2f}" if abs(value) < 1000 else f"{float(value):+.1e}"
+    if form == "flag":
+        return "yes" if value else "no"
+    if form == "number":
+        return number(float(value))
+    return str(value)
+
+
+def number(value: float) -> str:
+    """Three significant digits without an exponent in the readable range."""
+    size = abs(value)
+    if size == 0:
+        return "0"
+    if size >= 10_000 or size < 0.001:
+        return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e")
+    digits = max(0, 2 - math.floor(math.log10(size)))
+    return f"{value:.{digits}f}"
+
+
+def share(value: float) -> str:
+    """A fraction as per cent: 12.3 %, .0042 %."""
+    percent = value * 100
+    if percent and abs(percent) < 0.1:
+        return f"{percent:.1e} %".replace("e-0", "e-")
+    return f"{percent:.1f} %"
+
+
+def probability(value: float) -> str:
+    """A p-value: .034, 3.1e-8; never zero."""
+    if value <= 0:
+        return "<1e-300"
+    if value >= 0.001:
+        return f"{value:.3f}"
+    return f"{value:.1e}".replace("e-0", "e-")
+
+
+def interval(lo: float | None, hi: float | None, form: str = "number", none: str = "·") -> str:
+    """``[lo, hi]``, or a dot where either end is missing."""
+    if lo is None or hi is None:
+        return none
+    return f"[{show(lo, form)}, {show(hi, form)}]"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: 8 s, 3 min 20 s, 2 h 05 min."""
+    if seconds is None:
+        return "·"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,268 @@
+"""Feature: who it is, whether the evidence holds, where it fires, what it is like, where to go next."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+
+from petriscope.atlas.query import Atlas
+from petriscope.atlas.records import Annotation, Feature, Neighbour, TopBin
+from petriscope.atlas.region import Region
+from petriscope.atlas.schema import SIGNIFICANT_Q, feature_name
+from petriscope.errors import UserError
+from petriscope_tui import evidence
+from petriscope_tui.form import interval, show
+from petriscope_tui.screens.base import Page
+from petriscope_tui.widgets.block import Block
+from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
+
+GENE_REACH = 100_000
+
+
+class FeaturePage(Page):
+    """One feature."""
+
+    NAME = "feature"
+    AUTO_FOCUS = "#bins"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n,right_square_bracket", "step(1)", "Next"),
+        Binding("p,left_square_bracket", "step(-1)", "Previous"),
+        Binding("m", "mark", "Mark"),
+        Binding("e", "export", "Export"),
+        Binding("y", "copy", "Copy id"),
+        Binding("Y", "copy_place", "Copy place", show=False),
+        Binding("g", "go", "Go to", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.feature: Feature | None = None
+
+    def body(self) -> ComposeResult:
+        with VerticalScroll(id="body", can_focus=False):
+            with Horizontal(classes="pair"):
+                yield Block(id="identity", title="Feature")
+                yield Block(id="statistics", title="Contrast: in vivo against in vitro")
+            yield Block(id="activation", title="Activation by biosample")
+            with Vertical(id="bins-card", classes="framed"):
+                yield VirtualTable(id="bins", empty="no top bins in this atlas")
+                yield Block(id="sequence", classes="plain")
+            with Horizontal(classes="pair tables"):
+                yield Block(id="states", title="Chromatin states")
+                yield VirtualTable(id="motifs", empty="no motif was tested")
+            with Horizontal(classes="pair tables"):
+                yield VirtualTable(id="genesets", empty="no gene set was tested")
+                yield VirtualTable(id="neighbours", empty="no similar feature is known")
+            with Horizontal(classes="pair"):
+                yield Block(id="ablation", title="Ablation of this feature")
+                yield Block(id="steering", title="Steering with this feature")
+
+    def on_mount(self) -> None:
+        titles = {
+            "bins-card": "Top bins",
+            "motifs": "Motifs",
+            "genesets": "Gene sets",
+            "neighbours": "Similar features",
+        }
+        for name, title in titles.items():
+            widget = self.query_one(f"#{name}")
+            widget.border_title = title
+            widget.add_class("framed")
+        super().on_mount()
+
+    def resumed(self) -> None:
+        if self.feature is None or self.feature.id != self.owner.current_feature:
+            self.populate()
+
+    def fill(self, atlas: Atlas) -> None:
+        identifier = self.owner.current_feature
+        if identifier is None:
+            order = atlas.order("is:context", "q") or atlas.order()
+            if not order:
+                return
+            identifier = order[0]
+        try:
+            feature = atlas.feature(identifier)
+        except UserError as error:
+            self.notify(str(error), severity="error")
+            if self.feature is None:
+                self.query_one("#identity", Block).show(lambda width: Text(str(error)))
+            return
+        self.owner.current_feature = identifier
+        self.feature = feature
+        p, g, lineages = self.palette, self.glyphs, atlas.lineages
+        block = lambda name: self.query_one(f"#{name}", Block)
+        block("identity").show(lambda width: evidence.identity(feature, lineages, p, g))
+        block("statistics").show(lambda width: evidence.statistics(feature, lineages, p, g, width))
+        block("activation").show(lambda width: evidence.activation(feature.activation, lineages, p, g, width))
+        states, colours = atlas.annotations(identifier, "chromhmm", 12), atlas.state_colours()
+        block("states").show(lambda width: evidence.states(states, colours, p, g, width))
+        block("ablation").show(lambda width: evidence.curve(feature.ablation, "ablation", p, g, width))
+        block("steering").show(lambda width: evidence.curve(feature.steering, "steering", p, g, width))
+        self._bins(feature.top_bins, lineages)
+        self._annotations("motifs", atlas.annotations(identifier, "motif", 30))
+        self._annotations("genesets", atlas.annotations(identifier, "geneset", 30))
+        self._neighbours(feature.neighbours, lineages)
+        self._sequence(0)
+
+    def _table(self, name: str) -> VirtualTable:
+        table = self.query_one(f"#{name}", VirtualTable)
+        table.edge = self.glyphs.cursor
+        return table
+
+    def _bins(self, bins: list[TopBin], lineages: list[str]) -> None:
+        p = self.palette
+        rows = [
+            (f"{b.chrom}:{b.start + 1:,}-{b.end:,}", b.activation, (b.biosample, b.lineage), b.context, b.rank)
+            for b in bins
+        ]
+        fields = [
+            Field("place", "place", 27),
+            Field("activation", "activation", 10, lambda v: show(v, "number"), right=True),
+            Field("biosample", "biosample", 18, lambda v: v[0], lambda v: p.lineage(v[1], lineages)),
+            Field("context", "context", 9, lambda v: evidence.CONTEXT_WORDS.get(v, "·"), p.context),
+            Field("rank", "rank", 5, right=True),
+        ]
+        self._table("bins").show(ListRows(rows), fields)
+
+    def _annotations(self, name: str, rows: list[Annotation]) -> None:
+        none, p = self.glyphs.none, self.palette
+        wide = 34 if name == "genesets" else 16
+        fields = [
+            Field(
+                "term", "gene set" if name == "genesets" else "motif", wide, lambda a: a.term, lambda a: self._weight(a)
+            ),
+            Field("fold", "fold", 6, lambda a: show(a.estimate, "number", none), right=True),
+            Field("interval", "95 %", 14, lambda a: interval(a.lo, a.hi, "number", none), lambda a: p.dim),
+            Field("q", "q", 8, lambda a: show(a.q, "p", none), lambda a: self._weight(a), right=True),
+            Field("scope", "where", 10, lambda a: a.scope or "all", lambda a: p.dim),
+            Field("genes", "genes", 40, lambda a: a.genes or "", lambda a: p.dim),
+        ]
+        if name == "motifs":
+            fields.pop()
+        self._table(name).show(ListRows([(a,) * len(fields) for a in rows]), fields)
+
+    def _weight(self, one: Annotation) -> str:
+        return "bold" if one.q is not None and one.q < SIGNIFICANT_Q else self.palette.dim
+
+    def _neighbours(self, kinds: dict[str, list[Neighbour]], lineages: list[str]) -> None:
+        p, none = self.palette, self.glyphs.none
+        rows = [(n,) * 7 for kind in kinds for n in kinds[kind]]
+        how = {n.id: kind for kind in kinds for n in kinds[kind]}
+        fields = [
+            Field("id", "feature", 9, lambda n: feature_name(n.id), lambda n: f"bold {p.accent}"),
+            Field("value", "value", 6, lambda n: show(n.value, "number"), right=True),
+            Field("kind", "by", 12, lambda n: how[n.id], lambda n: p.dim),
+            Field("q", "q", 8, lambda n: show(n.q, "p", none), right=True),
+            Field("lineage", "lineage", 8, lambda n: n.lineage or none, lambda n: p.lineage(n.lineage, lineages)),
+            Field(
+                "context",
+                "context",
+                9,
+                lambda n: evidence.CONTEXT_WORDS.get(n.direction or "", none),
+                lambda n: p.context(n.direction),
+            ),
+            Field("label", "label", 20, lambda n: n.label or none),
+        ]
+        self._table("neighbours").show(ListRows(rows), fields)
+
+    def _sequence(self, row: int) -> None:
+        atlas, block = self.owner.atlas, self.query_one("#sequence", Block)
+        if atlas is None or self.feature is None or row >= len(self.feature.top_bins):
+            block.show(lambda width: Text(""))
+            return
+        one = self.feature.top_bins[row]
+        hits = atlas.motif_hits(Region(one.chrom, one.start, one.end))
+        genes = atlas.genes(Region(one.chrom, max(one.start - GENE_REACH, 0), one.end + GENE_REACH))
+        p, g = self.palette, self.glyphs
+        block.show(lambda width: evidence.sequence(one, hits, genes, p, g, width))
+
+    # Messages and actions ---------------------------------------------------------------------------------------
+
+    def on_virtual_table_highlighted(self, message: VirtualTable.Highlighted) -> None:
+        if message.table.id == "bins":
+            self._sequence(message.row)
+
+    def on_virtual_table_selected(self, message: VirtualTable.Selected) -> None:
+        row = message.table.row(message.row)
+        if row is None:
+            return
+        if message.table.id == "neighbours":
+            self.owner.open_feature(row[0].id)
+        elif message.table.id == "bins":
+            self.owner.open_filter(str(row[0]))
+        elif message.table.id in ("motifs", "genesets"):
+            self.owner.open_filter(f'{"motif" if message.table.id == "motifs" else "go"}:"{row[0].term}"')
+
+    def action_step(self, step: int) -> None:
+        """The next or previous feature in the order of the Features page."""
+        atlas = self.owner.atlas
+        if atlas is None or self.feature is None:
+            return
+        order = next((page.order for page in self.owner.pages() if page.NAME == "features" and page.order), None)  # type: ignore[attr-defined]
+        order = order if order is not None and self.feature.id in order else atlas.order()
+        place = order.index(self.feature.id) + step
+        if 0 <= place < len(order):
+            self.owner.open_feature(order[place])
+
+    def action_mark(self) -> None:
+        """Mark for comparison."""
+        if self.feature:
+            self.owner.mark(self.feature.id)
+
+    def action_go(self) -> None:
+        """Type a feature's name."""
+        from petriscope.atlas.schema import parse_feature
+        from petriscope_tui.screens.dialogs import PromptDialog
+
+        def jump(text: str | None) -> None:
+            identifier = parse_feature(text) if text else None
+            if identifier is not None:
+                self.owner.open_feature(identifier)
+            elif text:
+                self.notify(f"{text!r} is no feature: write L6/1234", severity="warning")
+
+        self.app.push_screen(PromptDialog("Go to feature", "L"), jump)
+
+    def action_copy(self) -> None:
+        """Copy the identifier."""
+        if self.feature:
+            self.owner.copy(feature_name(self.feature.id))
+
+    def action_copy_place(self) -> None:
+        """Copy the coordinates of the bin under the cursor."""
+        row = self._table("bins").row(self._table("bins").cursor)
+        if row:
+            self.owner.copy(str(row[0]))
+
+    def action_export(self) -> None:
+        """Write this feature's bins and activation."""
+        from petriscope_tui.screens.dialogs import ChoiceDialog
+
+        if self.feature is None:
+            return
+        stem = feature_name(self.feature.id).replace("/", "_")
+        choices = [
+            ("bed", f"{stem}.bed        its top bins (BED6)"),
+            ("bedgraph", f"{stem}.bedgraph   its activation per bin"),
+            ("csv", f"{stem}.csv        its row of the features table"),
+        ]
+        self.app.push_screen(ChoiceDialog("Export this feature", choices), self._export)
+
+    def _export(self, kind: str | None) -> None:
+        atlas = self.owner.atlas
+        if not kind or atlas is None or self.feature is None:
+            return
+        from petriscope_tui import export
+
+        path = self.owner.workspace.root / f"{feature_name(self.feature.id).replace('/', '_')}.{kind}"
+        try:
+            count = export.WRITERS[kind](path, atlas, [self.feature.id])
+        except OSError as error:
+            self.notify(f"cannot write {path}: {error}", severity="error")
+        else:
+            self.notify(f"wrote {count:,} lines to {path}")

@@ -1,0 +1,102 @@
+"""One visual language: two colours for context, three for lineages, three for verdicts; the rest is grey."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.theme import Theme
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours with meaning (hex). Everything they say is also said by a word or a sign, for NO_COLOR."""
+
+    text: str
+    dim: str
+    faint: str
+    accent: str
+    in_vitro: str
+    in_vivo: str
+    lineages: tuple[str, str, str]
+    supported: str
+    not_supported: str
+    undecided: str
+    bases: tuple[str, str, str, str]
+
+    def context(self, name: str | None) -> str:
+        """Colour of ``in_vitro`` or ``in_vivo``."""
+        return {"in_vitro": self.in_vitro, "in_vivo": self.in_vivo}.get(name or "", self.dim)
+
+    def verdict(self, name: str | None) -> str:
+        """Colour of a verdict."""
+        return {"supported": self.supported, "not_supported": self.not_supported}.get(name or "", self.undecided)
+
+    def lineage(self, name: str | None, order: list[str]) -> str:
+        """Colour of a lineage by its place in the data set."""
+        return self.lineages[order.index(name) % 3] if name in order else self.dim
+
+
+DARK = Palette(
+    text="#d8dee6",
+    dim="#8894a2",
+    faint="#4a5561",
+    accent="#8fc1e3",
+    in_vitro="#e3a857",
+    in_vivo="#4fb9a8",
+    lineages=("#e27d7d", "#b79ae0", "#7fa8ea"),
+    supported="#86c06a",
+    not_supported="#e0607e",
+    undecided="#c2b26a",
+    bases=("#7fbf7f", "#7fa8ea", "#e3b857", "#e27d7d"),
+)
+LIGHT = Palette(
+    text="#1f262d",
+    dim="#5d6873",
+    faint="#b4bcc4",
+    accent="#1d5f8f",
+    in_vitro="#9a5b00",
+    in_vivo="#00756a",
+    lineages=("#b3261e", "#6842b0", "#1f57b5"),
+    supported="#2d7a2f",
+    not_supported="#b0123f",
+    undecided="#6f6100",
+    bases=("#2d7a2f", "#1f57b5", "#9a6b00", "#b3261e"),
+)
+
+
+def _theme(name: str, palette: Palette, dark: bool, background: str, surface: str, panel: str) -> Theme:
+    return Theme(
+        name=name,
+        primary=palette.accent,
+        secondary=palette.dim,
+        accent=palette.accent,
+        foreground=palette.text,
+        background=background,
+        surface=surface,
+        panel=panel,
+        success=palette.supported,
+        warning=palette.undecided,
+        error=palette.not_supported,
+        dark=dark,
+        variables={
+            "border": palette.faint,
+            "border-blurred": palette.faint,
+            "footer-key-foreground": palette.accent,
+            "footer-background": panel,
+            "input-selection-background": f"{palette.accent} 35%",
+            "block-cursor-text-style": "none",
+            "scrollbar": palette.faint,
+            "scrollbar-background": background,
+            "scrollbar-corner-color": background,
+            "scrollbar-hover": palette.dim,
+            "scrollbar-active": palette.accent,
+            "scrollbar-background-hover": background,
+            "scrollbar-background-active": background,
+        },
+    )
+
+
+THEMES = (
+    _theme("petriscope-dark", DARK, True, "#0e1216", "#141a20", "#1a2128"),
+    _theme("petriscope-light", LIGHT, False, "#fbfaf7", "#f3f1ec", "#e9e6df"),
+)

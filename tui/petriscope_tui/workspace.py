@@ -1,0 +1,82 @@
+"""The folder a session works in: where its atlas, figures and pipeline lie, and what state they are in."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from petriscope.atlas.query import Atlas
+from petriscope.errors import UserError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with dvc.yaml, params.yaml, results/ and paper_figures/ (any of which may be missing)."""
+
+    root: Path
+
+    @property
+    def atlas(self) -> Path:
+        return self.root / "results" / "atlas.sqlite"
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "paper_figures"
+
+    @property
+    def pipeline(self) -> Path:
+        return self.root / "dvc.yaml"
+
+    @property
+    def params(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def writable(self) -> bool:
+        """Whether anything can be written here (a mounted image may be read-only)."""
+        return os.access(self.root, os.W_OK)
+
+
+class AtlasHandle:
+    """The workspace's atlas, opened when first asked for and again when the file is replaced."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.error: str | None = None
+        self._atlas: Atlas | None = None
+        self._stamp: tuple[int, int] | None = None
+
+    def get(self) -> Atlas | None:
+        """The open atlas, or None with the reason in ``error``."""
+        if self._atlas is None:
+            try:
+                self._atlas, self.error = Atlas(self.path), None
+                self._stamp = self._now()
+            except UserError as error:
+                self.error = str(error)
+        return self._atlas
+
+    def changed(self) -> bool:
+        """Whether the file is another one than that which is open."""
+        return self._now() != self._stamp
+
+    def reopen(self) -> Atlas | None:
+        """Close and open again."""
+        if self._atlas is not None:
+            self._atlas.close()
+        self._atlas, self._stamp = None, None
+        return self.get()
+
+    def _now(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+
+def config_folder() -> Path:
+    """Where saved filters are kept."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "petriscope"
