@@ -98,6 +98,14 @@ def download_all(
         return _download(remotes, folder, jobs, policy, verify)
 
 
+def recorded(folder: Path) -> set[str]:
+    """Paths that the lock file of ``folder`` records and that lie there with the recorded size."""
+    lock_file = folder / LOCK_NAME
+    lock = read_json(lock_file) if lock_file.is_file() else {}
+    there = ((path, folder / path) for path in lock)
+    return {path for path, file in there if file.is_file() and file.stat().st_size == lock[path]["bytes"]}
+
+
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep a second run out of the folder: two writers would mix their parts."""

@@ -19,6 +19,9 @@ WHOLE_CHROMOSOMES = 4
 
 ATTEMPTS = 64
 
+SIDE_CONTIGS = "KI|GL|EBV|chrM|K|J"
+"""Names of unplaced, alternative, viral and mitochondrial contigs, as EpiBERT's own preparation leaves them out."""
+
 
 def tile_windows(
     contigs: pd.DataFrame,
@@ -30,13 +33,14 @@ def tile_windows(
     fractions: Mapping[str, float],
     block_bp: int = 1_000_000,
     seed: int = 0,
+    exclude: str = SIDE_CONTIGS,
 ) -> pd.DataFrame:
     """Tile the genome and split it.
 
     Parameters: ``contigs`` — columns chrom, start, end (`Genome.contigs`); ``length`` — bp, a multiple of 128;
     ``blacklist``, ``gaps`` (`Genome.gaps`) — columns chrom, start, end; a window never touches the blacklist and has
     at most ``max_n_fraction`` unknown bases; ``fractions`` — share of windows per split, summing to 1; ``block_bp`` —
-    edge of a locus block, the unit of inference.
+    edge of a locus block, the unit of inference; ``exclude`` — regular expression of contig names to leave out.
 
     Returns columns window, chrom, start, end, split, block, sorted by position. Starts are multiples of 128 on the
     chromosome. A window belongs to the block that holds its midpoint; blocks nest in chromosomes. Splits are whole
@@ -44,7 +48,8 @@ def tile_windows(
     """
     _check_parameters(length, fractions, block_bp, max_n_fraction)
     rows: list[tuple[str, int, int]] = []
-    ordered = contigs.sort_values(["chrom", "start"], kind="stable")
+    ordered = contigs[~contigs["chrom"].str.contains(exclude)] if exclude else contigs
+    ordered = ordered.sort_values(["chrom", "start"], kind="stable")
     for chrom, first, last in zip(ordered["chrom"], ordered["start"], ordered["end"]):
         known = _merged(gaps, chrom, first, last)
         too_long = known[known[:, 1] - known[:, 0] > max_n_fraction * length]
