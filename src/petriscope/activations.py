@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from petriscope.errors import UserError
 from petriscope.models.epibert import EpiBERT, one_hot
-from petriscope.models.pretrain import fold_masks, soft_clip_input
+from petriscope.models.masking import BINS_PER_TOKEN, fold_masks, masked_input
 from petriscope.models.probe import Batch
 from petriscope.progress import progress
 
@@ -19,24 +19,27 @@ from petriscope.progress import progress
 class WindowInputs:
     """Model inputs of each window, all biosamples at once.
 
-    Parameters: ``sequence`` uint8 (W, L); ``signal`` (W, S, L/4); ``motif_activity`` float32 (S, M), or (W, S, M) for a
-    control that changes it; ``bins`` tokens per window T.
+    Parameters: ``sequence`` uint8 (W, L); ``signal`` (W, S, L/4); ``motif_activity`` float32 (S, M); ``crop`` tokens
+    without a prediction at either edge.
     """
 
-    def __init__(self, sequence: np.ndarray, signal: np.ndarray, motif_activity: np.ndarray, bins: int) -> None:
-        self.sequence, self.signal, self.motif_activity, self.bins = sequence, signal, motif_activity, bins
+    def __init__(self, sequence: np.ndarray, signal: np.ndarray, motif_activity: np.ndarray, crop: int) -> None:
+        self.sequence, self.signal, self.motif_activity, self.crop = sequence, signal, motif_activity, crop
+        self.bins = signal.shape[2] // BINS_PER_TOKEN - 2 * crop
 
-    def batch(self, window: int, mask: np.ndarray | None = None, biosamples: Sequence[int] | slice = slice(None)) -> Batch:
+    def batch(
+        self, window: int, mask: np.ndarray | None = None, biosamples: Sequence[int] | slice = slice(None)
+    ) -> Batch:
         """Inputs of one window: sequence (1, L, 4), atac (S, L/4, 1) soft-clipped, motif (S, 1, M).
 
-        ``mask`` (T,) bool: bins whose accessibility is set to zero, as the model saw masked bins in pre-training.
+        ``mask`` (T',) bool: bins whose accessibility is set to zero, as the model saw hidden bins in pre-training.
         """
-        atac = torch.from_numpy(np.asarray(self.signal[window, biosamples], dtype=np.float32))
-        if mask is not None:
-            atac = atac * torch.from_numpy(np.repeat(~mask, atac.shape[1] // self.bins).astype(np.float32))
-        motif = torch.from_numpy(np.ascontiguousarray(self.motif_activity[biosamples]))
-        sequence = one_hot(torch.from_numpy(np.array(self.sequence[window : window + 1])))
-        return Batch(sequence, soft_clip_input(atac).unsqueeze(-1), motif.unsqueeze(1))
+        hidden = np.zeros(self.bins, dtype=bool) if mask is None else mask
+        signal = np.asarray(self.signal[window, biosamples])
+        atac = masked_input(signal, np.broadcast_to(hidden, (len(signal), self.bins)), self.crop, None)
+        motif = np.ascontiguousarray(self.motif_activity[biosamples])
+        sequence = one_hot(np.asarray(self.sequence[window : window + 1]))
+        return Batch(sequence, torch.from_numpy(atac).unsqueeze(-1), torch.from_numpy(motif).unsqueeze(1))
 
 
 def harvest_window(
@@ -44,10 +47,10 @@ def harvest_window(
 ) -> dict[int, Tensor]:
     """Residual streams of one window: layer → (S, T', d) float32 on the bins the model predicts.
 
-    With ``masks`` (folds, T) each bin is taken from the pass in which it was masked, so that no bin shows its own
+    With ``masks`` (folds, T') each bin is taken from the pass in which it was hidden, so that no bin shows its own
     signal to the model. The sequence branch runs once for all biosamples and folds.
     """
-    batch = inputs.batch(window)
+    batch = to_device(inputs.batch(window), model)
     features = model.sequence_features(batch.sequence)
     core = model.tokens(batch).predicted
     if masks is None:
@@ -55,12 +58,19 @@ def harvest_window(
         return {layer: hidden[layer][:, core] for layer in layers}
     result: dict[int, Tensor] = {}
     for mask in masks:
-        hidden = model.run(inputs.batch(window, mask), capture=layers, sequence_features=features).hidden
-        chosen = torch.from_numpy(mask[core])
+        masked = to_device(inputs.batch(window, mask), model)
+        hidden = model.run(masked, capture=layers, sequence_features=features).hidden
+        chosen = torch.from_numpy(mask)
         for layer in layers:
             values = hidden[layer][:, core]
             result.setdefault(layer, torch.zeros_like(values))[:, chosen] = values[:, chosen]
     return result
+
+
+def to_device(batch: Batch, model: EpiBERT) -> Batch:
+    """``batch`` on the device that holds the model."""
+    device = next(model.parameters()).device
+    return Batch(*(tensor.to(device) for tensor in batch))
 
 
 @torch.inference_mode()
@@ -86,12 +96,15 @@ def harvest(
         if not stores:
             stores = {
                 layer: np.lib.format.open_memmap(
-                    folder / f"layer_{layer}.npy", mode="w+", dtype=np.float16, shape=(len(windows), *hidden[layer].shape)
+                    folder / f"layer_{layer}.npy",
+                    mode="w+",
+                    dtype=np.float16,
+                    shape=(len(windows), *hidden[layer].shape),
                 )
                 for layer in layers
             }
         for layer in layers:
-            values = hidden[layer].numpy().astype(np.float16)
+            values = hidden[layer].cpu().numpy().astype(np.float16)
             if not np.isfinite(values).all():
                 raise UserError(
                     f"layer {layer}, window {window}: a value is NaN or exceeds float16",
@@ -109,9 +122,3 @@ def open_layers(folder: Path) -> dict[int, np.ndarray]:
     if not paths:
         raise UserError("holds no activations", file=folder, remedy="Run `petriscope stage activations`.")
     return {layer: np.load(paths[layer], mmap_mode="r") for layer in sorted(paths)}
-
-
-def iterate_rows(store: np.ndarray, windows: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows of the chosen windows, one window at a time: (S·T', d)."""
-    for window in windows:
-        yield np.asarray(store[window]).reshape(-1, store.shape[-1])

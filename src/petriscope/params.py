@@ -67,6 +67,7 @@ class Model:
     windows_per_step: int = _f(1, 1024)
     biosamples_per_step: int = _f(1, 1024)
     learning_rate: float = _f(1e-7, 1)
+    dropout: float = _f(0, 0.9)
     mask_folds: int = _f(2, 64)
 
 

@@ -1,0 +1,32 @@
+"""Stage activations: harvest the residual stream of every layer, window and biosample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from petriscope.activations import harvest, open_layers
+from petriscope.device import choose_device
+from petriscope.files import atomic_folder
+from petriscope.params import Params
+from petriscope.store import load_inputs, load_model, load_windows
+from petriscope.workspace import Workspace
+
+
+def run(workspace: Workspace, params: Params) -> dict[str, Any]:
+    """Write results/activations/layer_<k>.npy."""
+    windows = load_windows(workspace)
+    model = load_model(workspace, choose_device(params.device))
+    inputs = load_inputs(workspace, model)
+    layers = range(model.n_layers + 1)
+    folds = params.activations.folds if params.activations.masking == "kfold" else None
+    with atomic_folder(workspace.activations) as folder:
+        harvest(model, inputs, range(len(windows)), layers, folder, folds=folds)
+        stores = open_layers(folder)
+        shape = stores[0].shape
+    return {
+        "layers": len(stores),
+        "shape": list(shape),
+        "tokens_per_layer": shape[0] * shape[1] * shape[2],
+        "bytes_per_layer": int(stores[0].nbytes),
+        "masking": params.activations.masking,
+    }

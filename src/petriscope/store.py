@@ -1,0 +1,109 @@
+"""Read back what stages wrote: one function per kind of file, so that no stage knows another's file names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from petriscope.activations import WindowInputs
+from petriscope.contrast.moments import Moments
+from petriscope.errors import UserError
+from petriscope.models.epibert import EpiBERT
+from petriscope.models.pretrain import Arrays
+from petriscope.params import Params
+from petriscope.sae.coder import SAE
+from petriscope.sae.codes import SufficientStatistics, load_codes
+from petriscope.sae.sparse import Codes
+from petriscope.workspace import Workspace
+
+
+def load_windows(workspace: Workspace) -> pd.DataFrame:
+    """Columns window, chrom, start, end, split, block; the row number is the window's index in every array."""
+    return pd.read_parquet(workspace.windows)
+
+
+def load_biosamples(workspace: Workspace) -> pd.DataFrame:
+    """Columns biosample, lineage, context, donor, fragments, in the order of every S axis."""
+    return pd.read_parquet(workspace.tracks / "biosamples.parquet")
+
+
+def load_arrays(workspace: Workspace) -> Arrays:
+    """Sequence, signal (both memory-mapped) and motif activity."""
+    folder = workspace.tracks
+    return Arrays(
+        np.load(folder / "sequence.npy", mmap_mode="r"),
+        np.load(folder / "signal.npy", mmap_mode="r"),
+        np.load(folder / "motif_activity.npy"),
+    )
+
+
+def load_model(workspace: Workspace, device: str = "cpu") -> EpiBERT:
+    """The probed model, in eval mode."""
+    return EpiBERT.from_safetensors(workspace.model / "model.safetensors").to(device).eval()
+
+
+def load_inputs(workspace: Workspace, model: EpiBERT) -> WindowInputs:
+    """Model inputs by window."""
+    return WindowInputs(*load_arrays(workspace), crop=model.config.crop)
+
+
+def split_rows(windows: pd.DataFrame, *splits: str) -> np.ndarray:
+    """Window rows of one or more splits."""
+    return np.flatnonzero(windows.split.isin(splits))
+
+
+def chosen_layer(value: int | str, layers: int, entry: str) -> int:
+    """A layer number from params.yaml; `middle` is the middle block's output."""
+    layer = (layers + 1) // 2 if value == "middle" else int(value)
+    if not 0 <= layer <= layers:
+        raise UserError(f"is {layer}", file="params.yaml", field=entry, remedy=f"The model has layers 0 to {layers}.")
+    return layer
+
+
+def bins_table(windows: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """Columns chrom, start, end, window, split, block of every predicted bin, in the order of the T' axis."""
+    bins = params.windows.length // 128 - 2 * params.windows.crop
+    offset = 128 * (np.arange(bins) + params.windows.crop)
+    start = (windows.start.to_numpy()[:, None] + offset).ravel()
+    repeated = windows.loc[windows.index.repeat(bins), ["chrom", "window", "split", "block"]].reset_index(drop=True)
+    return repeated.assign(start=start, end=start + 128)
+
+
+def load_sae(workspace: Workspace, layer: int, seed: int) -> SAE:
+    """The autoencoder of one layer and seed."""
+    return SAE.load(workspace.sae / f"layer_{layer}" / f"seed_{seed}")
+
+
+def layer_numbers(folder: Path) -> list[int]:
+    """Layers that have a `layer_<k>` folder or file in ``folder``."""
+    return sorted({int(path.stem.split("_")[1]) for path in folder.glob("layer_*")})
+
+
+def block_moments(by_window: SufficientStatistics, block: np.ndarray) -> Moments:
+    """Window-level statistics (W, S, m) summed into the blocks (B, S, m) of each window."""
+    onto = sparse.csr_matrix((np.ones(len(block)), (block, np.arange(len(block)))), shape=(block.max() + 1, len(block)))
+
+    def add(array: np.ndarray) -> np.ndarray:
+        return (onto @ array.reshape(len(block), -1)).reshape(-1, *array.shape[1:])
+
+    return Moments(*(add(np.asarray(part, dtype=np.float64)) for part in by_window))
+
+
+def load_moments(workspace: Workspace, layer: int) -> Moments:
+    """Sufficient statistics per (block, biosample, feature) of one layer."""
+    folder = workspace.codes / f"layer_{layer}"
+    return Moments(*(np.load(folder / f"block_{name}.npy") for name in Moments._fields))
+
+
+def load_window_means(workspace: Workspace, layer: int, rows: np.ndarray, bins: int) -> np.ndarray:
+    """Mean activation (len(rows), S, m) per window and biosample of one layer."""
+    sums = np.load(workspace.codes / f"layer_{layer}" / "window_sum.npy", mmap_mode="r")
+    return sums[rows] / np.float32(bins)
+
+
+def layer_codes(workspace: Workspace, layer: int) -> Codes:
+    """Sparse codes of every token of one layer, memory-mapped."""
+    return load_codes(workspace.codes / f"layer_{layer}" / "codes")
