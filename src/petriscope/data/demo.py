@@ -22,8 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the demo to ``args.out``. Where it lies there already, byte for byte, nothing changes; a folder that holds anything
-    else is refused with `UserError`."""
+    """Write the demo to ``args.out``. Where it lies there already, byte for byte, nothing changes.
+
+    Raises `UserError` for a folder that holds anything else.
+    """
     out = Path(args.out)
     config = DemoConfig(seed=args.seed)
     config.check()

@@ -1,4 +1,4 @@
-"""The motif-activity input: how enriched each motif is in each biosample's peaks, scaled to [0, 1] as EpiBERT was trained on."""
+"""The motif-activity input: how enriched each motif is in each biosample's peaks, scaled to [0, 1]."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MERGE = 500
 def summit_regions(peaks: pd.DataFrame, max_peaks: int = 50_000, width: int = WIDTH) -> pd.DataFrame:
     """``width`` bp around the summits of the strongest peaks of one biosample.
 
-    ``peaks`` has columns chrom, summit (absolute), score. Ties in score keep file order. Returns chrom, start, end by falling
-    score; the original takes 50,000 peaks and 128 bp.
+    ``peaks`` has columns chrom, summit (absolute), score. Ties in score keep file order. Returns chrom, start, end by
+    falling score; the original takes 50,000 peaks and 128 bp.
     """
     best = peaks.sort_values("score", ascending=False, kind="stable").head(max_peaks)
     start = best["summit"].to_numpy() - width // 2
@@ -28,10 +28,10 @@ def summit_regions(peaks: pd.DataFrame, max_peaks: int = 50_000, width: int = WI
 
 
 def shared_regions(peaks: pd.DataFrame, width: int = WIDTH) -> pd.DataFrame:
-    """The background: ``width`` bp about the mean of each run of summits that lie within 500 bp of the next, all biosamples.
+    """The background: ``width`` bp about the mean of each run of summits within 500 bp of the next, all biosamples.
 
-    The original's background is its 56,059 merged peaks, so enrichment means "more than in open chromatin at large", not
-    "more than in the genome". ``peaks`` has columns chrom, summit. Returns chrom, start, end, sorted.
+    The original's background is its 56,059 merged peaks, so enrichment means "more than in open chromatin at large",
+    not "more than in the genome". ``peaks`` has columns chrom, summit. Returns chrom, start, end, sorted.
     """
     ordered = peaks.sort_values(["chrom", "summit"], kind="stable")
     chrom, summit = ordered["chrom"].to_numpy().astype(str), ordered["summit"].to_numpy()
@@ -68,11 +68,11 @@ def motif_activity(
 ) -> np.ndarray:
     """The motif vector of every biosample.
 
-    Parameters: ``peak_sequences`` one (n_s, L) uint8 array per biosample (codes 0..3 = ACGT, 4 = N), `summit_regions` fetched;
-    ``background_sequences`` (n_b, L), `shared_regions` fetched.
-    Returns (S, M) float32 in [0, 1]: −log10 E of the enrichment of each motif's peaks over the background (E = p·M, as MEME SEA
-    reports it), min-max within the biosample (EpiBERT's preparation). Differs from SEA in that the score threshold is each
-    motif's own, not optimised on the data. Raises `UserError` where a biosample has no peak or there is no motif.
+    Parameters: ``peak_sequences`` one (n_s, L) uint8 array per biosample (codes 0..3 = ACGT, 4 = N), `summit_regions`
+    fetched; ``background_sequences`` (n_b, L), `shared_regions` fetched.
+    Returns (S, M) float32 in [0, 1]: −log10 E of each motif's enrichment over the background (E = p·M, as MEME SEA
+    reports it), min-max within the biosample (EpiBERT's preparation). Differs from SEA in that the score threshold is
+    each motif's own, not optimised on the data. Raises `UserError` where a biosample has no peak or no motif is given.
     """
     if not motifs:
         raise UserError("no motif to measure the activity of", field="annotation.motifs", remedy="Give a motif file.")

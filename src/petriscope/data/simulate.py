@@ -15,8 +15,15 @@ import yaml
 
 from petriscope.annotation.motifs import Motif, read_motifs
 from petriscope.data.simulate_chromhmm import STATES, segment
-from petriscope.data.simulate_elements import CONDITIONS, LINEAGE_FACTORS, LINEAGES, plant_elements, truth_table
-from petriscope.data.simulate_genes import simulate_gene_sets, simulate_genes
+from petriscope.data.simulate_elements import (
+    CONDITIONS,
+    LINEAGE_FACTORS,
+    LINEAGES,
+    Element,
+    plant_elements,
+    truth_table,
+)
+from petriscope.data.simulate_genes import Gene, simulate_gene_sets, simulate_genes
 from petriscope.data.simulate_genome import LETTERS, SimulatedGenome, simulate_genome
 from petriscope.data.simulate_signal import (
     HUMAN_GENOME,
@@ -152,9 +159,9 @@ def _write_genome(folder: Path, genome: SimulatedGenome) -> None:
 
 
 def _write_annotation(
-    folder: Path, config: DemoConfig, genome: SimulatedGenome, elements: pd.DataFrame, genes: pd.DataFrame
+    folder: Path, config: DemoConfig, genome: SimulatedGenome, elements: list[Element], genes: list[Gene]
 ) -> None:
-    rows = [f"{g.chrom}\t{g.tss}\t{g.tss + 1}\t{g.name}\t0\t{g.strand}\n" for g in genes.itertuples(index=False)]
+    rows = [f"{g.chrom}\t{g.tss}\t{g.tss + 1}\t{g.name}\t0\t{g.strand}\n" for g in genes]
     (folder / "genes.bed").write_text("".join(rows))
     sets = simulate_gene_sets(_stream(config, 7), genes)
     (folder / "go.gmt").write_text("".join("\t".join([term, note, *members]) + "\n" for term, note, members in sets))
@@ -162,7 +169,7 @@ def _write_annotation(
     (folder / "states.tsv").write_text(f"number\tname\tcolour\n{states}")
     (folder / "motifs.meme").write_bytes(demo_motifs_path().read_bytes())
     for index, (lineage, context) in enumerate(CONDITIONS):
-        table = segment(_stream(config, 8, index), genome, elements, genes, index, lineage, context)
+        table = segment(_stream(config, 8, index), genome, elements, genes, index)
         name = np.array([f"{i + 1}_{state}" for i, (state, _) in enumerate(STATES)])
         colour = np.array([rgb for _, rgb in STATES])
         state = table["state"].to_numpy() - 1

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
-from petriscope.data.simulate_elements import condition_accessibility
-from petriscope.data.simulate_genes import serves
+from petriscope.data.simulate_elements import CONDITIONS, Element, condition_accessibility
+from petriscope.data.simulate_genes import Gene, serves
 from petriscope.data.simulate_genome import SimulatedGenome
 
 STEP = 200
@@ -34,30 +37,29 @@ STATES: tuple[tuple[str, str], ...] = (
 NUMBER = {name: i + 1 for i, (name, _) in enumerate(STATES)}
 
 
-def _genes_on(genes: pd.DataFrame, lineage: str, context: str) -> np.ndarray:
+def _genes_on(genes: Sequence[Gene], lineage: str, context: str) -> np.ndarray:
     """Genes expressed in a condition: shared ones and those whose programme is on there."""
     here = (lineage, context, f"{lineage}_{context}")
-    return np.array([p == "shared" or p in here for p in genes["programme"]])
+    return np.array([gene.programme == "shared" or gene.programme in here for gene in genes])
 
 
 def segment(
     rng: np.random.Generator,
     genome: SimulatedGenome,
-    elements: pd.DataFrame,
-    genes: pd.DataFrame,
+    elements: Sequence[Element],
+    genes: Sequence[Gene],
     condition: int,
-    lineage: str,
-    context: str,
 ) -> pd.DataFrame:
-    """Segmentation of one condition at 200 bp: chrom, start, end, state (1..18), gap-free and without overlap.
+    """Segmentation of `CONDITIONS[condition]` at 200 bp: chrom, start, end, state (1..18), gap-free, no overlap.
 
-    Later rules overwrite earlier ones: Quies; repeats ZNF/Rpts or Het; silent domains of other lineages ReprPC(Wk); bodies of
-    expressed genes Tx, TxWk; elements EnhA1/EnhA2/EnhWk by accessibility (EnhG in an expressed gene), EnhBiv in part where
-    closed; promoters TssA with flanks or TssBiv. One element state in twelve is drawn at random: segmentations err.
+    Later rules overwrite earlier ones: Quies; repeats ZNF/Rpts or Het; silent domains of other lineages ReprPC(Wk);
+    bodies of expressed genes Tx, TxWk; elements EnhA1/EnhA2/EnhWk by accessibility (EnhG in an expressed gene), EnhBiv
+    in part where closed; promoters TssA with flanks or TssBiv. One element in twelve gets a random state.
     """
+    lineage, context = CONDITIONS[condition]
     access = condition_accessibility(elements)[:, condition]
     on = _genes_on(genes, lineage, context)
-    gene_on = dict(zip(genes["element"], on))
+    gene_on = {gene.element: bool(expressed) for gene, expressed in zip(genes, on)}
     frames = []
     for chrom, codes in genome.sequence.items():
         n = -(-len(codes) // STEP)
@@ -65,34 +67,35 @@ def segment(
         for start, end in genome.repeats[chrom]:
             if end - start > 250 and rng.random() < 0.25:
                 state[start // STEP : end // STEP + 1] = NUMBER["Het"] if rng.random() < 0.7 else NUMBER["ZNF/Rpts"]
-        here = elements[(elements["chrom"] == chrom).to_numpy()]
-        for _, domain in here.groupby("domain", sort=True):
-            home = str(domain["home"].iloc[0])
+        here = [element for element in elements if element.chrom == chrom]
+        for _, group in itertools.groupby(here, key=lambda element: element.domain):
+            domain = list(group)
+            home = domain[0].home
             silent = home != "shared" and not any(serves(home, x) for x in (lineage, context))
             if silent and rng.random() < 0.5:
                 quiet = NUMBER["ReprPC"] if rng.random() < 0.5 else NUMBER["ReprPCWk"]
-                state[domain["start"].min() // STEP : domain["end"].max() // STEP + 1] = quiet
+                state[domain[0].start // STEP : domain[-1].end // STEP + 1] = quiet
         body = np.zeros(n, dtype=bool)
-        for row, expressed in zip(genes.itertuples(), on):
-            if row.chrom == chrom and expressed:
-                a, b = sorted((row.tss // STEP, row.far // STEP))
+        for gene, expressed in zip(genes, on):
+            if gene.chrom == chrom and expressed:
+                a, b = sorted((gene.tss // STEP, gene.far // STEP))
                 middle = (a + b) // 2
                 near, far = (
-                    (slice(a, middle), slice(middle, b)) if row.strand == "+" else (slice(middle, b), slice(a, middle))
+                    (slice(a, middle), slice(middle, b)) if gene.strand == "+" else (slice(middle, b), slice(a, middle))
                 )
                 state[near], state[far] = NUMBER["TxWk"], NUMBER["Tx"]
                 body[a:b] = True
-        for row in here.itertuples():
+        for row in here:
             a, b = row.start // STEP, (row.end - 1) // STEP + 1
-            open_here = access[row.element] > 0.3
+            open_here = access[row.number] > 0.3
             if row.promoter:
-                lit = gene_on.get(row.element, True)
+                lit = gene_on.get(row.number, True)
                 if lit:
                     state[max(0, a - 2) : b + 2] = NUMBER["TssFlnk"]
                     state[max(0, a - 2) : a], state[b : b + 2] = NUMBER["TssFlnkU"], NUMBER["TssFlnkD"]
                 state[a:b] = NUMBER["TssA"] if lit else NUMBER["TssBiv"]
             elif open_here:
-                strong, genic = access[row.element] > 0.8, body[a:b].any()
+                strong, genic = access[row.number] > 0.8, body[a:b].any()
                 if genic:
                     name = "EnhG1" if strong else "EnhG2"
                 else:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from petriscope.annotation.motifs import Motif
-from petriscope.data.simulate_genome import N, SimulatedGenome, random_bases, reverse_complement
+from petriscope.data.simulate_genome import SimulatedGenome, random_bases, reverse_complement
 
 LINEAGES = ("blood", "liver", "lymph")
 CONTEXTS = ("in_vitro", "in_vivo")
@@ -29,7 +30,7 @@ CLOSED = 0.05  # accessibility of an element where its programme is off, relativ
 
 @dataclass(frozen=True)
 class Programme:
-    """A rule that opens elements: the conditions it is on in, its share of elements, and the motif sets an element may carry."""
+    """A rule that opens elements: the conditions it is on in, its share of elements, the motif sets one may carry."""
 
     name: str
     lineages: tuple[str, ...]
@@ -54,51 +55,76 @@ def programmes() -> tuple[Programme, ...]:
     return tuple(rules)
 
 
-def _place(rng: np.random.Generator, genome: SimulatedGenome, rules: tuple[Programme, ...]) -> pd.DataFrame:
-    """Walk each chromosome: gaps, promoters of genes, then clusters or single elements of one programme each."""
-    rows: list[dict[str, object]] = []
-    domain = 0
-    by_name = {rule.name: rule for rule in rules}
-    shares = np.array([rule.share for rule in rules])
+class Element(NamedTuple):
+    """One regulatory element."""
 
-    def add(chrom: str, centre: int, rule: Programme, recipe: int, promoter: bool) -> None:
+    number: int
+    chrom: str
+    start: int
+    end: int
+    domain: int
+    """Elements of one domain share their neighbourhood's fate in a donor."""
+    home: str
+    """Programme of the domain; strangers among its elements follow another."""
+    programme: str
+    promoter: bool
+    motifs: tuple[str, ...]
+    """Factors whose sites were written into its DNA, one entry per site."""
+    strength: float
+    """Accessibility where open, relative to the mean element; rises 22 % per site."""
+
+
+class _Slot(NamedTuple):
+    """Where an element will lie, before its DNA is written."""
+
+    chrom: str
+    start: int
+    end: int
+    domain: int
+    home: str
+    programme: Programme
+    recipe: tuple[str, ...]
+    promoter: bool
+
+
+def _place(rng: np.random.Generator, genome: SimulatedGenome, rules: tuple[Programme, ...]) -> Iterator[_Slot]:
+    """Walk each chromosome: gaps, promoters of genes, then clusters or single elements of one programme each."""
+    shared = rules[0]
+    shares = np.array([rule.share for rule in rules])
+    domain = 0
+
+    def span(at: int) -> tuple[int, int]:
         width = int(rng.integers(200, 601))
-        row = {"chrom": chrom, "start": centre - width // 2, "end": centre - width // 2 + width, "domain": domain}
-        rows.append(row | {"programme": rule.name, "recipe": recipe, "promoter": promoter, "home": home.name})
+        return at - width // 2, at - width // 2 + width
 
     for chrom, codes in genome.sequence.items():
         at = 16_000
-        while True:
+        while at < len(codes) - 8000:
             at += 1200 + int(rng.exponential(3000))
             home = rules[int(rng.choice(len(rules), p=shares))]
             domain += 1
             if rng.random() < 0.55:
                 if at > len(codes) - 4000:
                     break
-                add(chrom, at, by_name["shared"], 1, True)
+                yield _Slot(chrom, *span(at), domain, home.name, shared, SHARED_FACTORS[1], True)
                 at += 1500 + int(rng.exponential(1500))
             n = int(rng.integers(3, 9)) if rng.random() < 0.7 else 1
-            recipe = int(rng.integers(len(home.recipes)))
+            recipe = home.recipes[int(rng.integers(len(home.recipes)))]
             for _ in range(n):
                 if at > len(codes) - 4000:
                     break
-                stranger = rng.random() < 0.15
-                rule = rules[int(rng.choice(len(rules), p=shares))] if stranger else home
-                add(chrom, at, rule, int(rng.integers(len(rule.recipes))) if stranger else recipe, False)
+                if rng.random() < 0.15:
+                    stranger = rules[int(rng.choice(len(rules), p=shares))]
+                    foreign = stranger.recipes[int(rng.integers(len(stranger.recipes)))]
+                    yield _Slot(chrom, *span(at), domain, home.name, stranger, foreign, False)
+                else:
+                    yield _Slot(chrom, *span(at), domain, home.name, home, recipe, False)
                 at += 800 + int(rng.exponential(700))
-            if at > len(codes) - 8000:
-                break
-    return pd.DataFrame(rows)
 
 
-def _clear(frame: pd.DataFrame, genome: SimulatedGenome) -> pd.DataFrame:
-    """Elements that touch neither the blacklist nor a gap."""
-    keep = np.ones(len(frame), dtype=bool)
-    for chrom, intervals in genome.blacklist.items():
-        here = (frame["chrom"] == chrom).to_numpy()
-        for start, end in intervals:
-            keep &= ~(here & (frame["start"] < end + 500).to_numpy() & (frame["end"] > start - 500).to_numpy())
-    return frame[keep].reset_index(drop=True)
+def _is_clear(slot: _Slot, genome: SimulatedGenome) -> bool:
+    """Whether the element lies 500 bp or more from blacklist and gaps."""
+    return not any(slot.start < end + 500 and slot.end > start - 500 for start, end in genome.blacklist[slot.chrom])
 
 
 def sample_site(rng: np.random.Generator, motif: Motif, strictness: float = 0.7) -> np.ndarray:
@@ -113,105 +139,81 @@ def sample_site(rng: np.random.Generator, motif: Motif, strictness: float = 0.7)
     return motif.matrix.argmax(axis=1).astype(np.uint8)
 
 
-def _write_sequence(
-    rng: np.random.Generator,
-    codes: np.ndarray,
-    start: int,
-    end: int,
-    gc: float,
-    factors: list[str],
-    motifs: Mapping[str, Motif],
-) -> list[tuple[str, int, str]]:
-    """Fresh GC-richer DNA over ``start``–``end`` with one site per name in ``factors``; returns (factor, position, strand)."""
-    codes[start:end] = random_bases(rng, np.full(end - start, gc), 0.45)
+def _compose(
+    rng: np.random.Generator, width: int, gc: float, factors: list[str], motifs: Mapping[str, Motif]
+) -> tuple[np.ndarray, list[str]]:
+    """DNA of one element (width,) at ``gc``, with one site per factor at random places, and the factors that fitted."""
+    codes = random_bases(rng, np.full(width, gc), 0.45)
     sites = [sample_site(rng, motifs[name]) for name in factors]
-    slack = (end - start) - sum(len(site) for site in sites) - 2 * len(sites)
+    slack = width - sum(len(site) + 2 for site in sites)
     while slack < 0:
         slack += len(sites.pop()) + 2
-    gaps = np.sort(rng.integers(0, slack + 1, len(sites)))
-    placed, used = [], 0
-    for name, site, gap in zip(factors, sites, gaps):
-        at = start + int(gap) + used
-        forward = rng.random() < 0.5
-        codes[at : at + len(site)] = site if forward else reverse_complement(site)
-        placed.append((name, at, "+" if forward else "-"))
+    used = 0
+    for site, gap in zip(sites, np.sort(rng.integers(0, slack + 1, len(sites)))):
+        at = int(gap) + used
+        codes[at : at + len(site)] = site if rng.random() < 0.5 else reverse_complement(site)
         used += len(site) + 2
-    return placed
+    return codes, factors[: len(sites)]
 
 
-def plant_elements(rng: np.random.Generator, genome: SimulatedGenome, motifs: Mapping[str, Motif]) -> pd.DataFrame:
-    """Place elements and write their DNA into ``genome.sequence``, in place.
+def plant_elements(rng: np.random.Generator, genome: SimulatedGenome, motifs: Mapping[str, Motif]) -> list[Element]:
+    """Place elements and write their DNA into ``genome.sequence``, in place; returns them by position.
 
-    Parameters: ``motifs`` by factor name, holding every factor the programmes name.
-    Returns one row per element, sorted: element (int), chrom, start, end, domain, home (its domain's programme), programme,
-    promoter, motifs (comma-separated factors, a repeat per site), n_sites, strength (accessibility where open, relative to the
-    mean element; rises 22 % per site). Raises KeyError where a motif is missing.
+    ``motifs`` by factor name holds every factor the programmes name; raises KeyError where one is missing.
     """
-    rules = programmes()
-    by_name = {rule.name: rule for rule in rules}
-    frame = _clear(_place(rng, genome, rules), genome)
-    planted, counts = [], []
-    for row in frame.itertuples():
-        codes = genome.sequence[row.chrom]
-        recipe = by_name[row.programme].recipes[row.recipe]
-        wanted = max(len(recipe), 2 + int(rng.binomial(5, 0.45)))
-        if recipe == ("CTCF",):
+    slots = [slot for slot in _place(rng, genome, programmes()) if _is_clear(slot, genome)]
+    elements = []
+    for number, slot in enumerate(slots):
+        if slot.recipe == ("CTCF",):
             wanted = 1 + int(rng.random() < 0.4)
-        extra = [recipe[int(i)] for i in rng.integers(0, len(recipe), wanted - len(recipe))]
-        factors = [str(x) for x in rng.permutation(list(recipe) + extra)]
-        local = float(genome.gc[row.chrom][row.start // 1024])
-        gc = min(0.68, local + 0.2) if row.promoter else min(0.6, local + 0.08)
-        sites = _write_sequence(rng, codes, row.start, row.end, gc, factors, motifs)
-        planted.append(",".join(name for name, _, _ in sites))
-        counts.append(len(sites))
-    assert not any((genome.sequence[r.chrom][r.start : r.end] == N).any() for r in frame.itertuples())
-    n_sites = np.array(counts)
-    expected = np.where(planted_is_ctcf := np.array([set(p.split(",")) == {"CTCF"} for p in planted]), 1.4, 4.3)
-    step = np.where(planted_is_ctcf, 0.4, 0.2)
-    strength = np.exp(step * (n_sites - expected) + rng.normal(0.0, 0.25, len(frame)))
-    out = frame.drop(columns="recipe").assign(motifs=planted, n_sites=n_sites, strength=strength)
-    out.insert(0, "element", np.arange(len(out)))
-    return out
+            usual, step = 1.4, 0.4
+        else:
+            wanted = max(len(slot.recipe), 2 + int(rng.binomial(5, 0.45)))
+            usual, step = 4.3, 0.2
+        extra = [slot.recipe[int(i)] for i in rng.integers(0, len(slot.recipe), wanted - len(slot.recipe))]
+        factors = [str(x) for x in rng.permutation([*slot.recipe, *extra])]
+        local = float(genome.gc[slot.chrom][slot.start // 1024])
+        gc = min(0.68, local + 0.2) if slot.promoter else min(0.6, local + 0.08)
+        codes, placed = _compose(rng, slot.end - slot.start, gc, factors, motifs)
+        genome.sequence[slot.chrom][slot.start : slot.end] = codes
+        strength = float(np.exp(step * (len(placed) - usual) + rng.normal(0.0, 0.25)))
+        where = (slot.chrom, slot.start, slot.end, slot.domain, slot.home)
+        elements.append(Element(number, *where, slot.programme.name, slot.promoter, tuple(placed), strength))
+    return elements
 
 
-def condition_accessibility(elements: pd.DataFrame) -> np.ndarray:
-    """(elements, 6) expected accessibility per condition (`CONDITIONS` order): strength times the programme's openness."""
-    rows = {rule.name: rule.openness() for rule in programmes()}
-    return elements["strength"].to_numpy()[:, None] * np.stack([rows[name] for name in elements["programme"]])
+def condition_accessibility(elements: Sequence[Element]) -> np.ndarray:
+    """(elements, 6) expected accessibility in `CONDITIONS` order: strength times the programme's openness."""
+    openness = {rule.name: rule.openness() for rule in programmes()}
+    return np.stack([element.strength * openness[element.programme] for element in elements])
 
 
-def truth_table(elements: pd.DataFrame, bin_bp: int = 128) -> pd.DataFrame:
+def truth_table(elements: Sequence[Element], bin_bp: int = 128) -> pd.DataFrame:
     """One row per ``bin_bp`` bin (grid from the chromosome's start) that an element covers by a quarter or more.
 
-    Columns: chrom, start, end, element, element_start, element_end, domain, programme, promoter, motifs, lineages, contexts (comma-
-    separated, where open), effect (accessibility where open), overlap (bp), and one column per condition, ``open_blood_in_vitro`` ….
+    Columns: chrom, start, end, element, element_start, element_end, domain, programme, promoter, motifs, lineages,
+    contexts (comma-separated, where open), effect (accessibility where open), overlap (bp), and one column per
+    condition, ``open_blood_in_vitro`` ….
     """
     rules = {rule.name: rule for rule in programmes()}
-    access = condition_accessibility(elements)
-    rows = []
-    for index, row in enumerate(elements.itertuples()):
-        for start in range(row.start // bin_bp * bin_bp, row.end, bin_bp):
-            overlap = min(row.end, start + bin_bp) - max(row.start, start)
-            if overlap * 4 < bin_bp:
-                continue
-            rule = rules[row.programme]
-            rows.append(
-                {
-                    "chrom": row.chrom,
-                    "start": start,
-                    "end": start + bin_bp,
-                    "element": row.element,
-                    "element_start": row.start,
-                    "element_end": row.end,
-                    "domain": row.domain,
-                    "programme": row.programme,
-                    "promoter": row.promoter,
-                    "motifs": row.motifs,
-                    "lineages": ",".join(rule.lineages),
-                    "contexts": ",".join(rule.contexts),
-                    "effect": row.strength,
-                    "overlap": overlap,
-                }
-                | {f"open_{a}_{b}": access[index, i] for i, (a, b) in enumerate(CONDITIONS)}
-            )
+    rows: list[dict[str, object]] = []
+    for element, access in zip(elements, condition_accessibility(elements)):
+        rule = rules[element.programme]
+        common = {
+            "element": element.number,
+            "element_start": element.start,
+            "element_end": element.end,
+            "domain": element.domain,
+            "programme": element.programme,
+            "promoter": element.promoter,
+            "motifs": ",".join(element.motifs),
+            "lineages": ",".join(rule.lineages),
+            "contexts": ",".join(rule.contexts),
+            "effect": element.strength,
+        } | {f"open_{a}_{b}": access[i] for i, (a, b) in enumerate(CONDITIONS)}
+        for start in range(element.start // bin_bp * bin_bp, element.end, bin_bp):
+            overlap = min(element.end, start + bin_bp) - max(element.start, start)
+            if overlap * 4 >= bin_bp:
+                place = {"chrom": element.chrom, "start": start, "end": start + bin_bp, "overlap": overlap}
+                rows.append(place | common)
     return pd.DataFrame(rows)

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from petriscope.data.simulate_elements import LINEAGES
+import numpy as np
+
+from petriscope.data.simulate_elements import LINEAGES, Element
 
 MARKERS: dict[str, str] = {
-    "blood": "SPI1 CSF1R CD14 LYZ MPO ELANE PRTN3 AZU1 CEBPE CSF3R ITGAM FCGR1A S100A8 S100A9 S100A12 FCN1 CD33 MNDA TYROBP "
-    "CTSS HBB HBA1 HBG1 GYPA EPOR ALAS2 KLF1 TAL1 GFI1B NFE2 HEMGN AHSP FLI1 ITGA2B PF4 GP9 TREML1 CD163 VCAN CLEC7A",
-    "liver": "ALB APOA1 APOB APOC3 APOH TTR TF SERPINA1 FGA FGB FGG AHSG HP HPX CYP3A4 CYP2E1 CYP2C9 CYP1A2 CYP7A1 CYP8B1 "
-    "G6PC1 PCK1 TAT TDO2 HPD ARG1 CPS1 ASS1 OTC SLC10A1 ABCB11 UGT2B7 ADH1B ALDOB FABP1 AMBP ITIH1 C3 C9 ANGPTL3",
-    "lymph": "CD19 MS4A1 CD79A CD79B PAX5 EBF1 BLK BLNK CR2 FCER2 CD22 CD72 VPREB3 IGLL5 FCRL1 FCRL2 FCRLA TNFRSF13B "
-    "TNFRSF13C BANK1 CIITA HLA-DRA HLA-DOB CXCR5 CCR7 SELL BACH2 POU2AF1 SPIB IKZF3 CD37 CD40 BTLA TCL1A LTB IL7R AFF3 RALGPS2",
-    "in_vitro": "MKI67 TOP2A CCNB1 CCNB2 CCNA2 CCNE1 CDK1 PLK1 AURKA AURKB BUB1 BUB1B CENPA CENPF MCM2 MCM3 MCM5 MCM7 PCNA RRM2 "
-    "TYMS FOSL1 JUN CCN1 CCN2 ANKRD1 AXL LATS2 AMOTL2 AJUBA SERPINE1 PLAU TGM2 KRT18 MYBL2 FOXM1 E2F8 BIRC5 UBE2C CDC20",
-    "in_vivo": "PER1 PER2 PER3 CRY2 DBP TEF NR1D1 NR1D2 BHLHE41 FKBP5 TSC22D3 ZBTB16 KLF9 KLF15 SGK1 DUSP1 MT1X MT2A CEBPD "
-    "PDK4 ANGPTL4 IRS2 TXNIP PIK3R1 FOXO1 FOXO3 ERRFI1 CDKN1C SESN1 CIRBP ZFP36 ZFP36L2 NFKBIA BTG1 BTG2 TNFAIP3 PNRC1 RGS2 "
-    "MEF2D HIF3A",
+    "blood": (
+        "SPI1 CSF1R CD14 LYZ MPO ELANE PRTN3 AZU1 CEBPE CSF3R ITGAM FCGR1A S100A8 S100A9 S100A12 FCN1 CD33 MNDA "
+        "TYROBP CTSS HBB HBA1 HBG1 GYPA EPOR ALAS2 KLF1 TAL1 GFI1B NFE2 HEMGN AHSP FLI1 ITGA2B PF4 GP9 TREML1 "
+        "CD163 VCAN CLEC7A"
+    ),
+    "liver": (
+        "ALB APOA1 APOB APOC3 APOH TTR TF SERPINA1 FGA FGB FGG AHSG HP HPX CYP3A4 CYP2E1 CYP2C9 CYP1A2 CYP7A1 "
+        "CYP8B1 G6PC1 PCK1 TAT TDO2 HPD ARG1 CPS1 ASS1 OTC SLC10A1 ABCB11 UGT2B7 ADH1B ALDOB FABP1 AMBP ITIH1 C3 "
+        "C9 ANGPTL3"
+    ),
+    "lymph": (
+        "CD19 MS4A1 CD79A CD79B PAX5 EBF1 BLK BLNK CR2 FCER2 CD22 CD72 VPREB3 IGLL5 FCRL1 FCRL2 FCRLA TNFRSF13B "
+        "TNFRSF13C BANK1 CIITA HLA-DRA HLA-DOB CXCR5 CCR7 SELL BACH2 POU2AF1 SPIB IKZF3 CD37 CD40 BTLA TCL1A LTB "
+        "IL7R AFF3 RALGPS2"
+    ),
+    "in_vitro": (
+        "MKI67 TOP2A CCNB1 CCNB2 CCNA2 CCNE1 CDK1 PLK1 AURKA AURKB BUB1 BUB1B CENPA CENPF MCM2 MCM3 MCM5 MCM7 PCNA "
+        "RRM2 TYMS FOSL1 JUN CCN1 CCN2 ANKRD1 AXL LATS2 AMOTL2 AJUBA SERPINE1 PLAU TGM2 KRT18 MYBL2 FOXM1 E2F8 "
+        "BIRC5 UBE2C CDC20"
+    ),
+    "in_vivo": (
+        "PER1 PER2 PER3 CRY2 DBP TEF NR1D1 NR1D2 BHLHE41 FKBP5 TSC22D3 ZBTB16 KLF9 KLF15 SGK1 DUSP1 MT1X MT2A "
+        "CEBPD PDK4 ANGPTL4 IRS2 TXNIP PIK3R1 FOXO1 FOXO3 ERRFI1 CDKN1C SESN1 CIRBP ZFP36 ZFP36L2 NFKBIA BTG1 BTG2 "
+        "TNFAIP3 PNRC1 RGS2 MEF2D HIF3A"
+    ),
 }
 PLANTED_TERMS: dict[str, tuple[str, ...]] = {
     "blood": (
@@ -63,10 +79,11 @@ PLANTED_TERMS: dict[str, tuple[str, ...]] = {
     ),
 }
 _UNPLANTED_STEMS = (
-    "axon guidance, synaptic vesicle exocytosis, sensory perception of smell, muscle contraction, cilium assembly, bone mineralization, "
-    "keratinization, spermatogenesis, lens development, neural crest migration, ion transmembrane transport, lipid glycosylation, "
-    "protein folding, mRNA splicing, tRNA modification, autophagy, endocytosis, vesicle docking, calcium signaling, Wnt signaling, "
-    "Notch signaling, peptide secretion, hair follicle development, limb morphogenesis, heart looping, cartilage condensation"
+    "axon guidance, synaptic vesicle exocytosis, sensory perception of smell, muscle contraction, cilium "
+    "assembly, bone mineralization, keratinization, spermatogenesis, lens development, neural crest migration, "
+    "ion transmembrane transport, lipid glycosylation, protein folding, mRNA splicing, tRNA modification, "
+    "autophagy, endocytosis, vesicle docking, calcium signaling, Wnt signaling, Notch signaling, peptide "
+    "secretion, hair follicle development, limb morphogenesis, heart looping, cartilage condensation"
 )
 MODIFIERS = ("", "regulation of ", "positive regulation of ", "negative regulation of ", "cellular component of ")
 
@@ -78,25 +95,40 @@ def _symbols(rng: np.random.Generator, n: int) -> list[str]:
     return [names[int(i)] for i in rng.permutation(len(names))[:n]]
 
 
-def simulate_genes(rng: np.random.Generator, elements: pd.DataFrame, lengths: dict[str, int]) -> pd.DataFrame:
+class Gene(NamedTuple):
+    """One gene."""
+
+    chrom: str
+    tss: int
+    far: int
+    """Other end of the body: below ``tss`` on the reverse strand."""
+    strand: str
+    name: str
+    programme: str
+    """`shared` where it follows none."""
+    element: int
+    """Its promoter."""
+
+
+def simulate_genes(rng: np.random.Generator, elements: Sequence[Element], lengths: Mapping[str, int]) -> list[Gene]:
     """One gene per promoter element, its programme that of the domain beside it (kept with probability .85).
 
-    Returns chrom, tss, end of body, strand, name, programme (`shared` where none): markers of the programme while they last.
+    Names are markers of the programme while they last.
     """
-    promoters = elements[elements["promoter"]]
+    promoters = [element for element in elements if element.promoter]
     pools = {name: [str(x) for x in rng.permutation(text.split())] for name, text in MARKERS.items()}
     spare = iter(_symbols(rng, len(promoters)))
-    rows = []
-    for row in promoters.itertuples():
-        programme = row.home if rng.random() < 0.85 else "shared"
-        pool = _pool_of(rng, programme)
-        name = pools[pool].pop() if pool in pools and pools[pool] else next(spare)
-        tss = (row.start + row.end) // 2
+    genes = []
+    for element in promoters:
+        programme = element.home if rng.random() < 0.85 else "shared"
+        pool = pools.get(_pool_of(rng, programme))
+        name = pool.pop() if pool else next(spare)
+        tss = (element.start + element.end) // 2
         forward = bool(rng.random() < 0.5)
         reach = int(rng.uniform(3000, 30_000))
-        far = min(tss + reach, lengths[row.chrom]) if forward else max(tss - reach, 0)
-        rows.append((row.chrom, tss, far, "+" if forward else "-", name, programme, row.element))
-    return pd.DataFrame(rows, columns=["chrom", "tss", "far", "strand", "name", "programme", "element"])
+        far = min(tss + reach, lengths[element.chrom]) if forward else max(tss - reach, 0)
+        genes.append(Gene(element.chrom, tss, far, "+" if forward else "-", name, programme, element.number))
+    return genes
 
 
 def _pool_of(rng: np.random.Generator, programme: str) -> str:
@@ -114,11 +146,13 @@ def serves(gene_programme: str, term_programme: str) -> bool:
     )
 
 
-def simulate_gene_sets(rng: np.random.Generator, genes: pd.DataFrame) -> list[tuple[str, str, list[str]]]:
-    """(term, description, symbols): 30 planted terms, whose members come seven in ten from genes of their programme, and 130
-    terms of random members. Descriptions say which: `planted:liver`, `random`."""
-    names = genes["name"].to_numpy()
-    planted_for = {p: np.array([serves(x, p) for x in genes["programme"]]) for p in PLANTED_TERMS}
+def simulate_gene_sets(rng: np.random.Generator, genes: Sequence[Gene]) -> list[tuple[str, str, list[str]]]:
+    """(term, description, symbols): 30 planted terms and 130 of random members.
+
+    Seven in ten members of a planted term are genes of its programme. Descriptions tell: `planted:liver`, `random`.
+    """
+    names = np.array([gene.name for gene in genes])
+    planted_for = {p: np.array([serves(gene.programme, p) for gene in genes]) for p in PLANTED_TERMS}
     out = []
     number = 1
     for programme, terms in PLANTED_TERMS.items():

@@ -37,7 +37,7 @@ SIMPLE_SHARE = 0.01
 
 @dataclass(frozen=True)
 class SimulatedGenome:
-    """Chromosomes by name as uint8 codes (0..3 = ACGT, 4 = N), the local GC they were drawn at, and what was laid on them."""
+    """Chromosomes by name as uint8 codes (0..3 = ACGT, 4 = N), their local GC, and what was laid on them."""
 
     sequence: dict[str, np.ndarray]
     gc: dict[str, np.ndarray]
@@ -117,8 +117,10 @@ def _lay_repeats(rng: np.random.Generator, codes: np.ndarray, consensus: dict[st
 
 
 def simulate_genome(rng: np.random.Generator, lengths: dict[str, int]) -> SimulatedGenome:
-    """Draw chromosomes of the given lengths: isochores of GC .34–.56, CpG at a quarter of expectation, about 29 % repeats,
-    a telomeric gap of 10,240 N at the start, one inner gap, and two artefact regions per chromosome in the blacklist.
+    """Draw chromosomes of the given lengths.
+
+    Isochores of GC .34–.56, CpG at a quarter of expectation, about a quarter of the bases in repeats, a telomeric gap
+    of 10,240 N at the start, one inner gap, and two artefact regions per chromosome, which the blacklist lists.
     """
     consensus = {f.name: random_bases(rng, np.full(f.length, f.gc), 0.6) for f in FAMILIES}
     sequence, gc, repeats, blacklist = {}, {}, {}, {}

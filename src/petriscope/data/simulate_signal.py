@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from petriscope.data.simulate_elements import CONDITIONS, condition_accessibility
+from petriscope.data.simulate_elements import CONDITIONS, Element, condition_accessibility
 from petriscope.data.simulate_genome import N, SimulatedGenome
 
 HUMAN_GENOME = 3.1e9
@@ -39,7 +40,7 @@ class SimulatedBiosample:
 
 
 def design(rng: np.random.Generator, replicates: int, deepest: int) -> list[SimulatedBiosample]:
-    """Biosamples by lineage, context, replicate: in vitro deeper on average, the two ranges overlapping, 4-fold in all."""
+    """Biosamples by lineage, context, replicate: in vitro deeper on average, ranges overlapping, 4-fold in all."""
     samples = []
     for lineage, context in CONDITIONS:
         low, high = (0.45, 1.0) if context == "in_vitro" else (0.25, 0.66)
@@ -59,15 +60,17 @@ def design(rng: np.random.Generator, replicates: int, deepest: int) -> list[Simu
     return samples
 
 
-def element_rates(rng: np.random.Generator, elements: pd.DataFrame, samples: list[SimulatedBiosample]) -> np.ndarray:
+def element_rates(
+    rng: np.random.Generator, elements: Sequence[Element], samples: list[SimulatedBiosample]
+) -> np.ndarray:
     """(elements, biosamples) accessibility: condition mean times log-normal donor effects.
 
-    Per biosample: one effect per programme (sd .15 in vitro, .25 in vivo), one per domain (.35 / .45) and one per element
-    (.25 / .35): neighbours vary together, donors differ more than cell lines.
+    Per biosample: one effect per programme (sd .15 in vitro, .25 in vivo), one per domain (.35 / .45) and one per
+    element (.25 / .35): neighbours vary together, donors differ more than cell lines.
     """
     access = condition_accessibility(elements)
-    programme = pd.factorize(elements["programme"])[0]
-    domain = pd.factorize(elements["domain"])[0]
+    programme = np.unique([element.programme for element in elements], return_inverse=True)[1]
+    domain = np.unique([element.domain for element in elements], return_inverse=True)[1]
     rates = np.empty((len(elements), len(samples)))
     for s, sample in enumerate(samples):
         scales = (0.15, 0.35, 0.25) if sample.context == "in_vitro" else (0.25, 0.45, 0.35)
@@ -85,7 +88,7 @@ def _lengths(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def _background(rng: np.random.Generator, genome: SimulatedGenome, total: int) -> dict[str, np.ndarray]:
-    """Fragment midpoints outside elements, by chromosome: density rises with GC, drifts over 50 kb, gathers in artefact regions."""
+    """Background midpoints by chromosome: density rises with GC, drifts over 50 kb, gathers in artefact regions."""
     weights = {}
     for chrom, codes in genome.sequence.items():
         gc = genome.gc[chrom]
@@ -108,21 +111,21 @@ def _background(rng: np.random.Generator, genome: SimulatedGenome, total: int) -
 def simulate_fragments(
     rng: np.random.Generator,
     genome: SimulatedGenome,
-    elements: pd.DataFrame,
+    elements: Sequence[Element],
     rates: np.ndarray,
     sample: SimulatedBiosample,
 ) -> dict[str, np.ndarray]:
-    """Fragments of one biosample: by chromosome (n, 2) int64 start, end, sorted, inside the chromosome and off the gaps.
+    """Fragments of one biosample: by chromosome (n, 2) int64 start, end; sorted, inside the chromosome, off the gaps.
 
-    ``rates`` (elements,) sets the expected share of each element; counts are negative binomial (dispersion 0.04), midpoints
-    normal about the element's centre with a quarter of its width as standard deviation, so cuts peak at the centre.
+    ``rates`` (elements,) sets the expected share of each element; counts are negative binomial (dispersion 0.04),
+    midpoints normal about the element's centre with a quarter of its width as standard deviation, so cuts peak there.
     """
     expected = rates / rates.sum() * sample.fragments * sample.in_elements
     counts = rng.poisson(expected * rng.gamma(25.0, 1 / 25.0, len(expected)))
     middle = _background(rng, genome, sample.fragments - int(counts.sum()))
-    centre = ((elements["start"] + elements["end"]) // 2).to_numpy()
-    width = (elements["end"] - elements["start"]).to_numpy()
-    chrom_of = elements["chrom"].to_numpy()
+    centre = np.array([(element.start + element.end) // 2 for element in elements])
+    width = np.array([element.end - element.start for element in elements])
+    chrom_of = np.array([element.chrom for element in elements])
     out = {}
     for chrom, codes in genome.sequence.items():
         rows = np.flatnonzero(chrom_of == chrom)
@@ -142,10 +145,12 @@ def simulate_fragments(
 
 
 def call_peaks(
-    fragments: dict[str, np.ndarray], lengths: dict[str, int], p: float = 1e-6, step: int = 32
+    fragments: dict[str, np.ndarray], lengths: Mapping[str, int], p: float = 1e-6, step: int = 32
 ) -> pd.DataFrame:
-    """Peaks from cut sites: windows of 160 bp every ``step`` whose count a Poisson of the local mean (the larger of the genome's
-    and of 10 kb around) exceeds with probability below ``p``; neighbours merge.
+    """Peaks from cut sites, ignorant of the truth.
+
+    Windows of 160 bp every ``step`` whose count a Poisson of the local mean (10 kb around, at least .6 of the genome's)
+    reaches with probability below ``p``; neighbours merge.
 
     Returns chrom, start, end, summit (absolute), signal (fold over the local mean), log_p (−log10).
     """

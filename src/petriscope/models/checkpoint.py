@@ -42,7 +42,10 @@ def save_checkpoint(
 def load_checkpoint(
     path: str | Path, model: nn.Module, optimiser: torch.optim.Adam, identity: Mapping[str, Any]
 ) -> list[dict[str, float]]:
-    """Restore ``model`` and ``optimiser`` in place and return the history. Raises `UserError` for another run's file or damage."""
+    """Restore ``model`` and ``optimiser`` in place; return the history.
+
+    Raises `UserError` for a damaged file or one of another run.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -51,9 +54,13 @@ def load_checkpoint(
         raise UserError(f"cannot be read ({error})", file=path, remedy="Remove it to train from the start.") from error
     if metadata.get("identity") != _describe(identity):
         raise UserError(
-            "belongs to another configuration or seed", file=path, remedy="Remove it, or restore the parameters it was made with."
+            "belongs to another configuration or seed",
+            file=path,
+            remedy="Remove it, or restore the parameters it was made with.",
         )
-    model.load_state_dict({key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")})
+    model.load_state_dict(
+        {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
+    )
     for name, parameter in model.named_parameters():
         state = {
             key.split(".", 2)[1]: value.to(parameter.device) if value.ndim else value

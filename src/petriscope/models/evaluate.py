@@ -1,4 +1,4 @@
-"""How well masked accessibility is predicted: every bin while hidden, correlated over all bins and between conditions."""
+"""How well masked accessibility is predicted: every bin while hidden, over all bins and between conditions."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def predict_masked(
     sequence: np.ndarray,
     signal: np.ndarray,
     motif_activity: np.ndarray,
-    windows: Sequence[int],
+    windows: Sequence[int] | np.ndarray,
     *,
     folds: int,
     device: str = "cpu",
     rows: int = 64,
 ) -> np.ndarray:
-    """Predictions (len(windows), S, T') float32, each bin made while it was hidden (12-bin blocks, ``folds`` passes).
+    """Predictions (len(windows), S, T') float32, each bin made while hidden (12-bin blocks, ``folds`` passes).
 
-    Parameters: ``sequence`` (W, L) uint8; ``signal`` (W, S, L/4); ``motif_activity`` (S, M); ``rows`` — model rows per call.
+    Parameters: ``sequence`` (W, L) uint8; ``signal`` (W, S, L/4); ``motif_activity`` (S, M); ``rows`` — rows per call.
     The sequence branch runs once per window and serves all S biosamples and folds.
     """
     crop = model.config.crop
@@ -90,7 +90,7 @@ def condition_part(values: np.ndarray, conditions: Sequence[str]) -> np.ndarray:
 
 
 def masked_accuracy(prediction: np.ndarray, target: np.ndarray, conditions: Sequence[str]) -> MaskedAccuracy:
-    """Compare predictions and targets, both (W, S, T'); ``conditions`` (S,) names each biosample's lineage and context."""
+    """Compare predictions and targets, both (W, S, T'); ``conditions`` (S,) names lineage and context."""
     log_p, log_t = np.log1p(prediction), np.log1p(target)
     return MaskedAccuracy(
         r=pearson(prediction, target),
@@ -107,9 +107,9 @@ def evaluate_masked(
     sequence: np.ndarray,
     signal: np.ndarray,
     motif_activity: np.ndarray,
-    windows: Sequence[int],
-    conditions: Sequence[str],
     *,
+    windows: Sequence[int] | np.ndarray,
+    conditions: Sequence[str],
     folds: int = 6,
     device: str = "cpu",
 ) -> MaskedAccuracy:

@@ -1,4 +1,4 @@
-"""Masked accessibility: which bins a training row hides, how the visible rest enters the model, folds that hide every bin once."""
+"""Masked accessibility: which bins a training row hides, what the model sees, folds that hide every bin once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BLOCK = 12
 PEAK_MASK = 13
 """Bins hidden around the chosen peak: i − 6 … i + 6."""
 DROP, CORRUPT_DROP, CORRUPT_RATE = 0.15, 0.45, 15
-"""Chance that a block is dropped; the raised chance, in one row of fifteen (EpiBERT training_utils_atac_pretrain.py:754-844)."""
+"""Chance that a block is dropped; the raised chance, in one row of fifteen (epibert.md 2.5)."""
 NOISE = 1e-4
 """Mean and standard deviation of the input noise |N(1e-4, 1e-4)|."""
 BINS_PER_TOKEN = 32
@@ -31,18 +31,18 @@ def peak_bins(target: np.ndarray) -> np.ndarray:
 def random_masks(rng: np.random.Generator, peaks: np.ndarray) -> np.ndarray:
     """Hidden bins of training rows, as the original draws them.
 
-    ``peaks`` (R, T') bool marks peak centres of each row. Per row: 13 bins about one random peak (none where the row has no
-    peak), and each 12-bin block with probability .15, or .45 in one row of fifteen. Returns (R, T') bool; cropped edge bins are
-    not part of T', hence never hidden.
+    ``peaks`` (R, T') bool marks peak centres of each row. Per row: 13 bins about one random peak (none where the row
+    has no peak), and each 12-bin block with probability .15, or .45 in one row of fifteen. Returns (R, T') bool;
+    cropped edge bins are not part of T', hence never hidden.
     """
     rows, bins = peaks.shape
-    rate = np.where(rng.random(rows) < 1 / CORRUPT_RATE, CORRUPT_DROP, DROP)
-    blocks = rng.random((rows, -(-bins // BLOCK))) < rate[:, None]
-    mask = np.repeat(blocks, BLOCK, axis=1)[:, :bins]
+    rate = np.where(rng.random((rows, 1)) < 1 / CORRUPT_RATE, CORRUPT_DROP, DROP)
+    blocks = np.asarray(rng.random((rows, -(-bins // BLOCK))) < rate)
+    mask: np.ndarray = np.repeat(blocks, BLOCK, axis=1)[:, :bins]
     ticket = np.where(peaks, rng.random(peaks.shape), -1.0)
     centre = ticket.argmax(axis=1)
     near = np.abs(np.arange(bins)[None, :] - centre[:, None]) <= PEAK_MASK // 2
-    return mask | (near & peaks.any(axis=1)[:, None])
+    return mask | (near & np.any(peaks, axis=1, keepdims=True))
 
 
 def fold_masks(bins: int, folds: int) -> np.ndarray:

@@ -90,29 +90,30 @@ class TrainedModel(NamedTuple):
 
 def training_step_arrays(
     arrays: Arrays,
-    windows: Sequence[int],
+    windows: Sequence[int] | np.ndarray,
     biosamples: np.ndarray,
     rng: np.random.Generator,
     config: PretrainConfig,
+    *,
     crop: int,
     device: str = "cpu",
 ) -> Step:
     """Draw one step: augment, mask and clip.
 
-    Parameters: ``windows`` (w,) rows of the arrays; ``biosamples`` (w, s) columns per window. The sequence is shifted by 0–3 bp
-    against the tracks (bases from beyond the window are N) and, with probability one half per window, everything is read on the
-    other strand. Returns rows in window-major order, w·s of them, over w rows of sequence.
+    Parameters: ``windows`` (w,) rows of the arrays; ``biosamples`` (w, s) columns per window. The sequence is shifted
+    by 0–3 bp against the tracks (bases from beyond the window are N) and, with probability one half per window,
+    everything is read on the other strand. Returns rows in window-major order, w·s of them, over w rows of sequence.
     """
     picked = np.asarray(windows)
     sequence = arrays.sequence[picked]
     signal = np.stack([arrays.signal[w, s] for w, s in zip(picked, biosamples)]).astype(np.float32)
     shifted = np.full_like(sequence, 4)
-    for row, shift in enumerate(rng.integers(0, config.max_shift + 1, len(picked))):
+    for row, shift in enumerate(rng.integers(0, config.max_shift + 1, len(picked)).tolist()):
         shifted[row, : sequence.shape[1] - shift] = sequence[row, shift:]
     if config.reverse_complement:
-        for row in np.flatnonzero(rng.random(len(picked)) < 0.5):
-            shifted[row] = REVERSE[shifted[row, ::-1]]
-            signal[row] = signal[row, :, ::-1].copy()
+        for flipped in np.flatnonzero(rng.random(len(picked)) < 0.5):
+            shifted[flipped] = REVERSE[shifted[flipped, ::-1]]
+            signal[flipped] = signal[flipped, :, ::-1].copy()
     signal = signal.reshape(-1, signal.shape[-1])
     target = model_target(signal, crop)
     mask = random_masks(rng, peak_bins(target))
@@ -150,7 +151,7 @@ def pretrain(
     model_config: EpiBERTConfig,
     config: PretrainConfig,
     arrays: Arrays,
-    splits: Mapping[str, Sequence[int]],
+    splits: Mapping[str, Sequence[int] | np.ndarray],
     conditions: Sequence[str],
     *,
     seed: int,
@@ -161,11 +162,11 @@ def pretrain(
 ) -> TrainedModel:
     """Train from scratch on ``splits['train']`` and measure on the splits named in ``evaluate``.
 
-    Parameters: ``splits`` — rows of the window axis by split; ``conditions`` (S,) — each biosample's lineage and context, for the
-    condition-specific part; ``checkpoint`` — file written after every epoch and resumed from where it exists (same configuration
-    and seed, else `UserError`); ``on_epoch`` — called with the epoch's record and the model.
+    Parameters: ``splits`` — rows of the window axis by split; ``conditions`` (S,) — each biosample's lineage and
+    context, for the condition-specific part; ``checkpoint`` — file written after every epoch and resumed from where it
+    exists (same configuration and seed, else `UserError`); ``on_epoch`` — called with the epoch's record and the model.
 
-    Same seed and thread count, same weights: every step draws from (seed, step), so a resumed run equals an unbroken one.
+    Same seed and threads, same weights: every step draws from (seed, step), so a resumed run equals an unbroken one.
     """
     config.check()
     train = np.asarray(splits["train"])
@@ -174,7 +175,9 @@ def pretrain(
     model = EpiBERT(model_config, init_seed=seed).to(device)
     samples = arrays.signal.shape[1]
     per_window = min(config.biosamples_per_step, samples)
-    mean = float(np.mean([model_target(arrays.signal[w].astype(np.float32)).mean() for w in train[:: max(1, len(train) // 32)]]))
+    mean = float(
+        np.mean([model_target(arrays.signal[w].astype(np.float32)).mean() for w in train[:: max(1, len(train) // 32)]])
+    )
     start_at_mean(model, mean)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, eps=1e-8)
     history: list[dict[str, float]] = []
@@ -197,7 +200,7 @@ def pretrain(
                 torch.manual_seed(int(rng.integers(2**62)))
                 windows = order[index * config.windows_per_step : (index + 1) * config.windows_per_step]
                 drawn = np.stack([rng.permutation(samples)[:per_window] for _ in windows])
-                data = training_step_arrays(arrays, windows, drawn, rng, config, model_config.crop, device)
+                data = training_step_arrays(arrays, windows, drawn, rng, config, crop=model_config.crop, device=device)
                 for group in optimiser.param_groups:
                     group["lr"] = learning_rate(step, steps, config)
                 optimiser.zero_grad(set_to_none=True)
@@ -215,7 +218,9 @@ def pretrain(
                 "gradient_norm": float(np.median(norms)),
             }
             if not math.isfinite(record["loss"]):
-                raise UserError("the loss is not finite", field="model.learning_rate", remedy="Lower the learning rate.")
+                raise UserError(
+                    "the loss is not finite", field="model.learning_rate", remedy="Lower the learning rate."
+                )
             history.append(record)
             shown.set_postfix(loss=f"{record['loss']:.4g}")
             if checkpoint is not None:
@@ -224,6 +229,9 @@ def pretrain(
                 on_epoch(record, model)
     model.eval()
     metrics = {
-        name: evaluate_masked(model, *arrays, splits[name], conditions, folds=config.folds, device=device) for name in evaluate
+        name: evaluate_masked(
+            model, *arrays, windows=splits[name], conditions=conditions, folds=config.folds, device=device
+        )
+        for name in evaluate
     }
     return TrainedModel(model, history, metrics)
