@@ -77,7 +77,7 @@ def test_fisher_matches_scipy(alternative):
     tables = np.concatenate([rng.integers(0, 15, (300, 4)), rng.integers(0, 400, (150, 4))])
     tables = tables[(tables[:, :2].sum(1) > 0) & (tables[:, 2:].sum(1) > 0)]
     a, b, c, d = tables.T
-    ours = np.exp(log_fisher(a, a + b + c + d, a + c, a + b, alternative))
+    ours = np.exp(log_fisher(a, a + b + c + d, a + c, a + b, alternative=alternative))
     scipy = [stats.fisher_exact([[w, x], [y, z]], alternative)[1] for w, x, y, z in tables]
     np.testing.assert_allclose(ours, scipy, rtol=1e-10, atol=1e-14)
 

@@ -96,7 +96,7 @@ def state_enrichment(
         full[tested] = values
         return full
 
-    ln_p = spread(log_fisher(a, a + b + c + d, a + c, a + b, alternative))
+    ln_p = spread(log_fisher(a, a + b + c + d, a + c, a + b, alternative=alternative))
     return StateEnrichment(
         odds_ratio=spread(np.exp(log_or)),
         low=spread(np.exp(log_or - width)),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import gammaln, xlog1py, xlogy
 
 _CONVERGED = 1e-16
@@ -87,43 +88,40 @@ class _Hypergeometric(_Counts):
         return (marked - x) * (drawn - x) / ((x + 1) * (population - marked - drawn + x + 1))
 
 
-def log_binomial_tail(k: np.ndarray, n: np.ndarray, p: np.ndarray) -> np.ndarray:
+def log_binomial_tail(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> np.ndarray:
     """ln P(X ≥ k) for X ~ Binomial(n, p); arrays broadcast; below the support 0, above it -inf."""
-    k, n, p = (np.asarray(a, dtype=np.float64) for a in np.broadcast_arrays(k, n, p))
-    return _upper(k.ravel(), _Binomial(n.ravel(), p.ravel())).reshape(k.shape)
+    seen, trials, rate = (np.asarray(a, dtype=np.float64) for a in np.broadcast_arrays(k, n, p))
+    return _upper(seen.ravel(), _Binomial(trials.ravel(), rate.ravel())).reshape(seen.shape)
 
 
-def log_hypergeometric_tail(k: np.ndarray, population: np.ndarray, marked: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+def log_hypergeometric_tail(k: ArrayLike, population: ArrayLike, marked: ArrayLike, drawn: ArrayLike) -> np.ndarray:
     """ln P(X ≥ k), X the marked ones among ``drawn`` of a ``population`` that holds ``marked``; arrays broadcast."""
     return log_fisher(k, population, marked, drawn, alternative="greater")
 
 
 def log_fisher(
-    k: np.ndarray,
-    population: np.ndarray,
-    marked: np.ndarray,
-    drawn: np.ndarray,
+    k: ArrayLike,
+    population: ArrayLike,
+    marked: ArrayLike,
+    drawn: ArrayLike,
+    *,
     alternative: Alternative = "two-sided",
 ) -> np.ndarray:
     """ln p of Fisher's exact test of the 2 x 2 table with these margins and ``k`` in its corner; arrays broadcast.
 
     Two-sided sums every table no likelier than the one seen (scipy.stats.fisher_exact's definition).
     """
-    k, population, marked, drawn = (
-        np.asarray(a, dtype=np.float64) for a in np.broadcast_arrays(k, population, marked, drawn)
-    )
-    shape = k.shape
-    k = k.ravel()
-    counts = _Hypergeometric(population.ravel(), marked.ravel(), drawn.ravel())
-    if alternative == "greater":
-        return _upper(k, counts).reshape(shape)
-    if alternative == "less":
-        return _lower(k, counts).reshape(shape)
-    return _both_sides(k, counts).reshape(shape)
+    seen, *margins = (np.asarray(a, dtype=np.float64) for a in np.broadcast_arrays(k, population, marked, drawn))
+    counts = _Hypergeometric(*(margin.ravel() for margin in margins))
+    test = {"greater": _upper, "less": _lower, "two-sided": _both_sides}[alternative]
+    return test(seen.ravel(), counts).reshape(seen.shape)
 
 
-def benjamini_hochberg(ln_p: np.ndarray) -> np.ndarray:
-    """Benjamini–Hochberg adjusted p of log p-values of any shape; NaN entries are outside the family and stay NaN."""
+def benjamini_hochberg(ln_p: np.ndarray, family: int | None = None) -> np.ndarray:
+    """Benjamini–Hochberg adjusted p of log p-values of any shape; NaN entries are outside the family and stay NaN.
+
+    ``family`` is the number of tests where more were made than are given; the others must have p = 1.
+    """
     ln_p = np.asarray(ln_p, dtype=np.float64)
     q = np.full(ln_p.shape, np.nan)
     tested = np.isfinite(ln_p) | np.isneginf(ln_p)
@@ -131,7 +129,7 @@ def benjamini_hochberg(ln_p: np.ndarray) -> np.ndarray:
     if not values.size:
         return q
     order = np.argsort(values, kind="stable")
-    steps = values[order] + np.log(len(values)) - np.log(np.arange(1, len(values) + 1))
+    steps = values[order] + np.log(family or len(values)) - np.log(np.arange(1, len(values) + 1))
     adjusted = np.minimum.accumulate(steps[::-1])[::-1]
     back = np.empty(len(values))
     back[order] = np.exp(np.minimum(adjusted, 0.0))
@@ -195,7 +193,7 @@ def _lower(k: np.ndarray, counts: _Counts) -> np.ndarray:
     return _one_sided(k, counts, up=False)
 
 
-def _both_sides(k: np.ndarray, counts: _Hypergeometric) -> np.ndarray:
+def _both_sides(k: np.ndarray, counts: _Counts) -> np.ndarray:
     """Own tail plus the far tail from where the mass falls to that of ``k`` (bisection on either side of the mode)."""
     population, marked, drawn = counts.parameters
     low, high = counts.bounds

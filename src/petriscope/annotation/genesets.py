@@ -1,0 +1,245 @@
+"""Processes of features: GMT reader, hypergeometric over-representation of genes, GREAT's binomial test of regions."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from petriscope.annotation.genes import Links
+from petriscope.annotation.tails import benjamini_hochberg, log_binomial_tail, log_hypergeometric_tail
+from petriscope.errors import UserError
+
+_ROWS = 512  # features made dense over all terms at a time
+
+
+class GeneSets(NamedTuple):
+    """Named gene sets of one collection."""
+
+    sets: dict[str, tuple[str, ...]]
+    """Term → upper-case symbols, each once, in file order."""
+    notes: tuple[str, ...]
+    """What was mended, in words."""
+
+
+@dataclass(frozen=True, eq=False)
+class GeneSetEnrichment:
+    """Over-representation of terms in the genes of F features."""
+
+    table: pd.DataFrame
+    """feature, rank, term, ln_p, q, fold, overlap, set_size, query, region_hits, region_fraction, region_ln_p,
+    region_q.
+
+    One row per feature and term with a shared gene, best first; set_size and query count background genes."""
+    family: int
+    """Tests corrected together: features with a gene x terms of admitted size, sharing a gene or not."""
+    terms: tuple[str, ...]
+    """Terms tested."""
+    background: int
+    """Background genes."""
+
+
+def read_gmt(path: str | Path) -> GeneSets:
+    """Read a GMT file (term, description, symbols; plain or gzipped).
+
+    Symbols become upper case and repeats are dropped (said in ``notes``); weights after a comma ('TP53,1.0') are
+    dropped; of a term on two lines the genes are united; a term without gene is left out. Raises UserError naming file
+    and line.
+    """
+    path = Path(path)
+    try:
+        raw = path.read_bytes()
+        lines = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode().splitlines()
+    except (OSError, UnicodeDecodeError, EOFError) as error:
+        raise UserError(f"cannot be read ({error})", file=path, remedy="Name an existing GMT file") from error
+    sets: dict[str, dict[str, None]] = {}
+    lower = repeated = united = 0
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        fields = line.split("\t")
+        if len(fields) < 2 or not fields[0].strip():
+            raise UserError(
+                f"'{line[:40]}' is not term, description, genes",
+                file=path,
+                field=f"line {number}",
+                remedy="Separate the fields with tabs",
+            )
+        term = fields[0].strip()
+        united += term in sets
+        genes = sets.setdefault(term, {})
+        symbols = [field.split(",")[0].strip() for field in fields[2:] if field.strip()]
+        lower += sum(symbol != symbol.upper() for symbol in symbols)
+        repeated += len(symbols) - len({symbol.upper() for symbol in symbols})
+        genes.update(dict.fromkeys(symbol.upper() for symbol in symbols))
+    empty = [term for term, genes in sets.items() if not genes]
+    kept = {term: tuple(genes) for term, genes in sets.items() if genes}
+    if not kept:
+        raise UserError(
+            "holds no gene set", file=path, remedy="A GMT line is term, description, genes, separated by tabs"
+        )
+    said = (
+        (lower, f"{lower:,} symbols were not in upper case: changed"),
+        (repeated, f"{repeated:,} symbols occurred twice in their set: kept once"),
+        (united, f"{united:,} lines repeat a term: their genes were united"),
+        (len(empty), f"{len(empty):,} terms hold no gene (first '{empty[0] if empty else ''}'): left out"),
+    )
+    return GeneSets(kept, tuple(text for count, text in said if count))
+
+
+def enrich_genes(
+    query: Iterable[str],
+    sets: GeneSets,
+    background: Iterable[str],
+    *,
+    engine: Literal["exact", "gseapy"] = "exact",
+    min_size: int = 5,
+    max_size: int = 2000,
+) -> pd.DataFrame:
+    """One gene list against one collection: term, ln_p, q, fold, overlap, set_size, genes; best first.
+
+    Query and sets are cut to the background first. q is Benjamini–Hochberg over every term of admitted size, also those
+    without a shared gene (gseapy's own corrects over the others alone). Engine ``gseapy`` takes p from gseapy.
+    """
+    pool = sorted({g.upper() for g in background})
+    index = {gene: i for i, gene in enumerate(pool)}
+    asked = sorted({g.upper() for g in query} & index.keys())
+    if not asked:
+        raise UserError("no gene of the query is in the background", remedy="Use the same kind of symbol in both")
+    terms, matrix = _incidence(sets, index, min_size, max_size)
+    size = np.asarray(matrix.sum(axis=0)).ravel()
+    flags = np.zeros(len(pool))
+    flags[[index[g] for g in asked]] = 1.0
+    overlap = flags @ matrix
+    if engine == "gseapy":
+        ln_p = _gseapy_ln_p(asked, {t: [g for g in sets.sets[t] if g in index] for t in terms}, pool, terms)
+    else:
+        ln_p = log_hypergeometric_tail(overlap, len(pool), size, len(asked))
+    members = set(asked)
+    frame = pd.DataFrame(
+        {
+            "term": terms,
+            "ln_p": ln_p,
+            "q": benjamini_hochberg(ln_p),
+            "fold": overlap * len(pool) / (size * len(asked)),
+            "overlap": overlap.astype(np.int64),
+            "set_size": size.astype(np.int64),
+            "genes": [";".join(g for g in sets.sets[t] if g in members) for t in terms],
+        }
+    )
+    return frame.sort_values(["ln_p", "fold"], ascending=[True, False], kind="stable", ignore_index=True)
+
+
+def enrich_gene_sets(
+    membership: sparse.spmatrix,
+    links: Links,
+    sets: GeneSets,
+    *,
+    features: Sequence[object] | None = None,
+    universe: np.ndarray | None = None,
+    min_size: int = 5,
+    max_size: int = 2000,
+) -> GeneSetEnrichment:
+    """Test every term in every feature.
+
+    ``membership`` (F, n) sparse bool; ``links`` of the same n bins; ``universe`` (n,) bool the bins a feature could
+    fire in (default all). Genes: hypergeometric, background = genes linked to a bin of the universe. Regions (GREAT's
+    second test): a term's fraction is the share of universe bins linked to one of its genes, P(X ≥ k) of the foreground
+    bins so linked, binomial. Each has its own BH over all features x terms of ``min_size`` to ``max_size`` background
+    genes.
+    """
+    n = membership.shape[1]
+    inside = np.ones(n, dtype=bool) if universe is None else np.asarray(universe, dtype=bool)
+    if links.matrix.shape[0] != n or len(inside) != n:
+        raise UserError(
+            f"membership has {n} bins, the links {links.matrix.shape[0]} and the universe {len(inside)}",
+            remedy="Give all over the same bins",
+        )
+    member = sparse.csr_matrix(membership, dtype=bool).astype(np.float64) @ sparse.diags(inside.astype(np.float64))
+    known = np.flatnonzero(np.asarray(links.matrix[inside].sum(axis=0)).ravel() > 0)
+    if not known.size:
+        raise UserError("no gene is linked to any bin", remedy="Use a gene annotation of the same genome")
+    link = links.matrix[:, known].tocsr()
+    terms, incidence = _incidence(sets, {links.genes[g]: i for i, g in enumerate(known)}, min_size, max_size)
+    if not terms:
+        raise UserError(
+            f"no term has {min_size} to {max_size} of the {len(known)} background genes",
+            remedy="Check that the gene sets and the annotation use the same symbols",
+        )
+    size = np.asarray(incidence.sum(axis=0)).ravel()
+    regional = (link @ incidence).tocsr()
+    regional.data[:] = 1.0
+    fraction = np.asarray(regional[inside].sum(axis=0)).ravel() / inside.sum()
+    fired = np.asarray(member.sum(axis=1)).ravel()
+    parts = []
+    n_tested = 0
+    for begin in range(0, member.shape[0], _ROWS):
+        rows = slice(begin, begin + _ROWS)
+        genes = (member[rows] @ link).tocsr()
+        genes.data[:] = 1.0
+        query = np.asarray(genes.sum(axis=1)).ravel()
+        n_tested += int((query > 0).sum())
+        overlap = (genes @ incidence).toarray()
+        f, t = np.nonzero(overlap)
+        hits = (member[rows] @ regional).toarray()[f, t]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "feature": f + begin,
+                    "which": t,
+                    "ln_p": log_hypergeometric_tail(overlap[f, t], len(known), size[t], query[f]),
+                    "fold": overlap[f, t] * len(known) / (size[t] * query[f]),
+                    "overlap": overlap[f, t].astype(np.int64),
+                    "set_size": size[t].astype(np.int64),
+                    "query": query[f].astype(np.int64),
+                    "region_hits": hits.astype(np.int64),
+                    "region_fraction": fraction[t],
+                    "region_ln_p": log_binomial_tail(hits, fired[f + begin], fraction[t]),
+                }
+            )
+        )
+    table = pd.concat(parts, ignore_index=True)
+    family = n_tested * len(terms)
+    table["q"] = benjamini_hochberg(table["ln_p"].to_numpy(), family)
+    table["region_q"] = benjamini_hochberg(table["region_ln_p"].to_numpy(), family)
+    table = table.sort_values(
+        ["feature", "ln_p", "fold"], ascending=[True, True, False], kind="stable", ignore_index=True
+    )
+    table["rank"] = table.groupby("feature").cumcount() + 1
+    table["term"] = np.array(terms, dtype=object)[table["which"]]
+    if features is not None:
+        table["feature"] = np.asarray(features)[table["feature"]]
+    order = ["feature", "rank", "term", "ln_p", "q", "fold", "overlap", "set_size", "query"]
+    order += ["region_hits", "region_fraction", "region_ln_p", "region_q"]
+    return GeneSetEnrichment(table[order], family, tuple(terms), len(known))
+
+
+def _incidence(
+    sets: GeneSets, index: dict[str, int], min_size: int, max_size: int
+) -> tuple[list[str], sparse.csr_matrix]:
+    """Terms of admitted size and the (G, T) 0/1 matrix of their genes."""
+    terms: list[str] = []
+    rows: list[int] = []
+    columns: list[int] = []
+    for term, genes in sets.sets.items():
+        here = [index[g] for g in genes if g in index]
+        if min_size <= len(here) <= max_size:
+            rows += here
+            columns += [len(terms)] * len(here)
+            terms.append(term)
+    return terms, sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(index), len(terms)))
+
+
+def _gseapy_ln_p(query: list[str], sets: dict[str, list[str]], background: list[str], terms: list[str]) -> np.ndarray:
+    """ln p of each term by gseapy; terms it leaves out share no gene and have p = 1."""
+    import gseapy
+
+    result = gseapy.enrich(gene_list=query, gene_sets=sets, background=background, outdir=None, no_plot=True)
+    p = dict(zip(result.results["Term"], result.results["P-value"]))
+    return np.log(np.array([float(p.get(term, 1.0)) for term in terms]))

@@ -1,0 +1,128 @@
+"""Over-representation against gseapy and scipy's hypergeometric; GREAT's binomial against scipy; GMT reader."""
+
+from __future__ import annotations
+
+import gseapy
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse, stats
+from statsmodels.stats.multitest import multipletests
+
+from petriscope.annotation.genes import Links
+from petriscope.annotation.genesets import GeneSets, enrich_gene_sets, enrich_genes, read_gmt
+from petriscope.errors import UserError
+
+
+@pytest.fixture
+def collection():
+    rng = np.random.default_rng(0)
+    genes = [f"G{i}" for i in range(600)]
+    sets = {f"term{t}": tuple(rng.choice(genes, rng.integers(3, 80), replace=False)) for t in range(60)}
+    return rng, genes, GeneSets(sets, ())
+
+
+def test_one_list_equals_gseapy_and_scipy(collection):
+    rng, genes, sets = collection
+    background = genes[:500]
+    query = [*rng.choice(genes, 90, replace=False), "NOT_A_GENE"]
+    ours = enrich_genes(query, sets, background, min_size=1).set_index("term")
+    result = gseapy.enrich(
+        gene_list=query, gene_sets={k: list(v) for k, v in sets.sets.items()}, background=background, outdir=None
+    ).results.set_index("Term")
+    np.testing.assert_allclose(np.exp(ours["ln_p"].reindex(result.index)), result["P-value"].astype(float), rtol=1e-9)
+    assert (ours.loc[ours.index.difference(result.index), "ln_p"] == 0).all()
+    asked = set(query) & set(background)
+    for term in list(sets.sets)[:20]:
+        members = set(sets.sets[term]) & set(background)
+        k = len(members & asked)
+        p = stats.hypergeom.sf(k - 1, 500, len(members), len(asked))
+        assert np.exp(ours.loc[term, "ln_p"]) == pytest.approx(p, rel=1e-9)
+        assert set(filter(None, ours.loc[term, "genes"].split(";"))) == members & asked
+    np.testing.assert_allclose(ours["q"], multipletests(np.exp(ours["ln_p"]), method="fdr_bh")[1])
+    assert (ours["q"].reindex(result.index) >= result["Adjusted P-value"].astype(float) - 1e-12).all()
+
+
+def test_gseapy_engine_gives_the_same_table(collection):
+    rng, genes, sets = collection
+    query = list(rng.choice(genes, 60, replace=False))
+    exact = enrich_genes(query, sets, genes)
+    pd.testing.assert_frame_equal(enrich_genes(query, sets, genes, engine="gseapy"), exact, rtol=1e-8)
+
+
+def test_features_equal_single_lists_and_scipy_binomial(collection):
+    rng, genes, sets = collection
+    n = 3000
+    matrix = sparse.random(n, 600, density=0.003, random_state=1, format="csr")
+    matrix.data[:] = 1
+    links = Links(matrix, genes)
+    member = sparse.csr_matrix(rng.uniform(size=(5, n)) < 0.02)
+    universe = rng.uniform(size=n) < 0.8
+    result = enrich_gene_sets(member, links, sets, universe=universe, features=list("abcde"))
+    background = [genes[g] for g in np.flatnonzero(np.asarray(matrix[universe].sum(axis=0)).ravel())]
+    assert result.background == len(background) and result.family == 5 * len(result.terms)
+    for i, name in enumerate("abcde"):
+        fires = (member[i].toarray().ravel() > 0) & universe
+        query = [genes[g] for g in np.flatnonzero(np.asarray(matrix[fires].sum(axis=0)).ravel())]
+        single = enrich_genes(query, sets, background).set_index("term")
+        mine = result.table[result.table["feature"] == name].set_index("term")
+        np.testing.assert_allclose(mine["ln_p"], single.loc[mine.index, "ln_p"], rtol=1e-10)
+        assert set(single.index[single["overlap"] > 0]) == set(mine.index)
+        term = mine.index[0]
+        column = np.isin(genes, sets.sets[term])
+        near = np.asarray(matrix @ column.astype(float)).ravel() > 0
+        k, p = (near & fires).sum(), (near & universe).sum() / universe.sum()
+        assert mine.loc[term, "region_hits"] == k
+        assert np.exp(mine.loc[term, "region_ln_p"]) == pytest.approx(stats.binom.sf(k - 1, fires.sum(), p), rel=1e-9)
+    full = np.ones(result.family)
+    full[: len(result.table)] = np.exp(result.table["ln_p"])
+    np.testing.assert_allclose(result.table["q"], multipletests(full, method="fdr_bh")[1][: len(result.table)])
+
+
+def test_a_planted_process_is_first(collection):
+    rng, genes, sets = collection
+    n = 2400
+    links = Links(sparse.csr_matrix((np.ones(n), (np.arange(n), np.arange(n) % 600)), shape=(n, 600)), genes)
+    planted = np.isin(np.array(genes)[np.arange(n) % 600], sets.sets["term3"]) & (rng.uniform(size=n) < 0.5)
+    fires = sparse.csr_matrix(np.stack([planted | (rng.uniform(size=n) < 0.02), rng.uniform(size=n) < 0.05]))
+    table = enrich_gene_sets(fires, links, sets).table
+    assert table.iloc[0][["feature", "rank", "term"]].tolist() == [0, 1, "term3"]
+    assert table.iloc[0]["q"] < 1e-6 and table.iloc[0]["region_q"] < 1e-6
+    assert (table.loc[table["feature"] == 1, "q"] > 0.05).all()
+
+
+def test_gmt_mends_and_says_so(tmp_path):
+    path = tmp_path / "x.gmt"
+    path.write_text("a\td\tTP53\ttp53\tMYC,1.0\nb\t\tKit\nb\t\tABL1\nempty\tx\n\n")
+    sets = read_gmt(path)
+    assert sets.sets == {"a": ("TP53", "MYC"), "b": ("KIT", "ABL1")}
+    assert [note.split(":")[0] for note in sets.notes] == [
+        "2 symbols were not in upper case",
+        "1 symbols occurred twice in their set",
+        "1 lines repeat a term",
+        "1 terms hold no gene (first 'empty')",
+    ]
+
+
+@pytest.mark.parametrize(("text", "message"), [("term only\n", r"x.gmt: line 1"), ("", r"holds no gene set")])
+def test_bad_gmt(tmp_path, text, message):
+    path = tmp_path / "x.gmt"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_gmt(path)
+
+
+def test_mismatched_symbols_are_named(collection):
+    _, genes, sets = collection
+    links = Links(sparse.identity(600, format="csr"), [f"ENSG{i}" for i in range(600)])
+    with pytest.raises(UserError, match="same symbols"):
+        enrich_gene_sets(sparse.csr_matrix(np.ones((1, 600))), links, sets)
+    with pytest.raises(UserError, match="same kind of symbol"):
+        enrich_genes(["X"], sets, genes)
+    with pytest.raises(UserError, match="same bins"):
+        enrich_gene_sets(sparse.csr_matrix(np.ones((1, 5))), links, sets)
+
+
+def test_real_go_collection(shared):
+    sets = read_gmt(shared / "data" / "real" / "genesets" / "GO_Biological_Process_2021.gmt.gz")
+    assert len(sets.sets) == 6036
