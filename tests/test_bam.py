@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 import pysam
 import pytest
 
+from petriscope.data import fragments_command
 from petriscope.data.bam import read_bam
 from petriscope.data.fragments import count_fragments, read_fragments, write_fragments
 from petriscope.data.tracks import signal_for_windows
@@ -155,3 +157,29 @@ def test_cram_needs_its_reference(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"in\.cram: CRAM cannot be read without its reference.*samtools view"):
         list(read_bam(cram, CONTIGS))
     pd.testing.assert_frame_equal(frame_of(cram, reference=fasta), frame_of(bam))
+
+
+def command(*arguments: object) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    fragments_command.add_arguments(parser)
+    return parser.parse_args([str(argument) for argument in arguments])
+
+
+def test_the_verb_writes_an_indexed_fragment_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = write_bam(tmp_path / "in.bam"), tmp_path / "out/x.tsv.gz"
+    assert fragments_command.run(command(path, out)) == 0
+    expected = frame_of(path)
+    assert f"wrote {len(expected):,} fragments" in capsys.readouterr().out
+    got = pd.read_csv(out, sep="\t", header=None, names=["chrom", "start", "end"])
+    pd.testing.assert_frame_equal(got, expected)
+    with pysam.TabixFile(str(out)) as tabix:
+        assert len(list(tabix.fetch("chr2"))) == (expected.chrom == "chr2").sum()
+    with pytest.raises(UserError, match=r"x\.bed: does not end in \.tsv\.gz"):
+        fragments_command.run(command(path, tmp_path / "x.bed"))
+    with pytest.raises(UserError, match="--min-mapq: is 300"):
+        fragments_command.run(command(path, out, "--min-mapq", 300))
+    (tmp_path / "g.fa").write_text(">chr1\nACGT\n")
+    before = out.read_bytes()
+    with pytest.raises(UserError, match="chr1 has 60000 bp in the header but 4 in the genome"):
+        fragments_command.run(command(path, out, "--genome", tmp_path / "g.fa"))
+    assert out.read_bytes() == before and not list(out.parent.glob(".*"))

@@ -104,7 +104,7 @@ def test_depth_matching_is_exact_seeded_and_fair(tmp_path: Path) -> None:
     assert abs(mean.sum() / whole.sum() - 1) < 0.01 and np.corrcoef(mean.ravel(), whole.ravel())[0, 1] > 0.97
     full = tracks.signal_for_windows(path, "fragments", WINDOWS, CONTIGS, depth=3_000, seed=9)
     np.testing.assert_array_equal(full.values, whole)
-    with pytest.raises(UserError, match=r"tracks\.depth.*3001 fragments of a file that has 3000.*at most 3000"):
+    with pytest.raises(UserError, match=r"tracks\.match_depth.*3001 fragments of a file that has 3000.*at most 3000"):
         tracks.signal_for_windows(path, "fragments", WINDOWS, CONTIGS, depth=3_001)
 
 
@@ -248,7 +248,7 @@ def test_other_mistakes(tmp_path: Path) -> None:
     for format in ("fragments", "bedgraph", "narrowpeak", "bigwig", "bam"):
         with pytest.raises(UserError, match="absent: no such file"):
             tracks.signal_for_windows(tmp_path / "absent", format, WINDOWS, CONTIGS)
-    with pytest.raises(UserError, match=r"tracks\.depth: a narrowpeak file cannot be subsampled"):
+    with pytest.raises(UserError, match=r"tracks\.match_depth: a narrowpeak file cannot be subsampled"):
         tracks.signal_for_windows(tmp_path / "x", "narrowpeak", WINDOWS, CONTIGS, depth=3)
     with pytest.raises(ValueError, match="multiples of 4"):
         WindowBins(WINDOWS.assign(start=WINDOWS.start + 1, end=WINDOWS.end + 1))

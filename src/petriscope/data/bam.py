@@ -57,6 +57,14 @@ def read_bam(
         )
 
 
+def header_contigs(path: str | Path, reference: str | Path | None = None) -> pd.DataFrame:
+    """Chromosomes of a BAM or CRAM header: columns chrom, start, end, whole, as `Genome.contigs` has them."""
+    path = Path(path)
+    with _quiet(), _reported(path), _open(path, reference, 1) as alignments:
+        lengths = alignments.lengths
+        return pd.DataFrame({"chrom": alignments.references, "start": 0, "end": lengths, "whole": True})
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep htslib from printing its own lines beside ours."""

@@ -11,8 +11,8 @@ SIGNAL_BIN = 4
 FLANK = 5
 """Each cut is widened by this on both sides: 11 bp."""
 
-# Bases that an 11-bp interval beginning at phase r (0..3) of a 4-bp bin puts into that bin and the next three.
-OVERLAP = np.array([[4, 4, 3, 0], [3, 4, 4, 0], [2, 4, 4, 1], [1, 4, 4, 2]], dtype=np.float32)
+# OVERLAP[k, r]: bases that an 11-bp interval beginning at phase r (0..3) of a 4-bp bin puts into the k-th bin on.
+OVERLAP = np.array([[4, 3, 2, 1], [4, 4, 4, 4], [3, 4, 4, 4], [0, 0, 1, 2]], dtype=np.float32)
 
 
 class WindowBins:
@@ -48,22 +48,24 @@ class WindowBins:
         if chrom not in self.starts:
             return
         lower = cuts - FLANK
-        lower = lower[lower >= 0]  # the original drops what would begin before the chromosome
-        first, phase = lower >> 2, lower & 3
-        starts, rows, flat = self.starts[chrom], self.rows[chrom], values.reshape(-1)
+        if lower.min(initial=0) < 0:
+            lower = lower[lower >= 0]  # the original drops what would begin before the chromosome
+        first, starts, rows, flat = lower >> 2, self.starts[chrom], self.rows[chrom], values.reshape(-1)
         near = np.searchsorted(starts, first + 3, side="right") - 1
-        keep = (near >= 0) & (first < starts[np.maximum(near, 0)] + self.bins)
-        first, phase, near = first[keep], phase[keep], near[keep]
-        inside = (first >= starts[near]) & (first + 3 < starts[near] + self.bins)
-        offset = rows[near[inside]] * self.bins + first[inside] - starts[near[inside]]
+        offset = first - starts.take(near, mode="clip")
+        known = near >= 0
+        inside = known & (offset >= 0) & (offset <= self.bins - 4)
+        edge = known & ~inside & (offset < self.bins)
+        phase = (lower & 3)[inside]
+        target = rows[near[inside]] * self.bins + offset[inside]
         for k in range(4):
-            np.add.at(flat, offset + k, OVERLAP[phase[inside], k])
-        edge, edge_phase = first[~inside], phase[~inside]
+            np.add.at(flat, target + k, OVERLAP[k].take(phase))
+        straddling, phase = first[edge], (lower & 3)[edge]
         for k in range(4):
-            place = np.searchsorted(starts, edge + k, side="right") - 1
-            hit = (place >= 0) & (edge + k < starts[np.maximum(place, 0)] + self.bins)
-            target = rows[place[hit]] * self.bins + edge[hit] + k - starts[place[hit]]
-            np.add.at(flat, target, OVERLAP[edge_phase[hit], k])
+            at = np.searchsorted(starts, straddling + k, side="right") - 1
+            offset = straddling + k - starts.take(at, mode="clip")
+            hit = (at >= 0) & (offset < self.bins)
+            np.add.at(flat, rows[at[hit]] * self.bins + offset[hit], OVERLAP[k].take(phase[hit]))
 
     def add_intervals(
         self, values: np.ndarray, chrom: str, start: np.ndarray, end: np.ndarray, value: np.ndarray

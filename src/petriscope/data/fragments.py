@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pysam
 
-from petriscope.data.intervals import Chunk, OrderCheck, check_bounds, check_names, known_sizes, read_chunks
+from petriscope.data.intervals import OrderCheck, check_bounds, check_names, known_sizes, read_chunks
 from petriscope.errors import UserError
 from petriscope.files import atomic_path
-
-FragmentSource = Callable[[], Iterator[pd.DataFrame]]
-"""Opens a fragment file anew: an iterator of frames chrom (categorical), start, end (0-based half-open)."""
 
 
 def read_fragments(path: str | Path, contigs: pd.DataFrame, *, rows: int = 1_000_000) -> Iterator[pd.DataFrame]:
@@ -47,7 +44,7 @@ def subsample(chunks: Iterable[pd.DataFrame], total: int, depth: int, seed: int)
     if depth > total:
         raise UserError(
             f"asks for {depth} fragments of a file that has {total}",
-            field="tracks.depth",
+            field="tracks.match_depth",
             remedy=f"Use at most {total}, the smallest biosample's depth.",
         )
     rng = np.random.default_rng(seed)
@@ -69,6 +66,3 @@ def write_fragments(path: str | Path, chunks: Iterable[pd.DataFrame]) -> int:
             handle.write(text.encode())
             written += len(frame)
     return written
-
-
-__all__ = ["Chunk", "FragmentSource", "count_fragments", "read_fragments", "subsample", "write_fragments"]

@@ -69,6 +69,16 @@ def read_chunks(path: str | Path, extra: Mapping[int, str] | None = None, *, row
         raise diagnose(path, skip, columns, error) from None
 
 
+def read_intervals(path: str | Path) -> pd.DataFrame:
+    """A whole interval file (such as a blacklist): columns chrom (str), start, end, in file order, checked."""
+    path = Path(path)
+    parts = []
+    for chunk in read_chunks(path):
+        check_bounds(path, chunk, {})
+        parts.append(chunk.frame.astype({"chrom": str}))
+    return pd.concat(parts, ignore_index=True)
+
+
 def check_bounds(path: Path, chunk: Chunk, sizes: Mapping[str, int]) -> None:
     """Refuse an interval that is empty, begins before 0 or ends beyond its chromosome, naming its line."""
     frame = chunk.frame

@@ -60,8 +60,8 @@ def signal_for_windows(
 
     Parameters: ``format`` — fragments, bam, bigwig, bedgraph or narrowpeak; ``windows`` — columns chrom, start, end:
     one length, no overlap, starts divisible by 4; ``contigs`` — `Genome.contigs`; ``depth`` — subsample to this many
-    fragments first (fragments and bam), by ``seed``; ``cut_shift`` — see `cut_sites`; ``scale`` — factor on the result, such as
-    the share of a library that a file of part of the genome holds; ``reference`` — FASTA for CRAM.
+    fragments first (fragments and bam), by ``seed``; ``cut_shift`` — see `cut_sites`; ``scale`` — factor on the result, as
+    where a file holds a share of its library only; ``reference`` — FASTA for CRAM.
 
     Fragments and BAM: each cut widened to 11 bp, scaled by 20e6 / fragments in the file, summed per 4 bp, as
     EpiBERT's fragments_to_bed_scores.wdl. narrowPeak gives pseudo-signal (`pseudo_signal`).
@@ -71,8 +71,8 @@ def signal_for_windows(
         remedy = f"Use one of: {', '.join(KINDS)}."
         raise UserError(f"unknown signal format {format!r}", field="format", remedy=remedy)
     if depth is not None and format not in ("fragments", "bam"):
-        remedy = "Leave tracks.depth empty or give fragments or BAM."
-        raise UserError(f"a {format} file cannot be subsampled", file=path, field="tracks.depth", remedy=remedy)
+        remedy = "Leave tracks.match_depth empty or give fragments or BAM."
+        raise UserError(f"a {format} file cannot be subsampled", file=path, field="tracks.match_depth", remedy=remedy)
     if format in ("fragments", "bam"):
 
         def chunks() -> Iterator[pd.DataFrame]:
@@ -81,7 +81,8 @@ def signal_for_windows(
             return read_fragments(path, contigs)
 
         values, fragments = _from_fragments(chunks, bins, depth, seed, cut_shift)
-        return TrackResult(values * np.float32(scale), fragments, KINDS[format])
+        values *= np.float32(scale)
+        return TrackResult(values, fragments, KINDS[format])
     if format == "narrowpeak":
         return TrackResult(pseudo_signal(read_peaks(path, contigs), windows, scale), None, KINDS[format])
     values = _from_bedgraph(path, bins, contigs) if format == "bedgraph" else _from_bigwig(path, bins, contigs)
