@@ -60,8 +60,8 @@ def signal_for_windows(
 
     Parameters: ``format`` — fragments, bam, bigwig, bedgraph or narrowpeak; ``windows`` — columns chrom, start, end:
     one length, no overlap, starts divisible by 4; ``contigs`` — `Genome.contigs`; ``depth`` — subsample to this many
-    fragments first (fragments and bam), by ``seed``; ``cut_shift`` — see `cut_sites`; ``scale`` — factor on the result, as
-    where a file holds a share of its library only; ``reference`` — FASTA for CRAM.
+    fragments first (fragments and bam), by ``seed``; ``cut_shift`` — see `cut_sites`; ``scale`` — factor on the result,
+    as where a file holds a share of its library only; ``reference`` — FASTA for CRAM.
 
     Fragments and BAM: each cut widened to 11 bp, scaled by 20e6 / fragments in the file, summed per 4 bp, as
     EpiBERT's fragments_to_bed_scores.wdl. narrowPeak gives pseudo-signal (`pseudo_signal`).
