@@ -49,7 +49,7 @@ class DemoConfig:
     mean_length: int = 1_050_000
     """Base pairs of an average chromosome; lengths fall from 1.4 to 0.6 of it."""
     replicates: int = 3
-    deepest: int = 560_000
+    deepest: int = 640_000
     """Fragments of the deepest biosample; the shallowest has about a quarter."""
 
     def lengths(self) -> dict[str, int]:

@@ -176,7 +176,7 @@ def plant_elements(rng: np.random.Generator, genome: SimulatedGenome, motifs: Ma
         gc = min(0.68, local + 0.2) if slot.promoter else min(0.6, local + 0.08)
         codes, placed = _compose(rng, slot.end - slot.start, gc, factors, motifs)
         genome.sequence[slot.chrom][slot.start : slot.end] = codes
-        strength = float(np.exp(step * (len(placed) - usual) + rng.normal(0.0, 0.25)))
+        strength = float(np.exp(step * (len(placed) - usual) + rng.normal(0.0, 0.2)))
         where = (slot.chrom, slot.start, slot.end, slot.domain, slot.home)
         elements.append(Element(number, *where, slot.programme.name, slot.promoter, tuple(placed), strength))
     return elements

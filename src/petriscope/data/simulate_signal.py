@@ -54,7 +54,7 @@ def design(rng: np.random.Generator, replicates: int, deepest: int) -> list[Simu
                     context=context,
                     donor=line if context == "in_vitro" else f"donor_{lineage}_{replicate + 1}",
                     fragments=int(deepest * depths[replicate]),
-                    in_elements=float(rng.uniform(0.38, 0.5) if context == "in_vitro" else rng.uniform(0.3, 0.44)),
+                    in_elements=float(rng.uniform(0.42, 0.52) if context == "in_vitro" else rng.uniform(0.36, 0.48)),
                 )
             )
     return samples
@@ -65,15 +65,15 @@ def element_rates(
 ) -> np.ndarray:
     """(elements, biosamples) accessibility: condition mean times log-normal donor effects.
 
-    Per biosample: one effect per programme (sd .15 in vitro, .25 in vivo), one per domain (.35 / .45) and one per
-    element (.25 / .35): neighbours vary together, donors differ more than cell lines.
+    Per biosample: one effect per programme (sd .12 in vitro, .2 in vivo), one per domain (.3 / .4) and one per
+    element (.2 / .28): neighbours vary together, donors differ more than cell lines.
     """
     access = condition_accessibility(elements)
     programme = np.unique([element.programme for element in elements], return_inverse=True)[1]
     domain = np.unique([element.domain for element in elements], return_inverse=True)[1]
     rates = np.empty((len(elements), len(samples)))
     for s, sample in enumerate(samples):
-        scales = (0.15, 0.35, 0.25) if sample.context == "in_vitro" else (0.25, 0.45, 0.35)
+        scales = (0.12, 0.30, 0.20) if sample.context == "in_vitro" else (0.20, 0.40, 0.28)
         log = rng.normal(0, scales[0], programme.max() + 1)[programme]
         log = log + rng.normal(0, scales[1], domain.max() + 1)[domain] + rng.normal(0, scales[2], len(elements))
         rates[:, s] = access[:, sample.condition] * np.exp(log)
