@@ -32,8 +32,8 @@ FILE_FORMAT = "petriscope-epibert-1"
 
 def one_hot(codes: np.ndarray | Tensor) -> Tensor:
     """Codes (..., L), 0..3 = ACGT and 4 = N, to float32 (..., L, 4); N is all zero."""
-    table = torch.cat([torch.eye(4), torch.zeros(1, 4)])
-    return table[torch.as_tensor(codes).long()]
+    indices = torch.as_tensor(codes).long()
+    return torch.cat([torch.eye(4), torch.zeros(1, 4)]).to(indices.device)[indices]
 
 
 class EpiBERT(nn.Module):

@@ -13,7 +13,7 @@ from petriscope.models.epibert_config import EpiBERTConfig
 BN_EPSILON = 1e-5
 STEM_WIDTH, ATAC_STEM_WIDTH, TOWER_WIDTH = 15, 50, 5
 
-CHUNK = 8192
+CHUNK = 4096
 """Positions computed at a time at inference: the channels of a chunk stay in cache and no full-length copy piles up."""
 
 
@@ -22,9 +22,12 @@ def same_padding(width: int) -> tuple[int, int]:
     return (width - 1) // 2, width // 2
 
 
-def convolve(conv: nn.Conv1d, x: Tensor) -> Tensor:
-    """``conv`` over (B, C, L) with SAME padding."""
-    left, right = same_padding(conv.kernel_size[0])
+def convolve(conv: nn.Conv1d, x: Tensor, zeros: tuple[int, int] | None = None) -> Tensor:
+    """``conv`` over (B, C, L) with SAME padding, or with ``zeros`` left and right for a chunk that brings its halo."""
+    if conv.kernel_size[0] == 1 and conv.bias is not None:
+        # A product of matrices, without the copies a convolution makes.
+        return torch.baddbmm(conv.bias[:, None], conv.weight[:, :, 0].expand(len(x), -1, -1), x)
+    left, right = same_padding(conv.kernel_size[0]) if zeros is None else zeros
     return F.conv1d(x, conv.weight, conv.bias, padding=left) if left == right else conv(F.pad(x, (left, right)))
 
 
@@ -38,9 +41,7 @@ class ConvBlock(nn.Module):
         self.conv = nn.Conv1d(channels, filters, width)
 
     def forward(self, x: Tensor, zeros: tuple[int, int] | None = None) -> Tensor:
-        """``zeros``: padding left and right instead of SAME, for a chunk that brings its own halo."""
-        active = F.gelu(self.norm(x), approximate="tanh")
-        return convolve(self.conv, active) if zeros is None else self.conv(F.pad(active, zeros))
+        return convolve(self.conv, F.gelu(self.norm(x), approximate="tanh"), zeros)
 
 
 class SoftmaxPool(nn.Module):
@@ -106,7 +107,7 @@ class SequenceBranch(nn.Module):
         batch, _, length = x.shape
         out = x.new_empty(batch, self.filters[0], length // 2)
         for span in _spans(length, STEM_WIDTH):
-            part = self.stem(F.pad(x[..., span.read], span.zeros))
+            part = convolve(self.stem, x[..., span.read], span.zeros)
             part += self.stem_block(part)
             out[..., span.start // 2 : span.stop // 2] = self.stem_pool(part)
         for channels, block, pool in zip(self.filters, self.tower, self.pools):

@@ -68,7 +68,7 @@ class RotaryFavorAttention(nn.Module):
 
     def features(self, x: Tensor, projection: Tensor) -> Tensor:
         """Kernel features (B, H, T, M) of ``x`` (B, T, H, D); ``projection`` (M, D) carries the 1/sqrt(M)."""
-        return F.relu(x.transpose(1, 2) @ projection.T) + self.stabilizer
+        return F.relu(x.transpose(1, 2) @ projection.T, inplace=True) + self.stabilizer
 
     def forward(self, x: Tensor, projection: Tensor, rotary: Tensor | None) -> Tensor:
         """(B, T, d) -> (B, T, d)."""
@@ -95,7 +95,7 @@ class Block(nn.Module):
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """(B, T, d) -> (B, T, d)."""
-        return self.dropout(self.narrow(F.relu(self.dropout(self.wide(self.feed_norm(x))))))
+        return self.dropout(self.narrow(F.relu(self.dropout(self.wide(self.feed_norm(x))), inplace=True)))
 
     def forward(self, x: Tensor, projection: Tensor, rotary: Tensor | None) -> Tensor:
         """(B, T, d) -> (B, T, d)."""
