@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from petriscope.annotation.homer import known_enrichment, known_weights, read_known_results
+from petriscope.annotation.homer import known_enrichment, known_weights
+from petriscope.annotation.homer_engine import read_known_results, run_homer2
 from petriscope.annotation.motifs import Motif, read_motifs
 from petriscope.annotation.normalise import (
     gc_bin,
@@ -120,6 +122,47 @@ def test_known_results_of_the_whole_program(shared):
     assert frame["factor"].iloc[0] == "FOXA1(Forkhead)"
     assert frame["targets"].iloc[0] == 83166 and frame["background"].iloc[0] == 82875
     assert frame["ln_p"].iloc[0] == pytest.approx(-527.8)
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A program named homer2 that keeps its arguments and inputs and prints a given table."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = folder / "homer2"
+    script.write_text(
+        '#!/bin/sh\necho "$@" > "$KEPT/arguments"\ncp seq.tsv group.tsv known.motifs "$KEPT"\ncat "$KEPT/table"\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("KEPT", str(tmp_path))
+    return tmp_path
+
+
+def test_engine_homer_hands_over_and_reads_back(stand_in, shared):
+    golden = load(shared, "homer_K562")
+    table = gzip.decompress((golden.folder / "homer2.known.binomial.tsv.gz").read_bytes())
+    (stand_in / "table").write_bytes(table)
+    weights = np.where(np.arange(len(golden.gc)) == 3, 0.0, golden.gc)
+    frame = run_homer2(golden.sequences, golden.is_target, weights, golden.motifs)
+    assert frame["factor"].iloc[0] == "Gata6(Zf)" and frame["targets"].iloc[0] == 746
+    assert (stand_in / "arguments").read_text().split()[:2] == ["known", "-s"]
+    groups = (stand_in / "group.tsv").read_text().splitlines()
+    assert len(groups) == len(golden.gc) - 1 and not any(row.startswith("s3\t") for row in groups)
+    written = read_motifs(stand_in / "known.motifs")
+    assert [m.key for m in written] == [m.key for m in golden.motifs]
+    np.testing.assert_allclose(written[5].matrix, golden.motifs[5].matrix)
+    assert encode([(stand_in / "seq.tsv").read_text().splitlines()[0].split("\t")[1]]).tolist() == [
+        golden.sequences[0].tolist()
+    ]
+
+
+def test_engine_homer_missing_or_failing(stand_in):
+    rows, flags, weights = np.zeros((4, 20), np.uint8), np.arange(4) < 2, np.ones(4)
+    with pytest.raises(UserError, match=r"ended with status 1.*built-in engine"):
+        run_homer2(rows, flags, weights, [])
+    with pytest.raises(UserError, match="'homer3' is not installed"):
+        run_homer2(rows, flags, weights, [], program="homer3")
 
 
 def test_a_foreign_table_is_refused(tmp_path):

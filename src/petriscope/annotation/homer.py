@@ -3,9 +3,7 @@ back."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -80,7 +78,7 @@ def enrichment_table(
     statistic: Statistic = "binomial",
 ) -> pd.DataFrame:
     """The table of ``known_enrichment`` from (M,) weighted counts and the two totals."""
-    frame = _frame(
+    frame = known_table(
         [m.name for m in motifs],
         [m.consensus for m in motifs],
         ln_p=log_p(target_hits, background_hits, targets, background, statistic),
@@ -125,51 +123,7 @@ def fold(
     return (t / targets) / (b / background)
 
 
-def read_known_results(path: str | Path) -> pd.DataFrame:
-    """A table HOMER wrote (``knownResults.txt`` or the output of ``homer2 known``) in the columns of
-    ``known_enrichment``."""
-    try:
-        raw = pd.read_csv(path, sep="\t")
-    except (OSError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot be read ({error})", file=path, remedy="Name HOMER's knownResults.txt") from error
-    columns = {_kind(name): name for name in raw.columns}
-    needed = ("motif", "consensus", "ln_p", "target_hits", "background_hits")
-    if missing := [name for name in needed if name not in columns]:
-        raise UserError(
-            f"columns for {', '.join(missing)} are missing", file=path, remedy="Name HOMER's knownResults.txt"
-        )
-    frame = _frame(
-        raw[columns["motif"]].astype(str).tolist(),
-        raw[columns["consensus"]].astype(str).tolist(),
-        ln_p=raw[columns["ln_p"]].to_numpy(dtype=np.float64),
-        target_hits=raw[columns["target_hits"]].to_numpy(dtype=np.float64),
-        background_hits=raw[columns["background_hits"]].to_numpy(dtype=np.float64),
-        targets=_total(columns["target_hits"], path),
-        background=_total(columns["background_hits"], path),
-    )
-    frame.insert(0, "rank", np.arange(1, len(frame) + 1))
-    return frame
-
-
-def _kind(header: str) -> str:
-    """What a column of HOMER's holds."""
-    text = header.lower()
-    if text.startswith("%"):
-        return header
-    if text.startswith("#"):
-        return "target_hits" if "target" in text else "background_hits"
-    return {"motif name": "motif", "consensus": "consensus", "log p-value": "ln_p"}.get(text, header)
-
-
-def _total(header: str, path: str | Path) -> float:
-    """The number of sequences HOMER puts in a column's header: '(total=746)' or '(of 83166)'."""
-    found = re.search(r"\((?:total=|of )\s*([0-9.]+)\)", header)
-    if not found:
-        raise UserError(f"column '{header}' does not give its total", file=path, remedy="Name HOMER's knownResults.txt")
-    return float(found[1])
-
-
-def _frame(
+def known_table(
     names: list[str],
     consensus: list[str],
     *,
@@ -179,7 +133,7 @@ def _frame(
     targets: float,
     background: float,
 ) -> pd.DataFrame:
-    """The one schema of a known-motif table, unranked."""
+    """The one schema of a known-motif table, not yet ranked; (M,) arrays."""
     ratio = fold(target_hits, background_hits, targets, background)
     return pd.DataFrame(
         {

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from petriscope.errors import UserError
+from petriscope.files import atomic_path
 
 DEFAULT_P = 1e-4
 FLOOR = 0.001  # HOMER floors every probability here before taking the logarithm, without renormalising
@@ -155,6 +156,16 @@ def read_motifs(path: str | Path, format: str | None = None, threshold_p: float 
             stacklevel=2,
         )
     return [with_threshold(m, threshold_p) if np.isnan(m.threshold) else m for m in motifs]
+
+
+def write_homer(path: str | Path, motifs: Sequence[Motif]) -> None:
+    """Write motifs in HOMER's format, atomically."""
+    blocks = []
+    for motif in motifs:
+        rows = ["\t".join(f"{p:.6f}" for p in row) for row in motif.matrix]
+        blocks.append("\n".join([f">{motif.consensus}\t{motif.name}\t{motif.threshold:.6f}\t0\t0\t", *rows]))
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(blocks) + "\n")
 
 
 def _guess(lines: list[str], path: Path) -> str:
