@@ -157,6 +157,8 @@ def test_an_experiment_gives_its_best_file(server: Server) -> None:
     ]
     server.experiment("ENCSR000AAA", files)
     assert find(server, encode="ENCSR000AAA")[0].url.endswith("ENCFF000AAD.bam")
+    server.experiment("ENCSR000AAD", [*files, bam("ENCFF000AAL", [1], date_created="2019", preferred_default=True)])
+    assert find(server, encode="ENCSR000AAD")[0].url.endswith("ENCFF000AAL.bam")
     peaks = [
         server.encode_file("ENCFF000AAJ", "bed.gz", b"x", output_type="pseudoreplicated peaks"),
         server.encode_file("ENCFF000AAK", "bed.gz", b"x", output_type="IDR thresholded peaks"),

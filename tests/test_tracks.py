@@ -13,6 +13,7 @@ import pytest
 
 from petriscope.data import tracks
 from petriscope.data.coverage import WindowBins, cut_sites
+from petriscope.data.fragments import subsample
 from petriscope.errors import UserError
 
 SIZES = {"chr1": 6_000, "chr2": 4_000}
@@ -104,6 +105,11 @@ def test_depth_matching_is_exact_seeded_and_fair(tmp_path: Path) -> None:
     assert abs(mean.sum() / whole.sum() - 1) < 0.01 and np.corrcoef(mean.ravel(), whole.ravel())[0, 1] > 0.97
     full = tracks.signal_for_windows(path, "fragments", WINDOWS, CONTIGS, depth=3_000, seed=9)
     np.testing.assert_array_equal(full.values, whole)
+    chunks = [frame for _, frame in fragments().groupby(np.arange(3_000) // 97)]
+    kept = pd.concat(subsample(chunks, 3_000, 700, 5))
+    assert len(kept) == 700 and kept.index.is_monotonic_increasing and kept.index.is_unique
+    share = np.mean([pd.concat(subsample(chunks, 3_000, 700, s)).index < 1_000 for s in range(40)])
+    assert abs(share - 1 / 3) < 0.01, "early and late chunks are as likely to be kept"
     with pytest.raises(UserError, match=r"tracks\.match_depth.*3001 fragments of a file that has 3000.*at most 3000"):
         tracks.signal_for_windows(path, "fragments", WINDOWS, CONTIGS, depth=3_001)
 

@@ -76,6 +76,20 @@ def test_an_unmarked_genome_is_tiled_from_end_to_end() -> None:
     assert len(frame) == 40
 
 
+def test_scattered_unknown_bases_count_together() -> None:
+    gaps = pd.concat([intervals([(c, s, s + 1) for s in range(0, 1280, 4)]) for c in "abcd"])
+    table, options = contigs(dict.fromkeys("abcd", 1280)), {"fractions": SHARES, "block_bp": 1_000}
+    assert len(tile_windows(table, 128, gaps=gaps, max_n_fraction=0.25, **options)) == 40
+    with pytest.raises(UserError, match=r"no window of 128 bp fits"):
+        tile_windows(table, 128, gaps=gaps, max_n_fraction=0.24, **options)
+
+
+def test_side_contigs_are_left_out() -> None:
+    names = ["a", "b", "c", "d", "chrM", "chrUn_KI270742v1", "chr1_GL383518v1_alt", "chrEBV"]
+    frame = tile_windows(contigs(dict.fromkeys(names, 1280)), 128, fractions=SHARES, block_bp=1_000)
+    assert set(frame.chrom) == set("abcd")
+
+
 def test_shares_are_met_where_chromosomes_allow() -> None:
     sizes = {f"chr{i}": 10_000_000 for i in range(20)}
     frame = tile_windows(contigs(sizes), 16_384, fractions=SHARES, seed=4)
