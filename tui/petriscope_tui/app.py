@@ -67,6 +67,7 @@ class PetriscopeApp(App[None]):
         self.current_feature: int | None = None
         self.marked_feature: int | None = None
         self.compared: tuple[int, int] | None = None
+        self.compared_layers: tuple[int, int] | None = None
         self.pending_filter: str | None = None
         self.trail: list[str] = []
         self._runner: Runner | None = None

@@ -10,7 +10,7 @@ from petriscope.atlas.records import Activation, Annotation, CurvePoint, Feature
 from petriscope.atlas.schema import SIGNIFICANT_Q, STABLE, feature_name
 from petriscope_tui.form import interval, number, show
 from petriscope_tui.glyphs import Glyphs
-from petriscope_tui.plots import Series, bar, line_plot, spark, span
+from petriscope_tui.plots import Series, bar, line_plot, span, spark
 from petriscope_tui.theme import Palette
 
 CAUSAL_PERCENTILE = 0.95
@@ -77,7 +77,7 @@ def identity(feature: Feature, lineages: list[str], p: Palette, g: Glyphs) -> Te
         if v["lineage"]:
             text.append(", strongest in ", style=p.dim)
             text.append(v["lineage"], style=p.lineage(v["lineage"], lineages))
-        text.append("    ")
+        text.append("\n")
     text.append(
         f"density {show(v['density'], 'share', g.none)}   mean {show(v['mean_activation'], 'number', g.none)}",
         style=p.dim,
@@ -105,12 +105,12 @@ def statistics(feature: Feature, lineages: list[str], p: Palette, g: Glyphs, wid
     text = Text()
     text.append(f"{'corrected':<10}", style=p.dim)
     text.append(f"t {show(v['cds'], 'signed', none)}", style=f"bold {_signed(v['cds'], p)}")
-    text.append(f"   p {show(v['p'], 'p', none)}   q {show(v['q'], 'p', none)}")
-    if v["n_units"] is not None:
-        text.append(f"   n {v['n_units']} {v['level'] or 'unit'}s", style=p.dim)
-    text.append(f"\n{'':<10}g {show(v['effect'], 'signed', none)} {interval(v['lo'], v['hi'], 'signed', none)}")
+    text.append(f"   p {show(v['p'], 'p', none)}   q {show(v['q'], 'p', none)}\n")
+    text.append(f"{'':<10}g {show(v['effect'], 'signed', none)} {interval(v['lo'], v['hi'], 'signed', none)}\n")
     if v["p"] is not None:
-        text.append(f"   null percentile {100 * (1 - v['p']):.4g} %", style=p.dim)
+        text.append(f"{'':<10}null percentile {_percentile(1 - v['p'])}", style=p.dim)
+    if v["n_units"] is not None:
+        text.append(f"   n = {v['n_units']} {v['level'] or 'unit'}s", style=p.dim)
     text.append(
         f"\n{'published':<10}CDS {show(v['cds_published'], 'number', none)}   p {show(v['p_published'], 'p', none)}\n",
         style=p.dim,
@@ -120,18 +120,23 @@ def statistics(feature: Feature, lineages: list[str], p: Palette, g: Glyphs, wid
         return text
     ends = [x for e in effects for x in (e.lo, e.hi, e.effect, 0.0) if x is not None]
     low, high = min(ends), max(ends)
-    room = max(width - 50, 8)
-    text.append(
-        f"\n{'lineage':<9}{'t':>7} {'q':>8} {'g':>6} {'95 %':<16} n  {number(low)} to {number(high)}\n", style=p.dim
-    )
+    room = width - 54
+    drawn = f"  {number(low)} to {number(high)}" if room >= 14 else ""
+    text.append(f"\n{'lineage':<9}{'t':>7} {'q':>8} {'g':>7} {'95 %':<16} n{drawn}\n", style=p.dim)
     for e in effects:
         text.append(f"{e.lineage[:8]:<9}", style=p.lineage(e.lineage, lineages))
         text.append(f"{show(e.t, 'signed', none):>7}", style=_signed(e.t, p))
-        text.append(f" {show(e.q, 'p', none):>8} {show(e.effect, 'signed', none):>6} ")
+        text.append(f" {show(e.q, 'p', none):>8} {show(e.effect, 'signed', none):>7} ")
         text.append(f"{interval(e.lo, e.hi, 'signed', none):<16} {show(e.n_units, 'count', none):<2} ", style=p.dim)
-        text.append(span(e.lo, e.effect, e.hi, low, high, room, g) + "\n", style=_signed(e.effect, p))
+        text.append(
+            (span(e.lo, e.effect, e.hi, low, high, room, g) if room >= 8 else "") + "\n", style=_signed(e.effect, p)
+        )
     text.rstrip()
     return text
+
+
+def _percentile(share: float) -> str:
+    return "> 99.99 %" if share > 0.9999 else f"{100 * share:.2f} %"
 
 
 def _signed(value: float | None, p: Palette) -> str:

@@ -67,7 +67,7 @@ def _write_lines(path: Path, lines: Iterable[str]) -> int:
 
 
 class _whole:
-    """A temporary name beside ``path``, renamed into place on success (without the numeric stack of petriscope.files)."""
+    """A temporary name beside ``path``, renamed into place on success (petriscope.files would load numpy)."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.temporary = path, path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -37,11 +37,21 @@ def number(value: float) -> str:
 
 
 def share(value: float) -> str:
-    """A fraction as per cent: 12.3 %, .0042 %."""
+    """A fraction as per cent: 12.3 %, 0.12 %, 0.0028 %, 3e-6 %."""
     percent = value * 100
-    if percent and abs(percent) < 0.1:
-        return f"{percent:.1e} %".replace("e-0", "e-")
-    return f"{percent:.1f} %"
+    size = abs(percent)
+    if size == 0:
+        return "0 %"
+    if size >= 1:
+        return f"{percent:.1f} %"
+    if size < 0.0001:
+        return f"{percent:.0e} %".replace("e-0", "e-")
+    return f"{percent:.{1 - math.floor(math.log10(size))}f} %"
+
+
+def axis(value: float) -> str:
+    """A tick label: whole numbers without decimals."""
+    return f"{value:.0f}" if value == int(value) and abs(value) < 1e6 else number(value)
 
 
 def probability(value: float) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from rich.text import Text
 
-from petriscope_tui.form import number
+from petriscope_tui.form import axis
 from petriscope_tui.glyphs import Glyphs
 
 _BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
@@ -87,7 +87,7 @@ def line_plot(
     ys = [p[1] for p in points] + [v for s in series for i in s.intervals if i for v in i]
     x0, x1, y0, y1 = min(xs), max(xs), min(*ys, 0.0), max(*ys, 0.0)
     x1, y1 = (x1 if x1 > x0 else x0 + 1), (y1 if y1 > y0 else y0 + 1)
-    ticks = [number(y1), number((y0 + y1) / 2), number(y0)]
+    ticks = [axis(y1), axis((y0 + y1) / 2), axis(y0)]
     gutter = max(len(t) for t in ticks) + 1
     legend = _legend(series, width, dim)
     rows = max(height - 2 - len(legend) - (1 if y_label else 0), 3)
@@ -113,7 +113,7 @@ def line_plot(
         text.append(f"{tick:>{gutter}}{glyphs.column}", style=dim)
         text.append_text(canvas.row(row))
         text.append("\n")
-    left, right = number(x0), number(x1)
+    left, right = axis(x0), axis(x1)
     middle = x_label.center(max(cols - len(left) - len(right), 0))
     text.append(" " * (gutter + 1) + left + middle + right, style=dim)
     for line in legend:

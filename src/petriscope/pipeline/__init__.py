@@ -1,1 +1,1 @@
-"""Control of a DVC pipeline from outside DVC: read its files, tell what is stale and why, run it, watch it, cancel it."""
+"""Control of a DVC pipeline from outside DVC: what is stale and why; run, watch and cancel it."""

@@ -1,4 +1,4 @@
-"""The stages of dvc.yaml and the .dvc files as a graph, read without DVC (whose own status is busy while a stage runs)."""
+"""The stages of dvc.yaml and the .dvc files as a graph, read without DVC (whose own status is busy during a run)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Out:
 
 @dataclass(frozen=True)
 class Stage:
-    """One node. ``params`` maps a parameter file to the dotted keys used (empty: the whole file). Data files have no ``cmd``."""
+    """One node. ``params`` pairs a parameter file with the dotted keys used (none: the whole file); data has no ``cmd``."""
 
     name: str
     cmd: str

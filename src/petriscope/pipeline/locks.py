@@ -45,7 +45,7 @@ def process_alive(pid: int) -> bool:
 
 
 def start_time(pid: int) -> str | None:
-    """The kernel's start time of a process: with the pid, it names the process for good (process ids are used again)."""
+    """The kernel's start time of a process: with the pid, it names the process for good (numbers are used again)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

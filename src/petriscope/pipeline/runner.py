@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,6 +105,13 @@ class Runner:
 
     def poll(self) -> RunState:
         """The present state; ``ended_now`` is true once, when a run that was seen running has ended."""
+        state = self.poll_quietly()
+        state = replace(state, ended_now=bool(self._was_running) and not state.running)
+        self._was_running = state.running
+        return state
+
+    def poll_quietly(self) -> RunState:
+        """The present state, leaving ``ended_now`` for ``poll``."""
         if self._process is not None and self._process.poll() is not None:
             self._process = None
         record = self._record()
@@ -116,8 +123,6 @@ class Runner:
         if not running and status is None:
             status = -9
         stage_started, started = record.get("stage_started"), record.get("started")
-        ended_now = bool(self._was_running) and not running
-        self._was_running = running
         return RunState(
             running,
             record.get("stage"),
@@ -128,8 +133,7 @@ class Runner:
             record.get("failing_line"),
             None if running else status,
             tuple(record.get("command") or ()),
-            ended_now,
-            self._cancels > 0,
+            cancelling=self._cancels > 0 or bool(record.get("cancelled")),
         )
 
     def cancel(self) -> None:

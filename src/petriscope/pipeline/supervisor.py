@@ -1,7 +1,7 @@
 """The process beside a run: starts DVC, writes its log, notes when each stage starts and ends, records the exit status.
 
-Runs in its own session, so that the run outlives the program that asked for it. ``python -m petriscope.pipeline.supervisor
-ROOT LOG COMMAND...``
+Runs in its own session, so that the run outlives the program that asked for it:
+``python -m petriscope.pipeline.supervisor ROOT LOG COMMAND...``
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Record:
             "done": [],
             "failed": None,
             "failing_line": None,
+            "cancelled": False,
             "exit_status": None,
             "ended": None,
         }
@@ -98,9 +99,18 @@ class Record:
 def supervise(root: Path, log: Path, command: list[str]) -> int:
     """Run ``command`` in ``root`` to its end; interrupts reach the command (same process group), not this process."""
     record = Record(root / FOLDER, log, command)
-    signal.signal(signal.SIGINT, lambda *_: None)
     child: subprocess.Popen[bytes] | None = None
-    signal.signal(signal.SIGTERM, lambda *_: child and child.send_signal(signal.SIGINT))
+
+    def interrupted(*_: object) -> None:
+        record.fields["cancelled"] = True
+
+    def terminated(*_: object) -> None:
+        record.fields["cancelled"] = True
+        if child is not None:
+            child.terminate()
+
+    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGTERM, terminated)
     path = os.pathsep.join([os.fspath(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "DVC_NO_ANALYTICS": "1", "COLUMNS": "100"}
     with log.open("ab", buffering=0) as sink:

@@ -27,7 +27,7 @@ class FeaturePage(Page):
     """One feature."""
 
     NAME = "feature"
-    AUTO_FOCUS = "#bins"
+    AUTO_FOCUS = "#body"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n,right_square_bracket", "step(1)", "Next"),
         Binding("p,left_square_bracket", "step(-1)", "Previous"),
@@ -43,7 +43,7 @@ class FeaturePage(Page):
         self.feature: Feature | None = None
 
     def body(self) -> ComposeResult:
-        with VerticalScroll(id="body", can_focus=False):
+        with VerticalScroll(id="body"):
             with Horizontal(classes="pair"):
                 yield Block(id="identity", title="Feature")
                 yield Block(id="statistics", title="Contrast: in vivo against in vitro")
@@ -90,7 +90,8 @@ class FeaturePage(Page):
         except UserError as error:
             self.notify(str(error), severity="error")
             if self.feature is None:
-                self.query_one("#identity", Block).show(lambda width: Text(str(error)))
+                message = str(error)
+                self.query_one("#identity", Block).show(lambda width: Text(message))
             return
         self.owner.current_feature = identifier
         self.feature = feature
@@ -108,6 +109,20 @@ class FeaturePage(Page):
         self._annotations("genesets", atlas.annotations(identifier, "geneset", 30))
         self._neighbours(feature.neighbours, lineages)
         self._sequence(0)
+        self._fit(("states", "motifs"), [len(states) + 4, self._height("motifs")])
+        self._fit(("genesets", "neighbours"), [self._height("genesets"), self._height("neighbours")])
+        self._table("bins").styles.height = min(max(len(feature.top_bins), 1), 8) + 1
+
+    def _height(self, name: str) -> int:
+        return min(max(len(self._table(name).rows), 1), 12) + 3
+
+    def _fit(self, names: tuple[str, str], heights: list[int]) -> None:
+        """Neighbouring cards are as high as the higher one, where they stand side by side."""
+        beside = not self.has_class("-narrow")
+        for name, height in zip(names, heights):
+            widget = self.query_one(f"#{name}")
+            if isinstance(widget, VirtualTable) or beside:
+                widget.styles.height = max(heights) if beside else height
 
     def _table(self, name: str) -> VirtualTable:
         table = self.query_one(f"#{name}", VirtualTable)
@@ -124,7 +139,7 @@ class FeaturePage(Page):
             Field("place", "place", 27),
             Field("activation", "activation", 10, lambda v: show(v, "number"), right=True),
             Field("biosample", "biosample", 18, lambda v: v[0], lambda v: p.lineage(v[1], lineages)),
-            Field("context", "context", 9, lambda v: evidence.CONTEXT_WORDS.get(v, "·"), p.context),
+            Field("context", "context", 9, lambda v: evidence.CONTEXT_WORDS.get(v, self.glyphs.none), p.context),
             Field("rank", "rank", 5, right=True),
         ]
         self._table("bins").show(ListRows(rows), fields)
@@ -133,12 +148,10 @@ class FeaturePage(Page):
         none, p = self.glyphs.none, self.palette
         wide = 34 if name == "genesets" else 16
         fields = [
-            Field(
-                "term", "gene set" if name == "genesets" else "motif", wide, lambda a: a.term, lambda a: self._weight(a)
-            ),
+            Field("term", "gene set" if name == "genesets" else "motif", wide, lambda a: a.term, self._weight),
             Field("fold", "fold", 6, lambda a: show(a.estimate, "number", none), right=True),
             Field("interval", "95 %", 14, lambda a: interval(a.lo, a.hi, "number", none), lambda a: p.dim),
-            Field("q", "q", 8, lambda a: show(a.q, "p", none), lambda a: self._weight(a), right=True),
+            Field("q", "q", 8, lambda a: show(a.q, "p", none), self._weight, right=True),
             Field("scope", "where", 10, lambda a: a.scope or "all", lambda a: p.dim),
             Field("genes", "genes", 40, lambda a: a.genes or "", lambda a: p.dim),
         ]
@@ -151,7 +164,7 @@ class FeaturePage(Page):
 
     def _neighbours(self, kinds: dict[str, list[Neighbour]], lineages: list[str]) -> None:
         p, none = self.palette, self.glyphs.none
-        rows = [(n,) * 7 for kind in kinds for n in kinds[kind]]
+        rows = [(n,) * 7 for kind in sorted(kinds, key=lambda k: k != "decoder") for n in kinds[kind]]
         how = {n.id: kind for kind in kinds for n in kinds[kind]}
         fields = [
             Field("id", "feature", 9, lambda n: feature_name(n.id), lambda n: f"bold {p.accent}"),

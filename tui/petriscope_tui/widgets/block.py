@@ -33,10 +33,10 @@ class Block(Widget):
 
     def _text(self, width: int) -> Text:
         if self._drawn is None or self._drawn[0] != width:
-            text = self._draw(max(width, 10))
-            text.no_wrap = True
-            text.overflow = "ellipsis"
-            self._drawn = (width, text)
+            lines = self._draw(max(width, 10)).split("\n", allow_blank=True)
+            for line in lines:
+                line.truncate(max(width, 1), overflow="ellipsis")
+            self._drawn = (width, Text("\n").join(lines))
         return self._drawn[1]
 
     def render(self) -> Text:

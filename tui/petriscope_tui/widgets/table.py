@@ -65,8 +65,8 @@ class VirtualTable(ScrollView, can_focus=True):
         Binding("pagedown", "page(1)", "Page down", show=False),
         Binding("home", "jump(0)", "Top", show=False),
         Binding("end", "jump(1)", "Bottom", show=False),
-        Binding("left,h", "slide(-1)", "Left", show=False),
-        Binding("right,l", "slide(1)", "Right", show=False),
+        Binding("left", "slide(-1)", "Left", show=False),
+        Binding("right", "slide(1)", "Right", show=False),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {"table--head", "table--cursor", "table--faint", "table--sorted"}
     DEFAULT_CSS = """
@@ -132,6 +132,12 @@ class VirtualTable(ScrollView, can_focus=True):
         self._reveal(center=True)
         self.refresh()
         self.post_message(self.Highlighted(self, self.cursor))
+
+    def update(self, rows: Rows, fields: Sequence[Field]) -> None:
+        """New values in the same rows and columns: cursor and scroll stay, nobody is told."""
+        self.rows, self.fields = rows, list(fields)
+        self._pages.clear()
+        self.refresh()
 
     def row(self, index: int) -> Sequence[Any] | None:
         """The values of one row."""

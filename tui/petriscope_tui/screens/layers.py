@@ -1,0 +1,182 @@
+"""Layers: how good each autoencoder is, how its features are spread, how layers flow into each other."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+
+from petriscope.atlas.query import Atlas
+from petriscope.atlas.records import Layer
+from petriscope_tui.form import number, show
+from petriscope_tui.plots import Series, bar, line_plot
+from petriscope_tui.screens.base import Page
+from petriscope_tui.widgets.block import Block
+from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
+
+
+class LayersPage(Page):
+    """One row per layer; the chosen layer's histogram; the flow between layers."""
+
+    NAME = "layers"
+    AUTO_FOCUS = "#layer-table"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "Features", show=False),
+        Binding("f", "open", "Its features"),
+        Binding("c", "compare", "Compare layers"),
+        Binding("y", "copy", "Copy table"),
+    ]
+
+    def body(self) -> ComposeResult:
+        with VerticalScroll(id="body", can_focus=False):
+            yield VirtualTable(id="layer-table", empty="no layer")
+            with Horizontal(classes="pair"):
+                yield Block(id="density", title="Feature density")
+                yield Block(id="quality", title="Quality by layer")
+            yield Block(id="flow", title="Flow between layers")
+
+    def on_mount(self) -> None:
+        table = self.query_one("#layer-table")
+        table.border_title = "Layers"
+        table.add_class("framed")
+        super().on_mount()
+
+    def fill(self, atlas: Atlas) -> None:
+        layers = atlas.layers()
+        table = self.query_one("#layer-table", VirtualTable)
+        table.edge = self.glyphs.cursor
+        table.show(ListRows([(x,) * 12 for x in layers]), self._fields(), table.cursor)
+        table.styles.height = min(len(layers) + 3, 16)
+        self.query_one("#quality", Block).show(lambda width: self._quality(layers, width))
+        self.query_one("#flow", Block).show(lambda width: self._flow(atlas, width))
+
+    def _fields(self) -> list[Field]:
+        p, none = self.palette, self.glyphs.none
+
+        def one(key: str, head: str, width: int, form: str, style: str = "") -> Field:
+            return Field(key, head, width, lambda x: show(getattr(x, key), form, none), lambda _: style, True)
+
+        def ends(x: Layer) -> str:
+            return none if x.lo is None or x.hi is None else f"{100 * x.lo:.1f} to {100 * x.hi:.1f}"
+
+        return [
+            one("layer", "layer", 5, "count", f"bold {p.accent}"),
+            one("alive", "alive", 7, "count"),
+            one("n_context", "context", 7, "count"),
+            one("fraction", "fraction", 8, "share", "bold"),
+            Field("interval", "95 %", 13, ends, lambda _: p.dim, True),
+            one("random_init_fraction", "null", 7, "share", p.dim),
+            one("stable_fraction", "stable", 7, "share"),
+            one("fvu", "FVU", 7, "number"),
+            one("l0", "L0", 6, "number"),
+            one("dead", "dead", 7, "share"),
+            one("loss_recovered", "recovered", 9, "share"),
+            one("n_published", "published", 9, "count", p.dim),
+        ]
+
+    def on_virtual_table_highlighted(self, message: VirtualTable.Highlighted) -> None:
+        atlas, layer = self.owner.atlas, self.current()
+        if atlas is not None and layer is not None:
+            counts = atlas.density_histogram(layer)
+            title = f"Feature density, layer {layer}"
+            self.query_one("#density", Block).show(lambda width: self._density(counts, width), title=title)
+
+    def current(self) -> int | None:
+        """The layer under the cursor."""
+        table = self.query_one("#layer-table", VirtualTable)
+        row = table.row(table.cursor)
+        return row[0].layer if row else None
+
+    def _density(self, counts: list[tuple[float, int]], width: int) -> Text:
+        p, text = self.palette, Text()
+        if not counts:
+            return Text("no densities", style=p.dim)
+        top = max(n for _, n in counts)
+        room = max(width - 22, 8)
+        text.append(f"{'fires on':<12} {'features':>8}\n", style=p.dim)
+        for decade, n in counts:
+            text.append(f"{'> ' + show(10**decade, 'share'):<12}", style=p.dim)
+            text.append(f" {n:>8,} ")
+            text.append(bar(n / top, room, self.glyphs).rstrip() + "\n", style=p.accent)
+        text.rstrip()
+        return text
+
+    def _quality(self, layers: list[Layer], width: int) -> Text:
+        p = self.palette
+        series = []
+        for name, mark, style, values in (
+            ("FVU (share of variance not explained)", "f", p.accent, [(x.layer, x.fvu) for x in layers]),
+            ("dead latents (share)", "d", p.not_supported, [(x.layer, x.dead) for x in layers]),
+            ("context fraction", "c", p.in_vivo, [(x.layer, x.fraction) for x in layers]),
+        ):
+            points = [(float(layer), value) for layer, value in values if value is not None]
+            if points:
+                series.append(Series(name, points, style, mark, [None] * len(points)))
+        return line_plot(series, width, 14, self.glyphs, p.dim, "layer", "share")
+
+    def _flow(self, atlas: Atlas, width: int) -> Text:
+        p, flows = self.palette, atlas.flow()
+        if not flows:
+            return Text("no cross-layer similarities in this atlas", style=p.dim)
+        layers = sorted({f.layer for f in flows} | {f.other_layer for f in flows})
+        cell = {(f.layer, f.other_layer): f for f in flows}
+        top = max(f.features for f in flows)
+        text = Text()
+        head = "".join(f"{layer:>6}" for layer in layers)
+        text.append(f"{'from / to':>9}{head}\n", style=p.dim)
+        for a in layers:
+            text.append(f"{a:>9}", style=p.dim)
+            for b in layers:
+                flow = cell.get((a, b))
+                if flow is None:
+                    text.append(f"{self.glyphs.none:>6}", style=p.faint)
+                else:
+                    share = flow.features / top
+                    text.append(
+                        f"{flow.features:>6,}",
+                        style=p.dim if share < 0.5 else "" if share < 0.8 else f"bold {p.accent}",
+                    )
+            text.append("\n")
+        best = max(flows, key=lambda f: f.mean_cosine or 0)
+        text.append("features of a layer (row) with a decoder neighbour in another (column); ", style=p.dim)
+        text.append(
+            f"closest: {best.layer} to {best.other_layer}, mean cosine {number(best.mean_cosine or 0)}", style=p.dim
+        )
+        return text
+
+    def on_virtual_table_selected(self, message: VirtualTable.Selected) -> None:
+        self.action_open()
+
+    def action_open(self) -> None:
+        """The features of this layer."""
+        layer = self.current()
+        if layer is not None:
+            self.owner.open_filter(f"layer:{layer}")
+
+    def action_compare(self) -> None:
+        """Compare this layer with another."""
+        from petriscope_tui.screens.dialogs import ChoiceDialog
+
+        atlas, here = self.owner.atlas, self.current()
+        if atlas is None or here is None:
+            return
+        choices = [(str(x.layer), f"layer {x.layer}") for x in atlas.layers() if x.layer != here]
+
+        def go(other: str | None) -> None:
+            if other is not None:
+                self.owner.compared_layers = (here, int(other))
+                self.owner.compared = None
+                self.owner.action_visit("compare")
+
+        self.app.push_screen(ChoiceDialog(f"Compare layer {here} with", choices), go)
+
+    def action_copy(self) -> None:
+        """The table as tab-separated text."""
+        atlas = self.owner.atlas
+        if atlas:
+            lines = ["\t".join(Layer._fields)]
+            lines += ["\t".join("" if v is None else f"{v:.6g}" for v in x) for x in atlas.layers()]
+            self.owner.copy("\n".join(lines))
