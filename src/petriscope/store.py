@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from petriscope.activations import WindowInputs
+from petriscope.annotation.background import Strata
 from petriscope.contrast.moments import Moments
 from petriscope.errors import UserError
+from petriscope.files import read_json
 from petriscope.models.epibert import EpiBERT
 from petriscope.models.pretrain import Arrays
 from petriscope.params import Params
@@ -107,3 +110,52 @@ def load_window_means(workspace: Workspace, layer: int, rows: np.ndarray, bins: 
 def layer_codes(workspace: Workspace, layer: int) -> Codes:
     """Sparse codes of every token of one layer, memory-mapped."""
     return load_codes(workspace.codes / f"layer_{layer}" / "codes")
+
+
+def read_features(workspace: Workspace) -> pd.DataFrame:
+    """The feature table of stage cds with columns context, rank, lineage and direction added.
+
+    ``context``: q < alpha at biosample level, or at locus level where the data set has no replicates (column
+    ``evidence`` says which); ``rank`` by that level's |z| within the layer; ``direction`` the context with the higher
+    activation; ``lineage`` that of the largest |t|.
+    """
+    features = pd.read_parquet(workspace.table("cds") / "features.parquet")
+    alpha = float(read_json(workspace.metrics("cds"))["alpha"])
+    level = "biosample" if features.q_biosample.notna().any() else "locus"
+    lineages = list(dict.fromkeys(load_biosamples(workspace).lineage))
+    z = features[f"z_{level}"]
+    t = features[[f"t_{lineage}_{level}" for lineage in lineages]].abs().fillna(-1.0).to_numpy()
+    return features.assign(
+        context=(features[f"q_{level}"] < alpha).fillna(False),
+        evidence=level,
+        rank=z.abs().groupby(features.layer).rank(ascending=False, method="first"),
+        direction=np.where(z > 0, "in_vivo", "in_vitro"),
+        lineage=np.asarray(lineages)[t.argmax(axis=1)],
+    )
+
+
+class Foregrounds(NamedTuple):
+    """What stage foregrounds wrote."""
+
+    matrix: sparse.csr_matrix
+    """(F, n) bool."""
+    groups: pd.DataFrame
+    bins: pd.DataFrame
+    strata: Strata
+
+
+def load_foregrounds(workspace: Workspace) -> Foregrounds:
+    """Foregrounds, their groups, the universe of bins and its strata."""
+    folder = workspace.table("foregrounds")
+    return Foregrounds(
+        sparse.load_npz(folder / "membership.npz").tocsr(),
+        pd.read_parquet(folder / "groups.parquet"),
+        pd.read_parquet(folder / "bins.parquet"),
+        Strata(np.load(folder / "strata.npy"), read_json(folder / "strata.json")),
+    )
+
+
+def layer_of_claims(workspace: Workspace, params: Params) -> int:
+    """The one layer, fixed beforehand, on which annotation claims are read: that of the ablation."""
+    layers = int(read_json(workspace.metrics("activations"))["layers"]) - 1
+    return chosen_layer(params.ablation.layer, layers, "ablation.layer")

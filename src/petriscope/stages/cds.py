@@ -11,10 +11,10 @@ from petriscope.contrast.cds import CdsT, cds_meandiff, cds_t
 from petriscope.contrast.effects import Effect, effects
 from petriscope.contrast.moments import Design, Moments
 from petriscope.contrast.multiplicity import adjust_all
+from petriscope.contrast.summary import layer_summary, summary_metrics
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.params import Cds, Params
 from petriscope.progress import progress
-from petriscope.contrast.summary import layer_summary, summary_metrics
 from petriscope.store import layer_numbers, load_biosamples, load_moments, load_window_means, load_windows, split_rows
 from petriscope.workspace import Workspace
 
@@ -127,5 +127,7 @@ def effect_table(layer: int, moments: Moments, design: Design, cds: Cds, seed: i
             if isinstance(effect, Effect)
             for suffix, values in zip(("", "_low", "_high"), effect)
         }
-        frames.append(pd.DataFrame({"layer": layer, "feature": alive, "lineage": lineage, **sizes, "blocks": found.blocks}))
+        frames.append(
+            pd.DataFrame({"layer": layer, "feature": alive, "lineage": lineage, **sizes, "blocks": found.blocks})
+        )
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

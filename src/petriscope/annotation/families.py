@@ -1,0 +1,27 @@
+"""Families of tests: what is corrected together. A control draw is a family of its own, as a user's single query is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from petriscope.annotation.tails import benjamini_hochberg
+
+CONTROLS = ("peaks", "random")
+
+
+def with_q(table: pd.DataFrame, tests_per_group: int | None = None, ln_p: str = "ln_p", q: str = "q") -> pd.DataFrame:
+    """Add Benjamini–Hochberg ``q`` to a long table of groups (columns group, kind, and ``ln_p``).
+
+    All features, lineages and conditions form one family; each raw-peak set and each random draw is its own, so that
+    true findings elsewhere do not raise a control's cut-off. ``tests_per_group``: tests made per group where the table
+    leaves out those without overlap (their p is 1).
+    """
+    family = np.where(table.kind.isin(CONTROLS), table.group, "features")
+    values = np.full(len(table), np.nan)
+    for _, rows in pd.Series(range(len(table))).groupby(family):
+        here = table[ln_p].to_numpy(float)[rows]
+        groups = table.group.iloc[rows].nunique()
+        left_out = 0 if tests_per_group is None else max(0, groups * tests_per_group - len(here))
+        values[rows] = benjamini_hochberg(np.concatenate([here, np.zeros(left_out)])[None])[0][: len(here)]
+    return table.assign(**{q: values})

@@ -1,0 +1,72 @@
+"""Stage genesets: processes of the genes near the bins where features fire, against the genes near all bins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from petriscope.annotation.families import CONTROLS, with_q
+from petriscope.annotation.genes import link_genes, read_genes
+from petriscope.annotation.genesets import enrich_gene_sets, read_gmt
+from petriscope.annotation.intervals import Intervals
+from petriscope.data.dataset import load_dataset
+from petriscope.files import atomic_folder, write_csv
+from petriscope.params import Params
+from petriscope.store import layer_of_claims, load_foregrounds
+from petriscope.workspace import Workspace
+
+
+def run(workspace: Workspace, params: Params) -> dict[str, Any]:
+    """Write results/genesets/enrichment.csv: groups x terms of every collection, q over all of them."""
+    dataset = load_dataset(workspace.dataset(params.dataset))
+    fore = load_foregrounds(workspace)
+    genes = read_genes(dataset.genes)
+    links = link_genes(Intervals.of(fore.bins), genes.frame)
+    smallest, largest = params.annotation.geneset_sizes
+    inside = fore.strata.code >= 0
+    names = fore.groups.group.to_numpy()
+    tables, terms = [], {}
+    for collection, path in dataset.genesets.items():
+        found = enrich_gene_sets(
+            fore.matrix, links, read_gmt(path), features=names, universe=inside, min_size=smallest, max_size=largest
+        )
+        tables.append(found.table.assign(collection=collection))
+        terms[collection] = len(found.terms)
+    table = pd.concat(tables, ignore_index=True).rename(columns={"feature": "group"})
+    table = fore.groups.drop(columns=["size", "dropped"]).merge(table, on="group")
+    table = with_q(table, sum(terms.values()))
+    table = with_q(table, sum(terms.values()), ln_p="region_ln_p", q="region_q")
+    family = int((~fore.groups.kind.isin(CONTROLS)).sum()) * sum(terms.values())
+    with atomic_folder(workspace.table("genesets")) as folder:
+        write_csv(folder / "enrichment.csv", table)
+    return {"terms": terms, "family": family, **_metrics(table, layer_of_claims(workspace, params))}
+
+
+def _metrics(table: pd.DataFrame, layer: int) -> dict[str, Any]:
+    """Significant terms of the lineage groups at the claims' layer; random bins as control. Regions are the unit."""
+    chosen = table[(table.kind == "lineage") & (table.layer == layer)]
+    random = table[table.kind == "random"]
+    texts = dict.fromkeys(("published_text", "corrected_text", "interval_text"))
+    if chosen.empty:
+        why = "no context features fire near a gene of any tested process"
+        blank = dict.fromkeys(("significant_groups", "random_significant_share"))
+        return {"testable": False, "why_untestable": why, **blank, **texts}
+    by_group = chosen.sort_values("region_ln_p").groupby("group", sort=True)
+    significant = chosen[chosen.region_q < 0.05].groupby("group").size()
+    share = float((random.groupby("group").region_q.min() < 0.05).mean()) if len(random) else 0.0
+    best = "; ".join(f"{name}: {frame.iloc[0].term} (q {frame.iloc[0].region_q:.1e})" for name, frame in by_group)
+    nominal = "; ".join(
+        f"{name}: {int((np.exp(frame.ln_p) < 0.05).sum())} terms at p < .05" for name, frame in by_group
+    )
+    return {
+        "testable": True,
+        "why_untestable": None,
+        "significant_groups": len(significant),
+        "random_significant_share": share,
+        "published_text": f"uncorrected, genes as units: {nominal}",
+        "corrected_text": best,
+        "interval_text": f"{int(significant.sum())} terms in {len(significant)} lineage groups; random draws with a "
+        f"significant term {share:.0%}",
+    }

@@ -1,0 +1,98 @@
+"""Stage motifs: known-motif enrichment where features fire, against a matched background, with its controls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from petriscope.annotation.background import MatchedBackground
+from petriscope.annotation.families import CONTROLS, with_q
+from petriscope.annotation.features import enrich_features
+from petriscope.annotation.motifs import Motif, read_motifs
+from petriscope.annotation.scan import scan_hits
+from petriscope.data.dataset import Dataset, load_dataset
+from petriscope.files import atomic_folder, write_csv
+from petriscope.params import Params
+from petriscope.store import layer_of_claims, load_arrays, load_foregrounds
+from petriscope.workspace import Workspace
+
+SPAN = 200
+"""bp scanned round each bin's centre: HOMER's default size."""
+RELEASED = "no motif at q < .05 in the authors' released HOMER runs on features"
+
+
+def run(workspace: Workspace, params: Params) -> dict[str, Any]:
+    """Write results/motifs/: enrichment.csv (groups x motifs, q over all), factors.csv (the claimed factors)."""
+    dataset = load_dataset(workspace.dataset(params.dataset))
+    motifs = read_motifs(dataset.motifs, dataset.motif_format, params.tracks.motif_p)
+    fore = load_foregrounds(workspace)
+    sequences = spans(load_arrays(workspace).sequence, params.windows.crop)
+    hits = scan_hits(sequences, motifs)
+    enrichment = enrich_features(hits, MatchedBackground(fore.matrix, fore.strata))
+    table = enrichment.table([motif.name for motif in motifs], features=fore.groups.group.to_numpy())
+    table = fore.groups.drop(columns=["size", "dropped"]).merge(table.rename(columns={"feature": "group"}), on="group")
+    table = with_q(table)
+    factors = claimed_factors(table, dataset, motifs)
+    with atomic_folder(workspace.table("motifs")) as folder:
+        write_csv(folder / "enrichment.csv", table)
+        write_csv(folder / "factors.csv", factors)
+    random = table[table.kind == "random"].groupby("group").q.min()
+    layer = layer_of_claims(workspace, params)
+    metrics: dict[str, Any] = {x: _lineage_metrics(x, factors, layer) for x in dataset.lineages}
+    metrics["motifs"] = len(motifs)
+    metrics["family"] = int((~table.kind.isin(CONTROLS)).sum())
+    metrics["random_draws_with_a_motif"] = float((random < 0.05).mean()) if len(random) else None
+    return metrics
+
+
+def spans(sequence: np.ndarray, crop: int) -> np.ndarray:
+    """200 bp round every predicted bin: uint8 (W·T', 200) from windows (W, L). Beyond the window's edge is N."""
+    flank = (SPAN - 128) // 2
+    padded = np.pad(np.asarray(sequence), ((0, 0), (flank, flank)), constant_values=4)
+    starts = 128 * np.arange(crop, sequence.shape[1] // 128 - crop)
+    return padded[:, starts[:, None] + np.arange(SPAN)].reshape(-1, SPAN)
+
+
+def claimed_factors(table: pd.DataFrame, dataset: Dataset, motifs: list[Motif]) -> pd.DataFrame:
+    """Rows of the factors each lineage is claimed for, in every group that belongs to a lineage."""
+    rows = []
+    for lineage, names in dataset.lineage_factors.items():
+        wanted = {motif.name for motif in motifs if motif.name.upper().startswith(tuple(n.upper() for n in names))}
+        wanted |= {motif.name for motif in motifs if motif.factor.upper() in {n.upper() for n in names}}
+        rows.append(
+            table[table.name.isin(wanted) & table.kind.isin(["lineage", "condition", "peaks"])].assign(
+                claimed_for=lineage
+            )
+        )
+    return pd.concat(rows, ignore_index=True) if rows else table.iloc[:0].assign(claimed_for="")
+
+
+def _lineage_metrics(lineage: str, factors: pd.DataFrame, layer: int) -> dict[str, Any]:
+    """The claim of one lineage: its factors in its own features' bins, in the others', and in its raw peaks."""
+    mine = factors[factors.claimed_for == lineage]
+    here = mine[(mine.kind == "lineage") & (mine.layer == layer)]
+    own = here[here.lineage == lineage].sort_values("rank")
+    if own.empty:
+        blank = dict.fromkeys(("best_rank", "best_q", "text", "control_text"))
+        why = f"no {lineage} context features fire in enough bins at layer {layer}, or no factor is named for it"
+        return {"testable": False, "why_untestable": why, "released_text": RELEASED, **blank}
+    best = own.iloc[0]
+    others = here[(here.lineage != lineage)].groupby("lineage")["rank"].min()
+    peaks = mine[(mine.kind == "peaks") & (mine.lineage == lineage)].sort_values("rank")
+    control = "; ".join(f"best rank in {x}: {int(rank)}" for x, rank in others.items())
+    if len(peaks):
+        control += f"; raw peaks: {peaks.iloc[0]['name']} rank {int(peaks.iloc[0]['rank'])}, q {peaks.iloc[0].q:.1e}"
+    return {
+        "testable": True,
+        "why_untestable": None,
+        "released_text": RELEASED,
+        "best_rank": int(best["rank"]),
+        "best_q": float(best.q),
+        "ranks": dict(zip(own["name"], own["rank"].astype(int))),
+        "text": "; ".join(
+            f"{r['name']}: rank {int(r['rank'])}, q {r.q:.1e}, fold {r.fold:.2f}" for _, r in own.head(4).iterrows()
+        ),
+        "control_text": control,
+    }
