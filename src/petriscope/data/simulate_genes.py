@@ -90,7 +90,7 @@ MODIFIERS = ("", "regulation of ", "positive regulation of ", "negative regulati
 
 def _symbols(rng: np.random.Generator, n: int) -> list[str]:
     """Distinct GENCODE-like symbols of no particular programme."""
-    stems = ("ZNF", "TMEM", "LINC0", "FAM", "CCDC", "SLC25A", "KIAA", "OR2A", "C1orf", "RNF")
+    stems = ("ZNF", "TMEM", "LINC0", "FAM", "CCDC", "SLC25A", "KIAA", "OR2A", "KLHL", "RNF")
     names = [f"{stem}{number}" for stem in stems for number in range(101, 400)]
     return [names[int(i)] for i in rng.permutation(len(names))[:n]]
 
