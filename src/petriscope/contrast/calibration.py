@@ -24,7 +24,7 @@ class Uniformity:
     effective: float
     """independent p-values that would vary as much between null sets as these do (features share biosamples)."""
     share: float
-    """of p < alpha."""
+    """of p <= alpha."""
     low: float
     high: float
     """95 % binomial interval around alpha for the effective number."""
@@ -71,8 +71,8 @@ def uniformity(
     tests = int(usable.sum())
     if tests == 0:
         return Uniformity(test, null, len(p), 0, 0.0, np.nan, np.nan, np.nan, np.nan, np.nan, alpha)
-    per_set = np.array([(row[ok] < alpha).mean() for row, ok in zip(p, usable) if ok.any()])
-    share = float((p[usable] < alpha).mean())
+    per_set = np.array([(row[ok] <= alpha).mean() for row, ok in zip(p, usable) if ok.any()])
+    share = float((p[usable] <= alpha).mean())
     effective = float(tests)
     if len(per_set) > 1 and per_set.var(ddof=1) > 0:
         sets = len(per_set) if independent is None else min(independent, len(per_set))

@@ -1,0 +1,253 @@
+"""All steering methods, lineage by lineage: tuned on `tune` windows, read once on `test` windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from petriscope.causal.directions import ContextMeans, all_directions, random_like, shuffled_means
+from petriscope.causal.states import Dictionary, Resumable, States
+from petriscope.causal.steering import (
+    Gaps,
+    Pairs,
+    Scaling,
+    closure_interval,
+    gap_closure,
+    gaps,
+    reconstructed,
+    steer_added,
+    steer_scaled,
+    swapped,
+)
+from petriscope.errors import UserError
+from petriscope.progress import progress
+
+Setting = tuple[float, float]
+"""(alpha, beta); beta is NaN for added vectors."""
+
+
+class SteeringPlan(NamedTuple):
+    """What is tried. The published grid is that of the released tables."""
+
+    alphas: Sequence[float] = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
+    random_draws: int = 10
+    published_alphas: Sequence[float] = (1.5, 2.0, 3.0, 5.0)
+    published_betas: Sequence[float] = (0.0, 0.25, 0.5)
+    published_random: int = 3
+    resamples: int = 2000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What steering does to the gap between the contexts' predictions."""
+
+    table: pd.DataFrame
+    """One row per (lineage, origin, method). origin: 'own' lineage, 'others' (leave one lineage out) or 'none'.
+    Columns: alpha, beta, tuned_gc, gc with limits, gc_random, gc_minus_random with limits, overshoot (share of the gap
+    that lies beyond the target), worse (share of rows farther from the target than before), rows, blocks."""
+    grid: pd.DataFrame
+    """Gap closure on the tune rows at each setting: lineage, origin, method, alpha, beta, gc."""
+    rows: pd.DataFrame
+    """Per test row: lineage, origin, method, window, block, remaining, gap, random_remaining."""
+
+
+class _Method(NamedTuple):
+    name: str
+    origin: str
+    settings: list[Setting]
+    apply: Callable[[States, Setting], np.ndarray]
+    random: Callable[[States, Setting], Iterator[np.ndarray]]
+
+
+def steer(
+    model: Resumable,
+    dictionary: Dictionary,
+    *,
+    tune: Pairs,
+    test: Pairs,
+    means: ContextMeans,
+    selected: np.ndarray,
+    plan: SteeringPlan,
+    show_progress: bool = True,
+) -> Steering:
+    """Learn directions on ``means``, choose alpha on ``tune``, read gap closure once on ``test``.
+
+    ``selected``: context features for the additive and the published form (there, features that are higher in vivo are
+    turned up, the others down). Each direction is learnt on the lineage itself ('own') and on the others ('others').
+    Its random counterpart has the same norm and alpha; of the published form, as many random alive features. Floor:
+    alpha = 0, and the reconstruction alone. Ceiling: the in vivo hidden state in place of the in vitro one.
+    """
+    tune.check()
+    test.check()
+    lineages = [name for name in means.design.lineages if (test.vitro.labels.lineage == name).any()]
+    if not lineages:
+        raise UserError("no test row belongs to a lineage of the data set", field="steering", remedy="Check splits.")
+    jobs = []
+    for lineage in lineages:
+        others = tuple(name for name in means.design.lineages if name != lineage)
+        jobs += [(lineage, "none", _references(model, dictionary, test.only(lineage)))]
+        for origin, learnt in (("own", (lineage,)), ("others", others)):
+            if learnt:
+                jobs.append((lineage, origin, _methods(model, dictionary, means, selected, learnt, origin, plan)))
+    steps = [(lineage, method) for lineage, _, methods in jobs for method in methods]
+    table, grid, rows = [], [], []
+    alpha_of: dict[tuple[str, str], Setting] = {}
+    for lineage, method in progress(steps, "steering", unit="method") if show_progress else steps:
+        tuned = _tune(method, tune.only(lineage), alpha_of.get((lineage, method.origin)))
+        if method.name == "difference_of_means":
+            alpha_of[lineage, method.origin] = tuned.setting
+        summary, per_row = _read(method, tuned, test.only(lineage), plan)
+        table.append({"lineage": lineage} | summary)
+        rows.append(per_row.assign(lineage=lineage, origin=method.origin, method=method.name))
+        grid += [{"lineage": lineage, "origin": method.origin, "method": method.name} | entry for entry in tuned.grid]
+    return Steering(pd.DataFrame(table), pd.DataFrame(grid), pd.concat(rows, ignore_index=True))
+
+
+NONE: Setting = (float("nan"), float("nan"))
+
+
+def _references(model: Resumable, dictionary: Dictionary, test: Pairs) -> list[_Method]:
+    """Floor and ceiling; they are read on the test rows they were made of."""
+    nothing: Callable[[States, Setting], Iterator[np.ndarray]] = lambda states, setting: iter(())
+    return [
+        _Method("floor", "none", [NONE], lambda states, setting: states.prediction, nothing),
+        _Method("reconstruction", "none", [NONE], lambda states, s: reconstructed(model, dictionary, states), nothing),
+        _Method("swap", "none", [NONE], lambda states, setting: swapped(model, test), nothing),
+    ]
+
+
+def _methods(
+    model: Resumable,
+    dictionary: Dictionary,
+    means: ContextMeans,
+    selected: np.ndarray,
+    learnt: tuple[str, ...],
+    origin: str,
+    plan: SteeringPlan,
+) -> list[_Method]:
+    directions = dictionary.directions.numpy()
+    methods = []
+    for name, vector in all_directions(means, directions, selected, learnt):
+        methods.append(_added(model, name, origin, vector, plan))
+    shuffled = shuffled_means(means, learnt, plan.random_draws, plan.seed)
+    methods.append(_label_shuffled(model, origin, shuffled))
+    difference = means.difference(means.features, learnt)
+    methods.append(_published(model, dictionary, origin, difference, selected, plan))
+    return methods
+
+
+def _added(model: Resumable, name: str, origin: str, vector: np.ndarray, plan: SteeringPlan) -> _Method:
+    drawn = random_like(vector, plan.random_draws, plan.seed + 1)
+    return _Method(
+        name,
+        origin,
+        [(alpha, float("nan")) for alpha in plan.alphas],
+        lambda states, setting: steer_added(model, states, vector, setting[0]),
+        lambda states, setting: (steer_added(model, states, other, setting[0]) for other in drawn),
+    )
+
+
+def _label_shuffled(model: Resumable, origin: str, vectors: np.ndarray) -> _Method:
+    """Difference of means of shuffled labels, at the alpha of the real one."""
+
+    def apply(states: States, setting: Setting) -> np.ndarray:
+        return np.stack([steer_added(model, states, vector, setting[0]) for vector in vectors])
+
+    return _Method("label_shuffled", origin, [], apply, lambda states, setting: iter(()))
+
+
+def _published(
+    model: Resumable,
+    dictionary: Dictionary,
+    origin: str,
+    difference: np.ndarray,
+    selected: np.ndarray,
+    plan: SteeringPlan,
+) -> _Method:
+    up, down = selected[difference[selected] > 0], selected[difference[selected] < 0]
+    alive = np.setdiff1d(np.flatnonzero(np.isfinite(difference) & (difference != 0)), selected)
+
+    def random(states: States, setting: Setting) -> Iterator[np.ndarray]:
+        rng = np.random.default_rng(plan.seed + 2)
+        for _ in range(plan.published_random if len(alive) else 0):
+            drawn = rng.permutation(alive)
+            sets = Scaling(drawn[: len(up)], drawn[len(up) : len(up) + len(down)], *setting)
+            yield steer_scaled(model, dictionary, states, sets)
+
+    return _Method(
+        "published",
+        origin,
+        [(alpha, beta) for alpha in plan.published_alphas for beta in plan.published_betas],
+        lambda states, setting: steer_scaled(model, dictionary, states, Scaling(up, down, *setting)),
+        random,
+    )
+
+
+class _Tuned(NamedTuple):
+    setting: Setting
+    gc: float
+    grid: list[dict[str, float]]
+
+
+def _tune(method: _Method, pairs: Pairs, given: Setting | None) -> _Tuned:
+    """The setting with the largest gap closure on the tune rows."""
+    if method.origin == "none" or not method.settings:
+        return _Tuned(given or NONE, float("nan"), [])
+    grid = []
+    for alpha, beta in method.settings:
+        distance = gaps(method.apply(pairs.vitro, (alpha, beta)), pairs)
+        grid.append({"alpha": alpha, "beta": beta, "gc": gap_closure(distance.remaining, distance.gap)})
+    best = int(np.nanargmax([entry["gc"] for entry in grid]))
+    return _Tuned(method.settings[best], grid[best]["gc"], grid)
+
+
+def _read(method: _Method, tuned: _Tuned, pairs: Pairs, plan: SteeringPlan) -> tuple[dict[str, object], pd.DataFrame]:
+    distance = _distances(method.apply(pairs.vitro, tuned.setting), pairs)
+    drawn = [gaps(prediction, pairs).remaining for prediction in method.random(pairs.vitro, tuned.setting)]
+    random = np.mean(drawn, axis=0) if drawn else np.full(len(distance.gap), np.nan)
+    block = pairs.vitro.labels.block
+    options = {"resamples": plan.resamples, "seed": plan.seed}
+    closed = closure_interval(distance.gap - distance.remaining, distance.gap, block, **options)
+    nothing = float("nan")
+    lead = closure_interval(random - distance.remaining, distance.gap, block, **options) if drawn else None
+    summary = {
+        "origin": method.origin,
+        "method": method.name,
+        "alpha": tuned.setting[0],
+        "beta": tuned.setting[1],
+        "tuned_gc": tuned.gc,
+        "gc": closed.value,
+        "gc_low": closed.low,
+        "gc_high": closed.high,
+        "gc_random": gap_closure(random, distance.gap) if drawn else nothing,
+        "gc_minus_random": lead.value if lead else nothing,
+        "gc_minus_random_low": lead.low if lead else nothing,
+        "gc_minus_random_high": lead.high if lead else nothing,
+        "overshoot": float(distance.beyond.sum() / distance.gap.sum()) if distance.gap.sum() > 0 else nothing,
+        "worse": float((distance.remaining > distance.gap).mean()),
+        "rows": len(block),
+        "blocks": len(np.unique(block)),
+    }
+    per_row = pd.DataFrame(
+        {
+            "window": pairs.vitro.labels.window,
+            "block": block,
+            "remaining": distance.remaining,
+            "gap": distance.gap,
+            "random_remaining": random,
+        }
+    )
+    return summary, per_row
+
+
+def _distances(steered: np.ndarray, pairs: Pairs) -> Gaps:
+    """Distances of one prediction (N, T'), or the mean over several draws (R, N, T')."""
+    if steered.ndim == 2:
+        return gaps(steered, pairs)
+    several = [gaps(draw, pairs) for draw in steered]
+    return Gaps(*(np.mean([getattr(each, name) for each in several], axis=0) for name in Gaps._fields))

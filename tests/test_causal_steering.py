@@ -1,0 +1,232 @@
+"""Reference: direct forward passes with h + alpha v, the definition of gap closure, scikit-learn's discriminant."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from causal_toy import BINS, CROP, LINEAGES, M, autoencoder, design, held, model
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from petriscope.causal.directions import (
+    ContextMeans,
+    context_means,
+    difference_of_means,
+    linear_probe,
+    random_like,
+    sae_additive,
+    shuffled_means,
+    single_pair,
+)
+from petriscope.causal.steering import (
+    Pairs,
+    Scaling,
+    closure_interval,
+    gap_closure,
+    gaps,
+    reconstructed,
+    steer_added,
+    steer_scaled,
+    steering_edit,
+    swapped,
+)
+from petriscope.causal.steering_run import Steering, SteeringPlan, steer
+from petriscope.errors import UserError
+from petriscope.sae.coder import SAE
+
+LAYER = 1
+PLAN = SteeringPlan(
+    alphas=(0.5, 1.0, 2.0), random_draws=3, published_alphas=(1.5, 2.0), published_betas=(0.5,), published_random=2,
+    resamples=200,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def toy() -> tuple[torch.nn.Module, Pairs, Pairs, SAE, ContextMeans]:
+    probed = model()
+    tune, test = (
+        Pairs(*(held(probed, LAYER, context=context, seed=seed) for context in ("in_vitro", "in_vivo")))
+        for seed in (5, 9)
+    )
+    sae = autoencoder(tune.vitro)
+    learn = Pairs(*(held(probed, LAYER, context=context, seed=3) for context in ("in_vitro", "in_vivo")))
+    names = design()
+    hidden, biosample = [], []
+    for s in range(len(names.biosamples)):
+        side = learn.vivo if names.vivo[s] else learn.vitro
+        rows = (side.labels.lineage == LINEAGES[names.lineage_of[s]]) & (side.labels.window % 2 == s % 2)
+        tokens = side.subset(rows).tokens().numpy()
+        hidden.append(tokens)
+        biosample.append(np.full(len(tokens), s))
+    features = np.stack([sae.encode_dense(torch.from_numpy(part)).mean(0).numpy() for part in hidden])
+    means = context_means(np.concatenate(hidden), features, np.concatenate(biosample), names)
+    return probed, tune, test, sae, means
+
+
+@pytest.fixture(scope="module")
+def steering(toy: tuple) -> Steering:
+    probed, tune, test, sae, means = toy
+    selected = np.argsort(-np.abs(means.difference(means.features, LINEAGES)))[:10]
+    return steer(probed, sae, tune=tune, test=test, means=means, selected=selected, plan=PLAN, show_progress=False)
+
+
+def test_added_vector_equals_a_direct_forward_pass(toy: tuple) -> None:
+    probed, _, test, _, means = toy
+    vector = difference_of_means(means, ("liver",))
+    hidden = test.vitro.hidden.clone()
+    hidden[:, CROP : CROP + BINS] += torch.from_numpy(1.5 * vector).float()
+    with torch.inference_mode():
+        expected = probed.run(None, resume=(LAYER, hidden)).prediction[..., 0].numpy()
+        edits = {LAYER: steering_edit(vector, 1.5, CROP)}
+        edited = probed.run(None, edits=edits, resume=(LAYER, test.vitro.hidden)).prediction[..., 0].numpy()
+    found = steer_added(probed, test.vitro, vector, 1.5)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(edited, expected, atol=1e-6)
+
+
+def test_alpha_zero_is_bitwise_nothing(toy: tuple) -> None:
+    probed, _, test, _, _ = toy
+    assert steer_added(probed, test.vitro, np.ones(16), 0.0).tobytes() == test.vitro.prediction.tobytes()
+    assert torch.equal(steering_edit(np.ones(16), 0.0, CROP)(test.vitro.hidden), test.vitro.hidden)
+
+
+def test_published_form_scales_codes_and_injects_the_error(toy: tuple) -> None:
+    probed, _, test, sae, _ = toy
+    inner = test.vitro.hidden[:, CROP : CROP + BINS]
+    z = sae.encode_dense(inner)
+    z[..., :4] *= 2.0
+    z[..., 4:6] *= 0.25
+    hidden = test.vitro.hidden.clone()
+    hidden[:, CROP : CROP + BINS] = sae.decode_dense(z)
+    with torch.inference_mode():
+        expected = probed.run(None, resume=(LAYER, hidden)).prediction[..., 0].numpy()
+    found = steer_scaled(probed, sae, test.vitro, Scaling(np.arange(4), np.arange(4, 6), 2.0, 0.25))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    hidden[:, CROP : CROP + BINS] = sae.decode_dense(sae.encode_dense(inner))
+    with torch.inference_mode():
+        expected = probed.run(None, resume=(LAYER, hidden)).prediction[..., 0].numpy()
+    np.testing.assert_allclose(reconstructed(probed, sae, test.vitro), expected, atol=1e-5)
+
+
+def test_gap_closure_is_its_definition(toy: tuple) -> None:
+    _, _, test, _, _ = toy
+    steered = (test.vitro.prediction + test.vivo.prediction) / 2
+    found = gaps(steered, test)
+    assert gap_closure(found.remaining, found.gap) == pytest.approx(0.5, abs=1e-5)
+    assert found.beyond.sum() == 0
+    over = gaps(2 * test.vivo.prediction - test.vitro.prediction, test)
+    assert gap_closure(over.remaining, over.gap) == pytest.approx(0.0, abs=1e-5)
+    assert over.beyond.sum() == pytest.approx(over.gap.sum(), rel=1e-5)
+    expected = sum(
+        np.abs(test.vitro.prediction[i][test.vitro.read[i]] - test.vivo.prediction[i][test.vitro.read[i]]).sum()
+        for i in range(len(steered))
+    )
+    assert found.gap.sum() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_swap_closes_the_gap_at_the_last_layer(toy: tuple) -> None:
+    probed, _, _, _, _ = toy
+    pairs = Pairs(*(held(probed, 3, context=context, seed=9) for context in ("in_vitro", "in_vivo")))
+    np.testing.assert_allclose(swapped(probed, pairs), pairs.vivo.prediction, atol=1e-5)
+
+
+def test_interval_holds_the_value_and_needs_two_blocks() -> None:
+    rng = np.random.default_rng(0)
+    gap = rng.gamma(2, 1, 40)
+    closed = 0.3 * gap + rng.normal(0, 0.1, 40)
+    found = closure_interval(closed, gap, np.arange(40) // 4, resamples=500, seed=0)
+    assert found.low < found.value < found.high
+    assert found.value == pytest.approx(closed.sum() / gap.sum())
+    assert np.isnan(closure_interval(closed, gap, np.zeros(40), resamples=10, seed=0).low)
+    assert np.isnan(closure_interval(closed * 0, gap * 0, np.arange(40), resamples=10, seed=0).value)
+
+
+def test_directions_follow_their_definitions(toy: tuple) -> None:
+    *_, sae, means = toy
+    expected = means.hidden[2:4].mean(0) - means.hidden[0:2].mean(0)
+    np.testing.assert_allclose(difference_of_means(means, ("blood",)), expected)
+    np.testing.assert_allclose(single_pair(means, ("blood",)), means.hidden[2] - means.hidden[0])
+    both = difference_of_means(means, ("blood", "liver"))
+    np.testing.assert_allclose(both, (expected + difference_of_means(means, ("liver",))) / 2)
+    change = means.features[2:4].mean(0) - means.features[0:2].mean(0)
+    additive = sae_additive(means, sae.directions.numpy(), np.array([3, 7]), ("blood",))
+    np.testing.assert_allclose(additive, change[3] * sae.directions[3] + change[7] * sae.directions[7], rtol=1e-5)
+    everything = sae_additive(means, sae.directions.numpy(), np.arange(M), ("blood",))
+    assert np.corrcoef(everything, expected)[0, 1] > 0.5
+
+
+def test_random_directions_keep_the_norm_and_shuffles_lose_the_contrast(toy: tuple) -> None:
+    *_, means = toy
+    vector = difference_of_means(means, LINEAGES)
+    drawn = random_like(vector, 50, 0)
+    np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), np.linalg.norm(vector))
+    assert abs((drawn @ vector).mean()) < 0.5 * np.linalg.norm(vector) ** 2
+    shuffled = shuffled_means(means, LINEAGES, 40, 0)
+    assert np.linalg.norm(shuffled.mean(0)) < 0.6 * np.linalg.norm(vector)
+    np.testing.assert_array_equal(shuffled, shuffled_means(means, LINEAGES, 40, 0))
+
+
+def test_probe_points_where_scikit_learns_discriminant_does() -> None:
+    rng = np.random.default_rng(1)
+    mixing = rng.normal(size=(16, 16))
+    names = design()
+    biosample = np.repeat(np.arange(12), 200)
+    rows = rng.normal(size=(2400, 16)) @ mixing + names.vivo[biosample][:, None] * rng.normal(size=16)
+    means = context_means(rows, np.zeros((12, 1)), biosample, names)
+    theirs = LinearDiscriminantAnalysis(solver="lsqr").fit(rows, names.vivo[biosample]).coef_[0]
+    ours = linear_probe(means, LINEAGES, ridge=1e-6)
+    assert ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs) > 0.99
+    gap = difference_of_means(means, LINEAGES)
+    assert ours @ theirs == pytest.approx(gap @ theirs, rel=0.05)
+
+
+def test_run_tunes_on_tune_and_reads_once_on_test(toy: tuple, steering: Steering) -> None:
+    probed, tune, test, _, means = toy
+    table = steering.table.set_index(["lineage", "origin", "method"]).sort_index()
+    methods = {"sae_additive", "difference_of_means", "single_pair", "linear_probe", "label_shuffled", "published"}
+    for lineage in LINEAGES:
+        for origin in ("own", "others"):
+            assert set(table.loc[lineage, origin].index) == methods
+        assert table.loc[(lineage, "none", "floor"), "gc"] == 0.0
+        assert set(table.loc[lineage, "none"].index) == {"floor", "reconstruction", "swap"}
+    row = table.loc[("liver", "own", "difference_of_means")]
+    grid = steering.grid.query("lineage == 'liver' and origin == 'own' and method == 'difference_of_means'")
+    assert row["alpha"] == grid.loc[grid["gc"].idxmax(), "alpha"]
+    vector = difference_of_means(means, ("liver",))
+    part = test.only("liver")
+    expected = gaps(steer_added(probed, part.vitro, vector, row["alpha"]), part)
+    assert row["gc"] == pytest.approx(gap_closure(expected.remaining, expected.gap), abs=1e-6)
+    on_tune = gaps(steer_added(probed, tune.only("liver").vitro, vector, row["alpha"]), tune.only("liver"))
+    assert row["tuned_gc"] == pytest.approx(gap_closure(on_tune.remaining, on_tune.gap), abs=1e-6)
+    assert row["gc_minus_random"] == pytest.approx(row["gc"] - row["gc_random"])
+    assert row["gc_minus_random_low"] <= row["gc_minus_random"] <= row["gc_minus_random_high"]
+    assert row["worse"] == pytest.approx((expected.remaining > expected.gap).mean())
+    assert row["rows"] == 6
+    assert table.loc[("liver", "own", "label_shuffled"), "alpha"] == row["alpha"]
+
+
+def test_leave_one_lineage_out_never_sees_the_lineage(toy: tuple, steering: Steering) -> None:
+    probed, _, test, _, means = toy
+    row = steering.table.query("lineage == 'lymph' and origin == 'others' and method == 'difference_of_means'").iloc[0]
+    vector = difference_of_means(means, ("blood", "liver"))
+    part = test.only("lymph")
+    expected = gaps(steer_added(probed, part.vitro, vector, row["alpha"]), part)
+    assert row["gc"] == pytest.approx(gap_closure(expected.remaining, expected.gap), abs=1e-6)
+
+
+def test_the_real_direction_beats_chance(steering: Steering) -> None:
+    table = steering.table.query("method == 'difference_of_means' and origin == 'own'")
+    assert (table["gc"] > table["gc_random"]).all()
+    again = steering.table.query("method == 'swap'")
+    assert (again["gc"] > 0.5).all()
+
+
+def test_bad_input_is_refused(toy: tuple) -> None:
+    probed, tune, test, sae, means = toy
+    crossed = Pairs(test.vitro, test.vivo.subset(np.arange(len(test.vivo.prediction))[::-1]))
+    with pytest.raises(UserError, match=r"rows differ in window.*same window"):
+        steer(probed, sae, tune=tune, test=crossed, means=means, selected=np.arange(3), plan=PLAN)
+    with pytest.raises(UserError, match="no test row belongs to a lineage"):
+        steer(probed, sae, tune=tune, test=test.only("skin"), means=means, selected=np.arange(3), plan=PLAN)
+    with pytest.raises(UserError, match="biosample blood_in_vitro_1 has no token"):
+        context_means(np.ones((3, 2)), np.ones((12, 2)), np.zeros(3, int), design())
