@@ -89,9 +89,13 @@ class SAE:
 
     def decode(self, codes: Codes) -> np.ndarray:
         """Raw hidden states ĥ float32 (n, d) of sparse codes."""
-        indices = torch.from_numpy(np.ascontiguousarray(codes.indices))
-        pattern = Pattern(torch.from_numpy(np.asarray(codes.indptr, np.int32)), indices, self.m)
-        values = torch.from_numpy(np.ascontiguousarray(codes.values))
+        indptr, indices, values = (
+            torch.from_numpy(
+                np.require(array, dtype, ("C", "W"))
+            )  # mapped files are read-only, which torch does not know
+            for array, dtype in ((codes.indptr, np.int32), (codes.indices, np.int32), (codes.values, np.float32))
+        )
+        pattern = Pattern(indptr, indices, self.m)
         return weighted_rows(pattern, values, self.W_dec).add_(self.b_dec).div_(self.scale).numpy()
 
     def encode_dense(self, x: torch.Tensor) -> torch.Tensor:
@@ -146,11 +150,13 @@ class SAE:
 
 def as_rows(x: np.ndarray | torch.Tensor, d: int) -> torch.Tensor:
     """Fresh float32 rows (n, d) of an array (…, d). Raises `UserError` on a wrong width, NaN or infinity."""
-    tensor = torch.from_numpy(np.ascontiguousarray(x)) if isinstance(x, np.ndarray) else x.detach()
-    if tensor.shape[-1] != d:
-        what = f"vectors are {tensor.shape[-1]} wide, the SAE expects {d}"
+    if x.shape[-1] != d:
+        what = f"vectors are {x.shape[-1]} wide, the SAE expects {d}"
         raise UserError(what, field="hidden states", remedy="Use the SAE trained on this layer and model.")
-    rows = tensor.reshape(-1, d).to(torch.float32, copy=True)
+    if isinstance(x, np.ndarray):
+        rows = torch.from_numpy(np.array(x, dtype=np.float32, order="C").reshape(-1, d))
+    else:
+        rows = x.detach().reshape(-1, d).to(torch.float32, copy=True)
     finite = torch.isfinite(rows.sum(dim=1))
     if not bool(finite.all()):
         row = int((~finite).nonzero()[0, 0])

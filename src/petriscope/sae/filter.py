@@ -65,17 +65,18 @@ class CandidateFilter:
         least = (floor - self.slack(x, rounded)).to(self.dtype)  # rounding is monotone: ≥ keeps what exact > keeps
         chunk = max(1, min(m, _CHUNK_BYTES // (n * rounded.element_size())))
         product = torch.empty(chunk, n, dtype=self.dtype)
-        hit = torch.empty(chunk, n, dtype=torch.bool)
-        # Positive bf16 numbers order as their bit patterns do, and integers compare eight times as fast.
+        hit = np.empty((chunk, n), dtype=bool)
+        # Positive bf16 numbers order as their bit patterns do; numpy compares 16-bit integers with full-width vectors.
         as_bits = self.dtype == torch.bfloat16 and bool((least > 0).all())
-        bound = least.view(torch.int16) if as_bits else least
+        bound = (least.view(torch.int16) if as_bits else least.float()).numpy()
         found = []
         for start in range(0, m, chunk):
             stop = min(start + chunk, m)
-            part, mask = product[: stop - start], hit[: stop - start]
+            part = product[: stop - start]
             torch.addmm(self.bias[start:stop, None], self.weight[start:stop], rounded.T, out=part)
-            torch.ge(part.view(torch.int16) if as_bits else part, bound, out=mask)
-            found.append(np.flatnonzero(mask.numpy()) + start * n)
+            scores = part.view(torch.int16) if as_bits else part.float()
+            np.greater_equal(scores.numpy(), bound, out=hit[: stop - start])
+            found.append(np.flatnonzero(hit[: stop - start]) + start * n)
         flat = np.concatenate(found)
         indptr = np.searchsorted(flat, np.arange(m + 1, dtype=np.int64) * n).astype(np.int32)
         return Pattern(torch.from_numpy(indptr), torch.from_numpy((flat % n).astype(np.int32)), n)

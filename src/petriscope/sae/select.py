@@ -14,6 +14,8 @@ import torch
 from petriscope.sae.filter import CandidateFilter
 from petriscope.sae.sparse import Pattern, keep_entries, sampled_product, transpose
 
+_SHORT_SHARE = 0.01  # of tokens whose carried floor proves too high: they are few and done densely
+
 
 class Selection(NamedTuple):
     """The active latents of a batch of n tokens, in both orders."""
@@ -94,37 +96,73 @@ class TopK:
         norm = torch.linalg.vector_norm(x, dim=1).clamp_min(1e-30)
         if self._ratio is None:
             sample = slice(None, None, max(1, len(x) // 64))
-            self._ratio = float((self._dense(filter_, x[sample], 0)[0].values[:, -1] / norm[sample]).min())
-        floor = norm * max(self._ratio, 0.0)
+            self._ratio = float((self._dense(filter_, x[sample], 0).values[:, -1] / norm[sample]).min().clamp_min(0.0))
+        floor = norm * self._ratio
         found = filter_.candidates(x, floor)
         by_token, order = transpose(found)
         values = exact_values(found, filter_.exact_weight, filter_.exact_bias, x)[order]
-        rows = torch.repeat_interleave(torch.arange(len(x)), by_token.indptr.diff())
-        columns = by_token.columns
-        enough = torch.bincount(rows[values > floor[rows]], minlength=len(x)) >= self.k
-        short = torch.empty(0, dtype=torch.long) if self._ratio <= 0 else (~enough).nonzero()[:, 0]
-        if len(short):
-            new_columns, new_values = self._rescue(filter_, x[short])
-            kept = enough[rows]
-            rows = torch.cat([rows[kept], short.repeat_interleave(new_columns.shape[1])])
-            columns = torch.cat([columns[kept], new_columns.flatten()])
-            values = torch.cat([values[kept], new_values.flatten()])
-        rows, columns, values, last = _top_of_rows(rows, columns, values, len(x), self.k)
-        self._ratio = float(torch.quantile(last / norm, 0.01))
-        return _from_entries(rows, columns, values, len(x), len(filter_.exact_bias))
+        table = _padded(by_token, values, self.k)
+        if self._ratio > 0:
+            short = (table.values > floor[:, None]).sum(1) < self.k
+            if bool(short.any()):
+                table = self._rescue(filter_, x, table, short)
+        kept, border = _top_of_rows(table.values, self.k)
+        self._ratio = float(torch.quantile(border / norm, _SHORT_SHARE))
+        indptr = torch.cat([torch.zeros(1, dtype=torch.long), kept.sum(1).cumsum(0)]).int()
+        chosen = Pattern(indptr, table.columns[kept], len(filter_.exact_bias))
+        by_latent, back = transpose(chosen)
+        return _selection(by_latent, table.values[kept][back])
 
-    def _dense(self, filter_: CandidateFilter, x: torch.Tensor, spare: int) -> tuple[torch.return_types.topk, int]:
+    def _dense(self, filter_: CandidateFilter, x: torch.Tensor, spare: int) -> torch.return_types.topk:
         width = min(self.k + spare, len(filter_.exact_bias))
-        return torch.addmm(filter_.exact_bias, x, filter_.exact_weight.T).topk(width), width
+        return torch.addmm(filter_.exact_bias, x, filter_.exact_weight.T).topk(width)
 
-    def _rescue(self, filter_: CandidateFilter, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Columns and exact values (r, ≥ k) of the few tokens whose floor was too high, by a dense product."""
-        top, width = self._dense(filter_, x, 8)
-        columns = top.indices.sort(dim=1).values.int()
-        indptr = torch.arange(0, len(x) * width + 1, width, dtype=torch.int32)
+    def _rescue(self, filter_: CandidateFilter, x: torch.Tensor, table: _Padded, short: torch.Tensor) -> _Padded:
+        """The table with the tokens whose floor was too high (mask ``short``) done again, by a dense product."""
+        few = x[short]
+        columns = self._dense(filter_, few, 8).indices.sort(dim=1).values.int()
+        width = columns.shape[1]
+        indptr = torch.arange(0, len(few) * width + 1, width, dtype=torch.int32)
         pattern = Pattern(indptr, columns.flatten(), len(filter_.exact_bias))
-        values = sampled_product(pattern, x, filter_.exact_weight) + filter_.exact_bias[columns.flatten().long()]
-        return columns, values.view_as(columns)
+        values = sampled_product(pattern, few, filter_.exact_weight) + filter_.exact_bias[columns.flatten().long()]
+        widened = max(0, width - table.values.shape[1])
+        table = _Padded(
+            torch.nn.functional.pad(table.columns, (0, widened)),
+            torch.nn.functional.pad(table.values, (0, widened), value=-torch.inf),
+        )
+        table.values[short] = -torch.inf
+        rows = short.nonzero()[:, 0]
+        table.values[rows, :width] = values.view(len(few), width)
+        table.columns[rows, :width] = columns
+        return table
+
+
+class _Padded(NamedTuple):
+    """Candidates token by token, in ascending order of the latent, padded to one length."""
+
+    columns: torch.Tensor
+    """int32 (n, width)"""
+    values: torch.Tensor
+    """float32 (n, width), -inf where padded"""
+
+
+def _padded(by_token: Pattern, values: torch.Tensor, least: int) -> _Padded:
+    counts = by_token.indptr.diff().numpy()
+    width = max(least, int(counts.max()))
+    filled = np.arange(width, dtype=np.int32) < counts[:, None]
+    columns = np.zeros(filled.shape, dtype=np.int32)
+    padded = np.full(filled.shape, -np.inf, dtype=np.float32)
+    columns[filled], padded[filled] = by_token.columns.numpy(), values.numpy()
+    return _Padded(torch.from_numpy(columns), torch.from_numpy(padded))
+
+
+def _top_of_rows(values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mask of the k largest positive entries of each row; each row's k-th largest (n), 0 where fewer are positive."""
+    border = values.topk(k, dim=1, sorted=False).values.amin(1)
+    kept = values >= border.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
+    for row in (kept.sum(1) > k).nonzero()[:, 0].tolist():
+        kept[row] = _largest(values[row], k)
+    return kept, border.clamp_min(0.0)
 
 
 def _largest(values: torch.Tensor, wanted: int) -> torch.Tensor:
@@ -138,33 +176,6 @@ def _largest(values: torch.Tensor, wanted: int) -> torch.Tensor:
     return kept & (values > 0)
 
 
-def _top_of_rows(
-    rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, n: int, k: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The k largest positive entries of each row of a ragged set; last: each row's smallest kept value (n)."""
-    if len(rows) and bool((rows.diff() < 0).any()):
-        order = torch.argsort(rows, stable=True)
-        rows, columns, values = rows[order], columns[order], values[order]
-    counts = torch.bincount(rows, minlength=n)
-    place = torch.arange(len(rows)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
-    padded = torch.full((n, max(k, int(counts.max()))), -torch.inf)
-    padded[rows, place] = values
-    border = padded.topk(k, dim=1).values[:, -1]
-    kept = padded >= border[:, None]
-    crowded = (kept.sum(1) > k) & torch.isfinite(border)
-    for row in crowded.nonzero()[:, 0].tolist():
-        kept[row] = _largest(padded[row], k)
-    mask = kept[rows, place] & (values > 0)
-    return rows[mask], columns[mask], values[mask], border.clamp_min(0.0)
-
-
 def _selection(by_latent: Pattern, values: torch.Tensor) -> Selection:
     by_token, order = transpose(by_latent)
     return Selection(by_latent, values, by_token, order)
-
-
-def _from_entries(rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, n: int, m: int) -> Selection:
-    """Entries sorted by token → both orders."""
-    indptr = torch.cat([torch.zeros(1, dtype=torch.long), torch.bincount(rows, minlength=n).cumsum(0)]).int()
-    by_latent, back = transpose(Pattern(indptr, columns.int(), m))
-    return _selection(by_latent, values[back])

@@ -39,7 +39,7 @@ class TrainResult(NamedTuple):
     tokens_per_second: float
 
 
-class _Run:
+class Run:
     """State of a run between steps."""
 
     def __init__(self, config: SAEConfig, parameters: Parameters, scale: float, variance: float) -> None:
@@ -115,7 +115,7 @@ class _Run:
         return Checkpoint(self.step, tensors, numbers)
 
     @classmethod
-    def resumed(cls, config: SAEConfig, saved: Checkpoint) -> _Run:
+    def resumed(cls, config: SAEConfig, saved: Checkpoint) -> Run:
         """The run as it was when ``saved`` was taken."""
         parameters = Parameters(*(saved.tensors[name] for name in Parameters._fields))
         run = cls(config, parameters, saved.numbers["scale"], saved.numbers["variance"])
@@ -149,7 +149,7 @@ def train_sae(
     config = config.resolved()
     folder = Path(checkpoint) if checkpoint is not None else None
     saved = load_checkpoint(folder, config) if folder is not None else None
-    run = _Run.resumed(config, saved) if saved else _start(config, source)
+    run = Run.resumed(config, saved) if saved else _start(config, source)
     begun, first = time.perf_counter(), run.step
     every = max(1, config.steps // _LOG_ROWS)
     meter = bar(name, total=config.steps * config.batch, unit="token") if progress else None
@@ -176,7 +176,7 @@ def train_sae(
     return TrainResult(sae, run.history, judged, seconds, rate)
 
 
-def _start(config: SAEConfig, source: TokenSource) -> _Run:
+def _start(config: SAEConfig, source: TokenSource) -> Run:
     sample = torch.from_numpy(source.sample(_SAMPLE_TOKENS, config.seed))
     spread = float((sample.double() - sample.double().mean(0)).square().sum(1).mean())
     square = float(sample.double().square().sum(1).mean())
@@ -191,7 +191,7 @@ def _start(config: SAEConfig, source: TokenSource) -> _Run:
     if config.start != "zero":
         b_dec = geometric_median(sample) if config.start == "geometric_median" else sample.mean(0)
     parameters = Parameters(W_dec.clone(), torch.zeros(config.m), W_dec, b_dec)
-    return _Run(config, parameters, scale, spread * scale**2)
+    return Run(config, parameters, scale, spread * scale**2)
 
 
 def geometric_median(points: torch.Tensor, rounds: int = 100, tolerance: float = 1e-5) -> torch.Tensor:

@@ -1,0 +1,185 @@
+"""Training against planted factors it must find again, and resumed runs against uninterrupted ones (same bytes)."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from petriscope.errors import UserError
+from petriscope.sae import checkpoint as checkpoint_module
+from petriscope.sae.config import SAEConfig
+from petriscope.sae.loader import TokenSource
+from petriscope.sae.quality import check_gate, quality, recovery, stability
+from petriscope.sae.train import TrainResult, geometric_median, train_sae
+
+D, FACTORS = 24, 40
+
+
+def factors() -> np.ndarray:
+    rows = np.random.default_rng(9).normal(size=(FACTORS, D))
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def planted(n: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    active = (rng.random((n, FACTORS)) < 0.06) * rng.gamma(4, 0.5, (n, FACTORS))
+    return (5 * (active @ factors() + 0.02 * rng.normal(size=(n, D))) + 2.0).astype(np.float16)
+
+
+DATA = planted(20_000, 0).reshape(20, 10, 100, D)
+SHORT = SAEConfig(d=D, m=64, k=3, steps=60, batch=128, dead_after_tokens=1500, seed=3)
+
+
+def run(config: SAEConfig, **kwargs: object) -> TrainResult:
+    return train_sae(config, TokenSource.of_windows(DATA, np.arange(20)), heldout=None, progress=False, **kwargs)
+
+
+def same(one: TrainResult, two: TrainResult) -> bool:
+    tensors = all(torch.equal(getattr(one.sae, n), getattr(two.sae, n)) for n in ("W_enc", "b_enc", "W_dec", "b_dec"))
+    return tensors and one.sae.threshold == two.sae.threshold and one.history == two.history
+
+
+@pytest.mark.parametrize(
+    ("variant", "fvu"), [("batchtopk", 0.08), ("topk", 0.12), ("matryoshka", 0.15), ("relu_l1", 0.25)]
+)
+def test_planted_factors_are_found(variant: str, fvu: float) -> None:
+    config = SAEConfig(d=D, m=64, k=3, variant=variant, steps=500, batch=256, lr=5e-3, l1=2.0)
+    heldout = planted(4000, 1)
+    source = TokenSource.of_windows(DATA, np.arange(20))
+    found = train_sae(config, source, heldout=heldout, progress=False)
+    assert found.quality is not None
+    assert found.quality.fvu < fvu
+    assert found.quality.l0 < 5
+    assert recovery(found.sae, factors()).recovered(0.9) > 0.8
+    np.testing.assert_allclose(torch.linalg.vector_norm(found.sae.W_dec, dim=1), 1.0, rtol=1e-5)
+    scaled = DATA.reshape(-1, D).astype(np.float64) * found.sae.scale
+    assert (scaled**2).sum(1).mean() == pytest.approx(D, rel=0.02)
+
+
+def test_same_seed_same_bytes_and_the_filter_does_not_matter() -> None:
+    one, two = run(SHORT), run(SHORT)
+    assert same(one, two)
+    bf16, exact = (run(SAEConfig(**{**SHORT.as_dict(), "filter": name})) for name in ("bf16", "float32"))
+    assert same(bf16, exact)
+    assert not same(one, run(SAEConfig(**{**SHORT.as_dict(), "seed": 4})))
+
+
+class Interrupted(Exception):
+    """Stands for a killed process."""
+
+
+class StoppingSource(TokenSource):
+    """Delivers a few batches, then dies."""
+
+    def batches(self, batch: int, seed: int, first_step: int = 0) -> Iterator[torch.Tensor]:
+        for number, rows in enumerate(super().batches(batch, seed, first_step)):
+            if number == 37:
+                raise Interrupted
+            yield rows
+
+
+@pytest.mark.parametrize("variant", ["batchtopk", "topk"])
+def test_resumed_run_writes_the_same_bytes(tmp_path: Path, variant: str) -> None:
+    config = SAEConfig(**{**SHORT.as_dict(), "variant": variant})
+    whole = run(config)
+    with pytest.raises(Interrupted):
+        source = StoppingSource(DATA, block_rows=100)
+        train_sae(config, source, heldout=None, checkpoint=tmp_path / "c", checkpoint_every=10, progress=False)
+    resumed = run(config, checkpoint=tmp_path / "c", checkpoint_every=10)
+    assert same(whole, resumed)
+    for name, result in (("whole", whole), ("resumed", resumed)):
+        result.sae.save(tmp_path / name)
+    names = ("cfg.json", "sae.safetensors")
+    assert all((tmp_path / "whole" / n).read_bytes() == (tmp_path / "resumed" / n).read_bytes() for n in names)
+
+
+def test_foreign_and_corrupt_checkpoints_are_refused(tmp_path: Path) -> None:
+    run(SHORT, checkpoint=tmp_path / "c", checkpoint_every=30)
+    with pytest.raises(UserError, match=r"c: is of another configuration: lr was 0.003, now 0.001. Delete"):
+        run(SAEConfig(**{**SHORT.as_dict(), "lr": 1e-3}), checkpoint=tmp_path / "c")
+    state = tmp_path / "c/state.safetensors"
+    state.write_bytes(state.read_bytes()[:2000])
+    with pytest.raises(UserError, match=r"c: is corrupt .* Delete .* to start over"):
+        run(SHORT, checkpoint=tmp_path / "c")
+    (tmp_path / "c/state.json").write_text(json.dumps({"config": {}}))
+    with pytest.raises(UserError, match=r"c: is corrupt"):
+        run(SHORT, checkpoint=tmp_path / "c")
+
+
+def test_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(SHORT, checkpoint=tmp_path / "c", checkpoint_every=60)
+    before = (tmp_path / "c/state.safetensors").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_module, "save_file", full)
+    with pytest.raises(UserError, match=r"c: cannot be written, the disk is full. Free some space"):
+        checkpoint_module.save_checkpoint(
+            tmp_path / "c", SHORT, checkpoint_module.Checkpoint(1, {"a": torch.zeros(1)}, {})
+        )
+    assert (tmp_path / "c/state.safetensors").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
+def test_divergence_is_noticed_early() -> None:
+    config = SAEConfig(d=D, m=64, k=3, steps=400, batch=64, lr=0.9, warmup=0)
+    with pytest.raises(UserError, match=r"sae.learning_rate: training diverged at step \d+ .* Use less than 0.9"):
+        run(config)
+
+
+def test_unusable_data() -> None:
+    with pytest.raises(UserError, match=r"sae.d: is 30, but the vectors are 24 wide"):
+        run(SAEConfig(d=30, m=64, k=3))
+    with pytest.raises(UserError, match=r"input: all vectors are the same. Check the harvest"):
+        train_sae(SHORT, TokenSource(np.full((500, D), 0.25, np.float32)), heldout=None, progress=False)
+    with pytest.raises(UserError, match=r"sae.batch: is 128, but only 100 training tokens exist"):
+        train_sae(SHORT, TokenSource(planted(100, 0)), heldout=None, progress=False)
+
+
+def test_geometric_median_resists_outliers() -> None:
+    points = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+    points[:40] += 1000
+    assert float(torch.linalg.vector_norm(geometric_median(points))) < 0.3
+
+
+def test_quality_is_the_definition() -> None:
+    sae = run(SHORT).sae
+    rows = planted(3000, 2)
+    found = quality(sae, rows)
+    x = rows.astype(np.float64)
+    z = sae.encode(rows)
+    decoded = sae.decode(z).astype(np.float64)
+    assert found.fvu == pytest.approx(((x - decoded) ** 2).sum() / ((x - x.mean(0)) ** 2).sum(), rel=1e-5)
+    cosine = (x * decoded).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(decoded, axis=1)
+    assert found.cosine == pytest.approx(cosine.mean(), rel=1e-5)
+    assert found.l0 == pytest.approx(len(z.values) / 3000)
+    rate = (z.dense() > 0).mean(0)
+    assert found.dead_fraction == (rate == 0).mean()
+    assert sum(found.density_histogram) == (rate > 0).sum()
+    gram = np.abs((sae.W_dec @ sae.W_dec.T).numpy() - np.eye(64))
+    assert found.max_coherence == pytest.approx(gram.max(1).mean(), rel=1e-4)
+
+
+def test_gate_names_every_number_that_fails() -> None:
+    found = quality(run(SHORT).sae, planted(1000, 2))
+    check_gate(found, {"fvu": 1.0, "l0_low": 1, "l0_high": 20, "dead": 1.0})
+    with pytest.raises(UserError, match=r"layer 2 fails the quality gate: FVU .* > 0.001 .*; L0 .* outside 19–20"):
+        check_gate(found, {"fvu": 0.001, "l0_low": 19, "l0_high": 20, "dead": 1.0}, "layer 2")
+
+
+def test_stability_of_a_permuted_dictionary_is_one() -> None:
+    sae = run(SHORT).sae
+    order = np.random.default_rng(0).permutation(64)
+    other = type(sae)(sae.config, sae.W_enc[order], sae.b_enc[order], sae.W_dec[order], sae.b_dec, sae.scale, 0.0)
+    found = stability(sae, other)
+    assert np.array_equal(order[found.match], np.arange(64))
+    assert found.stable(0.999).all()
+    turned = type(sae)(sae.config, -sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec, sae.scale, 0.0)
+    assert not stability(sae, turned).stable(0.7).any()  # the decoder agrees, the encoder does not
