@@ -172,7 +172,8 @@ def pretrain(
     train = np.asarray(splits["train"])
     if not len(train):
         raise UserError("no training window", field="windows.split.train", remedy="Give it a larger share.")
-    model = EpiBERT(model_config, init_seed=seed).to(device)
+    with torch.random.fork_rng(devices=[]):
+        model = EpiBERT(model_config, init_seed=seed).to(device)
     samples = arrays.signal.shape[1]
     per_window = min(config.biosamples_per_step, samples)
     mean = float(
