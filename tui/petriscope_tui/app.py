@@ -39,7 +39,7 @@ class PetriscopeApp(App[None]):
     CSS_PATH = "styles.tcss"
     COMMAND_PALETTE_BINDING = "ctrl+o"  # `docker run -it` swallows Ctrl+P
     SCREENS: ClassVar[dict] = {page: _loader(page) for page, _, _ in PAGES}
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-narrow"), (110, "-wide"), (170, "-vast")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (170, "-vast")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(key, f"visit('{page}')", name, show=False) for page, key, name in PAGES),
         Binding("slash", "visit('search')", "Search", show=False),
@@ -145,7 +145,7 @@ class PetriscopeApp(App[None]):
             del self.trail[:-50]
             self.switch_screen(page)
 
-    def action_back(self) -> None:
+    async def action_back(self) -> None:
         """The page before this one."""
         if len(self.trail) > 1 and len(self.screen_stack) <= 2:
             self.trail.pop()

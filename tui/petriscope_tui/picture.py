@@ -16,7 +16,7 @@ CELL_ASPECT = 2.0
 
 
 def graphics_protocol(environment: Mapping[str, str] | None = None) -> str | None:
-    """``kitty`` or ``sixel`` where the terminal is known to have it; PETRISCOPE_GRAPHICS overrides (off, kitty, sixel)."""
+    """``kitty`` or ``sixel`` where the terminal is known for it; PETRISCOPE_GRAPHICS overrides (off, kitty, sixel)."""
     environment = os.environ if environment is None else environment
     wish = environment.get("PETRISCOPE_GRAPHICS")
     if wish:

@@ -90,7 +90,7 @@ def line_plot(
     ticks = [axis(y1), axis((y0 + y1) / 2), axis(y0)]
     gutter = max(len(t) for t in ticks) + 1
     legend = _legend(series, width, dim)
-    rows = max(height - 2 - len(legend) - (1 if y_label else 0), 3)
+    rows = max(height - 1 - len(legend) - (1 if y_label else 0), 3)
     cols = max(width - gutter - 2, 8)
     canvas = _Canvas(cols, rows, glyphs)
     place = lambda x, y: ((x - x0) / (x1 - x0), (y - y0) / (y1 - y0))

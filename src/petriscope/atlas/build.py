@@ -217,7 +217,8 @@ def _similar(connection: sqlite3.Connection, frame: pd.DataFrame, known: np.ndar
     _insert(connection, "similar", columns, _columns(frame, columns))
     connection.execute(
         "INSERT INTO layer_flow SELECT a.layer, b.layer, COUNT(DISTINCT a.id),"
-        " COUNT(DISTINCT CASE WHEN a.q < ? THEN a.id END), AVG(s.value) FROM similar s JOIN features a ON a.id = s.id JOIN features b ON b.id = s.other"
+        " COUNT(DISTINCT CASE WHEN a.q < ? THEN a.id END), AVG(s.value)"
+        " FROM similar s JOIN features a ON a.id = s.id JOIN features b ON b.id = s.other"
         " WHERE s.kind = 'decoder' AND a.layer <> b.layer GROUP BY 1, 2",
         (schema.SIGNIFICANT_Q,),
     )

@@ -24,7 +24,7 @@ class Out:
 
 @dataclass(frozen=True)
 class Stage:
-    """One node. ``params`` pairs a parameter file with the dotted keys used (none: the whole file); data has no ``cmd``."""
+    """One node. ``params`` pairs a file with the dotted keys used (none: the whole file); data has no ``cmd``."""
 
     name: str
     cmd: str

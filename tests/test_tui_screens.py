@@ -1,0 +1,493 @@
+"""Reference: the atlas's own answers (petriscope.atlas.query); real key presses and clicks through Textual's Pilot."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import random
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from textual.pilot import Pilot
+from textual.widgets import Input, OptionList, SelectionList, Static, TextArea
+
+from petriscope.atlas.build import AtlasTables, build_atlas
+from petriscope.atlas.query import Atlas
+from petriscope.atlas.schema import feature_name
+from petriscope.errors import UserError
+from petriscope_tui.app import PetriscopeApp, run
+from petriscope_tui.glyphs import ASCII, UNICODE, Glyphs
+from petriscope_tui.widgets.nav import Nav
+from petriscope_tui.widgets.table import VirtualTable
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = "overview features feature compare layers causal pipeline figures search".split()
+PIPELINE = "stages:\n  one: {cmd: sleep 30, params: [seed], outs: [x]}\n  two: {cmd: echo b, deps: [x], outs: [y]}\n"
+
+
+@pytest.fixture(scope="session")
+def tables() -> AtlasTables:
+    spec = importlib.util.spec_from_file_location("synthetic_atlas", REPOSITORY / "benchmarks" / "synthetic_atlas.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module.synthetic_tables(layers=3, per_layer=200)
+
+
+@pytest.fixture(scope="session")
+def atlas_file(tables: AtlasTables, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("atlas") / "atlas.sqlite"
+    build_atlas(path, tables)
+    return path
+
+
+@pytest.fixture
+def workspace(atlas_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    root = tmp_path / "work"
+    (root / "results").mkdir(parents=True)
+    (root / "results" / "atlas.sqlite").symlink_to(atlas_file)
+    (root / "dvc.yaml").write_text(PIPELINE)
+    (root / "params.yaml").write_text((REPOSITORY / "params.yaml").read_text())
+    (root / "paper_figures").mkdir()
+    Image.new("RGB", (60, 40), "navy").save(root / "paper_figures" / "fig1.png")
+    (root / "paper_figures" / "table1.csv").write_text("layer,fraction\n0,0.25\n")
+    return root
+
+
+def app_of(root: Path, feature: str | None = None, glyphs: Glyphs = UNICODE) -> PetriscopeApp:
+    return PetriscopeApp(root, feature, glyphs=glyphs)
+
+
+def screen_text(app: PetriscopeApp) -> str:
+    """What the terminal shows, line by line."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip) for strip in strips)
+
+
+async def typed(pilot: Pilot, text: str) -> None:
+    names = {" ": "space", ">": "greater_than_sign", "=": "equals_sign", ".": "full_stop", ":": "colon", "<": "less_than_sign"}
+    await pilot.press(*(names.get(c, c) for c in text))
+
+
+def table(app: PetriscopeApp, name: str) -> VirtualTable:
+    return app.screen.query_one(f"#{name}", VirtualTable)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_every_page_draws_at_every_size(workspace: Path, size: tuple[int, int]) -> None:
+    app = app_of(workspace, "L1/7")
+    async with app.run_test(size=size) as pilot:
+        for number, page in enumerate(PAGES, 1):
+            if isinstance(app.focused, Input):
+                await pilot.press("escape")
+            await pilot.press(str(number))
+            await pilot.pause()
+            assert app.screen.NAME == page  # type: ignore[attr-defined]
+            lines = screen_text(app).split("\n")
+            assert len(lines) == size[1] and all(len(line) == size[0] for line in lines)
+            assert "q Quit" in lines[-1] or page == "search"
+
+
+async def test_overview_shows_claims_with_verdicts_and_the_null(workspace: Path) -> None:
+    app = app_of(workspace)
+    async with app.run_test(size=(140, 50)) as pilot:
+        await pilot.pause()
+        text = screen_text(app)
+        for words in ("Context features grow with depth", "not supported", "supported", "undecided", "randomly initialised", "95 %"):
+            assert words in text
+        assert "synthetic" in text
+        await pilot.press("y")
+        assert app.clipboard.startswith("ctx-count\tnot_supported")
+        await pilot.click(Nav, offset=(50, 0))
+        await pilot.pause()
+        assert app.screen.NAME != "overview"  # type: ignore[attr-defined]
+
+
+async def test_features_filter_sort_scroll_open(workspace: Path, atlas_file: Path) -> None:
+    atlas = Atlas(atlas_file)
+    app = app_of(workspace)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await pilot.press("2")
+        await pilot.pause()
+        page = app.screen
+        assert list(page.order) == list(atlas.order())  # type: ignore[attr-defined]
+        await pilot.press("end")
+        assert table(app, "table").cursor == 599 and "L2/199" in screen_text(app)
+        await pilot.press("home", "pagedown", "j", "k", "right", "left")
+        await pilot.press("f")
+        await typed(pilot, "layer>=1 q<.5")
+        await pilot.pause()
+        expected = list(atlas.order("layer>=1 q<.5"))
+        assert list(page.order) == expected and f"{len(expected):,} of 600" in screen_text(app)  # type: ignore[attr-defined]
+        await typed(pilot, " nocolumn:3")
+        await pilot.pause()
+        assert "no column nocolumn" in screen_text(app) and list(page.order) == expected  # type: ignore[attr-defined]
+        await pilot.press("escape", "escape")
+        await pilot.pause()
+        assert len(page.order) == 600  # type: ignore[attr-defined]
+        await pilot.press("s")
+        await typed(pilot, "cds")
+        await pilot.pause()
+        options = app.screen.query_one(OptionList)
+        assert options.option_count >= 2
+        await pilot.press("escape")
+        page.sort_by("cds")  # type: ignore[attr-defined]
+        assert list(page.order) == list(atlas.order("", "cds", True))  # type: ignore[attr-defined]
+        await pilot.press("S")
+        assert list(page.order) == list(atlas.order("", "cds", False))  # type: ignore[attr-defined]
+        await pilot.click("#table", offset=(3, 0))
+        await pilot.pause()
+        assert list(page.order) == list(atlas.order())  # type: ignore[attr-defined]
+        await pilot.press("y")
+        assert app.clipboard == "L0/0"
+        await pilot.press("down", "enter")
+        await pilot.pause()
+        assert app.screen.NAME == "feature" and app.current_feature == 1  # type: ignore[attr-defined]
+        await pilot.press("backspace")
+        await pilot.pause()
+        assert app.screen is page
+
+
+async def test_features_columns_saved_filters_export(workspace: Path, atlas_file: Path, tmp_path: Path) -> None:
+    atlas = Atlas(atlas_file)
+    app = app_of(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2", "c")
+        await pilot.pause()
+        choice = app.screen.query_one(SelectionList)
+        choice.deselect("label")
+        choice.select("module")
+        await pilot.press("enter")
+        await pilot.pause()
+        page = app.screen
+        assert "module" in page.shown and "label" not in page.shown  # type: ignore[attr-defined]
+        page.set_filter("is:context")  # type: ignore[attr-defined]
+        await pilot.press("w")
+        app.screen.query_one(Input).value = "mine"
+        await pilot.press("enter")
+        page.set_filter("")  # type: ignore[attr-defined]
+        await pilot.press("v")
+        await typed(pilot, "mine")
+        await pilot.press("enter")
+        await pilot.pause()
+        wanted = list(atlas.order("is:context"))
+        assert list(page.order) == wanted  # type: ignore[attr-defined]
+        for kind in ("csv", "bed", "bedgraph"):
+            page._export(kind)  # type: ignore[attr-defined]
+        rows = list(csv.DictReader((workspace / "features.csv").open()))
+        assert [r["name"] for r in rows] == [feature_name(i) for i in wanted]
+        assert float(rows[0]["q"]) == atlas.rows(wanted[:1], ["q"])[0][0]
+        bed = [line.split("\t") for line in (workspace / "features.bed").read_text().splitlines()]
+        assert len(bed) == sum(len(atlas.top_bins(i)) for i in wanted) and all(len(b) == 6 and 0 <= int(b[4]) <= 1000 for b in bed)
+        lines = (workspace / "features.bedgraph").read_text().splitlines()
+        assert lines[0].startswith("track type=bedGraph") and len(lines) > 1
+    again = app_of(workspace)
+    async with again.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2")
+        await pilot.pause()
+        assert "module" in again.screen.shown  # type: ignore[attr-defined]
+
+
+async def test_feature_page_shows_evidence_and_leads_on(workspace: Path, atlas_file: Path, tables: AtlasTables) -> None:
+    key = tables.annotations.iloc[40]
+    name = f"L{key.layer}/{key.feature}"
+    app = app_of(workspace, name)
+    async with app.run_test(size=(130, 100)) as pilot:
+        await pilot.pause()
+        text = screen_text(app)
+        for words in (name, "measured checks hold", "corrected", "published", "null percentile", "blood_vitro_1", "Chromatin states"):
+            assert words in text, words
+        record = Atlas(atlas_file).feature(app.current_feature or 0)
+        assert record.top_bins[0].chrom in text and "kb" in text
+        await pilot.press("y")
+        assert app.clipboard == name
+        await pilot.press("Y")
+        assert app.clipboard.startswith("chr22:")
+        before = app.current_feature
+        await pilot.press("n")
+        assert app.current_feature == (before or 0) + 1
+        await pilot.press("p")
+        assert app.current_feature == before
+        table(app, "neighbours").focus()
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.current_feature == record.neighbours["decoder"][0].id
+        table(app, "motifs").focus()
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.screen.NAME == "features" and app.screen.query_text.startswith("motif:")  # type: ignore[attr-defined]
+        await pilot.press("3", "e")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert list(workspace.glob("L*.bed"))
+
+
+async def test_compare_by_marks_and_by_name(workspace: Path) -> None:
+    app = app_of(workspace)
+    async with app.run_test(size=(120, 50)) as pilot:
+        await pilot.press("2", "m", "down", "m")
+        await pilot.pause()
+        assert app.screen.NAME == "compare" and app.compared == (0, 1)  # type: ignore[attr-defined]
+        text = screen_text(app)
+        assert "L0/0 and L0/1" in text and "Hedges g" in text and "motifs of both" in text
+        await pilot.press("s")
+        assert app.compared == (1, 0)
+        await pilot.press("a")
+        app.screen.query_one(Input).value = "L2/5"
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.compared == (2_000_005, 0)
+        await pilot.press("b")
+        app.screen.query_one(Input).value = "nonsense"
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.compared == (2_000_005, 0)
+        await pilot.press("5", "c", "enter")
+        await pilot.pause()
+        assert "Layers 0 and 1" in screen_text(app) and "FVU, held out" in screen_text(app)
+
+
+async def test_layers_and_causal(workspace: Path) -> None:
+    app = app_of(workspace)
+    async with app.run_test(size=(120, 60)) as pilot:
+        await pilot.press("5", "down")
+        await pilot.pause()
+        text = screen_text(app)
+        assert "Feature density, layer 1" in text and "Flow between layers" in text and "recovered" in text
+        await pilot.press("y")
+        assert app.clipboard.startswith("layer\tfvu")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.screen.query_text == "layer:1"  # type: ignore[attr-defined]
+        await pilot.press("6")
+        await pilot.pause()
+        text = screen_text(app)
+        for words in ("matched random", "top activation", "reconstruction", "norm matched random", "minus matched random"):
+            assert words in text
+        await pilot.press("n", "g", "t")
+        await pilot.pause()
+        text = screen_text(app)
+        assert "layer 1" in text and "liver" in text and "Points of steering" in text
+
+
+async def test_search_by_every_kind(workspace: Path, atlas_file: Path) -> None:
+    app = app_of(workspace)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("slash")
+        await pilot.pause()
+        line = app.screen.query_one("#needle", Input)
+        for text, expected in (
+            ("hnf4", "HNF4A.1"),
+            ("lipid meta", "lipid metabolic"),
+            ("apol", "Top bins in chr22:"),
+            ("chr22:37,500,000-37,600,000", "Top bins in chr22:37,500,000-37,600,000"),
+            ("TssA", "chromatin state"),
+            ("L1/20", "L1/20"),
+            ("zzzz", "no match"),
+            ("chr1:9-3", "empty or out of range"),
+        ):
+            line.value = text
+            await pilot.pause()
+            assert expected in screen_text(app), text
+        line.value = "chr22:37,500,000-37,600,000"
+        await pilot.pause()
+        await pilot.press("enter", "enter")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.screen.NAME == "feature"  # type: ignore[attr-defined]
+        await pilot.press("slash")
+        await pilot.pause()
+        line.value = "GATA1"
+        await pilot.press("enter", "a")
+        await pilot.pause()
+        assert app.screen.NAME == "features" and app.screen.query_text == "gene:GATA1"  # type: ignore[attr-defined]
+
+
+async def test_pipeline_page_states_menu_and_refusals(workspace: Path) -> None:
+    app = app_of(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("7")
+        for _ in range(50):
+            await pilot.pause(0.05)
+            if "not up to date" in screen_text(app):
+                break
+        text = screen_text(app)
+        assert "2 of 2 stages are not up to date" in text and "never run" in text and "sleep 30" in text
+        await pilot.press("down")
+        await pilot.pause()
+        assert "echo b" in screen_text(app) and "needs" in screen_text(app)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "run two and whatever stale it needs" in screen_text(app)
+        await pilot.press("escape", "u")
+        await pilot.pause()
+        assert any("not a DVC workspace" in str(n.message) for n in app._notifications)
+        await pilot.press("F")
+        await pilot.pause()
+        assert "Force two?" in screen_text(app)
+        await pilot.press("n", "x")
+        assert any("no run to cancel" in str(n.message) for n in app._notifications)
+
+
+async def test_parameter_editor_checks_before_it_saves(workspace: Path) -> None:
+    app = app_of(workspace)
+    async with app.run_test(size=(120, 50)) as pilot:
+        await pilot.press("7", "P")
+        await pilot.pause()
+        area = app.screen.query_one(TextArea)
+        area.text = area.text.replace("seed: 17", "seed: x")
+        await pilot.pause()
+        assert "not valid" in screen_text(app)
+        await pilot.press("ctrl+s")
+        assert "seed: 17" in (workspace / "params.yaml").read_text()
+        area.text = area.text.replace("seed: x", "seed: 18")
+        await pilot.pause()
+        assert "seed: 17 -> 18" in screen_text(app) and "invalidates 2 stages: one, two" in screen_text(app)
+        await pilot.press("escape")
+        assert app.screen.query_one(TextArea)
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+        assert "seed: 18" in (workspace / "params.yaml").read_text() and app.screen.NAME == "pipeline"  # type: ignore[attr-defined]
+
+
+async def test_figures_preview_and_copy(workspace: Path) -> None:
+    app = app_of(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("8")
+        await pilot.pause()
+        text = screen_text(app)
+        assert "fig1.png" in text and "▀" in text and str(workspace / "paper_figures")[:40] in text
+        await pilot.press("y")
+        assert app.clipboard.endswith("fig1.png")
+        await pilot.press("down")
+        await pilot.pause()
+        assert "layer  fraction" in screen_text(app)
+        (workspace / "paper_figures" / "fig0.png").write_bytes(b"broken")
+        await pilot.press("r", "home")
+        await pilot.pause()
+        assert "cannot show the picture" in screen_text(app)
+
+
+async def test_help_theme_palette_and_quit(workspace: Path) -> None:
+    app = app_of(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("question_mark")
+        await pilot.pause()
+        assert "The filter language" in screen_text(app)
+        await pilot.press("escape", "T")
+        assert app.theme == "petriscope-light" and not app.current_theme.dark
+        await pilot.press("ctrl+o")
+        await pilot.pause()
+        assert type(app.screen).__name__ == "CommandPalette"
+        await pilot.press("escape")
+        await pilot.pause()
+        await pilot.press("q")
+    assert app.return_code == 0
+
+
+async def test_no_atlas_says_what_to_do(tmp_path: Path) -> None:
+    app = app_of(tmp_path)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.pause()
+        assert "no atlas here" in screen_text(app) and "petriscope reproduce" in screen_text(app)
+        for number in "123456789":
+            if isinstance(app.focused, Input):
+                await pilot.press("escape")
+            await pilot.press(number)
+            await pilot.pause()
+        (tmp_path / "dvc.yaml").write_text(PIPELINE)
+        await pilot.press("escape", "1")
+        await pilot.press("r")
+        await pilot.pause()
+        assert "runs all of it" in screen_text(app)
+
+
+async def test_atlas_of_another_version_and_partial_atlas(tmp_path: Path, tables: AtlasTables) -> None:
+    import sqlite3
+
+    path = tmp_path / "results" / "atlas.sqlite"
+    build_atlas(path, AtlasTables(tables.features.loc[:, ["layer", "feature", "alive"]]))
+    connection = sqlite3.connect(path)
+    connection.executescript("PRAGMA user_version=9;")
+    connection.close()
+    app = app_of(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        assert "the atlas has format 9" in screen_text(app)
+        build_atlas(path, AtlasTables(tables.features.loc[:, ["layer", "feature", "alive"]]))
+        await pilot.press("r")
+        await pilot.pause()
+        assert "no claims were evaluated" in screen_text(app)
+        for number, words in (("2", "600 of 600"), ("3", "no ChromHMM annotation"), ("5", "600"), ("6", "no ablation in this atlas")):
+            await pilot.press(number)
+            await pilot.pause()
+            assert words in screen_text(app), number
+
+
+async def test_unknown_feature_and_read_only_folder(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="'x' is no feature. Write for example L6/1234"):
+        run(workspace, "x")
+    app = app_of(workspace, "L99/1")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        assert "no feature L99/1" in screen_text(app)
+        monkeypatch.setattr("petriscope_tui.workspace.os.access", lambda *_: False)
+        await pilot.press("7")
+        await pilot.pause()
+        assert "read-only folder" in screen_text(app)
+
+
+async def test_ascii_and_no_colour(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = app_of(workspace, glyphs=ASCII)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        text = screen_text(app)
+        assert "x Context features grow" in text and "+ Context features are causal" in text
+        assert not any("⠀" <= c <= "⣿" for c in text)
+        grey = {s.style.color.triplet for strip in app.screen._compositor.render_strips() for s in strip if s.style and s.style.color and s.style.color.triplet}
+        assert app.no_color and all(app.ansi_color or True for _ in grey)
+
+
+async def test_soak_of_random_keys(workspace: Path) -> None:
+    """Any order of keys is survived (no exception reaches the app)."""
+    keys = [*"123456789fscvemMyYnpgtabrTSlzjk?/", "enter", "escape", "up", "down", "left", "right", "home", "end", "pageup"]
+    keys += ["pagedown", "tab", "shift+tab", "backspace", "space", "ctrl+o"]
+    chance = random.Random(11)
+    app = app_of(workspace)
+    async with app.run_test(size=(100, 30)) as pilot:
+        for _ in range(8):
+            await pilot.press(*(chance.choice(keys) for _ in range(25)))
+        for _ in range(4):
+            await pilot.press("escape")
+        assert app.is_running
+
+
+def test_nothing_heavy_is_imported() -> None:
+    """The UI with its first page drawn has not loaded torch, numpy, pandas or dvc."""
+    import subprocess
+
+    code = (
+        "import sys, asyncio; from pathlib import Path; from petriscope_tui.app import PetriscopeApp\n"
+        "async def main():\n"
+        "    app = PetriscopeApp(Path(sys.argv[1]))\n"
+        "    async with app.run_test() as pilot:\n"
+        "        for key in '12345678':\n"
+        "            await pilot.press(key)\n"
+        "            await pilot.pause()\n"
+        "asyncio.run(main())\n"
+        "print([m for m in ('torch', 'numpy', 'pandas', 'dvc', 'scipy', 'matplotlib') if m in sys.modules])"
+    )
+    path = f"{REPOSITORY / 'src'}:{REPOSITORY / 'tui'}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(REPOSITORY)], env={"PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_static_import() -> None:
+    assert Static is not None
