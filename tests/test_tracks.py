@@ -171,6 +171,19 @@ def test_pseudo_signal_peaks_at_the_summit_with_the_height_of_signalvalue() -> N
     assert got[[0, 1]].sum() == 0
 
 
+def test_a_peak_files_own_scale_does_not_matter(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    start = np.sort(rng.integers(0, 5_000, 40))
+    peaks = pd.DataFrame({"chrom": "chr1", "start": start, "end": start + 200, "name": "p", "n": 0, "strand": "."})
+    peaks = peaks.assign(score=rng.gamma(2, 5, 40), p=1, q=1, summit=100)
+    once = write(tmp_path / "a", peaks)
+    tenfold = write(tmp_path / "b", peaks.assign(score=10 * peaks.score))
+    tracks_ = [tracks.signal_for_windows(path, "narrowpeak", WINDOWS, CONTIGS).values for path in (once, tenfold)]
+    np.testing.assert_allclose(tracks_[0], tracks_[1], rtol=1e-5)
+    expected = tracks.pseudo_signal(peaks.assign(summit=start + 100), WINDOWS, 15 / np.median(peaks.score))
+    np.testing.assert_allclose(tracks_[0], expected, rtol=1e-5)
+
+
 def test_clips_and_targets_are_the_originals(shared: Path) -> None:
     golden = np.load(shared / "golden/epibert_preproc.npz")
     signal = golden["atac_in_first4096"][:, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,25 @@ from petriscope.errors import UserError
 
 COLUMNS = ["chrom", "start", "end", "summit", "score"]
 NARROWPEAK, BROADPEAK = 10, 9
+STRONGEST = 20_000
+
+
+class PeakFile(NamedTuple):
+    """A peak file as read."""
+
+    peaks: pd.DataFrame
+    """Peaks on the genome: columns chrom, start, end, summit (position of the highest base), score; sorted."""
+    strong: float
+    """Median score of the strongest 20,000 peaks of the whole file: its scale, whatever the caller's threshold."""
 
 
 def read_peaks(path: str | Path, contigs: pd.DataFrame) -> pd.DataFrame:
-    """Peaks on the genome: columns chrom, start, end, summit (position of the highest base), score; sorted.
+    """The peaks of `read_peak_file`: columns chrom, start, end, summit, score; sorted."""
+    return read_peak_file(path, contigs).peaks
+
+
+def read_peak_file(path: str | Path, contigs: pd.DataFrame) -> PeakFile:
+    """Read a peak file and keep what lies on the genome.
 
     Reads narrowPeak (signalValue, summit offset), broadPeak, and BED with 3 to 8 columns, where column 5, if a number,
     is the score and column 6, if a number, the summit's offset; without one the summit is the midpoint. File order is
@@ -56,7 +72,9 @@ def read_peaks(path: str | Path, contigs: pd.DataFrame) -> pd.DataFrame:
             )
         )
     check_names(path, seen, set(contigs.chrom))
-    return _on_genome(pd.concat(parts, ignore_index=True), contigs)
+    peaks = pd.concat(parts, ignore_index=True)
+    strongest = np.sort(peaks["score"].to_numpy())[-STRONGEST:]
+    return PeakFile(_on_genome(peaks, contigs), float(np.median(strongest)))
 
 
 def call_peaks(

@@ -13,7 +13,7 @@ from petriscope.data.bam import read_bam
 from petriscope.data.coverage import SIGNAL_BIN, WindowBins, cut_sites
 from petriscope.data.fragments import count_fragments, read_fragments, subsample
 from petriscope.data.intervals import OrderCheck, check_bounds, check_names, known_sizes, read_chunks
-from petriscope.data.peaks import read_peaks
+from petriscope.data.peaks import read_peak_file
 from petriscope.errors import UserError
 
 SCALE_TO = 20_000_000
@@ -24,12 +24,16 @@ GENOME_BP = 3.1e9
 BACKGROUND = SCALE_TO * 2 * 11 / GENOME_BP
 """Mean signal per base of a scaled track on the human genome: what a fold enrichment of one means as pseudo-signal."""
 
+STRONG_FOLD = 15.0
+"""Fold enrichment given to the median of a file's 20,000 strongest peaks: signalValue has no common scale (the files of
+the six conditions: 10 to 31), and the difference between callers must not pass for one between contexts."""
+
 KINDS = {
     "fragments": "Tn5 cut coverage per 20 M fragments",
     "bam": "Tn5 cut coverage per 20 M fragments",
     "bigwig": "signal as given",
     "bedgraph": "signal as given",
-    "narrowpeak": "pseudo-signal: summit-shaped pile-up of peaks scaled by signalValue",
+    "narrowpeak": "pseudo-signal: summit-shaped pile-up of peaks scaled by signalValue, strong peaks of all files alike",
 }
 
 
@@ -64,7 +68,8 @@ def signal_for_windows(
     as where a file holds a share of its library only; ``reference`` — FASTA for CRAM.
 
     Fragments and BAM: each cut widened to 11 bp, scaled by 20e6 / fragments in the file, summed per 4 bp, as
-    EpiBERT's fragments_to_bed_scores.wdl. narrowPeak gives pseudo-signal (`pseudo_signal`).
+    EpiBERT's fragments_to_bed_scores.wdl. narrowPeak gives pseudo-signal (`pseudo_signal`), each file scaled so that the
+    median of its 20,000 strongest peaks is a 15-fold enrichment.
     """
     path, bins = Path(path), WindowBins(windows)
     if format not in KINDS:
@@ -84,7 +89,9 @@ def signal_for_windows(
         values *= np.float32(scale)
         return TrackResult(values, fragments, KINDS[format])
     if format == "narrowpeak":
-        return TrackResult(pseudo_signal(read_peaks(path, contigs), windows, scale), None, KINDS[format])
+        peaks, strong = read_peak_file(path, contigs)
+        alike = STRONG_FOLD / strong if strong > 0 else 1.0
+        return TrackResult(pseudo_signal(peaks, windows, scale * alike), None, KINDS[format])
     values = _from_bedgraph(path, bins, contigs) if format == "bedgraph" else _from_bigwig(path, bins, contigs)
     return TrackResult(values * np.float32(scale), None, KINDS[format])
 
