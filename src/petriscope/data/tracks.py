@@ -33,7 +33,7 @@ KINDS = {
     "bam": "Tn5 cut coverage per 20 M fragments",
     "bigwig": "signal as given",
     "bedgraph": "signal as given",
-    "narrowpeak": "pseudo-signal: summit-shaped pile-up of peaks scaled by signalValue, strong peaks of all files alike",
+    "narrowpeak": "pseudo-signal: summit-shaped pile-up scaled by signalValue, strong peaks of all files alike",
 }
 
 
@@ -68,8 +68,8 @@ def signal_for_windows(
     as where a file holds a share of its library only; ``reference`` — FASTA for CRAM.
 
     Fragments and BAM: each cut widened to 11 bp, scaled by 20e6 / fragments in the file, summed per 4 bp, as
-    EpiBERT's fragments_to_bed_scores.wdl. narrowPeak gives pseudo-signal (`pseudo_signal`), each file scaled so that the
-    median of its 20,000 strongest peaks is a 15-fold enrichment.
+    EpiBERT's fragments_to_bed_scores.wdl. narrowPeak gives pseudo-signal (`pseudo_signal`), each file scaled so
+    that the median of its 20,000 strongest peaks is a 15-fold enrichment.
     """
     path, bins = Path(path), WindowBins(windows)
     if format not in KINDS:
