@@ -114,13 +114,23 @@ class StatisticsAccumulator:
         if len(cell) and not (cell.min() >= 0 and cell.max() < len(self._tokens)):
             raise ValueError(f"a row lies outside {self.shape[0]} blocks x {self.shape[1]} biosamples")
         self._tokens += np.bincount(cell, minlength=len(self._tokens))
-        present, local = np.unique(cell, return_inverse=True)  # a piece touches few cells: sum those alone
-        pick = sp.csr_matrix((np.ones(len(cell)), (local, used)), shape=(len(present), codes.n))
-        values = codes.scipy().astype(np.float64)
-        for into, data in ((self._total, values.data), (self._squares, values.data**2), (self._active, None)):
-            ones = np.ones_like(values.data) if data is None else data
-            summed = pick @ sp.csr_matrix((ones, values.indices, values.indptr), shape=values.shape)
-            into[present] += summed.toarray().astype(into.dtype)
+        ends = np.flatnonzero((np.diff(cell) != 0) | (np.diff(used) != 1)) + 1  # rows of one cell come in runs
+        for first, last in zip(np.r_[0, ends], np.r_[ends, len(cell)], strict=True):
+            for at in range(first, last, _ROWS_AT_ONCE // 4):
+                begin, stop = used[at], used[min(at + _ROWS_AT_ONCE // 4, last) - 1] + 1
+                self._add_run(codes.rows(int(begin), int(stop)), int(cell[first]))
+
+    def _add_run(self, codes: Codes, cell: int) -> None:
+        """Rows of one cell: column sums as products of the transposed codes with ones, in float64."""
+        values, ones = np.asarray(codes.values, np.float64), np.ones(codes.n)
+        indices, indptr = np.asarray(codes.indices), np.asarray(codes.indptr, np.int32)
+        for into, data in (
+            (self._total, values),
+            (self._squares, values * values),
+            (self._active, np.ones_like(values)),
+        ):
+            summed = sp.csc_matrix((data, indices, indptr), shape=(codes.m, codes.n), copy=False) @ ones
+            into[cell] += summed.astype(into.dtype)
 
     def result(self) -> SufficientStatistics:
         """What has been added so far."""
