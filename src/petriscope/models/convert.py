@@ -117,7 +117,7 @@ def convert_checkpoint(
     rest = [key for key in checkpoint.bundle.entries if key not in used]
     for key in progress(rest, "verifying the rest", unit="tensor"):
         checkpoint.bundle.verify(key)
-    model = EpiBERT(inferred.config).load_original(weights)
+    model = EpiBERT(inferred.config, init_seed=None).load_original(weights)
     model.save_safetensors(out)
     numbers = sum(array.size for array in weights.values())
     return ConversionReport(prefix, Path(out), inferred.config, len(places), numbers, len(rest), tuple(notes))

@@ -37,7 +37,7 @@ def one_hot(codes: np.ndarray | Tensor) -> Tensor:
 
 
 class EpiBERT(nn.Module):
-    """EpiBERT with ``config``, its weights drawn from ``init_seed`` until others are loaded.
+    """EpiBERT with ``config``; weights are drawn from ``init_seed`` (None: left to torch) until others are loaded.
 
     Layer 0 of the residual stream is the projected input, layer k the output of block k before the final layer norm.
     """
@@ -45,7 +45,7 @@ class EpiBERT(nn.Module):
     name = "epibert"
     feature_map: Tensor
 
-    def __init__(self, config: EpiBERTConfig, *, init_seed: int = 0) -> None:
+    def __init__(self, config: EpiBERTConfig, *, init_seed: int | None = 0) -> None:
         super().__init__()
         self.config = config
         self.sequence = SequenceBranch(config)
@@ -59,7 +59,8 @@ class EpiBERT(nn.Module):
         projection = projection_matrix(config.random_features, config.head_dim, config.seed)
         scaled = torch.from_numpy(projection / np.sqrt(np.float32(config.random_features)))
         self.register_buffer("feature_map", scaled, persistent=False)
-        initialise(self, torch.Generator().manual_seed(init_seed))
+        if init_seed is not None:
+            initialise(self, torch.Generator().manual_seed(init_seed))
 
     @property
     def n_layers(self) -> int:
@@ -226,9 +227,10 @@ class EpiBERT(nn.Module):
                 "is not an EpiBERT written by petriscope", file=path, remedy="Make it with petriscope convert."
             )
         config = json.loads(metadata["config"])
-        model = cls(EpiBERTConfig(**config))
+        with torch.device("meta"):
+            model = cls(EpiBERTConfig(**config), init_seed=None)
         try:
-            model.load_state_dict(state)
+            model.load_state_dict(state, assign=True)
         except RuntimeError as error:
             raise UserError(
                 f"does not fit its own configuration ({error})", file=path, remedy="Make it anew."
