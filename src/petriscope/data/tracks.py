@@ -105,15 +105,14 @@ def pseudo_signal(peaks: pd.DataFrame, windows: pd.DataFrame, scale: float = 1.0
     """
     length = int(windows["end"].iloc[0] - windows["start"].iloc[0])
     values = np.zeros((len(windows), length // SIGNAL_BIN), dtype=np.float32)
-    by_chrom = {str(chrom): group for chrom, group in peaks.groupby("chrom", sort=False)}
-    for row, (chrom, begin) in enumerate(zip(windows["chrom"], windows["start"])):
-        group = by_chrom.get(chrom)
-        if group is None:
-            continue
-        here = group[(group.end > begin) & (group.start < begin + length)]
+    fields = ["start", "end", "summit", "score"]
+    by_chrom = {str(chrom): group[fields].to_numpy(np.float64) for chrom, group in peaks.groupby("chrom", sort=False)}
+    for row, (chrom, begin) in enumerate(zip(windows["chrom"].tolist(), windows["start"].tolist())):
+        table = by_chrom.get(chrom, np.empty((0, 4)))
+        here = table[(table[:, 1] > begin) & (table[:, 0] < begin + length)]
         base = np.zeros(length, dtype=np.float32)
-        for start, end, summit, score in here[["start", "end", "summit", "score"]].itertuples(index=False, name=None):
-            lower, upper = max(start, begin), min(end, begin + length)
+        for start, end, summit, score in here.tolist():
+            lower, upper = max(int(start), begin), min(int(end), begin + length)
             deviation = min(max((end - start) / 6, 40.0), 150.0)
             hill = score * np.exp(-0.5 * ((np.arange(lower, upper) - summit) / deviation) ** 2)
             part = base[lower - begin : upper - begin]
