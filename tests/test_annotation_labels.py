@@ -37,11 +37,9 @@ def annotated():
     names = [f"F{i}(Zf)/cell-ChIP/Homer" for i in range(30)]
     return label_features(
         features,
-        states=state_enrichment(member, states, 4, matched),
-        state_names=["TssA", "Tx", "Enh", "Quies"],
-        motifs=enrich_features(hits, matched),
-        motif_names=names,
-        processes=enrich_gene_sets(member, links, sets, features=features),
+        states=state_enrichment(member, states, 4, matched).table(["TssA", "Tx", "Enh", "Quies"], features),
+        motifs=enrich_features(hits, matched).table(names, features),
+        processes=enrich_gene_sets(member, links, sets, features=features).table,
     ).set_index("feature")
 
 

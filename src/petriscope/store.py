@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from petriscope.activations import WindowInputs
+from petriscope.activations import WindowInputs, open_layers
 from petriscope.annotation.background import Strata
 from petriscope.contrast.moments import Moments
 from petriscope.errors import UserError
@@ -159,3 +159,14 @@ def layer_of_claims(workspace: Workspace, params: Params) -> int:
     """The one layer, fixed beforehand, on which annotation claims are read: that of the ablation."""
     layers = int(read_json(workspace.metrics("activations"))["layers"]) - 1
     return chosen_layer(params.ablation.layer, layers, "ablation.layer")
+
+
+def sample_hidden(
+    workspace: Workspace, layer: int, windows: np.ndarray, every: int = 4
+) -> tuple[np.ndarray, np.ndarray]:
+    """Residual stream of every ``every``-th window of ``windows``: rows (n, d) float32, their biosample index (n,)."""
+    store = open_layers(workspace.activations)[layer]
+    part = np.asarray(store[windows[::every]], dtype=np.float32)
+    shape = part.shape
+    biosample = np.broadcast_to(np.arange(shape[1])[None, :, None], shape[:3])
+    return part.reshape(-1, shape[-1]), biosample.reshape(-1)

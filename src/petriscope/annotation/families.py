@@ -21,7 +21,6 @@ def with_q(table: pd.DataFrame, tests_per_group: int | None = None, ln_p: str = 
     values = np.full(len(table), np.nan)
     for _, rows in pd.Series(range(len(table))).groupby(family):
         here = table[ln_p].to_numpy(float)[rows]
-        groups = table.group.iloc[rows].nunique()
-        left_out = 0 if tests_per_group is None else max(0, groups * tests_per_group - len(here))
-        values[rows] = benjamini_hochberg(np.concatenate([here, np.zeros(left_out)])[None])[0][: len(here)]
+        made = None if tests_per_group is None else table.group.iloc[rows].nunique() * tests_per_group
+        values[rows] = benjamini_hochberg(here, family=made)
     return table.assign(**{q: values})

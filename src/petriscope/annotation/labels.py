@@ -6,12 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
-
-from petriscope.annotation.features import FeatureEnrichment
-from petriscope.annotation.genesets import GeneSetEnrichment
-from petriscope.annotation.state_enrichment import StateEnrichment
 
 UNLABELLED = "unlabelled"
 _CONFIDENCE = ("none", "low", "medium", "high")
@@ -31,35 +26,48 @@ class LabelRule:
 def label_features(
     features: Sequence[object],
     *,
-    states: StateEnrichment | None = None,
-    state_names: Sequence[str] = (),
-    motifs: FeatureEnrichment | None = None,
-    motif_names: Sequence[str] = (),
-    processes: GeneSetEnrichment | None = None,
+    states: pd.DataFrame | None = None,
+    motifs: pd.DataFrame | None = None,
+    processes: pd.DataFrame | None = None,
     rule: LabelRule | None = None,
 ) -> pd.DataFrame:
     """One row per feature: label 'state · motif · process' of whatever passes, else 'unlabelled'.
 
-    State: q and the interval's lower end pass; the highest lower end wins. Motif: q and fold pass; lowest p wins.
-    Process: q of the gene test, q of the region test and fold pass; lowest p wins. Confidence is the number of levels
-    that pass: none, low, medium, high. Columns: feature, label, confidence, levels, state, state_odds, state_low,
-    state_high, state_q, motif, motif_fold, motif_q, process, process_fold, process_q, process_region_q, evidence.
-    ``processes`` must have been made with the same ``features``.
+    The long tables of the enrichments, each with a column feature: ``states`` (state, odds_ratio, low, high, q),
+    ``motifs`` (name, ln_p, fold, q), ``processes`` (term, ln_p, fold, q, region_q). State: q and the interval's lower
+    end pass; the highest lower end wins. Motif: q and fold pass; lowest p wins. Process: q of the gene test, q of the
+    region test and fold pass; lowest p wins. Confidence is the number of levels that pass: none, low, medium, high.
+    Columns: feature, label, confidence, levels, state, state_odds, state_low, state_high, state_q, motif, motif_fold,
+    motif_q, process, process_fold, process_q, process_region_q, evidence.
     """
     rule = rule or LabelRule()
-    n = len(features)
     frame = pd.DataFrame({"feature": list(features)})
-    for name in ("state", "motif", "process"):
-        frame[name] = pd.Series([None] * n, dtype=object)
-    numbers = ("state_odds", "state_low", "state_high", "state_q", "motif_fold", "motif_q")
-    for name in (*numbers, "process_fold", "process_q", "process_region_q"):
-        frame[name] = np.nan
+    columns = {
+        "state": (None, {"odds_ratio": "odds", "low": "low", "high": "high", "q": "q"}),
+        "motif": ("name", {"fold": "fold", "q": "q"}),
+        "process": ("term", {"fold": "fold", "q": "q", "region_q": "region_q"}),
+    }
+    best: dict[str, pd.DataFrame | None] = dict.fromkeys(columns)
     if states is not None:
-        _best_state(frame, states, state_names, rule)
+        passing = states[(states["q"] <= rule.max_q) & (states["low"] >= rule.min_odds)]
+        best["state"] = passing.sort_values("low", ascending=False, kind="stable")
     if motifs is not None:
-        _best_motif(frame, motifs, motif_names, rule)
+        passing = motifs[(motifs["q"] <= rule.max_q) & (motifs["fold"] >= rule.min_motif_fold)]
+        passing = passing.assign(name=passing["name"].str.split("/").str[0])
+        best["motif"] = passing.sort_values("ln_p", kind="stable")
     if processes is not None:
-        _best_process(frame, processes, rule)
+        both = (processes["q"] <= rule.max_q) & (processes["region_q"] <= rule.max_q)
+        passing = processes[both & (processes["fold"] >= rule.min_process_fold)]
+        best["process"] = passing.sort_values("ln_p", kind="stable")
+    for level, (source, numbers) in columns.items():
+        table = best[level]
+        wanted = [source or level, *numbers]
+        given = pd.DataFrame(columns=["feature", *wanted]) if table is None else table
+        found = given.drop_duplicates("feature").set_index("feature").reindex(frame["feature"])
+        names = found[wanted[0]].to_numpy(dtype=object)
+        frame[level] = pd.Series([name if isinstance(name, str) else None for name in names], dtype=object)
+        for column, short in numbers.items():
+            frame[f"{level}_{short}"] = found[column].to_numpy(dtype=float)
     parts = frame[["state", "motif", "process"]].to_numpy(dtype=object)
     kept = [[p for p in row if isinstance(p, str)] for row in parts]
     frame.insert(1, "label", [" · ".join(row) if row else UNLABELLED for row in kept])
@@ -67,46 +75,6 @@ def label_features(
     frame.insert(3, "levels", [len(row) for row in kept])
     frame["evidence"] = [_evidence(row) for row in frame.to_dict("records")]
     return frame
-
-
-def _best_state(frame: pd.DataFrame, states: StateEnrichment, names: Sequence[str], rule: LabelRule) -> None:
-    with np.errstate(invalid="ignore"):
-        passing = (states.q <= rule.max_q) & (states.low >= rule.min_odds)
-    best = np.where(passing, states.low, -np.inf).argmax(axis=1)
-    rows = np.flatnonzero(passing.any(axis=1))
-    chosen = best[rows]
-    frame.loc[rows, "state"] = np.asarray(names, dtype=object)[chosen]
-    for column, values in (
-        ("state_odds", states.odds_ratio),
-        ("state_low", states.low),
-        ("state_high", states.high),
-        ("state_q", states.q),
-    ):
-        frame.loc[rows, column] = values[rows, chosen]
-
-
-def _best_motif(frame: pd.DataFrame, motifs: FeatureEnrichment, names: Sequence[str], rule: LabelRule) -> None:
-    with np.errstate(invalid="ignore"):
-        passing = (motifs.q <= rule.max_q) & (motifs.fold >= rule.min_motif_fold)
-    best = np.where(passing, motifs.ln_p, np.inf).argmin(axis=1)
-    rows = np.flatnonzero(passing.any(axis=1))
-    chosen = best[rows]
-    frame.loc[rows, "motif"] = np.array([str(name).split("/")[0] for name in names], dtype=object)[chosen]
-    frame.loc[rows, "motif_fold"] = motifs.fold[rows, chosen]
-    frame.loc[rows, "motif_q"] = motifs.q[rows, chosen]
-
-
-def _best_process(frame: pd.DataFrame, processes: GeneSetEnrichment, rule: LabelRule) -> None:
-    table = processes.table
-    passing = table[
-        (table["q"] <= rule.max_q) & (table["region_q"] <= rule.max_q) & (table["fold"] >= rule.min_process_fold)
-    ]
-    first = passing.sort_values(["ln_p", "rank"], kind="stable").drop_duplicates("feature").set_index("feature")
-    found = first.reindex(frame["feature"])
-    some = found["term"].notna().to_numpy()
-    frame.loc[some, "process"] = found["term"].to_numpy()[some]
-    for column, source in (("process_fold", "fold"), ("process_q", "q"), ("process_region_q", "region_q")):
-        frame.loc[some, column] = found[source].to_numpy()[some]
 
 
 def _evidence(row: Mapping[Hashable, Any]) -> str:

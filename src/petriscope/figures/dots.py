@@ -1,0 +1,46 @@
+"""Dot plot of terms by group: size is −log10 p, colour is fold, a ring marks q < .05. Serves motifs and gene sets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from petriscope.figures.style import nothing, panels
+
+
+def draw(table: pd.DataFrame, term: str, ln_p: str, q: str, per_group: int = 4, always: tuple[str, ...] = ()) -> Figure:
+    """``table``: long enrichment of the groups to show (columns group, fold); the best terms of every group are shown."""
+    groups = list(dict.fromkeys(table.group))
+    best = table.sort_values(ln_p, kind="stable").groupby("group", sort=False).head(per_group)
+    chosen = [
+        name for name in dict.fromkeys(table[term]) if name in set(best[q].index.map(best[term])) or name in always
+    ]
+    figure, axes = panels(1, width=max(4.5, 0.45 * len(groups) + 3.6), height=max(3.0, 0.19 * len(chosen) + 1.4))
+    panel = axes[0]
+    if not chosen:
+        nothing(panel, "nothing was tested")
+        return figure
+    shown = table[table[term].isin(chosen)]
+    x = shown.group.map({name: i for i, name in enumerate(groups)})
+    y = shown[term].map({name: i for i, name in enumerate(chosen)})
+    strength = np.minimum(-shown[ln_p].to_numpy(float) / np.log(10), 30)
+    significant = (shown[q] < 0.05).to_numpy()
+    dots = panel.scatter(
+        x,
+        y,
+        s=3 + 4 * strength,
+        c=np.log2(np.clip(shown.fold.to_numpy(float), 0.125, 8)),
+        cmap="RdBu_r",
+        vmin=-3,
+        vmax=3,
+        edgecolors=np.where(significant, "#111111", "#dddddd"),
+        linewidths=np.where(significant, 0.7, 0.2),
+    )
+    panel.set_xticks(range(len(groups)), groups, rotation=60, ha="right")
+    panel.set_yticks(range(len(chosen)), [name[:60] for name in chosen])
+    panel.set_xlim(-0.7, len(groups) - 0.3)
+    panel.set_ylim(len(chosen) - 0.4, -0.6)
+    panel.tick_params(labelsize=6)
+    figure.colorbar(dots, ax=panel, shrink=0.5, label="log2 fold (size: −log10 p, ring: q < .05)")
+    return figure

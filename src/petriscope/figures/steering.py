@@ -1,0 +1,52 @@
+"""Gap closure of every direction on test windows, beside norm-matched random directions and the ceiling."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from petriscope.figures.style import CONTROL, lineage_colours, nothing, panels
+
+METHODS = {
+    "sae_additive": "SAE-additive",
+    "difference_of_means": "difference of means",
+    "single_pair": "single pair",
+    "linear_probe": "linear probe",
+    "label_shuffled": "label-shuffled",
+    "published": "published form",
+}
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """``table``: stage steering's read-out, own direction and leave-one-lineage-out."""
+    figure, axes = panels(2, width=5.0, height=3.2)
+    if table.empty:
+        for panel in axes:
+            nothing(panel, "cannot be tested on this data set")
+        return figure
+    lineages = list(dict.fromkeys(table.lineage))
+    colours = lineage_colours(lineages)
+    for panel, origin, title in zip(
+        axes, ("own", "others"), ("Direction of the lineage itself", "Learnt on the other lineages")
+    ):
+        width = 0.8 / len(lineages)
+        for i, lineage in enumerate(lineages):
+            part = table[(table.lineage == lineage) & (table.origin == origin)].set_index("method").reindex(METHODS)
+            x = np.arange(len(METHODS)) + (i - (len(lineages) - 1) / 2) * width
+            error = np.abs(np.stack([part.gc - part.gc_low, part.gc_high - part.gc]).astype(float))
+            panel.bar(x, part.gc, 0.9 * width, color=colours[lineage], label=lineage, yerr=error, error_kw={"lw": 0.6})
+            panel.scatter(x, part.gc_random, marker="_", s=40, color="#222222", lw=1.2, zorder=3)
+        panel.axhline(0, color="#555555", lw=0.6)
+        panel.set_xticks(np.arange(len(METHODS)), METHODS.values(), rotation=30, ha="right")
+        panel.set(title=title, ylabel="gap closure on test windows")
+        low = float(np.nanmin(table.gc.to_numpy(float)))
+        panel.set_ylim(max(-1.5, low - 0.1), 1.05)
+    for lineage in lineages:
+        ceiling = table[(table.lineage == lineage) & (table.method == "swap")].gc
+        if len(ceiling):
+            axes[0].axhline(float(ceiling.iloc[0]), color=colours[lineage], ls=":", lw=0.8)
+    axes[0].scatter([], [], marker="_", s=40, color="#222222", label="norm-matched random")
+    axes[0].plot([], [], ":", color=CONTROL, label="ceiling (state swapped)")
+    axes[0].legend(ncols=2)
+    return figure

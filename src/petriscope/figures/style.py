@@ -1,0 +1,56 @@
+"""The figures' one visual language: colours with meaning, sizes, the provenance stamp, deterministic files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+CONTEXT = {"in_vitro": "#c8553d", "in_vivo": "#2a7f62"}
+LINEAGES = ("#b03a5b", "#c98a1b", "#3b6ea8", "#6b5b95", "#4f8f8b", "#8a8a8a")
+PUBLISHED, CORRECTED, CONTROL = "#8c8c8c", "#1f3a5f", "#c9c9c9"
+RC = {
+    "font.size": 8,
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+}
+
+
+def panels(columns: int, width: float = 3.2, height: float = 2.7, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure with rows x columns axes in the house style."""
+    with plt.rc_context(RC):
+        figure, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False)
+    return figure, list(axes.ravel())
+
+
+def lineage_colours(lineages: list[str]) -> dict[str, str]:
+    """One colour per lineage, in order."""
+    return {name: LINEAGES[i % len(LINEAGES)] for i, name in enumerate(lineages)}
+
+
+def nothing(axes: Axes, why: str) -> None:
+    """Say in an empty panel why it is empty."""
+    axes.text(0.5, 0.5, why, ha="center", va="center", wrap=True, fontsize=8, color="#555555", transform=axes.transAxes)
+    axes.set_axis_off()
+
+
+def save(figure: Figure, folder: Path, name: str, stamp: str, dpi: int) -> None:
+    """Write name.png and name.pdf with the stamp along the lower edge; the same input gives the same bytes."""
+    with plt.rc_context(RC):
+        figure.supxlabel(stamp, fontsize=5, color="#777777", x=0.995, ha="right")
+        figure.savefig(folder / f"{name}.png", dpi=dpi, metadata={"Software": None})
+        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    plt.close(figure)

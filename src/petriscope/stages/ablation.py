@@ -1,0 +1,128 @@
+"""Stage ablation: what the prediction loses when context features are removed, against every control arm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from petriscope.causal.ablation import AblationArms, ablate
+from petriscope.causal.ablation_tests import against_random, curves, dose_response
+from petriscope.causal.bases import context_order, principal_components
+from petriscope.causal.feature_sets import usable_ks
+from petriscope.causal.specificity import single_feature_effects
+from petriscope.files import atomic_folder, write_csv
+from petriscope.model_rows import condition_rows, hold, spread
+from petriscope.params import Params
+from petriscope.store import (
+    chosen_layer,
+    load_biosamples,
+    load_inputs,
+    load_model,
+    load_sae,
+    load_windows,
+    read_features,
+    sample_hidden,
+    split_rows,
+)
+from petriscope.workspace import Workspace
+
+
+def run(workspace: Workspace, params: Params) -> dict[str, Any]:
+    """Write results/ablation/: curve.csv, tests.csv, dose.csv, features.csv (single features)."""
+    windows, biosamples = load_windows(workspace), load_biosamples(workspace)
+    model = load_model(workspace)
+    layer = chosen_layer(params.ablation.layer, model.n_layers, "ablation.layer")
+    pairs = condition_rows(biosamples, list(dict.fromkeys(biosamples.lineage)))
+    if pairs.empty:
+        return _untestable(layer, "no lineage has both contexts")
+    columns = pairs[["vitro", "vivo"]].to_numpy().ravel()
+    chosen = spread(split_rows(windows, "test"), params.ablation.windows)
+    inputs = load_inputs(workspace, model)
+    states = hold(model, inputs, windows, chosen, biosamples, columns, layer, params.ablation.mask_fold, params.seed)
+    prediction = states.prediction.reshape(len(chosen), -1, 2, states.prediction.shape[1])
+    toward = (prediction[:, :, ::-1] - prediction).reshape(states.prediction.shape)
+    features = read_features(workspace)
+    mine = features[(features.layer == layer) & features.alive].sort_values("rank")
+    sae = load_sae(workspace, layer, params.sae.seeds[0])
+    sample, biosample_of = sample_hidden(workspace, layer, split_rows(windows, "select"))
+    basis = principal_components(sample)
+    means = np.stack([sample[biosample_of == s].mean(0) for s in range(len(biosamples))])
+    scale = ((sample - sample.mean(0)) @ basis.basis.numpy().T).std(0)
+    order = context_order(basis, means, (biosamples.context == "in_vivo").to_numpy(), scale)
+    arms = AblationArms(usable_ks(params.ablation.ks, len(mine)), params.ablation.random_sets, seed=params.seed)
+    result = ablate(
+        model,
+        sae,
+        states,
+        mine.feature.to_numpy(),
+        arms,
+        toward=toward,
+        components=basis.basis.numpy()[order],
+    )
+    curve, tests = curves(result, seed=params.seed), against_random(result, seed=params.seed)
+    single = single_feature_effects(model, sae, states, mine.feature.to_numpy()[: max(arms.ks)], seed=params.seed)
+    with atomic_folder(workspace.table("ablation")) as folder:
+        write_csv(folder / "curve.csv", curve.assign(layer=layer))
+        write_csv(folder / "tests.csv", tests.assign(layer=layer))
+        write_csv(folder / "shift.csv", against_random(result, measure="shift", seed=params.seed).assign(layer=layer))
+        write_csv(folder / "dose.csv", dose_response(result, seed=params.seed).assign(layer=layer))
+        write_csv(folder / "features.csv", single.assign(layer=layer))
+    return _metrics(layer, curve, tests, len(chosen))
+
+
+def _metrics(layer: int, curve: pd.DataFrame, tests: pd.DataFrame, windows: int) -> dict[str, Any]:
+    """The claims: read at the largest k of half the curve's length, named in the text."""
+    by_arm = curve.pivot_table(index="k", columns="arm", values="effect")
+    ks = [k for k in by_arm.index if k > 0]
+    k = ks[len(ks) // 2]
+    cds = tests[(tests.arm == "cds") & (tests.k == k)].iloc[0]
+    top = tests[(tests.arm == "top_activation") & (tests.k == k)].iloc[0]
+    published, published_random = by_arm.published[ks].to_numpy(), by_arm.published_random[ks].to_numpy()
+    difference = published - published_random
+    d = difference.mean() / difference.std(ddof=1) if len(ks) > 1 else float("nan")
+
+    def series(arm: str) -> list[float]:
+        return [float(value) for value in by_arm[arm][ks]]
+
+    def text(arm: str) -> str:
+        return " ".join(f"{value:.3g}" for value in series(arm))
+
+    testable = bool(cds.blocks > 1)
+    return {
+        "testable": testable,
+        "why_untestable": None if testable else "the test split has one block",
+        "layer": layer,
+        "k": int(k),
+        "ks": ks,
+        "windows": windows,
+        "blocks": int(cds.blocks),
+        "g": cds.g_av,
+        "g_low": cds.g_av_low,
+        "g_high": cds.g_av_high,
+        "random_percentile": 100 * (1 - cds.p_rank),
+        "curve_cds": series("cds"),
+        "curve_random": series("random"),
+        "curve_top_activation": series("top_activation"),
+        "published_text": f"d = {d:.2f} over {len(ks)} k-levels (targeted {published.mean():.3g}, random "
+        f"{published_random.mean():.3g}, error injected)",
+        "effect_text": f"layer {layer}, k = {k}: mean change {cds.value:.3g} against {cds.random:.3g} of matched "
+        f"random sets; Hedges g_av {cds.g_av:.2f}",
+        "interval_text": f"g_av [{cds.g_av_low:.2f}, {cds.g_av_high:.2f}] over {int(cds.blocks)} blocks; stronger than "
+        f"{100 * (1 - cds.p_rank):.0f} % of {int(cds.random_sets)} random sets; top-activation {top.value:.3g}",
+        "published_curve_text": f"targeted {text('published')}; random {text('published_random')} at k = "
+        + " ".join(map(str, ks)),
+        "curve_text": f"cds {text('cds')}; random {text('random')}; top-activation {text('top_activation')} at k = "
+        + " ".join(map(str, ks)),
+        "curve_interval_text": f"random directions of equal norm {text('random_direction')}; PCA {text('pca')}; "
+        f"reconstruction only {by_arm.reconstruction[0]:.3g}",
+    }
+
+
+def _untestable(layer: int, why: str) -> dict[str, Any]:
+    """Metrics of a data set without a pair."""
+    numbers = ("g", "g_low", "g_high", "random_percentile", "curve_cds", "curve_random", "curve_top_activation")
+    texts = ("published", "effect", "interval", "published_curve", "curve", "curve_interval")
+    names = (*numbers, *(f"{text}_text" for text in texts))
+    return {"testable": False, "why_untestable": why, "layer": layer, **dict.fromkeys(names)}
