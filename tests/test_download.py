@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import gzip
 import hashlib
 import threading
@@ -304,3 +305,27 @@ def test_a_full_disk_stops_everything_and_keeps_what_is_finished(
     with pytest.raises(OSError, match="No space left"):
         download_all([Remote("a", f"{site.base}/a"), Remote("b", f"{site.base}/a")], tmp_path, jobs=1, policy=QUICK)
     assert site.asked == []
+
+
+def test_an_interrupt_ends_at_once_and_keeps_the_part(site: Site, tmp_path: Path) -> None:
+    site.stalls["/a"] = 1
+    threading.Timer(0.4, _thread.interrupt_main).start()
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        download_all([Remote("a", f"{site.base}/a", sha256=SHA)], tmp_path, policy=Policy(timeout=20.0))
+    assert time.monotonic() - begin < 10, "it does not wait for the stalled server"
+    assert not (tmp_path / "a").exists() and (tmp_path / "a.part").stat().st_size == 1_000
+    download_all([Remote("a", f"{site.base}/a", sha256=SHA)], tmp_path, policy=QUICK)
+    assert (tmp_path / "a").read_bytes() == DATA
+
+
+def test_two_runs_do_not_write_to_one_folder(site: Site, tmp_path: Path) -> None:
+    site.delay = 0.5
+    other = threading.Thread(target=download_all, args=([Remote("a", f"{site.base}/a")], tmp_path))
+    other.start()
+    while not site.asked:
+        time.sleep(0.01)
+    with pytest.raises(UserError, match="another download is writing to this folder"):
+        download_all([Remote("a", f"{site.base}/a")], tmp_path)
+    other.join()
+    assert (tmp_path / "a").read_bytes() == DATA

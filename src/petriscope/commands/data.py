@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from petriscope.data import demo, paper
+from petriscope.data import demo, fragments_command, paper
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, module, line in (
         ("demo", demo, "simulate the demo data set with planted truth"),
         ("paper", paper, "download the paper's data"),
+        ("fragments", fragments_command, "turn paired-end ATAC alignments into a fragment file"),
     ):
         child = kinds.add_parser(name, help=line, description=line[0].upper() + line[1:] + ".")
         module.add_arguments(child)

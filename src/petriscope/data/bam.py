@@ -14,6 +14,7 @@ import pysam
 from petriscope.data.genome import BGZF_EOF
 from petriscope.data.intervals import check_names, known_sizes
 from petriscope.errors import UserError
+from petriscope.progress import progress
 
 MIN_MAPQ = 20
 TN5 = (4, 5)
@@ -42,7 +43,9 @@ def read_bam(
     found = 0
     with _quiet(), _reported(path), _open(path, reference, threads) as alignments:
         _check_header(path, alignments, contigs)
-        for name, start, end in _by_chromosome(path, alignments, min_mapq, keep_duplicates):
+        total = alignments.mapped + alignments.unmapped if alignments.is_bam else None
+        reads = progress(alignments.fetch(until_eof=True), path.name, total=total, unit="read")
+        for name, start, end in _by_chromosome(path, reads, min_mapq, keep_duplicates):
             order = np.lexsort((end, start))
             found += len(order)
             for lower in range(0, len(order), CHUNK_ROWS):
@@ -123,23 +126,23 @@ def _check_header(path: Path, alignments: pysam.AlignmentFile, contigs: pd.DataF
 
 
 def _by_chromosome(
-    path: Path, alignments: pysam.AlignmentFile, min_mapq: int, keep_duplicates: bool
+    path: Path, reads: Iterator[pysam.AlignedSegment], min_mapq: int, keep_duplicates: bool
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Chromosome name, fragment starts and ends (n,) int64, one chromosome after the other."""
     skipped = 0x4 | 0x8 | 0x100 | 0x800 | (0 if keep_duplicates else 0x400)
     starts, ends = array("q"), array("q")
     waiting: dict[str, tuple[int, int, bool, bool]] = {}
-    current, position = -1, 0
-    for read in alignments.fetch(until_eof=True):
+    current, chromosome, position = -1, "", 0
+    for read in reads:
         target, begin = read.reference_id, read.reference_start
         if target != current or begin < position:
             if current >= 0 and (begin < position if target == current else 0 <= target < current):
                 raise UserError("is not sorted by position", file=path, remedy="Run `samtools sort`, then index.")
             if starts:
-                yield alignments.get_reference_name(current), np.array(starts), np.array(ends)
+                yield chromosome, np.array(starts), np.array(ends)
                 starts, ends = array("q"), array("q")
             waiting.clear()
-            current = target
+            current, chromosome = target, str(read.reference_name)
         position = begin
         if read.flag & skipped or not read.flag & 0x1 or read.next_reference_id != target:
             continue
@@ -158,4 +161,4 @@ def _by_chromosome(
                 starts.append(min(lower, upper))
                 ends.append(max(lower, upper))
     if starts:
-        yield alignments.get_reference_name(current), np.array(starts), np.array(ends)
+        yield chromosome, np.array(starts), np.array(ends)

@@ -12,7 +12,6 @@ from petriscope.data.bam import MIN_MAPQ, header_contigs, read_bam
 from petriscope.data.fragments import write_fragments
 from petriscope.data.genome import Genome
 from petriscope.errors import UserError
-from petriscope.progress import progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         min_mapq=args.min_mapq,
         keep_duplicates=args.keep_duplicates,
     )
-    written = write_fragments(out, progress(chunks, "fragments", unit="chunk"))
+    written = write_fragments(out, chunks)
     pysam.tabix_index(str(out), preset="bed", force=True)
     print(f"wrote {written:,} fragments to {out}")
     return 0

@@ -114,6 +114,7 @@ def _attempt(url: str, part: Path, policy: Policy, watch: Watch, *, expected: in
                 watch.advance(offset - told)
                 while chunk := reply.read1(1 << 18):  # what has come, so that a stall loses nothing
                     out.write(chunk)
+                    out.flush()
                     watch.advance(len(chunk))
                     if watch.stop.is_set():
                         raise Stopped

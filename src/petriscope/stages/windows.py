@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import pandas as pd
-
 from petriscope.data.dataset import load_dataset
 from petriscope.data.genome import Genome
+from petriscope.data.intervals import read_intervals
 from petriscope.data.windows import tile_windows
 from petriscope.files import write_parquet
 from petriscope.params import Params
@@ -19,10 +18,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write results/windows.parquet."""
     dataset = load_dataset(workspace.dataset(params.dataset))
     genome = Genome(dataset.fasta)
-    blacklist = None
-    if dataset.blacklist is not None:
-        columns = ["chrom", "start", "end"]
-        blacklist = pd.read_csv(dataset.blacklist, sep="\t", header=None, usecols=[0, 1, 2], names=columns, comment="#")
+    blacklist = None if dataset.blacklist is None else read_intervals(dataset.blacklist)
     windows = tile_windows(
         genome.contigs,
         params.windows.length,
