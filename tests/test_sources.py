@@ -232,6 +232,7 @@ def write_table(server: Server, folder: Path) -> Path:
         {**url("gencode", "annotation", "annotation/g.gtf.gz"), "url": f"{server.base}/gtf"},
         {**url("go", "annotation", "annotation/go.gmt"), "url": f"{server.base}/go"},
         {**url("jaspar", "motifs", "motifs/j.meme"), "url": f"{server.base}/jaspar"},
+        {**url("archetypes", "motifs", "motifs/a.meme"), "url": f"{server.base}/jaspar"},
         {**url("E1", "chromhmm", "chromhmm/E1.bed.gz"), "url": f"{server.base}/e1"},
         {
             "id": "hg38",
@@ -265,9 +266,9 @@ def test_the_whole_path_from_table_to_dataset(
     assert "dataset.yaml is not written yet" in capsys.readouterr().out
     paper.fetch(table, table.sources, out, policy=QUICK)
     shown = capsys.readouterr()
-    assert "8 files fetched" in shown.out and "2 were there already" in shown.out
+    assert "9 files fetched" in shown.out and "2 were there already" in shown.out
     assert "model1/ckpt-45" in shown.out and "petriscope convert" in shown.out
-    assert "no checksum is published for 5" in shown.err and LOCK_NAME in shown.err
+    assert "no checksum is published for 6" in shown.err and LOCK_NAME in shown.err
     assert (out / "genome/hg38.fa.fai").read_text() == "chr1\t400\t6\t400\t401\n"
     description = yaml.safe_load((out / "dataset.yaml").read_text())
     assert [b["id"] for b in description["biosamples"]] == ["a", "b"]

@@ -139,7 +139,7 @@ def _by_chromosome(
             if current >= 0 and (begin < position if target == current else 0 <= target < current):
                 raise UserError("is not sorted by position", file=path, remedy="Run `samtools sort`, then index.")
             if starts:
-                yield chromosome, np.array(starts), np.array(ends)
+                yield chromosome, np.frombuffer(starts, np.int64), np.frombuffer(ends, np.int64)
                 starts, ends = array("q"), array("q")
             waiting.clear()
             current, chromosome = target, str(read.reference_name)
@@ -161,4 +161,4 @@ def _by_chromosome(
                 starts.append(min(lower, upper))
                 ends.append(max(lower, upper))
     if starts:
-        yield chromosome, np.array(starts), np.array(ends)
+        yield chromosome, np.frombuffer(starts, np.int64), np.frombuffer(ends, np.int64)

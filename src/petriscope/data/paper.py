@@ -18,7 +18,7 @@ from petriscope.files import atomic_path
 from petriscope.progress import progress
 
 DEFAULT_OUT = "data/paper"
-NEEDED = ("hg38", "blacklist", "gencode", "go", "jaspar")
+NEEDED = ("hg38", "blacklist", "gencode", "go", "jaspar", "archetypes")
 """Sources that dataset.yaml names, by id."""
 
 
@@ -156,6 +156,7 @@ def _write_dataset(table: SourceTable, out: Path) -> list[str]:
             "genes": paths["gencode"],
             "genesets": {"GO_BP": paths["go"]},
             "motifs": {"file": paths["jaspar"], "format": "meme"},
+            "activity_motifs": {"file": paths["archetypes"], "format": "meme"},
         },
         "lineage_factors": dict(table.lineage_factors),
     }
