@@ -78,6 +78,21 @@ def test_every_set_equals_a_direct_forward_pass(toy: tuple, ablation: Ablation) 
             assert value == pytest.approx(expected, abs=1e-6, rel=1e-4), (row["arm"], row["draw"])
 
 
+def test_threads_do_not_change_a_bit(toy: tuple, ablation: Ablation) -> None:
+    probed, states, sae = toy
+    toward = held(probed, LAYER, context="in_vivo").prediction - states.prediction
+    components = principal_components(states.tokens().numpy()).basis.numpy()
+    arms = AblationArms(ks=[2, 5, 10, 500], random_sets=12, direction_draws=3, published_random=2, seed=0)
+    ranking = np.random.default_rng(0).permutation(M)
+    before = torch.get_num_threads()
+    again = ablate(
+        probed, sae, states, ranking, arms, toward=toward, components=components, workers=3, show_progress=False
+    )  # fmt: skip
+    assert torch.get_num_threads() == before
+    pd.testing.assert_frame_equal(again.effects, ablation.effects, check_exact=True)
+    pd.testing.assert_frame_equal(again.sets, ablation.sets)
+
+
 def test_shift_is_signed_toward_the_other_context(toy: tuple, ablation: Ablation) -> None:
     probed, states, sae = toy
     other = held(probed, LAYER, context="in_vivo").prediction

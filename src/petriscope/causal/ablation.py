@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +15,10 @@ import torch
 from torch import Tensor
 
 from petriscope.causal.feature_sets import as_matrix, firing, matched_sets, usable_ks
-from petriscope.causal.states import Dictionary, Resumable, States, predict_edited
+from petriscope.causal.states import Dictionary, Resumable, States, one_torch_thread, predict_edited
 from petriscope.errors import UserError
 from petriscope.models.probe import Edit
-from petriscope.progress import bar
+from petriscope.progress import progress
 
 
 class AblationArms(NamedTuple):
@@ -30,12 +32,14 @@ class AblationArms(NamedTuple):
 
 
 class _Arm(NamedTuple):
-    """One edit of all rows."""
+    """One edit of all rows, made when its turn comes."""
 
     arm: str
     k: int
     draw: int
-    delta: Tensor
+    features: np.ndarray | None
+    """the features it removes, where it removes any"""
+    delta: Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,15 @@ def ablate(
     *,
     toward: np.ndarray,
     components: np.ndarray,
+    workers: int | None = None,
     show_progress: bool = True,
 ) -> Ablation:
     """Ablate the first k of ``ranking`` (feature indices, most context-divergent first) and all control sets.
 
     ``toward`` (N, T'): prediction in the other context minus ``states.prediction``; the shift is the mean change in its
     direction. ``components`` (c, d): orthonormal principal directions, most context-divergent first. Codes are computed
-    once; ablation is linear in them, so each set costs one sparse product and the blocks above the layer.
+    once; ablation is linear in them, so each set costs one sparse product and the blocks above the layer. ``workers``
+    threads (torch's number unless given) take a set each, on one torch thread: their number does not change a bit.
 
     Arms: 'cds'; 'random' (matched on firing rate and decoder-weighted activation); 'top_activation';
     'random_direction' and 'pca' (same norm per token as the cds edit); 'reconstruction' (dec(z) in place of h);
@@ -102,20 +108,23 @@ def ablate(
     ks = usable_ks([min(k, len(ranked)) for k in arms.ks], len(alive))
     plan = _Plan(codes.tocsc(), directions, tokens, torch.from_numpy(dictionary.decode(raw)) - tokens, ranked, arms)
     top = alive[np.argsort(-stats.weight[alive], kind="stable")]
-    total = 1 + len(ks) * (3 + arms.random_sets + arms.direction_draws + 1 + arms.published_random)
-    rows, sets = [], []
-    with bar("ablation", total=total if show_progress else 0, unit="set") as shown:
-        for k in [0, *ks]:
-            matched = np.zeros((0, k), np.int64)
-            if k:
-                matched = matched_sets(ranked[:k], stats, arms.random_sets, arms.seed + k)
-            for item, features in _arms(plan, k, matched, top, components):
-                prediction = predict_edited(model, states, item.delta)
-                rows.append(_effect(item, prediction, states, toward))
-                if features is not None:
-                    text = " ".join(str(f) for f in features)
-                    sets.append({"arm": item.arm, "k": k, "draw": item.draw, "features": text})
-                shown.update()
+    items = [_Arm("reconstruction", 0, 0, None, lambda: plan.error)]
+    for k in ks:
+        matched = matched_sets(ranked[:k], stats, arms.random_sets, arms.seed + k)
+        items += _arms(plan, k, matched, top, components)
+
+    def run(item: _Arm) -> pd.DataFrame:
+        delta = item.delta()
+        return _effect(item, delta, predict_edited(model, states, delta), states, toward)
+
+    with one_torch_thread() as threads, ThreadPoolExecutor(workers or threads) as pool:
+        done = pool.map(run, items)
+        rows = list(progress(done, "ablation", total=len(items), unit="set") if show_progress else done)
+    sets = [
+        {"arm": item.arm, "k": item.k, "draw": item.draw, "features": " ".join(map(str, item.features))}
+        for item in items
+        if item.features is not None
+    ]
     return Ablation(pd.concat(rows, ignore_index=True), pd.DataFrame(sets), len(alive), states.layer)
 
 
@@ -135,32 +144,29 @@ def _removal(codes: sp.csc_matrix, directions: np.ndarray, features: np.ndarray)
     return np.asarray(-(codes[:, chosen].tocsr() @ directions[chosen]), np.float32)
 
 
-def _arms(
-    plan: _Plan, k: int, matched: np.ndarray, top: np.ndarray, components: np.ndarray
-) -> Iterator[tuple[_Arm, np.ndarray | None]]:
-    """All edits at one k, with the features they remove; k = 0 is the reconstruction alone."""
-    if k == 0:
-        yield _Arm("reconstruction", 0, 0, plan.error), None
-        return
+def _arms(plan: _Plan, k: int, matched: np.ndarray, top: np.ndarray, components: np.ndarray) -> Iterator[_Arm]:
+    """All edits at one k."""
 
     def removed(features: np.ndarray) -> Tensor:
         return torch.from_numpy(_removal(plan.codes, plan.directions, features))
 
+    def injected(features: np.ndarray) -> Tensor:
+        return removed(features) + plan.error
+
     target = plan.ranked[:k]
-    cds = removed(target)
-    yield _Arm("cds", k, 0, cds), target
-    yield _Arm("top_activation", k, 0, removed(top[:k])), top[:k]
+    norm = removed(target).norm(dim=1, keepdim=True)
+    yield _Arm("cds", k, 0, target, lambda: removed(target))
+    yield _Arm("top_activation", k, 0, top[:k], lambda: removed(top[:k]))
     for draw, features in enumerate(matched):
-        yield _Arm("random", k, draw, removed(features)), features
-    norm = cds.norm(dim=1, keepdim=True)
+        yield _Arm("random", k, draw, features, partial(removed, features))
     rng = np.random.default_rng(plan.arms.seed + 7919 * k)
     for draw in range(plan.arms.direction_draws):
-        direction = torch.from_numpy(rng.normal(size=cds.shape[1]).astype(np.float32))
-        yield _Arm("random_direction", k, draw, norm * direction / direction.norm()), None
-    yield _Arm("pca", k, 0, _principal(plan, norm, components[:k])), None
-    yield _Arm("published", k, 0, cds + plan.error), target
+        direction = torch.from_numpy(rng.normal(size=plan.tokens.shape[1]).astype(np.float32))
+        yield _Arm("random_direction", k, draw, None, partial(torch.mul, norm, direction / direction.norm()))
+    yield _Arm("pca", k, 0, None, lambda: _principal(plan, norm, components[:k]))
+    yield _Arm("published", k, 0, target, partial(injected, target))
     for draw, features in enumerate(matched[: plan.arms.published_random]):
-        yield _Arm("published_random", k, draw, removed(features) + plan.error), features
+        yield _Arm("published_random", k, draw, features, partial(injected, features))
 
 
 def _principal(plan: _Plan, norm: Tensor, components: np.ndarray) -> Tensor:
@@ -171,7 +177,7 @@ def _principal(plan: _Plan, norm: Tensor, components: np.ndarray) -> Tensor:
     return torch.where(length > 0, part * (norm / length.clamp_min(1e-12)), 0.0)
 
 
-def _effect(item: _Arm, prediction: np.ndarray, states: States, toward: np.ndarray) -> pd.DataFrame:
+def _effect(item: _Arm, delta: Tensor, prediction: np.ndarray, states: States, toward: np.ndarray) -> pd.DataFrame:
     """One row per block: mean over the read bins of its rows."""
     change = prediction - states.prediction
     read = states.read
@@ -182,7 +188,7 @@ def _effect(item: _Arm, prediction: np.ndarray, states: States, toward: np.ndarr
             "effect": np.where(read, np.abs(change), 0).sum(1),
             "shift": np.where(read, change * np.sign(toward), 0).sum(1),
             "bins": bins,
-            "edit": item.delta.norm(dim=1).reshape(len(bins), -1).mean(1).numpy(),
+            "edit": delta.norm(dim=1).reshape(len(bins), -1).mean(1).numpy(),
             "rows": 1,
         }
     )

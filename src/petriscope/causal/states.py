@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -123,7 +124,18 @@ def gather(
     return States(layer, torch.cat(hidden), found, read, crop, labels)
 
 
-def predict(model: Resumable, layer: int, hidden: Tensor, rows_at_once: int = 64) -> np.ndarray:
+@contextmanager
+def one_torch_thread() -> Iterator[int]:
+    """Run torch on one thread per Python thread; yields how many it had, and gives them back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)
+
+
+def predict(model: Resumable, layer: int, hidden: Tensor, rows_at_once: int = 32) -> np.ndarray:
     """(N, T') prediction from residual streams (N, T, d) after ``layer``: only the blocks above it run."""
     with torch.inference_mode():
         parts = [
@@ -133,7 +145,7 @@ def predict(model: Resumable, layer: int, hidden: Tensor, rows_at_once: int = 64
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
 
-def predict_edited(model: Resumable, states: States, delta: Tensor, rows_at_once: int = 64) -> np.ndarray:
+def predict_edited(model: Resumable, states: States, delta: Tensor, rows_at_once: int = 32) -> np.ndarray:
     """(N, T') prediction after adding ``delta`` (N * T', d) to the predicted tokens.
 
     Rows that nothing changes are not run: their prediction is the cached one, bit for bit.
