@@ -90,9 +90,7 @@ class SAE:
     def decode(self, codes: Codes) -> np.ndarray:
         """Raw hidden states ĥ float32 (n, d) of sparse codes."""
         indptr, indices, values = (
-            torch.from_numpy(
-                np.require(array, dtype, ("C", "W"))
-            )  # mapped files are read-only, which torch does not know
+            torch.from_numpy(np.require(array, dtype, ("C", "W")))  # a mapped file is read-only, torch needs more
             for array, dtype in ((codes.indptr, np.int32), (codes.indices, np.int32), (codes.values, np.float32))
         )
         pattern = Pattern(indptr, indices, self.m)

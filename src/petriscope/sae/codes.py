@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -231,10 +231,3 @@ def coactivation(codes: Codes, *, rows: np.ndarray | None = None) -> sp.csr_matr
     chosen = codes.scipy() if rows is None else codes.scipy()[rows]
     fired = sp.csr_matrix((np.ones(chosen.nnz, np.int64), chosen.indices, chosen.indptr), shape=chosen.shape)
     return (fired.T @ fired).tocsr()
-
-
-def each(pieces: Iterator[tuple[int, Codes]], *consumers: Callable[[int, Codes], None]) -> None:
-    """Feed every piece to all consumers: statistics, strongest rows and a writer from one encoding pass."""
-    for start, codes in pieces:
-        for consumer in consumers:
-            consumer(start, codes)

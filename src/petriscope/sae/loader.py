@@ -155,7 +155,8 @@ class TokenSource:
 
     def __getstate__(self) -> dict[str, Any]:
         """Mapped files travel to another process as their paths."""
-        return {key: value for key, value in self.__dict__.items() if key != "_arrays"}
+        shards = [_path_of(shard) for shard in self._shards]
+        return {key: value for key, value in self.__dict__.items() if key != "_arrays"} | {"_shards": shards}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -164,6 +165,16 @@ class TokenSource:
 
 def _rows(array: np.ndarray) -> int:
     return int(np.prod(array.shape[:-1]))
+
+
+def _path_of(shard: str | Path | np.ndarray) -> str | Path | np.ndarray:
+    """The file behind an array that maps a whole .npy, else the shard itself."""
+    if isinstance(shard, np.memmap) and str(shard.filename).endswith(".npy"):
+        mapped = np.load(str(shard.filename), mmap_mode="r")
+        same = (getattr(mapped, key) == getattr(shard, key) for key in ("shape", "dtype", "offset", "strides"))
+        if all(same):
+            return Path(str(shard.filename))
+    return shard
 
 
 def _open_shard(shard: str | Path | np.ndarray) -> np.ndarray:

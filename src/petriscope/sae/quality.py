@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,24 +76,6 @@ def quality(sae: SAE, rows: np.ndarray) -> Quality:
         density_histogram=tuple(int(c) for c in np.histogram(density[fired > 0], DENSITY_EDGES)[0]),
         max_coherence=_coherence(sae.W_dec),
     )
-
-
-def check_gate(found: Quality, gate: Mapping[str, float], name: str = "SAE") -> None:
-    """Hold ``found`` to fvu (at most), l0_low, l0_high, dead (at most). Raises `UserError` with the numbers."""
-    problems = []
-    if not found.fvu <= gate["fvu"]:
-        problems.append(
-            f"FVU {found.fvu:.3f} > {gate['fvu']} (train longer, or raise sae.k, sae.latents or sae.learning_rate)"
-        )
-    if not gate["l0_low"] <= found.l0 <= gate["l0_high"]:
-        problems.append(f"L0 {found.l0:.1f} outside {gate['l0_low']}–{gate['l0_high']} (change sae.k)")
-    if not found.dead_fraction <= gate["dead"]:
-        share = f"dead {found.dead_fraction:.1%} > {gate['dead']:.1%}"
-        problems.append(f"{share} (fewer sae.latents, more tokens, or another learning rate)")
-    if problems:
-        raise UserError(
-            f"{name} fails the quality gate: {'; '.join(problems)}", field="sae.gate", remedy="Or move the gate."
-        )
 
 
 class Stability(NamedTuple):
