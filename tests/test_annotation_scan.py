@@ -89,6 +89,22 @@ def test_a_score_equal_to_the_threshold_is_a_hit():
     assert 1 not in find_occurrences(sequence, above).strand
 
 
+@pytest.mark.parametrize("length", [5, 11, 18, 30])
+def test_an_unreachable_threshold_hits_nothing(length):
+    matrix = np.random.default_rng(0).dirichlet([0.3] * 4, size=length)
+    best = matrix.argmax(axis=1)[None].astype(np.uint8)
+    top = float(np.log(np.maximum(matrix, 1e-3) / 0.25).max(axis=1).sum())
+    assert scan_hits(best, [Motif("m", "", matrix, top - 1e-6)])[0, 0]
+    assert not scan_hits(best, [Motif("m", "", matrix, top + 1e-6)])[0, 0]
+
+
+def test_threads_do_not_change_the_answer():
+    rng = np.random.default_rng(6)
+    motifs = [random_motif(rng, length, 1e-2) for length in (6, 12, 22)]
+    sequences = rng.integers(0, 5, (301, 50)).astype(np.uint8)
+    np.testing.assert_array_equal(scan_hits(sequences, motifs, threads=1), scan_hits(sequences, motifs, threads=4))
+
+
 def test_lower_case_and_foreign_letters():
     np.testing.assert_array_equal(encode(["acGTNx", "AC"]), [[0, 1, 2, 3, 4, 4], [0, 1, 4, 4, 4, 4]])
 

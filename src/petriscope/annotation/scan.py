@@ -1,20 +1,23 @@
-"""Zero-or-one motif occurrences over many sequences, HOMER's rule, through a sorted index of 12-mers."""
+"""Zero-or-one motif occurrences over many sequences, HOMER's rule, through a sorted index of 11-mers."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from petriscope.annotation.motifs import Motif, reverse_complement
 from petriscope.errors import UserError
 from petriscope.progress import progress
 
-_K = 12  # letters of an index word: 4^12 range starts fit in 67 MB
+_K = 11
 _HALF = 6
-_SMALL = 500_000  # below so many bases ranges are found by bisection: the table of 4^12 starts costs more
+_SMALL = 500_000  # below so many bases ranges are found by bisection: the table of 4^11 starts costs more
 _STEPS = 6  # grid on which the shortfall is shared between the runs of a long motif
 _EDGE = 1e-9  # scores this close to the threshold are summed again in HOMER's order
 _LETTERS = np.full(256, 4, dtype=np.uint8)
@@ -36,12 +39,12 @@ class Occurrences(NamedTuple):
 
 
 class _Index(NamedTuple):
-    """All 12-mers of one chunk of sequences, N read as A."""
+    """All 11-mers of one chunk of sequences, N read as A."""
 
-    words: np.ndarray  # (n,) int32 12-mer code at each base of the flattened chunk
+    words: np.ndarray  # (n,) int32 11-mer code at each base of the flattened chunk
     room: np.ndarray  # (n,) uint8 bases from here to the next N or the row's end
     order: np.ndarray  # (n,) int32 bases sorted by word
-    first: np.ndarray | None  # (4^12 + 1,) int32 first place in ``order`` of each word; None in a small chunk
+    first: np.ndarray | None  # (4^11 + 1,) int32 first place in ``order`` of each word; None in a small chunk
     sorted: np.ndarray  # (n,) int64 words in ``order``
 
     def range(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -60,29 +63,38 @@ def encode(sequences: Sequence[str]) -> np.ndarray:
     return _LETTERS[np.frombuffer(joined, dtype=np.uint8)].reshape(len(sequences), width)
 
 
-def scan_hits(sequences: np.ndarray, motifs: Sequence[Motif], chunk_bases: int = 16_000_000) -> np.ndarray:
+def scan_hits(
+    sequences: np.ndarray, motifs: Sequence[Motif], *, threads: int | None = None, chunk_bases: int = 8_000_000
+) -> np.ndarray:
     """Which sequences hold at least one occurrence of which motif.
 
     ``sequences`` (N, L) uint8 codes 0..3 = A C G T, 4 = N. Returns (N, M) bool. A placement on either strand is an
-    occurrence when its log-odds sum reaches the motif's threshold; any N kills it (HOMER's rule). Works through about
-    ``chunk_bases`` bases at a time, some 20 bytes of memory each.
+    occurrence when its log-odds sum reaches the motif's threshold; any N kills it (HOMER's rule). Each of ``threads``
+    (default: all cores) works through about ``chunk_bases`` bases at a time, some 30 bytes of memory each.
     """
     sequences = _checked(sequences)
     n, width = sequences.shape
     hits = np.zeros((len(motifs), n), dtype=bool)
     if n == 0 or width == 0 or not motifs:
         return hits.T
-    strands = [(m, _Search(scores, motif.threshold)) for m, motif in enumerate(motifs) for scores in _both(motif)]
-    rows = max(1, chunk_bases // width)
-    for begin in range(0, n, rows):
+    threads = threads or len(os.sched_getaffinity(0))
+    rows = max(1, min(chunk_bases // width, -(-n // threads)))
+    searches = [(m, _Search(scores, motif.threshold)) for m, motif in enumerate(motifs) for scores in _both(motif)]
+
+    def scan(begin: int) -> None:
         index = _build(sequences[begin : begin + rows])
-        for m, search in progress(strands, f"motif scan from sequence {begin:,} of {n:,}", unit="strand"):
+        for m, search in searches:
             starts, _ = search.find(index)
             hits[m, begin + starts // width] = True
+
+    begins = range(0, n, rows)
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in progress(pool.map(scan, begins), "motif scan", total=len(begins), unit="chunk"):
+            pass
     return np.ascontiguousarray(hits.T)
 
 
-def find_occurrences(sequences: np.ndarray, motif: Motif, chunk_bases: int = 16_000_000) -> Occurrences:
+def find_occurrences(sequences: np.ndarray, motif: Motif, chunk_bases: int = 8_000_000) -> Occurrences:
     """Every placement of one motif that reaches its threshold, on either strand; a palindrome counts on both."""
     sequences = _checked(sequences)
     n, width = sequences.shape
@@ -133,25 +145,36 @@ def _both(motif: Motif) -> tuple[np.ndarray, np.ndarray]:
 
 def _build(rows: np.ndarray) -> _Index:
     """Index one chunk: words, free room, and bases sorted by word."""
-    n, width = rows.shape
-    stop = np.where(rows < 4, np.int32(width), np.arange(width, dtype=np.int32))
-    stop = np.minimum.accumulate(stop[:, ::-1], axis=1)[:, ::-1] - np.arange(width, dtype=np.int32)
-    room = np.minimum(stop, 255).astype(np.uint8).ravel()
-    letters = np.zeros(n * width + _K, dtype=np.int32)
-    np.copyto(letters[: n * width], rows.ravel(), where=rows.ravel() < 4)
-    half = np.zeros(len(letters), dtype=np.int32)
-    for j in range(_HALF):
-        half[: len(half) - j] |= letters[j:] << (2 * (_HALF - 1 - j))
-    words = (half[: n * width] << (2 * _HALF)) | half[_HALF : n * width + _HALF]
-    packed = (words.astype(np.int64) << 32) | np.arange(n * width, dtype=np.int64)
-    packed.sort()
-    order = packed.astype(np.int32)
-    packed >>= 32
+    width = rows.shape[1]
+    is_base = rows < 4
+    column = np.arange(width, dtype=np.int32)
+    if is_base.all():
+        room = np.broadcast_to(np.minimum(width - column, 255).astype(np.uint8), rows.shape).ravel()
+    else:
+        stop = np.where(is_base, np.int32(width), column)[:, ::-1]
+        stop = np.minimum.accumulate(stop, axis=1)[:, ::-1] - column
+        room = np.minimum(stop, 255).astype(np.uint8).ravel()
+    words = _words(np.where(is_base, rows, 0).ravel())
+    ordered, order = torch.sort(torch.from_numpy(words))
     first = None
     if len(words) > _SMALL:
         first = np.zeros(4**_K + 1, dtype=np.int32)
-        np.cumsum(np.bincount(packed, minlength=4**_K), out=first[1:])
-    return _Index(words, room, order, first, packed)
+        np.cumsum(np.bincount(ordered.numpy(), minlength=4**_K), out=first[1:])
+    return _Index(words, room, order.numpy().astype(np.int32), first, ordered.numpy())
+
+
+def _words(letters: np.ndarray) -> np.ndarray:
+    """(n,) int32 code of the word that starts at each base, A beyond the end; ``letters`` (n,) uint8 codes 0..3."""
+    one = np.concatenate([letters, np.zeros(16, dtype=np.uint8)])
+    two = (one[:-1] << 2) | one[1:]
+    four = (two[:-2] << 4) | two[2:]
+    eight = (four[:-4].astype(np.uint16) << 8) | four[4:]
+    size, code, n = 8, eight[: len(letters)].astype(np.int32), len(letters)
+    while size < _K:
+        step = min(4, _K - size)
+        code = (code << (2 * step)) | (four[size : size + n] >> (2 * (4 - step)))
+        size += step
+    return code
 
 
 def _table(scores: np.ndarray) -> np.ndarray:
@@ -174,10 +197,10 @@ def _expand(first: np.ndarray, count: np.ndarray) -> np.ndarray:
 
 
 class _Piece(NamedTuple):
-    """A run of at most twelve motif positions whose words are looked up, and what decides its candidates afterwards."""
+    """A run of at most eleven motif positions whose words are looked up, and what decides its candidates afterwards."""
 
     anchor: int
-    shift: int  # bits between a word of this length and a 12-mer
+    shift: int  # bits between a word of this length and a 11-mer
     words: np.ndarray  # (w,) int64
     scores: np.ndarray  # (w,) float64
     rest: list[list[int]]  # groups of the other positions
@@ -187,7 +210,7 @@ class _Piece(NamedTuple):
 class _Search:
     """One strand of one motif, ready to be looked up in any index.
 
-    A motif of up to twelve positions is one word: those that reach the threshold are enumerated from sorted tables of
+    A motif of up to eleven positions is one word: those that reach the threshold are enumerated from sorted tables of
     two halves. A longer one is cut into runs. If a placement falls short of the best score by at most D in total and
     the runs are allowed w_i D with Σ w_i = 1, then at least one run keeps within its allowance (pigeonhole), so looking
     up the words of every run that do finds every hit; the remaining positions decide, six at a time. The cut and the
@@ -198,27 +221,19 @@ class _Search:
         self.scores = scores
         self.threshold = threshold
         shortfall = scores.max(axis=1).sum() - threshold + _EDGE
-        plans = []
-        for runs in _cuts(scores):
-            halves = [_Halves(scores[a:b]) for a, b in runs]
-            cost = [
-                [h.count(step * shortfall / _STEPS) / 4 ** (b - a) for step in range(_STEPS + 1)]
-                for h, (a, b) in zip(halves, runs)
-            ]
-            for steps in itertools.product(range(_STEPS + 1), repeat=len(runs)):
-                if sum(steps) == _STEPS:
-                    used = [i for i, step in enumerate(steps) if step]
-                    plans.append((sum(cost[i][steps[i]] for i in used), runs, steps, halves))
-        _, runs, steps, halves = min(plans, key=lambda plan: plan[0])
+        plans = [plan for runs in _cuts(scores) for plan in _plans(scores, runs, shortfall)]
+        _, runs, halves, allowed = min(plans, key=lambda plan: plan[0])
         self.pieces = [
-            _piece(scores, a, *h.words(step * shortfall / _STEPS), length=b - a)
-            for (a, b), step, h in zip(runs, steps, halves)
-            if step
+            _piece(scores, a, *half.words(share), length=b - a)
+            for (a, b), half, share in zip(runs, halves, allowed)
+            if share > 0
         ]
 
     def find(self, index: _Index) -> tuple[np.ndarray, np.ndarray]:
         """(starts, scores) of all hits in the flattened chunk, unordered, each once."""
         found = [self._look_up(index, piece) for piece in self.pieces]
+        if not found:  # no word reaches the threshold
+            return np.zeros(0, dtype=np.int64), np.zeros(0)
         if len(found) == 1:
             return found[0]
         start, first = np.unique(np.concatenate([f[0] for f in found]), return_index=True)
@@ -257,12 +272,13 @@ class _Search:
 
 
 class _Halves:
-    """Words of one run as sums of two tables, one sorted, so that those above a bound are counted or listed at once."""
+    """Words of one run as sums of two sorted tables, so that those above a bound are counted or listed at once."""
 
     def __init__(self, scores: np.ndarray) -> None:
-        self.left, self.right = _table(scores[:_HALF]), _table(scores[_HALF:])
-        self.by_score = np.argsort(-self.right, kind="stable")
-        self.descending = -self.right[self.by_score]
+        left, right = _table(scores[:_HALF]), _table(scores[_HALF:])
+        self.by_left, self.by_right = np.argsort(-left), np.argsort(-right)
+        self.left, self.right = left[self.by_left], right[self.by_right]
+        self.descending = -self.right
         self.best = scores.max(axis=1).sum()
 
     def _counts(self, allowance: float) -> np.ndarray:
@@ -275,14 +291,33 @@ class _Halves:
     def words(self, allowance: float) -> tuple[np.ndarray, np.ndarray]:
         """Those words and their scores."""
         count = self._counts(allowance)
-        keep = np.flatnonzero(count)
-        prefix = np.repeat(keep, count[keep])
-        suffix = self.by_score[_expand(np.zeros(len(keep), dtype=np.int64), count[keep])]
-        return (prefix * len(self.right) + suffix).astype(np.int64), self.left[prefix] + self.right[suffix]
+        count = count[: np.count_nonzero(count)]
+        prefix = np.repeat(np.arange(len(count)), count)
+        suffix = _expand(np.zeros(len(count), dtype=np.int64), count)
+        words = self.by_left[prefix] * len(self.right) + self.by_right[suffix]
+        return words, self.left[prefix] + self.right[suffix]
+
+
+def _plans(
+    scores: np.ndarray, runs: list[tuple[int, int]], shortfall: float
+) -> Iterator[tuple[float, list[tuple[int, int]], list[_Halves], list[float]]]:
+    """Ways to share the shortfall between the runs: (share of all words that are candidates, runs, tables, allowances)."""
+    halves = [_Halves(scores[a:b]) for a, b in runs]
+    if len(runs) == 1:
+        yield halves[0].count(shortfall) / 4 ** (runs[0][1] - runs[0][0]), runs, halves, [shortfall]
+        return
+    steps = range(1, _STEPS + 1)
+    cost = [
+        [0.0, *(h.count(step * shortfall / _STEPS) / 4 ** (b - a) for step in steps)] for h, (a, b) in zip(halves, runs)
+    ]
+    for shares in itertools.product(range(_STEPS + 1), repeat=len(runs)):
+        if sum(shares) == _STEPS:
+            expected = sum(cost[i][share] for i, share in enumerate(shares))
+            yield expected, runs, halves, [share * shortfall / _STEPS for share in shares]
 
 
 def _cuts(scores: np.ndarray) -> list[list[tuple[int, int]]]:
-    """Ways to cut a motif into runs: its twelve positions of widest score range, or equal parts that tile it."""
+    """Ways to cut a motif into runs: its eleven positions of widest score range, or equal parts that tile it."""
     length = len(scores)
     if length <= _K:
         return [[(0, length)]]
