@@ -149,6 +149,7 @@ def test_bin_numbers_equal_the_specification() -> None:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
+        ("nocolumn:3", "no column nocolumn"),
         ("cds_w<1", "no column cds_w. Did you mean"),
         ("q<abc", "'abc' is not a number. Write for example q<.01"),
         ("q<", "has no value"),
@@ -175,6 +176,7 @@ def test_search_finds_by_kind_and_forgives_slips(atlas: Atlas) -> None:
     assert "GATA1" in [f.name for f in search(atlas, "gatta1")]
     assert search(atlas, "L1/20")[0].query == "L1/20"
     assert search(atlas, "chr22:37,500,000-37,600,000")[0].kind == "region"
+    assert search(atlas, "scaffold1:1-100")[0].query == "region:scaffold1:1-100"
     assert search(atlas, "apol1")[0] == ("gene", "APOL1", None, "gene:APOL1")
     assert search(atlas, "zzzzqq") == [] and search(atlas, " ") == [] and search(atlas, "L99/1") == []
     for found in search(atlas, "lipid"):

@@ -67,7 +67,7 @@ def test_line_plot_has_the_size_asked_for_and_marks_points() -> None:
     text = line_plot([one], 40, 12, UNICODE, "dim", "x", "y").plain
     lines = text.split("\n")
     assert len(lines) == 12 and max(len(line) for line in lines) <= 40
-    assert text.count("a") == 2 and "first" in lines[-1] and lines[0] == "y" and lines[-2].rstrip().endswith("10")
+    assert text.count("a") == 3 and "first" in lines[-1] and lines[0] == "y" and lines[-2].rstrip().endswith("10")
     assert line_plot([one], 40, 12, ASCII, "dim").plain.isascii()
     assert line_plot([], 40, 12, UNICODE, "dim").plain == "no data"
 

@@ -36,7 +36,7 @@ class PetriscopeApp(App[None]):
     """Browse a feature atlas and drive the pipeline that makes it."""
 
     TITLE = "Petriscope"
-    CSS_PATH = "styles.tcss"
+    CSS_PATH = Path(__file__).with_name("styles.tcss")
     COMMAND_PALETTE_BINDING = "ctrl+o"  # `docker run -it` swallows Ctrl+P
     SCREENS: ClassVar[dict] = {page: _loader(page) for page, _, _ in PAGES}
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (170, "-vast")]  # noqa: RUF012

@@ -60,6 +60,7 @@ def build_atlas(path: str | Path, tables: AtlasTables) -> None:
             connection.executescript(schema.features_ddl(lineages) + schema.DDL)
             _fill(connection, frames, lineages)
             connection.executescript(schema.INDEXES + schema.features_indexes(lineages) + "ANALYZE;")
+            _orders(connection, lineages)
             connection.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={schema.VERSION}")
             connection.commit()
@@ -101,6 +102,16 @@ def _fill(connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], linea
             _unique(table, frame, [key])
         wanted = [c.name for c in schema.TABLES[table]]
         _insert(connection, table, wanted, _columns(frame, wanted))
+
+
+def _orders(connection: sqlite3.Connection, lineages: list[str]) -> None:
+    """Every sorting of the features, computed once here so that a sort is one read."""
+    for column in (*schema.FEATURES, *schema.lineage_columns(lineages)):
+        name = f'"{column.name}"'
+        filled = connection.execute(f"SELECT id FROM features WHERE {name} IS NOT NULL ORDER BY {name}, id").fetchall()
+        empty = connection.execute(f"SELECT id FROM features WHERE {name} IS NULL ORDER BY id").fetchall()
+        ids = np.array(filled + empty, dtype="<i4").tobytes()
+        connection.execute("INSERT INTO orders VALUES(?, ?, ?)", (column.name, len(filled), ids))
 
 
 def _checked(table: str, frame: pd.DataFrame | None) -> pd.DataFrame:

@@ -7,7 +7,7 @@ Terms are separated by spaces and all must hold; ``-`` before a term negates it;
 | ``q<.01`` ``layer:3..5`` ``layer:2,4``| comparison, closed range, any of (``%`` divides by a hundred)        |
 | ``lineage:liver`` ``label=GATA1``     | text contains / equals, ignoring case                                |
 | ``motif:HNF4A`` ``go:lipid`` ``state:Tss`` | enriched at q < .05 for a term that contains the text           |
-| ``gene:APOB`` ``chr22:37,500,000-37,600,000`` | one of its top bins lies within 100 kb of a TSS / in the region |
+| ``gene:APOB`` ``chr22:37,500,000-37,600,000`` | a top bin lies within 100 kb of a TSS / in the region        |
 | ``is:alive`` ``is:context`` ...       | alive, dead, context (q < .05), stable, causal, annotated, vivo, vitro |
 | ``L6/1234`` or any other word         | that feature / label or enriched term contains the word              |
 """
@@ -86,8 +86,7 @@ def _term(term: str, columns: Mapping[str, Column]) -> Clause:
     if term.startswith("-") and len(term) > 1:
         inner = _term(term[1:], columns)
         return Clause(f"NOT COALESCE(({inner.sql}), 0)", inner.values)
-    head = term.partition(":")[0].lower()
-    region = None if ALIASES.get(head, head) in columns else parse_region(term)
+    region = parse_region(term) if term.lower().startswith("chr") else None
     if region:
         return region_clause(region)
     feature = parse_feature(term)

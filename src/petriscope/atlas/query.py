@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -71,22 +72,22 @@ class Atlas:
         """
         if sort not in self.columns:
             raise UserError(f"no column {sort!r} to sort by", remedy="One of " + ", ".join(self.columns))
+        everything = self._sorted(sort, descending)
         where = self.where(query)
-        direction = "DESC" if descending else "ASC"
-        if sort == "layer":
-            sql = f"SELECT id FROM features WHERE {where.sql} ORDER BY id {direction}"
-        elif where.values or where.sql != "1":
-            # The unary plus keeps SQLite from walking the index of the sorted column past every filtered-out row.
-            sql = f'SELECT id FROM features WHERE {where.sql} ORDER BY "{sort}" IS NULL, +"{sort}" {direction}, id'
-        else:
-            filled = self._db.execute(
-                f'SELECT id FROM features WHERE "{sort}" IS NOT NULL ORDER BY "{sort}" {direction}, id'
-            )
-            result = array("q", [row[0] for row in filled])
-            empty = self._db.execute(f'SELECT id FROM features WHERE "{sort}" IS NULL ORDER BY id')
-            result.extend([row[0] for row in empty])
-            return result
-        return array("q", [row[0] for row in self._db.execute(sql, where.values)])
+        if where.sql == "1":
+            return everything
+        found = {row[0] for row in self._db.execute(f"SELECT id FROM features WHERE {where.sql}", where.values)}
+        return array(schema.ID_CODE, [i for i in everything if i in found])
+
+    def _sorted(self, sort: str, descending: bool) -> array[int]:
+        """All identifiers in the stored order of a column; empty cells last in both directions."""
+        filled, blob = self._db.execute("SELECT filled, ids FROM orders WHERE column = ?", (sort,)).fetchone()
+        ids = array(schema.ID_CODE, blob)
+        if sys.byteorder == "big":
+            ids.byteswap()
+        if not descending:
+            return ids
+        return ids[:filled][::-1] + ids[filled:]
 
     def where(self, query: str) -> Clause:
         """The compiled filter; raises FilterError."""
@@ -121,7 +122,7 @@ class Atlas:
         """Everything the feature page shows. Raises UserError where the feature is unknown."""
         row = self._db.execute("SELECT * FROM features WHERE id = ?", (identifier,)).fetchone()
         if row is None:
-            raise UserError(f"no feature {schema.feature_name(identifier)} in this atlas", file=self.path)
+            raise UserError(f"no feature {schema.feature_name(identifier)} in this atlas")
         names = ["id", *self.columns]
         return records.Feature(
             identifier,

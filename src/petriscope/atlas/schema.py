@@ -12,6 +12,7 @@ from typing import Literal
 
 APPLICATION_ID = 0x50545243
 VERSION = 1
+ID_CODE = "i"
 LAYER_STRIDE = 1_000_000
 SIGNIFICANT_Q = 0.05
 STABLE = 0.7
@@ -41,7 +42,7 @@ def _real(name: str, head: str, form: Format, text: str, indexed: bool = True) -
 FEATURES = (
     Column("layer", "integer", "layer", "count", "0 is the input to the first block, k the stream after block k", True),
     Column("feature", "integer", "index", "count", "position in the layer's dictionary", True),
-    Column("alive", "integer", "alive", "flag", "1 if it ever fires on held-out tokens"),
+    Column("alive", "integer", "alive", "flag", "1 if it ever fires on held-out tokens", indexed=True),
     _real("density", "density", "share", "share of tokens on which it fires"),
     _real("mean_activation", "mean act", "number", "mean activation where it fires"),
     _real("cds_published", "CDS pub", "signed", "published divergence score: mean over lineages of in vivo - in vitro"),
@@ -171,8 +172,10 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "chromhmm_states": (Column("name", "text", required=True), Column("number", "integer"), Column("colour", "text")),
 }
 
-# What lies in the file. Keys and intervals are normalised: term and bin identifiers stand for their names.
+# What lies in the file. Keys and intervals are normalised: term and bin identifiers stand for their names. ``orders`` holds
+# every sorting of the features ready to use, as little-endian 32-bit identifiers, the ``filled`` cells first.
 DDL = """
+CREATE TABLE orders(column TEXT PRIMARY KEY, filled INTEGER, ids BLOB);
 CREATE TABLE lineage_effects(id INTEGER, lineage TEXT, t REAL, p REAL, q REAL, mean_vivo REAL, mean_vitro REAL,
   effect REAL, lo REAL, hi REAL, auroc REAL, log2_fold REAL, n_units INTEGER, PRIMARY KEY(id, lineage)) WITHOUT ROWID;
 CREATE TABLE biosamples(number INTEGER PRIMARY KEY, biosample TEXT UNIQUE, lineage TEXT, context TEXT, donor TEXT);

@@ -25,7 +25,8 @@ def search(atlas: Atlas, text: str, limit: int = 60) -> list[Found]:
         return [Found("feature", name, 1, name)] if atlas.has(identifier) else []
     region = parse_region(text)
     if region:
-        return [Found("region", str(region), atlas.count(str(region)), str(region))]
+        query = f"region:{region}"
+        return [Found("region", str(region), atlas.count(query), query)]
     found = _containing(atlas, text, limit)
     if len(found) < limit and len(text) >= 4:
         seen = {(f.kind, f.name) for f in found}

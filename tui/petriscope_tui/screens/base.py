@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.text import Text
@@ -79,7 +80,9 @@ class Page(Screen[None]):
         p = self.palette
         text = Text()
         text.append("\n  There is nothing to browse yet.\n\n", style="bold")
-        text.append(f"  {self.owner.handle.error or ''}\n\n", style=p.not_supported)
+        for line in wrap(self.owner.handle.error or "", max(width - 4, 10)):
+            text.append(f"  {line}\n", style=p.not_supported)
+        text.append("\n")
         if self.owner.workspace.pipeline.exists():
             text.append("  7 ", style=f"bold {p.accent}")
             text.append("opens the pipeline; there, ")
@@ -87,7 +90,7 @@ class Page(Screen[None]):
             text.append("runs all of it (the demo needs nothing from outside).\n")
         else:
             text.append("  This folder has no dvc.yaml. Start in a workspace:\n\n")
-            text.append("    petriscope reproduce demo\n    petriscope tui demo\n", style=p.accent)
+            text.append("    petriscope reproduce --workspace demo\n    petriscope tui demo\n", style=p.accent)
         text.append("  r ", style=f"bold {p.accent}")
         text.append("looks again.   ")
         text.append("? ", style=f"bold {p.accent}")

@@ -207,7 +207,7 @@ class FeaturePage(Page):
         if message.table.id == "neighbours":
             self.owner.open_feature(row[0].id)
         elif message.table.id == "bins":
-            self.owner.open_filter(str(row[0]))
+            self.owner.open_filter(f"region:{row[0]}")
         elif message.table.id in ("motifs", "genesets"):
             self.owner.open_filter(f'{"motif" if message.table.id == "motifs" else "go"}:"{row[0].term}"')
 

@@ -59,7 +59,7 @@ class FeaturesPage(Page):
     def __init__(self) -> None:
         super().__init__()
         self.query_text, self.sort, self.descending = "", "layer", False
-        self.order: array[int] = array("q")
+        self.order: array[int] = array("i")
         self.shown: list[str] = []
 
     def body(self) -> ComposeResult:

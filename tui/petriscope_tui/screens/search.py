@@ -21,7 +21,7 @@ from petriscope_tui.form import show
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
 
-KINDS = {"geneset": "gene set", "chromhmm": "chromatin state"}
+KINDS = {"geneset": "gene set", "chromhmm": "state"}
 SHOWN = 200
 
 
@@ -89,8 +89,8 @@ class SearchPage(Page):
         table.empty = "no match" if text.strip() else "type a name"
         p, none = self.palette, self.glyphs.none
         fields = [
-            Field("name", "name", 28, lambda f: f.name),
-            Field("kind", "kind", 14, lambda f: KINDS.get(f.kind, f.kind), lambda f: p.dim),
+            Field("name", "name", 32, lambda f: f.name),
+            Field("kind", "kind", 8, lambda f: KINDS.get(f.kind, f.kind), lambda f: p.dim),
             Field("features", "features", 9, lambda f: show(f.features, "count", none), right=True),
         ]
         table.show(ListRows([(f, f, f) for f in self.found]), fields)

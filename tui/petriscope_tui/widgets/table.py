@@ -117,6 +117,7 @@ class VirtualTable(ScrollView, can_focus=True):
         self.arrows = ("▲", "▼")
         self.edge = "▌"
         self._pages: dict[int, Sequence[Sequence[Any]]] = {}
+        self._ground = Style()
 
     # Content ------------------------------------------------------------------------------------------------------
 
@@ -154,12 +155,16 @@ class VirtualTable(ScrollView, can_focus=True):
 
     # Drawing ------------------------------------------------------------------------------------------------------
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._ground = self.rich_style  # worked out once a refresh, not once a line
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         if y == 0:
             return self._head(width)
         index = y - 1 + self.scroll_offset.y
-        base = self.rich_style
+        base = self._ground
         if index >= len(self.rows):
             message = self.empty if index == 0 and not len(self.rows) else ""
             return Strip(
@@ -179,7 +184,7 @@ class VirtualTable(ScrollView, can_focus=True):
         return self._assemble(cells, ground, width)
 
     def _head(self, width: int) -> Strip:
-        plain = self.rich_style + self.get_component_rich_style("table--head")
+        plain = self._ground + self.get_component_rich_style("table--head")
         chosen = self.get_component_rich_style("table--sorted")
         cells = [(" ", Style())]
         for field in self.fields:

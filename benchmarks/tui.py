@@ -1,0 +1,222 @@
+"""The terminal UI on an atlas of 110,000 features: first paint, scroll, sort, filter, search, feature page, memory.
+
+Rival in the same run: Textual's own DataTable with every row loaded. Times are from the key press (or the start of the
+process) to the drawn screen; rounds of the two are interleaved and medians and 95th percentiles printed beside the budget.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BUDGETS = {"scroll": 100, "sort": 100, "filter": 150, "search": 150, "feature page": 200}
+FILTERS = ("layer>=4 cds_q<.01 lineage:liver motif:HNF4A", "q<.05 is:stable", "go:lipid", "GATA1", "gene:APOL1", "is:context")
+SEARCHES = ("hnf4a", "lipid metab", "chr22:37,500,000-37,600,000", "gatta1", "L6/123", "TssA")
+SORTS = ("cds", "q", "density", "label", "stability", "effect")
+
+FIRST_PAINT = """
+import sys, time, os
+from pathlib import Path
+from petriscope_tui.app import PetriscopeApp
+class Timed(PetriscopeApp):
+    def on_mount(self):
+        self.call_after_refresh(self.call_after_refresh, self.painted)
+    def painted(self):
+        self.exit()
+        with open(sys.argv[2], "w") as handle:
+            rss = [l for l in open("/proc/self/status") if l.startswith("VmHWM")][0].split()[1]
+            handle.write(f"{time.time()} {rss}")
+app = Timed(Path(sys.argv[1])); app.run()
+"""
+
+RIVAL_PAINT = """
+import sys, time
+from textual.app import App
+from textual.widgets import DataTable
+sys.path.insert(0, sys.argv[3])
+from petriscope.atlas.query import Atlas
+class Rival(App):
+    def compose(self):
+        yield DataTable()
+    def on_mount(self):
+        atlas = Atlas(sys.argv[1] + "/results/atlas.sqlite")
+        names = list(atlas.columns)
+        table = self.query_one(DataTable)
+        table.add_columns(*names)
+        rows = [tuple("" if v is None else str(v) for v in r) for r in atlas.stream(atlas.order(), names)]
+        table.add_rows(rows)
+        self.call_after_refresh(self.call_after_refresh, self.painted)
+    def painted(self):
+        self.exit()
+        with open(sys.argv[2], "w") as handle:
+            rss = [l for l in open("/proc/self/status") if l.startswith("VmHWM")][0].split()[1]
+            handle.write(f"{time.time()} {rss}")
+Rival().run()
+"""
+
+
+def in_terminal(code: str, workspace: Path) -> tuple[float, float]:
+    """Run ``code`` in a pseudo-terminal; seconds from process start to the first painted screen, and peak MB."""
+    import pty
+
+    source = HERE.parent
+    with tempfile.NamedTemporaryFile() as stamp:
+        leader, follower = pty.openpty()
+        os.set_blocking(leader, False)
+        paths = os.pathsep.join([str(source / "src"), str(source / "tui")])
+        environment = {**os.environ, "PYTHONPATH": paths, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+        started = time.time()
+        command = [sys.executable, "-c", code, str(workspace), stamp.name, str(source / "src")]
+        process = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=environment)
+        os.close(follower)
+        while process.poll() is None:
+            try:
+                os.read(leader, 65536)
+            except (BlockingIOError, OSError):
+                time.sleep(0.005)
+        os.close(leader)
+        ended, kilobytes = Path(stamp.name).read_text().split()
+    return float(ended) - started, int(kilobytes) / 1024
+
+
+async def timed(pilot, action: Callable[[], Awaitable[object] | object]) -> float:  # type: ignore[no-untyped-def]
+    """Milliseconds from ``action`` until every message it caused is handled and the screen is laid out."""
+    await pilot.pause()
+    start = time.perf_counter()
+    result = action()
+    if asyncio.iscoroutine(result):
+        await result
+    await pilot._wait_for_screen()
+    pilot.app.screen._compositor.render_strips()
+    return 1000 * (time.perf_counter() - start)
+
+
+async def ours(workspace: Path, rounds: int) -> dict[str, list[float]]:
+    """The actions in our UI."""
+    from textual.widgets import Input
+
+    from petriscope_tui.app import PetriscopeApp
+
+    times: dict[str, list[float]] = {name: [] for name in BUDGETS}
+    app = PetriscopeApp(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("2")
+        await pilot.pause()
+        page = app.screen
+        for number in range(rounds):
+            for key in ("pagedown", "end", "pageup", "home", "down"):
+                times["scroll"].append(await timed(pilot, lambda key=key: pilot.press(key)))
+            page.set_filter("")
+            sort = SORTS[number % len(SORTS)]
+            times["sort"].append(await timed(pilot, lambda sort=sort: page.sort_by(sort)))
+            query = FILTERS[number % len(FILTERS)]
+            times["filter"].append(await timed(pilot, lambda query=query: page.set_filter(query)))
+            identifier = page.order[number % len(page.order)]
+            times["feature page"].append(await timed(pilot, lambda identifier=identifier: app.open_feature(identifier)))
+            app.action_visit("search")
+            await pilot.pause()
+            line = app.screen.query_one("#needle", Input)
+            text = SEARCHES[number % len(SEARCHES)]
+            times["search"].append(await timed(pilot, lambda text=text, line=line: setattr(line, "value", text)))
+            app.action_visit("features")
+            await pilot.pause()
+    return times
+
+
+async def rival(workspace: Path, rounds: int) -> dict[str, list[float]]:
+    """The same in a DataTable: a filter clears and refills it, a sort sorts its rows."""
+    from textual.app import App, ComposeResult
+    from textual.widgets import DataTable
+
+    from petriscope.atlas.query import Atlas
+
+    atlas = Atlas(workspace / "results" / "atlas.sqlite")
+    names = list(atlas.columns)
+
+    class Rival(App[None]):
+        def compose(self) -> ComposeResult:
+            yield DataTable()
+
+    def rows(query: str) -> list[tuple[str, ...]]:
+        return [tuple("" if v is None else str(v) for v in r) for r in atlas.stream(atlas.order(query), names)]
+
+    times: dict[str, list[float]] = {"scroll": [], "sort": [], "filter": []}
+    app = Rival()
+    async with app.run_test(size=(120, 40)) as pilot:
+        table = app.query_one(DataTable)
+        keys = table.add_columns(*names)
+        table.add_rows(rows(""))
+        table.focus()
+        for number in range(rounds):
+            for key in ("pagedown", "end", "pageup", "home", "down"):
+                times["scroll"].append(await timed(pilot, lambda key=key: pilot.press(key)))
+            key = keys[names.index(SORTS[number % len(SORTS)])]
+            times["sort"].append(await timed(pilot, lambda key=key: table.sort(key)))
+
+            def refill(query: str = FILTERS[number % len(FILTERS)]) -> None:
+                table.clear()
+                table.add_rows(rows(query))
+
+            times["filter"].append(await timed(pilot, refill))
+            table.clear()
+            table.add_rows(rows(""))
+    return times
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value below which ``share`` of ``values`` lie."""
+    ordered = sorted(values)
+    return ordered[min(round(share * (len(ordered) - 1)), len(ordered) - 1)]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workspace", type=Path, help="a workspace whose atlas is used (default: 110,000 made-up features)")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--no-rival", action="store_true")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        workspace = args.workspace or Path(scratch)
+        if args.workspace is None:
+            generator = [sys.executable, str(HERE / "synthetic_atlas.py"), str(workspace / "results" / "atlas.sqlite"), "--bins", "6"]
+            paths = os.pathsep.join([str(HERE.parent / "src"), str(HERE.parent / "tui")])
+            subprocess.run(generator, check=True, env={**os.environ, "PYTHONPATH": paths})
+        report(workspace, args.rounds, not args.no_rival)
+
+
+def report(workspace: Path, rounds: int, with_rival: bool) -> None:
+    """Measure and print."""
+    paints = [in_terminal(FIRST_PAINT, workspace) for _ in range(3)]
+    print(f"{'first paint':<14} {statistics.median(p[0] for p in paints):8.2f} s   budget 0.8 s")
+    print(f"{'memory':<14} {max(p[1] for p in paints):8.0f} MB  budget 150 MB (at first paint)")
+    if with_rival:
+        paint, memory = in_terminal(RIVAL_PAINT, workspace)
+        print(f"{'  DataTable':<14} {paint:8.2f} s   {paint / statistics.median(p[0] for p in paints):.0f}x ours; {memory:.0f} MB")
+    times = asyncio.run(ours(workspace, rounds))
+    other = asyncio.run(rival(workspace, 3)) if with_rival else {}
+    print(f"\n{'action':<14} {'median':>8} {'p95':>8} {'budget':>8}   DataTable median")
+    for name, values in times.items():
+        median, high = statistics.median(values), percentile(values, 0.95)
+        line = f"{name:<14} {median:>6.0f} ms {high:>5.0f} ms {BUDGETS[name]:>5} ms"
+        if name in other:
+            theirs = statistics.median(other[name])
+            line += f"   {theirs:.0f} ms = {theirs / median:.1f}x"
+        print(line)
+    peak = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    if not with_rival:
+        print(f"peak memory after all actions {int(peak[0].split()[1]) / 1024:.0f} MB")
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(HERE.parent / "src"), str(HERE.parent / "tui")]
+    main()
