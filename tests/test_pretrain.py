@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from petriscope.models.epibert import EpiBERT, EpiBERTConfig, one_hot
 from petriscope.models.pretrain import (
     Arrays,
     PretrainConfig,
+    Step,
     learning_rate,
     poisson_loss,
     pretrain,
@@ -155,6 +157,19 @@ def test_same_seed_same_weights(arrays: Arrays) -> None:
     assert torch.equal(weights(runs[0].model), weights(runs[1].model))
     assert not torch.equal(weights(runs[0].model), weights(runs[2].model))
     assert runs[0].history == runs[1].history
+
+
+def test_every_epoch_draws_new_masks(arrays: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks: list[bytes] = []
+
+    def recorded(*args: Any, **kwargs: Any) -> Step:
+        step = training_step_arrays(*args, **kwargs)
+        masks.append(step.mask.numpy().tobytes())
+        return step
+
+    monkeypatch.setattr("petriscope.models.pretrain.training_step_arrays", recorded)
+    pretrain(TINY, QUICK, arrays, SPLITS, CONDITIONS, seed=1, evaluate=())
+    assert len(masks) == 9 == len(set(masks))
 
 
 def test_training_leaves_torchs_random_state_alone(arrays: Arrays) -> None:

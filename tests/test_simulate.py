@@ -21,10 +21,10 @@ from petriscope.data.genome import Genome
 from petriscope.data.peaks import read_peaks
 from petriscope.data.simulate import DemoConfig, dataset_digest, demo_motifs_path, simulate_demo
 from petriscope.data.simulate_chromhmm import STATES
-from petriscope.data.simulate_elements import CONDITIONS, LINEAGE_FACTORS, programmes, sample_site
+from petriscope.data.simulate_elements import CONDITIONS, LINEAGE_FACTORS, Element, programmes, sample_site
 from petriscope.data.simulate_genes import MARKERS, PLANTED_TERMS
-from petriscope.data.simulate_genome import merge, random_bases, reverse_complement
-from petriscope.data.simulate_signal import call_peaks, design
+from petriscope.data.simulate_genome import SimulatedGenome, merge, random_bases, reverse_complement
+from petriscope.data.simulate_signal import SimulatedBiosample, call_peaks, design, simulate_fragments
 from petriscope.errors import UserError
 
 SMALL = DemoConfig(seed=3, chromosomes=4, mean_length=300_000, replicates=2, deepest=18_000)
@@ -203,6 +203,20 @@ def test_replicates_differ_by_more_than_counting_noise(folder: Path, elements: p
     expected = (a + b) * (a.sum() / (a.sum() + b.sum()))
     chi2 = ((a - expected) ** 2 / (expected * (b.sum() / (a.sum() + b.sum())))).sum()
     assert stats.chi2.sf(chi2, on.sum() - 1) < 1e-6
+
+
+def test_fragment_counts_are_negative_binomial() -> None:
+    """Poisson of a gamma with variance .04: Var = mean + .04 mean²."""
+    rng = np.random.default_rng(0)
+    sequence = rng.integers(0, 4, 1_024_000).astype(np.uint8)
+    genome = SimulatedGenome({"c": sequence}, {"c": np.full(1000, 0.41)}, {}, {"c": np.zeros((0, 2), np.int64)})
+    places = range(2000, 1_020_000, 1000)
+    elements = [Element(i, "c", at, at + 400, i, "x", "shared", False, (), 1.0) for i, at in enumerate(places)]
+    sample = SimulatedBiosample("s", "blood", "in_vitro", "d", 220 * len(elements), 0.9)
+    fragments = simulate_fragments(rng, genome, elements, np.ones(len(elements)), sample)["c"]
+    middle = fragments.sum(axis=1) // 2
+    near = np.bincount((middle[middle >= 1700] - 1700) // 1000, minlength=len(elements))[: len(elements)]
+    assert near.var() / (near.mean() + 0.04 * near.mean() ** 2) == pytest.approx(1, abs=0.2)
 
 
 def test_depths_differ_fourfold_and_overlap_between_contexts() -> None:
