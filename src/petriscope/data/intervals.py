@@ -65,7 +65,7 @@ def read_chunks(path: str | Path, extra: Mapping[int, str] | None = None, *, row
             line += len(frame)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise damaged(path, error) from None
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError, OSError) as error:
+    except (ValueError, OverflowError, pd.errors.ParserError, pd.errors.EmptyDataError, OSError) as error:
         raise diagnose(path, skip, columns, error) from None
 
 
@@ -214,8 +214,7 @@ def _readable(index: int, text: bytes) -> bool:
         if index == 0:
             return bool(text)
         if index <= 2:
-            int(text)
-            return True
+            return abs(int(text)) <= np.iinfo(np.int64).max
         return bool(np.isfinite(float(text)))
     except ValueError:
         return False
