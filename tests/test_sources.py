@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pysam
 import pytest
 import yaml
@@ -27,6 +28,7 @@ from petriscope.data.transfer import Policy
 from petriscope.data.unpack import checkpoint_prefixes, extract, gunzip, index_bam
 from petriscope.errors import UserError
 from petriscope.files import read_json
+from petriscope.models.epibert import EpiBERT
 
 QUICK = Policy(timeout=2.0, attempts=2, backoff=0.01)
 
@@ -267,7 +269,7 @@ def test_the_whole_path_from_table_to_dataset(
     paper.fetch(table, table.sources, out, policy=QUICK)
     shown = capsys.readouterr()
     assert "9 files fetched" in shown.out and "2 were there already" in shown.out
-    assert "model1/ckpt-45" in shown.out and "petriscope convert" in shown.out
+    assert "not converted" in shown.err and "model1/ckpt-45" in shown.err
     assert "no checksum is published for 6" in shown.err and LOCK_NAME in shown.err
     assert (out / "genome/hg38.fa.fai").read_text() == "chr1\t400\t6\t400\t401\n"
     description = yaml.safe_load((out / "dataset.yaml").read_text())
@@ -281,6 +283,29 @@ def test_the_whole_path_from_table_to_dataset(
     paper.fetch(table, table.select(list(GROUPS)[1:]), out, policy=QUICK)
     assert len(server.asked) == before, "a finished data set needs no network"
     assert not list(out.rglob("*.part*"))
+
+
+def test_released_weights_become_safetensors(
+    server: Server, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, out = load_sources(write_table(server, tmp_path)), tmp_path / "paper"
+    with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:
+        for file in (shared / "golden/epibert_small_ckpt").iterdir():
+            archive.write(file, f"model1/{file.name}")
+    server.answers["/m.zip"] = body = (tmp_path / "w.zip").read_bytes()
+    item = {"key": "m.zip", "size": len(body), "links": {"self": f"{server.base}/m.zip"}}
+    server.answers["/api/records/7"] = json.dumps({"files": [item]}).encode()
+    paper.fetch(table, table.select(["model"]), out, policy=QUICK)
+    target = out / "model/m.model1.safetensors"
+    assert f"model.weights: {target}" in capsys.readouterr().out
+    golden = np.load(shared / "golden/epibert_small.npz")
+    assert (
+        EpiBERT.from_safetensors(target).config.layers
+        == json.loads(str(golden["config_json"]))["num_transformer_layers"]
+    )
+    before = target.stat().st_mtime_ns
+    paper.fetch(table, table.select(["model"]), out, policy=QUICK)
+    assert target.stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize(

@@ -104,9 +104,23 @@ def _finish(chosen: tuple[Source, ...], out: Path, paths: list[Path]) -> None:
             index_bam(path)
         elif is_archive(path):
             extract(path)
-    for prefix in checkpoint_prefixes(out / "model"):
-        target = out / "model" / f"{prefix.parent.name}.safetensors"
-        print(f"checkpoint {prefix}: run petriscope convert {prefix} {target}")
+    _convert(out / "model")
+
+
+def _convert(folder: Path) -> None:
+    """Turn every checkpoint under ``folder`` into safetensors beside the archives; one that does not fit is named, no more."""
+    from petriscope.models.convert import convert_checkpoint  # torch, needed only where there are weights
+
+    for prefix in checkpoint_prefixes(folder):
+        parts = prefix.parent.relative_to(folder).parts or (prefix.name,)
+        target = folder / (".".join(part.removesuffix(".files") for part in parts) + ".safetensors")
+        if target.is_file():
+            continue
+        try:
+            print("\n".join(convert_checkpoint(prefix, target).lines()))
+            print(f"to use it: in params.yaml set model.weights: {target}")
+        except UserError as error:
+            print(f"not converted: {error}", file=sys.stderr)
 
 
 def _report(outcomes: list[Outcome], out: Path, settled: int) -> None:
