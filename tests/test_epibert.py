@@ -18,6 +18,7 @@ from petriscope.models import epibert_layers
 from petriscope.models.epibert import EpiBERT, EpiBERTConfig, one_hot
 from petriscope.models.epibert_original import original_places
 from petriscope.models.performer import projection_matrix
+from petriscope.models.precision import to_precision
 from petriscope.models.probe import Batch
 from petriscope.models.tf_random import philox4x32
 
@@ -130,13 +131,26 @@ def test_gradients_point_where_the_originals_do(golden: Golden) -> None:
 
 
 def test_bfloat16_is_as_far_from_single_precision_as_the_originals_own(golden: Golden) -> None:
-    model = EpiBERT(golden.model.config).load_original(golden.arrays).to(torch.bfloat16)
+    model = to_precision(EpiBERT(golden.model.config).load_original(golden.arrays), "bf16")
     with torch.no_grad():
         found = model.run(golden.batch, capture=range(4))
     for layer, hidden in found.hidden.items():
         assert hidden.dtype == torch.bfloat16
         assert relative(hidden, golden.arrays[f"act/hidden_{layer}"]) < 2e-2
         assert relative(hidden, golden.arrays[f"bf16/hidden_{layer}"]) < 2e-2
+
+
+def test_a_precision_the_device_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = EpiBERT(SMALL)
+    with pytest.raises(UserError, match="precision: 'fp8' is unknown"):
+        to_precision(model, "fp8")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="device: there is no CUDA device"):
+        to_precision(model, "float32", "cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    with pytest.raises(UserError, match="precision: cuda cannot compute in bfloat16. Choose float32"):
+        to_precision(model, "bf16", "cuda")
 
 
 def test_projections_match_the_original(shared: Path, golden: Golden) -> None:
@@ -232,6 +246,13 @@ def test_other_configurations_match_the_numpy_model(change: dict[str, object]) -
     assert found.prediction.shape == (2, config.output_length - 2 * config.crop, 1)
 
 
+@pytest.mark.parametrize(("final", "tokens"), [(16, 16), (15, 16), (12, 12), (9, 10), (None, 16)])
+def test_crops_take_the_lower_half_from_either_side(final: int | None, tokens: int) -> None:
+    config = replace(SMALL, final_output_length=final)
+    with torch.no_grad():
+        assert EpiBERT(config).eval().run(random_batch(config, 1, 1)).prediction.shape == (1, tokens, 1)
+
+
 def test_long_sequences_are_computed_in_chunks_to_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     model, batch = EpiBERT(SMALL).eval(), random_batch(SMALL, 2, 1)
     with torch.no_grad():
@@ -261,6 +282,8 @@ def test_fresh_weights_follow_the_seed_and_differ_between_query_key_and_value() 
     attention = EpiBERT(SMALL).blocks[0].attention
     assert not torch.equal(attention.query.weight, attention.key.weight)
     assert not torch.equal(attention.key.weight, attention.value.weight)
+    bound = (6 / (16 + 16)) ** 0.5  # Glorot, uniform
+    assert 0.9 * bound < attention.query.weight.abs().max() <= bound
 
 
 def test_training_reaches_every_parameter_and_the_running_statistics() -> None:
