@@ -149,7 +149,7 @@ def test_a_precision_the_device_lacks_is_refused(monkeypatch: pytest.MonkeyPatch
         to_precision(model, "float32", "cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    with pytest.raises(UserError, match="precision: cuda cannot compute in bfloat16. Choose float32"):
+    with pytest.raises(UserError, match=r"precision: cuda cannot compute in bfloat16\. Choose float32"):
         to_precision(model, "bf16", "cuda")
 
 

@@ -14,7 +14,7 @@ BN_EPSILON = 1e-5
 STEM_WIDTH, ATAC_STEM_WIDTH, TOWER_WIDTH = 15, 50, 5
 
 CHUNK = 4096
-"""Positions computed at a time at inference: the channels of a chunk stay in cache and no full-length copy piles up."""
+"""Positions computed at a time at inference on a CPU: a chunk stays in cache and no full-length copies pile up."""
 
 
 def same_padding(width: int) -> tuple[int, int]:
@@ -94,7 +94,8 @@ class SequenceBranch(nn.Module):
 
     def forward(self, sequence: Tensor) -> Tensor:
         x = sequence.transpose(1, 2)
-        if not self.training and not torch.is_grad_enabled() and x.shape[-1] > CHUNK:
+        inference = not self.training and not torch.is_grad_enabled()
+        if inference and x.device.type == "cpu" and x.shape[-1] > CHUNK:
             return self._chunked(x).transpose(1, 2)
         x = convolve(self.stem, x)
         x = self.stem_pool(x + self.stem_block(x))
