@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from petriscope.cli import EXIT_FILE
-from petriscope.data import demo
 from petriscope.data.dataset import Dataset, load_dataset
+from petriscope.data.simulate import simulate_demo
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, read_json
 from petriscope.params import Params, load_params
@@ -75,7 +75,7 @@ def ensure_dataset(workspace: Workspace, params: Params) -> Dataset:
     """The data set of the workspace; the demo is simulated if it is not there yet."""
     path = workspace.dataset(params.dataset)
     if not path.exists() and path.name == "demo":
-        demo.make(path)
+        simulate_demo(path)
     return load_dataset(path)
 
 

@@ -38,7 +38,14 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     body = importlib.import_module(f"petriscope.stages.{name}")
     set_threads()
     started = time.time()
-    metrics = body.run(workspace, params)
+    try:
+        metrics = body.run(workspace, params)
+    except FileNotFoundError as error:
+        missing = Path(error.filename or "")
+        if workspace.root not in missing.parents:
+            raise
+        remedy = "Run `petriscope reproduce`, or the stage that writes it."
+        raise UserError(f"stage {name} needs this file, which no stage has written yet", file=missing, remedy=remedy) from None
     write_json(workspace.metrics(name), metrics)
     write_json(workspace.provenance(name), _record(name, workspace, params, time.time() - started))
     return metrics

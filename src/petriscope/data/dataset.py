@@ -53,6 +53,9 @@ class Dataset:
     genesets: Mapping[str, Path]
     motifs: Path
     motif_format: str
+    activity_motifs: Path
+    """Motifs of the model's motif-activity input: those of the annotation unless others are named."""
+    activity_motif_format: str
     lineage_factors: Mapping[str, tuple[str, ...]]
     truth: Path | None
 
@@ -190,7 +193,10 @@ def _parse(r: _Reader) -> Dataset:
     genesets = r.get(annotation, "annotation.genesets", dict)
     motif_path = r.file(motifs, "annotation.motifs.file")
     genes = r.file(annotation, "annotation.genes")
-    assert motif_path is not None and genes is not None
+    activity_field = "annotation.activity_motifs" if "activity_motifs" in annotation else "annotation.motifs"
+    activity = r.get(annotation, activity_field, dict)
+    activity_path = r.file(activity, f"{activity_field}.file")
+    assert motif_path is not None and genes is not None and activity_path is not None
     factors = r.get(r.raw, "lineage_factors", dict, {})
     return Dataset(
         name=r.get(r.raw, "name", str),
@@ -208,6 +214,8 @@ def _parse(r: _Reader) -> Dataset:
         genesets={str(k): r.existing(str(v), f"annotation.genesets.{k}") for k, v in genesets.items()},
         motifs=motif_path,
         motif_format=r.choice(motifs, "annotation.motifs.format", MOTIF_FORMATS),
+        activity_motifs=activity_path,
+        activity_motif_format=r.choice(activity, f"{activity_field}.format", MOTIF_FORMATS),
         lineage_factors={str(k): tuple(str(x) for x in v) for k, v in factors.items()},
         truth=r.file(r.raw, "truth", optional=True),
     )

@@ -23,6 +23,6 @@ def draw(best: pd.DataFrame, context: pd.DataFrame | None) -> Figure:
         panel.bar(x + 0.2, values, 0.38, color=CORRECTED, label="best context feature")
     panel.axhline(0.5, color="#c8553d", ls="--", lw=0.8, label="chance")
     panel.set_xticks(x, names, rotation=45, ha="right")
-    panel.set(ylim=(0.4, 1.0), ylabel="AUROC on test", title="Planted programmes")
+    panel.set(ylim=(0.4, 1.12), ylabel="AUROC on test", title="Planted programmes")
     panel.legend(ncols=3, loc="upper right")
     return figure

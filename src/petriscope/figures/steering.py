@@ -48,5 +48,5 @@ def draw(table: pd.DataFrame) -> Figure:
             axes[0].axhline(float(ceiling.iloc[0]), color=colours[lineage], ls=":", lw=0.8)
     axes[0].scatter([], [], marker="_", s=40, color="#222222", label="norm-matched random")
     axes[0].plot([], [], ":", color=CONTROL, label="ceiling (state swapped)")
-    axes[0].legend(ncols=2)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=5)
     return figure

@@ -27,12 +27,12 @@ RC = {
     "figure.constrained_layout.use": True,
     "pdf.fonttype": 42,
 }
+plt.rcParams.update(RC)
 
 
 def panels(columns: int, width: float = 3.2, height: float = 2.7, rows: int = 1) -> tuple[Figure, list[Axes]]:
     """A figure with rows x columns axes in the house style."""
-    with plt.rc_context(RC):
-        figure, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False)
     return figure, list(axes.ravel())
 
 
@@ -49,8 +49,7 @@ def nothing(axes: Axes, why: str) -> None:
 
 def save(figure: Figure, folder: Path, name: str, stamp: str, dpi: int) -> None:
     """Write name.png and name.pdf with the stamp along the lower edge; the same input gives the same bytes."""
-    with plt.rc_context(RC):
-        figure.supxlabel(stamp, fontsize=5, color="#777777", x=0.995, ha="right")
-        figure.savefig(folder / f"{name}.png", dpi=dpi, metadata={"Software": None})
-        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    figure.supxlabel(stamp, fontsize=5, color="#777777", x=0.995, ha="right")
+    figure.savefig(folder / f"{name}.png", dpi=dpi, metadata={"Software": None})
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
     plt.close(figure)

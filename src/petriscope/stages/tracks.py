@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     windows = pd.read_parquet(workspace.windows)
     genome = Genome(dataset.fasta)
     tracks, peaks = [], []
+    reference = dataset.fasta[0] if len(dataset.fasta) == 1 else None
     for number, biosample in enumerate(progress(dataset.biosamples, "tracks", unit="biosample")):
-        track = _track(biosample, windows, genome, params.tracks, params.seed + number)
+        track = _track(biosample, windows, genome, params.tracks, params.seed + number, reference)
         tracks.append(track)
         found = _peaks(biosample, track, windows, genome)
         peaks.append(found.assign(biosample=biosample.id))
@@ -54,11 +56,14 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     }
 
 
-def _track(biosample: Biosample, windows: pd.DataFrame, genome: Genome, tracks: Tracks, seed: int) -> TrackResult:
+def _track(
+    biosample: Biosample, windows: pd.DataFrame, genome: Genome, tracks: Tracks, seed: int, reference: Path | None
+) -> TrackResult:
     """One biosample's signal; scaled by the whole library where the file holds only part of it."""
     counted = biosample.format in ("fragments", "bam")
     depth = tracks.match_depth if counted else None
-    track = signal_for_windows(biosample.signal, biosample.format, windows, genome.contigs, depth=depth, seed=seed)
+    options: dict[str, Any] = {"depth": depth, "seed": seed, "reference": reference}
+    track = signal_for_windows(biosample.signal, biosample.format, windows, genome.contigs, **options)
     if counted and biosample.library_share < 1:
         track = track._replace(values=track.values * np.float32(biosample.library_share))
     return track
@@ -75,7 +80,7 @@ def _peaks(biosample: Biosample, track: TrackResult, windows: pd.DataFrame, geno
 
 def _activity(dataset: Dataset, peaks: list[pd.DataFrame], genome: Genome, tracks: Tracks) -> np.ndarray:
     """Motif-activity vectors (S, M)."""
-    motifs = read_motifs(dataset.motifs, dataset.motif_format, tracks.motif_p)
+    motifs = read_motifs(dataset.activity_motifs, dataset.activity_motif_format, tracks.motif_p)
     spans = genome.contigs
 
     def fetch(regions: pd.DataFrame) -> np.ndarray:
