@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,13 @@ from causal_toy import BINS, CROP, M, autoencoder, held, model
 from scipy import stats
 
 from petriscope.causal.ablation import Ablation, AblationArms, ablate, ablation_edit
-from petriscope.causal.ablation_tests import against_random, curves, dose_response
+from petriscope.causal.ablation_tests import (
+    against_random,
+    curves,
+    dose_response,
+    published_arms,
+    published_effect,
+)
 from petriscope.causal.bases import context_order, principal_components, raw_neurons, single_direction
 from petriscope.causal.feature_sets import as_matrix, firing, matched_sets, usable_ks
 from petriscope.causal.specificity import single_feature_effects
@@ -214,6 +222,17 @@ def test_a_strong_arm_stands_out_and_dose_response_rises() -> None:
     curve = curves(made).query("arm == 'cds'")
     assert (curve["effect_low"] < curve["effect"]).all()
     assert curve["effect"].is_monotonic_increasing
+
+
+def test_published_statistic_gives_the_published_number(shared: Path, ablation: Ablation) -> None:
+    released = pd.read_csv(shared / "data" / "published" / "effects.tsv", sep="\t")
+    targeted = released[released["ablation_type"] == "targeted"].set_index("k")["delta_mean"]
+    random = released[released["ablation_type"] == "random"].rename(columns={"delta_mean": "effect"})
+    found = published_effect(targeted, random)
+    assert found.d == pytest.approx(1.7885663439509796, rel=1e-12)
+    assert found.p == pytest.approx(2.9802322387695312e-08, rel=1e-12)
+    assert found.pairs == 25
+    assert published_effect(*published_arms(ablation)).pairs == 4 * 2
 
 
 def test_single_features_change_their_own_bins(toy: tuple) -> None:

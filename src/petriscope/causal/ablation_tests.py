@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from petriscope.causal.ablation import Ablation
 from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles, hedges_g_av
@@ -59,6 +62,38 @@ def against_random(
     table["family"] = f"ablation {measure}: {len(table)} arms x k"
     table["family_size"] = len(table)
     return table
+
+
+class PublishedEffect(NamedTuple):
+    """The published statistic of targeted against random ablation."""
+
+    d: float
+    """mean / sd of the pseudo-pairs' differences."""
+    p: float
+    """one-sided Wilcoxon signed-rank."""
+    pairs: int
+    """k-levels x random sets: not independent units, which is why this p stands beside `against_random`, not for it."""
+
+
+def published_effect(targeted: pd.Series, random: pd.DataFrame) -> PublishedEffect:
+    """The published d and p: every (k, random set) is a pair with the targeted ablation of the same k.
+
+    ``targeted``: effect by k; ``random``: columns k, effect, one row per set. `published_arms` takes both from an
+    `Ablation`.
+    """
+    difference = targeted.loc[random["k"]].to_numpy() - random["effect"].to_numpy()
+    if len(difference) < 2 or not difference.std(ddof=1) > 0:
+        return PublishedEffect(float("nan"), float("nan"), len(difference))
+    p = stats.wilcoxon(difference, alternative="greater").pvalue
+    return PublishedEffect(float(difference.mean() / difference.std(ddof=1)), float(p), len(difference))
+
+
+def published_arms(ablation: Ablation) -> tuple[pd.Series, pd.DataFrame]:
+    """Effect by k of the published arm, and one row per published random set (columns k, draw, effect)."""
+    effects = ablation.effects
+    targeted = effects[effects["arm"] == "published"].groupby("k")["effect"].mean()
+    drawn = effects[effects["arm"] == "published_random"]
+    return targeted, drawn.pivot_table(index=["k", "draw"], values="effect").reset_index()
 
 
 def dose_response(ablation: Ablation, *, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:

@@ -152,13 +152,11 @@ def predict_edited(model: Resumable, states: States, delta: Tensor, rows_at_once
     """
     n, total, d = states.hidden.shape
     delta = delta.reshape(n, total - 2 * states.crop, d)
-    changed = torch.nonzero((delta != 0).flatten(1).any(1)).flatten()
+    changed = torch.nonzero(delta.flatten(1).abs().amax(1)).flatten()
     prediction = states.prediction.copy()
     for at in range(0, len(changed), rows_at_once):
         rows = changed[at : at + rows_at_once]
         hidden = states.hidden[rows].clone()
-        inner = hidden[:, states.crop : total - states.crop]
-        touched = (delta[rows] != 0).any(2)
-        inner[touched] += delta[rows][touched]
+        hidden[:, states.crop : total - states.crop] += delta[rows]
         prediction[rows.numpy()] = predict(model, states.layer, hidden, rows_at_once)
     return prediction
