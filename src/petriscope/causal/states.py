@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -56,8 +56,8 @@ class Dictionary(Protocol):
         """Codes of raw hidden states (n, d)."""
         ...
 
-    def decode(self, codes: Codes) -> np.ndarray:  # type: ignore[misc]
-        """Reconstruction (n, d) of codes."""
+    def decode(self, codes: Any) -> np.ndarray:
+        """Reconstruction (n, d) of codes that this dictionary's ``encode`` made."""
         ...
 
 
