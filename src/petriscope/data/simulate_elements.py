@@ -30,12 +30,12 @@ CLOSED = 0.05  # accessibility of an element where its programme is off, relativ
 
 @dataclass(frozen=True)
 class Programme:
-    """A rule that opens elements: the conditions it is on in, its share of elements, the motif sets one may carry."""
+    """A rule that opens elements: the conditions it is on in, its share of domains, the motif sets one may carry."""
 
     name: str
     lineages: tuple[str, ...]
     contexts: tuple[str, ...]
-    share: float
+    cards: int
     recipes: tuple[tuple[str, ...], ...]
 
     def openness(self) -> np.ndarray:
@@ -45,13 +45,13 @@ class Programme:
 
 
 def programmes() -> tuple[Programme, ...]:
-    """Shared, three lineages, two contexts, six lineage-by-context programmes; shares sum to 1."""
-    rules = [Programme("shared", LINEAGES, CONTEXTS, 0.18, SHARED_FACTORS)]
-    rules += [Programme(x, (x,), CONTEXTS, 0.12, (LINEAGE_FACTORS[x],)) for x in LINEAGES]
-    rules += [Programme(x, LINEAGES, (x,), 0.14, CONTEXT_FACTORS[x]) for x in CONTEXTS]
+    """Shared, three lineages, two contexts, six lineage-by-context programmes, with their cards in a deck of 51."""
+    rules = [Programme("shared", LINEAGES, CONTEXTS, 6, SHARED_FACTORS)]
+    rules += [Programme(x, (x,), CONTEXTS, 5, (LINEAGE_FACTORS[x],)) for x in LINEAGES]
+    rules += [Programme(x, LINEAGES, (x,), 6, CONTEXT_FACTORS[x]) for x in CONTEXTS]
     for lineage, context in CONDITIONS:
         recipes = tuple(LINEAGE_FACTORS[lineage] + pair for pair in CONTEXT_FACTORS[context])
-        rules.append(Programme(f"{lineage}_{context}", (lineage,), (context,), 0.03, recipes))
+        rules.append(Programme(f"{lineage}_{context}", (lineage,), (context,), 3, recipes))
     return tuple(rules)
 
 
@@ -88,9 +88,12 @@ class _Slot(NamedTuple):
 
 
 def _place(rng: np.random.Generator, genome: SimulatedGenome, rules: tuple[Programme, ...]) -> Iterator[_Slot]:
-    """Walk each chromosome: gaps, promoters of genes, then clusters or single elements of one programme each."""
+    """Walk each chromosome: gaps, promoters of genes, then clusters or single elements of one programme each.
+
+    Programmes come from a deck shuffled anew per chromosome: every chromosome holds them all in nearly equal measure.
+    """
     shared = rules[0]
-    shares = np.array([rule.share for rule in rules])
+    cards = np.repeat(np.arange(len(rules)), [rule.cards for rule in rules])
     domain = 0
 
     def span(at: int) -> tuple[int, int]:
@@ -98,10 +101,12 @@ def _place(rng: np.random.Generator, genome: SimulatedGenome, rules: tuple[Progr
         return at - width // 2, at - width // 2 + width
 
     for chrom, codes in genome.sequence.items():
+        deck: list[int] = []
         at = 16_000
         while at < len(codes) - 8000:
             at += 1200 + int(rng.exponential(3000))
-            home = rules[int(rng.choice(len(rules), p=shares))]
+            deck = deck or rng.permutation(cards).tolist()
+            home = rules[deck.pop()]
             domain += 1
             if rng.random() < 0.55:
                 if at > len(codes) - 4000:
@@ -114,7 +119,7 @@ def _place(rng: np.random.Generator, genome: SimulatedGenome, rules: tuple[Progr
                 if at > len(codes) - 4000:
                     break
                 if rng.random() < 0.15:
-                    stranger = rules[int(rng.choice(len(rules), p=shares))]
+                    stranger = rules[int(rng.choice(cards))]
                     foreign = stranger.recipes[int(rng.integers(len(stranger.recipes)))]
                     yield _Slot(chrom, *span(at), domain, home.name, stranger, foreign, False)
                 else:
