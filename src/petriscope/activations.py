@@ -51,6 +51,7 @@ def harvest_window(
     signal to the model. The sequence branch runs once for all biosamples and folds.
     """
     batch = to_device(inputs.batch(window), model)
+    assert batch.sequence is not None
     features = model.sequence_features(batch.sequence)
     core = model.tokens(batch).predicted
     if masks is None:
@@ -70,14 +71,15 @@ def harvest_window(
 def to_device(batch: Batch, model: EpiBERT) -> Batch:
     """``batch`` on the device that holds the model."""
     device = next(model.parameters()).device
-    return Batch(*(tensor.to(device) for tensor in batch))
+    sequence = None if batch.sequence is None else batch.sequence.to(device)
+    return Batch(sequence, batch.atac.to(device), batch.motif.to(device))
 
 
 @torch.inference_mode()
 def harvest(
     model: EpiBERT,
     inputs: WindowInputs,
-    windows: Sequence[int],
+    windows: Sequence[int] | np.ndarray,
     layers: Sequence[int],
     folder: Path,
     *,
@@ -104,7 +106,7 @@ def harvest(
                 for layer in layers
             }
         for layer in layers:
-            values = hidden[layer].cpu().numpy().astype(np.float16)
+            values = hidden[layer].float().cpu().numpy().astype(np.float16)
             if not np.isfinite(values).all():
                 raise UserError(
                     f"layer {layer}, window {window}: a value is NaN or exceeds float16",

@@ -40,7 +40,7 @@ class Windows:
     crop: int = _f(0, 64)
     max_n_fraction: float = _f(0, 1)
     block_bp: int = _f(10_000, 50_000_000)
-    split: SplitShares = field()
+    split: SplitShares = _f()
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Sae:
     batch: int = _f(16, 1 << 20)
     tokens: int = _f(1000)
     seeds: list[int] = _f(0)
-    gate: Gate = field()
+    gate: Gate = _f()
 
 
 @dataclass(frozen=True)
@@ -181,19 +181,19 @@ class Params:
     dataset: str = _f()
     seed: int = _f(0, 2**31 - 1)
     device: str = _f(choices=("cpu", "cuda", "auto"))
-    windows: Windows = field()
-    tracks: Tracks = field()
-    model: Model = field()
-    activations: Activations = field()
-    sae: Sae = field()
-    codes: Codes = field()
-    cds: Cds = field()
-    calibration: Calibration = field()
-    ablation: Ablation = field()
-    steering: Steering = field()
-    annotation: Annotation = field()
-    controls: Controls = field()
-    figures: Figures = field()
+    windows: Windows = _f()
+    tracks: Tracks = _f()
+    model: Model = _f()
+    activations: Activations = _f()
+    sae: Sae = _f()
+    codes: Codes = _f()
+    cds: Cds = _f()
+    calibration: Calibration = _f()
+    ablation: Ablation = _f()
+    steering: Steering = _f()
+    annotation: Annotation = _f()
+    controls: Controls = _f()
+    figures: Figures = _f()
 
     def digest(self) -> str:
         """Short hash of all values: the parameter stamp of a figure."""

@@ -34,8 +34,8 @@ def draw(table: pd.DataFrame, term: str, ln_p: str, q: str, per_group: int = 4, 
         cmap="RdBu_r",
         vmin=-3,
         vmax=3,
-        edgecolors=np.where(significant, "#111111", "#dddddd"),
-        linewidths=np.where(significant, 0.7, 0.2),
+        edgecolors=["#111111" if found else "#dddddd" for found in significant],
+        linewidths=[0.7 if found else 0.2 for found in significant],
     )
     panel.set_xticks(range(len(groups)), groups, rotation=60, ha="right")
     panel.set_yticks(range(len(chosen)), [name[:60] for name in chosen])

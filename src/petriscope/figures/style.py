@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 CONTEXT = {"in_vitro": "#c8553d", "in_vivo": "#2a7f62"}
 LINEAGES = ("#b03a5b", "#c98a1b", "#3b6ea8", "#6b5b95", "#4f8f8b", "#8a8a8a")
 PUBLISHED, CORRECTED, CONTROL = "#8c8c8c", "#1f3a5f", "#c9c9c9"
-RC = {
+RC: dict[Any, Any] = {
     "font.size": 8,
     "font.family": "DejaVu Sans",
     "axes.spines.top": False,
@@ -27,7 +28,8 @@ RC = {
     "figure.constrained_layout.use": True,
     "pdf.fonttype": 42,
 }
-plt.rcParams.update(RC)
+for _name, _value in RC.items():
+    plt.rcParams[_name] = _value
 
 
 def panels(columns: int, width: float = 3.2, height: float = 2.7, rows: int = 1) -> tuple[Figure, list[Axes]]:
