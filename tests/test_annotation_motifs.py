@@ -17,6 +17,7 @@ from petriscope.annotation.motifs import (
     reverse_complement,
     with_threshold,
 )
+from petriscope.annotation.scan import scan_hits
 from petriscope.errors import UserError
 
 HOMER = ">TGACTCA\tAP-1(bZIP)/demo/Homer\t6.5\t-10\t0\n" + "".join(
@@ -78,6 +79,15 @@ def test_threshold_is_the_lowest_that_keeps_p(length, p, background):
         below = [s for s in every if s < threshold - 2 * length * 2.5e-4]
         if below:
             assert tail(scores, background, below[0] - 1e-6) > p
+
+
+@pytest.mark.parametrize("length", [4, 5, 6, 7])
+def test_the_best_word_of_a_short_motif_is_a_hit_on_both_strands(length):
+    for seed in range(20):
+        motif = random_motif(np.random.default_rng(seed), length)
+        motif = with_threshold(motif, 1e-6)
+        word = motif.matrix.argmax(axis=1)[None].astype(np.uint8)
+        assert scan_hits(word, [motif])[0, 0] and scan_hits(3 - word[:, ::-1], [motif])[0, 0]
 
 
 def test_threshold_refuses_a_p_outside_0_1():

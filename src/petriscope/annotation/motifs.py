@@ -18,6 +18,7 @@ DEFAULT_P = 1e-4
 FLOOR = 0.001  # HOMER floors every probability here before taking the logarithm, without renormalising
 UNIFORM = (0.25, 0.25, 0.25, 0.25)
 _GRID = 2.5e-4  # nat: width of a score class in the threshold's dynamic programme
+_ROUNDING = 1e-9  # nat: a threshold at an attainable score lies this much below it, whatever order a scan sums in
 _IUPAC = {
     frozenset(letters): code
     for code, letters in zip(
@@ -108,7 +109,7 @@ def log_odds_threshold(
             break
         reach *= 4
     within = int(np.searchsorted(mass, p, side="right"))  # classes 0 .. within-1 hold at most p together
-    top = float(best.sum())
+    top = float(best.sum()) - _ROUNDING
     if within == 0:
         return top
     attained = np.flatnonzero(tail[:within])
