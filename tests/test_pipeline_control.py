@@ -124,9 +124,24 @@ def test_status_agrees_with_dvc(reproduced: Path) -> None:
     [
         (lambda r: (r / "source.txt").write_text("other\n"), "one", "changed", "dependency source.txt changed"),
         (lambda r: (r / "code" / "sub" / "b.py").write_text("3"), "one", "changed", "dependency code changed"),
-        (lambda r: (r / "params.yaml").write_text("pace: {wait: 2}\nrate: 1e-3\n"), "one", "changed", "command changed"),
-        (lambda r: (r / "params.yaml").write_text("pace: {wait: 1}\nrate: 0.01\n"), "two", "changed", "rate: 0.001 -> 0.01"),
-        (lambda r: (r / "params.yaml").write_text("pace: {wait: 1}\n"), "two", "changed", "rate is missing from params"),
+        (
+            lambda r: (r / "params.yaml").write_text("pace: {wait: 2}\nrate: 1e-3\n"),
+            "one",
+            "changed",
+            "command changed",
+        ),
+        (
+            lambda r: (r / "params.yaml").write_text("pace: {wait: 1}\nrate: 0.01\n"),
+            "two",
+            "changed",
+            "rate: 0.001 -> 0.01",
+        ),
+        (
+            lambda r: (r / "params.yaml").write_text("pace: {wait: 1}\n"),
+            "two",
+            "changed",
+            "rate is missing from params",
+        ),
         (lambda r: (r / "two.txt").unlink(), "two", "missing", "output missing: two.txt"),
         (lambda r: (r / "two.txt").write_text("edited"), "two", "changed", "output two.txt changed"),
     ],
@@ -170,7 +185,10 @@ def test_hashing_can_be_stopped(workspace: Path) -> None:
         ("stages: [", "dvc.yaml: line 1: not valid YAML"),
         ("x: 1", "has no stages. Compare with the shipped dvc.yaml"),
         ("stages: {a: {deps: [x]}}", "dvc.yaml: a: stage has no cmd"),
-        ("stages: {a: {cmd: x, deps: [b], outs: [a]}, b: {cmd: x, deps: [a], outs: [b]}}", "depend on each other in a circle"),
+        (
+            "stages: {a: {cmd: x, deps: [b], outs: [a]}, b: {cmd: x, deps: [a], outs: [b]}}",
+            "depend on each other in a circle",
+        ),
     ],
 )
 def test_broken_pipelines_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -242,12 +260,22 @@ def test_locks_of_others_are_shown_not_fought(workspace: Path) -> None:
 def test_places_where_nothing_can_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a DVC workspace"):
         Runner(tmp_path).start("all")
-    assert Runner(tmp_path).poll() == RunState() and Runner(tmp_path).history() == {} and Runner(tmp_path).log() == ("", 0)
+    assert (
+        Runner(tmp_path).poll() == RunState() and Runner(tmp_path).history() == {} and Runner(tmp_path).log() == ("", 0)
+    )
 
 
 def test_commands() -> None:
     root = REPOSITORY
-    assert repro_command(root, "one", "sae", True)[1:] == ["-m", "dvc", "repro", "--single-item", "--force", "--no-run-cache", "sae"]
+    assert repro_command(root, "one", "sae", True)[1:] == [
+        "-m",
+        "dvc",
+        "repro",
+        "--single-item",
+        "--force",
+        "--no-run-cache",
+        "sae",
+    ]
     assert repro_command(root, "downstream", "sae", False)[3:] == ["repro", "--downstream", "sae"]
     assert repro_command(root, "all", None, False)[1:5] == ["-m", "petriscope", "reproduce", "--workspace"]
 
@@ -260,7 +288,9 @@ def test_parameter_edit_names_what_it_invalidates(tmp_path: Path) -> None:
     edit = preview(text, text.replace("nulls: 200", "nulls: 300"), graph, path)
     assert edit.changes == ("calibration.nulls: 200 -> 300",) and edit.direct == ("calibration",)
     assert edit.invalidated == tuple(graph.downstream(["calibration"])) and "sae" not in edit.invalidated
-    assert "sea is not a parameter" in str(preview(text, text.replace("\nsae:", "\nsea:"), graph, path).problem).replace(": is", " is")
+    assert "sea is not a parameter" in str(
+        preview(text, text.replace("\nsae:", "\nsea:"), graph, path).problem
+    ).replace(": is", " is")
     assert "line 2" in str(preview(text, "a: 1\n b: [", graph, path).problem)
     save(path, "x: 1\n")
     assert path.read_text() == "x: 1\n" and list(tmp_path.iterdir()) == [path]

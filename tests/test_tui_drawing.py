@@ -52,7 +52,9 @@ def test_small_forms() -> None:
 def test_bars_are_exact_to_an_eighth() -> None:
     assert bar(0.5, 4, UNICODE) == "██  " and bar(0.53125, 4, UNICODE) == "██▏ " and bar(0.5, 4, ASCII) == "##  "
     assert bar(7, 2, UNICODE) == "██" and bar(-1, 2, UNICODE) == "  "
-    assert spark([0, 1, 1000], UNICODE, log=False) == " ▁█" and spark([], UNICODE) == "" and spark([0, 0], ASCII) == "  "
+    assert (
+        spark([0, 1, 1000], UNICODE, log=False) == " ▁█" and spark([], UNICODE) == "" and spark([0, 0], ASCII) == "  "
+    )
     assert columns([1, 2], 2, UNICODE) == [" █", "██"]
 
 
@@ -72,7 +74,9 @@ def test_line_plot_has_the_size_asked_for_and_marks_points() -> None:
     assert line_plot([], 40, 12, UNICODE, "dim").plain == "no data"
 
 
-@given(st.lists(st.tuples(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9)), max_size=6), st.integers(5, 150), st.integers(1, 40))
+@given(
+    st.lists(st.tuples(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9)), max_size=6), st.integers(5, 150), st.integers(1, 40)
+)
 def test_line_plot_takes_any_points(points: list[tuple[float, float]], width: int, height: int) -> None:
     line_plot([Series("s", points, "red", "m", [(y, y) for _, y in points])], width, height, UNICODE, "dim")
 

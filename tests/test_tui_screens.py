@@ -23,7 +23,7 @@ from petriscope_tui.widgets.nav import Nav
 from petriscope_tui.widgets.table import VirtualTable
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PAGES = "overview features feature compare layers causal pipeline figures search".split()
+PAGES = ["overview", "features", "feature", "compare", "layers", "causal", "pipeline", "figures", "search"]
 PIPELINE = "stages:\n  one: {cmd: sleep 30, params: [seed], outs: [x]}\n  two: {cmd: echo b, deps: [x], outs: [y]}\n"
 
 
@@ -69,7 +69,14 @@ def screen_text(app: PetriscopeApp) -> str:
 
 
 async def typed(pilot: Pilot, text: str) -> None:
-    names = {" ": "space", ">": "greater_than_sign", "=": "equals_sign", ".": "full_stop", ":": "colon", "<": "less_than_sign"}
+    names = {
+        " ": "space",
+        ">": "greater_than_sign",
+        "=": "equals_sign",
+        ".": "full_stop",
+        ":": "colon",
+        "<": "less_than_sign",
+    }
     await pilot.press(*(names.get(c, c) for c in text))
 
 
@@ -86,7 +93,7 @@ async def test_every_page_draws_at_every_size(workspace: Path, size: tuple[int, 
                 await pilot.press("escape")
             await pilot.press(str(number))
             await pilot.pause()
-            assert app.screen.NAME == page  # type: ignore[attr-defined]
+            assert page == app.screen.NAME  # type: ignore[attr-defined]
             lines = screen_text(app).split("\n")
             assert len(lines) == size[1] and all(len(line) == size[0] for line in lines)
             assert "? Help" in lines[-1]
@@ -97,7 +104,14 @@ async def test_overview_shows_claims_with_verdicts_and_the_null(workspace: Path)
     async with app.run_test(size=(140, 50)) as pilot:
         await pilot.pause()
         text = screen_text(app)
-        for words in ("Context features grow with depth", "not supported", "supported", "undecided", "randomly initialised", "95 %"):
+        for words in (
+            "Context features grow with depth",
+            "not supported",
+            "supported",
+            "undecided",
+            "randomly initialised",
+            "95 %",
+        ):
             assert words in text
         assert "synthetic" in text
         await pilot.press("y")
@@ -182,7 +196,9 @@ async def test_features_columns_saved_filters_export(workspace: Path, atlas_file
         assert [r["name"] for r in rows] == [feature_name(i) for i in wanted]
         assert float(rows[0]["q"]) == atlas.rows(wanted[:1], ["q"])[0][0]
         bed = [line.split("\t") for line in (workspace / "features.bed").read_text().splitlines()]
-        assert len(bed) == sum(len(atlas.top_bins(i)) for i in wanted) and all(len(b) == 6 and 0 <= int(b[4]) <= 1000 for b in bed)
+        assert len(bed) == sum(len(atlas.top_bins(i)) for i in wanted) and all(
+            len(b) == 6 and 0 <= int(b[4]) <= 1000 for b in bed
+        )
         lines = (workspace / "features.bedgraph").read_text().splitlines()
         assert lines[0].startswith("track type=bedGraph") and len(lines) > 1
     again = app_of(workspace)
@@ -199,7 +215,15 @@ async def test_feature_page_shows_evidence_and_leads_on(workspace: Path, atlas_f
     async with app.run_test(size=(130, 100)) as pilot:
         await pilot.pause()
         text = screen_text(app)
-        for words in (name, "measured checks hold", "corrected", "published", "null percentile", "blood_vitro_1", "Chromatin states"):
+        for words in (
+            name,
+            "measured checks hold",
+            "corrected",
+            "published",
+            "null percentile",
+            "blood_vitro_1",
+            "Chromatin states",
+        ):
             assert words in text, words
         record = Atlas(atlas_file).feature(app.current_feature or 0)
         assert record.top_bins[0].chrom in text and "kb" in text
@@ -266,7 +290,13 @@ async def test_layers_and_causal(workspace: Path) -> None:
         await pilot.press("6")
         await pilot.pause()
         text = screen_text(app)
-        for words in ("matched random", "top activation", "reconstruction", "norm matched random", "minus matched random"):
+        for words in (
+            "matched random",
+            "top activation",
+            "reconstruction",
+            "norm matched random",
+            "minus matched random",
+        ):
             assert words in text
         await pilot.press("n", "g", "t")
         await pilot.pause()
@@ -422,14 +452,19 @@ async def test_atlas_of_another_version_and_partial_atlas(tmp_path: Path, tables
         await pilot.press("r")
         await pilot.pause()
         assert "no claims were evaluated" in screen_text(app)
-        for number, words in (("2", "600 of 600"), ("3", "no ChromHMM annotation"), ("5", "Feature density, layer 0"), ("6", "no ablation in this atlas")):
+        for number, words in (
+            ("2", "600 of 600"),
+            ("3", "no ChromHMM annotation"),
+            ("5", "Feature density, layer 0"),
+            ("6", "no ablation in this atlas"),
+        ):
             await pilot.press(number)
             await pilot.pause()
             assert words in screen_text(app), number
 
 
 async def test_unknown_feature_and_read_only_folder(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="'x' is no feature. Write for example L6/1234"):
+    with pytest.raises(UserError, match=r"'x' is no feature\. Write for example L6/1234"):
         run(workspace, "x")
     app = app_of(workspace, "L99/1")
     async with app.run_test(size=(120, 40)) as pilot:
@@ -454,7 +489,18 @@ async def test_ascii_and_no_colour(workspace: Path, monkeypatch: pytest.MonkeyPa
 
 async def test_soak_of_random_keys(workspace: Path) -> None:
     """Any order of keys is survived (no exception reaches the app)."""
-    keys = [*"123456789fscvemMyYnpgtabrTSlzjk?/", "enter", "escape", "up", "down", "left", "right", "home", "end", "pageup"]
+    keys = [
+        *"123456789fscvemMyYnpgtabrTSlzjk?/",
+        "enter",
+        "escape",
+        "up",
+        "down",
+        "left",
+        "right",
+        "home",
+        "end",
+        "pageup",
+    ]
     keys += ["pagedown", "tab", "shift+tab", "backspace", "space", "ctrl+o"]
     chance = random.Random(11)
     app = app_of(workspace)
@@ -483,6 +529,10 @@ def test_nothing_heavy_is_imported() -> None:
     )
     path = f"{REPOSITORY / 'src'}:{REPOSITORY / 'tui'}"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(REPOSITORY)], env={"PYTHONPATH": path}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(REPOSITORY)],
+        env={"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.strip() == "[]"

@@ -91,17 +91,6 @@ class Runner:
             start_new_session=True,
         )
         self._was_running = True
-        self._write_placeholder(log)
-
-    def _write_placeholder(self, log: Path) -> None:
-        """The supervisor takes a moment to write its own record; until then this one speaks for it."""
-        assert self._process is not None
-        fields = {"pid": self._process.pid, "start_time": start_time(self._process.pid), "started": time.time()}
-        current = self.folder / "current.json"
-        temporary = self.folder / "placeholder.part"
-        temporary.write_text(json.dumps({**fields, "log": os.fspath(log), "exit_status": None}))
-        if self._record().get("pid") != self._process.pid:
-            os.replace(temporary, current)
 
     def poll(self) -> RunState:
         """The present state; ``ended_now`` is true once, when a run that was seen running has ended."""
@@ -115,9 +104,14 @@ class Runner:
         if self._process is not None and self._process.poll() is not None:
             self._process = None
         record = self._record()
+        if self._process is not None and record.get("pid") != self._process.pid:
+            return RunState(running=True)  # started, its supervisor has not written its record yet
         if not record:
             return RunState()
-        running = self._alive(record) and record.get("exit_status") is None
+        alive = self._alive(record)
+        if not alive and record.get("exit_status") is None:
+            record = self._record()  # it may have ended between the two looks
+        running = alive and record.get("exit_status") is None
         now = time.time()
         status = record.get("exit_status")
         if not running and status is None:
@@ -139,11 +133,13 @@ class Runner:
     def cancel(self) -> None:
         """Interrupt the run's process group; asked again, terminate it; a third time, kill it."""
         record = self._record()
-        if not self._alive(record):
+        fresh = self._process is not None and self._process.poll() is None
+        group = self._process.pid if fresh and self._process else record.get("pid") if self._alive(record) else None
+        if group is None:
             return
         steps = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(int(record["pid"]), steps[min(self._cancels, 2)])
+            os.killpg(group, steps[min(self._cancels, 2)])
         self._cancels += 1
 
     def log(self, offset: int = 0) -> tuple[str, int]:

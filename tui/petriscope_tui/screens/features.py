@@ -100,7 +100,7 @@ class FeaturesPage(Page):
         self._run_query()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        self.query_one("#table", VirtualTable).focus()
+        self.set_focus(self.query_one("#table"))
 
     def _run_query(self, keep: bool = False) -> None:
         atlas = self.owner.atlas
@@ -189,12 +189,12 @@ class FeaturesPage(Page):
 
     def action_focus_filter(self) -> None:
         """Type a filter."""
-        self.query_one("#filter", Input).focus()
+        self.set_focus(self.query_one("#filter"))
 
     def action_leave_filter(self) -> None:
         """Back to the table; from the table, clear the filter."""
         if self.query_one("#filter", Input).has_focus:
-            self.query_one("#table", VirtualTable).focus()
+            self.set_focus(self.query_one("#table"))
         elif self.query_text:
             self.set_filter("")
 

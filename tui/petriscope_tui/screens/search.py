@@ -65,13 +65,13 @@ class SearchPage(Page):
         self._search(self.query_one("#needle", Input).value)
 
     def resumed(self) -> None:
-        self.query_one("#needle", Input).focus()
+        self.set_focus(self.query_one("#needle"))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._search(event.value)
 
     def on_input_submitted(self) -> None:
-        self.query_one("#found", VirtualTable).focus()
+        self.set_focus(self.query_one("#found"))
 
     def _search(self, text: str) -> None:
         atlas, note = self.owner.atlas, self.query_one("#filter-note", Static)
@@ -171,17 +171,17 @@ class SearchPage(Page):
             if identifier is not None:
                 self.owner.open_feature(identifier)
             elif found.kind in ("gene", "region"):
-                self.query_one("#members", VirtualTable).focus()
+                self.set_focus(self.query_one("#members"))
             else:
                 self.owner.open_filter(found.query)
 
     def action_again(self) -> None:
         """Back to the line."""
-        self.query_one("#needle", Input).focus()
+        self.set_focus(self.query_one("#needle"))
 
     def action_leave(self) -> None:
         """From the line to the results."""
-        self.query_one("#found", VirtualTable).focus()
+        self.set_focus(self.query_one("#found"))
 
     def action_all(self) -> None:
         """All features of the match in the Features table."""
