@@ -16,6 +16,7 @@ import torch
 
 from petriscope.sae.sparse import Pattern
 
+_SLACK_ROWS = 128
 _CHUNK_BYTES = 1 << 20  # of the product held at once: fits the second-level cache
 
 
@@ -32,6 +33,7 @@ class CandidateFilter:
         self.bias = b_enc if self.dtype == torch.float32 else torch.empty(m, dtype=self.dtype)
         self._norm = torch.zeros(m)  # ‖w‖
         self._rounding = torch.zeros(m)  # ‖w − w̃‖
+        self._product, self._hit = torch.empty(0, 0, dtype=self.dtype), np.empty((0, 0), dtype=bool)
         self.refresh(0, m)
 
     def refresh(self, start: int, stop: int) -> None:
@@ -41,8 +43,7 @@ class CandidateFilter:
         if self.dtype != torch.float32:
             self.weight[start:stop] = rows
             self.bias[start:stop] = self.exact_bias[start:stop]
-            residual = rows - self.weight[start:stop]
-            torch.linalg.vector_norm(residual, dim=1, out=self._rounding[start:stop])
+            torch.linalg.vector_norm(rows - self.weight[start:stop], dim=1, out=self._rounding[start:stop])
 
     def slack(self, x: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
         """Bound (n) on the error of each token's products: x (n, d) float32, ``rounded`` in filter precision."""
@@ -50,7 +51,11 @@ class CandidateFilter:
         widest = float(self._norm.max())
         bound = norm * (widest * x.shape[1] * 2.0**-23)
         if self.dtype != torch.float32:
-            bound += torch.linalg.vector_norm(x - rounded, dim=1) * widest
+            residual = torch.empty(_SLACK_ROWS, x.shape[1])
+            for start in range(0, len(x), _SLACK_ROWS):  # a whole residual would be a pass through memory
+                part = slice(start, start + _SLACK_ROWS)
+                left = torch.sub(x[part], rounded[part], out=residual[: len(x[part])])
+                bound[part] += torch.linalg.vector_norm(left, dim=1) * widest
             bound += norm * (1.01 * float(self._rounding.max()))
             bound += float((self.exact_bias - self.bias).abs().max())
         return bound
@@ -64,19 +69,19 @@ class CandidateFilter:
         rounded = x.to(self.dtype)
         least = (floor - self.slack(x, rounded)).to(self.dtype)  # rounding is monotone: ≥ keeps what exact > keeps
         chunk = max(1, min(m, _CHUNK_BYTES // (n * rounded.element_size())))
-        product = torch.empty(chunk, n, dtype=self.dtype)
-        hit = np.empty((chunk, n), dtype=bool)
+        if self._product.shape != (chunk, n):  # kept from call to call: fresh memory costs more than the comparison
+            self._product, self._hit = torch.empty(chunk, n, dtype=self.dtype), np.empty((chunk, n), dtype=bool)
         # Positive bf16 numbers order as their bit patterns do; numpy compares 16-bit integers with full-width vectors.
         as_bits = self.dtype == torch.bfloat16 and bool((least > 0).all())
         bound = (least.view(torch.int16) if as_bits else least.float()).numpy()
         found = []
         for start in range(0, m, chunk):
             stop = min(start + chunk, m)
-            part = product[: stop - start]
+            part, hit = self._product[: stop - start], self._hit[: stop - start]
             torch.addmm(self.bias[start:stop, None], self.weight[start:stop], rounded.T, out=part)
             scores = part.view(torch.int16) if as_bits else part.float()
-            np.greater_equal(scores.numpy(), bound, out=hit[: stop - start])
-            found.append(np.flatnonzero(hit[: stop - start]) + start * n)
+            np.greater_equal(scores.numpy(), bound, out=hit)
+            found.append(np.flatnonzero(hit) + start * n)
         flat = np.concatenate(found)
         indptr = np.searchsorted(flat, np.arange(m + 1, dtype=np.int64) * n).astype(np.int32)
         return Pattern(torch.from_numpy(indptr), torch.from_numpy((flat % n).astype(np.int32)), n)

@@ -1,4 +1,4 @@
-"""Adam for a dictionary, a few megabytes at a time: gradient, projection and norm; then update, renormalise, refresh.
+"""Adam for a dictionary, half a megabyte at a time: gradient, projection and norm; then update, renormalise, refresh.
 
 The two passes over blocks of latents keep the working set in cache; the clip of the whole gradient (arXiv 2406.04093
 and dictionary_learning: norm 1) is folded into the fused update, so no pass over memory is spent on it.
@@ -11,7 +11,7 @@ import torch
 from petriscope.sae.filter import CandidateFilter
 from petriscope.sae.step import BatchGradients, Objective, Parameters, weight_blocks
 
-_BLOCK_BYTES = 2 << 20
+_BLOCK_BYTES = 1 << 19
 _EPSILON = 1e-8
 
 

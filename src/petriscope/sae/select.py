@@ -74,7 +74,7 @@ class BatchTopK:
         kept = _largest(values, wanted)
         chosen = values[kept]
         smallest = float(chosen.min()) if len(chosen) else 0.0
-        self._margin = max(0.9 * self._margin, 3 * abs(smallest - self._last), 0.01 * smallest)
+        self._margin = max(0.8 * self._margin, 2 * abs(smallest - self._last), 0.003 * smallest)
         self._last = smallest
         return _selection(keep_entries(found, kept), chosen)
 

@@ -57,7 +57,7 @@ class BatchGradients(NamedTuple):
     x_centred: torch.Tensor
     """(n, d)"""
     pulls: list[tuple[slice, torch.Tensor]]
-    """(latents, ∂L/∂ĥ (n, d)) for each group of latents: one pair unless Matryoshka"""
+    """(latents, e (n, d)) for each group of latents, with ∂L/∂ĥ = −2/n·e: one pair unless Matryoshka"""
     value_gradients: torch.Tensor
     """∂L/∂z at the selection, order of ``by_latent``"""
     b_enc: torch.Tensor
@@ -79,47 +79,47 @@ def batch_gradients(
     """
     n = len(x)
     residuals = _residuals(parameters, x_centred, selection, objective.groups)
-    errors = [residual for _, residual in residuals]
-    squared_error = float(torch.linalg.vector_norm(errors[-1], dtype=torch.float64) ** 2)
-    loss = sum(float(torch.linalg.vector_norm(error, dtype=torch.float64) ** 2) for error in errors) / n
+    errors = [_squared(residual) for _, residual in residuals]
+    loss = sum(errors) / n
     # Prefix g reconstructs with groups ≤ g, so a latent of group g is pulled by the errors of all prefixes ≥ g.
-    pulls: list[tuple[slice, torch.Tensor]] = []
-    pull = torch.zeros_like(x)
-    for latents, error in reversed(residuals):
-        pull = torch.add(pull, error, alpha=-2 / n) if pulls else error * (-2 / n)
-        pulls.insert(0, (latents, pull))
-    value_gradients = torch.cat([_value_gradients(parameters, selection, *pair) for pair in pulls])
+    pulls = residuals[-1:]
+    for latents, error in reversed(residuals[:-1]):
+        pulls.insert(0, (latents, pulls[0][1] + error))
+    value_gradients = torch.cat([_value_gradients(parameters, selection, *pair) for pair in pulls]).mul_(-2 / n)
     if objective.l1:
         value_gradients += objective.l1 / n
         loss += objective.l1 * float(selection.values.sum()) / n
     b_enc = row_sums(selection.by_latent, value_gradients)
     aux = None
     if len(objective.dead) and objective.aux_weight:
-        aux = auxiliary_gradients(parameters, x_centred, errors[-1], objective)
+        aux = auxiliary_gradients(parameters, x_centred, residuals[-1][1], objective)
         b_enc[objective.dead] += aux.b_enc
         loss += aux.loss
-    b_dec = pulls[0][1].sum(0) - b_enc @ parameters.W_enc
+    b_dec = pulls[0][1].sum(0).mul_(-2 / n) - b_enc @ parameters.W_enc
     l0 = len(selection.values) / n
-    return BatchGradients(selection, x_centred, pulls, value_gradients, b_enc, b_dec, aux, loss, squared_error, l0)
+    return BatchGradients(selection, x_centred, pulls, value_gradients, b_enc, b_dec, aux, loss, errors[-1], l0)
 
 
 def _residuals(
     parameters: Parameters, x_centred: torch.Tensor, selection: Selection, groups: tuple[int, ...]
 ) -> list[tuple[slice, torch.Tensor]]:
     """Residual e of every nested prefix, each with the latents its last group adds."""
-    if not groups:
-        values = selection.values[selection.order]
-        return [
-            (slice(0, len(parameters.W_dec)), x_centred - weighted_rows(selection.by_token, values, parameters.W_dec))
-        ]
-    residuals, start, residual = [], 0, x_centred
     values = selection.values[selection.order]
+    if not groups:
+        decoded = weighted_rows(selection.by_token, values, parameters.W_dec)
+        return [(slice(0, len(parameters.W_dec)), torch.sub(x_centred, decoded, out=decoded))]
+    residuals, start, residual = [], 0, x_centred
     for size in groups:
         inside = (selection.by_token.columns >= start) & (selection.by_token.columns < start + size)
         residual = residual - weighted_rows(selection.by_token, values * inside, parameters.W_dec)
         residuals.append((slice(start, start + size), residual))
         start += size
     return residuals
+
+
+def _squared(error: torch.Tensor) -> float:
+    """Σ‖e‖², summed over tokens in float64."""
+    return float(torch.linalg.vector_norm(error, dim=1).double().square().sum())
 
 
 def _value_gradients(parameters: Parameters, selection: Selection, latents: slice, pull: torch.Tensor) -> torch.Tensor:
@@ -136,7 +136,7 @@ def auxiliary_gradients(
     """
     n, dead = len(residual), objective.dead
     W_enc, W_dec = parameters.W_enc[dead], parameters.W_dec[dead]
-    spread = float(torch.linalg.vector_norm(residual - residual.mean(0)) ** 2) / n
+    spread = (_squared(residual) - n * float(residual.mean(0).double().square().sum())) / n
     acts = torch.addmm(parameters.b_enc[dead], x_centred, W_enc.T).clamp_min_(0.0)
     if objective.aux_k < len(dead):
         crowded = (torch.count_nonzero(acts, dim=1) > objective.aux_k).nonzero()[:, 0]
@@ -145,7 +145,7 @@ def auxiliary_gradients(
             acts[crowded] = torch.where(acts[crowded] >= border, acts[crowded], 0.0)
     error = torch.addmm(residual, acts, W_dec, alpha=-1)
     weight = objective.aux_weight / spread if spread > 0 else 0.0
-    loss = weight * float(torch.linalg.vector_norm(error) ** 2) / n
+    loss = weight * _squared(error) / n
     pull = error.mul_(-2 * weight / n)
     act_gradients = (pull @ W_dec.T).mul_(acts > 0)
     return AuxGradients(act_gradients.T @ x_centred, act_gradients.sum(0), acts.T @ pull, loss)
@@ -164,11 +164,12 @@ class WeightBlock(NamedTuple):
 def weight_blocks(gradients: BatchGradients, objective: Objective, rows: int) -> Iterator[WeightBlock]:
     """Weight gradients, at most ``rows`` latents at a time, in order."""
     chosen = gradients.selection
+    pulling = chosen.values * (-2 / len(gradients.x_centred))
     for latents, pull in gradients.pulls:
         for start in range(latents.start, latents.stop, rows):
             block = slice(start, min(start + rows, latents.stop))
             part, where = chosen.by_latent.slice(block.start, block.stop)
-            W_dec = weighted_rows(part, chosen.values[where], pull)
+            W_dec = weighted_rows(part, pulling[where], pull)
             W_enc = weighted_rows(part, gradients.value_gradients[where], gradients.x_centred)
             if gradients.aux is not None:
                 first, last = torch.searchsorted(objective.dead, torch.tensor([block.start, block.stop])).tolist()
