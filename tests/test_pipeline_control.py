@@ -20,6 +20,7 @@ from petriscope.pipeline.locks import lock_holders, process_alive
 from petriscope.pipeline.params_edit import preview, save
 from petriscope.pipeline.runner import Runner, RunState, repro_command
 from petriscope.pipeline.status import pipeline_status
+from petriscope_tui.lanes import draw_lanes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PIPELINE = """\
@@ -169,9 +170,19 @@ def test_data_files_are_nodes(workspace: Path) -> None:
     assert dvc(workspace, "add", "source.txt", "-q").returncode == 0
     graph = load_graph(workspace)
     assert graph.stages["source.txt.dvc"].is_data and graph.needs["one"] == ("source.txt.dvc",)
+    assert list(graph.needs) == list(graph.stages) == list(draw_lanes(graph.needs))
     assert states(workspace)["source.txt.dvc"][0] == "up_to_date"
     (workspace / "source.txt").unlink()
     assert states(workspace)["source.txt.dvc"][0] == "missing"
+
+
+def test_sums_are_remembered_until_a_file_changes(workspace: Path) -> None:
+    first = Hasher(workspace)
+    expected = first.path("code")
+    first.remember()
+    assert Hasher(workspace, stop=lambda: True).path("code") == expected  # nothing is read again
+    (workspace / "code" / "a.py").write_text("changed")
+    assert Hasher(workspace).path("code") != expected
 
 
 def test_hashing_can_be_stopped(workspace: Path) -> None:

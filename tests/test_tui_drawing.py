@@ -85,6 +85,8 @@ def test_graph_as_lanes() -> None:
     needs = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "e": ["a", "d"]}
     assert reduced(needs) == {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "e": ["d"]}
     assert [row.rstrip() for row in draw_lanes(needs).values()] == ["●", "├─●", "● │", "●─┘", "●"]
+    crossing = draw_lanes({"a": [], "b": [], "c": [], "d": ["a", "c"], "e": ["b"]})
+    assert [row.rstrip() for row in crossing.values()] == ["●", "│ ●", "│ │ ●", "●─│─┘", "  ●"]
     assert draw_lanes({}) == {}
 
 

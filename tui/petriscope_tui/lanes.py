@@ -27,7 +27,7 @@ def draw_lanes(needs: Mapping[str, Sequence[str]], node: str = "●") -> dict[st
             elif i in wanted:
                 mark = _join(i, low, high, ends=i in ending)
             elif lane is not None:
-                mark = "┼" if crossed else "│"
+                mark = "│"
             else:
                 mark = "─" if crossed else " "
             cells.append(mark + ("─" if low <= i < high else " "))

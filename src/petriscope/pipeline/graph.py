@@ -47,11 +47,12 @@ class Graph:
     def __init__(self, stages: Iterable[Stage]) -> None:
         given = {stage.name: stage for stage in stages}
         makers = {out.path: stage.name for stage in given.values() for out in stage.outs}
-        self.needs: dict[str, tuple[str, ...]] = {
+        needs = {
             stage.name: tuple(dict.fromkeys(m for dep in stage.deps for m in _makers(dep, makers) if m != stage.name))
             for stage in given.values()
         }
-        self.stages: dict[str, Stage] = {name: given[name] for name in _ordered(self.needs)}
+        self.stages: dict[str, Stage] = {name: given[name] for name in _ordered(needs)}
+        self.needs: dict[str, tuple[str, ...]] = {name: needs[name] for name in self.stages}
         self.feeds: dict[str, tuple[str, ...]] = {
             name: tuple(n for n in self.stages if name in self.needs[n]) for name in self.stages
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 CHUNK = 1 << 20
+MEMORY = Path(".dvc") / "tmp" / "petriscope" / "hashes.json"
 
 
 class Hasher:
@@ -16,7 +18,7 @@ class Hasher:
 
     def __init__(self, root: Path, stop: Callable[[], bool] = lambda: False) -> None:
         self.root, self.stop = root, stop
-        self._known: dict[tuple[str, int, int, int], str] = {}
+        self._known: dict[str, list[int | str]] = _remembered(root)
         self._ignore = _ignore_rules(root)
 
     def path(self, relative: str) -> str | None:
@@ -45,17 +47,36 @@ class Hasher:
 
     def _file(self, path: Path) -> str:
         status = path.stat()
-        key = (os.fspath(path), status.st_ino, status.st_mtime_ns, status.st_size)
+        key = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else os.fspath(path)
+        stamp = [status.st_ino, status.st_mtime_ns, status.st_size]
         known = self._known.get(key)
-        if known is None:
+        if known is None or known[:3] != stamp:
             digest = hashlib.md5()
             with path.open("rb") as handle:
                 while chunk := handle.read(CHUNK):
                     if self.stop():
                         raise Stopped
                     digest.update(chunk)
-            known = self._known[key] = digest.hexdigest()
-        return known
+            known = self._known[key] = [*stamp, digest.hexdigest()]
+        return str(known[3])
+
+    def remember(self) -> None:
+        """Keep the sums for the next program, if the workspace has a .dvc folder that can be written."""
+        path = self.root / MEMORY
+        with contextlib.suppress(OSError):
+            if (self.root / ".dvc").is_dir():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary = path.with_suffix(f".{os.getpid()}.part")
+                temporary.write_text(json.dumps(self._known))
+                os.replace(temporary, path)
+
+
+def _remembered(root: Path) -> dict[str, list[int | str]]:
+    try:
+        known = json.loads((root / MEMORY).read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 class Stopped(Exception):

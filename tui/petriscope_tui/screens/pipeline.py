@@ -122,10 +122,13 @@ class PipelinePage(Page):
         except (UserError, OSError) as error:
             self.app.call_from_thread(self._broken, str(error))
             return
+        hasher.remember()
         self.app.call_from_thread(self._all_checked)
 
     def _got(self, status: StageStatus) -> None:
         self.status[status.name] = status
+        if status.name == self.current() or len(self.status) % 4 == 0:
+            self._draw()
 
     def _all_checked(self) -> None:
         self._checked = time.time()
