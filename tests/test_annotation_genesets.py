@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse, stats
+from scipy.optimize import brentq
 from statsmodels.stats.multitest import multipletests
 
 from petriscope.annotation.genes import Links
 from petriscope.annotation.genesets import GeneSets, enrich_gene_sets, enrich_genes, read_gmt
+from petriscope.annotation.tails import benjamini_hochberg
 from petriscope.errors import UserError
 
 
@@ -89,6 +91,41 @@ def test_a_planted_process_is_first(collection):
     assert table.iloc[0][["feature", "rank", "term"]].tolist() == [0, 1, "term3"]
     assert table.iloc[0]["q"] < 1e-6 and table.iloc[0]["region_q"] < 1e-6
     assert (table.loc[table["feature"] == 1, "q"] > 0.05).all()
+
+
+def test_adjusted_chances_sum_to_the_genes_seen_and_give_the_binomial(collection):
+    rng, genes, sets = collection
+    bins = np.repeat(np.arange(600), rng.integers(1, 40, 600))
+    n = len(bins)
+    links = Links(sparse.csr_matrix((np.ones(n), (np.arange(n), bins)), shape=(n, 600)), genes)
+    fires = rng.uniform(size=n) < 0.03
+    row = enrich_gene_sets(sparse.csr_matrix(fires[None, :]), links, sets).table.iloc[0]
+    b = np.bincount(bins)
+    seen = len(np.unique(bins[fires]))
+    rate = brentq(lambda r: (1 - (1 - r) ** b).sum() - seen, 1e-9, 0.9)
+    chance = 1 - (1 - rate) ** b[np.isin(genes, sets.sets[row["term"]])]
+    assert row["query"] == seen and row["expected"] == pytest.approx(chance.sum(), rel=1e-6)
+    p = stats.binom.sf(row["overlap"] - 1, len(chance), chance.mean())
+    assert np.exp(row["adjusted_ln_p"]) == pytest.approx(p, rel=1e-6)
+
+
+def test_random_bins_find_nothing_although_genes_differ_in_bins(collection):
+    """200 draws; terms made of genes with many bins. The plain gene test is fooled; the adjusted and the region test not."""
+    rng, genes, _ = collection
+    size = np.where(np.arange(600) < 150, 60, 5)
+    bins = np.repeat(np.arange(600), size)
+    n = len(bins)
+    links = Links(sparse.csr_matrix((np.ones(n), (np.arange(n), bins)), shape=(n, 600)), genes)
+    large = {f"large{t}": tuple(rng.choice(genes[:150], 30, replace=False)) for t in range(15)}
+    mixed = {f"mixed{t}": tuple(rng.choice(genes, 30, replace=False)) for t in range(45)}
+    draws = sparse.csr_matrix(rng.uniform(size=(200, n)) < 0.02)
+    result = enrich_gene_sets(draws, links, GeneSets(large | mixed, ()))
+    found = {}
+    for column in ("ln_p", "adjusted_ln_p", "region_ln_p"):
+        by_draw = result.table.groupby("feature")[column]
+        found[column] = sum((benjamini_hochberg(values.to_numpy(), 60) < 0.05).any() for _, values in by_draw)
+    assert found["ln_p"] > 150
+    assert found["adjusted_ln_p"] <= 16 and found["region_ln_p"] <= 16  # 99 % limit of 5 % of 200
 
 
 def test_gmt_mends_and_says_so(tmp_path):

@@ -211,6 +211,12 @@ def test_empty_sides_are_named():
         known_enrichment(rows, np.ones(3, bool), None, [])
 
 
+def test_a_background_smaller_than_the_foreground_is_said():
+    rows = np.random.default_rng(5).integers(0, 4, (90, 60)).astype(np.uint8)
+    with pytest.warns(UserWarning, match=r"background \(30 sequences\) is smaller than the foreground \(60\)"):
+        known_enrichment(rows, np.arange(90) < 60, None, [], hits=np.zeros((90, 0), bool))
+
+
 def test_dropped_sequences_do_not_count():
     rng = np.random.default_rng(4)
     rows = rng.integers(0, 4, (200, 60)).astype(np.uint8)

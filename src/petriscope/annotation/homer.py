@@ -3,6 +3,7 @@ back."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Literal
 
@@ -53,6 +54,12 @@ def known_enrichment(
         raise UserError(
             f"{is_target.sum()} target and {(~is_target).sum()} background sequences",
             remedy="A foreground and a background are both needed",
+        )
+    if 2 * is_target.sum() > len(is_target):
+        warnings.warn(
+            f"the background ({(~is_target).sum()} sequences) is smaller than the foreground ({is_target.sum()}): "
+            "tested as it is, with little power",
+            stacklevel=2,
         )
     if weights is None:
         weights = known_weights(sequences, is_target)
