@@ -98,8 +98,10 @@ def segment(
                 strong, genic = access[row.number] > 0.8, body[a:b].any()
                 if genic:
                     name = "EnhG1" if strong else "EnhG2"
+                elif strong:
+                    name = "EnhA1" if rng.random() < 0.7 else "EnhA2"
                 else:
-                    name = ("EnhA1" if rng.random() < 0.7 else "EnhA2") if strong else "EnhWk"
+                    name = "EnhWk"
                 state[a:b] = NUMBER[name]
                 if strong and not genic:
                     state[max(0, a - 1) : a], state[b : b + 1] = NUMBER["EnhWk"], NUMBER["EnhWk"]
