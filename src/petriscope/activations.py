@@ -38,7 +38,7 @@ class WindowInputs:
         signal = np.asarray(self.signal[window, biosamples])
         atac = masked_input(signal, np.broadcast_to(hidden, (len(signal), self.bins)), self.crop, None)
         motif = np.ascontiguousarray(self.motif_activity[biosamples])
-        sequence = one_hot(np.asarray(self.sequence[window : window + 1]))
+        sequence = one_hot(np.array(self.sequence[window : window + 1]))
         return Batch(sequence, torch.from_numpy(atac).unsqueeze(-1), torch.from_numpy(motif).unsqueeze(1))
 
 
@@ -106,7 +106,8 @@ def harvest(
                 for layer in layers
             }
         for layer in layers:
-            values = hidden[layer].float().cpu().numpy().astype(np.float16)
+            with np.errstate(over="ignore"):  # refused below, with the window named
+                values = hidden[layer].float().cpu().numpy().astype(np.float16)
             if not np.isfinite(values).all():
                 raise UserError(
                     f"layer {layer}, window {window}: a value is NaN or exceeds float16",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,13 @@ import pandas as pd
 
 from petriscope.activations import open_layers
 from petriscope.errors import UserError
-from petriscope.files import atomic_folder, write_csv
+from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.params import Gate, Params, Sae
 from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.quality import stability
-from petriscope.sae.train import TrainResult, train_sae
+from petriscope.sae.parallel import Job, train_many
+from petriscope.sae.quality import quality, stability
 from petriscope.store import load_windows, split_rows
 from petriscope.workspace import Workspace
 
@@ -25,33 +26,36 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     stores = open_layers(workspace.activations)
     windows = load_windows(workspace)
     train, heldout = split_rows(windows, "train"), split_rows(windows, "select")
-    quality, history, stable = [], [], []
+    scratch = workspace.results / "cache" / "sae"
+    keys = [(layer, seed) for layer in stores for seed in params.sae.seeds]
+    jobs = [
+        Job(
+            f"layer {layer} seed {seed}",
+            sae_config(params.sae, stores[layer].shape[-1], params.seed + seed),
+            TokenSource.of_windows(workspace.activations / f"layer_{layer}.npy", train),
+            checkpoint=scratch / f"layer_{layer}_seed_{seed}",
+        )
+        for layer, seed in keys
+    ]
+    trained = dict(zip(keys, train_many(jobs)))
     with atomic_folder(workspace.sae) as folder:
-        for layer, store in stores.items():
-            saes = []
-            for seed in params.sae.seeds:
-                name = f"layer_{layer}/seed_{seed}"
-                result = _train(
-                    name, sae_config(params.sae, store.shape[-1], params.seed + seed), store, train, heldout
-                )
-                result.sae.save(folder / name)
-                saes.append(result.sae)
-                assert result.quality is not None
-                quality.append({"layer": layer, "seed": seed, **result.quality.as_dict()})
-                history.append(pd.DataFrame(result.history).assign(layer=layer, seed=seed))
+        rows, history, stable = [], [], []
+        for (layer, seed), result in trained.items():
+            result.sae.save(folder / f"layer_{layer}" / f"seed_{seed}")
+            judged = quality(result.sae, stores[layer][heldout[::2]])
+            rows.append({"layer": layer, "seed": seed, **judged.as_dict()})
+            history.append(pd.DataFrame(result.history).assign(layer=layer, seed=seed))
+        for layer in stores:
+            saes = [trained[layer, seed].sae for seed in params.sae.seeds]
             stable.append(pd.DataFrame({"layer": layer, "feature": range(saes[0].m), "stability": _stability(saes)}))
-        table = pd.DataFrame(quality)
+        table = pd.DataFrame(rows)
         write_csv(folder / "quality.csv", table.drop(columns="density_histogram"))
         write_csv(folder / "history.csv", pd.concat(history, ignore_index=True))
-        pd.concat(stable, ignore_index=True).to_parquet(folder / "stability.parquet", index=False)
+        write_parquet(folder / "stability.parquet", pd.concat(stable, ignore_index=True))
         metrics = _metrics(table, params.sae.gate)
         check_gate(metrics)
+    shutil.rmtree(scratch, ignore_errors=True)
     return metrics
-
-
-def _train(name: str, config: SAEConfig, store: np.ndarray, train: np.ndarray, heldout: np.ndarray) -> TrainResult:
-    source = TokenSource.of_windows(store, train)
-    return train_sae(config, source, heldout=store[heldout[::2]], name=name)
 
 
 def _stability(saes: list[SAE]) -> np.ndarray:
