@@ -140,6 +140,14 @@ def test_files_that_are_no_atlas(tmp_path: Path) -> None:
     assert Atlas(tmp_path / "odd name?#.sqlite").count() == 1
 
 
+def test_state_colours_as_in_bed_or_hex(tables: AtlasTables, tmp_path: Path) -> None:
+    states = pd.DataFrame({"name": ["a", "b", "c"], "number": [1, 2, 3], "colour": ["194,225,5", "#FF4500", None]})
+    build_atlas(tmp_path / "atlas.sqlite", replace(tables, chromhmm_states=states))
+    assert Atlas(tmp_path / "atlas.sqlite").state_colours() == {"a": "#c2e105", "b": "#ff4500"}
+    with pytest.raises(UserError, match=r"'red' is no colour\. Write #ff4500"):
+        build_atlas(tmp_path / "atlas.sqlite", replace(tables, chromhmm_states=states.assign(colour="red")))
+
+
 def test_atlas_cannot_be_written(atlas: Atlas) -> None:
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         atlas.select("INSERT INTO run VALUES('a', 'b')")

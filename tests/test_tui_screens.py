@@ -106,9 +106,8 @@ async def test_overview_shows_claims_with_verdicts_and_the_null(workspace: Path)
         text = screen_text(app)
         for words in (
             "Context features grow with depth",
-            "not supported",
-            "supported",
-            "undecided",
+            "1 not supported",
+            "1 undecided",
             "randomly initialised",
             "95 %",
         ):

@@ -182,19 +182,17 @@ def states(rows: list[Annotation], colours: dict[str, str], p: Palette, g: Glyph
         return Text("no ChromHMM annotation", style=p.dim)
     text = Text()
     top = max((r.estimate or 0 for r in rows), default=0) or 1
-    scope = any(r.scope for r in rows)
-    room = max(width - 46 - (10 if scope else 0), 6)
-    text.append(f"{'state':<12}{'where':<10}" if scope else f"{'state':<12}", style=p.dim)
-    text.append(f"{'odds':>6} {'95 %':<14} {'q':>8}\n", style=p.dim)
+    where = min(max(len(r.scope) for r in rows) + 1, 18) if any(r.scope for r in rows) else 0
+    room = max(width - 46 - where, 4)
+    text.append(f"{'state':<12}{'where' if where else '':<{where}}{'odds':>6} {'95 %':<14} {'q':>8}\n", style=p.dim)
     for r in rows:
         weak = r.q is None or r.q >= SIGNIFICANT_Q
-        text.append(f"{r.term[:11]:<12}" + (f"{r.scope[:9]:<10}" if scope else ""), style=p.dim if weak else "bold")
+        name = f"{r.term[:11]:<12}{r.scope[: where - 1] if where else '':<{where}}"
+        text.append(name, style=p.dim if weak else "bold")
         text.append(f"{show(r.estimate, 'number', g.none):>6} ")
         text.append(f"{interval(r.lo, r.hi, 'number', g.none):<14} {show(r.q, 'p', g.none):>8}  ", style=p.dim)
-        text.append(
-            bar((r.estimate or 0) / top, room, g).rstrip() + "\n",
-            style=p.faint if weak else colours.get(r.term, p.accent),
-        )
+        tint = p.faint if weak else colours.get(r.term, p.accent)
+        text.append(bar((r.estimate or 0) / top, room, g).rstrip() + "\n", style=tint)
     text.append("odds ratio of bins where it fires; grey: q >= .05", style=p.dim)
     return text
 

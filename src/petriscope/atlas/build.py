@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -96,6 +97,8 @@ def _fill(connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], linea
     _similar(connection, frames["similar"], known)
     _layers(connection, frames)
     _curves(connection, frames["curves"], known)
+    states = frames["chromhmm_states"]
+    frames["chromhmm_states"] = states.assign(colour=[_hex(colour) for colour in states["colour"]])
     for table, key in (("claims", "claim"), ("run", "key"), ("genes", None), ("chromhmm_states", "name")):
         frame = frames[table]
         if key:
@@ -266,6 +269,20 @@ def _curves(connection: sqlite3.Connection, frame: pd.DataFrame, known: np.ndarr
 
 def _histogram_text(counts: Any) -> str | None:
     return None if counts is None or np.isscalar(counts) else json.dumps([int(v) for v in counts])
+
+
+def _hex(colour: Any) -> str | None:
+    """``#rrggbb`` from itself or from ``r,g,b``; None where nothing is given."""
+    if not isinstance(colour, str) or not colour.strip():
+        return None
+    parts = [int(part) for part in colour.split(",")] if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*){2}", colour) else []
+    if len(parts) == 3 and max(parts) < 256:
+        return "#" + "".join(f"{part:02x}" for part in parts)
+    if re.fullmatch("#[0-9A-Fa-f]{6}", colour.strip()):
+        return colour.strip().lower()
+    raise UserError(
+        f"{colour!r} is no colour", file="atlas table chromhmm_states", field="colour", remedy="Write #ff4500"
+    )
 
 
 def _keyed(connection: sqlite3.Connection, table: str, frame: pd.DataFrame, known: np.ndarray, key: list[str]) -> None:

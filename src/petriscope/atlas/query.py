@@ -240,9 +240,8 @@ class Atlas:
 
     def state_colours(self) -> dict[str, str]:
         """Official colours of the ChromHMM states as #rrggbb, where known."""
-        return dict(
-            self._db.execute("SELECT name, colour FROM chromhmm_states WHERE colour IS NOT NULL ORDER BY number")
-        )
+        rows = self._db.execute("SELECT name, colour FROM chromhmm_states WHERE colour GLOB '#*' ORDER BY number")
+        return dict(rows)
 
     def select(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Rows of a SELECT of the caller's own (notebooks; the file cannot be changed through it)."""

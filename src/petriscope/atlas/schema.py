@@ -169,7 +169,11 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("tss", "integer", required=True),
         Column("strand", "text"),
     ),
-    "chromhmm_states": (Column("name", "text", required=True), Column("number", "integer"), Column("colour", "text")),
+    "chromhmm_states": (
+        Column("name", "text", required=True),
+        Column("number", "integer"),
+        Column("colour", "text", text="#rrggbb, or r,g,b as in BED"),
+    ),
 }
 
 # What lies in the file. Keys and intervals are normalised: term and bin identifiers stand for their names. ``orders`` holds

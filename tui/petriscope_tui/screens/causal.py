@@ -17,6 +17,8 @@ from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
 
+RIVALS = ("matched_random", "random", "norm_matched_random", "random_direction")
+
 
 class CausalPage(Page):
     """Two plots and the table of all points."""
@@ -81,13 +83,20 @@ class CausalPage(Page):
             draw = lambda width, points=points, name=name: self._plot(points, name, width)
             self.query_one(f"#{name}", Block).show(draw, title=f"{name.capitalize()}  {of}")
         points, of = self.shown(self.table_of)
-        rivals = {pt.x: pt.estimate for pt in points if "matched" in pt.arm}
+        rival = next((arm for arm in RIVALS if any(pt.arm == arm for pt in points)), "")
+        rivals = {pt.x: pt.estimate for pt in points if pt.arm == rival}
         fields = [
             Field("arm", "arm", 26, lambda pt: pt.arm.replace("_", " ")),
             Field("x", "k" if self.table_of == "ablation" else "alpha", 6, lambda pt: axis(pt.x), right=True),
             Field("estimate", "estimate", 9, lambda pt: show(pt.estimate, "number", g.none), lambda _: "bold", True),
             Field("interval", "95 %", 20, lambda pt: interval(pt.lo, pt.hi, none=g.none), lambda _: p.dim, True),
-            Field("over", "minus matched random", 21, lambda pt: _over(pt, rivals, g.none), right=True),
+            Field(
+                "over",
+                f"minus {rival or 'random'}".replace("_", " "),
+                26,
+                lambda pt: _over(pt, rival, rivals, g.none),
+                right=True,
+            ),
             Field("n", "n", 6, lambda pt: show(pt.n, "count", g.none), lambda _: p.dim, True),
         ]
         table = self.query_one("#points", VirtualTable)
@@ -123,8 +132,8 @@ class CausalPage(Page):
         self.owner.copy("\n".join(lines))
 
 
-def _over(point: CurvePoint, rivals: dict[float, float | None], none: str) -> str:
-    rival = rivals.get(point.x)
-    if rival is None or point.estimate is None or "matched" in point.arm:
+def _over(point: CurvePoint, rival: str, rivals: dict[float, float | None], none: str) -> str:
+    control = rivals.get(point.x)
+    if control is None or point.estimate is None or point.arm == rival:
         return none
-    return f"{point.estimate - rival:+.3g}"
+    return f"{point.estimate - control:+.3g}"

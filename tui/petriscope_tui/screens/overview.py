@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Claim
@@ -15,6 +16,7 @@ from petriscope_tui.form import interval, show
 from petriscope_tui.plots import Series, bar, line_plot
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
+from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
 
 VERDICTS = {"supported": "supported", "not_supported": "not supported"}
 
@@ -23,6 +25,7 @@ class OverviewPage(Page):
     """The first page."""
 
     NAME = "overview"
+    AUTO_FOCUS = "#claims"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "app.visit('features')", "Features"),
         Binding("p", "app.visit('pipeline')", "Pipeline"),
@@ -32,14 +35,16 @@ class OverviewPage(Page):
 
     def body(self) -> ComposeResult:
         with VerticalScroll(id="body"):
-            yield Block(id="claims", title="Claims")
+            with Vertical(id="claims-card", classes="framed"):
+                yield VirtualTable(id="claims", empty="no claims")
+                yield Block(id="claim")
             with Horizontal(classes="pair"):
                 yield Block(id="counts", title="Context features by layer")
                 yield Block(id="layers", title="Layers")
             yield Block(id="run", title="Run")
 
     def fill(self, atlas: Atlas) -> None:
-        self.query_one("#claims", Block).show(lambda width: self._claims(atlas.claims(), width))
+        self._claims(atlas.claims())
         self.query_one("#counts", Block).show(lambda width: self._counts(atlas, width))
         self.query_one("#layers", Block).show(lambda width: self._layers(atlas, width))
         self.query_one("#run", Block).show(lambda width: self._run(atlas, width))
@@ -48,40 +53,54 @@ class OverviewPage(Page):
         g = self.glyphs
         return {"supported": g.yes, "not_supported": g.no}.get(verdict or "", g.unsure)
 
-    def _claims(self, claims: list[Claim], width: int) -> Text:
-        p, none = self.palette, self.glyphs.none
-        if not claims:
-            return Text("no claims were evaluated in this run (stage claims)", style=p.dim)
-        wide = width >= 96
-        text = Text()
-        first = max((len(c.statement) for c in claims), default=10)
-        left = min(first, max(width - (62 if wide else 44), 16))
-        head = f"  {'':{left}}  {'published':>15}  {'our, as run':>15}  {'corrected':>15}" if wide else f"  {'':{left}}"
+    def _claims(self, claims: list[Claim]) -> None:
+        p, g = self.palette, self.glyphs
+        wide = self.size.width >= 110
+        room = max(self.size.width - 6, 60)
+        statement = min(max((len(c.statement) for c in claims), default=10), room - 19 if not wide else room // 2)
+        value = max((room - statement - 21) // 2, 10)
+        fields = [
+            Field("sign", "", 1, lambda c: self._sign(c.verdict), self._verdict_style),
+            Field("statement", "claim", statement, lambda c: c.statement),
+            Field("verdict", "verdict", 14, lambda c: VERDICTS.get(c.verdict or "", "undecided"), self._verdict_style),
+        ]
         if wide:
-            text.append(head + "  verdict\n", style=p.dim)
-        tally: dict[str, int] = {}
+            fields.append(Field("corrected", "corrected", value, lambda c: c.corrected or g.none))
+            fields.append(Field("published", "published", value, lambda c: c.published or g.none, lambda _: p.dim))
+        table = self.query_one("#claims", VirtualTable)
+        table.edge = g.cursor
+        table.show(ListRows([(c,) * len(fields) for c in claims]), fields, table.cursor)
+        table.styles.height = min(max(len(claims), 1), 10) + 1
+        tally = {word: 0 for word in ("supported", "not supported", "undecided")}
         for claim in claims:
-            colour = p.verdict(claim.verdict)
-            word = VERDICTS.get(claim.verdict or "", "undecided")
-            tally[word] = tally.get(word, 0) + 1
-            text.append(f"{self._sign(claim.verdict)} ", style=f"bold {colour}")
-            text.append(f"{_cut(claim.statement, left):{left}}  ")
-            if wide:
-                text.append(f"{_cut(claim.published or none, 15):>15}  ", style=p.dim)
-                text.append(f"{_cut(claim.as_published or none, 15):>15}  ", style=p.dim)
-                text.append(f"{_cut(claim.corrected or none, 15):>15}  ", style="bold")
-            text.append(f"{word:14}", style=colour)
-            text.append("\n")
-            ends = interval(claim.lo, claim.hi, none="")
-            if not wide:
-                text.append(
-                    f"    published {claim.published or none}   corrected {claim.corrected or none}", style=p.dim
-                )
-                text.append(f"  {ends}\n" if ends else "\n", style=p.dim)
-            elif ends:
-                place = 2 + left + 2 + 17 + 17
-                text.append(f"{'':{place}}{ends:>15}\n", style=p.dim)
-        text.append("  " + "   ".join(f"{n} {word}" for word, n in sorted(tally.items())), style=p.dim)
+            tally[VERDICTS.get(claim.verdict or "", "undecided")] += 1
+        counts = "   ".join(f"{n} {word}" for word, n in tally.items() if n)
+        self.query_one("#claims-card").border_title = f"Claims   {counts}" if claims else "Claims"
+
+    def _verdict_style(self, claim: Claim) -> str:
+        return self.palette.verdict(claim.verdict)
+
+    def on_virtual_table_highlighted(self, message: VirtualTable.Highlighted) -> None:
+        row = message.table.row(message.row)
+        claim = row[0] if row else None
+        self.query_one("#claim", Block).show(lambda width: self._claim(claim, width))
+
+    def _claim(self, claim: Claim | None, width: int) -> Text:
+        """Everything about one claim."""
+        p, text = self.palette, Text()
+        if claim is None:
+            return Text("no claims were evaluated in this run (stage claims)", style=p.dim)
+        for label, value, style in (
+            ("published", claim.published, ""),
+            ("our, as run", claim.as_published, ""),
+            ("corrected", claim.corrected, "bold"),
+            ("95 %", interval(claim.lo, claim.hi, none=""), ""),
+            ("note", claim.note, p.dim),
+        ):
+            if value:
+                text.append(f"{label:<12}", style=p.dim)
+                text.append(f"\n{'':<12}".join(wrap(str(value), max(width - 12, 20))) + "\n", style=style)
+        text.rstrip()
         return text
 
     def _counts(self, atlas: Atlas, width: int) -> Text:
@@ -114,18 +133,16 @@ class OverviewPage(Page):
         p, none = self.palette, self.glyphs.none
         layers = atlas.layers()
         text = Text()
-        head = f"{'layer':>5} {'alive':>8} {'context':>8} {'%':>7}  {'95 %':<15} {'null':>7}"
+        head = f"{'layer':>5}{'alive':>7}{'context':>9}{'%':>7}{'null':>7}  {'95 %':<13}"
         text.append(head[:width] + "\n", style=p.dim)
         top = max((x.fraction or 0 for x in layers), default=0) or 1
         room = max(width - len(head) - 1, 0)
         for x in layers:
             share = show(x.fraction, "share", none).removesuffix(" %")
             null = show(x.random_init_fraction, "share", none).removesuffix(" %")
-            ends = none if x.lo is None or x.hi is None else f"[{100 * x.lo:.1f}, {100 * x.hi:.1f}]"
-            text.append(
-                f"{x.layer:>5} {show(x.alive, 'count', none):>8} {show(x.n_context, 'count', none):>8} {share:>7}  "
-            )
-            text.append(f"{ends:<15} {null:>7} ", style=p.dim)
+            ends = none if x.lo is None or x.hi is None else f"{100 * x.lo:.1f} to {100 * x.hi:.1f}"
+            text.append(f"{x.layer:>5}{show(x.alive, 'count', none):>7}{show(x.n_context, 'count', none):>9}{share:>7}")
+            text.append(f"{null:>7}  {ends:<13} ", style=p.dim)
             if room > 4:
                 text.append(bar((x.fraction or 0) / top, room, self.glyphs), style=p.in_vivo)
             text.append("\n")

@@ -48,10 +48,10 @@ class Nav(Widget):
     def _tabs(self) -> list[tuple[str, str, int]]:
         """(page, label, first column) of each tab at the present width."""
         width = self.size.width
-        x = 13 if width >= 110 else 0
+        x = 13 if width >= 112 else 0
         tabs = []
         for page, key, name in PAGES:
-            label = f" {key} {name} " if width >= 110 else f"{key}{name} " if width >= 80 else f"{key}{name[:4]} "
+            label = f" {key} {name} " if width >= 112 else f"{key}{name} " if width >= 80 else f"{key}{name[:4]} "
             tabs.append((page, label, x))
             x += len(label)
         return tabs
@@ -59,7 +59,7 @@ class Nav(Widget):
     def render(self) -> Text:
         width = self.size.width
         text = Text(no_wrap=True, overflow="crop")
-        text.append(" Petriscope  " if width >= 110 else "", style="bold")
+        text.append(" Petriscope  " if width >= 112 else "", style="bold")
         variables = self.app.theme_variables
         for page, label, _ in self._tabs():
             here = page == self.current
