@@ -61,6 +61,10 @@ def test_biosample_welch_equals_scipy_on_dense_tokens() -> None:
         assert test.n == {"in_vitro": 3, "in_vivo": 3}
     z = np.stack([stats.norm.isf(stats.t.sf(r.statistic, r.extra["df"])) for r in result.lineages.values()])
     np.testing.assert_allclose(result.combined.statistic, z.sum(0) / np.sqrt(3), rtol=1e-8)
+    two_sided = 2 * stats.norm.sf(np.abs(z.sum(0) / np.sqrt(3)))
+    np.testing.assert_allclose(result.combined.extra["p_stouffer"], two_sided, rtol=1e-6)
+    np.testing.assert_array_equal(result.combined.p, result.combined.extra["p_permutation"])
+    assert result.combined.p.min() >= 2 / 8000
     np.testing.assert_array_equal(result.conjunction.p, np.max([r.p for r in result.lineages.values()], axis=0))
 
 
@@ -77,6 +81,14 @@ def test_locus_level_equals_scipy_on_block_means() -> None:
         np.testing.assert_allclose(test.statistic, theirs.statistic, rtol=1e-10)
         np.testing.assert_allclose(test.low, theirs.confidence_interval(0.95).low, rtol=1e-8, atol=1e-12)
         assert test.n == {"blocks": 8}
+
+
+def test_coarse_permutations_leave_the_p_to_stouffer() -> None:
+    frame = biosamples(replicates=2)
+    _, moments = tokens_and_moments(frame)
+    combined = cds_t(moments, Design.from_frame(frame)).combined
+    assert "p by the normal; 216 permutations (all)" in combined.method
+    np.testing.assert_array_equal(combined.p, combined.extra["p_stouffer"])
 
 
 def test_planted_features_are_found_and_every_p_has_its_family() -> None:

@@ -105,23 +105,26 @@ def published_nulls(
     return np.stack(rows)
 
 
-def block_coverage(differences: np.ndarray, draws: int, *, resamples: int = 400, seed: int = 0) -> list[ErrorRate]:
+def block_coverage(
+    differences: np.ndarray, draws: int, *, size: int | None = None, resamples: int = 400, seed: int = 0
+) -> list[ErrorRate]:
     """Coverage of the two locus-level intervals where the blocks (B, m) are the whole population of known mean.
 
-    ``draws`` samples of B blocks are drawn with replacement; counted is how often the t interval and the expanded
+    ``draws`` samples of ``size`` blocks (B unless given) are drawn with replacement; counted is how often the t interval and the expanded
     percentile bootstrap interval hold the population mean.
     """
-    blocks = len(differences)
+    blocks = size or len(differences)
     truth = differences.mean(0)
     by_t, by_bootstrap = [], []
-    for i, counts in enumerate(bootstrap_counts(blocks, draws, seed).astype(int)):
-        sample = np.repeat(differences, counts, axis=0)
+    drawn = np.random.default_rng(seed).integers(0, len(differences), (draws, blocks))
+    for i, rows in enumerate(drawn):
+        sample = differences[rows]
         low, high = one_sample(sample).interval()
         by_t.append((low <= truth) & (truth <= high))
         means = bootstrap_counts(blocks, resamples, seed + 1 + i) @ sample / blocks
         low, high = expanded_percentiles(means, blocks)
         by_bootstrap.append((low <= truth) & (truth <= high))
-    null = f"{draws} samples of {blocks} blocks"
+    null = f"{draws} samples of {blocks} out of {len(differences)} blocks"
     return [
         error_rate(np.concatenate(by_t), what="coverage of the t interval over blocks", null=null),
         error_rate(np.concatenate(by_bootstrap), what="coverage of the block-bootstrap interval", null=null),
