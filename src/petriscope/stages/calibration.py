@@ -54,11 +54,11 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         summaries += replicate.summaries(
             "corrected", name, alpha=alpha, independent=independent_sets(design, "replicates")
         )
-        corrected = uniformity(model.p, test="corrected, Stouffer", null="no contrast", alpha=alpha)
+        corrected = uniformity(model.p_permutation, test="corrected, permutation", null="no contrast", alpha=alpha)
         fwer = next(s for s in summaries if isinstance(s, ErrorRate) and "family-wise" in s.what)
         histograms += [
-            _histogram("corrected", model.p_lineage),
-            _histogram("corrected, replicates", replicate.p_lineage),
+            _histogram("corrected", model.p_permutation),
+            _histogram("corrected, replicates", replicate.p_permutation),
         ]
         p = published_nulls(
             window_means[:, :, alive],
