@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from petriscope.activations import WindowInputs, harvest, harvest_window, open_layers
+from petriscope.activations import WindowInputs, harvest, harvest_window, masking_difference, open_layers
 from petriscope.errors import UserError
 from petriscope.models.epibert import EpiBERT, EpiBERTConfig, one_hot
 from petriscope.models.masking import fold_masks, masked_input
@@ -62,6 +62,15 @@ def test_kfold_takes_every_bin_from_the_pass_that_hid_it(setup):
         torch.testing.assert_close(found[3][mask], expected[mask], rtol=1e-5, atol=1e-5)
     plain = harvest_window(model, inputs, 0, (2,))[2]
     assert not torch.allclose(plain, found)
+
+
+@torch.inference_mode()
+def test_masking_difference_is_a_ratio_of_norms(setup):
+    model, inputs, *_ = setup
+    visible = harvest_window(model, inputs, 0, (1,))[1].reshape(-1, 16)
+    hidden = harvest_window(model, inputs, 0, (1,), fold_masks(28, 3))[1].reshape(-1, 16)
+    expected = float((visible - hidden).norm() / (visible - visible.mean(0)).norm())
+    assert masking_difference(model, inputs, [0], (1,), 3)[1] == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_store_is_whole_and_a_value_beyond_float16_is_refused(setup, tmp_path):

@@ -119,6 +119,27 @@ def harvest(
         store.flush()
 
 
+@torch.inference_mode()
+def masking_difference(
+    model: EpiBERT, inputs: WindowInputs, windows: Sequence[int] | np.ndarray, layers: Sequence[int], folds: int
+) -> dict[int, float]:
+    """How much a bin's own signal matters: ‖h_visible − h_hidden‖ / ‖h_visible − mean‖ per layer, over ``windows``.
+
+    Near zero the residual stream says nothing that the surroundings do not; near one it mostly copies the input.
+    """
+    model.eval()
+    masks = fold_masks(inputs.bins, folds)
+    changed, spread = dict.fromkeys(layers, 0.0), dict.fromkeys(layers, 0.0)
+    for window in windows:
+        visible = harvest_window(model, inputs, window, layers)
+        hidden = harvest_window(model, inputs, window, layers, masks)
+        for layer in layers:
+            values = visible[layer].double().reshape(-1, visible[layer].shape[-1])
+            changed[layer] += float((values - hidden[layer].double().reshape(values.shape)).square().sum())
+            spread[layer] += float((values - values.mean(0)).square().sum())
+    return {layer: (changed[layer] / spread[layer]) ** 0.5 for layer in layers}
+
+
 def open_layers(folder: Path) -> dict[int, np.ndarray]:
     """The store of every layer in ``folder``, memory-mapped: layer → (W, S, T', d)."""
     paths = {int(path.stem.split("_")[1]): path for path in folder.glob("layer_*.npy")}

@@ -45,17 +45,19 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
         if workspace.root not in missing.parents:
             raise
         remedy = "Run `petriscope reproduce`, or the stage that writes it."
-        raise UserError(f"stage {name} needs this file, which no stage has written yet", file=missing, remedy=remedy) from None
+        raise UserError(
+            f"stage {name} needs this file, which no stage has written yet", file=missing, remedy=remedy
+        ) from None
     write_json(workspace.metrics(name), metrics)
     write_json(workspace.provenance(name), _record(name, workspace, params, time.time() - started))
     return metrics
 
 
 def set_threads() -> int:
-    """Let torch use the cores this process may use; `OMP_NUM_THREADS` overrides."""
+    """Threads of torch: `OMP_NUM_THREADS`, else one (see the command line)."""
     import torch
 
-    threads = int(os.environ.get("OMP_NUM_THREADS", "0")) or len(os.sched_getaffinity(0))
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     torch.set_num_threads(threads)
     return threads
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from petriscope.activations import harvest, open_layers
+from petriscope.activations import harvest, masking_difference, open_layers
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
 from petriscope.params import Params
-from petriscope.store import load_inputs, load_model, load_windows
+from petriscope.store import load_inputs, load_model, load_windows, split_rows
 from petriscope.workspace import Workspace
+
+MASKING_EVERY = 16
+"""Every so many test windows are harvested both ways, to report how far the stream copies its input."""
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
@@ -23,10 +26,13 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         harvest(model, inputs, range(len(windows)), layers, folder, folds=folds)
         stores = open_layers(folder)
         shape = stores[0].shape
+    probed = split_rows(windows, "test")[::MASKING_EVERY]
+    difference = masking_difference(model, inputs, probed, layers, params.activations.folds)
     return {
         "layers": len(stores),
         "shape": list(shape),
         "tokens_per_layer": shape[0] * shape[1] * shape[2],
         "bytes_per_layer": int(stores[0].nbytes),
         "masking": params.activations.masking,
+        "masked_against_unmasked": difference,
     }
