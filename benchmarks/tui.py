@@ -229,7 +229,7 @@ def report(workspace: Path, rounds: int, with_rival: bool) -> None:
             f"{'  DataTable':<14} {paint:8.2f} s   {paint / statistics.median(p[0] for p in paints):.0f}x ours; {memory:.0f} MB"
         )
     times = asyncio.run(ours(workspace, rounds))
-    other = asyncio.run(rival(workspace, 3)) if with_rival else {}
+    other = asyncio.run(rival(workspace, 1)) if with_rival else {}
     print(f"\n{'':<14} {'wall clock':>18}   {'processor':>18}")
     print(f"{'action':<14} {'median':>9} {'p95':>8}   {'median':>9} {'p95':>8} {'budget':>9}   DataTable, wall median")
     for name, values in times.items():

@@ -151,8 +151,8 @@ def activation(rows: list[Activation], lineages: list[str], p: Palette, g: Glyph
     name_width = min(max(len(r.biosample) for r in rows), 18)
     bins = max((len(r.histogram) for r in rows), default=0)
     top = max((r.mean or 0 for r in rows), default=0) or 1
-    room = max(min(width - name_width - bins - 30, 30), 0)
-    head = f"{'biosample':<{name_width}}  {'context':<8} {'fires':>8} {'mean':>6}  {'distribution':<{bins}}"
+    room = max(min(width - name_width - bins - 31, 30), 0)
+    head = f"{'biosample':<{name_width}}  {'context':<8} {'fires':>8} {'mean':>7}  {'distribution' if bins else '':<{bins}}"
     text.append(head[:width] + "\n", style=p.dim)
     before = None
     for r in rows:
@@ -162,7 +162,7 @@ def activation(rows: list[Activation], lineages: list[str], p: Palette, g: Glyph
         text.append(f"{r.biosample[:name_width]:<{name_width}}  ", style=p.lineage(r.lineage, lineages))
         colour = p.context(r.context)
         text.append(f"{CONTEXT_WORDS.get(r.context or '', g.none):<8}", style=colour)
-        text.append(f" {show(r.density, 'share', g.none):>8} {show(r.mean, 'number', g.none):>6}  ")
+        text.append(f" {show(r.density, 'share', g.none):>8} {show(r.mean, 'number', g.none):>7}  ")
         text.append(spark(r.histogram, g), style=colour)
         if room:
             text.append("  " + bar((r.mean or 0) / top, room, g).rstrip(), style=colour)
@@ -182,18 +182,21 @@ def states(rows: list[Annotation], colours: dict[str, str], p: Palette, g: Glyph
         return Text("no ChromHMM annotation", style=p.dim)
     text = Text()
     top = max((r.estimate or 0 for r in rows), default=0) or 1
-    where = min(max(len(r.scope) for r in rows) + 1, 18) if any(r.scope for r in rows) else 0
-    room = max(width - 46 - where, 4)
+    # The scope may be a file name: its stem says as much in less room.
+    scopes = sorted({r.scope.partition(".")[0] for r in rows})
+    where = min(max(len(s) for s in scopes) + 1, 11 if width < 62 else 16) if len(scopes) > 1 else 0
+    room = width - 45 - where
     text.append(f"{'state':<12}{'where' if where else '':<{where}}{'odds':>6} {'95 %':<14} {'q':>8}\n", style=p.dim)
     for r in rows:
         weak = r.q is None or r.q >= SIGNIFICANT_Q
-        name = f"{r.term[:11]:<12}{r.scope[: where - 1] if where else '':<{where}}"
+        name = f"{r.term[:11]:<12}{r.scope.partition('.')[0][: where - 1] if where else '':<{where}}"
         text.append(name, style=p.dim if weak else "bold")
         text.append(f"{show(r.estimate, 'number', g.none):>6} ")
         text.append(f"{interval(r.lo, r.hi, 'number', g.none):<14} {show(r.q, 'p', g.none):>8}  ", style=p.dim)
         tint = p.faint if weak else colours.get(r.term, p.accent)
-        text.append(bar((r.estimate or 0) / top, room, g).rstrip() + "\n", style=tint)
-    text.append("odds ratio of bins where it fires; grey: q >= .05", style=p.dim)
+        text.append((bar((r.estimate or 0) / top, room, g).rstrip() if room > 3 else "") + "\n", style=tint)
+    against = f"; segmentation {scopes[0]}" if len(scopes) == 1 and scopes[0] else ""
+    text.append(f"odds ratio where it fires; grey: q >= .05{against}", style=p.dim)
     return text
 
 
