@@ -486,7 +486,8 @@ async def test_ascii_and_no_colour(workspace: Path, monkeypatch: pytest.MonkeyPa
         assert app.no_color
 
 
-async def test_soak_of_random_keys(workspace: Path) -> None:
+@pytest.mark.parametrize("presses", [60, pytest.param(2000, marks=pytest.mark.slow)])
+async def test_soak_of_random_keys(workspace: Path, presses: int) -> None:
     """Any order of keys is survived (no exception reaches the app)."""
     keys = [
         *"123456789fscvemMyYnpgtabrTSlzjk?/",
@@ -504,7 +505,7 @@ async def test_soak_of_random_keys(workspace: Path) -> None:
     chance = random.Random(11)
     app = app_of(workspace)
     async with app.run_test(size=(100, 30)) as pilot:
-        for _ in range(60):
+        for _ in range(presses):
             await pilot.press(chance.choice(keys))
         for _ in range(4):
             await pilot.press("escape")
