@@ -55,7 +55,7 @@ def test_gseapy_engine_gives_the_same_table(collection):
 def test_features_equal_single_lists_and_scipy_binomial(collection):
     rng, genes, sets = collection
     n = 3000
-    matrix = sparse.random(n, 600, density=0.003, random_state=1, format="csr")
+    matrix = sparse.random(n, 600, density=0.001, random_state=1, format="csr")
     matrix.data[:] = 1
     links = Links(matrix, genes)
     member = sparse.csr_matrix(rng.uniform(size=(5, n)) < 0.02)

@@ -53,6 +53,13 @@ def test_labels_say_what_passes(annotated):
     assert annotated.loc["full", "motif_q"] < 0.05 and annotated.loc["full", "process_region_q"] < 0.05
 
 
+def test_a_process_needs_the_gene_test_and_the_region_test():
+    row = {"feature": "a", "term": "heme biosynthesis", "ln_p": -20.0, "fold": 3.0}
+    for q, region_q, label in ((0.01, 0.01, "heme biosynthesis"), (0.01, 0.2, "unlabelled"), (0.2, 0.01, "unlabelled")):
+        frame = pd.DataFrame([{**row, "q": q, "region_q": region_q}])
+        assert label_features(["a"], processes=frame)["label"].tolist() == [label]
+
+
 def test_nothing_given_is_unlabelled():
     frame = label_features([3, 4])
     assert frame["label"].tolist() == ["unlabelled"] * 2 and frame["feature"].tolist() == [3, 4]

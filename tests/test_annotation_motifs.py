@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,25 @@ def test_threshold_is_the_lowest_that_keeps_p(length, p, background):
         below = [s for s in every if s < threshold - 2 * length * 2.5e-4]
         if below:
             assert tail(scores, background, below[0] - 1e-6) > p
+
+
+@pytest.mark.parametrize("best", [0.4, 0.55, 0.7, 0.9])
+@pytest.mark.parametrize("p", [0.05, 1e-2, 1e-3, 1e-4])
+def test_coarse_scores_use_the_whole_p(best, p):
+    """Equal positions leave wide gaps between scores: the tail is the largest that does not exceed p, not less."""
+    matrix = np.full((9, 4), (1 - best) / 3)
+    matrix[:, 2] = best
+    scores = np.log(matrix / 0.25)
+    got = tail(scores, (0.25,) * 4, log_odds_threshold(scores, p))
+    tails = np.cumsum([comb(9, k) * 3**k for k in range(10)]) / 4**9
+    assert got == pytest.approx(tails[tails <= p].max())
+
+
+def test_rounding_never_lets_the_tail_exceed_p():
+    for seed in range(60):
+        motif = random_motif(np.random.default_rng(seed), 8)
+        for p in (0.003, 0.01, 0.03):
+            assert tail(motif.log_odds(), (0.25,) * 4, log_odds_threshold(motif, p)) <= p
 
 
 @pytest.mark.parametrize("length", [4, 5, 6, 7])

@@ -81,10 +81,10 @@ def log_odds_threshold(
     """Score that a random placement on one strand reaches with probability at most ``p``.
 
     The exact distribution of the score under independent letters drawn from ``background`` (4,) is built position by
-    position (Staden 1989) on classes of 2.5e-4 nat, from the highest score down and only as far as ``p`` needs. The
-    answer is rounded up by the width of the rounding error (L/2 classes), so the true tail never exceeds ``p``. Where
-    even the best word is likelier than ``p``, the best word's score is returned: a short motif then hits its best words
-    only.
+    position (Staden 1989) on classes of 2.5e-4 nat, from the highest score down and only as far as ``p`` needs. A class
+    is known to L/2 classes (rounding); the threshold lies where no word beyond ``p`` can reach it and, if the scores
+    leave room, every word within ``p`` does. Where even the best word is likelier than ``p``, its score is returned: a
+    short motif then hits its best words only.
     """
     if not 0 < p < 1:
         raise UserError(f"the threshold's p is {p}", remedy="Give a probability between 0 and 1")
@@ -112,8 +112,10 @@ def log_odds_threshold(
     top = float(best.sum()) - _ROUNDING
     if within == 0:
         return top
-    attained = np.flatnonzero(tail[:within])
-    return min(top, top - (float(attained[-1]) - 0.5 * len(scores)) * _GRID)
+    last = int(np.flatnonzero(tail[:within])[-1])  # words of this class are within p, those of the next are not
+    following = within + int(np.flatnonzero(tail[within:])[0])
+    rounding = 0.5 * len(scores)
+    return min(top, top - _GRID * min(last + rounding, following - rounding))
 
 
 def with_threshold(motif: Motif, p: float = DEFAULT_P, background: tuple[float, ...] = UNIFORM) -> Motif:
