@@ -176,6 +176,8 @@ def test_matched_sets_match_and_avoid_the_target(toy: tuple) -> None:
     assert abs(np.log(rate).mean() - np.log(rate[target]).mean()) > 1
     assert len({tuple(sorted(row)) for row in sets}) == 50
     np.testing.assert_array_equal(sets, matched_sets(target, stats_, 50, 0))
+    giant = stats_._replace(weight=np.where(np.arange(m) == np.setdiff1d(np.arange(m), target)[0], 1e3, stats_.weight))
+    assert not (matched_sets(target, giant, 50, 0) == np.setdiff1d(np.arange(m), target)[0]).any()
     with pytest.raises(UserError, match=r"390 features are to be matched but only 10 other.*smaller k"):
         matched_sets(np.arange(390), stats_, 3, 0)
 

@@ -29,6 +29,7 @@ from petriscope.causal.steering import (
     steer_scaled,
     steering_edit,
     swapped,
+    swapped_features,
 )
 from petriscope.causal.steering_run import Steering, SteeringPlan, steer
 from petriscope.errors import UserError
@@ -130,6 +131,18 @@ def test_the_swap_closes_the_gap_at_the_last_layer(toy: tuple) -> None:
     np.testing.assert_allclose(swapped(probed, pairs), pairs.vivo.prediction, atol=1e-5)
 
 
+def test_swapping_features_adds_the_difference_of_their_codes(toy: tuple) -> None:
+    probed, _, test, sae, _ = toy
+    features = np.array([1, 5, 9])
+    vitro, vivo = (side.hidden[:, CROP : CROP + BINS] for side in test)
+    change = (sae.encode_dense(vivo) - sae.encode_dense(vitro))[..., features] @ sae.directions[features]
+    hidden = test.vitro.hidden.clone()
+    hidden[:, CROP : CROP + BINS] += change
+    with torch.inference_mode():
+        expected = probed.run(None, resume=(LAYER, hidden)).prediction[..., 0].numpy()
+    np.testing.assert_allclose(swapped_features(probed, sae, test, features), expected, atol=1e-5)
+
+
 def test_interval_holds_the_value_and_needs_two_blocks() -> None:
     rng = np.random.default_rng(0)
     gap = rng.gamma(2, 1, 40)
@@ -188,7 +201,7 @@ def test_run_tunes_on_tune_and_reads_once_on_test(toy: tuple, steering: Steering
         for origin in ("own", "others"):
             assert set(table.loc[lineage, origin].index) == methods
         assert table.loc[(lineage, "none", "floor"), "gc"] == 0.0
-        assert set(table.loc[lineage, "none"].index) == {"floor", "reconstruction", "swap"}
+        assert set(table.loc[lineage, "none"].index) == {"floor", "reconstruction", "swap", "feature_swap"}
     row = table.loc[("liver", "own", "difference_of_means")]
     grid = steering.grid.query("lineage == 'liver' and origin == 'own' and method == 'difference_of_means'")
     assert row["alpha"] == grid.loc[grid["gc"].idxmax(), "alpha"]

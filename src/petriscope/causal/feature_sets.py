@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.optimize import linear_sum_assignment
 
 from petriscope.causal.states import Codes
 from petriscope.errors import UserError
@@ -45,11 +46,13 @@ def usable_ks(ks: list[int], alive: int) -> list[int]:
     return sorted({min(k, cap) for k in ks})
 
 
-def matched_sets(target: np.ndarray, stats: Firing, sets: int, seed: int, *, neighbours: int = 12) -> np.ndarray:
+def matched_sets(target: np.ndarray, stats: Firing, sets: int, seed: int, *, neighbours: int = 5) -> np.ndarray:
     """(sets, k) random feature sets that match ``target`` (k,) one to one on log firing rate and log weight.
 
-    Each target feature, in random order, is given one of its ``neighbours`` nearest alive features that are neither in
-    the target nor taken. Raises `UserError` where fewer alive features remain than the target has.
+    Each set is a least-cost assignment of alive features outside the target to the target's, where a pair costs its
+    squared distance plus an exponential draw scaled to the squared distance of the ``neighbours``-th nearest: sets differ
+    among near matches, and a feature without counterpart in the target (one that carries much of the residual stream,
+    say) is not drawn while others are free. Raises `UserError` where fewer alive features remain than the target has.
     """
     alive = np.flatnonzero(stats.rate > 0)
     pool = np.setdiff1d(alive, target)
@@ -61,15 +64,9 @@ def matched_sets(target: np.ndarray, stats: Firing, sets: int, seed: int, *, nei
         )
     axes = np.log(np.stack([np.maximum(values, values[alive].min()) for values in stats], axis=1))
     axes = (axes - axes[alive].mean(0)) / np.where(axes[alive].std(0) > 0, axes[alive].std(0), 1.0)
-    distance = np.linalg.norm(axes[target][:, None] - axes[pool][None], axis=2)
-    nearest = np.argsort(distance, axis=1, kind="stable")
+    cost = ((axes[target][:, None] - axes[pool][None]) ** 2).sum(2)
+    near = np.partition(cost, min(neighbours, len(pool)) - 1, axis=1)[:, min(neighbours, len(pool)) - 1]
+    scale = max(float(np.median(near)), np.finfo(float).tiny)
     rng = np.random.default_rng(seed)
-    result = np.empty((sets, len(target)), np.int64)
-    for row in result:
-        taken = np.zeros(len(pool), bool)
-        for i in rng.permutation(len(target)):
-            free = nearest[i][~taken[nearest[i]]][:neighbours]
-            chosen = rng.choice(free)
-            taken[chosen] = True
-            row[i] = pool[chosen]
-    return result
+    drawn = [linear_sum_assignment(cost + scale * rng.exponential(size=cost.shape))[1] for _ in range(sets)]
+    return pool[np.stack(drawn)]

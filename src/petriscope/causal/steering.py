@@ -133,6 +133,20 @@ def reconstructed(model: Resumable, dictionary: Dictionary, states: States) -> n
     return steer_scaled(model, dictionary, states, Scaling(none, none, 1.0, 1.0))
 
 
+def swapped_features(model: Resumable, dictionary: Dictionary, pairs: Pairs, features: np.ndarray) -> np.ndarray:
+    """(N, T') prediction of the in vitro rows with the in vivo codes of ``features``, token by token, all else kept.
+
+    h' = h + sum over f of (z_f in vivo - z_f in vitro) d_f: how much of the gap these features carry.
+    """
+    directions = dictionary.directions.numpy()
+    vivo, vitro = (
+        as_matrix(dictionary.encode(side.tokens()), len(directions)).tocsc()[:, features]
+        for side in (pairs.vivo, pairs.vitro)
+    )
+    delta = (vivo - vitro).tocsr() @ directions[features]
+    return predict_edited(model, pairs.vitro, torch.from_numpy(np.asarray(delta, np.float32)))
+
+
 def swapped(model: Resumable, pairs: Pairs) -> np.ndarray:
     """(N, T') prediction of the in vitro rows with the in vivo state at the predicted tokens: the ceiling."""
     return predict_edited(model, pairs.vitro, pairs.vivo.tokens() - pairs.vitro.tokens())

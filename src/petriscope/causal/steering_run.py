@@ -22,6 +22,7 @@ from petriscope.causal.steering import (
     steer_added,
     steer_scaled,
     swapped,
+    swapped_features,
 )
 from petriscope.errors import UserError
 from petriscope.progress import progress
@@ -80,7 +81,8 @@ def steer(
     ``selected``: context features for the additive and the published form (there, features that are higher in vivo are
     turned up, the others down). Each direction is learnt on the lineage itself ('own') and on the others ('others').
     Its random counterpart has the same norm and alpha; of the published form, as many random alive features. Floor:
-    alpha = 0, and the reconstruction alone. Ceiling: the in vivo hidden state in place of the in vitro one.
+    alpha = 0, and the reconstruction alone. Ceilings: the in vivo hidden state in place of the in vitro one ('swap'), and
+    the in vivo codes of the selected features in place of theirs ('feature_swap', against as many random features).
     """
     tune.check()
     test.check()
@@ -90,7 +92,7 @@ def steer(
     jobs = []
     for lineage in lineages:
         others = tuple(name for name in means.design.lineages if name != lineage)
-        jobs += [(lineage, "none", _references(model, dictionary, test.only(lineage)))]
+        jobs += [(lineage, "none", _references(model, dictionary, test.only(lineage), means, selected, plan))]
         for origin, learnt in (("own", (lineage,)), ("others", others)):
             if learnt:
                 jobs.append((lineage, origin, _methods(model, dictionary, means, selected, learnt, origin, plan)))
@@ -111,10 +113,26 @@ def steer(
 NONE: Setting = (float("nan"), float("nan"))
 
 
-def _references(model: Resumable, dictionary: Dictionary, test: Pairs) -> list[_Method]:
-    """Floor and ceiling; they are read on the test rows they were made of."""
+def _references(
+    model: Resumable, dictionary: Dictionary, test: Pairs, means: ContextMeans, selected: np.ndarray, plan: SteeringPlan
+) -> list[_Method]:
+    """Floor and ceilings; they are read on the test rows they were made of."""
     nothing: Callable[[States, Setting], Iterator[np.ndarray]] = lambda states, setting: iter(())
+    others = np.setdiff1d(np.flatnonzero(means.features.max(0) > 0), selected)
+
+    def random(states: States, setting: Setting) -> Iterator[np.ndarray]:
+        rng = np.random.default_rng(plan.seed + 3)
+        for _ in range(plan.published_random if len(others) else 0):
+            yield swapped_features(model, dictionary, test, rng.permutation(others)[: len(selected)])
+
     return [
+        _Method(
+            "feature_swap",
+            "none",
+            [NONE],
+            lambda states, setting: swapped_features(model, dictionary, test, selected),
+            random,
+        ),
         _Method("floor", "none", [NONE], lambda states, setting: states.prediction, nothing),
         _Method("reconstruction", "none", [NONE], lambda states, s: reconstructed(model, dictionary, states), nothing),
         _Method("swap", "none", [NONE], lambda states, setting: swapped(model, test), nothing),
