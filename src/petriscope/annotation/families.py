@@ -8,6 +8,20 @@ import pandas as pd
 from petriscope.annotation.tails import benjamini_hochberg
 
 CONTROLS = ("peaks", "random")
+SHOWN_DRAWS = 5
+"""Random draws that stay in a table on disk; the share of significant draws is taken over all of them."""
+
+
+def for_disk(table: pd.DataFrame) -> pd.DataFrame:
+    """``table`` with the first few random draws only."""
+    random = table[table.kind == "random"].group.drop_duplicates()
+    return table[~table.group.isin(random[SHOWN_DRAWS:])]
+
+
+def share_of_draws(table: pd.DataFrame, draws: int, q: str = "q", alpha: float = 0.05) -> float | None:
+    """Share of all random draws that have any term with ``q`` below alpha; None where none were drawn."""
+    random = table[table.kind == "random"]
+    return float((random.groupby("group")[q].min() < alpha).sum() / draws) if draws else None
 
 
 def with_q(table: pd.DataFrame, tests_per_group: int | None = None, ln_p: str = "ln_p", q: str = "q") -> pd.DataFrame:

@@ -6,16 +6,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from petriscope.annotation.families import CONTROLS
 from petriscope.figures.style import nothing, panels
 
 
 def draw(table: pd.DataFrame, term: str, ln_p: str, q: str, per_group: int = 4, always: tuple[str, ...] = ()) -> Figure:
-    """``table``: long enrichment of the groups to show (columns group, fold); the best terms of every group are shown."""
+    """``table``: long enrichment of the groups to show (columns group, kind, fold); terms are the best of every group
+    of features, so that raw peaks and random bins are judged on the same terms."""
     groups = list(dict.fromkeys(table.group))
-    best = table.sort_values(ln_p, kind="stable").groupby("group", sort=False).head(per_group)
-    chosen = [
-        name for name in dict.fromkeys(table[term]) if name in set(best[q].index.map(best[term])) or name in always
-    ]
+    features = table[~table.kind.isin(CONTROLS)]
+    best = features.sort_values(ln_p, kind="stable").groupby("group", sort=False).head(per_group)
+    wanted = {*best[term], *always}
+    chosen = [name for name in dict.fromkeys(features[term]) if name in wanted]
     figure, axes = panels(1, width=max(4.5, 0.45 * len(groups) + 3.6), height=max(3.0, 0.19 * len(chosen) + 1.4))
     panel = axes[0]
     if not chosen:

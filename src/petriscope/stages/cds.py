@@ -51,7 +51,12 @@ def layer_table(
     Parameters: ``moments`` of the split's blocks; ``window_means`` (W, S, m) of its windows.
     """
     published = cds_meandiff(window_means, design, permutations=cds.permutations, seed=seed)
-    shared: dict[str, Any] = {"min_density": cds.min_density, "permutations": cds.permutations, "seed": seed, "where": f"layer {layer}"}
+    shared: dict[str, Any] = {
+        "min_density": cds.min_density,
+        "permutations": cds.permutations,
+        "seed": seed,
+        "where": f"layer {layer}",
+    }
     biosample = cds_t(moments, design, level="biosample", **shared)
     locus = cds_t(moments, design, level="locus", **shared)
     m = moments.sum.shape[2]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from petriscope.annotation.background import MatchedBackground
 from petriscope.annotation.chromhmm import majority_state, read_segmentation
-from petriscope.annotation.families import with_q
+from petriscope.annotation.families import for_disk, with_q
 from petriscope.annotation.intervals import Intervals
 from petriscope.annotation.state_enrichment import state_enrichment
 from petriscope.data.dataset import Dataset, load_dataset
@@ -50,7 +50,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         enrichment = fore.groups.drop(columns=["size", "dropped"]).merge(table, on="group")
         enrichment = with_q(enrichment)
     with atomic_folder(workspace.table("chromhmm")) as folder:
-        write_csv(folder / "enrichment.csv", enrichment)
+        write_csv(folder / "enrichment.csv", for_disk(enrichment))
     return _metrics(enrichment, layer_of_claims(workspace, params), notes)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from petriscope.annotation.families import CONTROLS, with_q
+from petriscope.annotation.families import CONTROLS, for_disk, share_of_draws, with_q
 from petriscope.annotation.genes import link_genes, read_genes
 from petriscope.annotation.genesets import enrich_gene_sets, read_gmt
 from petriscope.annotation.intervals import Intervals
@@ -40,33 +40,40 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     table = with_q(table, sum(terms.values()), ln_p="region_ln_p", q="region_q")
     family = int((~fore.groups.kind.isin(CONTROLS)).sum()) * sum(terms.values())
     with atomic_folder(workspace.table("genesets")) as folder:
-        write_csv(folder / "enrichment.csv", table)
-    return {"terms": terms, "family": family, **_metrics(table, layer_of_claims(workspace, params))}
+        write_csv(folder / "enrichment.csv", for_disk(table))
+    metrics = _metrics(table, layer_of_claims(workspace, params), params.annotation.random_draws)
+    return {"terms": terms, "family": family, **metrics}
 
 
-def _metrics(table: pd.DataFrame, layer: int) -> dict[str, Any]:
-    """Significant terms of the lineage groups at the claims' layer; random bins as control. Regions are the unit."""
+def _metrics(table: pd.DataFrame, layer: int, draws: int) -> dict[str, Any]:
+    """Significant terms of the lineage groups at the claims' layer, genes as units; random bins as control.
+
+    The region test stands beside it, second: bins cluster, so as units they overstate what is known.
+    """
     chosen = table[(table.kind == "lineage") & (table.layer == layer)]
-    random = table[table.kind == "random"]
     texts = dict.fromkeys(("published_text", "corrected_text", "interval_text"))
     if chosen.empty:
         why = "no context features fire near a gene of any tested process"
         blank = dict.fromkeys(("significant_groups", "random_significant_share"))
         return {"testable": False, "why_untestable": why, **blank, **texts}
-    by_group = chosen.sort_values("region_ln_p").groupby("group", sort=True)
-    significant = chosen[chosen.region_q < 0.05].groupby("group").size()
-    share = float((random.groupby("group").region_q.min() < 0.05).mean()) if len(random) else 0.0
-    best = "; ".join(f"{name}: {frame.iloc[0].term} (q {frame.iloc[0].region_q:.1e})" for name, frame in by_group)
-    nominal = "; ".join(
-        f"{name}: {int((np.exp(frame.ln_p) < 0.05).sum())} terms at p < .05" for name, frame in by_group
+    by_group = chosen.sort_values("ln_p", kind="stable").groupby("group", sort=True)
+    significant = chosen[chosen.q < 0.05].groupby("group").size()
+    share = share_of_draws(table, draws)
+    best = "; ".join(
+        f"{name}: {f.iloc[0].term} (q {f.iloc[0].q:.2g}, fold {f.iloc[0].fold:.1f})" for name, f in by_group
     )
+    nominal = "; ".join(f"{name}: {int((f.ln_p < np.log(0.05)).sum())} terms" for name, f in by_group)
+    regions = int((chosen.region_q < 0.05).sum())
     return {
         "testable": True,
         "why_untestable": None,
         "significant_groups": len(significant),
         "random_significant_share": share,
-        "published_text": f"uncorrected, genes as units: {nominal}",
+        "random_region_share": share_of_draws(table, draws, "region_q"),
+        "published_text": f"at p < .05, uncorrected: {nominal}",
         "corrected_text": best,
-        "interval_text": f"{int(significant.sum())} terms in {len(significant)} lineage groups; random draws with a "
-        f"significant term {share:.0%}",
+        "interval_text": f"{int(significant.sum())} terms at q < .05 in {len(significant)} of {len(by_group)} lineage groups "
+        f"({regions} by regions); random draws with a significant term: {share:.0%} of {draws}"
+        if share is not None
+        else "no random draws",
     }
