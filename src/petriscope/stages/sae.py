@@ -42,7 +42,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         rows, history, stable = [], [], []
         for (layer, seed), result in trained.items():
             result.sae.save(folder / f"layer_{layer}" / f"seed_{seed}")
-            judged = quality(result.sae, stores[layer][heldout[::2]])
+            judged = quality(result.sae, stores[layer][heldout])
             rows.append({"layer": layer, "seed": seed, **judged.as_dict()})
             history.append(pd.DataFrame(result.history).assign(layer=layer, seed=seed))
         for layer in stores:
