@@ -41,7 +41,11 @@ async def draw(workspace: Path, pages: tuple[str, ...] = PAGES, size: tuple[int,
                 line = app.screen.query_one(Input)
                 line.cursor_blink = False
                 line.value = "GATA"
-            await pilot.pause(3.0 if page == "pipeline" else 0.2)
+            await pilot.pause(0.2)
+            for _ in range(600):  # large outputs are hashed the first time
+                if page != "pipeline" or app.screen.checked:  # type: ignore[attr-defined]
+                    break
+                await pilot.pause(0.1)
             app.clear_notifications()
             await pilot.pause()
             name = feature_name(app.current_feature) if page == "feature" and app.current_feature else page
@@ -58,6 +62,7 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as config:
         os.environ["XDG_CONFIG_HOME"] = config
+        os.environ["HOME"] = str(args.workspace.absolute().parent)  # the path on the picture becomes ~/NAME
         for page, picture in asyncio.run(draw(args.workspace)).items():
             (args.folder / f"{page}.svg").write_text(picture)
             print(args.folder / f"{page}.svg")

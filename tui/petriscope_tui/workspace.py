@@ -76,6 +76,12 @@ class AtlasHandle:
         return status.st_ino, status.st_mtime_ns
 
 
+def short_path(path: Path) -> str:
+    """``path`` with the home folder as ``~``."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
 def config_folder() -> Path:
     """Where saved filters are kept."""
     base = os.environ.get("XDG_CONFIG_HOME")

@@ -15,6 +15,7 @@ from petriscope_tui.picture import block_art, graphics_widget
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
+from petriscope_tui.workspace import short_path
 
 PICTURES = (".png", ".jpg", ".jpeg")
 TEXTS = (".csv", ".md", ".json", ".tsv", ".txt")
@@ -91,7 +92,7 @@ class FiguresPage(Page):
             if widget is not None:
                 self._graphics = widget(str(path))
                 side.mount(self._graphics)
-                block.show(lambda width: Text(str(path), style=self.palette.dim), title=title)
+                block.show(lambda width: Text(short_path(path), style=self.palette.dim), title=title)
             else:
                 height = max(self.size.height - 6, 8)
                 block.show(lambda width: self._picture(path, width, height), title=title)
@@ -104,7 +105,7 @@ class FiguresPage(Page):
             text = block_art(path, width, height, self.glyphs)
         except OSError as error:
             return Text(f"cannot show the picture: {error}", style=p.not_supported)
-        text.append(f"\n{path}", style=p.dim)
+        text.append(f"\n{short_path(path)}", style=p.dim)
         return text
 
     def _text(self, path: Path, width: int) -> Text:

@@ -17,6 +17,7 @@ from petriscope_tui.plots import Series, bar, line_plot
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
+from petriscope_tui.workspace import short_path
 
 VERDICTS = {"supported": "supported", "not_supported": "not supported"}
 
@@ -152,7 +153,7 @@ class OverviewPage(Page):
     def _run(self, atlas: Atlas, width: int) -> Text:
         p = self.palette
         text = Text()
-        card = {"workspace": str(self.owner.workspace.root), "features": f"{atlas.count():,}", **atlas.run()}
+        card = {"workspace": short_path(self.owner.workspace.root), "features": f"{atlas.count():,}", **atlas.run()}
         key_width = max(len(k) for k in card)
         for key, value in card.items():
             text.append(f"{key:<{key_width}}  ", style=p.dim)

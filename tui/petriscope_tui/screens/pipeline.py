@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import ClassVar
 
@@ -64,7 +65,7 @@ class PipelinePage(Page):
         self.hasher: Hasher | None = None
         self._log_offset = 0
         self._log_file: str | None = None
-        self._checked: float | None = None
+        self.checked: float | None = None
 
     def body(self) -> ComposeResult:
         with Vertical(id="body"):
@@ -131,7 +132,7 @@ class PipelinePage(Page):
             self._draw()
 
     def _all_checked(self) -> None:
-        self._checked = time.time()
+        self.checked = time.time()
         self._draw()
 
     def _broken(self, problem: str) -> None:
@@ -201,7 +202,7 @@ class PipelinePage(Page):
         for name in graph.stages:
             state = self.state_of(name)
             past = [e["seconds"] for e in history.get(name, []) if e.get("ok")]
-            took = self.run_state.stage_seconds if state == "running" else past[-1] if past else None
+            took = self.run_state.stage_seconds if state == "running" else past[-1] if past else self._recorded(name)
             rows.append(((name, state), (name, state), (name, state), took, (lanes[name], state)))
         style = lambda v: self._colour(v[1])
         width = max((len(n) for n in graph.stages), default=10)
@@ -218,6 +219,15 @@ class PipelinePage(Page):
         else:
             table.show(ListRows(rows), fields, table.cursor)
         self._detail()
+
+    def _recorded(self, name: str) -> float | None:
+        """Seconds in the stage's own provenance record, where this UI never saw it run."""
+        path = self.owner.workspace.root / "results" / "provenance" / f"{name}.json"
+        try:
+            seconds = json.loads(path.read_text())["seconds"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return float(seconds) if isinstance(seconds, int | float) else None
 
     def _relation(self, name: str) -> str:
         """How a stage relates to the one under the cursor."""
@@ -248,7 +258,7 @@ class PipelinePage(Page):
             text.append(f" (status {run.exit_status})   {run.failing_line or ''}", style=p.not_supported)
         else:
             stale = [n for n, s in self.status.items() if s.state != "up_to_date"]
-            if self._checked is None:
+            if self.checked is None:
                 text.append("checking the stages", style=p.dim)
             elif stale:
                 text.append(f"{len(stale)} of {len(self.status)} stages are not up to date", style=p.undecided)
