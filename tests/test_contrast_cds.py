@@ -83,6 +83,16 @@ def test_locus_level_equals_scipy_on_block_means() -> None:
         assert test.n == {"blocks": 8}
 
 
+def test_lineages_that_repeat_the_same_blocks_add_nothing_at_locus_level() -> None:
+    frame = biosamples()
+    _, moments = tokens_and_moments(frame)
+    copies = Moments(*(np.concatenate([array[:, :6]] * 3, axis=1) for array in moments))
+    result = cds_t(copies, Design.from_frame(frame), level="locus")
+    blood = result.lineages["blood"]
+    z = stats.norm.isf(stats.t.sf(blood.statistic, blood.extra["df"]))
+    np.testing.assert_allclose(result.combined.statistic, z, rtol=1e-6)
+
+
 def test_coarse_permutations_leave_the_p_to_stouffer() -> None:
     frame = biosamples(replicates=2)
     _, moments = tokens_and_moments(frame)
