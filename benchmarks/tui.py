@@ -1,7 +1,7 @@
 """The terminal UI on an atlas of 110,000 features: first paint, scroll, sort, filter, search, feature page, memory.
 
 Rival in the same run (--rival): Textual's own DataTable with every row loaded. Times are from the key press (or the start of the
-process) to the drawn screen; rounds of the two are interleaved and medians and 95th percentiles printed beside the budget.
+process) to the drawn screen; medians and 95th percentiles stand beside the budget.
 """
 
 from __future__ import annotations
