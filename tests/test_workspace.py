@@ -94,3 +94,25 @@ def test_module_and_command_are_one():
         [sys.executable, "-m", "petriscope", "--version"], capture_output=True, text=True, check=True
     )
     assert result.stdout.startswith("petriscope ")
+
+
+def test_a_full_disk_is_one_line_and_leaves_earlier_outputs(tmp_path, capsys, monkeypatch):
+    """numpy's own error for a full disk carries no errno; the earlier file stays whole."""
+    import numpy as np
+
+    from petriscope.commands import stage
+    from petriscope.files import write_npy
+
+    target = tmp_path / "a.npy"
+    write_npy(target, np.arange(3))
+
+    def full(*_args, **_kwargs):
+        raise OSError("Not enough free space to write 89063424 bytes after offset 128")
+
+    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr(stage, "run_stage", lambda *_: write_npy(target, np.arange(9)))
+    monkeypatch.setattr(stage, "find_workspace", lambda _: None)
+    assert main(["stage", "any"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "the disk is full. Free space and run the same command again" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"] and len(np.load(target)) == 3

@@ -76,17 +76,16 @@ def _main(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         return 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+        # numpy reports a full disk without an error number
+        full = (
+            error.errno in (errno.ENOSPC, errno.EDQUOT) or "free space" in str(error) or "requested and" in str(error)
+        )
+        if not full and error.errno not in (errno.EACCES, errno.EROFS):
             raise
-        remedy = (
-            "Free space and run the same command again"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT)
-            else "Choose a writable folder"
-        )
-        print(
-            f"petriscope: {error.filename or 'output'}: {error.strerror}. {remedy}; earlier outputs are intact.",
-            file=sys.stderr,
-        )
+        what = "the disk is full" if full else error.strerror
+        remedy = "Free space and run the same command again" if full else "Choose a writable folder"
+        where = error.filename or "output"
+        print(f"petriscope: {where}: {what}. {remedy}; earlier outputs are intact.", file=sys.stderr)
         return 1
 
 

@@ -68,7 +68,8 @@ def feature_rows(workspace: Workspace, features: pd.DataFrame, lineages: list[st
     stability = pd.read_parquet(workspace.sae / "stability.parquet")
     single = pd.read_csv(workspace.table("ablation") / "features.csv")[["layer", "feature", "own"]]
     labels = pd.read_csv(workspace.table("labels") / "labels.csv")[["layer", "feature", "label", "confidence"]]
-    units = pd.Series(of_level("n").astype(str)).str.findall(r"\d+").map(lambda found: sum(map(int, found)) or None)
+    counted = pd.Series(of_level("n").astype(str)).str.findall(r"(\d+) (?:in_vitro|in_vivo|blocks)")
+    units = counted.map(lambda found: sum(map(int, found)) or None)
     table = pd.DataFrame(
         {
             "layer": features.layer,
@@ -97,7 +98,7 @@ def feature_rows(workspace: Workspace, features: pd.DataFrame, lineages: list[st
     table = table.merge(
         labels.assign(confidence=labels.confidence.map(CONFIDENCE)), on=["layer", "feature"], how="left"
     )
-    return table.assign(causal_percentile=table.causal_effect.rank(pct=True))
+    return table
 
 
 def lineage_rows(workspace: Workspace, features: pd.DataFrame) -> pd.DataFrame:
