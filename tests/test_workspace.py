@@ -23,7 +23,9 @@ def test_a_workspace_is_complete_and_keeps_edits(tmp_path):
     assert load_params(workspace.params).dataset == str(tmp_path / "data set")
     text = workspace.params.read_text()
     workspace.params.write_text(text.replace("seed: 17", "seed: 18"))
+    (root / "claims.yaml").write_text("claims: []\n")
     create_workspace(root, tmp_path / "other")
+    assert "ctx-count" in (root / "claims.yaml").read_text()
     params = load_params(workspace.params)
     assert (params.seed, params.dataset) == (18, str(tmp_path / "other"))
     assert find_workspace(root / "results" if (root / "results").exists() else root).root == root

@@ -104,15 +104,16 @@ def create_workspace(root: str | Path, dataset: str | Path | None = None) -> Wor
 
     Its graph depends on `code`, a snapshot of the package's sources that `petriscope reproduce` keeps current.
 
-    Files that exist are kept, so that a user's edits to params.yaml survive; only the data set line is rewritten.
+    A user's edits to params.yaml survive (only the data set line is rewritten); the graph and the ledger's rules follow
+    the installed version.
     """
     root = Path(root).resolve()
     for name in TEMPLATES:
         target = root / name
-        if not target.exists():
-            text = template(name).read_text()
-            if name == "dvc.yaml":
-                text = re.sub(r"(?m)^(\s*- code: ).*$", r"\g<1>code", text)
+        text = template(name).read_text()
+        if name == "dvc.yaml":
+            text = re.sub(r"(?m)^(\s*- code: ).*$", r"\g<1>code", text)
+        if not target.exists() or (name != "params.yaml" and target.read_text() != text):
             with atomic_path(target) as temporary:
                 temporary.write_text(text)
     if dataset is not None:

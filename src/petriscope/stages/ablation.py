@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from petriscope.causal.ablation import AblationArms, ablate
-from petriscope.causal.ablation_tests import against_random, curves, dose_response
+from petriscope.causal.ablation_tests import (
+    PublishedEffect,
+    against_random,
+    curves,
+    dose_response,
+    published_arms,
+    published_effect,
+)
 from petriscope.causal.bases import context_order, principal_components
 from petriscope.causal.feature_sets import usable_ks
 from petriscope.causal.specificity import single_feature_effects
@@ -69,10 +76,12 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         write_csv(folder / "shift.csv", against_random(result, measure="shift", seed=params.seed).assign(layer=layer))
         write_csv(folder / "dose.csv", dose_response(result, seed=params.seed).assign(layer=layer))
         write_csv(folder / "features.csv", single.assign(layer=layer))
-    return _metrics(layer, curve, tests, len(chosen))
+    return _metrics(layer, curve, tests, published_effect(*published_arms(result)), len(chosen))
 
 
-def _metrics(layer: int, curve: pd.DataFrame, tests: pd.DataFrame, windows: int) -> dict[str, Any]:
+def _metrics(
+    layer: int, curve: pd.DataFrame, tests: pd.DataFrame, as_run: PublishedEffect, windows: int
+) -> dict[str, Any]:
     """The claims: read at the largest k of half the curve's length, named in the text."""
     by_arm = curve.pivot_table(index="k", columns="arm", values="effect")
     ks = [k for k in by_arm.index if k > 0]
@@ -80,8 +89,6 @@ def _metrics(layer: int, curve: pd.DataFrame, tests: pd.DataFrame, windows: int)
     cds = tests[(tests.arm == "cds") & (tests.k == k)].iloc[0]
     top = tests[(tests.arm == "top_activation") & (tests.k == k)].iloc[0]
     published, published_random = by_arm.published[ks].to_numpy(), by_arm.published_random[ks].to_numpy()
-    difference = published - published_random
-    d = difference.mean() / difference.std(ddof=1) if len(ks) > 1 else float("nan")
 
     def series(arm: str) -> list[float]:
         return [float(value) for value in by_arm[arm][ks]]
@@ -105,7 +112,8 @@ def _metrics(layer: int, curve: pd.DataFrame, tests: pd.DataFrame, windows: int)
         "curve_cds": series("cds"),
         "curve_random": series("random"),
         "curve_top_activation": series("top_activation"),
-        "published_text": f"d = {d:.2f} over {len(ks)} k-levels (targeted {published.mean():.3g}, random "
+        "published_text": f"d = {as_run.d:.2f}, p = {as_run.p:.1e} over {as_run.pairs} pseudo-pairs "
+        f"(targeted {published.mean():.3g}, random "
         f"{published_random.mean():.3g}, error injected)",
         "effect_text": f"layer {layer}, k = {k}: mean change {cds.value:.3g} against {cds.random:.3g} of matched "
         f"random sets; Hedges g_av {cds.g_av:.2f}",

@@ -166,6 +166,8 @@ def annotation_rows(workspace: Workspace) -> pd.DataFrame:
         ("genesets", "geneset", "term", "fold", None),
     ):
         table = pd.read_csv(workspace.table(stage) / "enrichment.csv")
+        if stage == "genesets":
+            table = table.assign(ln_p=table.adjusted_ln_p, q=table.adjusted_q)
         table = table[table.kind == "feature"].sort_values(["layer", "feature", "ln_p"], kind="stable")
         rank = table.groupby(["layer", "feature"]).cumcount() + 1
         frames.append(
@@ -193,7 +195,7 @@ def similar_rows(workspace: Workspace, params: Params, layers: list[int], featur
     alive = {layer: features[(features.layer == layer) & features.alive].feature.to_numpy() for layer in layers}
     unit = {}
     for layer in layers:
-        decoder = load_sae(workspace, layer, params.sae.seeds[0]).W_dec[torch.from_numpy(alive[layer])]
+        decoder = load_sae(workspace, layer, params.sae.seeds[0]).W_dec[torch.tensor(alive[layer])]
         unit[layer] = torch.nn.functional.normalize(decoder, dim=1).numpy()
     frames = []
     for layer in layers:

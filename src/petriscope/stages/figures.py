@@ -80,7 +80,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             "q",
             always=tuple(sorted(set(factors.name))) if len(factors) else (),
         ),
-        "fig9_genesets": dots.draw(for_dots(genesets, layer), "term", "ln_p", "q", per_group=3),
+        "fig9_genesets": dots.draw(for_dots(genesets, layer), "term", "adjusted_ln_p", "adjusted_q", per_group=3),
         "fig10_recovery": recovery.draw(
             table("recovery", "programmes.csv"), None if context_best.empty else context_best
         ),

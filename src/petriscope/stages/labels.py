@@ -18,8 +18,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     groups = load_foregrounds(workspace).groups
     groups = groups[groups.kind == "feature"]
     tables = {name: _of_features(workspace, name) for name in ("chromhmm", "motifs", "genesets")}
+    processes = tables["genesets"].assign(ln_p=lambda t: t.adjusted_ln_p, q=lambda t: t.adjusted_q)
     labels = label_features(
-        groups.group.tolist(), states=tables["chromhmm"], motifs=tables["motifs"], processes=tables["genesets"]
+        groups.group.tolist(), states=tables["chromhmm"], motifs=tables["motifs"], processes=processes
     ).rename(columns={"feature": "group"})
     labels = groups[["group", "layer", "feature", "lineage", "context"]].merge(labels, on="group")
     with atomic_folder(workspace.table("labels")) as folder:
