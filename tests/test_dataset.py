@@ -77,7 +77,7 @@ def test_mistakes_are_named(folder, change, message):
 def test_no_folder_no_description_no_yaml(tmp_path):
     with pytest.raises(UserError, match="no such data set"):
         load_dataset(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="holds no dataset.yaml"):
+    with pytest.raises(UserError, match=r"holds no dataset\.yaml"):
         load_dataset(tmp_path)
     (tmp_path / "dataset.yaml").write_text("a: [1\n")
     with pytest.raises(UserError, match="not valid YAML"):

@@ -13,6 +13,7 @@ import yaml
 
 from petriscope.errors import UserError
 
+TEXTS = ("as_published", "corrected", "interval")
 SUPPORTED, NOT_SUPPORTED, UNTESTABLE = "supported", "not supported", "cannot be tested on this data set"
 FIELDS = (
     *("id", "source", "statement", "published", "definition_published", "definition_corrected"),
@@ -69,9 +70,9 @@ def evaluate(
             holds = evaluate_rule(rule["rule"], metrics, where)
             verdict = SUPPORTED if holds else NOT_SUPPORTED
             why = f"{rule['rule']} is {'true' if holds else 'false'}"
-        texts = {
-            name: "-" if rule[name] is None else str(_look_up(rule[name], metrics, where) or "-")
-            for name in ("as_published", "corrected", "interval")
+        shown = ("as_published",) if missing else TEXTS
+        texts = dict.fromkeys(TEXTS, "-") | {
+            name: str(_look_up(rule[name], metrics, where) or "-") for name in shown if rule[name] is not None
         }
         fixed = {name: str(rule[name]) for name in Claim.__dataclass_fields__ if name in rule and name not in texts}
         claims.append(Claim(**fixed, **texts, verdict=verdict, why=why))

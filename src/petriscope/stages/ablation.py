@@ -35,6 +35,9 @@ from petriscope.store import (
 )
 from petriscope.workspace import Workspace
 
+LEAST_BLOCKS = 4
+"""Test blocks below which no interval over blocks is worth printing."""
+
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write results/ablation/: curve.csv, tests.csv, dose.csv, features.csv (single features)."""
@@ -96,10 +99,12 @@ def _metrics(
     def text(arm: str) -> str:
         return " ".join(f"{value:.3g}" for value in series(arm))
 
-    testable = bool(cds.blocks > 1)
+    testable = bool(cds.blocks >= LEAST_BLOCKS)
     return {
         "testable": testable,
-        "why_untestable": None if testable else "the test split has one block",
+        "why_untestable": None
+        if testable
+        else f"the test split has {int(cds.blocks)} blocks, {LEAST_BLOCKS} are needed",
         "layer": layer,
         "k": int(k),
         "ks": ks,

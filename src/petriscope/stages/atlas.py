@@ -169,6 +169,8 @@ def annotation_rows(workspace: Workspace) -> pd.DataFrame:
         if stage == "genesets":
             table = table.assign(ln_p=table.adjusted_ln_p, q=table.adjusted_q)
         table = table[table.kind == "feature"].sort_values(["layer", "feature", "ln_p"], kind="stable")
+        # motif files repeat names: the best matrix of a name stands for it
+        table = table.drop_duplicates(["layer", "feature", term])
         rank = table.groupby(["layer", "feature"]).cumcount() + 1
         frames.append(
             pd.DataFrame(

@@ -93,7 +93,8 @@ def _lineage_metrics(lineage: str, factors: pd.DataFrame, published: pd.DataFram
     peaks = mine[(mine.kind == "peaks") & (mine.lineage == lineage)].sort_values("rank")
     control = "; ".join(f"best rank in {x}: {int(rank)}" for x, rank in others.items())
     if len(peaks):
-        control += f"; raw peaks: {peaks.iloc[0]['name']} rank {int(peaks.iloc[0]['rank'])}, q {peaks.iloc[0].q:.1e}"
+        best_peak = peaks.iloc[0]
+        control += f"; raw peaks: {best_peak['name'].split('/')[0]} rank {int(best_peak['rank'])}, q {best_peak.q:.1e}"
     return {
         "testable": True,
         "why_untestable": None,
@@ -109,5 +110,6 @@ def _lineage_metrics(lineage: str, factors: pd.DataFrame, published: pd.DataFram
 def _text(rows: pd.DataFrame) -> str:
     """The best four factors in words."""
     return "; ".join(
-        f"{r['name']}: rank {int(r['rank'])}, q {r.q:.1e}, fold {r.fold:.2f}" for _, r in rows.head(4).iterrows()
+        f"{r['name'].split('/')[0]}: rank {int(r['rank'])}, q {r.q:.1e}, fold {r.fold:.2f}"
+        for _, r in rows.head(4).iterrows()
     )

@@ -28,6 +28,8 @@ from petriscope.store import (
 from petriscope.workspace import Workspace
 
 METHOD = "sae_additive"
+LEAST_BLOCKS = 4
+"""Test blocks below which no interval over blocks is worth printing."""
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
@@ -78,8 +80,10 @@ def _metrics(layer: int, table: pd.DataFrame) -> dict[str, Any]:
 
     blocks = int(own.blocks.min()) if len(own) else 0
     return {
-        "testable": bool(len(own) and blocks > 1),
-        "why_untestable": None if blocks > 1 else "fewer than two test blocks",
+        "testable": bool(len(own) and blocks >= LEAST_BLOCKS),
+        "why_untestable": None
+        if blocks >= LEAST_BLOCKS
+        else f"the test split has {blocks} blocks, {LEAST_BLOCKS} are needed",
         "layer": layer,
         "closure": float(own.gc.min()) if len(own) else None,
         "excess_low": float(own.gc_minus_random_low.min()) if len(own) else None,
