@@ -45,7 +45,7 @@ def ours(shape: Shape, begin: Start, variant: str, precision: str) -> Step:
     """This project's step; ``precision`` of the filter alone, results are float32 either way."""
     config = SAEConfig(
         d=shape.d, m=shape.m, k=shape.k, variant=variant, batch=shape.batch, steps=100_000, lr=LR, warmup=0, decay=0,
-        dead_after_tokens=10_000_000, filter=precision,
+        dead_after_tokens=10_000_000, aux_weight=1 / 32, aux_units="squared_error", filter=precision,
     ).resolved()  # fmt: skip
     parameters = Parameters(begin.W_enc.clone(), torch.zeros(shape.m), begin.W.clone(), torch.zeros(shape.d))
     run = Run(config, parameters, scale=1.0, variance=float(shape.d))

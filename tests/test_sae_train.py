@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from petriscope.sae import checkpoint as checkpoint_module
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.quality import quality, recovery, stability
-from petriscope.sae.train import TrainResult, geometric_median, train_sae
+from petriscope.sae.train import Run, TrainResult, geometric_median, train_sae
 
 D, FACTORS = 24, 40
 
@@ -69,6 +71,18 @@ def test_same_seed_same_bytes_and_the_filter_does_not_matter() -> None:
     bf16, exact = (run(SAEConfig(**{**SHORT.as_dict(), "filter": name})) for name in ("bf16", "float32"))
     assert same(bf16, exact)
     assert not same(one, run(SAEConfig(**{**SHORT.as_dict(), "seed": 4})))
+
+
+def test_aux_units_are_a_factor_of_the_variance() -> None:
+    settings = {"lr": 2e-2, "steps": 40, "dead_after_tokens": 200}
+    share = Run.started(dataclasses.replace(SHORT, **settings).resolved(), TokenSource(DATA))
+    settings |= {"aux_units": "squared_error", "aux_weight": SHORT.aux_weight * share.variance}
+    plain = Run.started(dataclasses.replace(SHORT, **settings).resolved(), TokenSource(DATA))
+    for x in islice(TokenSource(DATA).batches(128, 0), 40):
+        share.advance(x * share.scale)
+        plain.advance(x * plain.scale)
+    assert int((share.silent >= 200).sum()) > 0
+    assert all(torch.equal(a, b) for a, b in zip(share.parameters, plain.parameters, strict=True))
 
 
 class Interrupted(Exception):

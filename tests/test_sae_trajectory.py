@@ -50,7 +50,7 @@ def test_hundred_steps(variant: str, dead_after: int) -> None:
     )
     config = SAEConfig(
         d=D, m=M, k=K, variant=variant, steps=STEPS, batch=BATCH, lr=1e-3, warmup=10, decay=40, threshold_beta=0.9,
-        threshold_start=20, dead_after_tokens=dead_after,
+        threshold_start=20, dead_after_tokens=dead_after, aux_weight=1 / 32, aux_units="squared_error",
     ).resolved()  # fmt: skip
     ours = Run(config, start, scale=1.0, variance=1.0)
     most_dead = 0

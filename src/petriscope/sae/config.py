@@ -19,7 +19,9 @@ class SAEConfig:
     Variants: ``batchtopk`` keeps the batch·k largest latents of a batch (arXiv 2412.06410), ``topk`` the k largest of
     each token (arXiv 2406.04093), ``matryoshka`` is BatchTopK whose nested prefixes of the dictionary each reconstruct
     (arXiv 2503.17547), ``relu_l1`` keeps all positive latents and pays ``l1``·Σz (unit decoder rows, so L1 cannot be
-    gamed). Token counts are tokens, `steps`, `warmup` and `decay` optimizer steps.
+    gamed). AuxK (arXiv 2406.04093) lets dead latents explain the residual e: aux_weight·‖e − ê‖²/var(e) is added to the
+    share of variance unexplained, as in its authors' code. With ``aux_units`` "squared_error" it is added to ‖e‖²
+    itself, as dictionary_learning does: about d times weaker, too weak to revive latents in short runs.
     """
 
     d: int
@@ -32,8 +34,9 @@ class SAEConfig:
     warmup: int | None = None  # linear from 0; None: a twentieth of the steps, at most 1000
     decay: int | None = None  # linear to 0 at the end; None: the last fifth of the steps
     aux_k: int | None = None  # dead latents that may explain the residual of a token; None: d / 2
-    aux_weight: float = 1 / 32
-    dead_after_tokens: int | None = None  # silent this long = dead while training; None: 1/40 of the run, at most 10 M
+    aux_weight: float = 1 / 8
+    aux_units: str = "variance"  # of the loss that AuxK is added to: variance | squared_error
+    dead_after_tokens: int | None = None  # silent this long = dead while training; None: 1/100 of the run, at most 10 M
     l1: float = 1.0  # relu_l1 alone, per token, for inputs scaled to E‖h‖² = d
     groups: tuple[int, ...] = ()  # matryoshka alone: latents of each nested group, summing to m; empty: halves
     clip: float = 1.0  # largest norm of the whole gradient
@@ -65,6 +68,7 @@ class SAEConfig:
         _check(self.clip > 0, "clip", self, "positive")
         _check(all(0 <= beta < 1 for beta in self.betas), "betas", self, "two numbers in [0, 1)")
         _check(0 <= self.threshold_beta < 1, "threshold_beta", self, "in [0, 1)")
+        _check(self.aux_units in ("variance", "squared_error"), "aux_units", self, "variance or squared_error")
         _check(self.start in ("geometric_median", "mean", "zero"), "start", self, "geometric_median, mean or zero")
         _check(self.filter in ("auto", "bf16", "float32"), "filter", self, "auto, bf16 or float32")
         right = not self.groups or (min(self.groups) > 0 and sum(self.groups) == self.m)
@@ -111,7 +115,7 @@ class SAEConfig:
 
 
 def _dead_after(config: SAEConfig) -> int:
-    return min(10_000_000, max(8 * config.batch, config.tokens // 40))
+    return min(10_000_000, max(8 * config.batch, config.tokens // 100))
 
 
 def _check(holds: bool, field: str, config: SAEConfig, needs: str) -> None:

@@ -67,7 +67,8 @@ class Run:
         assert config.aux_k is not None and config.dead_after_tokens is not None
         dead = (self.silent >= config.dead_after_tokens).nonzero()[:, 0]
         l1 = config.l1 if config.variant == "relu_l1" else 0.0
-        objective = Objective(dead, config.aux_k, config.aux_weight, config.groups, l1)
+        aux_weight = config.aux_weight * (self.variance if config.aux_units == "variance" else 1.0)
+        objective = Objective(dead, config.aux_k, aux_weight, config.groups, l1)
         gradients = batch_gradients(self.parameters, x, centred, selection, objective)
         norm = self.adam.step(gradients, objective, config.learning_rate(self.step), self.filter)
         self.pending.append([gradients.loss, gradients.squared_error / len(x), gradients.l0, norm])
@@ -115,6 +116,25 @@ class Run:
         return Checkpoint(self.step, tensors, numbers)
 
     @classmethod
+    def started(cls, config: SAEConfig, source: TokenSource) -> Run:
+        """A fresh run: input scale, tied initialisation, and b_dec from a sample of the source."""
+        sample = torch.from_numpy(source.sample(_SAMPLE_TOKENS, config.seed))
+        spread = float((sample.double() - sample.double().mean(0)).square().sum(1).mean())
+        square = float(sample.double().square().sum(1).mean())
+        if not spread > 1e-12 * max(square, 1e-300):
+            remedy = "Check the harvest: this layer's output does not depend on its input."
+            raise UserError("all vectors are the same", field="input", remedy=remedy)
+        scale = (config.d / square) ** 0.5 if config.scale_input else 1.0
+        sample *= scale
+        W_dec = torch.randn(config.m, config.d, generator=torch.Generator().manual_seed(config.seed))
+        W_dec /= torch.linalg.vector_norm(W_dec, dim=1, keepdim=True)
+        b_dec = torch.zeros(config.d)
+        if config.start != "zero":
+            b_dec = geometric_median(sample) if config.start == "geometric_median" else sample.mean(0)
+        parameters = Parameters(W_dec.clone(), torch.zeros(config.m), W_dec, b_dec)
+        return cls(config, parameters, scale, spread * scale**2)
+
+    @classmethod
     def resumed(cls, config: SAEConfig, saved: Checkpoint) -> Run:
         """The run as it was when ``saved`` was taken."""
         parameters = Parameters(*(saved.tensors[name] for name in Parameters._fields))
@@ -149,7 +169,7 @@ def train_sae(
     config = config.resolved()
     folder = Path(checkpoint) if checkpoint is not None else None
     saved = load_checkpoint(folder, config) if folder is not None else None
-    run = Run.resumed(config, saved) if saved else _start(config, source)
+    run = Run.resumed(config, saved) if saved else Run.started(config, source)
     begun, first = time.perf_counter(), run.step
     every = max(1, config.steps // _LOG_ROWS)
     meter = bar(name, total=config.steps * config.batch, unit="token") if progress else None
@@ -174,24 +194,6 @@ def train_sae(
     judged = quality(sae, heldout) if heldout is not None and len(heldout) else None
     rate = (config.steps - first) * config.batch / max(seconds, 1e-9)
     return TrainResult(sae, run.history, judged, seconds, rate)
-
-
-def _start(config: SAEConfig, source: TokenSource) -> Run:
-    sample = torch.from_numpy(source.sample(_SAMPLE_TOKENS, config.seed))
-    spread = float((sample.double() - sample.double().mean(0)).square().sum(1).mean())
-    square = float(sample.double().square().sum(1).mean())
-    if not spread > 1e-12 * max(square, 1e-300):
-        remedy = "Check the harvest: this layer's output does not depend on its input."
-        raise UserError("all vectors are the same", field="input", remedy=remedy)
-    scale = (config.d / square) ** 0.5 if config.scale_input else 1.0
-    sample *= scale
-    W_dec = torch.randn(config.m, config.d, generator=torch.Generator().manual_seed(config.seed))
-    W_dec /= torch.linalg.vector_norm(W_dec, dim=1, keepdim=True)
-    b_dec = torch.zeros(config.d)
-    if config.start != "zero":
-        b_dec = geometric_median(sample) if config.start == "geometric_median" else sample.mean(0)
-    parameters = Parameters(W_dec.clone(), torch.zeros(config.m), W_dec, b_dec)
-    return Run(config, parameters, scale, spread * scale**2)
 
 
 def geometric_median(points: torch.Tensor, rounds: int = 100, tolerance: float = 1e-5) -> torch.Tensor:
