@@ -65,7 +65,7 @@ class SAE:
 
     def centred(self, x: np.ndarray | torch.Tensor) -> torch.Tensor:
         """s·x − b_dec, float32 (n, d). Raises `UserError` on a wrong width, NaN or infinity."""
-        return as_rows(x, self.d).mul(self.scale).sub_(self.b_dec)
+        return torch.add(-self.b_dec, as_rows(x, self.d), alpha=self.scale)
 
     def select(self, x: np.ndarray | torch.Tensor) -> Selection:
         """Active latents of raw hidden states x (n, d) in both orders."""
@@ -147,14 +147,14 @@ class SAE:
 
 
 def as_rows(x: np.ndarray | torch.Tensor, d: int) -> torch.Tensor:
-    """Fresh float32 rows (n, d) of an array (…, d). Raises `UserError` on a wrong width, NaN or infinity."""
+    """Float32 rows (n, d) of an array (…, d). Raises `UserError` on a wrong width, NaN or infinity."""
     if x.shape[-1] != d:
         what = f"vectors are {x.shape[-1]} wide, the SAE expects {d}"
         raise UserError(what, field="hidden states", remedy="Use the SAE trained on this layer and model.")
     if isinstance(x, np.ndarray):
-        rows = torch.from_numpy(np.array(x, dtype=np.float32, order="C").reshape(-1, d))
+        rows = torch.from_numpy(np.require(x, np.float32, ("C", "W")).reshape(-1, d))
     else:
-        rows = x.detach().reshape(-1, d).to(torch.float32, copy=True)
+        rows = x.detach().reshape(-1, d).float()
     finite = torch.isfinite(rows.sum(dim=1))
     if not bool(finite.all()):
         row = int((~finite).nonzero()[0, 0])
