@@ -43,7 +43,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     alpha, sets, seed = params.cds.alpha, params.calibration.nulls, params.seed
     summaries: list[Uniformity | ErrorRate] = []
     histograms = []
-    corrected = fwer = published = None
+    corrected = between = fwer = published = None
     if len(reasons) < len(design.lineages):
         cases = ((null, design) for null in gaussian(means, design, sets, seed))
         model = biosample_nulls(cases, permutations=PERMUTATIONS, seed=seed, alpha=alpha)
@@ -54,6 +54,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         summaries += replicate.summaries(
             "corrected", name, alpha=alpha, independent=independent_sets(design, "replicates")
         )
+        between = uniformity(replicate.p_permutation, test="corrected, permutation", null=name, alpha=alpha)
         corrected = uniformity(model.p_permutation, test="corrected, permutation", null="no contrast", alpha=alpha)
         fwer = next(s for s in summaries if isinstance(s, ErrorRate) and "family-wise" in s.what)
         histograms += [
@@ -77,7 +78,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             folder / "p_values.csv",
             pd.concat(histograms) if histograms else pd.DataFrame(columns=["test", "p", "share"]),
         )
-    return _metrics(layer, reasons, corrected, fwer, published)
+    return _metrics(layer, reasons, corrected, between, fwer, published)
 
 
 def _histogram(test: str, p: np.ndarray, bins: int = 20) -> pd.DataFrame:
@@ -91,13 +92,16 @@ def _metrics(
     layer: int,
     reasons: list[str],
     corrected: Uniformity | None,
+    between: Uniformity | None,
     fwer: ErrorRate | None,
     published: Uniformity | None,
 ) -> dict[str, Any]:
     testable = corrected is not None and fwer is not None and published is not None
     nothing = "no lineage has two biosamples a side: " + "; ".join(reasons)
-    if not (corrected and fwer and published):
-        blank = dict.fromkeys(("share", "share_low", "share_high", "calibrated", "fwer", "published_share"))
+    if not (corrected and between and fwer and published):
+        blank = dict.fromkeys(
+            ("share", "share_low", "share_high", "calibrated", "fwer", "published_share", "replicate_share")
+        )
         texts = dict.fromkeys(("published_text", "corrected_text", "interval_text"))
         return {"testable": testable, "why_untestable": nothing, "layer": layer, **blank, **texts}
     return {
@@ -114,5 +118,7 @@ def _metrics(
         f"({published.sets} replicate contrasts)",
         "corrected_text": f"{corrected.share:.1%} of null p-values below {corrected.alpha:g}; maxT family-wise error "
         f"{fwer.share:.1%} [{fwer.low:.1%}, {fwer.high:.1%}] over {corrected.sets} null sets (layer {layer})",
-        "interval_text": f"expected {corrected.alpha:.1%} [{corrected.low:.1%}, {corrected.high:.1%}]",
+        "replicate_share": between.share,
+        "interval_text": f"expected {corrected.alpha:.1%} [{corrected.low:.1%}, {corrected.high:.1%}]; replicate "
+        f"against replicate {between.share:.1%}",
     }
