@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import gzip
 import hashlib
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -307,6 +308,15 @@ def test_a_full_disk_stops_everything_and_keeps_what_is_finished(
     assert site.asked == []
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises, also where the test run itself was started with interrupts ignored (in the background)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_at_once_and_keeps_the_part(site: Site, tmp_path: Path) -> None:
     site.stalls["/a"] = 1
     threading.Timer(0.4, _thread.interrupt_main).start()
