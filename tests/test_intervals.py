@@ -63,10 +63,12 @@ def test_touching_intervals_are_disjoint_and_equal_starts_are_sorted(tmp_path: P
     order = OrderCheck(path, disjoint=True)
     for chunk in read_chunks(path, rows=7):
         order.feed(chunk)
+    assert order.chrom is not None and order.chrom not in order.done
     path = write(tmp_path / "y", ["chr1\t5\t9"] * 9)
     order = OrderCheck(path)
     for chunk in read_chunks(path, rows=2):
         order.feed(chunk)
+    assert order.chrom == "chr1" and order.done == set()
 
 
 def test_sizes_are_known_for_whole_chromosomes_only() -> None:

@@ -32,6 +32,7 @@ def draw(enrichment: pd.DataFrame, layer: int) -> Figure:
         panel.set_xticks(range(len(states)), states, rotation=90)
         panel.set_yticks(range(len(groups)), groups)
         panel.tick_params(labelsize=6)
-        panel.set_title(f"{vocabulary} states")
+        own = vocabulary in ("file", "states file")
+        panel.set_title("states of the data set" if own else f"{vocabulary} states")
     figure.colorbar(image, ax=axes, shrink=0.5, label="log2 odds ratio (* q < .05)")
     return figure
