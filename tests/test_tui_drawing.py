@@ -78,7 +78,9 @@ def test_line_plot_has_the_size_asked_for_and_marks_points() -> None:
     st.lists(st.tuples(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9)), max_size=6), st.integers(5, 150), st.integers(1, 40)
 )
 def test_line_plot_takes_any_points(points: list[tuple[float, float]], width: int, height: int) -> None:
-    text = line_plot([Series("s", points, "red", "m", [(y, y) for _, y in points])], width, height, UNICODE, "dim").plain
+    text = line_plot(
+        [Series("s", points, "red", "m", [(y, y) for _, y in points])], width, height, UNICODE, "dim"
+    ).plain
     assert (text == "no data") == (not points)
 
 
