@@ -29,5 +29,7 @@ def draw(features: pd.DataFrame, level: str, alpha: float) -> Figure:
     colours = [CONTEXT["in_vivo" if z > 0 else "in_vitro"] for z in significant[f"z_{level}"]]
     right.scatter(significant.layer + offset, significant[f"z_{level}"], s=3, c=colours, lw=0)
     left.set(title="As published", ylabel="mean difference in vivo − in vitro")
-    right.set(title=f"Corrected, {level} level", ylabel="signed Stouffer z", xlabel="layer (points: q < α, p by relabelling)")
+    right.set(
+        title=f"Corrected, {level} level", ylabel="signed Stouffer z", xlabel="layer (points: q < α, p by relabelling)"
+    )
     return figure
