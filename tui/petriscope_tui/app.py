@@ -116,6 +116,8 @@ class PetriscopeApp(App[None]):
         if self._runner is None and not (self.workspace.root / ".dvc" / "tmp" / "petriscope" / "current.json").exists():
             return
         state = self.runner.poll()
+        if not self.screen_stack:  # the timer can fire once more while the app closes
+            return
         for nav in self.screen.query(Nav):
             nav.say(state.brief)
         if state.ended_now:
