@@ -191,3 +191,15 @@ def test_stability_of_a_permuted_dictionary_is_one() -> None:
     assert found.stable(0.999).all()
     turned = type(sae)(sae.config, -sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec, sae.scale, 0.0)
     assert not stability(sae, turned).stable(0.7).any()  # the decoder agrees, the encoder does not
+
+
+def test_a_frozen_decoder_stays_as_drawn_while_the_rest_learns() -> None:
+    config = dataclasses.replace(SHORT, train_decoder=False)
+    start = Run.started(config.resolved(), TokenSource.of_windows(DATA, np.arange(20))).parameters
+    frozen, trained = run(config).sae, run(SHORT).sae
+    assert torch.equal(frozen.W_dec, start.W_dec)
+    assert not torch.equal(frozen.W_enc, start.W_enc)
+    assert not torch.equal(frozen.b_dec, start.b_dec)
+    assert not torch.equal(trained.W_dec, start.W_dec)
+    heldout = planted(2000, 1)
+    assert quality(trained, heldout).fvu < quality(frozen, heldout).fvu

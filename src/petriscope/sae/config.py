@@ -44,6 +44,7 @@ class SAEConfig:
     threshold_beta: float = 0.999  # running mean of the smallest kept activation (BatchTopK inference)
     threshold_start: int | None = None  # first step that enters it; None: half of the steps, at most 1000
     start: str = "geometric_median"  # initial b_dec: geometric_median | mean | zero
+    train_decoder: bool = True  # False: decoder rows stay the random ones they start as (a control: sparsity alone)
     scale_input: bool = True  # one constant so that E‖h‖² = d
     filter: str = (
         "auto"  # precision of the product that proposes candidates: auto | bf16 | float32; never changes results

@@ -18,8 +18,10 @@ _EPSILON = 1e-8
 class DictionaryAdam:
     """Adam (arXiv 1412.6980) on `Parameters` with unit decoder rows; changes them, and its own moments, in place."""
 
-    def __init__(self, parameters: Parameters, betas: tuple[float, float], clip: float) -> None:
-        self.parameters, self.betas, self.clip = parameters, betas, clip
+    def __init__(
+        self, parameters: Parameters, betas: tuple[float, float], clip: float, train_decoder: bool = True
+    ) -> None:
+        self.parameters, self.betas, self.clip, self.train_decoder = parameters, betas, clip, train_decoder
         self.first = Parameters(*(torch.zeros_like(item) for item in parameters))
         self.second = Parameters(*(torch.zeros_like(item) for item in parameters))
         self.steps = 0
@@ -32,11 +34,12 @@ class DictionaryAdam:
         W_dec = self.parameters.W_dec
         squares = float(gradients.b_enc.square().sum() + gradients.b_dec.square().sum())
         for block in weight_blocks(gradients, objective, self._block):
-            rows = W_dec[block.latents]
-            along = (block.W_dec * rows).sum(1, keepdim=True)
-            torch.addcmul(block.W_dec, rows, along, value=-1, out=self._gradient_dec[block.latents])
+            if self.train_decoder:
+                rows = W_dec[block.latents]
+                along = (block.W_dec * rows).sum(1, keepdim=True)
+                torch.addcmul(block.W_dec, rows, along, value=-1, out=self._gradient_dec[block.latents])
+                squares += float(torch.linalg.vector_norm(self._gradient_dec[block.latents]) ** 2)
             self._gradient_enc[block.latents] = block.W_enc
-            squares += float(torch.linalg.vector_norm(self._gradient_dec[block.latents]) ** 2)
             squares += float(torch.linalg.vector_norm(block.W_enc) ** 2)
         norm = squares**0.5
         divisor = torch.tensor(max(1.0, (norm + 1e-6) / self.clip))
@@ -45,9 +48,10 @@ class DictionaryAdam:
             latents = slice(start, min(start + self._block, len(W_dec)))
             self._update("W_enc", latents, self._gradient_enc[latents], rate, divisor)
             self._update("b_enc", latents, gradients.b_enc[latents], rate, divisor)
-            self._update("W_dec", latents, self._gradient_dec[latents], rate, divisor)
-            rows = W_dec[latents]
-            rows /= torch.linalg.vector_norm(rows, dim=1, keepdim=True) + torch.finfo(rows.dtype).eps
+            if self.train_decoder:
+                self._update("W_dec", latents, self._gradient_dec[latents], rate, divisor)
+                rows = W_dec[latents]
+                rows /= torch.linalg.vector_norm(rows, dim=1, keepdim=True) + torch.finfo(rows.dtype).eps
             filter_.refresh(latents.start, latents.stop)
         self._update("b_dec", slice(None), gradients.b_dec, rate, divisor)
         return norm

@@ -44,7 +44,7 @@ class Run:
 
     def __init__(self, config: SAEConfig, parameters: Parameters, scale: float, variance: float) -> None:
         self.config, self.parameters, self.scale, self.variance = config, parameters, scale, variance
-        self.adam = DictionaryAdam(parameters, config.betas, config.clip)
+        self.adam = DictionaryAdam(parameters, config.betas, config.clip, config.train_decoder)
         self.filter = CandidateFilter(parameters.W_enc, parameters.b_enc, config.filter)
         self.selector = _selector(config)
         self.silent = torch.zeros(config.m, dtype=torch.long)  # tokens since a latent last fired
