@@ -1,8 +1,6 @@
-"""Statistics, strongest rows and co-activation against plain dense numpy on the same codes."""
+"""Statistics and strongest rows against plain dense numpy on the same codes."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +8,9 @@ from test_sae_coder import D, M, make_sae
 
 from petriscope.errors import UserError
 from petriscope.sae.codes import (
-    coactivation,
     encode_rows,
     encode_stream,
-    load_codes,
     row_labels,
-    save_codes,
     sufficient_statistics,
     top_rows,
 )
@@ -86,24 +81,6 @@ def test_top_rows(rows: np.ndarray, codes: Codes, streamed: bool) -> None:
             order = order[z[order] > 0]
             assert np.array_equal(found.row[mine], order)
             assert np.array_equal(found.value[mine], z[order])
-
-
-def test_coactivation(codes: Codes) -> None:
-    fired = (codes.dense() > 0).astype(int)
-    assert np.array_equal(coactivation(codes).toarray(), fired.T @ fired)
-    some = np.arange(0, codes.n, 3)
-    assert np.array_equal(coactivation(codes, rows=some).toarray(), fired[some].T @ fired[some])
-
-
-def test_codes_on_disk(tmp_path: Path, codes: Codes) -> None:
-    save_codes(tmp_path / "layer_1", codes)
-    back = load_codes(tmp_path / "layer_1")
-    assert isinstance(back.values, np.memmap)
-    assert np.array_equal(back.dense(), codes.dense())
-    np.testing.assert_allclose(make_sae().decode(back.rows(5, 20)), make_sae().decode(codes.rows(5, 20)))
-    (tmp_path / "layer_1/values.npy").unlink()
-    with pytest.raises(UserError, match=r"layer_1: cannot be read .* Encode this layer again"):
-        load_codes(tmp_path / "layer_1")
 
 
 def test_bad_rows_are_named(rows: np.ndarray) -> None:

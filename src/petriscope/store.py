@@ -17,8 +17,9 @@ from petriscope.files import read_json
 from petriscope.models.epibert import EpiBERT
 from petriscope.models.pretrain import Arrays
 from petriscope.params import Params
+from petriscope.sae.code_store import load_codes
 from petriscope.sae.coder import SAE
-from petriscope.sae.codes import SufficientStatistics, load_codes
+from petriscope.sae.codes import SufficientStatistics
 from petriscope.sae.sparse import Codes
 from petriscope.workspace import Workspace
 
@@ -85,9 +86,10 @@ def layer_numbers(folder: Path) -> list[int]:
     return sorted({int(path.stem.split("_")[1]) for path in folder.glob("layer_*")})
 
 
-def block_moments(by_window: SufficientStatistics, block: np.ndarray) -> Moments:
-    """Window-level statistics (W, S, m) summed into the blocks (B, S, m) of each window."""
-    onto = sparse.csr_matrix((np.ones(len(block)), (block, np.arange(len(block)))), shape=(block.max() + 1, len(block)))
+def block_moments(by_window: SufficientStatistics, block: np.ndarray, n_blocks: int | None = None) -> Moments:
+    """Window-level statistics (W, S, m) summed into the blocks (B, S, m) of each window; B = max(block) + 1 if not given."""
+    shape = (block.max() + 1 if n_blocks is None else n_blocks, len(block))
+    onto = sparse.csr_matrix((np.ones(len(block)), (block, np.arange(len(block)))), shape=shape)
 
     def add(array: np.ndarray) -> np.ndarray:
         return (onto @ array.reshape(len(block), -1)).reshape(-1, *array.shape[1:])

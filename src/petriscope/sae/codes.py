@@ -1,16 +1,14 @@
-"""Sparse codes of millions of tokens: streamed encoding, sufficient statistics, strongest rows, co-activation."""
+"""Sparse codes of millions of tokens: streamed encoding, sufficient statistics, strongest rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from petriscope.errors import UserError
-from petriscope.files import atomic_folder, read_json, write_json
 from petriscope.progress import bar
 from petriscope.sae.coder import SAE
 from petriscope.sae.sparse import Codes, concatenate
@@ -49,27 +47,6 @@ def encode_rows(sae: SAE, rows: np.ndarray, *, progress: bool = False) -> Codes:
     """Codes of all rows (…, d) at once in memory (codes only: about 8·L0 bytes a row)."""
     pieces = [codes for _, codes in encode_stream(sae, rows, progress=progress)]
     return concatenate(pieces) if pieces else sae.encode(np.zeros((0, sae.d), np.float32))
-
-
-def save_codes(folder: str | Path, codes: Codes) -> None:
-    """Write codes as three .npy files and a small JSON, whole or not at all."""
-    with atomic_folder(folder) as temporary:
-        for name in ("indptr", "indices", "values"):
-            np.save(temporary / f"{name}.npy", getattr(codes, name), allow_pickle=False)
-        write_json(temporary / "codes.json", {"latents": codes.m, "rows": codes.n})
-
-
-def load_codes(folder: str | Path, *, mapped: bool = True) -> Codes:
-    """Codes written by ``save_codes``; indices and values memory-mapped unless asked otherwise."""
-    folder = Path(folder)
-    try:
-        described = read_json(folder / "codes.json")
-        indices, values = (
-            np.load(folder / f"{name}.npy", mmap_mode="r" if mapped else None) for name in ("indices", "values")
-        )
-        return Codes(np.load(folder / "indptr.npy"), indices, values, int(described["latents"]))
-    except (FileNotFoundError, ValueError, KeyError) as error:
-        raise UserError(f"cannot be read ({error})", file=folder, remedy="Encode this layer again.") from None
 
 
 class SufficientStatistics(NamedTuple):
@@ -224,10 +201,3 @@ def top_rows(
     for start, piece in [(0, codes)] if isinstance(codes, Codes) else codes:
         accumulator.add(start, piece, group_of_row[start : start + piece.n])
     return accumulator.result()
-
-
-def coactivation(codes: Codes, *, rows: np.ndarray | None = None) -> sp.csr_matrix:
-    """int64 (m, m) counts of rows on which two features fire together; the diagonal is each one's own count."""
-    chosen = codes.scipy() if rows is None else codes.scipy()[rows]
-    fired = sp.csr_matrix((np.ones(chosen.nnz, np.int64), chosen.indices, chosen.indptr), shape=chosen.shape)
-    return (fired.T @ fired).tocsr()
