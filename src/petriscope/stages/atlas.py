@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse
 
 from petriscope.annotation.genes import read_genes
 from petriscope.atlas.build import AtlasTables, build_atlas
+from petriscope.atlas.similar import firing_correlation, modules, nearest_decoders, strongest_pairs
 from petriscope.data.dataset import load_dataset
 from petriscope.files import read_json
 from petriscope.params import Params
@@ -37,8 +39,12 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     features = read_features(workspace)
     lineages = list(dict.fromkeys(biosamples.lineage))
     layers = layer_numbers(workspace.codes)
+    feature_table = feature_rows(workspace, features, lineages)
+    feature_table = feature_table.merge(
+        module_rows(workspace, layers, params.seed), on=["layer", "feature"], how="left"
+    )
     tables = AtlasTables(
-        features=feature_rows(workspace, features, lineages),
+        features=feature_table,
         lineage_effects=lineage_rows(workspace, features),
         biosamples=biosamples[["biosample", "lineage", "context", "donor"]],
         activation=pd.concat([activation_rows(workspace, layer, biosamples) for layer in layers], ignore_index=True),
@@ -116,8 +122,10 @@ def lineage_rows(workspace: Workspace, features: pd.DataFrame) -> pd.DataFrame:
 
 
 def activation_rows(workspace: Workspace, layer: int, biosamples: pd.DataFrame) -> pd.DataFrame:
-    """Mean and density per feature and biosample, for features that ever fire."""
+    """Mean, density and histogram per feature and biosample, for features that ever fire."""
     moments = load_moments(workspace, layer)
+    folder = workspace.codes / f"layer_{layer}"
+    counts, maximum = np.load(folder / "histogram_counts.npy"), np.load(folder / "histogram_maximum.npy")
     tokens = np.maximum(moments.tokens.sum(0), 1)[:, None]
     mean, density = moments.sum.sum(0) / tokens, moments.active.sum(0) / tokens
     sample, feature = np.nonzero(np.broadcast_to(density.sum(0) > 0, density.shape))
@@ -128,6 +136,8 @@ def activation_rows(workspace: Workspace, layer: int, biosamples: pd.DataFrame) 
             "biosample": biosamples.biosample.to_numpy()[sample],
             "mean": mean[sample, feature],
             "density": density[sample, feature],
+            "maximum": maximum[feature],
+            "histogram": list(counts[sample, feature]),
         }
     )
 
@@ -193,33 +203,44 @@ def annotation_rows(workspace: Workspace) -> pd.DataFrame:
 
 
 def similar_rows(workspace: Workspace, params: Params, layers: list[int], features: pd.DataFrame) -> pd.DataFrame:
-    """Nearest features by decoder cosine, within the layer and in the next one, for alive features."""
+    """Nearest alive features by decoder cosine, within the layer and in the next one, and by firing correlation."""
     alive = {layer: features[(features.layer == layer) & features.alive].feature.to_numpy() for layer in layers}
-    unit = {}
-    for layer in layers:
-        decoder = load_sae(workspace, layer, params.sae.seeds[0]).W_dec[torch.tensor(alive[layer])]
-        unit[layer] = torch.nn.functional.normalize(decoder, dim=1).numpy()
+    decoder = {
+        layer: load_sae(workspace, layer, params.sae.seeds[0]).W_dec[torch.tensor(alive[layer])].numpy()
+        for layer in layers
+    }
     frames = []
+
+    def add(kind: str, layer: int, feature: np.ndarray, other_layer: int, other: np.ndarray, value: np.ndarray) -> None:
+        row = {"layer": layer, "feature": feature, "other_layer": other_layer, "other_feature": other}
+        frames.append(pd.DataFrame({**row, "kind": kind, "value": value}))
+
     for layer in layers:
         for other in (layer, layer + 1):
-            if other not in unit or not len(alive[layer]) or not len(alive[other]):
-                continue
-            cosine = unit[layer] @ unit[other].T
-            if other == layer:
-                np.fill_diagonal(cosine, -2)
-            best = np.argsort(-cosine, axis=1, kind="stable")[:, :NEIGHBOURS]
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "layer": layer,
-                        "feature": np.repeat(alive[layer], best.shape[1]),
-                        "other_layer": other,
-                        "other_feature": alive[other][best].ravel(),
-                        "kind": "decoder",
-                        "value": np.take_along_axis(cosine, best, axis=1).ravel(),
-                    }
-                )
-            )
+            if other in decoder and len(alive[layer]) and len(alive[other]):
+                same = other == layer
+                best, cosine = nearest_decoders(decoder[layer], decoder[other], same=same, count=NEIGHBOURS)
+                feature = np.repeat(alive[layer], best.shape[1])
+                add("decoder", layer, feature, other, alive[other][best].ravel(), cosine.ravel())
+        pairs = strongest_pairs(layer_correlation(workspace, layer), NEIGHBOURS)
+        pairs = pairs[pairs.feature.isin(alive[layer]) & pairs.other.isin(alive[layer])]
+        add("coactivation", layer, pairs.feature.to_numpy(), layer, pairs.other.to_numpy(), pairs.value.to_numpy())
+    return pd.concat(frames, ignore_index=True)
+
+
+def layer_correlation(workspace: Workspace, layer: int) -> sparse.csr_matrix:
+    """Firing correlation of the features of one layer over all tokens."""
+    counts = sparse.load_npz(workspace.codes / f"layer_{layer}" / "coactivation.npz").tocsr()
+    return firing_correlation(counts, int(load_moments(workspace, layer).tokens.sum()))
+
+
+def module_rows(workspace: Workspace, layers: list[int], seed: int) -> pd.DataFrame:
+    """Co-activation module of each feature that has one, numbered within the layer."""
+    frames = []
+    for layer in layers:
+        module = modules(layer_correlation(workspace, layer), seed=seed)
+        found = np.flatnonzero(module)
+        frames.append(pd.DataFrame({"layer": layer, "feature": found, "module": module[found]}))
     return pd.concat(frames, ignore_index=True)
 
 
