@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from petriscope.data.dataset import load_dataset
 from petriscope.figures import (
@@ -20,7 +22,7 @@ from petriscope.figures import (
 )
 from petriscope.figures import chromhmm as chromhmm_figure
 from petriscope.figures.style import save
-from petriscope.files import atomic_folder, read_json, write_csv
+from petriscope.files import atomic_folder, read_json, write_csv, write_json
 from petriscope.params import Params
 from petriscope.runner import git_revision
 from petriscope.store import layer_of_claims
@@ -39,6 +41,8 @@ TABLES = {
     "table10_random_init": ("random_init", "layers.csv"),
 }
 MARKDOWN_ROWS = 60
+SOURCES = "sources.json"
+"""beside figures and tables: each one's name → files under results/ it was drawn from"""
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
@@ -48,52 +52,68 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     revision = git_revision(Path(__file__).resolve().parent)
     stamp = f"data set {dataset.name} · seed {params.seed} · revision {revision} · parameters {params.digest()}"
 
+    read: list[str] = []  # what the figure being drawn has read
+
     def table(stage: str, name: str) -> pd.DataFrame:
+        read.append(f"{stage}/{name}")
         path = workspace.table(stage) / name
         try:
             return pd.read_csv(path) if path.is_file() else pd.DataFrame()
         except pd.errors.EmptyDataError:
             return pd.DataFrame()
 
+    def features() -> pd.DataFrame:
+        read.append("cds/features.parquet")
+        return pd.read_parquet(workspace.table("cds") / "features.parquet")
+
     tested = bool(read_json(workspace.metrics("cds"))["testable"])
     level = "biosample" if tested else "locus"
-    random_layers = table("random_init", "layers.csv")
-    motifs, genesets = table("motifs", "enrichment.csv"), table("genesets", "enrichment.csv")
-    factors = table("motifs", "factors.csv")
-    context_best = table("recovery", "context_programmes.csv")
-    figures = {
-        "fig1_context_features": context_counts.draw(
-            table("cds", "layers.csv"), None if random_layers.empty else random_layers, list(dataset.lineages), tested
+    figures: dict[str, Callable[[], Figure]] = {
+        "fig1_context_features": lambda: context_counts.draw(
+            table("cds", "layers.csv"),
+            none_if_empty(table("random_init", "layers.csv")),
+            list(dataset.lineages),
+            tested,
         ),
-        "fig2_cds_distributions": cds_distribution.draw(
-            pd.read_parquet(workspace.table("cds") / "features.parquet"), level, params.cds.alpha
-        ),
-        "fig3_sae_quality": sae_quality.draw(table("sae", "quality.csv"), params.sae.gate),
-        "fig4_calibration": calibration.draw(table("calibration", "p_values.csv"), params.cds.alpha),
-        "fig5_ablation": ablation.draw(table("ablation", "curve.csv")),
-        "fig6_steering": steering.draw(table("steering", "readout.csv")),
-        "fig7_chromhmm": chromhmm_figure.draw(table("chromhmm", "enrichment.csv"), layer),
-        "fig8_motifs": dots.draw(
-            for_dots(motifs, layer),
+        "fig2_cds_distributions": lambda: cds_distribution.draw(features(), level, params.cds.alpha),
+        "fig3_sae_quality": lambda: sae_quality.draw(table("sae", "quality.csv"), params.sae.gate),
+        "fig4_calibration": lambda: calibration.draw(table("calibration", "p_values.csv"), params.cds.alpha),
+        "fig5_ablation": lambda: ablation.draw(table("ablation", "curve.csv")),
+        "fig6_steering": lambda: steering.draw(table("steering", "readout.csv")),
+        "fig7_chromhmm": lambda: chromhmm_figure.draw(table("chromhmm", "enrichment.csv"), layer),
+        "fig8_motifs": lambda: dots.draw(
+            for_dots(table("motifs", "enrichment.csv"), layer),
             "name",
             "ln_p",
             "q",
-            always=tuple(sorted(set(factors.name))) if len(factors) else (),
+            always=tuple(sorted(set(table("motifs", "factors.csv").get("name", [])))),
         ),
-        "fig9_genesets": dots.draw(for_dots(genesets, layer), "term", "adjusted_ln_p", "adjusted_q", per_group=3),
-        "fig10_recovery": recovery.draw(
-            table("recovery", "programmes.csv"), None if context_best.empty else context_best
+        "fig9_genesets": lambda: dots.draw(
+            for_dots(table("genesets", "enrichment.csv"), layer), "term", "adjusted_ln_p", "adjusted_q", per_group=3
+        ),
+        "fig10_recovery": lambda: recovery.draw(
+            table("recovery", "programmes.csv"), none_if_empty(table("recovery", "context_programmes.csv"))
         ),
     }
+    sources: dict[str, list[str]] = {}
     with atomic_folder(workspace.figures / "figures") as folder:
-        for name, figure in figures.items():
-            save(figure, folder, name, stamp, params.figures.dpi)
+        for name, draw in figures.items():
+            read.clear()
+            save(draw(), folder, name, stamp, params.figures.dpi)
+            sources[name] = sorted(set(read))
+        write_json(folder / SOURCES, sources)
     with atomic_folder(workspace.figures / "tables") as folder:
         for name, (stage, file) in TABLES.items():
             frame = table(stage, file)
             write_csv(folder / f"{name}.csv", frame)
             (folder / f"{name}.md").write_text(as_markdown(frame, f"{name} · {stamp}"))
+        write_json(folder / SOURCES, {name: [f"{stage}/{file}"] for name, (stage, file) in TABLES.items()})
     return {"figures": len(figures), "tables": len(TABLES)}
+
+
+def none_if_empty(frame: pd.DataFrame) -> pd.DataFrame | None:
+    """None for a table its stage left empty or never wrote."""
+    return None if frame.empty else frame
 
 
 def for_dots(enrichment: pd.DataFrame, layer: int) -> pd.DataFrame:
