@@ -22,7 +22,6 @@ from petriscope.models.pretrain import (
     learning_rate,
     poisson_loss,
     pretrain,
-    start_at_mean,
     training_step_arrays,
 )
 from petriscope.models.probe import Batch
@@ -97,7 +96,7 @@ def test_rate_rises_then_falls_to_a_tenth() -> None:
 @pytest.mark.parametrize("mean", [0.5, 16.0, 300.0])
 def test_untrained_model_predicts_the_mean(mean: float) -> None:
     model = EpiBERT(TINY)
-    start_at_mean(model, mean)
+    model.start_at_mean(mean)
     assert F.softplus(model.head.profile.bias).item() == pytest.approx(mean, rel=1e-4)
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from petriscope.errors import UserError
-from petriscope.models.epibert import EpiBERT, one_hot
+from petriscope.models.epibert import one_hot
 from petriscope.models.masking import BINS_PER_TOKEN, fold_masks, masked_input
-from petriscope.models.probe import Batch
+from petriscope.models.probe import Batch, PipelineModel
 from petriscope.progress import progress
 
 
@@ -43,7 +43,7 @@ class WindowInputs:
 
 
 def harvest_window(
-    model: EpiBERT, inputs: WindowInputs, window: int, layers: Sequence[int], masks: np.ndarray | None = None
+    model: PipelineModel, inputs: WindowInputs, window: int, layers: Sequence[int], masks: np.ndarray | None = None
 ) -> dict[int, Tensor]:
     """Residual streams of one window: layer → (S, T', d) float32 on the bins the model predicts.
 
@@ -68,7 +68,7 @@ def harvest_window(
     return result
 
 
-def to_device(batch: Batch, model: EpiBERT) -> Batch:
+def to_device(batch: Batch, model: PipelineModel) -> Batch:
     """``batch`` on the device that holds the model."""
     device = next(model.parameters()).device
     sequence = None if batch.sequence is None else batch.sequence.to(device)
@@ -77,7 +77,7 @@ def to_device(batch: Batch, model: EpiBERT) -> Batch:
 
 @torch.inference_mode()
 def harvest(
-    model: EpiBERT,
+    model: PipelineModel,
     inputs: WindowInputs,
     windows: Sequence[int] | np.ndarray,
     layers: Sequence[int],
@@ -121,7 +121,7 @@ def harvest(
 
 @torch.inference_mode()
 def masking_difference(
-    model: EpiBERT, inputs: WindowInputs, windows: Sequence[int] | np.ndarray, layers: Sequence[int], folds: int
+    model: PipelineModel, inputs: WindowInputs, windows: Sequence[int] | np.ndarray, layers: Sequence[int], folds: int
 ) -> dict[int, float]:
     """How much a bin's own signal matters: ‖h_visible − h_hidden‖ / ‖h_visible − mean‖ per layer, over ``windows``.
 

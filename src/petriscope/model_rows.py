@@ -9,8 +9,8 @@ import pandas as pd
 
 from petriscope.activations import WindowInputs, to_device
 from petriscope.causal.states import RowLabels, States, gather
-from petriscope.models.epibert import EpiBERT
 from petriscope.models.masking import BLOCK
+from petriscope.models.probe import PipelineModel
 
 
 def read_masks(rows: int, bins: int, share: float, seed: int) -> np.ndarray:
@@ -41,7 +41,7 @@ def condition_rows(biosamples: pd.DataFrame, lineages: Sequence[str]) -> pd.Data
 
 
 def hold(
-    model: EpiBERT,
+    model: PipelineModel,
     inputs: WindowInputs,
     windows: pd.DataFrame,
     chosen: np.ndarray,

@@ -54,8 +54,9 @@ class Tracks:
 
 @dataclass(frozen=True)
 class Model:
-    """The probed model: given weights, or a small EpiBERT pre-trained here."""
+    """The probed model: EpiBERT, or what the adapter `FILE.py:NAME` builds; given weights, or pre-trained here."""
 
+    adapter: str | None = _f()
     weights: str | None = _f()
     layers: int = _f(1, 48)
     d_model: int = _f(8, 8192)

@@ -41,7 +41,13 @@ def run(args: argparse.Namespace) -> int:
     for note in dataset.untestable():
         print(f"note       {note}")
     sys.stdout.flush()
-    status = repro(workspace, force=args.force)
+    status = 0
+    if adapter_edited(workspace, params):
+        print(
+            f"note       {params.model.adapter} was edited since it built the model: stage model runs again", flush=True
+        )
+        status = repro(workspace, force=True, targets=("--single-item", "model"))
+    status = status or repro(workspace, force=args.force)
     if status == 0:
         _summary(workspace, time.time() - started)
     return status
@@ -77,6 +83,17 @@ def ensure_dataset(workspace: Workspace, params: Params) -> Dataset:
     if not path.exists() and path.name == "demo":
         simulate_demo(path)
     return load_dataset(path)
+
+
+def adapter_edited(workspace: Workspace, params: Params) -> bool:
+    """Whether the adapter's file differs from the one that built the model: DVC sees its name alone."""
+    if params.model.adapter is None:
+        return False
+    from petriscope.models.adapter import adapter_record, find_adapter  # torch, which no other part of this verb needs
+
+    record = adapter_record(workspace.model / "model.safetensors")
+    asked = find_adapter(params.model.adapter, workspace.root)
+    return record is not None and record["adapter"] == asked.spec and record["sha256"] != asked.sha256
 
 
 def repro(workspace: Workspace, *, force: bool = False, targets: tuple[str, ...] = ()) -> int:

@@ -14,9 +14,11 @@ from petriscope.annotation.background import Strata
 from petriscope.contrast.moments import Moments
 from petriscope.errors import UserError
 from petriscope.files import read_json
+from petriscope.models.adapter import adapted_from_safetensors, adapter_record
 from petriscope.models.epibert import EpiBERT
 from petriscope.models.pretrain import Arrays
-from petriscope.params import Params
+from petriscope.models.probe import PipelineModel
+from petriscope.params import Params, load_params
 from petriscope.sae.code_store import load_codes
 from petriscope.sae.coder import SAE
 from petriscope.sae.codes import SufficientStatistics
@@ -44,14 +46,18 @@ def load_arrays(workspace: Workspace) -> Arrays:
     )
 
 
-def load_model(workspace: Workspace, device: str = "cpu") -> EpiBERT:
+def load_model(workspace: Workspace, device: str = "cpu") -> PipelineModel:
     """The probed model, in eval mode."""
-    return EpiBERT.from_safetensors(workspace.model / "model.safetensors").to(device).eval()
+    path = workspace.model / "model.safetensors"
+    if adapter_record(path) is not None:
+        named = load_params(workspace.params).model.adapter
+        return adapted_from_safetensors(path, named, workspace.root).to(device).eval()
+    return EpiBERT.from_safetensors(path).to(device).eval()
 
 
-def load_inputs(workspace: Workspace, model: EpiBERT) -> WindowInputs:
+def load_inputs(workspace: Workspace, model: PipelineModel) -> WindowInputs:
     """Model inputs by window."""
-    return WindowInputs(*load_arrays(workspace), crop=model.config.crop)
+    return WindowInputs(*load_arrays(workspace), crop=model.crop)
 
 
 def split_rows(windows: pd.DataFrame, *splits: str) -> np.ndarray:

@@ -6,6 +6,7 @@ An exact port of the accessibility-pretrained TensorFlow model, with its residua
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +24,7 @@ from petriscope.models.epibert_init import initialise
 from petriscope.models.epibert_layers import AtacBranch, Head, MotifBranch, SequenceBranch
 from petriscope.models.epibert_original import our_arrays
 from petriscope.models.performer import LN_EPSILON, Block, projection_matrix, rotary_table
-from petriscope.models.probe import NO_EDITS, Batch, Edit, ProbeOutput, TokenIndex
+from petriscope.models.probe import NO_EDITS, Batch, Edit, PipelineModel, ProbeOutput, TokenIndex
 
 __all__ = ["EpiBERT", "EpiBERTConfig", "one_hot"]
 
@@ -36,7 +37,7 @@ def one_hot(codes: np.ndarray | Tensor) -> Tensor:
     return torch.cat([torch.eye(4), torch.zeros(1, 4)]).to(indices.device)[indices]
 
 
-class EpiBERT(nn.Module):
+class EpiBERT(PipelineModel):
     """EpiBERT with ``config``; weights are drawn from ``init_seed`` (None: left to torch) until others are loaded.
 
     Layer 0 of the residual stream is the projected input, layer k the output of block k before the final layer norm.
@@ -71,6 +72,11 @@ class EpiBERT(nn.Module):
     def d_model(self) -> int:
         """Width of the residual stream."""
         return self.config.d_model
+
+    @property
+    def crop(self) -> int:
+        """Tokens without a prediction at either edge."""
+        return self.config.crop
 
     def tokens(self, batch: Batch) -> TokenIndex:
         """Bins of ``token_width`` bp from the window's start; the crop at either side has no prediction."""
@@ -204,6 +210,15 @@ class EpiBERT(nn.Module):
         state = {name: torch.from_numpy(array) for name, array in our_arrays(weights, self.config).items()}
         self.load_state_dict(self.state_dict() | state)
         return self.eval()
+
+    def start_at_mean(self, mean: float) -> None:
+        """Set the head's bias so that the untrained model predicts about ``mean``: softplus⁻¹, in place."""
+        with torch.no_grad():
+            self.head.profile.bias.fill_(mean if mean > 20 else math.log(math.expm1(max(mean, 1e-3))))
+
+    def reinitialised(self, seed: int) -> EpiBERT:
+        """The same architecture with weights drawn from ``seed``, in eval mode."""
+        return EpiBERT(self.config, init_seed=seed).eval()
 
     def save_safetensors(self, path: str | Path) -> None:
         """Write weights and configuration to one safetensors file."""

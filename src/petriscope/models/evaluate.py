@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from petriscope.data.tracks import model_target
-from petriscope.models.epibert import EpiBERT, one_hot
-from petriscope.models.masking import fold_masks, masked_input
-from petriscope.models.probe import Batch
+from petriscope.models.epibert import one_hot
+from petriscope.models.masking import BINS_PER_TOKEN, fold_masks, masked_input
+from petriscope.models.probe import Batch, PipelineModel
 from petriscope.progress import progress
 
 
@@ -33,7 +33,7 @@ class MaskedAccuracy(NamedTuple):
 
 
 def predict_masked(
-    model: EpiBERT,
+    model: PipelineModel,
     sequence: np.ndarray,
     signal: np.ndarray,
     motif_activity: np.ndarray,
@@ -48,9 +48,9 @@ def predict_masked(
     Parameters: ``sequence`` (W, L) uint8; ``signal`` (W, S, L/4); ``motif_activity`` (S, M); ``rows`` — rows per call.
     The sequence branch runs once per window and serves all S biosamples and folds.
     """
-    crop = model.config.crop
+    crop = model.crop
     samples = signal.shape[1]
-    bins = model.config.output_length - 2 * crop
+    bins = signal.shape[2] // BINS_PER_TOKEN - 2 * crop
     masks = fold_masks(bins, folds)
     motif = torch.from_numpy(motif_activity).to(device)[:, None, :]
     out = np.empty((len(windows), samples, bins), dtype=np.float32)
@@ -103,7 +103,7 @@ def masked_accuracy(prediction: np.ndarray, target: np.ndarray, conditions: Sequ
 
 
 def evaluate_masked(
-    model: EpiBERT,
+    model: PipelineModel,
     sequence: np.ndarray,
     signal: np.ndarray,
     motif_activity: np.ndarray,
@@ -115,5 +115,5 @@ def evaluate_masked(
 ) -> MaskedAccuracy:
     """`predict_masked` on ``windows`` and `masked_accuracy` against the unmasked track."""
     guess = predict_masked(model, sequence, signal, motif_activity, windows, folds=folds, device=device)
-    truth = model_target(np.asarray(signal[np.asarray(windows)], dtype=np.float32), model.config.crop)
+    truth = model_target(np.asarray(signal[np.asarray(windows)], dtype=np.float32), model.crop)
     return masked_accuracy(guess, truth, conditions)

@@ -1,4 +1,4 @@
-"""Pre-training of a small EpiBERT by masked accessibility, as the original was trained (epibert.md 1.7, 2.4–2.6)."""
+"""Pre-training of a small EpiBERT, or of an adapted model, by masked accessibility as the original was trained."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from torch import Tensor
 
 from petriscope.data.tracks import model_target
 from petriscope.errors import UserError
+from petriscope.models.adapter import Build
 from petriscope.models.checkpoint import load_checkpoint, save_checkpoint
 from petriscope.models.epibert import EpiBERT, EpiBERTConfig, one_hot
 from petriscope.models.evaluate import MaskedAccuracy, evaluate_masked
 from petriscope.models.masking import masked_input, peak_bins, random_masks
-from petriscope.models.probe import Batch
+from petriscope.models.probe import Batch, PipelineModel
 from petriscope.progress import bar
 
 REVERSE = np.array([3, 2, 1, 0, 4], dtype=np.uint8)
@@ -81,7 +82,7 @@ class Step(NamedTuple):
 class TrainedModel(NamedTuple):
     """The model in eval mode and how it came about."""
 
-    model: EpiBERT
+    model: PipelineModel
     history: list[dict[str, float]]
     """Per epoch: epoch, steps so far, loss (mean Poisson loss on hidden bins), rate, gradient norm."""
     metrics: dict[str, MaskedAccuracy]
@@ -141,14 +142,8 @@ def learning_rate(step: int, steps: int, config: PretrainConfig) -> float:
     return config.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def start_at_mean(model: EpiBERT, mean: float) -> None:
-    """Set the head's bias so that the untrained model predicts about ``mean``: softplus⁻¹, in place."""
-    with torch.no_grad():
-        model.head.profile.bias.fill_(mean if mean > 20 else math.log(math.expm1(max(mean, 1e-3))))
-
-
 def pretrain(
-    model_config: EpiBERTConfig,
+    model_config: EpiBERTConfig | Build,
     config: PretrainConfig,
     arrays: Arrays,
     splits: Mapping[str, Sequence[int] | np.ndarray],
@@ -158,13 +153,15 @@ def pretrain(
     device: str = "cpu",
     evaluate: Sequence[str] = ("tune",),
     checkpoint: str | Path | None = None,
-    on_epoch: Callable[[dict[str, float], EpiBERT], None] | None = None,
+    on_epoch: Callable[[dict[str, float], PipelineModel], None] | None = None,
+    untrained: PipelineModel | None = None,
 ) -> TrainedModel:
     """Train from scratch on ``splits['train']`` and measure on the splits named in ``evaluate``.
 
     Parameters: ``splits`` — rows of the window axis by split; ``conditions`` (S,) — each biosample's lineage and
     context, for the condition-specific part; ``checkpoint`` — file written after every epoch and resumed from where it
-    exists (same configuration and seed, else `UserError`); ``on_epoch`` — called with the epoch's record and the model.
+    exists (same configuration and seed, else `UserError`); ``on_epoch`` — called with the epoch's record and the model;
+    ``untrained`` — the model to train in place of a new EpiBERT (``model_config`` then only says which run this is).
 
     Same seed and threads, same weights: every step draws from (seed, step), so a resumed run equals an unbroken one.
     """
@@ -172,14 +169,19 @@ def pretrain(
     train = np.asarray(splits["train"])
     if not len(train):
         raise UserError("no training window", field="windows.split.train", remedy="Give it a larger share.")
-    with torch.random.fork_rng(devices=[]):
-        model = EpiBERT(model_config, init_seed=seed).to(device)
+    model: PipelineModel
+    if untrained is not None:
+        model = untrained.to(device)
+    else:
+        assert isinstance(model_config, EpiBERTConfig)
+        with torch.random.fork_rng(devices=[]):
+            model = EpiBERT(model_config, init_seed=seed).to(device)
     samples = arrays.signal.shape[1]
     per_window = min(config.biosamples_per_step, samples)
     mean = float(
         np.mean([model_target(arrays.signal[w].astype(np.float32)).mean() for w in train[:: max(1, len(train) // 32)]])
     )
-    start_at_mean(model, mean)
+    model.start_at_mean(mean)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, eps=1e-8)
     history: list[dict[str, float]] = []
     identity = {"model": model_config, "pretrain": config, "seed": seed}
@@ -201,7 +203,7 @@ def pretrain(
                 torch.manual_seed(int(rng.integers(2**62)))
                 windows = order[index * config.windows_per_step : (index + 1) * config.windows_per_step]
                 drawn = np.stack([rng.permutation(samples)[:per_window] for _ in windows])
-                data = training_step_arrays(arrays, windows, drawn, rng, config, crop=model_config.crop, device=device)
+                data = training_step_arrays(arrays, windows, drawn, rng, config, crop=model.crop, device=device)
                 for group in optimiser.param_groups:
                     group["lr"] = learning_rate(step, steps, config)
                 optimiser.zero_grad(set_to_none=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 Edit = Callable[[Tensor], Tensor]
 """Maps the residual stream after one layer, (B, T, d), to its replacement of the same shape."""
@@ -65,3 +67,59 @@ class ProbedModel(Protocol):
     def run(self, batch: Batch, capture: Sequence[int] = (), edits: Mapping[int, Edit] = NO_EDITS) -> ProbeOutput:
         """Run the model; return the residual streams named in ``capture`` and apply ``edits`` by layer."""
         ...
+
+
+class PipelineModel(nn.Module):
+    """What the stages drive: a `ProbedModel` that shares a window's sequence branch and resumes above a layer.
+
+    `EpiBERT` is one; `petriscope.models.adapter.AdaptedModel` makes one of any `ProbedModel`.
+    """
+
+    name: str = "model"
+
+    @property
+    @abstractmethod
+    def n_layers(self) -> int:
+        """Number of blocks; the residual stream has one layer more."""
+
+    @property
+    @abstractmethod
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+
+    @property
+    @abstractmethod
+    def crop(self) -> int:
+        """Tokens without a prediction at either edge of a window."""
+
+    @abstractmethod
+    def tokens(self, batch: Batch) -> TokenIndex:
+        """Where the tokens of ``batch`` lie."""
+
+    @abstractmethod
+    def sequence_features(self, sequence: Tensor) -> Tensor:
+        """What `run` takes as ``sequence_features``, computed once per window: (W, L, 4) -> (W, ...)."""
+
+    @abstractmethod
+    def run(
+        self,
+        batch: Batch | None,
+        capture: Sequence[int] = (),
+        edits: Mapping[int, Edit] = NO_EDITS,
+        *,
+        resume: tuple[int, Tensor] | None = None,
+        sequence_features: Tensor | None = None,
+    ) -> ProbeOutput:
+        """`ProbedModel.run`; ``resume=(k, hidden)`` starts from the residual stream after layer k, without a batch."""
+
+    @abstractmethod
+    def start_at_mean(self, mean: float) -> None:
+        """Set the output bias so that the untrained model predicts about ``mean``, where it has one."""
+
+    @abstractmethod
+    def reinitialised(self, seed: int) -> PipelineModel:
+        """The same architecture with random weights, in eval mode."""
+
+    @abstractmethod
+    def save_safetensors(self, path: str | Path) -> None:
+        """Write all that is needed to build the model again."""

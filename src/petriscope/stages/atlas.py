@@ -329,7 +329,7 @@ def run_rows(workspace: Workspace, params: Params, name: str, description: str) 
         "description": description,
         "seed": params.seed,
         "params": params.digest(),
-        "model": f"EpiBERT, {model['parameters']:,} parameters",
+        "model": f"{params.model.adapter or 'EpiBERT'}, {model['parameters']:,} parameters",
         "model_r": model["r_text"],
         "sae": f"{params.sae.variant}, {params.sae.latents} latents, k {params.sae.k}",
         "alpha": params.cds.alpha,

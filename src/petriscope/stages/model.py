@@ -1,4 +1,4 @@
-"""Stage model: pre-train the small EpiBERT by masked accessibility, or take converted weights, and measure it."""
+"""Stage model: pre-train a small EpiBERT or the user's own model, or take given weights, and measure it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import torch
 from petriscope.device import choose_device
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv
+from petriscope.models.adapter import AdaptedModel, Build, build_adapted, check_adapted, find_adapter
 from petriscope.models.epibert import EpiBERT, EpiBERTConfig
 from petriscope.models.evaluate import MaskedAccuracy, evaluate_masked
 from petriscope.models.pretrain import Arrays, PretrainConfig, pretrain
+from petriscope.models.probe import PipelineModel
 from petriscope.params import Params
 from petriscope.store import load_arrays, load_biosamples, load_windows
 from petriscope.workspace import Workspace
@@ -29,9 +31,19 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     conditions = (biosamples.lineage + " " + biosamples.context).tolist()
     splits = {name: rows.index.to_numpy() for name, rows in windows.groupby("split")}
     history = pd.DataFrame()
-    if params.model.weights is None:
+    motifs = arrays.motif_activity.shape[1]
+    config: EpiBERTConfig | Build = model_config(params, motifs)
+    model: PipelineModel | None = None
+    if params.model.adapter is not None:
+        model = own_model(workspace, params, motifs, device)
+        config = model.build
+    elif params.model.weights is not None:
+        given = EpiBERT.from_safetensors(weights_path(workspace, params.model.weights)).to(device).eval()
+        check_fits(given, params, arrays)
+        model = given
+    if model is None or (params.model.adapter is not None and params.model.epochs > 0):
         trained = pretrain(
-            model_config(params, arrays.motif_activity.shape[1]),
+            config,
             pretrain_config(params),
             arrays,
             splits,
@@ -40,11 +52,10 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             device=device,
             evaluate=[HELD_OUT],
             checkpoint=workspace.results / "cache" / "pretrain.safetensors",
+            untrained=model,
         )
         model, history, accuracy = trained.model, pd.DataFrame(trained.history), trained.metrics[HELD_OUT]
     else:
-        model = EpiBERT.from_safetensors(weights_path(workspace, params.model.weights)).to(device).eval()
-        check_fits(model, params, arrays)
         folds = params.model.mask_folds
         accuracy = evaluate_masked(
             model, *arrays, windows=splits[HELD_OUT], conditions=conditions, folds=folds, device=device
@@ -54,6 +65,17 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         write_csv(folder / "history.csv", history)
     (workspace.results / "cache" / "pretrain.safetensors").unlink(missing_ok=True)
     return _metrics(model, accuracy, biosamples, len(splits[HELD_OUT]))
+
+
+def own_model(workspace: Workspace, params: Params, motifs: int, device: str) -> AdaptedModel:
+    """What the adapter of params.yaml builds, tried against the probe's protocol."""
+    asked = params.model
+    assert asked.adapter is not None
+    weights = None if asked.weights is None else str(weights_path(workspace, asked.weights).resolve())
+    build = Build(params.windows.length, params.windows.crop, motifs, asked.layers, asked.d_model, asked.heads, weights)
+    model = build_adapted(find_adapter(asked.adapter, workspace.root), build, params.seed).to(device).eval()
+    check_adapted(model)
+    return model
 
 
 def model_config(params: Params, motifs: int) -> EpiBERTConfig:
@@ -91,7 +113,7 @@ def pretrain_config(params: Params) -> PretrainConfig:
 def weights_path(workspace: Workspace, name: str) -> Path:
     """Converted weights, relative to the workspace unless absolute."""
     path = workspace.dataset(name)
-    if not path.is_file():
+    if not path.exists():
         remedy = "Run `petriscope convert CKPT_PREFIX OUT.safetensors`, or set model.weights to null."
         raise UserError(
             f"names {path}, which does not exist", file=workspace.params, field="model.weights", remedy=remedy
@@ -111,7 +133,7 @@ def check_fits(model: EpiBERT, params: Params, arrays: Arrays) -> None:
 
 
 @torch.no_grad()
-def _metrics(model: EpiBERT, accuracy: MaskedAccuracy, biosamples: pd.DataFrame, windows: int) -> dict[str, Any]:
+def _metrics(model: PipelineModel, accuracy: MaskedAccuracy, biosamples: pd.DataFrame, windows: int) -> dict[str, Any]:
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "evaluated": True,

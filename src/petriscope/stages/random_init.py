@@ -13,7 +13,6 @@ from petriscope.activations import harvest, open_layers
 from petriscope.contrast.moments import Design
 from petriscope.contrast.summary import layer_summary
 from petriscope.files import atomic_folder, write_csv, write_parquet
-from petriscope.models.epibert import EpiBERT
 from petriscope.params import Params
 from petriscope.sae.codes import encode_stream, row_labels, sufficient_statistics
 from petriscope.sae.loader import TokenSource
@@ -33,7 +32,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     if not params.controls.random_init:
         return {"run": False, "context_fraction": [], "published_count": []}
     windows, trained = load_windows(workspace), load_model(workspace)
-    model = EpiBERT(trained.config, init_seed=params.seed + 1000).eval()
+    model = trained.reinitialised(params.seed + 1000)
     train = split_rows(windows, "train")[:: max(1, len(split_rows(windows, "train")) // TRAIN_WINDOWS)]
     select = split_rows(windows, SPLIT)
     scratch = workspace.results / "cache" / "random_init"
