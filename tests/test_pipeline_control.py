@@ -43,7 +43,7 @@ stages:
     deps: [two.txt]
     outs: [three.txt]
   slow:
-    cmd: python -c 'import time; print("begun", flush=True); time.sleep(60)'
+    cmd: python -c 'import time; print("begun", flush=True); time.sleep(600)'
     deps: [source.txt]
     outs: [slow.txt]
   each:
@@ -91,7 +91,7 @@ def states(root: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
     return {s.name: (s.state, s.reasons) for s in pipeline_status(root, graph, Hasher(root))}
 
 
-def wait(runner: Runner, until: Callable[[RunState], bool], seconds: float = 60) -> RunState:
+def wait(runner: Runner, until: Callable[[RunState], bool], seconds: float = 180) -> RunState:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         state = runner.poll()
@@ -236,7 +236,7 @@ def test_cancel_leaves_no_process_and_a_second_program_sees_the_run(workspace: P
     second.cancel()
     state = wait(first, lambda s: not s.running)
     assert state.exit_status != 0 and state.brief == "run cancelled"
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while process_alive(group) and time.monotonic() < end:
         first.poll()
         time.sleep(0.02)

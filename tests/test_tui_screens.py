@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, SelectionList, TextArea
+from tui_pilot import press, settle, until
 
 from petriscope.atlas.build import AtlasTables, build_atlas
 from petriscope.atlas.query import Atlas
@@ -77,7 +78,7 @@ async def typed(pilot: Pilot, text: str) -> None:
         ":": "colon",
         "<": "less_than_sign",
     }
-    await pilot.press(*(names.get(c, c) for c in text))
+    await press(pilot, *(names.get(c, c) for c in text))
 
 
 def table(app: PetriscopeApp, name: str) -> VirtualTable:
@@ -90,9 +91,8 @@ async def test_every_page_draws_at_every_size(workspace: Path, size: tuple[int, 
     async with app.run_test(size=size) as pilot:
         for number, page in enumerate(PAGES, 1):
             if isinstance(app.focused, Input):
-                await pilot.press("escape")
-            await pilot.press(str(number))
-            await pilot.pause()
+                await press(pilot, "escape")
+            await press(pilot, str(number))
             assert page == app.screen.NAME  # type: ignore[attr-defined]
             lines = screen_text(app).split("\n")
             assert len(lines) == size[1] and all(len(line) == size[0] for line in lines)
@@ -102,7 +102,7 @@ async def test_every_page_draws_at_every_size(workspace: Path, size: tuple[int, 
 async def test_overview_shows_claims_with_verdicts_and_the_null(workspace: Path) -> None:
     app = app_of(workspace)
     async with app.run_test(size=(140, 50)) as pilot:
-        await pilot.pause()
+        await settle(pilot)
         text = screen_text(app)
         for words in (
             "Context features grow with depth",
@@ -113,10 +113,10 @@ async def test_overview_shows_claims_with_verdicts_and_the_null(workspace: Path)
         ):
             assert words in text
         assert "synthetic" in text
-        await pilot.press("y")
+        await press(pilot, "y")
         assert app.clipboard.startswith("ctx-count\tnot_supported")
         await pilot.click(Nav, offset=(50, 0))
-        await pilot.pause()
+        await settle(pilot)
         assert app.screen.NAME != "overview"  # type: ignore[attr-defined]
 
 
@@ -124,44 +124,40 @@ async def test_features_filter_sort_scroll_open(workspace: Path, atlas_file: Pat
     atlas = Atlas(atlas_file)
     app = app_of(workspace)
     async with app.run_test(size=(120, 30)) as pilot:
-        await pilot.press("2")
-        await pilot.pause()
+        await press(pilot, "2")
         page = app.screen
         assert list(page.order) == list(atlas.order())  # type: ignore[attr-defined]
-        await pilot.press("end")
+        await press(pilot, "end")
         assert table(app, "table").cursor == 599 and "L2/199" in screen_text(app)
-        await pilot.press("home", "pagedown", "j", "k", "right", "left")
-        await pilot.press("f")
+        await press(pilot, "home", "pagedown", "j", "k", "right", "left")
+        await press(pilot, "f")
         await typed(pilot, "layer>=1 q<.5")
-        await pilot.pause()
+        await settle(pilot)
         expected = list(atlas.order("layer>=1 q<.5"))
         assert list(page.order) == expected and f"{len(expected):,} of 600" in screen_text(app)  # type: ignore[attr-defined]
         page.set_filter("layer>=1 q<.5 nocolumn:3")  # type: ignore[attr-defined]
-        await pilot.pause()
+        await settle(pilot)
         assert "no column nocolumn" in screen_text(app) and list(page.order) == expected  # type: ignore[attr-defined]
-        await pilot.press("escape", "escape")
-        await pilot.pause()
+        await press(pilot, "escape", "escape")
         assert len(page.order) == 600  # type: ignore[attr-defined]
-        await pilot.press("s")
+        await press(pilot, "s")
         await typed(pilot, "cds")
-        await pilot.pause()
+        await settle(pilot)
         options = app.screen.query_one(OptionList)
         assert options.option_count >= 2
-        await pilot.press("escape")
+        await press(pilot, "escape")
         page.sort_by("cds")  # type: ignore[attr-defined]
         assert list(page.order) == list(atlas.order("", "cds", True))  # type: ignore[attr-defined]
-        await pilot.press("S")
+        await press(pilot, "S")
         assert list(page.order) == list(atlas.order("", "cds", False))  # type: ignore[attr-defined]
         await pilot.click("#table", offset=(3, 0))
-        await pilot.pause()
+        await settle(pilot)
         assert list(page.order) == list(atlas.order())  # type: ignore[attr-defined]
-        await pilot.press("y")
+        await press(pilot, "y")
         assert app.clipboard == "L0/0"
-        await pilot.press("down", "enter")
-        await pilot.pause()
+        await press(pilot, "down", "enter")
         assert app.screen.NAME == "feature" and app.current_feature == 1  # type: ignore[attr-defined]
-        await pilot.press("backspace")
-        await pilot.pause()
+        await press(pilot, "backspace")
         assert app.screen is page
 
 
@@ -169,24 +165,21 @@ async def test_features_columns_saved_filters_export(workspace: Path, atlas_file
     atlas = Atlas(atlas_file)
     app = app_of(workspace)
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("2", "c")
-        await pilot.pause()
+        await press(pilot, "2", "c")
         choice = app.screen.query_one(SelectionList)
         choice.deselect("label")
         choice.select("module")
-        await pilot.press("enter")
-        await pilot.pause()
+        await press(pilot, "enter")
         page = app.screen
         assert "module" in page.shown and "label" not in page.shown  # type: ignore[attr-defined]
         page.set_filter("is:context")  # type: ignore[attr-defined]
-        await pilot.press("w")
+        await press(pilot, "w")
         app.screen.query_one(Input).value = "mine"
-        await pilot.press("enter")
+        await press(pilot, "enter")
         page.set_filter("")  # type: ignore[attr-defined]
-        await pilot.press("v")
+        await press(pilot, "v")
         await typed(pilot, "mine")
-        await pilot.press("enter")
-        await pilot.pause()
+        await press(pilot, "enter")
         wanted = list(atlas.order("is:context"))
         assert list(page.order) == wanted  # type: ignore[attr-defined]
         for kind in ("csv", "bed", "bedgraph"):
@@ -202,8 +195,7 @@ async def test_features_columns_saved_filters_export(workspace: Path, atlas_file
         assert lines[0].startswith("track type=bedGraph") and len(lines) > 1
     again = app_of(workspace)
     async with again.run_test(size=(120, 40)) as pilot:
-        await pilot.press("2")
-        await pilot.pause()
+        await press(pilot, "2")
         assert "module" in again.screen.shown  # type: ignore[attr-defined]
 
 
@@ -212,7 +204,7 @@ async def test_feature_page_shows_evidence_and_leads_on(workspace: Path, atlas_f
     name = f"L{key.layer}/{key.feature}"
     app = app_of(workspace, name)
     async with app.run_test(size=(130, 100)) as pilot:
-        await pilot.pause()
+        await settle(pilot)
         text = screen_text(app)
         for words in (
             name,
@@ -226,68 +218,58 @@ async def test_feature_page_shows_evidence_and_leads_on(workspace: Path, atlas_f
             assert words in text, words
         record = Atlas(atlas_file).feature(app.current_feature or 0)
         assert record.top_bins[0].chrom in text and "kb" in text
-        await pilot.press("y")
+        await press(pilot, "y")
         assert app.clipboard == name
-        await pilot.press("Y")
+        await press(pilot, "Y")
         assert app.clipboard.startswith("chr22:")
         before = app.current_feature
-        await pilot.press("n")
+        await press(pilot, "n")
         assert app.current_feature == (before or 0) + 1
-        await pilot.press("p")
+        await press(pilot, "p")
         assert app.current_feature == before
         table(app, "neighbours").focus()
-        await pilot.press("enter")
-        await pilot.pause()
+        await press(pilot, "enter")
         assert app.current_feature == record.neighbours["decoder"][0].id
         table(app, "motifs").focus()
-        await pilot.press("enter")
-        await pilot.pause()
+        await press(pilot, "enter")
         assert app.screen.NAME == "features" and app.screen.query_text.startswith("motif:")  # type: ignore[attr-defined]
-        await pilot.press("3", "e")
-        await pilot.press("enter")
-        await pilot.pause()
+        await press(pilot, "3", "e")
+        await press(pilot, "enter")
         assert list(workspace.glob("L*.bed"))
 
 
 async def test_compare_by_marks_and_by_name(workspace: Path) -> None:
     app = app_of(workspace)
     async with app.run_test(size=(120, 50)) as pilot:
-        await pilot.press("2", "m", "down", "m")
-        await pilot.pause()
+        await press(pilot, "2", "m", "down", "m")
         assert app.screen.NAME == "compare" and app.compared == (0, 1)  # type: ignore[attr-defined]
         text = screen_text(app)
         assert "L0/0 and L0/1" in text and "Hedges g" in text and "motifs of both" in text
-        await pilot.press("s")
+        await press(pilot, "s")
         assert app.compared == (1, 0)
-        await pilot.press("a")
+        await press(pilot, "a")
         app.screen.query_one(Input).value = "L2/5"
-        await pilot.press("enter")
-        await pilot.pause()
+        await press(pilot, "enter")
         assert app.compared == (2_000_005, 0)
-        await pilot.press("b")
+        await press(pilot, "b")
         app.screen.query_one(Input).value = "nonsense"
-        await pilot.press("enter")
-        await pilot.pause()
+        await press(pilot, "enter")
         assert app.compared == (2_000_005, 0)
-        await pilot.press("5", "c", "enter")
-        await pilot.pause()
+        await press(pilot, "5", "c", "enter")
         assert "Layers 0 and 1" in screen_text(app) and "FVU, held out" in screen_text(app)
 
 
 async def test_layers_and_causal(workspace: Path) -> None:
     app = app_of(workspace)
     async with app.run_test(size=(120, 60)) as pilot:
-        await pilot.press("5", "down")
-        await pilot.pause()
+        await press(pilot, "5", "down")
         text = screen_text(app)
         assert "Feature density, layer 1" in text and "Flow between layers" in text and "recovered" in text
-        await pilot.press("y")
+        await press(pilot, "y")
         assert app.clipboard.startswith("layer\tfvu")
-        await pilot.press("enter")
-        await pilot.pause()
+        await press(pilot, "enter")
         assert app.screen.query_text == "layer:1"  # type: ignore[attr-defined]
-        await pilot.press("6")
-        await pilot.pause()
+        await press(pilot, "6")
         text = screen_text(app)
         for words in (
             "matched random",
@@ -297,8 +279,7 @@ async def test_layers_and_causal(workspace: Path) -> None:
             "minus matched random",
         ):
             assert words in text
-        await pilot.press("n", "g", "t")
-        await pilot.pause()
+        await press(pilot, "n", "g", "t")
         text = screen_text(app)
         assert "layer 1" in text and "liver" in text and "Points of steering" in text
 
@@ -306,8 +287,7 @@ async def test_layers_and_causal(workspace: Path) -> None:
 async def test_search_by_every_kind(workspace: Path, atlas_file: Path) -> None:
     app = app_of(workspace)
     async with app.run_test(size=(140, 40)) as pilot:
-        await pilot.press("slash")
-        await pilot.pause()
+        await press(pilot, "slash")
         line = app.screen.query_one("#needle", Input)
         for text, expected in (
             ("hnf4", "HNF4A.1"),
@@ -320,118 +300,98 @@ async def test_search_by_every_kind(workspace: Path, atlas_file: Path) -> None:
             ("chr1:9-3", "empty or out of range"),
         ):
             line.value = text
-            await pilot.pause()
+            await settle(pilot)
             assert expected in screen_text(app), text
         line.value = "chr22:37,500,000-37,600,000"
-        await pilot.pause()
-        await pilot.press("enter", "enter")
-        await pilot.press("enter")
-        await pilot.pause()
+        await settle(pilot)
+        await press(pilot, "enter", "enter")
+        await press(pilot, "enter")
         assert app.screen.NAME == "feature"  # type: ignore[attr-defined]
-        await pilot.press("slash")
-        await pilot.pause()
+        await press(pilot, "slash")
         line.value = "GATA1"
-        await pilot.press("enter", "a")
-        await pilot.pause()
+        await press(pilot, "enter", "a")
         assert app.screen.NAME == "features" and app.screen.query_text == "gene:GATA1"  # type: ignore[attr-defined]
 
 
 async def test_pipeline_page_states_menu_and_refusals(workspace: Path) -> None:
     app = app_of(workspace)
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("7")
-        for _ in range(50):
-            await pilot.pause(0.05)
-            if "not up to date" in screen_text(app):
-                break
+        await press(pilot, "7")
+        await until(pilot, lambda: "not up to date" in screen_text(app))
         text = screen_text(app)
         assert "2 of 2 stages are not up to date" in text and "never run" in text and "sleep 30" in text
-        await pilot.press("down")
-        await pilot.pause()
+        await press(pilot, "down")
         assert "echo b" in screen_text(app) and "needs" in screen_text(app)
-        await pilot.press("enter")
-        await pilot.pause()
+        await press(pilot, "enter")
         assert "run two and whatever stale it needs" in screen_text(app)
-        await pilot.press("escape", "u")
-        await pilot.pause()
+        await press(pilot, "escape", "u")
         assert any("not a DVC workspace" in str(n.message) for n in app._notifications)
-        await pilot.press("F")
-        await pilot.pause()
+        await press(pilot, "F")
         assert "Force two?" in screen_text(app)
-        await pilot.press("n", "x")
+        await press(pilot, "n", "x")
         assert any("no run to cancel" in str(n.message) for n in app._notifications)
 
 
 async def test_parameter_editor_checks_before_it_saves(workspace: Path) -> None:
     app = app_of(workspace)
     async with app.run_test(size=(120, 50)) as pilot:
-        await pilot.press("7", "P")
-        await pilot.pause()
+        await press(pilot, "7", "P")
         area = app.screen.query_one(TextArea)
         area.text = area.text.replace("seed: 17", "seed: x")
-        await pilot.pause()
+        await settle(pilot)
         assert "not valid" in screen_text(app)
-        await pilot.press("ctrl+s")
+        await press(pilot, "ctrl+s")
         assert "seed: 17" in (workspace / "params.yaml").read_text()
         area.text = area.text.replace("seed: x", "seed: 18")
-        await pilot.pause()
+        await settle(pilot)
         assert "seed: 17 -> 18" in screen_text(app) and "invalidates 2 stages: one, two" in screen_text(app)
-        await pilot.press("escape")
+        await press(pilot, "escape")
         assert app.screen.query_one(TextArea)
-        await pilot.press("ctrl+s")
-        await pilot.pause()
+        await press(pilot, "ctrl+s")
         assert "seed: 18" in (workspace / "params.yaml").read_text() and app.screen.NAME == "pipeline"  # type: ignore[attr-defined]
 
 
 async def test_figures_preview_and_copy(workspace: Path) -> None:
     app = app_of(workspace)
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("8")
-        await pilot.pause()
+        await press(pilot, "8")
         text = screen_text(app)
         assert "fig1.png" in text and "▀" in text and str(workspace / "paper_figures")[:40] in text
-        await pilot.press("y")
+        await press(pilot, "y")
         assert app.clipboard.endswith("fig1.png")
-        await pilot.press("down")
-        await pilot.pause()
+        await press(pilot, "down")
         assert "layer  fraction" in screen_text(app)
         (workspace / "paper_figures" / "fig0.png").write_bytes(b"broken")
-        await pilot.press("r", "home")
-        await pilot.pause()
+        await press(pilot, "r", "home")
         assert "cannot show the picture" in screen_text(app)
 
 
 async def test_help_theme_palette_and_quit(workspace: Path) -> None:
     app = app_of(workspace)
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("question_mark")
-        await pilot.pause()
+        await press(pilot, "question_mark")
         assert "The filter language" in screen_text(app)
-        await pilot.press("escape", "T")
+        await press(pilot, "escape", "T")
         assert app.theme == "petriscope-light" and not app.current_theme.dark
-        await pilot.press("ctrl+o")
-        await pilot.pause()
+        await press(pilot, "ctrl+o")
         assert type(app.screen).__name__ == "CommandPalette"
-        await pilot.press("escape")
-        await pilot.pause()
-        await pilot.press("q")
+        await press(pilot, "escape")
+        await press(pilot, "q")
     assert app.return_code == 0
 
 
 async def test_no_atlas_says_what_to_do(tmp_path: Path) -> None:
     app = app_of(tmp_path)
     async with app.run_test(size=(100, 30)) as pilot:
-        await pilot.pause()
+        await settle(pilot)
         assert "Run the pipeline as far" in screen_text(app) and "petriscope reproduce" in screen_text(app)
         for number in "23479":
             if isinstance(app.focused, Input):
-                await pilot.press("escape")
-            await pilot.press(number)
-            await pilot.pause()
+                await press(pilot, "escape")
+            await press(pilot, number)
         (tmp_path / "dvc.yaml").write_text(PIPELINE)
-        await pilot.press("escape", "1")
-        await pilot.press("r")
-        await pilot.pause()
+        await press(pilot, "escape", "1")
+        await press(pilot, "r")
         assert "runs all of it" in screen_text(app)
 
 
@@ -445,11 +405,10 @@ async def test_atlas_of_another_version_and_partial_atlas(tmp_path: Path, tables
     connection.close()
     app = app_of(tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.pause()
+        await settle(pilot)
         assert "format 9, this program reads 1" in " ".join(screen_text(app).split())
         build_atlas(path, AtlasTables(tables.features.loc[:, ["layer", "feature", "alive"]]))
-        await pilot.press("r")
-        await pilot.pause()
+        await press(pilot, "r")
         assert "no claims were evaluated" in screen_text(app)
         for number, words in (
             ("2", "600 of 600"),
@@ -457,8 +416,7 @@ async def test_atlas_of_another_version_and_partial_atlas(tmp_path: Path, tables
             ("5", "Feature density, layer 0"),
             ("6", "no ablation in this atlas"),
         ):
-            await pilot.press(number)
-            await pilot.pause()
+            await press(pilot, number)
             assert words in screen_text(app), number
 
 
@@ -467,11 +425,10 @@ async def test_unknown_feature_and_read_only_folder(workspace: Path, monkeypatch
         run(workspace, "x")
     app = app_of(workspace, "L99/1")
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.pause()
+        await settle(pilot)
         assert "no feature L99/1" in screen_text(app)
         monkeypatch.setattr("petriscope_tui.workspace.os.access", lambda *_: False)
-        await pilot.press("7")
-        await pilot.pause()
+        await press(pilot, "7")
         assert "read-only folder" in screen_text(app)
 
 
@@ -479,7 +436,7 @@ async def test_ascii_and_no_colour(workspace: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("NO_COLOR", "1")
     app = app_of(workspace, glyphs=ASCII)
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.pause()
+        await settle(pilot)
         text = screen_text(app)
         assert "x Context features grow" in text and "+ Context features are causal" in text
         assert not any("⠀" <= c <= "⣿" for c in text)
@@ -508,7 +465,7 @@ async def test_soak_of_random_keys(workspace: Path, presses: int) -> None:
         for _ in range(presses):
             await pilot.press(chance.choice(keys))
         for _ in range(4):
-            await pilot.press("escape")
+            await press(pilot, "escape")
         assert app.is_running
 
 

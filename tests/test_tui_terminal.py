@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -25,7 +26,7 @@ SOURCES = os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY / "tui")])
 PIPELINE = """\
 stages:
   quick: {cmd: "echo quickly; echo x > quick.txt", outs: [quick.txt]}
-  slow: {cmd: "echo begun; sleep 60", deps: [quick.txt], outs: [slow.txt]}
+  slow: {cmd: "echo begun; sleep 600", deps: [quick.txt], outs: [slow.txt]}
   wrong: {cmd: "echo the last words >&2; exit 3", outs: [wrong.txt]}
 """
 
@@ -76,7 +77,7 @@ class Terminal:
                 *arguments,
             ]
         )
-        ending = "; echo; echo ended with $?; sleep 60"
+        ending = "; echo; echo ended with $?; sleep 600"
         self.tmux("new-session", "-d", "-x", str(size[0]), "-y", str(size[1]), shell + ending)
 
     def keys(self, *keys: str) -> None:
@@ -86,7 +87,7 @@ class Terminal:
     def type(self, text: str) -> None:
         self.tmux("send-keys", "-l", text)
 
-    def wait(self, words: str, seconds: float = 40) -> str:
+    def wait(self, words: str, seconds: float = 150) -> str:
         end = time.monotonic() + seconds
         text = ""
         while time.monotonic() < end:
@@ -112,10 +113,14 @@ def test_browse_in_a_terminal(terminal: Terminal, workspace: Path) -> None:
     terminal.keys("2")
     terminal.wait("100 of 100")
     terminal.keys("f")
-    time.sleep(1)
+    terminal.wait("Enter: to the table")
     terminal.type("layer:1 lineage:liver")
     terminal.wait("filter   layer:1 lineage:liver")
-    terminal.keys("Enter", "Down", "Enter")
+    terminal.keys("Enter")
+    terminal.wait("▌L1/")
+    terminal.keys("Down")
+    terminal.wait(" 2/")
+    terminal.keys("Enter")
     terminal.wait("measured checks hold")
     terminal.keys("q")
     terminal.wait("ended with 0")
@@ -130,9 +135,13 @@ def test_pipeline_in_a_terminal(terminal: Terminal, workspace: Path) -> None:
     terminal.keys("u")
     terminal.wait("run finished")
     terminal.wait("2 of 3 stages are not up to date")
-    terminal.keys("Down", "Down", "u")
+    terminal.keys("Down", "Down")
+    terminal.wait("exit 3")
+    terminal.keys("u")
     assert "the last words" in terminal.wait("status 255")
-    terminal.keys("Up", "u")
+    terminal.keys("Up")
+    terminal.wait("sleep 600")
+    terminal.keys("u")
     terminal.wait("running slow")
     terminal.keys("q")
     terminal.wait("A run is in progress")
@@ -141,7 +150,8 @@ def test_pipeline_in_a_terminal(terminal: Terminal, workspace: Path) -> None:
     pid = json.loads((workspace / ".dvc" / "tmp" / "petriscope" / "current.json").read_text())["pid"]
     assert process_alive(pid)
     terminal.tmux("kill-server")
-    time.sleep(0.5)
+    while terminal.tmux("list-sessions"):
+        time.sleep(0.05)
     assert process_alive(pid)
     terminal.start(workspace)
     terminal.wait("Claims")
@@ -149,7 +159,7 @@ def test_pipeline_in_a_terminal(terminal: Terminal, workspace: Path) -> None:
     terminal.wait("running slow")
     terminal.keys("x")
     terminal.wait("run cancelled")
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while process_alive(pid) and time.monotonic() < end:
         time.sleep(0.05)
     assert not process_alive(pid)
@@ -199,13 +209,14 @@ async def test_browser_gets_the_same_pages(workspace: Path) -> None:
             async with session.ws_connect(f"http://127.0.0.1:{port}/ws?width=120&height=40") as socket_:
                 received = b""
                 sent = False
-                async for message in socket_:
-                    received += message.data if isinstance(message.data, bytes) else str(message.data).encode()
-                    if b"Claims" in received and not sent:
-                        await socket_.send_json(["stdin", "2"])
-                        sent = True
-                    if b"of 100" in received:
-                        break
+                async with asyncio.timeout(150):
+                    async for message in socket_:
+                        received += message.data if isinstance(message.data, bytes) else str(message.data).encode()
+                        if b"Claims" in received and not sent:
+                            await socket_.send_json(["stdin", "2"])
+                            sent = True
+                        if b"of 100" in received:
+                            break
                 assert sent and b"of 100" in received
     finally:
         server.terminate()

@@ -113,11 +113,11 @@ class PetriscopeApp(App[None]):
 
     def _watch_run(self) -> None:
         """Show a run's state on every page; load a new atlas when the run that writes it ends."""
+        if not self.is_running or not self.screen_stack:  # the timer can fire once more while the app closes
+            return
         if self._runner is None and not (self.workspace.root / ".dvc" / "tmp" / "petriscope" / "current.json").exists():
             return
         state = self.runner.poll()
-        if not self.screen_stack:  # the timer can fire once more while the app closes
-            return
         for nav in self.screen.query(Nav):
             nav.say(state.brief)
         if state.ended_now:
@@ -134,7 +134,7 @@ class PetriscopeApp(App[None]):
         """The pages visited so far."""
         from petriscope_tui.screens.base import Page
 
-        return [s for s in self._installed_screens.values() if isinstance(s, Page) and s.is_mounted]
+        return [s for s in self._installed_screens.values() if isinstance(s, Page) and s.alive]
 
     # Going places --------------------------------------------------------------------------------------------------
 

@@ -14,11 +14,14 @@ MEMORY = Path(".dvc") / "tmp" / "petriscope" / "hashes.json"
 
 
 class Hasher:
-    """DVC's hashes of paths in one workspace. ``stop`` ends a long sum early (raises Stopped)."""
+    """DVC's hashes of paths in one workspace; one thread uses it. ``stop`` ends a long sum early (raises Stopped);
+    ``known`` are sums from an earlier hasher (default: those on disk)."""
 
-    def __init__(self, root: Path, stop: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, root: Path, stop: Callable[[], bool] = lambda: False, known: dict[str, list[int | str]] | None = None
+    ) -> None:
         self.root, self.stop = root, stop
-        self._known: dict[str, list[int | str]] = _remembered(root)
+        self.known: dict[str, list[int | str]] = _remembered(root) if known is None else dict(known)
         self._ignore = _ignore_rules(root)
 
     def path(self, relative: str) -> str | None:
@@ -49,7 +52,7 @@ class Hasher:
         status = path.stat()
         key = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else os.fspath(path)
         stamp = [status.st_ino, status.st_mtime_ns, status.st_size]
-        known = self._known.get(key)
+        known = self.known.get(key)
         if known is None or known[:3] != stamp:
             digest = hashlib.md5()
             with path.open("rb") as handle:
@@ -57,7 +60,7 @@ class Hasher:
                     if self.stop():
                         raise Stopped
                     digest.update(chunk)
-            known = self._known[key] = [*stamp, digest.hexdigest()]
+            known = self.known[key] = [*stamp, digest.hexdigest()]
         return str(known[3])
 
     def remember(self) -> None:
@@ -67,7 +70,7 @@ class Hasher:
             if (self.root / ".dvc").is_dir():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 temporary = path.with_suffix(f".{os.getpid()}.part")
-                temporary.write_text(json.dumps(self._known))
+                temporary.write_text(json.dumps(self.known))
                 os.replace(temporary, path)
 
 

@@ -73,8 +73,8 @@ class Runner:
             raise UserError("not a DVC workspace (no .dvc folder)", file=self.root, remedy=remedy)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            log = self.folder / time.strftime("run-%Y%m%d-%H%M%S.log")
-            log.touch()
+            log = self.folder / time.strftime(f"run-%Y%m%d-%H%M%S-{time.time_ns() % 10**9:09d}.log")
+            log.touch(exist_ok=False)
         except OSError as error:
             raise UserError(
                 f"cannot write ({error.strerror})", file=self.folder, remedy="Use a writable copy"

@@ -41,6 +41,11 @@ class Page(Screen[None]):
     def glyphs(self) -> Glyphs:
         return self.owner.glyphs
 
+    @property
+    def alive(self) -> bool:
+        """Whether the page's widgets can be asked: a timer may fire once more while the app takes them down."""
+        return self.is_mounted and self.app.is_running and self.is_attached
+
     def compose(self) -> ComposeResult:
         yield Nav(self.NAME)
         yield from self.body()

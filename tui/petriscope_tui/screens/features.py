@@ -158,12 +158,22 @@ class FeaturesPage(Page):
             self.owner.open_feature(identifier)
 
     def on_virtual_table_highlighted(self, message: VirtualTable.Highlighted) -> None:
+        self._note(message.row)
+
+    def on_descendant_focus(self) -> None:
+        self._note(self.query_one("#table", VirtualTable).cursor)
+
+    def _note(self, row: int) -> None:
+        """While a filter is typed, what can be typed; else where the cursor is and what the table is sorted by."""
         atlas = self.owner.atlas
         note = self.query_one("#filter-note", Static)
         if atlas is None or note.has_class("-wrong"):
             return
+        if self.query_one("#filter", Input).has_focus:
+            note.update("Enter: to the table   e.g. q<.01  layer:3..5  motif:GATA  go:lipid  gene:APOL1  -is:dead")
+            return
         column = atlas.columns.get(self.sort)
-        place = f"{message.row + 1:,}/{len(self.order):,}" if self.order else "0/0"
+        place = f"{row + 1:,}/{len(self.order):,}" if self.order else "0/0"
         note.update(f"{place}   sorted by {self.sort}: {column.text if column else ''}")
 
     def on_virtual_table_head_clicked(self, message: VirtualTable.HeadClicked) -> None:

@@ -10,6 +10,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.message import Message
 from textual.widgets import Log, Static
 from textual.worker import get_current_worker
 
@@ -56,13 +57,22 @@ class PipelinePage(Page):
         Binding("y", "copy", "Copy command", show=False),
     ]
 
+    class Checked(Message):
+        """From the checking thread: a stage's status, or a problem, or the end with the sums worth remembering."""
+
+        def __init__(
+            self, status: StageStatus | None, sums: dict[str, list[int | str]] | None = None, problem: str | None = None
+        ) -> None:
+            super().__init__()
+            self.status, self.sums, self.problem = status, sums, problem
+
     def __init__(self) -> None:
         super().__init__()
         self.graph: Graph | None = None
         self.problem: str | None = None
         self.status: dict[str, StageStatus] = {}
         self.run_state = RunState()
-        self.hasher: Hasher | None = None
+        self.sums: dict[str, list[int | str]] | None = None
         self._log_offset = 0
         self._log_file: str | None = None
         self.checked: float | None = None
@@ -88,8 +98,6 @@ class PipelinePage(Page):
     def populate(self) -> None:
         super().populate()
         workspace = self.owner.workspace
-        if self.hasher is None:
-            self.hasher = Hasher(workspace.root)
         try:
             self.graph, self.problem = load_graph(workspace.root), None
         except UserError as error:
@@ -108,40 +116,38 @@ class PipelinePage(Page):
             self.run_worker(self._check, thread=True, exclusive=True, group="status", exit_on_error=False)
 
     def _check(self) -> None:
-        worker = get_current_worker()
-        graph, hasher = self.graph, self.hasher
-        if graph is None or hasher is None:
+        """The thread: it never touches a widget, it posts what it finds (a page that is closing takes no more)."""
+        worker, graph = get_current_worker(), self.graph
+        if graph is None:
             return
-        hasher.stop = lambda: worker.is_cancelled
+        hasher = Hasher(self.owner.workspace.root, lambda: worker.is_cancelled, self.sums)
         try:
             for status in pipeline_status(self.owner.workspace.root, graph, hasher):
-                if worker.is_cancelled:
+                if worker.is_cancelled or not self.post_message(self.Checked(status)):
                     return
-                self.app.call_from_thread(self._got, status)
         except Stopped:
             return
         except (UserError, OSError) as error:
-            self.app.call_from_thread(self._broken, str(error))
+            self.post_message(self.Checked(None, problem=str(error)))
             return
         hasher.remember()
-        self.app.call_from_thread(self._all_checked)
+        self.post_message(self.Checked(None, sums=hasher.known))
 
-    def _got(self, status: StageStatus) -> None:
-        self.status[status.name] = status
-        if status.name == self.current() or len(self.status) % 4 == 0:
-            self._draw()
-
-    def _all_checked(self) -> None:
-        self.checked = time.time()
-        self._draw()
-
-    def _broken(self, problem: str) -> None:
-        self.problem = problem
+    def on_pipeline_page_checked(self, message: Checked) -> None:
+        """One stage's status, or the end of the comparison."""
+        if message.status is not None:
+            self.status[message.status.name] = message.status
+            if message.status.name != self.current() and len(self.status) % 4:
+                return
+        elif message.problem is not None:
+            self.problem = message.problem
+        else:
+            self.sums, self.checked = message.sums, time.time()
         self._draw()
 
     def _tick(self) -> None:
         """Twice a second while the page is in front: the run, its log, the locks."""
-        if not self.is_current:
+        if not self.is_current or not self.alive:
             return
         before = self.run_state
         self.run_state = self.owner.runner.poll_quietly()
