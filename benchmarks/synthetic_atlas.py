@@ -262,21 +262,18 @@ def _curves(key: pd.DataFrame, layers: int, rng: np.random.Generator) -> pd.Data
 
 def _claims() -> pd.DataFrame:
     rows = [
-        (
-            "ctx-count",
-            "Context features grow with depth",
-            "57 / 82 / 215",
-            "31 / 40 / 55",
-            "12 % / 13 % / 13 %",
-            -0.02,
-            0.03,
-            "not_supported",
-        ),
-        ("ablation", "Context features are causal", "d = 1.79", "d = 1.2", "g = 0.41", 0.12, 0.70, "supported"),
-        ("steering", "Steering closes the gap", "11.2 %", "9.8 %", "2.1 %", -0.01, 0.05, "undecided"),
+        ("ctx-count", "Context features grow with depth", "57 / 82 / 215", "31 / 40 / 55", "12 % / 13 % / 13 %"),
+        ("ablation", "Context features are causal", "d = 1.79", "d = 1.2", "g = 0.41"),
+        ("steering", "Steering closes the gap", "11.2 %", "9.8 %", "2.1 %"),
     ]
-    columns = ["claim", "statement", "published", "as_published", "corrected", "lo", "hi", "verdict"]
-    return pd.DataFrame(rows, columns=columns).assign(stage="claims", note="synthetic")
+    claims = pd.DataFrame(rows, columns=["claim", "statement", "published", "as_published", "corrected"])
+    return claims.assign(
+        interval=["rise 0.3 points [-2.0, 3.0]", "[0.12, 0.70]", "[-1.0 %, 5.0 %]"],
+        control=["random-init model 11 % / 12 % / 13 %", "matched random sets 0.11", "norm-matched random 0.4 %"],
+        verdict=["not_supported", "supported", "undecided"],
+        rule=["rise_low > 0", "low > 0", "low > 0 and high < 1"],
+        note="synthetic",
+    )
 
 
 def main() -> None:

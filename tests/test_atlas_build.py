@@ -82,9 +82,17 @@ def test_flow_and_histograms_add_up(atlas: Atlas, tables: AtlasTables) -> None:
     frame = tables.similar[
         (tables.similar.kind == "decoder") & (tables.similar.layer == 0) & (tables.similar.other_layer == 1)
     ]
+    best = frame.sort_values("value").drop_duplicates("feature", keep="last")
+    key = ["layer", "feature", "q", "direction"]
+    best = best.merge(tables.features[key], on=["layer", "feature"])
+    there = tables.features[key].rename(columns={"layer": "other_layer", "feature": "other_feature"})
+    best = best.merge(there, on=["other_layer", "other_feature"], suffixes=("", "_there"))
+    close, context = best.value >= schema.STABLE, best.q < schema.SIGNIFICANT_Q
+    same = (best.q_there < schema.SIGNIFICANT_Q) & (best.direction == best.direction_there)
     flow = next(f for f in atlas.flow() if (f.layer, f.other_layer) == (0, 1))
-    assert flow.features == frame.feature.nunique()
-    assert flow.mean_cosine == pytest.approx(frame.value.mean())
+    assert flow.features == len(best) > flow.continued == close.sum() > 0
+    assert flow.context_features == context.sum() > flow.context_continued == (close & context & same).sum()
+    assert flow.mean_cosine == pytest.approx(best.value.mean())
 
 
 def test_same_tables_same_bytes(tables: AtlasTables, tmp_path: Path) -> None:
@@ -134,7 +142,7 @@ def test_files_that_are_no_atlas(tmp_path: Path) -> None:
         Atlas(tmp_path / "other")
     build_atlas(tmp_path / "new", AtlasTables(pd.DataFrame({"layer": [0], "feature": [0]})))
     sqlite3.connect(tmp_path / "new").executescript("PRAGMA user_version=9;")
-    with pytest.raises(UserError, match="the atlas has format 9, this program reads 1"):
+    with pytest.raises(UserError, match="the atlas has format 9, this program reads 2"):
         Atlas(tmp_path / "new")
     build_atlas(tmp_path / "odd name?#.sqlite", AtlasTables(pd.DataFrame({"layer": [0], "feature": [0]})))
     assert Atlas(tmp_path / "odd name?#.sqlite").count() == 1

@@ -406,7 +406,7 @@ async def test_atlas_of_another_version_and_partial_atlas(tmp_path: Path, tables
     app = app_of(tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        assert "format 9, this program reads 1" in " ".join(screen_text(app).split())
+        assert "format 9, this program reads 2" in " ".join(screen_text(app).split())
         build_atlas(path, AtlasTables(tables.features.loc[:, ["layer", "feature", "alive"]]))
         await press(pilot, "r")
         assert "no claims were evaluated" in screen_text(app)

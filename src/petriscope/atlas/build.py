@@ -218,7 +218,7 @@ def _motif_hits(connection: sqlite3.Connection, frame: pd.DataFrame) -> None:
 
 
 def _similar(connection: sqlite3.Connection, frame: pd.DataFrame, known: np.ndarray) -> None:
-    """Neighbours ranked by falling value, and how many features of one layer find their nearest in another."""
+    """Neighbours ranked by falling value, and how many features of one layer have a close match in another."""
     other = _ids(
         frame.rename(columns={"layer": "x", "feature": "y", "other_layer": "layer", "other_feature": "feature"})
     )
@@ -230,11 +230,12 @@ def _similar(connection: sqlite3.Connection, frame: pd.DataFrame, known: np.ndar
     columns = ["id", "kind", "rank", "other", "value"]
     _insert(connection, "similar", columns, _columns(frame, columns))
     connection.execute(
-        "INSERT INTO layer_flow SELECT a.layer, b.layer, COUNT(DISTINCT a.id),"
-        " COUNT(DISTINCT CASE WHEN a.q < ? THEN a.id END), AVG(s.value)"
-        " FROM similar s JOIN features a ON a.id = s.id JOIN features b ON b.id = s.other"
-        " WHERE s.kind = 'decoder' AND a.layer <> b.layer GROUP BY 1, 2",
-        (schema.SIGNIFICANT_Q,),
+        "INSERT INTO layer_flow SELECT a.layer, b.layer, COUNT(*), SUM(s.value >= ?), SUM(COALESCE(a.q < ?, 0)),"
+        " SUM(COALESCE(s.value >= ? AND a.q < ? AND b.q < ? AND a.direction = b.direction, 0)), AVG(s.value)"
+        " FROM (SELECT s.id, s.other, MAX(s.value) AS value FROM similar s JOIN features f ON f.id = s.other"
+        " WHERE s.kind = 'decoder' GROUP BY s.id, f.layer) s"
+        " JOIN features a ON a.id = s.id JOIN features b ON b.id = s.other WHERE a.layer <> b.layer GROUP BY 1, 2",
+        (schema.STABLE, schema.SIGNIFICANT_Q, schema.STABLE, schema.SIGNIFICANT_Q, schema.SIGNIFICANT_Q),
     )
 
 

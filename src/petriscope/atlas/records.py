@@ -124,12 +124,18 @@ class Layer(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """Features of one layer whose decoder neighbours lie in another."""
+    """Features of one layer against their best decoder match in another.
+
+    ``continued``: the cosine is at least ``schema.STABLE``; ``context_continued``: the match is a context feature
+    (q < .05) of the same direction as well.
+    """
 
     layer: int
     other_layer: int
     features: int
+    continued: int
     context_features: int
+    context_continued: int
     mean_cosine: float | None
 
 
@@ -154,10 +160,10 @@ class Claim(NamedTuple):
     published: str | None
     as_published: str | None
     corrected: str | None
-    lo: float | None
-    hi: float | None
+    interval: str | None
+    control: str | None
     verdict: str | None
-    stage: str | None
+    rule: str | None
     note: str | None
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 APPLICATION_ID = 0x50545243
-VERSION = 1
+VERSION = 2
 ID_CODE = "i"
 LAYER_STRIDE = 1_000_000
 SIGNIFICANT_Q = 0.05
@@ -157,9 +157,10 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("claim", "text", required=True),
         Column("statement", "text", required=True),
         *(Column(name, "text") for name in ("published", "as_published", "corrected")),
-        *(Column(name, "real") for name in ("lo", "hi")),
+        Column("interval", "text", text="95 % interval and what it is of"),
+        Column("control", "text", text="the control's number, or what the control is"),
         Column("verdict", "text", text="supported, not_supported or undecided"),
-        Column("stage", "text"),
+        Column("rule", "text", text="the rule behind the verdict, over metrics of stages"),
         Column("note", "text"),
     ),
     "run": (Column("key", "text", required=True), Column("value", "text")),
@@ -199,12 +200,12 @@ CREATE TABLE layers(layer INTEGER PRIMARY KEY, fvu REAL, l0 REAL, dead REAL, los
   n_context INTEGER, fraction REAL, lo REAL, hi REAL, random_init_fraction REAL, random_init_lo REAL,
   random_init_hi REAL, stable_fraction REAL, published_fraction REAL, n_published INTEGER);
 CREATE TABLE density_histogram(layer INTEGER, decade REAL, features INTEGER, PRIMARY KEY(layer, decade)) WITHOUT ROWID;
-CREATE TABLE layer_flow(layer INTEGER, other_layer INTEGER, features INTEGER, context_features INTEGER,
-  mean_cosine REAL, PRIMARY KEY(layer, other_layer)) WITHOUT ROWID;
+CREATE TABLE layer_flow(layer INTEGER, other_layer INTEGER, features INTEGER, continued INTEGER,
+  context_features INTEGER, context_continued INTEGER, mean_cosine REAL, PRIMARY KEY(layer, other_layer)) WITHOUT ROWID;
 CREATE TABLE curves(row INTEGER PRIMARY KEY, analysis TEXT, layer INTEGER, id INTEGER, lineage TEXT, arm TEXT, x REAL,
   estimate REAL, lo REAL, hi REAL, n INTEGER);
 CREATE TABLE claims(number INTEGER PRIMARY KEY, claim TEXT, statement TEXT, published TEXT, as_published TEXT,
-  corrected TEXT, lo REAL, hi REAL, verdict TEXT, stage TEXT, note TEXT);
+  corrected TEXT, interval TEXT, control TEXT, verdict TEXT, rule TEXT, note TEXT);
 CREATE TABLE run(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE genes(gene INTEGER PRIMARY KEY, symbol TEXT COLLATE NOCASE, chrom TEXT, tss INTEGER, strand TEXT);
 CREATE TABLE chromhmm_states(name TEXT PRIMARY KEY, number INTEGER, colour TEXT) WITHOUT ROWID;

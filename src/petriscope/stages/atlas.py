@@ -305,7 +305,7 @@ def curve_rows(workspace: Workspace) -> pd.DataFrame:
 
 
 def claim_rows(workspace: Workspace) -> pd.DataFrame:
-    """The ledger; the interval travels in the note, as text."""
+    """The ledger, its intervals and controls as text."""
     claims = pd.DataFrame(read_json(workspace.figures / "claims.json")["claims"])
     verdicts = {"supported": "supported", "not supported": "not_supported"}
     return pd.DataFrame(
@@ -315,8 +315,11 @@ def claim_rows(workspace: Workspace) -> pd.DataFrame:
             "published": claims.published,
             "as_published": claims.as_published,
             "corrected": claims.corrected,
+            "interval": claims.interval,
+            "control": claims.control,
             "verdict": claims.verdict.map(lambda verdict: verdicts.get(verdict, "undecided")),
-            "note": claims.interval + " — " + claims.why,
+            "rule": claims.rule,
+            "note": claims.why,
         }
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import ClassVar
 
 from rich.text import Text
@@ -11,7 +12,8 @@ from textual.containers import Horizontal, VerticalScroll
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Layer
-from petriscope_tui.form import number, show
+from petriscope.atlas.schema import STABLE
+from petriscope_tui.form import show
 from petriscope_tui.plots import Series, bar, line_plot
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
@@ -68,7 +70,7 @@ class LayersPage(Page):
             one("n_context", "context", 7, "count"),
             one("fraction", "fraction", 8, "share", "bold"),
             Field("interval", "95 %", 13, ends, lambda _: p.dim, True),
-            one("random_init_fraction", "null", 7, "share", p.dim),
+            one("random_init_fraction", "random", 7, "share", p.dim),
             one("stable_fraction", "stable", 7, "share"),
             one("fvu", "FVU", 7, "number"),
             one("l0", "L0", 6, "number"),
@@ -118,33 +120,28 @@ class LayersPage(Page):
         return line_plot(series, width, 14, self.glyphs, p.dim, "layer", "share")
 
     def _flow(self, atlas: Atlas, width: int) -> Text:
+        """Per pair of layers: how many features go on as a close decoder match, and how many context features as one."""
         p, flows = self.palette, atlas.flow()
         if not flows:
             return Text("no cross-layer similarities in this atlas", style=p.dim)
-        layers = sorted({f.layer for f in flows} | {f.other_layer for f in flows})
-        cell = {(f.layer, f.other_layer): f for f in flows}
-        top = max(f.features for f in flows)
         text = Text()
-        head = "".join(f"{layer:>6}" for layer in layers)
-        text.append(f"{'from / to':>9}{head}\n", style=p.dim)
-        for a in layers:
-            text.append(f"{a:>9}", style=p.dim)
-            for b in layers:
-                flow = cell.get((a, b))
-                if flow is None:
-                    text.append(f"{self.glyphs.none:>6}", style=p.faint)
-                else:
-                    share = flow.features / top
-                    text.append(
-                        f"{flow.features:>6,}",
-                        style=p.dim if share < 0.5 else "" if share < 0.8 else f"bold {p.accent}",
-                    )
+        head = f"{'from':>4} {'to':>3} {'cosine':>7} {'continue':>16} {'context':>8} {'continue as context':>20}"
+        text.append(head + "\n", style=p.dim)
+        room = max(min(width - len(head) - 2, 40), 0)
+        for f in flows:
+            text.append(f"{f.layer:>4} {f.other_layer:>3} ", style=f"bold {p.accent}")
+            text.append(f"{show(f.mean_cosine, 'number', self.glyphs.none):>7} ")
+            text.append(f"{_part(f.continued, f.features):>16} ", style=p.dim)
+            text.append(f"{f.context_features:>8,} ")
+            text.append(f"{_part(f.context_continued, f.context_features):>20} ", style=p.dim)
+            if room > 4 and f.context_features:
+                text.append(
+                    " " + bar(f.context_continued / f.context_features, room, self.glyphs).rstrip(), style=p.in_vivo
+                )
             text.append("\n")
-        best = max(flows, key=lambda f: f.mean_cosine or 0)
-        text.append("features of a layer (row) with a decoder neighbour in another (column); ", style=p.dim)
-        text.append(
-            f"closest: {best.layer} to {best.other_layer}, mean cosine {number(best.mean_cosine or 0)}", style=p.dim
-        )
+        note = f"continue: best decoder match in the other layer has cosine >= {STABLE:g}; as context: that match has q < .05 "
+        note += "and the same direction; cosine: mean of the best matches"
+        text.append("\n".join(wrap(note, width)), style=p.dim)
         return text
 
     def on_virtual_table_selected(self, message: VirtualTable.Selected) -> None:
@@ -180,3 +177,7 @@ class LayersPage(Page):
             lines = ["\t".join(Layer._fields)]
             lines += ["\t".join("" if v is None else f"{v:.6g}" for v in x) for x in atlas.layers()]
             self.owner.copy("\n".join(lines))
+
+
+def _part(part: int, whole: int) -> str:
+    return f"{part:,} ({100 * part / whole:.0f} %)" if whole else f"{part:,}"

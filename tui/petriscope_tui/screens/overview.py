@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Claim
-from petriscope_tui.form import interval, show
+from petriscope_tui.form import show
 from petriscope_tui.plots import Series, bar, line_plot
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
@@ -56,22 +56,23 @@ class OverviewPage(Page):
 
     def _claims(self, claims: list[Claim]) -> None:
         p, g = self.palette, self.glyphs
-        wide = self.size.width >= 110
         room = max(self.size.width - 6, 60)
-        statement = min(max((len(c.statement) for c in claims), default=10), room - 19 if not wide else room // 2)
-        value = max((room - statement - 21) // 2, 10)
+        statement = min(max((len(c.statement) for c in claims), default=10), room - 19)
+        rest = room - statement - 21  # a number cut short says nothing: shown where it has room, in full below
         fields = [
             Field("sign", "", 1, lambda c: self._sign(c.verdict), self._verdict_style),
             Field("statement", "claim", statement, lambda c: c.statement),
             Field("verdict", "verdict", 14, lambda c: VERDICTS.get(c.verdict or "", "undecided"), self._verdict_style),
         ]
-        if wide:
+        if rest >= 24:
+            value = rest // 2 if rest >= 80 else rest
             fields.append(Field("corrected", "corrected", value, lambda c: c.corrected or g.none))
-            fields.append(Field("published", "published", value, lambda c: c.published or g.none, lambda _: p.dim))
+            if value < rest:
+                fields.append(Field("published", "published", value, lambda c: c.published or g.none, lambda _: p.dim))
         table = self.query_one("#claims", VirtualTable)
         table.edge = g.cursor
         table.show(ListRows([(c,) * len(fields) for c in claims]), fields, table.cursor)
-        table.styles.height = min(max(len(claims), 1), 10) + 1
+        table.styles.height = min(max(len(claims), 1), max(self.size.height - 26, 8)) + 1
         tally = {word: 0 for word in ("supported", "not supported", "undecided")}
         for claim in claims:
             tally[VERDICTS.get(claim.verdict or "", "undecided")] += 1
@@ -95,8 +96,10 @@ class OverviewPage(Page):
             ("published", claim.published, ""),
             ("our, as run", claim.as_published, ""),
             ("corrected", claim.corrected, "bold"),
-            ("95 %", interval(claim.lo, claim.hi, none=""), ""),
-            ("note", claim.note, p.dim),
+            ("interval", claim.interval, ""),
+            ("control", claim.control, ""),
+            ("rule", claim.rule, p.dim),
+            ("why", claim.note if claim.note != f"{claim.rule} is false" else "the rule does not hold", p.dim),
         ):
             if value:
                 text.append(f"{label:<12}", style=p.dim)
@@ -134,7 +137,7 @@ class OverviewPage(Page):
         p, none = self.palette, self.glyphs.none
         layers = atlas.layers()
         text = Text()
-        head = f"{'layer':>5}{'alive':>7}{'context':>9}{'%':>7}{'null':>7}  {'95 %':<13}"
+        head = f"{'layer':>5}{'alive':>7}{'context':>9}{'%':>7}{'random':>8}  {'95 %':<13}"
         text.append(head[:width] + "\n", style=p.dim)
         top = max((x.fraction or 0 for x in layers), default=0) or 1
         room = max(width - len(head) - 1, 0)
@@ -143,11 +146,11 @@ class OverviewPage(Page):
             null = show(x.random_init_fraction, "share", none).removesuffix(" %")
             ends = none if x.lo is None or x.hi is None else f"{100 * x.lo:.1f} to {100 * x.hi:.1f}"
             text.append(f"{x.layer:>5}{show(x.alive, 'count', none):>7}{show(x.n_context, 'count', none):>9}{share:>7}")
-            text.append(f"{null:>7}  {ends:<13} ", style=p.dim)
+            text.append(f"{null:>8}  {ends:<13} ", style=p.dim)
             if room > 4:
                 text.append(bar((x.fraction or 0) / top, room, self.glyphs), style=p.in_vivo)
             text.append("\n")
-        text.append("context: q < .05 (BH over all layers)", style=p.dim)
+        text.append("context: q < .05 (BH over all layers); random: a randomly initialised model, %", style=p.dim)
         return text
 
     def _run(self, atlas: Atlas, width: int) -> Text:

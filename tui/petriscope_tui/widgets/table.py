@@ -271,5 +271,5 @@ class VirtualTable(ScrollView, can_focus=True):
 
 def _fit(text: str, field: Field) -> str:
     if len(text) > field.width:
-        text = text[: field.width - 1] + "~"
+        text = text[: field.width - 1] + "…"
     return text.rjust(field.width) if field.right else text.ljust(field.width)
