@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from causal_toy import BINS, CROP, LINEAGES, M, autoencoder, design, held, model
+from concept_erasure import LeaceFitter
+from scipy.linalg import sqrtm
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from petriscope.causal.directions import (
     ContextMeans,
     context_means,
     difference_of_means,
+    leace,
     linear_probe,
+    of_length,
     random_like,
     sae_additive,
     shuffled_means,
@@ -26,18 +32,20 @@ from petriscope.causal.steering import (
     gaps,
     reconstructed,
     steer_added,
+    steer_replaced,
     steer_scaled,
     steering_edit,
     swapped,
     swapped_features,
 )
 from petriscope.causal.steering_run import Steering, SteeringPlan, steer
+from petriscope.contrast.moments import Design
 from petriscope.errors import UserError
 from petriscope.sae.coder import SAE
 
 LAYER = 1
 PLAN = SteeringPlan(
-    alphas=(0.5, 1.0, 2.0), random_draws=3, published_alphas=(1.5, 2.0), published_betas=(0.5,), published_random=2,
+    alphas=(0.05, 0.2, 0.4), random_draws=3, published_alphas=(1.5, 2.0), published_betas=(0.5,), published_random=2,
     resamples=200,
 )  # fmt: skip
 
@@ -193,10 +201,80 @@ def test_probe_points_where_scikit_learns_discriminant_does() -> None:
     assert ours @ theirs == pytest.approx(gap @ theirs, rel=0.05)
 
 
+def erasure_data() -> tuple[np.ndarray, np.ndarray, ContextMeans]:
+    """One lineage of one biosample a side, where biosample labels are context labels, and correlated coordinates."""
+    rng = np.random.default_rng(2)
+    vivo = np.repeat([False, True], 300)
+    rows = rng.normal(size=(600, 12)) @ rng.normal(size=(12, 12)) + vivo[:, None] * rng.normal(size=12)
+    names = Design(("a", "b"), ("blood",), np.zeros(2, int), np.array([False, True]))
+    return rows, vivo, context_means(rows, np.zeros((2, 1)), vivo.astype(int), names)
+
+
+def test_leace_is_the_theorems_projection_in_whitened_space() -> None:
+    rows, vivo, means = erasure_data()
+    found = leace(means, ("blood",))
+    centred = rows - rows.mean(0)
+    whiten = np.linalg.inv(sqrtm(np.cov(rows, rowvar=False, bias=True)).real)
+    along = whiten @ (centred.T @ (vivo - vivo.mean()) / len(rows))
+    projection = np.linalg.inv(whiten) @ np.outer(along, along) / (along @ along) @ whiten
+    expected = rows - centred @ projection.T
+    ours = rows - np.outer((rows - found.centre) @ found.read, found.write)
+    np.testing.assert_allclose(ours, expected, atol=1e-9)
+    np.testing.assert_allclose(ours[vivo].mean(0), ours[~vivo].mean(0), atol=1e-9)
+    assert found.target == pytest.approx(((rows[vivo] - found.centre) @ found.read).mean())
+    same = context_means(rows, np.zeros((2, 1)), np.arange(600) % 2, means.design)
+    flat = replace(same, hidden=np.tile(same.hidden.mean(0), (2, 1)))
+    with pytest.raises(UserError, match="the contexts have the same mean"):
+        leace(flat, ("blood",))
+
+
+def test_leace_equals_its_authors_library() -> None:
+    rows, vivo, means = erasure_data()
+    found = leace(means, ("blood",))
+    fitter = LeaceFitter.fit(
+        torch.from_numpy(rows), torch.from_numpy(vivo.astype(np.int64)), method="leace", shrinkage=False
+    )
+    theirs = fitter.eraser(torch.from_numpy(rows)).numpy()
+    ours = rows - np.outer((rows - found.centre) @ found.read, found.write)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_replaced_tokens_reach_the_in_vivo_coordinate(toy: tuple) -> None:
+    probed, _, test, _, means = toy
+    found = leace(means, LINEAGES)
+    states = test.vitro
+    tokens = states.tokens().double().numpy()
+    moved = tokens + 0.5 * np.outer(found.target - (tokens - found.centre) @ found.read, found.write)
+    hidden = states.hidden.clone()
+    hidden[:, CROP : CROP + BINS] = torch.from_numpy(moved).float().reshape(len(hidden), BINS, -1)
+    expected = probed.run(None, resume=(LAYER, hidden)).prediction[..., 0].detach().numpy()
+    np.testing.assert_allclose(steer_replaced(probed, states, found, 0.5), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(steer_replaced(probed, states, found, 0.0), states.prediction)
+    other = np.eye(len(found.write))[0]
+    assert not np.allclose(steer_replaced(probed, states, found, 0.5, other), expected)
+
+
+def test_directions_are_brought_to_one_length(toy: tuple) -> None:
+    *_, means = toy
+    vector = difference_of_means(means, LINEAGES)
+    scaled = of_length(vector, means.spread)
+    assert np.linalg.norm(scaled) == pytest.approx(np.sqrt(np.trace(means.covariance)))
+    assert scaled @ vector == pytest.approx(np.linalg.norm(scaled) * np.linalg.norm(vector))
+    np.testing.assert_array_equal(of_length(np.zeros(3), 2.0), np.zeros(3))
+
+
 def test_run_tunes_on_tune_and_reads_once_on_test(toy: tuple, steering: Steering) -> None:
     probed, tune, test, _, means = toy
     table = steering.table.set_index(["lineage", "origin", "method"]).sort_index()
-    methods = {"sae_additive", "difference_of_means", "single_pair", "linear_probe", "label_shuffled", "published"}
+    methods = {
+        "sae_additive",
+        "difference_of_means",
+        "single_pair",
+        "linear_probe",
+        "leace",
+        "label_shuffled",
+        "published",
+    }
     for lineage in LINEAGES:
         for origin in ("own", "others"):
             assert set(table.loc[lineage, origin].index) == methods
@@ -205,7 +283,7 @@ def test_run_tunes_on_tune_and_reads_once_on_test(toy: tuple, steering: Steering
     row = table.loc[("liver", "own", "difference_of_means")]
     grid = steering.grid.query("lineage == 'liver' and origin == 'own' and method == 'difference_of_means'")
     assert row["alpha"] == grid.loc[grid["gc"].idxmax(), "alpha"]
-    vector = difference_of_means(means, ("liver",))
+    vector = of_length(difference_of_means(means, ("liver",)), means.spread)
     part = test.only("liver")
     expected = gaps(steer_added(probed, part.vitro, vector, row["alpha"]), part)
     assert row["gc"] == pytest.approx(gap_closure(expected.remaining, expected.gap), abs=1e-6)
@@ -215,13 +293,14 @@ def test_run_tunes_on_tune_and_reads_once_on_test(toy: tuple, steering: Steering
     assert row["gc_minus_random_low"] <= row["gc_minus_random"] <= row["gc_minus_random_high"]
     assert row["worse"] == pytest.approx((expected.remaining > expected.gap).mean())
     assert row["rows"] == 6
+    assert row["at_edge"] == {0.05: "lowest", 0.4: "highest"}.get(row["alpha"], "")
     assert table.loc[("liver", "own", "label_shuffled"), "alpha"] == row["alpha"]
 
 
 def test_leave_one_lineage_out_never_sees_the_lineage(toy: tuple, steering: Steering) -> None:
     probed, _, test, _, means = toy
     row = steering.table.query("lineage == 'lymph' and origin == 'others' and method == 'difference_of_means'").iloc[0]
-    vector = difference_of_means(means, ("blood", "liver"))
+    vector = of_length(difference_of_means(means, ("blood", "liver")), means.spread)
     part = test.only("lymph")
     expected = gaps(steer_added(probed, part.vitro, vector, row["alpha"]), part)
     assert row["gc"] == pytest.approx(gap_closure(expected.remaining, expected.gap), abs=1e-6)

@@ -166,6 +166,13 @@ class Controls:
 
     random_init: bool = _f()
     random_init_tokens: int = _f(1000)
+    depth_matched: bool = _f()
+    input_controls: bool = _f()
+    input_windows: int = _f(4, 100_000)
+    label_shuffle: bool = _f()
+    label_shuffle_draws: int = _f(2, 10_000)
+    leaderboard: bool = _f()
+    leaderboard_features: int = _f(1, 100_000)
 
 
 @dataclass(frozen=True)

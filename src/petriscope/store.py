@@ -87,6 +87,16 @@ def load_sae(workspace: Workspace, layer: int, seed: int) -> SAE:
     return SAE.load(workspace.sae / f"layer_{layer}" / f"seed_{seed}")
 
 
+def load_autoencoders(workspace: Workspace, params: Params) -> dict[int, SAE]:
+    """The probed autoencoder of every layer."""
+    return {layer: load_sae(workspace, layer, params.sae.seeds[0]) for layer in layer_numbers(workspace.sae)}
+
+
+def harvest_folds(params: Params) -> int | None:
+    """Passes in which each bin is harvested while masked; None where the stream is read with the bin visible."""
+    return params.activations.folds if params.activations.masking == "kfold" else None
+
+
 def layer_numbers(folder: Path) -> list[int]:
     """Layers that have a `layer_<k>` folder or file in ``folder``."""
     return sorted({int(path.stem.split("_")[1]) for path in folder.glob("layer_*")})

@@ -23,6 +23,11 @@ class ContextMeans:
     """(d, d) covariance of hidden states within biosamples."""
     design: Design
 
+    @property
+    def spread(self) -> float:
+        """Root mean square distance of a token from the mean of its biosample: the unit of a steering strength."""
+        return float(np.sqrt(np.trace(self.covariance)))
+
     def difference(self, values: np.ndarray, lineages: tuple[str, ...]) -> np.ndarray:
         """Mean over ``lineages`` of in vivo minus in vitro, each the mean over its biosamples, of values (S, ...)."""
         parts = []
@@ -109,10 +114,52 @@ def shuffled_means(means: ContextMeans, lineages: tuple[str, ...], draws: int, s
     return np.stack(result)
 
 
+class Replacement(NamedTuple):
+    """Least-squares concept erasure, and what is put in place of the concept: h' = h + (target - read . (h - centre)) write."""
+
+    read: np.ndarray
+    """(d,) reads the context coordinate of a token."""
+    write: np.ndarray
+    """(d,) changes that coordinate by one, and least of everything else."""
+    centre: np.ndarray
+    """(d,)"""
+    target: float
+    """mean coordinate of in vivo tokens; 0 erases the context."""
+
+
+def leace(means: ContextMeans, lineages: tuple[str, ...]) -> Replacement:
+    """LEACE (arXiv 2306.03819, theorem 4.3) of a binary context over the biosamples of ``lineages``, from their means.
+
+    With s = Cov(h, context) and the covariance S of tokens (within biosamples plus between them), erasure is
+    h - s (S^-1 s)' (h - mu) / (s' S^-1 s): no linear probe finds the context afterwards, and h moves as little as it can.
+    """
+    rows = np.concatenate([np.concatenate(means.design.sides(lineage)) for lineage in lineages])
+    difference_of_means(means, lineages)  # refuses lineages with one context
+    points, vivo = means.hidden[rows], means.design.vivo[rows].astype(np.float64)
+    centre = points.mean(0)
+    centred = points - centre
+    cross = centred.T @ (vivo - vivo.mean()) / len(rows)
+    read = np.linalg.pinv(means.covariance + centred.T @ centred / len(rows), hermitian=True) @ cross
+    scale = float(read @ cross)
+    if not scale > 0:
+        raise UserError("the contexts have the same mean", field="steering", remedy="There is nothing to erase.")
+    read = read / scale
+    return Replacement(read, cross, centre, float(read @ (points[vivo > 0].mean(0) - centre)))
+
+
+def of_length(vector: np.ndarray, length: float) -> np.ndarray:
+    """``vector`` (d,) at another length; zero stays zero."""
+    norm = float(np.linalg.norm(vector))
+    return vector * (length / norm) if norm > 0 else vector
+
+
 def all_directions(
     means: ContextMeans, directions: np.ndarray, selected: np.ndarray, lineages: tuple[str, ...]
 ) -> list[Direction]:
-    """Every learnt direction by name: sae_additive, difference_of_means, single_pair, linear_probe."""
+    """Every learnt direction by name: sae_additive, difference_of_means, single_pair, linear_probe.
+
+    Each at its own length, which differs tenfold between methods: `of_length` brings them to one unit of strength.
+    """
     return [
         Direction("sae_additive", sae_additive(means, directions, selected, lineages)),
         Direction("difference_of_means", difference_of_means(means, lineages)),

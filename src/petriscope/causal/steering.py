@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from petriscope.causal.directions import Replacement
 from petriscope.causal.feature_sets import as_matrix
 from petriscope.causal.states import Dictionary, Resumable, States, predict, predict_edited
 from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles
@@ -104,6 +105,21 @@ def steer_added(model: Resumable, states: States, vector: np.ndarray, alpha: flo
     if alpha == 0 or not np.any(vector):
         return states.prediction.copy()
     return predict(model, states.layer, steering_edit(vector, alpha, states.crop)(states.hidden))
+
+
+def steer_replaced(
+    model: Resumable, states: States, replacement: Replacement, alpha: float, write: np.ndarray | None = None
+) -> np.ndarray:
+    """(N, T') prediction with the context coordinate of every token moved ``alpha`` of the way to the in vivo mean.
+
+    ``write`` (d,): another direction to move along by the same amount per token (its random counterpart).
+    """
+    read, along = (torch.from_numpy(np.asarray(part, np.float32)) for part in (replacement.read, replacement.write))
+    if write is not None:
+        along = torch.from_numpy(np.asarray(write, np.float32))
+    offset = replacement.target + float(replacement.read @ replacement.centre)
+    coordinate = offset - states.tokens() @ read
+    return predict_edited(model, states, alpha * coordinate[:, None] * along)
 
 
 class Scaling(NamedTuple):

@@ -9,7 +9,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from petriscope.causal.directions import ContextMeans, all_directions, random_like, shuffled_means
+from petriscope.causal.directions import (
+    ContextMeans,
+    Replacement,
+    all_directions,
+    leace,
+    of_length,
+    random_like,
+    shuffled_means,
+)
 from petriscope.causal.states import Dictionary, Resumable, States
 from petriscope.causal.steering import (
     Gaps,
@@ -20,6 +28,7 @@ from petriscope.causal.steering import (
     gaps,
     reconstructed,
     steer_added,
+    steer_replaced,
     steer_scaled,
     swapped,
     swapped_features,
@@ -34,7 +43,9 @@ Setting = tuple[float, float]
 class SteeringPlan(NamedTuple):
     """What is tried. The published grid is that of the released tables."""
 
-    alphas: Sequence[float] = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
+    alphas: Sequence[float] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+    """strengths of added vectors, all brought to the length `ContextMeans.spread` (so that a probe's short normal and
+    a long difference of means are tried over the same range); of LEACE, the share of the way to the in vivo mean"""
     random_draws: int = 10
     published_alphas: Sequence[float] = (1.5, 2.0, 3.0, 5.0)
     published_betas: Sequence[float] = (0.0, 0.25, 0.5)
@@ -49,8 +60,9 @@ class Steering:
 
     table: pd.DataFrame
     """One row per (lineage, origin, method). origin: 'own' lineage, 'others' (leave one lineage out) or 'none'.
-    Columns: alpha, beta, tuned_gc, gc with limits, gc_random, gc_minus_random with limits, overshoot (share of the gap
-    that lies beyond the target), worse (share of rows farther from the target than before), rows, blocks."""
+    Columns: alpha, beta, at_edge (the grid's lowest or highest alpha was chosen), tuned_gc, gc with limits, gc_random,
+    gc_minus_random with limits, overshoot (share of the gap that lies beyond the target), worse (share of rows farther
+    from the target than before), rows, blocks."""
     grid: pd.DataFrame
     """Gap closure on the tune rows at each setting: lineage, origin, method, alpha, beta, gc."""
     rows: pd.DataFrame
@@ -151,9 +163,10 @@ def _methods(
     directions = dictionary.directions.numpy()
     methods = []
     for name, vector in all_directions(means, directions, selected, learnt):
-        methods.append(_added(model, name, origin, vector, plan))
+        methods.append(_added(model, name, origin, of_length(vector, means.spread), plan))
+    methods.append(_replaced(model, origin, leace(means, learnt), plan))
     shuffled = shuffled_means(means, learnt, plan.random_draws, plan.seed)
-    methods.append(_label_shuffled(model, origin, shuffled))
+    methods.append(_label_shuffled(model, origin, np.stack([of_length(v, means.spread) for v in shuffled])))
     difference = means.difference(means.features, learnt)
     methods.append(_published(model, dictionary, origin, difference, selected, plan))
     return methods
@@ -170,8 +183,19 @@ def _added(model: Resumable, name: str, origin: str, vector: np.ndarray, plan: S
     )
 
 
+def _replaced(model: Resumable, origin: str, replacement: Replacement, plan: SteeringPlan) -> _Method:
+    drawn = random_like(replacement.write, plan.random_draws, plan.seed + 4)
+    return _Method(
+        "leace",
+        origin,
+        [(alpha, float("nan")) for alpha in plan.alphas],
+        lambda states, setting: steer_replaced(model, states, replacement, setting[0]),
+        lambda states, setting: (steer_replaced(model, states, replacement, setting[0], other) for other in drawn),
+    )
+
+
 def _label_shuffled(model: Resumable, origin: str, vectors: np.ndarray) -> _Method:
-    """Difference of means of shuffled labels, at the alpha of the real one."""
+    """Difference of means of shuffled labels, at the length and alpha of the real one."""
 
     def apply(states: States, setting: Setting) -> np.ndarray:
         return np.stack([steer_added(model, states, vector, setting[0]) for vector in vectors])
@@ -209,19 +233,22 @@ def _published(
 class _Tuned(NamedTuple):
     setting: Setting
     gc: float
+    edge: str
     grid: list[dict[str, float]]
 
 
 def _tune(method: _Method, pairs: Pairs, given: Setting | None) -> _Tuned:
     """The setting with the largest gap closure on the tune rows."""
     if method.origin == "none" or not method.settings:
-        return _Tuned(given or NONE, float("nan"), [])
+        return _Tuned(given or NONE, float("nan"), "", [])
     grid = []
     for alpha, beta in method.settings:
         distance = gaps(method.apply(pairs.vitro, (alpha, beta)), pairs)
         grid.append({"alpha": alpha, "beta": beta, "gc": gap_closure(distance.remaining, distance.gap)})
     best = int(np.nanargmax([entry["gc"] for entry in grid]))
-    return _Tuned(method.settings[best], grid[best]["gc"], grid)
+    alphas = [alpha for alpha, _ in method.settings]
+    edge = {min(alphas): "lowest", max(alphas): "highest"}.get(method.settings[best][0], "")
+    return _Tuned(method.settings[best], grid[best]["gc"], edge, grid)
 
 
 def _read(method: _Method, tuned: _Tuned, pairs: Pairs, plan: SteeringPlan) -> tuple[dict[str, object], pd.DataFrame]:
@@ -238,6 +265,7 @@ def _read(method: _Method, tuned: _Tuned, pairs: Pairs, plan: SteeringPlan) -> t
         "method": method.name,
         "alpha": tuned.setting[0],
         "beta": tuned.setting[1],
+        "at_edge": tuned.edge,
         "tuned_gc": tuned.gc,
         "gc": closed.value,
         "gc_low": closed.low,

@@ -13,6 +13,7 @@ METHODS = {
     "difference_of_means": "difference of means",
     "single_pair": "single pair",
     "linear_probe": "linear probe",
+    "leace": "LEACE",
     "label_shuffled": "label-shuffled",
     "published": "published form",
 }

@@ -8,7 +8,7 @@ from petriscope.activations import harvest, masking_difference, open_layers
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
 from petriscope.params import Params
-from petriscope.store import load_inputs, load_model, load_windows, split_rows
+from petriscope.store import harvest_folds, load_inputs, load_model, load_windows, split_rows
 from petriscope.workspace import Workspace
 
 MASKING_EVERY = 16
@@ -21,9 +21,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     model = load_model(workspace, choose_device(params.device))
     inputs = load_inputs(workspace, model)
     layers = range(model.n_layers + 1)
-    folds = params.activations.folds if params.activations.masking == "kfold" else None
     with atomic_folder(workspace.activations) as folder:
-        harvest(model, inputs, range(len(windows)), layers, folder, folds=folds)
+        harvest(model, inputs, range(len(windows)), layers, folder, folds=harvest_folds(params))
         stores = open_layers(folder)
         shape = stores[0].shape
     probed = split_rows(windows, "test")[::MASKING_EVERY]

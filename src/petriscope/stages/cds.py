@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,16 @@ from petriscope.contrast.summary import layer_summary, summary_metrics
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.params import Cds, Params
 from petriscope.progress import progress
-from petriscope.store import layer_numbers, load_biosamples, load_moments, load_window_means, load_windows, split_rows
+from petriscope.sae.codes import SufficientStatistics
+from petriscope.store import (
+    block_moments,
+    layer_numbers,
+    load_biosamples,
+    load_moments,
+    load_window_means,
+    load_windows,
+    split_rows,
+)
 from petriscope.workspace import Workspace
 
 SPLIT = "select"
@@ -76,6 +86,19 @@ def layer_table(
     for level, score in (("biosample", biosample), ("locus", locus)):
         table = table.merge(score_columns(score, level, design), on="feature", how="left")
     return table
+
+
+def branch_table(
+    statistics: Iterable[tuple[int, SufficientStatistics]], blocks: np.ndarray, design: Design, cds: Cds, seed: int
+) -> pd.DataFrame:
+    """The feature table of a control branch: (layer, statistics per window, biosample and latent), ``blocks`` (W,) of
+    its windows. One row per latent as for the main pipeline, the family its own."""
+    index = pd.factorize(blocks)[0]
+    tables = [
+        layer_table(layer, block_moments(found, index), found.mean().astype(np.float32), design, cds, seed)
+        for layer, found in statistics
+    ]
+    return with_family(pd.concat(tables, ignore_index=True))
 
 
 def score_columns(score: CdsT, level: str, design: Design) -> pd.DataFrame:

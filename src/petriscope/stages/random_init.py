@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from petriscope.activations import harvest, open_layers
 from petriscope.contrast.moments import Design
 from petriscope.contrast.summary import layer_summary
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.params import Params
-from petriscope.sae.codes import encode_stream, row_labels, sufficient_statistics
+from petriscope.sae.codes import SufficientStatistics, encode_stream, row_labels, sufficient_statistics
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.train import train_sae
-from petriscope.stages.cds import SPLIT, layer_table, with_family
+from petriscope.stages.cds import SPLIT, branch_table
 from petriscope.stages.sae import sae_config
-from petriscope.store import block_moments, load_biosamples, load_inputs, load_model, load_windows, split_rows
+from petriscope.store import harvest_folds, load_biosamples, load_inputs, load_model, load_windows, split_rows
 from petriscope.workspace import Workspace
 
 TRAIN_WINDOWS = 60
@@ -39,30 +39,25 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     scratch.mkdir(parents=True, exist_ok=True)
     layers = range(model.n_layers + 1)
     chosen = np.concatenate([train, select])
-    folds = params.activations.folds if params.activations.masking == "kfold" else None
-    harvest(model, load_inputs(workspace, model), chosen, layers, scratch, folds=folds, what="random model")
+    harvest(
+        model, load_inputs(workspace, model), chosen, layers, scratch, folds=harvest_folds(params), what="random model"
+    )
     sae = dataclasses.replace(params.sae, tokens=params.controls.random_init_tokens)
-    frames = []
-    for layer, store in open_layers(scratch).items():
-        config = sae_config(sae, store.shape[-1], params.seed)
-        source = TokenSource.of_windows(store, np.arange(len(train)))
-        coder = train_sae(config, source, heldout=None, name=f"random model, layer {layer}").sae
-        held = store[len(train) :]
-        shape = held.shape[:3]
-        labels = row_labels(*shape)
-        by_window = sufficient_statistics(
-            encode_stream(coder, held),
-            labels.window,
-            labels.biosample,
-            n_blocks=shape[0],
-            n_biosamples=shape[1],
-            m=coder.m,
-        )
-        block = pd.factorize(windows.block.to_numpy()[select])[0]
-        means = (by_window.total / shape[2]).astype(np.float32)
-        frames.append(layer_table(layer, block_moments(by_window, block), means, design, params.cds, params.seed))
+
+    def statistics() -> Iterator[tuple[int, SufficientStatistics]]:
+        for layer, store in open_layers(scratch).items():
+            config = sae_config(sae, store.shape[-1], params.seed)
+            source = TokenSource.of_windows(store, np.arange(len(train)))
+            coder = train_sae(config, source, heldout=None, name=f"random model, layer {layer}").sae
+            held = store[len(train) :]
+            shape = held.shape[:3]
+            labels = row_labels(*shape)
+            sizes = {"n_blocks": shape[0], "n_biosamples": shape[1], "m": coder.m}
+            codes = encode_stream(coder, held)
+            yield layer, sufficient_statistics(codes, labels.window, labels.biosample, **sizes)
+
+    features = branch_table(statistics(), windows.block.to_numpy()[select], design, params.cds, params.seed)
     shutil.rmtree(scratch)
-    features = with_family(pd.concat(frames, ignore_index=True))
     summary = layer_summary(features, design.lineages, params.cds.alpha)
     with atomic_folder(workspace.table("random_init")) as folder:
         write_parquet(folder / "features.parquet", features)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,13 +27,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     dataset = load_dataset(workspace.dataset(params.dataset))
     windows = pd.read_parquet(workspace.windows)
     genome = Genome(dataset.fasta)
-    tracks, peaks = [], []
-    reference = dataset.fasta[0] if len(dataset.fasta) == 1 else None
-    for number, biosample in enumerate(progress(dataset.biosamples, "tracks", unit="biosample")):
-        track = _track(biosample, windows, genome, params.tracks, params.seed + number, reference)
-        tracks.append(track)
-        found = _peaks(biosample, track, windows, genome)
-        peaks.append(found.assign(biosample=biosample.id))
+    tracks, peaks, activity = make_tracks(dataset, windows, genome, params.tracks, params.seed)
     table = dataset.biosample_table().assign(
         fragments=pd.array([track.fragments for track in tracks], dtype="Int64"),
         signal_kind=[track.kind for track in tracks],
@@ -42,9 +36,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     with atomic_folder(workspace.tracks) as folder:
         sequence = np.stack([genome.fetch_codes(w.chrom, w.start, w.end) for w in windows.itertuples()])
         np.save(folder / "sequence.npy", sequence)
-        signal = np.stack([track.values for track in tracks], axis=1)
-        np.save(folder / "signal.npy", np.minimum(signal, np.finfo(np.float16).max).astype(np.float16))
-        np.save(folder / "motif_activity.npy", _activity(dataset, peaks, genome, params.tracks))
+        np.save(folder / "signal.npy", stored_signal(tracks))
+        np.save(folder / "motif_activity.npy", activity)
         write_parquet(folder / "biosamples.parquet", table)
         write_parquet(folder / "peaks.parquet", pd.concat(peaks, ignore_index=True))
     return {
@@ -54,6 +47,32 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         "peaks": {frame.biosample.iloc[0]: len(frame) for frame in peaks if len(frame)},
         "gc": float(np.isin(sequence, (1, 2)).sum() / np.maximum((sequence < 4).sum(), 1)),
     }
+
+
+class Made(NamedTuple):
+    """What the model is told of each biosample."""
+
+    tracks: list[TrackResult]
+    peaks: list[pd.DataFrame]
+    activity: np.ndarray
+    """(S, M) motif activity."""
+
+
+def make_tracks(dataset: Dataset, windows: pd.DataFrame, genome: Genome, tracks: Tracks, seed: int) -> Made:
+    """Signal, peaks and motif activity of every biosample of the data set over ``windows``."""
+    made, peaks = [], []
+    reference = dataset.fasta[0] if len(dataset.fasta) == 1 else None
+    for number, biosample in enumerate(progress(dataset.biosamples, "tracks", unit="biosample")):
+        track = _track(biosample, windows, genome, tracks, seed + number, reference)
+        made.append(track)
+        peaks.append(_peaks(biosample, track, windows, genome).assign(biosample=biosample.id))
+    return Made(made, peaks, _activity(dataset, peaks, genome, tracks))
+
+
+def stored_signal(tracks: list[TrackResult]) -> np.ndarray:
+    """(W, S, L/4) float16, as stages keep it."""
+    signal = np.stack([track.values for track in tracks], axis=1)
+    return np.minimum(signal, np.finfo(np.float16).max).astype(np.float16)
 
 
 def _track(
