@@ -12,8 +12,8 @@ import torch
 from petriscope.activations import WindowInputs, harvest_window
 from petriscope.contrast.effects import auroc
 from petriscope.contrast.moments import Design
-from petriscope.models.epibert import EpiBERT
 from petriscope.models.masking import fold_masks
+from petriscope.models.probe import PipelineModel
 from petriscope.progress import progress
 from petriscope.sae.coder import SAE
 from petriscope.sae.codes import StatisticsAccumulator, SufficientStatistics
@@ -21,7 +21,7 @@ from petriscope.sae.codes import StatisticsAccumulator, SufficientStatistics
 
 @torch.inference_mode()
 def branch_statistics(
-    model: EpiBERT,
+    model: PipelineModel,
     inputs: WindowInputs,
     windows: np.ndarray,
     autoencoders: Mapping[int, SAE],

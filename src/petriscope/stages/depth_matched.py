@@ -50,7 +50,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     made = make_tracks(dataset, rows, Genome(dataset.fasta), tracks, params.seed)
     model = load_model(workspace, choose_device(params.device))
     sequence = np.asarray(load_arrays(workspace).sequence[select])
-    inputs = WindowInputs(sequence, stored_signal(made.tracks), made.activity, model.config.crop)
+    inputs = WindowInputs(sequence, stored_signal(made.tracks), made.activity, model.crop)
     statistics = branch_statistics(
         model,
         inputs,

@@ -16,8 +16,8 @@ from petriscope.data.tracks import model_target
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv
 from petriscope.model_rows import spread
-from petriscope.models.epibert import EpiBERT
 from petriscope.models.evaluate import MaskedAccuracy, masked_accuracy, predict_masked
+from petriscope.models.probe import PipelineModel
 from petriscope.params import Params
 from petriscope.stages.cds import branch_table
 from petriscope.store import (
@@ -80,7 +80,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
 
 
 def _accuracy(
-    model: EpiBERT, given: WindowInputs, real: np.ndarray, conditions: list[str], folds: int, device: str
+    model: PipelineModel, given: WindowInputs, real: np.ndarray, conditions: list[str], folds: int, device: str
 ) -> MaskedAccuracy:
     """Masked prediction from the inputs given, against the real signal (W, S, L/4)."""
     some = spread(np.arange(len(real)), ACCURACY_WINDOWS)
