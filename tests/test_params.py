@@ -38,7 +38,7 @@ def test_the_shipped_file_loads_and_its_digest_follows_every_value(raw):
             r"windows.length: is 128001, not a multiple of 128 bp. Use 128000 or 128128",
         ),
         ("windows", "crop", 64, r"windows.crop: is 64, which leaves no bin"),
-        ("sae", "k", 384, r"sae.k: is 384, not below sae.latents 384"),
+        ("sae", "k", 192, r"sae.k: is 192, not below sae.latents 192"),
         ("sae", "variant", "gated", r"sae.variant: is 'gated'. Use one of: batchtopk, topk, relu_l1"),
         ("sae", "seeds", [-1], r"sae.seeds\[0\]: is -1, out of range"),
         ("ablation", "layer", "late", r"ablation.layer: is 'late'. Use `middle` or a layer number"),

@@ -89,7 +89,7 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     store = np.load(tmp_path / "layer_1.npy", mmap_mode="r")
     source = TokenSource.of_windows(store, np.arange(20))
     configs = [SHORT, dataclasses.replace(SHORT, seed=8, variant="topk")]
-    jobs = [Job(f"seed {c.seed}", c, source, planted(500, 3)) for c in configs]
+    jobs = [Job(f"seed {c.seed}", c, source, TokenSource(planted(500, 3))) for c in configs]
     alone, together = (train_many(jobs, workers=workers, progress=False) for workers in (1, 2))
     for one, two in zip(alone, together, strict=True):
         assert torch.equal(one.sae.W_dec, two.sae.W_dec)

@@ -97,7 +97,7 @@ class Sae:
     variant: str = _f(choices=("batchtopk", "topk", "relu_l1"))
     latents: int = _f(8, 1 << 20)
     k: int = _f(1, 4096)
-    learning_rate: float = _f(1e-7, 1)
+    learning_rate: float | str = _f(1e-7, 1)
     batch: int = _f(16, 1 << 20)
     tokens: int = _f(1000)
     seeds: list[int] = _f(0)
@@ -241,6 +241,10 @@ def parse_params(raw: Any, path: str | Path = "params.yaml") -> Params:
         raise refuse("windows.split", f"adds up to {total:g}", "Make the four shares add up to 1.")
     if params.sae.k >= params.sae.latents:
         raise refuse("sae.k", f"is {params.sae.k}, not below sae.latents {params.sae.latents}", "Use a smaller k.")
+    if isinstance(params.sae.learning_rate, str) and params.sae.learning_rate != "auto":
+        raise refuse("sae.learning_rate", f"is {params.sae.learning_rate!r}", "Use `auto` or a number such as 0.003.")
+    if len(set(params.sae.seeds)) < len(params.sae.seeds):
+        raise refuse("sae.seeds", "names a seed twice", "Give each seed once.")
     if not params.sae.seeds:
         raise refuse("sae.seeds", "is empty", "Give at least one seed.")
     if len(params.annotation.geneset_sizes) != 2:

@@ -37,6 +37,7 @@ class SAEConfig:
     aux_weight: float = 1 / 8
     aux_units: str = "variance"  # of the loss that AuxK is added to: variance | squared_error
     dead_after_tokens: int | None = None  # silent this long = dead while training; None: 1/100 of the run, at most 10 M
+    resample_every: int = 0  # steps between resamplings of dead latents (Bricken et al. 2023); 0: never
     l1: float = 1.0  # relu_l1 alone, per token, for inputs scaled to E‖h‖² = d
     groups: tuple[int, ...] = ()  # matryoshka alone: latents of each nested group, summing to m; empty: halves
     clip: float = 1.0  # largest norm of the whole gradient
@@ -64,6 +65,7 @@ class SAEConfig:
             _check(value is None or 0 <= value <= self.steps, field, self, f"between 0 and steps = {self.steps}")
         _check(self.aux_k is None or self.aux_k > 0, "aux_k", self, "positive")
         _check(self.dead_after_tokens is None or self.dead_after_tokens > 0, "dead_after_tokens", self, "positive")
+        _check(self.resample_every >= 0, "resample_every", self, "zero or a positive number")
         for field in ("aux_weight", "l1"):
             _check(0 <= getattr(self, field) < math.inf, field, self, "zero or a positive number")
         _check(self.clip > 0, "clip", self, "positive")

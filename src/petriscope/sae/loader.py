@@ -113,6 +113,12 @@ class TokenSource:
             rows = rows[np.sort(rng.permutation(len(rows))[:n])]
         return rows.astype(np.float32)
 
+    def in_order(self, rows: int) -> Iterator[np.ndarray]:
+        """All tokens once, block after block, in raw units and the shards' own type: pieces of about ``rows`` tokens."""
+        per_piece = max(1, rows // self.block_rows)
+        for first in range(0, len(self.blocks), per_piece):
+            yield np.concatenate([self._read(int(block)) for block in self.blocks[first : first + per_piece]])
+
     def _epoch(self, batch: int, seed: int, epoch: int, offset: int) -> Iterator[np.ndarray]:
         """Mixed buffers of one epoch, in the shards' own type, without the first ``offset`` tokens."""
         order = np.random.default_rng([seed, epoch]).permutation(len(self.blocks))

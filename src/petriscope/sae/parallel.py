@@ -9,12 +9,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from petriscope.progress import bar
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.loader import TokenSource
+from petriscope.sae.sweep import sweep_learning_rate
 from petriscope.sae.train import TrainResult, train_sae
 
 
@@ -24,9 +24,11 @@ class Job(NamedTuple):
     name: str
     config: SAEConfig
     source: TokenSource
-    heldout: np.ndarray | None = None
-    """raw hidden states (…, d), copied to the worker: keep it to some ten thousand rows"""
+    heldout: TokenSource | None = None
+    """tokens the result is judged on"""
     checkpoint: Path | None = None
+    tune: TokenSource | None = None
+    """tokens on which a sweep chooses the learning rate first; None: the configuration's"""
 
 
 def train_many(jobs: Sequence[Job], *, workers: int | None = None, progress: bool = True) -> list[TrainResult]:
@@ -69,6 +71,10 @@ def _one_thread() -> None:
 
 
 def _train(job: Job, progress: bool) -> TrainResult:
-    return train_sae(
-        job.config, job.source, heldout=job.heldout, checkpoint=job.checkpoint, progress=progress, name=job.name
+    config, table = job.config, None
+    if job.tune is not None:
+        config, table = sweep_learning_rate(config, job.source, job.tune)
+    result = train_sae(
+        config, job.source, heldout=job.heldout, checkpoint=job.checkpoint, progress=progress, name=job.name
     )
+    return result._replace(sweep=table)

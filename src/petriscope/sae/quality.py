@@ -1,16 +1,18 @@
-"""How good a dictionary is: held-out reconstruction, sparsity, dead latents, and stability across seeds."""
+"""How good a dictionary is: held-out reconstruction, sparsity, dead latents, planted factors found again."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from petriscope.errors import UserError
 from petriscope.sae.coder import SAE, as_rows
+from petriscope.sae.loader import TokenSource
+from petriscope.sae.stability import cosines
 
 DENSITY_EDGES = tuple(10.0 ** np.arange(-6, 0.25, 0.5))
 _ROWS_AT_ONCE = 4096
@@ -43,16 +45,14 @@ class Quality:
         return {**dataclasses.asdict(self), "density_histogram": list(self.density_histogram)}
 
 
-def quality(sae: SAE, rows: np.ndarray) -> Quality:
-    """Quality of ``sae`` on held-out raw hidden states rows (…, d); streamed."""
-    flat = rows.reshape(-1, rows.shape[-1])
-    n = len(flat)
+def quality(sae: SAE, rows: np.ndarray | TokenSource) -> Quality:
+    """Quality of ``sae`` on held-out raw hidden states rows (…, d), or all of a source's; streamed."""
     fired = np.zeros(sae.m, dtype=np.int64)
     lengths: list[np.ndarray] = []
     error, cosine = 0.0, 0.0
     total, squares = np.zeros(sae.d), 0.0
-    for start in range(0, n, _ROWS_AT_ONCE):
-        x = as_rows(flat[start : start + _ROWS_AT_ONCE], sae.d)
+    for piece in _pieces(rows):
+        x = as_rows(piece, sae.d)
         codes = sae.encode(x)
         decoded = torch.from_numpy(sae.decode(codes))
         fired += np.bincount(codes.indices, minlength=sae.m)
@@ -61,8 +61,9 @@ def quality(sae: SAE, rows: np.ndarray) -> Quality:
         cosine += float(torch.nn.functional.cosine_similarity(x, decoded, dim=1).double().sum())
         total += x.double().sum(0).numpy()
         squares += float(x.double().square().sum())
-    spread = squares - float((total**2).sum()) / n
     counts = np.concatenate(lengths)
+    n = len(counts)
+    spread = squares - float((total**2).sum()) / n
     density = fired / n
     low, high = np.quantile(counts, [0.05, 0.95])
     return Quality(
@@ -78,34 +79,12 @@ def quality(sae: SAE, rows: np.ndarray) -> Quality:
     )
 
 
-class Stability(NamedTuple):
-    """Latents of one dictionary matched one to one with another's (Hungarian on decoder + encoder cosine)."""
-
-    match: np.ndarray
-    """int64 (m): index in the other dictionary; -1 where that has fewer latents"""
-    decoder_cosine: np.ndarray
-    """float64 (m); NaN where unmatched"""
-    encoder_cosine: np.ndarray
-    """float64 (m); NaN where unmatched"""
-
-    def stable(self, least: float = 0.7) -> np.ndarray:
-        """Mask (m): both cosines at least ``least``."""
-        return np.nan_to_num(np.minimum(self.decoder_cosine, self.encoder_cosine), nan=-1.0) >= least
-
-
-def stability(sae: SAE, other: SAE) -> Stability:
-    """Match the latents of two dictionaries of one layer (arXiv 2501.16615: decoder and encoder must both agree)."""
-    if sae.d != other.d:
-        raise UserError(
-            f"dictionaries are {sae.d} and {other.d} wide", field="sae", remedy="Compare SAEs of one layer."
-        )
-    decoder, encoder = _cosines(sae.W_dec, other.W_dec), _cosines(sae.W_enc, other.W_enc)
-    rows, columns = linear_sum_assignment(decoder + encoder, maximize=True)
-    match = np.full(sae.m, -1, dtype=np.int64)
-    match[rows] = columns
-    decoder_cosine, encoder_cosine = np.full(sae.m, np.nan), np.full(sae.m, np.nan)
-    decoder_cosine[rows], encoder_cosine[rows] = decoder[rows, columns], encoder[rows, columns]
-    return Stability(match, decoder_cosine, encoder_cosine)
+def _pieces(rows: np.ndarray | TokenSource) -> Iterator[np.ndarray]:
+    if isinstance(rows, TokenSource):
+        yield from rows.in_order(_ROWS_AT_ONCE)
+    else:
+        flat = rows.reshape(-1, rows.shape[-1])
+        yield from (flat[start : start + _ROWS_AT_ONCE] for start in range(0, len(flat), _ROWS_AT_ONCE))
 
 
 class Recovery(NamedTuple):
@@ -123,16 +102,11 @@ class Recovery(NamedTuple):
 
 def recovery(sae: SAE, factors: np.ndarray) -> Recovery:
     """How well the decoder rows recover known directions (factors, d), any scale."""
-    cosines = _cosines(torch.from_numpy(np.asarray(factors, dtype=np.float32)), sae.W_dec)
-    rows, columns = linear_sum_assignment(cosines, maximize=True)
-    matched = np.zeros(len(cosines))
-    matched[rows] = cosines[rows, columns]
-    return Recovery(matched, cosines.max(axis=1))
-
-
-def _cosines(left: torch.Tensor, right: torch.Tensor) -> np.ndarray:
-    unit = torch.nn.functional.normalize
-    return (unit(left, dim=1) @ unit(right, dim=1).T).double().numpy()
+    similarity = cosines(torch.from_numpy(np.asarray(factors, dtype=np.float32)), sae.W_dec)
+    rows, columns = linear_sum_assignment(similarity, maximize=True)
+    matched = np.zeros(len(similarity))
+    matched[rows] = similarity[rows, columns]
+    return Recovery(matched, similarity.max(axis=1))
 
 
 def _coherence(W_dec: torch.Tensor) -> float:

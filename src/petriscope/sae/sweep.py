@@ -27,13 +27,13 @@ class Sweep(NamedTuple):
 def sweep_learning_rate(
     config: SAEConfig,
     source: TokenSource,
-    heldout: np.ndarray,
+    heldout: np.ndarray | TokenSource,
     *,
     rates: tuple[float, ...] = RATES,
     share: float = 0.1,
     most_dead: float = 0.05,
 ) -> Sweep:
-    """Train ``share`` of the steps (at least 200) at each rate, judge on held-out rows (…, d), choose.
+    """Train ``share`` of the steps (at least 200) at each rate, judge on held-out rows (…, d) or a source, choose.
 
     Chosen: least FVU among the rates with at most ``most_dead`` dead latents (among all where none keeps to that). Raises
     `UserError` where every rate diverges.

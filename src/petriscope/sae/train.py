@@ -15,15 +15,18 @@ from petriscope.progress import bar
 from petriscope.sae.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig
+from petriscope.sae.exactness import check_selection
 from petriscope.sae.filter import CandidateFilter
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.optimizer import DictionaryAdam
 from petriscope.sae.quality import Quality, quality
+from petriscope.sae.resample import resample
 from petriscope.sae.select import BatchTopK, Selection, TopK, above_threshold
 from petriscope.sae.step import Objective, Parameters, batch_gradients
 
 _SAMPLE_TOKENS = 16_384
 _LOG_ROWS = 100
+_AUDIT_STEPS, _AUDIT_ROWS = 20, 4  # every 20th step 4 rows of the batch are selected again by a dense product
 
 
 class TrainResult(NamedTuple):
@@ -34,9 +37,13 @@ class TrainResult(NamedTuple):
     """about a hundred rows: step, tokens, loss, fvu, l0, dead, lr, threshold, gradient_norm (means since the last)"""
     quality: Quality | None
     """on the held-out tokens, None without them"""
+    audited_rows: int
+    """training rows whose selection was checked against a dense product (a mismatch raises)"""
     seconds: float
     """of training in this process"""
     tokens_per_second: float
+    sweep: list[dict[str, float]] | None = None
+    """the learning rates tried before, where they were"""
 
 
 class Run:
@@ -50,6 +57,7 @@ class Run:
         self.silent = torch.zeros(config.m, dtype=torch.long)  # tokens since a latent last fired
         self.threshold = -1.0
         self.step = 0
+        self.audited_rows = 0
         self.history: list[dict[str, float]] = []
         self.pending: list[list[float]] = []  # loss, squared error per token, l0, gradient norm of steps not yet logged
 
@@ -58,6 +66,8 @@ class Run:
         config = self.config
         centred = x - self.parameters.b_dec
         selection = self.selector(self.filter, centred)
+        if self.step % _AUDIT_STEPS == 0:
+            self._audit(selection, centred)
         if config.variant in ("batchtopk", "matryoshka") and self.step > (config.threshold_start or 0):
             beta = config.threshold_beta
             smallest = selection.smallest
@@ -73,6 +83,22 @@ class Run:
         norm = self.adam.step(gradients, objective, config.learning_rate(self.step), self.filter)
         self.pending.append([gradients.loss, gradients.squared_error / len(x), gradients.l0, norm])
         self.step += 1
+        if config.resample_every and self.step % config.resample_every == 0 and len(dead):
+            resample(self.adam, dead, centred, gradients.pulls[-1][1], (config.seed, self.step))
+            self.silent[dead] = 0
+            self.filter.refresh(0, config.m)
+
+    def _audit(self, selection: Selection, centred: torch.Tensor) -> None:
+        """Check some rows, others at each audit, against a dense product; raises `UserError` on a mismatch."""
+        every = max(1, len(centred) // _AUDIT_ROWS)
+        rows = torch.arange(self.step // _AUDIT_STEPS % every, len(centred), every)[:_AUDIT_ROWS]
+        per_row = self.config.k if self.config.variant == "topk" else None
+        found = check_selection(selection, centred, self.parameters, rows, per_row)
+        self.audited_rows += found.rows
+        if found.missed or found.surplus:
+            what = f"missed {found.missed} latents and kept {found.surplus} too many in {found.rows} rows"
+            remedy = "Train with filter: float32 and report this: the selection must be exact."
+            raise UserError(f"{what} of step {self.step}", field="sae.filter", remedy=remedy)
 
     def log(self) -> dict[str, float]:
         """Close a row of the history; raises `UserError` where training diverged."""
@@ -112,6 +138,7 @@ class Run:
             "threshold": self.threshold,
             "history": self.history,
             "pending": self.pending,
+            "audited_rows": self.audited_rows,
         }
         return Checkpoint(self.step, tensors, numbers)
 
@@ -145,6 +172,7 @@ class Run:
         run.adam.steps = run.step = saved.step
         run.silent = saved.tensors["silent"]
         run.threshold, run.history, run.pending = (saved.numbers[key] for key in ("threshold", "history", "pending"))
+        run.audited_rows = saved.numbers["audited_rows"]
         return run
 
 
@@ -152,13 +180,13 @@ def train_sae(
     config: SAEConfig,
     source: TokenSource,
     *,
-    heldout: np.ndarray | None,
+    heldout: np.ndarray | TokenSource | None,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
     progress: bool = True,
     name: str = "SAE",
 ) -> TrainResult:
-    """Train on ``source``; judge on ``heldout`` raw hidden states (…, d).
+    """Train on ``source``; judge on ``heldout``: raw hidden states (…, d) or a source of them.
 
     checkpoint: folder written every ``checkpoint_every`` steps and resumed from where it exists (the result is the
     same, byte for byte); removed by no one. Raises `UserError` on unusable data, a foreign checkpoint, or divergence.
@@ -191,9 +219,9 @@ def train_sae(
         meter.close()
     seconds = time.perf_counter() - begun
     sae = run.sae()
-    judged = quality(sae, heldout) if heldout is not None and len(heldout) else None
+    judged = quality(sae, heldout) if heldout is not None else None
     rate = (config.steps - first) * config.batch / max(seconds, 1e-9)
-    return TrainResult(sae, run.history, judged, seconds, rate)
+    return TrainResult(sae, run.history, judged, run.audited_rows, seconds, rate)
 
 
 def geometric_median(points: torch.Tensor, rounds: int = 100, tolerance: float = 1e-5) -> torch.Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,72 +14,109 @@ from petriscope.activations import open_layers
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.params import Gate, Params, Sae
-from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.parallel import Job, train_many
-from petriscope.sae.quality import quality, stability
+from petriscope.sae.stability import chance_stability, stability_tables
+from petriscope.sae.train import TrainResult
 from petriscope.store import load_windows, split_rows
 from petriscope.workspace import Workspace
 
+Key = tuple[int, int]
+"""Layer and seed."""
+STABLE = 0.7
+"""Mean matched decoder cosine from which a feature counts as found again by other seeds."""
+
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/sae/: layer_<k>/seed_<s>/, quality.csv, history.csv, stability.parquet."""
-    stores = open_layers(workspace.activations)
+    """Write results/sae/: layer_<k>/seed_<s>/, quality.csv, history.csv, sweep.csv, stability.parquet, matches.parquet."""
     windows = load_windows(workspace)
-    train, heldout = split_rows(windows, "train"), split_rows(windows, "select")
+    layers = sorted(open_layers(workspace.activations))
     scratch = workspace.results / "cache" / "sae"
-    keys = [(layer, seed) for layer in stores for seed in params.sae.seeds]
-    jobs = [
-        Job(
-            f"layer {layer} seed {seed}",
-            sae_config(params.sae, stores[layer].shape[-1], params.seed + seed),
-            TokenSource.of_windows(workspace.activations / f"layer_{layer}.npy", train),
-            checkpoint=scratch / f"layer_{layer}_seed_{seed}",
-        )
-        for layer, seed in keys
-    ]
-    trained = dict(zip(keys, train_many(jobs)))
+    trained = train_layers(workspace.activations, windows, layers, params, scratch)
     with atomic_folder(workspace.sae) as folder:
-        rows, history, stable = [], [], []
+        rows, history, sweeps = [], [], []
         for (layer, seed), result in trained.items():
             result.sae.save(folder / f"layer_{layer}" / f"seed_{seed}")
-            judged = quality(result.sae, stores[layer][heldout])
-            rows.append({"layer": layer, "seed": seed, **judged.as_dict()})
-            history.append(pd.DataFrame(result.history).assign(layer=layer, seed=seed))
-        for layer in stores:
-            saes = [trained[layer, seed].sae for seed in params.sae.seeds]
-            stable.append(pd.DataFrame({"layer": layer, "feature": range(saes[0].m), "stability": _stability(saes)}))
+            assert result.quality is not None
+            of = {"layer": layer, "seed": seed}
+            rows.append({**of, **result.quality.as_dict()})
+            history.append(pd.DataFrame(result.history).assign(**of))
+            sweeps += [{**of, **row, "chosen": row["lr"] == result.sae.config.lr} for row in result.sweep or ()]
+        stable = stability(trained, layers, params.sae.seeds)
         table = pd.DataFrame(rows)
         write_csv(folder / "quality.csv", table.drop(columns="density_histogram"))
         write_csv(folder / "history.csv", pd.concat(history, ignore_index=True))
-        write_parquet(folder / "stability.parquet", pd.concat(stable, ignore_index=True))
-        metrics = _metrics(table, params.sae.gate)
+        write_csv(
+            folder / "sweep.csv", pd.DataFrame(sweeps, columns=["layer", "seed", "lr", "fvu", "l0", "dead", "chosen"])
+        )
+        for name, frame in stable.items():
+            write_parquet(folder / f"{name}.parquet", frame)
+        metrics = _metrics(table, params.sae.gate) | _stability_metrics(stable["stability"], trained, params.sae)
+        metrics["sweep"] = sweeps
+        metrics["selection_rows_audited"] = sum(result.audited_rows for result in trained.values())
         check_gate(metrics)
     shutil.rmtree(scratch, ignore_errors=True)
     return metrics
 
 
-def _stability(saes: list[SAE]) -> np.ndarray:
-    """Smallest of decoder and encoder cosine with the matched latent, worst over seeds; NaN for one seed."""
-    if len(saes) == 1:
-        return np.full(saes[0].m, np.nan)
-    matched = [stability(saes[0], other) for other in saes[1:]]
-    return np.min([np.minimum(match.decoder_cosine, match.encoder_cosine) for match in matched], axis=0)
+def train_layers(
+    activations: Path, windows: pd.DataFrame, layers: list[int], params: Params, scratch: Path
+) -> dict[Key, TrainResult]:
+    """Train every layer and seed; with rate `auto` a sweep of the first seed (on `tune` tokens) sets it for all."""
+
+    def source(layer: int, split: str) -> TokenSource:
+        return TokenSource.of_windows(activations / f"layer_{layer}.npy", split_rows(windows, split))
+
+    rates = dict.fromkeys(layers, params.sae.learning_rate)
+    first, *others = params.sae.seeds
+    trained: dict[Key, TrainResult] = {}
+    for seeds in ([first], others) if params.sae.learning_rate == "auto" else (params.sae.seeds,):
+        keys = [(layer, seed) for seed in seeds for layer in layers]
+        jobs = []
+        for layer, seed in keys:
+            rate = rates[layer]
+            tokens = source(layer, "train")
+            jobs.append(
+                Job(
+                    f"layer {layer} seed {seed}",
+                    sae_config(params.sae, tokens.d, params.seed + seed, None if isinstance(rate, str) else rate),
+                    tokens,
+                    heldout=source(layer, "select"),
+                    checkpoint=scratch / f"layer_{layer}_seed_{seed}",
+                    tune=source(layer, "tune") if isinstance(rate, str) else None,
+                )
+            )
+        trained |= zip(keys, train_many(jobs), strict=True)
+        rates = {layer: trained[layer, first].sae.config.lr for layer in layers}
+    return trained
 
 
-def sae_config(sae: Sae, d: int, seed: int) -> SAEConfig:
-    """The configuration of one autoencoder."""
-    return SAEConfig(
+def stability(trained: dict[Key, TrainResult], layers: list[int], seeds: list[int]) -> dict[str, pd.DataFrame]:
+    """Tables `stability` (a row per layer and feature) and `matches` (also per other seed)."""
+    tables = {layer: stability_tables({seed: trained[layer, seed].sae for seed in seeds}) for layer in layers}
+    features = pd.concat([tables[layer].features.assign(layer=layer) for layer in layers], ignore_index=True)
+    matches = pd.concat([tables[layer].matches.assign(layer=layer) for layer in layers], ignore_index=True)
+    front = ["layer", "feature"]
+    return {
+        "stability": features[[*front, "stability", "encoder_stability"]],
+        "matches": matches[[*front, "seed", "match", "decoder_cosine", "encoder_cosine"]],
+    }
+
+
+def sae_config(sae: Sae, d: int, seed: int, rate: float | None = None) -> SAEConfig:
+    """The configuration of one autoencoder; ``rate`` None: that of params.yaml, or the default before a sweep."""
+    given = sae.learning_rate if rate is None else rate
+    plan = SAEConfig(
         d=d,
         m=sae.latents,
         k=sae.k,
         variant=sae.variant,
         steps=max(1, sae.tokens // sae.batch),
         batch=sae.batch,
-        lr=sae.learning_rate,
         seed=seed,
     )
+    return plan if isinstance(given, str) else dataclasses.replace(plan, lr=given)
 
 
 def gate_failures(table: pd.DataFrame, gate: Gate) -> list[str]:
@@ -107,6 +146,22 @@ def _metrics(table: pd.DataFrame, gate: Gate) -> dict[str, Any]:
         "quality_text": f"FVU {joined['fvu']}; L0 {joined['l0']}; dead {joined['dead_fraction']} "
         f"(layers {' '.join(map(str, first.layer))}, held out)",
         "gate_text": "gate passed by every layer" if not failures else "gate failed: " + "; ".join(failures),
+    }
+
+
+def _stability_metrics(stable: pd.DataFrame, trained: dict[Key, TrainResult], sae: Sae) -> dict[str, Any]:
+    """Mean matched decoder cosine and share of stable features per layer, beside what random directions reach."""
+    d = next(iter(trained.values())).sae.d
+    known = stable.dropna()
+    by_layer = known.groupby("layer").stability
+    return {
+        "stability": {
+            "seeds": len(sae.seeds),
+            "mean": np.round(by_layer.mean(), 6).tolist(),
+            "share_stable": np.round(by_layer.agg(lambda values: (values >= STABLE).mean()), 6).tolist(),
+            "encoder_mean": np.round(known.groupby("layer").encoder_stability.mean(), 6).tolist(),
+            "chance": round(chance_stability(sae.latents, d), 6),
+        }
     }
 
 
