@@ -111,7 +111,7 @@ def test_planted_features_are_found_and_every_p_has_its_family() -> None:
     assert result.combined.family.size == 59
     assert result.lineages["blood"].family.size == 59 * 3
     table = result.frame()
-    assert len(table) == 5 * 59
+    assert len(table) == 6 * 59
     assert not table[["method", "n", "family", "family_size", "status", "estimate", "p"]].isna().any().any()
     assert "59 alive features" in str(result.combined)
     assert result.combined.adjusted["maxt"].min() > 0

@@ -119,13 +119,16 @@ class Cds:
     permutations: int = _f(100, 10_000_000)
     bootstrap: int = _f(100, 1_000_000)
     min_density: float = _f(0, 1)
+    adjust_depth: bool = _f()
+    stable: float = _f(0, 1)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Null data sets on which the tests are tried."""
+    """Null data sets on which the tests are tried: how many per seed, and how many seeds."""
 
     nulls: int = _f(20, 100_000)
+    seeds: int = _f(1, 100)
 
 
 @dataclass(frozen=True)

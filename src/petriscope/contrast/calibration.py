@@ -73,10 +73,7 @@ def uniformity(
         return Uniformity(test, null, len(p), 0, 0.0, np.nan, np.nan, np.nan, np.nan, np.nan, alpha)
     per_set = np.array([(row[ok] <= alpha).mean() for row, ok in zip(p, usable) if ok.any()])
     share = float((p[usable] <= alpha).mean())
-    effective = float(tests)
-    if len(per_set) > 1 and per_set.var(ddof=1) > 0:
-        sets = len(per_set) if independent is None else min(independent, len(per_set))
-        effective = min(effective, alpha * (1 - alpha) * sets / float(per_set.var(ddof=1)))
+    effective = effective_number(per_set, alpha, tests, independent)
     low, high = stats.binom.ppf([0.025, 0.975], max(1, round(effective)), alpha) / max(1, round(effective))
     distance = float(stats.kstest(p[usable], "uniform").statistic)
     ks_p = float(stats.kstwo.sf(distance, max(1, round(effective))))
@@ -108,6 +105,32 @@ def discovery(
         error_rate(found[strong_context], what=f"power, match AUROC >= {strong:g}", null="planted truth"),
         error_rate(~is_context[found], what="false discovery proportion", null="planted truth"),
     )
+
+
+def coverage(covered: np.ndarray, *, what: str, null: str, independent: float | None = None) -> ErrorRate:
+    """How often intervals hold the truth: ``covered`` (R sets, m) bool. ``cases`` and limits are of as many independent
+    intervals as would vary as much between sets as these do (see `uniformity`)."""
+    share = float(covered.mean()) if covered.size else np.nan
+    effective = effective_number(covered.mean(1), share, covered.size, independent) if covered.size else 0.0
+    n = max(1, round(effective))
+    if not covered.size:
+        return ErrorRate(what, null, 0, share, np.nan, np.nan)
+    k = share * n
+    low = float(stats.beta.ppf(0.025, k, n - k + 1)) if k > 0 else 0.0
+    high = float(stats.beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0
+    return ErrorRate(what, null, n, share, low, high)
+
+
+def effective_number(per_set: np.ndarray, share: float, tests: int, independent: float | None = None) -> float:
+    """Independent cases whose share varies as much as ``per_set`` (R,) does: share (1 - share) sets / variance.
+
+    ``independent``: sets that are independent of each other, where fewer than R; at most ``tests``.
+    """
+    variance = float(np.var(per_set, ddof=1)) if len(per_set) > 1 else 0.0
+    if variance <= 0:
+        return float(tests)
+    sets = len(per_set) if independent is None else min(independent, len(per_set))
+    return min(float(tests), share * (1 - share) * sets / variance)
 
 
 def table(rows: Sequence[Uniformity | ErrorRate]) -> pd.DataFrame:

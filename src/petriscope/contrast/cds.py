@@ -14,11 +14,11 @@ from petriscope.contrast.evidence import (
     Level,
     LineageEvidence,
     Variance,
-    biosample_evidence,
-    combine,
+    biosample_test,
+    combine_loci,
     locus_evidence,
 )
-from petriscope.contrast.inference import conjunction, one_sample
+from petriscope.contrast.inference import conjunction, one_sample, union
 from petriscope.contrast.moments import Design, Moments
 from petriscope.contrast.multiplicity import Family, adjust_all
 from petriscope.contrast.permutation import PermutationP, sign_flip
@@ -31,17 +31,20 @@ FINEST = 5e-4
 
 @dataclass(frozen=True)
 class CdsT:
-    """The corrected score: one result per lineage, their signed combination and their conjunction."""
+    """The corrected score: one result per lineage, their signed combination, their conjunction and their union."""
 
     lineages: dict[str, ContrastResult]
     combined: ContrastResult
     conjunction: ContrastResult
+    """every lineage differs: the largest p."""
+    union: ContrastResult
+    """some lineage differs, in whichever direction: the smallest p, Šidák-corrected for the lineages."""
     permutation: PermutationP | None
     """of the combined statistic; None where no lineage can be tested. Its ``null_max`` serves maxT over layers."""
 
     def frame(self) -> pd.DataFrame:
         """All results one below the other."""
-        results = [*self.lineages.values(), self.combined, self.conjunction]
+        results = [*self.lineages.values(), self.combined, self.conjunction, self.union]
         return pd.concat([result.frame() for result in results], ignore_index=True)
 
 
@@ -58,23 +61,27 @@ def cds_meandiff(
 
     ``window_means`` (W, S, m): mean activation per window and biosample. ``pairing``: the first biosample of each
     context stands for a lineage (as published), or the mean of all. One sign per window is flipped for all lineages;
+    Lineages without one of the contexts are left out.
     p = #{|null| >= |observed|}/N, which can be zero; Bonferroni over all m latents, dead ones included.
     Anti-conservative by construction: windows of one biosample are not replicates of a context.
     """
     windows, biosamples, m = window_means.shape
     design.check(biosamples)
     differences, per_lineage = np.zeros((windows, m)), {}
-    for lineage in design.lineages:
-        reason = design.why_untestable(lineage, "locus")
-        if reason:
-            raise UserError(reason, file="biosamples", remedy="The published score needs both contexts per lineage.")
+    reasons = {lineage: design.why_untestable(lineage, "locus") for lineage in design.lineages}
+    usable = [lineage for lineage in design.lineages if reasons[lineage] is None]
+    if not usable:
+        what = "; ".join(str(reason) for reason in reasons.values())
+        remedy = "The published score needs one lineage with both contexts."
+        raise UserError(what, file="biosamples", remedy=remedy)
+    for lineage in usable:
         vitro, vivo = design.sides(lineage)
         if pairing == "first":
             vitro, vivo = vitro[:1], vivo[:1]
         difference = window_means[:, vivo].mean(1, dtype=np.float64) - window_means[:, vitro].mean(1, dtype=np.float64)
         if not np.isfinite(difference).all():
             raise UserError(f"window means of lineage {lineage} hold NaN or Inf", remedy="Harvest activations again.")
-        differences += difference / len(design.lineages)
+        differences += difference / len(usable)
         per_lineage[lineage] = difference.mean(0)
     estimate = differences.mean(0)
     low, high = one_sample(differences).interval()
@@ -88,7 +95,7 @@ def cds_meandiff(
         method=f"mean difference, {pairing} biosample pair; sign-flip over windows, p = #/N (published)",
         level="window",
         scope="combined",
-        n={"windows": windows, "lineages": len(design.lineages)},
+        n={"windows": windows, "lineages": len(usable)},
         family=Family(f"all {m} latents, dead ones included", m),
         features=np.arange(m),
         estimate=estimate,
@@ -99,7 +106,7 @@ def cds_meandiff(
         p=p,
         adjusted=adjust_all(p),
         extra={f"cds_{lineage}": values for lineage, values in per_lineage.items()}
-        | {"sign_consistent": np.abs(direction) == len(design.lineages)},
+        | {"sign_consistent": np.abs(direction) == len(usable)},
     )
 
 
@@ -116,9 +123,10 @@ def cds_t(
 ) -> CdsT:
     """Corrected score: a t per lineage over independent units, combined by signed Stouffer and by conjunction.
 
-    *biosample* level: per-biosample means; Welch or moderated t (prior variance follows mean activation). It speaks of
-    new donors. *locus* level: per-block differences, t = mean(d_B)/(sd(d_B)/sqrt(n_B)); lineages share blocks, so
-    Stouffer accounts for their correlation. It speaks of new loci of the same biosamples.
+    *biosample* level: per-biosample means; contrasts of one linear model with a mean per lineage and context, the
+    design's covariates (sequencing depth) and a moderated variance that follows mean activation, or Welch's t lineage
+    by lineage. It speaks of new donors. *locus* level: per-block differences, t = mean(d_B)/(sd(d_B)/sqrt(n_B));
+    lineages share blocks, so Stouffer accounts for their correlation. It speaks of new loci of the same biosamples.
     Features that fire on less than ``min_density`` of tokens are dead: outside the family and the result.
     The combined p is the permutation p where relabellings resolve it to 0.0005 (three lineages of three against three
     biosamples do): it needs exchangeable biosamples alone, while the moderated t also takes features for independent,
@@ -135,26 +143,34 @@ def cds_t(
         )
     alive = moments.features(features)
     if level == "biosample":
-        evidence = biosample_evidence(alive.biosample_means(), design, variance, design.lineages)
+        means = alive.biosample_means()
+        evidence, combined = biosample_test(means, design, variance, permutations=permutations, seed=seed)
         method, units = ("Welch t" if variance == "welch" else "moderated t"), "biosamples"
+        if combined and combined.adjusted:
+            method += " adjusted for depth"
     else:
         evidence = locus_evidence(alive.block_means(), design, design.lineages)
+        combined = combine_loci(evidence, permutations, seed) if evidence else None
         method, units = "paired t over blocks", "blocks"
     words = f"{where + ', ' if where else ''}{len(features)} alive features"
     label = _Label(method, units, level, features, words)
     lineages = _per_lineage(evidence, alive, design, label)
-    if not evidence:
+    if combined is None:
         reason = "; ".join(result.status.removeprefix("cannot be tested: ") for result in lineages.values())
         estimate = np.stack([result.estimate for result in lineages.values()]).mean(0)
         return CdsT(
             lineages,
             _untested(reason, label, "combined", estimate),
             _untested(reason, label, "conjunction", estimate),
+            _untested(reason, label, "union", estimate),
             None,
         )
-    combined = combine(evidence, level, variance, permutations, seed)
     return CdsT(
-        lineages, _combined(evidence, combined, label), _conjunction(evidence, combined, label), combined.permutation
+        lineages,
+        _combined(evidence, combined, label),
+        _extreme(evidence, combined, label, "conjunction"),
+        _extreme(evidence, combined, label, "union"),
+        combined.permutation,
     )
 
 
@@ -233,9 +249,12 @@ def _combined(evidence: dict[str, LineageEvidence], combined: CombinedEvidence, 
     stouffer_p = 2 * special.ndtr(-np.abs(combined.z))
     low, high = combined.mean.interval()
     null = combined.permutation
-    by_permutation = (2 / null.n if null.exact else 1 / (null.n + 1)) <= FINEST
+    by_permutation = max(2 / combined.resolution, 1 / (null.n + 1)) <= FINEST
     p = null.p if by_permutation else stouffer_p
-    relabelled = "biosamples within lineages relabelled" if label.level == "biosample" else "signs of blocks flipped"
+    if label.level == "locus":
+        relabelled = "signs of blocks flipped"
+    else:
+        relabelled = ("residuals of depth" if combined.adjusted else "biosamples") + " within lineages relabelled"
     return ContrastResult(
         method=f"signed Stouffer of {label.method}, p by {'permutation' if by_permutation else 'the normal'}; "
         f"{null.n} permutations ({'all' if null.exact else 'drawn'}), {relabelled}",
@@ -255,15 +274,24 @@ def _combined(evidence: dict[str, LineageEvidence], combined: CombinedEvidence, 
     )
 
 
-def _conjunction(evidence: dict[str, LineageEvidence], combined: CombinedEvidence, label: _Label) -> ContrastResult:
-    p = conjunction(np.stack([line.test.p for line in evidence.values()]))
+def _extreme(
+    evidence: dict[str, LineageEvidence],
+    combined: CombinedEvidence,
+    label: _Label,
+    scope: Literal["conjunction", "union"],
+) -> ContrastResult:
+    """The lineage with the largest p (all differ) or the smallest (some differs)."""
+    each = np.stack([line.test.p for line in evidence.values()])
+    z = np.stack([line.test.z() for line in evidence.values()])
+    if scope == "conjunction":
+        p, row, what = conjunction(each), np.abs(z).argmin(0), "largest p over lineages"
+    else:
+        p, row, what = union(each), np.abs(z).argmax(0), "smallest p over lineages, Šidák"
     low, high = combined.mean.interval()
-    weakest = np.stack([line.test.z() for line in evidence.values()])
-    weakest = np.take_along_axis(weakest, np.abs(weakest).argmin(0)[None], axis=0)[0]
     return ContrastResult(
-        method=f"conjunction of {label.method}: largest p over lineages",
+        method=f"{scope} of {label.method}: {what}",
         level=label.level,
-        scope="conjunction",
+        scope=scope,
         n=_total(evidence),
         family=label.family(),
         features=label.features,
@@ -271,7 +299,7 @@ def _conjunction(evidence: dict[str, LineageEvidence], combined: CombinedEvidenc
         low=low,
         high=high,
         interval=f"95 % by t over {label.units}, mean of lineages",
-        statistic=weakest,
+        statistic=np.take_along_axis(z, row[None], axis=0)[0],
         p=p,
         adjusted=adjust_all(p),
         extra={"sign_consistent": _consistent(evidence)},

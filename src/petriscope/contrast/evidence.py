@@ -1,13 +1,14 @@
-"""The independent units of a contrast, and one test per lineage from them."""
+"""The independent units of a contrast, one test per lineage from them, and what all lineages say together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from petriscope.contrast.inference import TTest, moderated, one_sample, pool, stouffer, welch
+from petriscope.contrast.inference import TTest, one_sample, pool, stouffer, welch
+from petriscope.contrast.linear import Layout, fit, layout, permute, relabellings
 from petriscope.contrast.moments import Design
 from petriscope.contrast.permutation import PermutationP, sign_flip, stratified_labels
 
@@ -20,10 +21,8 @@ class LineageEvidence(NamedTuple):
 
     test: TTest
     n: dict[str, int]
-    vitro: np.ndarray
-    """(n0, m) per-biosample means; empty at locus level."""
-    vivo: np.ndarray
-    """(n1, m) per-biosample means; at locus level the (B, m) per-block differences."""
+    units: np.ndarray
+    """Its units' values: biosample means (n0 + n1, m), in vitro first, or block differences (B, m)."""
 
 
 class CombinedEvidence(NamedTuple):
@@ -34,35 +33,68 @@ class CombinedEvidence(NamedTuple):
     z: np.ndarray
     """(m,) signed Stouffer score."""
     permutation: PermutationP
+    resolution: int
+    """distinct relabellings there are; the permutation p means little where they are few."""
+    adjusted: bool
+    """technical covariates were adjusted for."""
 
 
-def log_mean(mean: np.ndarray) -> np.ndarray:
-    """Log of mean activation (m,), silent features at the smallest value there is: the axis of variance trends."""
-    floor = mean[mean > 0].min() if (mean > 0).any() else 1.0
-    return np.log(np.maximum(mean, floor))
-
-
-def two_sample(variance: Variance, mean: np.ndarray) -> Callable[[np.ndarray, np.ndarray], TTest]:
-    """The biosample-level test; the prior variance of the moderated one follows log mean activation ``mean`` (m,)."""
-    if variance == "welch":
-        return welch
-    covariate = log_mean(mean)
-    return lambda a, b: moderated(a, b, covariate)
+def testable(design: Design, least: int = 2) -> tuple[str, ...]:
+    """Lineages with ``least`` biosamples a side (and three in all, without which nothing varies)."""
+    sizes = {lineage: [len(side) for side in design.sides(lineage)] for lineage in design.lineages}
+    return tuple(x for x in design.lineages if min(sizes[x]) >= least and sum(sizes[x]) >= 3)
 
 
 def biosample_evidence(
     means: np.ndarray, design: Design, variance: Variance, lineages: tuple[str, ...]
 ) -> dict[str, LineageEvidence]:
-    """One two-sample test per lineage that has two biosamples a side. ``means`` (S, m)."""
+    """One test per lineage that has two biosamples a side. ``means`` (S, m).
+
+    Moderated: contrasts of one linear model over all those lineages (`linear.fit`). Welch: each lineage by itself,
+    covariates ignored.
+    """
+    usable = tuple(x for x in lineages if x in testable(design))
+    return _lines(means, design, variance, usable) if usable else {}
+
+
+def _lines(
+    means: np.ndarray, design: Design, variance: Variance, lineages: tuple[str, ...]
+) -> dict[str, LineageEvidence]:
+    tests = fit(means, layout(design, lineages)).lineages if variance == "moderated" else {}
     found = {}
     for lineage in lineages:
-        if design.why_untestable(lineage, "biosample"):
-            continue
-        sides = design.sides(lineage)
-        vitro, vivo = means[sides.vitro], means[sides.vivo]
-        test = two_sample(variance, np.concatenate([vitro, vivo]).mean(0))(vivo, vitro)
-        found[lineage] = LineageEvidence(test, {"in_vitro": len(vitro), "in_vivo": len(vivo)}, vitro, vivo)
+        vitro, vivo = design.sides(lineage)
+        test = tests[lineage] if variance == "moderated" else welch(means[vivo], means[vitro])
+        n = {"in_vitro": len(vitro), "in_vivo": len(vivo)}
+        found[lineage] = LineageEvidence(test, n, means[np.concatenate([vitro, vivo])])
     return found
+
+
+def biosample_test(
+    means: np.ndarray, design: Design, variance: Variance, *, permutations: int, seed: int, least: int = 2
+) -> tuple[dict[str, LineageEvidence], CombinedEvidence | None]:
+    """Every lineage with ``least`` biosamples a side, and their combination (None where there is none).
+
+    Lineages have biosamples of their own. Moderated scores share one variance, which `Layout.direction` accounts for;
+    Welch scores are independent.
+    """
+    lineages = testable(design, least)
+    if not lineages:
+        return {}, None
+    lines = _lines(means, design, variance, lineages)
+    shape: Layout = layout(design, lineages)
+    if variance == "moderated":
+        fitted = fit(means, shape)
+        null = permute(means, shape, fitted, permutations, seed)
+        together = CombinedEvidence(
+            fitted.mean, fitted.combined.z(), null, relabellings(shape), adjusted=shape.covariates > 0
+        )
+        return lines, together
+    strata = [np.split(line.units, [line.n["in_vitro"]]) for line in lines.values()]
+    null = stratified_labels(lambda a, b: welch(a, b).z(), [(a, b) for a, b in strata], permutations, seed)
+    z = np.stack([line.test.z() for line in lines.values()])
+    mean = pool([line.test for line in lines.values()])
+    return lines, CombinedEvidence(mean, stouffer(z), null, relabellings(shape), adjusted=False)
 
 
 def locus_evidence(block_means: np.ndarray, design: Design, lineages: tuple[str, ...]) -> dict[str, LineageEvidence]:
@@ -78,32 +110,20 @@ def locus_evidence(block_means: np.ndarray, design: Design, lineages: tuple[str,
             continue
         sides = design.sides(lineage)
         difference = block_means[:, sides.vivo].mean(1) - block_means[:, sides.vitro].mean(1)
-        test = one_sample(difference)
-        found[lineage] = LineageEvidence(test, {"blocks": len(difference)}, difference[:0], difference)
+        found[lineage] = LineageEvidence(one_sample(difference), {"blocks": len(difference)}, difference)
     return found
 
 
-def combine(
-    evidence: Mapping[str, LineageEvidence], level: Level, variance: Variance, permutations: int, seed: int
-) -> CombinedEvidence:
-    """Signed Stouffer over lineages with its permutation null.
-
-    Lineages have biosamples of their own, so their scores are independent at biosample level; they share blocks, so at
-    locus level their correlation enters, and the sign of a block is flipped for all lineages at once.
-    """
+def combine_loci(evidence: Mapping[str, LineageEvidence], permutations: int, seed: int) -> CombinedEvidence:
+    """Signed Stouffer over lineages at locus level: they share blocks, so their correlation enters, and the sign of a
+    block is flipped for all lineages at once."""
     lines = list(evidence.values())
     z = np.stack([line.test.z() for line in lines])
-    if level == "biosample":
-
-        def score(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-            return two_sample(variance, np.concatenate([a, b]).mean(0))(a, b).z()
-
-        null = stratified_labels(score, [(line.vitro, line.vivo) for line in lines], permutations, seed)
-        return CombinedEvidence(pool([line.test for line in lines]), stouffer(z), null)
-    differences = np.stack([line.vivo for line in lines])
+    differences = np.stack([line.units for line in lines])
     mean = differences.mean(0)
     null = sign_flip(mean, permutations, seed)
-    return CombinedEvidence(one_sample(mean), stouffer(z, _correlation(differences)), null)
+    resolution = 2 ** min(differences.shape[1], 62)
+    return CombinedEvidence(one_sample(mean), stouffer(z, _correlation(differences)), null, resolution, adjusted=False)
 
 
 def _correlation(differences: np.ndarray) -> np.ndarray:

@@ -53,14 +53,23 @@ def normal_score(t: np.ndarray, df: np.ndarray | float) -> np.ndarray:
     return -np.sign(t) * special.ndtri(tail)
 
 
-def _t_test(estimate: np.ndarray, error: np.ndarray, df: np.ndarray) -> TTest:
-    """A feature that is the same number in every unit shows no difference: t = 0, p = 1. A difference with no variation
-    around it has no t: NaN."""
+def t_test(estimate: np.ndarray, error: np.ndarray, df: np.ndarray) -> TTest:
+    """t and p of estimates (m,) with their errors and degrees of freedom.
+
+    A feature that is the same number in every unit shows no difference: t = 0, p = 1. A difference with no variation
+    around it has no t: NaN.
+    """
     constant = (error == 0) & (estimate == 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(constant, 0.0, np.where(error > 0, estimate / error, np.nan))
     df = np.where(constant & ~np.isfinite(df), 1.0, df)
     return TTest(estimate, error, df, t, p_two_sided(t, df))
+
+
+def log_mean(mean: np.ndarray) -> np.ndarray:
+    """Log of mean activation (m,), silent features at the smallest value there is: the axis of variance trends."""
+    floor = mean[mean > 0].min() if (mean > 0).any() else 1.0
+    return np.log(np.maximum(mean, floor))
 
 
 def welch(a: np.ndarray, b: np.ndarray) -> TTest:
@@ -72,7 +81,7 @@ def welch(a: np.ndarray, b: np.ndarray) -> TTest:
     squared = part_a + part_b
     with np.errstate(divide="ignore", invalid="ignore"):
         df = squared**2 / (part_a**2 / (len(a) - 1) + part_b**2 / (len(b) - 1))
-    return _t_test(a.mean(0) - b.mean(0), np.sqrt(squared), df)
+    return t_test(a.mean(0) - b.mean(0), np.sqrt(squared), df)
 
 
 def one_sample(values: np.ndarray) -> TTest:
@@ -81,7 +90,7 @@ def one_sample(values: np.ndarray) -> TTest:
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.nansum(values, axis=0) / n
         variance = np.nansum((values - mean) ** 2, axis=0) / (n - 1)
-        return _t_test(mean, np.sqrt(variance / n), (n - 1).astype(float))
+        return t_test(mean, np.sqrt(variance / n), (n - 1).astype(float))
 
 
 def moderated(a: np.ndarray, b: np.ndarray, covariate: np.ndarray | None = None) -> TTest:
@@ -97,7 +106,7 @@ def moderated(a: np.ndarray, b: np.ndarray, covariate: np.ndarray | None = None)
     posterior = squeeze(variance, residual, prior)
     df = min(prior.df + residual, residual * float(len(variance)))
     error = np.sqrt(posterior * (1 / len(a) + 1 / len(b)))
-    return _t_test(a.mean(0) - b.mean(0), error, np.full(len(variance), df))
+    return t_test(a.mean(0) - b.mean(0), error, np.full(len(variance), df))
 
 
 def squeeze(variance: np.ndarray, df: float, prior: Prior) -> np.ndarray:
@@ -161,7 +170,7 @@ def pool(tests: Sequence[TTest]) -> TTest:
     with np.errstate(divide="ignore", invalid="ignore"):
         joint = squared.sum(0) ** 2 / (squared**2 / df).sum(0)
     estimate = np.mean([test.estimate for test in tests], axis=0)
-    return _t_test(estimate, np.sqrt(squared.sum(0)) / len(tests), joint)
+    return t_test(estimate, np.sqrt(squared.sum(0)) / len(tests), joint)
 
 
 def stouffer(z: np.ndarray, correlation: np.ndarray | None = None) -> np.ndarray:
@@ -179,3 +188,12 @@ def stouffer(z: np.ndarray, correlation: np.ndarray | None = None) -> np.ndarray
 def conjunction(p: np.ndarray) -> np.ndarray:
     """(m,) largest p over the lineages of p (L, m): small only where every lineage shows the difference."""
     return p.max(0)
+
+
+def union(p: np.ndarray) -> np.ndarray:
+    """(m,) smallest p over the lineages of p (L, m), Šidák-corrected: small where any lineage shows a difference.
+
+    Exact for independent lineages; conservative for two-sided t's that share a variance (Šidák 1967).
+    """
+    least = np.minimum(p.min(0), 1 - np.finfo(float).eps)
+    return np.asarray(-np.expm1(len(p) * np.log1p(-least)))

@@ -92,10 +92,15 @@ class Design:
     """(S,) index into ``lineages``."""
     vivo: np.ndarray
     """(S,) bool: context is in_vivo."""
+    covariates: np.ndarray | None = None
+    """(S, c) technical covariates of the biosample-level model; None: none."""
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> Design:
-        """From a frame with columns biosample, lineage, context, in the row order of the arrays."""
+        """From a frame with columns biosample, lineage, context, in the row order of the arrays.
+
+        Log2 of a column fragments becomes a covariate, where it is known for every biosample.
+        """
         for column in ("biosample", "lineage", "context"):
             if column not in frame:
                 raise UserError("column is missing", file="biosamples", field=column)
@@ -113,6 +118,7 @@ class Design:
             lineages=lineages,
             lineage_of=np.array([lineages.index(str(name)) for name in frame["lineage"]]),
             vivo=(frame["context"] == "in_vivo").to_numpy(dtype=bool),
+            covariates=log_depth(frame),
         )
 
     def sides(self, lineage: str) -> Sides:
@@ -146,3 +152,10 @@ class Design:
                 remedy="The rows must be the biosample axis of the activations, in order.",
             )
         return self
+
+
+def log_depth(frame: pd.DataFrame) -> np.ndarray | None:
+    """(S, 1) log2 fragments of the biosamples; None where a file does not say."""
+    if "fragments" not in frame or frame["fragments"].isna().any() or (frame["fragments"] <= 0).any():
+        return None
+    return np.log2(frame["fragments"].to_numpy(dtype=np.float64))[:, None]

@@ -8,12 +8,21 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from petriscope.contrast.calibration import ErrorRate, Uniformity, error_rate, uniformity
+from petriscope.contrast.calibration import ErrorRate, Uniformity, coverage, error_rate, uniformity
 from petriscope.contrast.cds import cds_meandiff
 from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles
-from petriscope.contrast.evidence import Level, LineageEvidence, Variance, combine, locus_evidence, two_sample
-from petriscope.contrast.inference import one_sample
+from petriscope.contrast.evidence import (
+    CombinedEvidence,
+    LineageEvidence,
+    Variance,
+    biosample_test,
+    combine_loci,
+    locus_evidence,
+)
+from petriscope.contrast.inference import TTest, one_sample, union
 from petriscope.contrast.moments import Design
+
+Case = tuple[dict[str, LineageEvidence], CombinedEvidence | None]
 
 
 class NullRun(NamedTuple):
@@ -25,23 +34,43 @@ class NullRun(NamedTuple):
     """(R, m)"""
     p_lineage: np.ndarray
     """(R, L * m) of the single lineages."""
+    p_union: np.ndarray
+    """(R, m) smallest over lineages, Šidák."""
     family_error: np.ndarray
     """(R,) bool: maxT rejected something."""
     covered: np.ndarray
     """(R, L * m) bool: the 95 % interval of the lineage's difference holds its true value 0."""
+    covered_mean: np.ndarray
+    """(R, m) bool: that of the mean difference over lineages does."""
 
     def summaries(
         self, test: str, null: str, *, alpha: float = 0.05, independent: float | None = None
     ) -> list[Uniformity | ErrorRate]:
         """Uniformity of all p-values (``independent``: see `uniformity`); error rates of maxT and of the intervals."""
-        kinds = {"per lineage": self.p_lineage, "Stouffer": self.p, "permutation": self.p_permutation}
+        kinds = {
+            "per lineage": self.p_lineage,
+            "some lineage": self.p_union,
+            "Stouffer": self.p,
+            "permutation": self.p_permutation,
+        }
         return [
             *(
                 uniformity(p, test=f"{test}, {kind}", null=null, alpha=alpha, independent=independent)
                 for kind, p in kinds.items()
             ),
             error_rate(self.family_error, what=f"{test}, maxT family-wise error", null=null),
-            error_rate(self.covered.ravel(), what=f"{test}, coverage of the 95 % interval", null=null),
+            coverage(
+                self.covered,
+                what=f"{test}, coverage of the 95 % interval per lineage",
+                null=null,
+                independent=independent,
+            ),
+            coverage(
+                self.covered_mean,
+                what=f"{test}, coverage of the 95 % interval of the mean",
+                null=null,
+                independent=independent,
+            ),
         ]
 
 
@@ -57,12 +86,14 @@ def biosample_nulls(
 
     The moderated test accepts lineages with one biosample on a side and three in all (replicates of one condition).
     """
-
-    def evidence() -> Iterator[dict[str, LineageEvidence]]:
-        for means, design in cases:
-            yield _biosample_case(means, design, variance)
-
-    return _run(evidence(), level="biosample", variance=variance, permutations=permutations, seed=seed, alpha=alpha)
+    least = 2 if variance == "welch" else 1
+    return _run(
+        (
+            biosample_test(means, design, variance, permutations=permutations, seed=seed + i, least=least)
+            for i, (means, design) in enumerate(cases)
+        ),
+        alpha,
+    )
 
 
 def locus_nulls(
@@ -72,8 +103,8 @@ def locus_nulls(
 
     Between replicates of one condition it measures what a locus-level p leaves out: donors differ at every locus.
     """
-    evidence = (locus_evidence(block_means, design, design.lineages) for design in designs)
-    return _run(evidence, level="locus", variance="welch", permutations=permutations, seed=seed, alpha=alpha)
+    cases = (locus_evidence(block_means, design, design.lineages) for design in designs)
+    return _run(_combine_all(cases, permutations, seed), alpha)
 
 
 def sign_nulls(
@@ -87,11 +118,11 @@ def sign_nulls(
         for _ in range(sets):
             flips = rng.choice([-1.0, 1.0], size=(next(iter(observed.values())).n["blocks"], 1))
             yield {
-                lineage: line._replace(test=one_sample(line.vivo * flips), vivo=line.vivo * flips)
+                lineage: line._replace(test=one_sample(line.units * flips), units=line.units * flips)
                 for lineage, line in observed.items()
             }
 
-    return _run(evidence(), level="locus", variance="welch", permutations=permutations, seed=seed, alpha=alpha)
+    return _run(_combine_all(evidence(), permutations, seed), alpha)
 
 
 def published_nulls(
@@ -131,39 +162,39 @@ def block_coverage(
     ]
 
 
-def _biosample_case(means: np.ndarray, design: Design, variance: Variance) -> dict[str, LineageEvidence]:
-    least = 2 if variance == "welch" else 1
-    found = {}
-    for lineage in design.lineages:
-        sides = design.sides(lineage)
-        vitro, vivo = means[sides.vitro], means[sides.vivo]
-        if min(len(vitro), len(vivo)) < least or len(vitro) + len(vivo) < 3:
+def _combine_all(cases: Iterable[dict[str, LineageEvidence]], permutations: int, seed: int) -> Iterator[Case]:
+    for i, lines in enumerate(cases):
+        yield lines, combine_loci(lines, permutations, seed + i) if lines else None
+
+
+def _run(cases: Iterable[Case], alpha: float) -> NullRun:
+    p, p_permutation, p_lineage, p_union, family_error, covered, covered_mean = [], [], [], [], [], [], []
+    for lines, combined in cases:
+        if combined is None:
             continue
-        test = two_sample(variance, np.concatenate([vitro, vivo]).mean(0))(vivo, vitro)
-        found[lineage] = LineageEvidence(test, {"in_vitro": len(vitro), "in_vivo": len(vivo)}, vitro, vivo)
-    return found
-
-
-def _run(
-    cases: Iterable[dict[str, LineageEvidence]],
-    *,
-    level: Level,
-    variance: Variance,
-    permutations: int,
-    seed: int,
-    alpha: float,
-) -> NullRun:
-    p, p_permutation, p_lineage, family_error, covered = [], [], [], [], []
-    for i, evidence in enumerate(case for case in cases if case):
-        combined = combine(evidence, level, variance, permutations, seed + i)
         p.append(2 * special.ndtr(-np.abs(combined.z)))
         p_permutation.append(combined.permutation.p)
         family_error.append(bool((combined.permutation.max_t <= alpha).any()))
-        lines = list(evidence.values())
-        p_lineage.append(np.concatenate([line.test.p for line in lines]))
-        intervals = [line.test.interval() for line in lines]
-        covered.append(np.concatenate([(low <= 0) & (high >= 0) for low, high in intervals]))
+        tests = [line.test for line in lines.values()]
+        p_lineage.append(np.concatenate([test.p for test in tests]))
+        p_union.append(union(np.stack([test.p for test in tests])))
+        covered.append(np.concatenate([_holds_zero(test) for test in tests]))
+        covered_mean.append(_holds_zero(combined.mean))
     if not p:
         nothing = np.zeros((0, 0))
-        return NullRun(nothing, nothing, nothing, np.zeros(0, bool), nothing.astype(bool))
-    return NullRun(np.stack(p), np.stack(p_permutation), np.stack(p_lineage), np.array(family_error), np.stack(covered))
+        none = nothing.astype(bool)
+        return NullRun(nothing, nothing, nothing, nothing, np.zeros(0, bool), none, none)
+    return NullRun(
+        np.stack(p),
+        np.stack(p_permutation),
+        np.stack(p_lineage),
+        np.stack(p_union),
+        np.array(family_error),
+        np.stack(covered),
+        np.stack(covered_mean),
+    )
+
+
+def _holds_zero(test: TTest) -> np.ndarray:
+    low, high = test.interval()
+    return np.asarray((low <= 0) & (high >= 0))

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from petriscope.contrast.evidence import log_mean
-from petriscope.contrast.inference import Prior, fit_prior, squeeze
+from petriscope.contrast.evidence import testable
+from petriscope.contrast.inference import squeeze
+from petriscope.contrast.linear import fit, layout, residuals
 from petriscope.contrast.moments import Design
 
 
@@ -50,44 +51,43 @@ def replicates(design: Design, sets: int, seed: int) -> Iterator[Design]:
         for c in range(len(names)):
             rows = np.flatnonzero(condition == c)
             vivo[rng.permutation(rows)[: len(rows) // 2]] = True
-        yield Design(design.biosamples, tuple(names), condition, vivo)
+        yield Design(design.biosamples, tuple(names), condition, vivo, design.covariates)
 
 
 def gaussian(means: np.ndarray, design: Design, sets: int, seed: int) -> Iterator[np.ndarray]:
     """Null biosample means (S, m) in the observed layout, from the fitted model of the moderated t.
 
-    No contrast; the observed lineage averages; variances drawn from their posterior (moderated, along the mean); the
-    correlation between features that replicates of a condition show, shrunk for its own noise. All sets are independent
-    of each other, which relabellings of the same few biosamples are not. Lineages without replicates are constant.
+    No contrast; the observed lineage averages and the observed effect of the covariates (depth differs between the
+    contexts as it does in the data); variances drawn from their posterior (moderated, along the mean); the correlation
+    between features that replicates of a condition show, shrunk for its own noise. All sets are independent of each
+    other, which relabellings of the same few biosamples are not. Lineages without replicates are constant.
     """
     rng = np.random.default_rng(seed)
-    models, residuals, total = [], [], 0
-    for i in range(len(design.lineages)):
-        rows = np.flatnonzero(design.lineage_of == i)
-        sides = [means[rows[design.vivo[rows] == side]] for side in (False, True)]
-        sides = [side for side in sides if len(side) > 1]
-        average, df = means[rows].mean(0), sum(len(side) - 1 for side in sides)
-        variance = np.zeros(means.shape[1])
-        prior = Prior(0.0, variance)
-        if df:
-            residual = np.concatenate([side - side.mean(0) for side in sides])
-            variance = (residual**2).sum(0) / df
-            prior = fit_prior(variance, df, log_mean(average))
-            residuals.append(residual / np.sqrt(np.where(variance > 0, variance, np.inf)))
-        total += df
-        models.append((rows, average, squeeze(variance, max(1, df), prior), min(df + prior.df, 1e6)))
-    common = np.concatenate(residuals) if residuals else np.zeros((1, means.shape[1]))
-    norm = np.sqrt((common**2).sum(0))
-    common = np.divide(common, norm, out=np.zeros_like(common), where=norm > 0)
+    lineages = testable(design)
+    if not lineages:
+        return
+    shape = layout(design, lineages)
+    values = means[shape.rows]
+    within = residuals(values, shape.columns)
+    variance = (within**2).sum(0) / shape.df
+    prior = fit(means, shape).prior
+    degrees = min(shape.df + prior.df, 1e6)
+    posterior = squeeze(variance, shape.df, prior)
+    names = np.repeat(np.eye(len(lineages)), [sum(size) for size in shape.sizes], axis=0)
+    covariates = shape.columns[:, shape.columns.shape[1] - shape.covariates :]
+    centred = covariates - names @ np.linalg.lstsq(names, covariates, rcond=None)[0]
+    slope = np.linalg.lstsq(shape.columns, values, rcond=None)[0][shape.columns.shape[1] - shape.covariates :]
+    expected = names @ np.linalg.lstsq(names, values, rcond=None)[0] + centred @ slope
+    norm = np.sqrt((within**2).sum(0))
+    common = np.divide(within, norm, out=np.zeros_like(within), where=norm > 0)
     squared = ((common @ common.T) ** 2).sum() / max(1, (norm > 0).sum()) ** 2
-    kept = np.sqrt(max(0.0, 1 - 1 / (total * squared))) if total and squared else 0.0
+    kept = max(0.0, 1 - 1 / (shape.df * squared)) ** 0.5 if squared else 0.0
     for _ in range(sets):
-        null = np.empty(means.shape)
-        for rows, average, variance, degrees in models:
-            spread = np.sqrt(variance * degrees / rng.chisquare(degrees, len(variance))) if degrees else 0.0
-            together = rng.normal(size=(len(rows), len(common))) @ common
-            alone = rng.normal(size=(len(rows), len(average)))
-            null[rows] = average + (np.sqrt(kept) * together + np.sqrt(1 - kept) * alone) * spread
+        null = means.copy()
+        spread = np.sqrt(posterior * degrees / rng.chisquare(degrees, len(variance)))
+        together = rng.normal(size=(len(values), len(common))) @ common
+        alone = rng.normal(size=values.shape)
+        null[shape.rows] = expected + (np.sqrt(kept) * together + np.sqrt(1 - kept) * alone) * spread
         yield null
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -27,6 +27,8 @@ class PermutationP(NamedTuple):
     """(m,) Westfall-Young step-down adjusted p (family-wise error)."""
     null_max: np.ndarray
     """(N,) largest |statistic| of each relabelling: combine layers by taking the elementwise maximum."""
+    statistic: np.ndarray
+    """(m,) the observed statistic, on the scale of ``null_max``."""
     n: int
     """relabellings drawn, or enumerated."""
     exact: bool
@@ -56,7 +58,7 @@ def permutation_p(observed: np.ndarray, null: Null, *, exact: bool) -> Permutati
     p, max_t = np.full(len(observed), np.nan), np.full(len(observed), np.nan)
     p[order] = (above + extra) / (n + extra)
     max_t[order] = np.maximum.accumulate((above_max[::-1] + extra) / (n + extra))[::-1]
-    return PermutationP(p, max_t, null_max, n, exact)
+    return PermutationP(p, max_t, null_max, observed, n, exact)
 
 
 def single_step_max_t(observed: np.ndarray, null_max: np.ndarray, *, exact: bool) -> np.ndarray:
@@ -65,6 +67,17 @@ def single_step_max_t(observed: np.ndarray, null_max: np.ndarray, *, exact: bool
     above = len(ordered) - np.searchsorted(ordered, np.abs(observed) * (1 - TIE), side="left")
     extra = 0 if exact else 1
     return np.where(np.isfinite(observed), (above + extra) / (len(ordered) + extra), np.nan)
+
+
+def joint_max_t(parts: Sequence[PermutationP]) -> list[np.ndarray]:
+    """Single-step maxT adjusted p of several sets of features as one family, e.g. all layers; one array per part.
+
+    The parts must come from the same relabellings in the same order (same design, number and seed).
+    """
+    if len({(part.n, part.exact) for part in parts}) != 1:
+        raise ValueError("the parts come from different relabellings")
+    null_max = np.maximum.reduce([part.null_max for part in parts])
+    return [single_step_max_t(part.statistic, null_max, exact=part.exact) for part in parts]
 
 
 def _chunks(n: int) -> Iterator[slice]:

@@ -35,6 +35,13 @@ def layer_summary(features: pd.DataFrame, lineages: Sequence[str], alpha: float)
             "locus_count": int((alive.q_locus < alpha).sum()),
             "conjunction_count": int((alive.q_conjunction_biosample < alpha).sum()),
         }
+        for name, column in (("union_count", "q_union_biosample"), ("maxt_count", "p_maxt_all_biosample")):
+            row[name] = int((alive[column] < alpha).sum()) if column in alive else 0
+        stable = alive[alive.stable.fillna(False).astype(bool)] if "stable" in alive else alive[:0]
+        measured = "stable" in alive and bool(alive.stable.notna().any())
+        row["stable"] = len(stable) if measured else np.nan
+        row["stable_context_count"] = int((stable.q_biosample < alpha).sum()) if measured else np.nan
+        row["stable_context_fraction"] = row["stable_context_count"] / max(len(stable), 1)
         for lineage in lineages:
             row[f"{lineage}_count"] = int((alive[f"q_{lineage}_biosample"] < alpha).sum())
             row[f"{lineage}_fraction"] = row[f"{lineage}_count"] / max(len(alive), 1)
@@ -42,13 +49,27 @@ def layer_summary(features: pd.DataFrame, lineages: Sequence[str], alpha: float)
     return pd.DataFrame(rows)
 
 
-def summary_metrics(layers: pd.DataFrame, lineages: Sequence[str], reasons: list[str], alpha: float) -> dict[str, Any]:
-    """What the claims ledger reads: counts, shares, the rise from first to last layer with its Newcombe interval."""
+def rise(layers: pd.DataFrame, count: str, size: str) -> tuple[float, float, float] | None:
+    """Share of the last layer minus that of the first with its Newcombe 95 % limits; None where not measured."""
     first, last = layers.iloc[0], layers.iloc[-1]
-    rise = last.context_fraction - first.context_fraction
+    if not np.isfinite([first[count], last[count]]).all():
+        return None
     low, high = confint_proportions_2indep(
-        last.context_count, max(last.alive, 1), first.context_count, max(first.alive, 1), method="newcomb"
+        last[count], max(last[size], 1), first[count], max(first[size], 1), method="newcomb"
     )
+    return last[count] / max(last[size], 1) - first[count] / max(first[size], 1), float(low), float(high)
+
+
+def summary_metrics(layers: pd.DataFrame, lineages: Sequence[str], reasons: list[str], alpha: float) -> dict[str, Any]:
+    """What the claims ledger reads: counts, shares, the rise from first to last layer with its Newcombe interval.
+
+    Stated twice, among alive features and among those that are seed-stable too, which the verdict rests on.
+    """
+    first, last = layers.iloc[0], layers.iloc[-1]
+    found = rise(layers, "context_count", "alive")
+    assert found is not None
+    change, low, high = found
+    stable = rise(layers, "stable_context_count", "stable")
     testable = len(reasons) < len(lineages)
     rising = sum(bool(last[f"{x}_fraction"] > first[f"{x}_fraction"]) for x in lineages)
     numbers = layers.layer.tolist()
@@ -68,10 +89,22 @@ def summary_metrics(layers: pd.DataFrame, lineages: Sequence[str], reasons: list
         "context_fraction": np.round(layers.context_fraction, 6).tolist(),
         "context_fraction_text": f"{shares} of alive features (layers {numbers[0]} to {numbers[-1]}); counts "
         + " -> ".join(str(value) for value in layers.context_count),
-        "rise": rise,
-        "rise_low": float(low),
-        "rise_high": float(high),
+        "family": f"alive features of all layers ({int(layers.alive.sum())} tests)",
+        "union_count": layers.union_count.tolist(),
+        "maxt_count": layers.maxt_count.tolist(),
+        "rise": change,
+        "rise_low": low,
+        "rise_high": high,
+        "stability_measured": stable is not None,
+        "stable": layers.stable.tolist() if stable else None,
+        "stable_context_fraction": np.round(layers.stable_context_fraction, 6).tolist() if stable else None,
+        "stable_rise_low": stable[1] if stable else None,
         "lineages_rising": rising,
-        "rise_text": f"rise {100 * rise:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]; rises in {rising} of "
-        f"{len(lineages)} lineages",
+        "rise_text": f"rise {_points(change, low, high)}; among seed-stable features "
+        + (_points(*stable) if stable else "not measured (one seed)")
+        + f"; rises in {rising} of {len(lineages)} lineages",
     }
+
+
+def _points(change: float, low: float, high: float) -> str:
+    return f"{100 * change:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"

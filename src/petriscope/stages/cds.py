@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ import pandas as pd
 from petriscope.contrast.cds import CdsT, cds_meandiff, cds_t
 from petriscope.contrast.effects import Effect, effects
 from petriscope.contrast.moments import Design, Moments
-from petriscope.contrast.multiplicity import adjust_all
+from petriscope.contrast.multiplicity import adjust
+from petriscope.contrast.permutation import PermutationP, joint_max_t
 from petriscope.contrast.summary import layer_summary, summary_metrics
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.params import Cds, Params
@@ -31,6 +33,15 @@ from petriscope.workspace import Workspace
 SPLIT = "select"
 
 
+class LayerScores(NamedTuple):
+    """The scores of one layer."""
+
+    table: pd.DataFrame
+    """one row per latent."""
+    nulls: dict[str, tuple[np.ndarray, PermutationP]]
+    """by level: the alive features and their permutation null, where there is one."""
+
+
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write results/cds/: features.parquet (one row per latent), layers.csv, effects.parquet."""
     windows, design = load_windows(workspace), Design.from_frame(load_biosamples(workspace))
@@ -43,7 +54,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         means = load_window_means(workspace, layer, rows, bins)
         frames.append(layer_table(layer, moments, means, design, params.cds, params.seed))
         sizes.append(effect_table(layer, moments, design, params.cds, params.seed))
-    features = with_family(pd.concat(frames, ignore_index=True))
+    features = with_stability(with_family(frames), workspace, params.cds.stable)
     layers = layer_summary(features, design.lineages, params.cds.alpha)
     with atomic_folder(workspace.table("cds")) as folder:
         write_parquet(folder / "features.parquet", features)
@@ -55,11 +66,14 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
 
 def layer_table(
     layer: int, moments: Moments, window_means: np.ndarray, design: Design, cds: Cds, seed: int
-) -> pd.DataFrame:
+) -> LayerScores:
     """One row per latent of a layer: published score, corrected score at biosample and locus level.
 
-    Parameters: ``moments`` of the split's blocks; ``window_means`` (W, S, m) of its windows.
+    Parameters: ``moments`` of the split's blocks; ``window_means`` (W, S, m) of its windows. The design's covariates
+    are used where ``cds.adjust_depth`` says so.
     """
+    if not cds.adjust_depth:
+        design = dataclasses.replace(design, covariates=None)
     published = cds_meandiff(window_means, design, permutations=cds.permutations, seed=seed)
     shared: dict[str, Any] = {
         "min_density": cds.min_density,
@@ -83,9 +97,12 @@ def layer_table(
             "sign_consistent": published.extra["sign_consistent"],
         }
     )
+    nulls = {}
     for level, score in (("biosample", biosample), ("locus", locus)):
         table = table.merge(score_columns(score, level, design), on="feature", how="left")
-    return table
+        if score.permutation is not None:
+            nulls[level] = (score.combined.features, score.permutation)
+    return LayerScores(table, nulls)
 
 
 def branch_table(
@@ -98,7 +115,7 @@ def branch_table(
         layer_table(layer, block_moments(found, index), found.mean().astype(np.float32), design, cds, seed)
         for layer, found in statistics
     ]
-    return with_family(pd.concat(tables, ignore_index=True))
+    return with_family(tables)
 
 
 def score_columns(score: CdsT, level: str, design: Design) -> pd.DataFrame:
@@ -112,8 +129,10 @@ def score_columns(score: CdsT, level: str, design: Design) -> pd.DataFrame:
         f"z_{level}": combined.statistic,
         f"p_{level}": combined.p,
         f"p_conjunction_{level}": score.conjunction.p,
+        f"p_union_{level}": score.union.p,
         f"n_{level}": ", ".join(f"{count} {unit}" for unit, count in combined.n.items()),
         f"status_{level}": combined.status,
+        f"method_{level}": combined.method,
     }
     if "maxt" in combined.adjusted:
         columns[f"p_maxt_{level}"] = combined.adjusted["maxt"]
@@ -125,20 +144,34 @@ def score_columns(score: CdsT, level: str, design: Design) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def with_family(features: pd.DataFrame) -> pd.DataFrame:
-    """Add Benjamini–Hochberg q over all alive features of all layers, for every p column of the corrected score."""
-    result = features.copy()
-    for column in [c for c in features if c.startswith("p_") and c.endswith(("_biosample", "_locus"))]:
+def with_family(layers: Sequence[LayerScores]) -> pd.DataFrame:
+    """All layers as one family: Benjamini–Hochberg q and Bonferroni p of every p of the corrected score over all alive
+    features of all layers, and maxT over all layers' permutation nulls (p_maxt_all)."""
+    result = pd.concat([layer.table for layer in layers], ignore_index=True)
+    for column in [c for c in result if c.startswith("p_") and c.endswith(("_biosample", "_locus"))]:
         if column.startswith("p_maxt"):
             continue
-        p = features[column].to_numpy(float)
-        tested = np.isfinite(p)
-        for method in ("bh", "bonferroni"):
-            values = np.full(len(p), np.nan)
-            if tested.any():
-                values[tested] = adjust_all(p[tested])[method]
-            result[f"{'q' if method == 'bh' else 'bonferroni'}{column[1:]}"] = values
+        p = result[column].to_numpy(float)
+        for method, prefix in (("bh", "q"), ("bonferroni", "bonferroni")):
+            result[f"{prefix}{column[1:]}"] = adjust(p, method)
+    for level in ("biosample", "locus"):
+        result[f"p_maxt_all_{level}"] = np.nan
+        if all(level in layer.nulls for layer in layers):
+            joint = joint_max_t([layer.nulls[level][1] for layer in layers])
+            for layer, p in zip(layers, joint):
+                row = (result.layer == layer.table.layer.iloc[0]) & result.feature.isin(layer.nulls[level][0])
+                result.loc[row, f"p_maxt_all_{level}"] = p
     return result
+
+
+def with_stability(features: pd.DataFrame, workspace: Workspace, least: float) -> pd.DataFrame:
+    """Add ``stable``: the feature's decoder has a match of cosine ``least`` in the other seeds; NA where one seed ran."""
+    path = workspace.sae / "stability.parquet"
+    if not path.is_file():
+        return features.assign(stable=pd.array([pd.NA] * len(features), dtype="boolean"))
+    measured = pd.read_parquet(path)[["layer", "feature", "stability"]]
+    value = features[["layer", "feature"]].merge(measured, on=["layer", "feature"], how="left").stability
+    return features.assign(stable=(value >= least).astype("boolean").mask(value.isna()).to_numpy())
 
 
 def effect_table(layer: int, moments: Moments, design: Design, cds: Cds, seed: int) -> pd.DataFrame:

@@ -42,7 +42,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         with atomic_folder(workspace.table("depth_matched")) as folder:
             write_csv(folder / "layers.csv", pd.DataFrame({"not_run": [why]}))
         return {"run": False, "why_not": why, "context_fraction": [], "text": f"not run: {why}"}
-    windows, design = load_windows(workspace), Design.from_frame(biosamples)
+    windows, design = load_windows(workspace), Design.from_frame(biosamples.drop(columns="fragments"))
     select = split_rows(windows, SPLIT)
     rows = windows.iloc[select].reset_index(drop=True)
     dataset = load_dataset(workspace.dataset(params.dataset))

@@ -1,0 +1,174 @@
+"""The biosample-level linear model: a mean per lineage and context, technical covariates, one moderated variance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from petriscope.contrast.inference import Prior, TTest, fit_prior, log_mean, normal_score, squeeze, t_test
+from petriscope.contrast.moments import Design
+from petriscope.contrast.permutation import ROWS, PermutationP, label_splits, permutation_p
+
+
+class Layout(NamedTuple):
+    """What the linear model makes of a design; the same for every feature."""
+
+    rows: np.ndarray
+    """(n,) biosamples of the lineages that are tested, in vitro before in vivo, lineage by lineage."""
+    lineages: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    """in vitro and in vivo biosamples of each lineage."""
+    columns: np.ndarray
+    """(n, p) design matrix: one indicator per lineage and context, then centred covariates."""
+    weights: np.ndarray
+    """(L, n) weights of the biosamples in each lineage's contrast, in vivo minus in vitro."""
+    direction: np.ndarray
+    """(n,) unit vector of the combined contrast: the lineages' contrasts, each divided by its standard error, added.
+    All lineages share one variance, so its t is the signed Stouffer score of theirs, their correlation accounted for."""
+    df: int
+    """residual degrees of freedom."""
+    covariates: int
+    """columns of ``columns`` that are covariates."""
+
+
+class LinearFit(NamedTuple):
+    """The model fitted to m features."""
+
+    lineages: dict[str, TTest]
+    mean: TTest
+    """mean of the lineages' differences."""
+    combined: TTest
+    """along `Layout.direction`; its z is the signed Stouffer score."""
+    prior: Prior
+    """of the residual variances, fitted to these labels."""
+
+
+def layout(design: Design, lineages: Sequence[str]) -> Layout:
+    """The model of some lineages, each with a biosample on both sides.
+
+    A covariate that varies only between lineages and contexts cannot be told from them and is left out, as is one that
+    would leave fewer than two residual degrees of freedom.
+    """
+    sides = [design.sides(lineage) for lineage in lineages]
+    rows = np.concatenate([np.concatenate([side.vitro, side.vivo]) for side in sides])
+    sizes = tuple((len(side.vitro), len(side.vivo)) for side in sides)
+    columns = np.zeros((len(rows), 2 * len(sides)))
+    at = 0
+    for i, (vitro, vivo) in enumerate(sizes):
+        columns[at : at + vitro, 2 * i] = 1
+        columns[at + vitro : at + vitro + vivo, 2 * i + 1] = 1
+        at += vitro + vivo
+    conditions = columns.shape[1]
+    for covariate in design.covariates[rows].T if design.covariates is not None else ():
+        wider = np.column_stack([columns, covariate - covariate.mean()])
+        spread = np.ptp(covariate)
+        within = wider[:, -1] - columns @ np.linalg.lstsq(columns, wider[:, -1], rcond=None)[0]
+        if spread > 0 and np.abs(within).max() > 1e-6 * spread and len(rows) - wider.shape[1] >= 2:
+            columns = wider
+    contrast = np.zeros((len(sides), columns.shape[1]))
+    for i in range(len(sides)):
+        contrast[i, 2 * i : 2 * i + 2] = (-1, 1)
+    weights = contrast @ np.linalg.pinv(columns)
+    direction = (weights / np.linalg.norm(weights, axis=1, keepdims=True)).sum(0)
+    return Layout(
+        rows,
+        tuple(lineages),
+        sizes,
+        columns,
+        weights,
+        direction / np.linalg.norm(direction),
+        len(rows) - columns.shape[1],
+        columns.shape[1] - conditions,
+    )
+
+
+def residuals(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """What least squares on ``columns`` (n, p) leaves of values (n, m)."""
+    return np.asarray(values - columns @ np.linalg.lstsq(columns, values, rcond=None)[0])
+
+
+def fit(means: np.ndarray, shape: Layout) -> LinearFit:
+    """Least squares of the biosample means (S, m), variances moderated along log mean activation (limma-trend).
+
+    Source: Smyth 2004; limma `lmFit`, `contrasts.fit`, `eBayes(trend=TRUE)`.
+    """
+    values = means[shape.rows]
+    variance = (residuals(values, shape.columns) ** 2).sum(0) / shape.df
+    prior = fit_prior(variance, shape.df, log_mean(values.mean(0)))
+    df = np.full(len(variance), min(prior.df + shape.df, shape.df * float(len(variance))))
+    spread = np.sqrt(squeeze(variance, shape.df, prior))
+
+    def along(weights: np.ndarray) -> TTest:
+        return t_test(weights @ values, spread * np.linalg.norm(weights), df)
+
+    lineages = {lineage: along(weights) for lineage, weights in zip(shape.lineages, shape.weights)}
+    return LinearFit(lineages, along(shape.weights.mean(0)), along(shape.direction), prior)
+
+
+def permute(means: np.ndarray, shape: Layout, fitted: LinearFit, n: int, seed: int) -> PermutationP:
+    """Permutation p of the combined score: residuals of the model without contexts, shuffled within lineages.
+
+    Without covariates that is the relabelling of biosamples, enumerated where at most ``n`` relabellings exist; with
+    covariates it is Freedman and Lane's (1983) scheme. The whole model is fitted anew to every shuffle, but the prior
+    stays the one of the observed labels: fitted to shuffled ones it would take other features' real differences for
+    variance, and make the null narrower than the data. ``null_max`` is on the z scale, comparable between layers.
+    """
+    values = means[shape.rows]
+    intercepts = np.repeat(np.eye(len(shape.sizes)), [sum(size) for size in shape.sizes], axis=0)
+    covariates = shape.columns[:, shape.columns.shape[1] - shape.covariates :]
+    left = residuals(values, np.column_stack([intercepts, covariates]))
+    norm = np.sqrt((left**2).sum(0))
+    unit = np.divide(left, norm, out=np.zeros_like(left), where=norm > 1e-12 * (1e-300 + np.abs(values).max(0)))
+    orders, exact = _orders(shape, n, seed)
+    within = residuals(shape.columns, intercepts)
+    within = within - np.outer(shape.direction, shape.direction @ within)
+    left_vectors, sizes, _ = np.linalg.svd(within, full_matrices=False)
+    basis = np.column_stack([shape.direction, left_vectors[:, sizes > 1e-9 * max(1.0, float(sizes[0]))]])
+    placed = np.empty((basis.shape[1], *orders.shape), np.float32)
+    for target, vector in zip(placed, basis.T):
+        np.put_along_axis(target, orders, np.broadcast_to(vector.astype(np.float32), orders.shape), axis=1)
+    prior_df, df, flat = fitted.prior.df, shape.df, math.isinf(fitted.prior.df)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.where(norm > 0, fitted.prior.variance / norm**2, 0.0)
+
+    def null(columns: np.ndarray) -> Iterator[np.ndarray]:
+        working, floor = unit[:, columns].astype(np.float32), scale[columns].astype(np.float32)
+        for start in range(0, len(orders), ROWS):
+            rows = slice(start, start + ROWS)
+            estimate = placed[0, rows] @ working
+            variance = np.broadcast_to(floor if flat else 1 + prior_df * floor, estimate.shape)
+            for vectors in () if flat else placed[1:]:
+                variance = variance - (vectors[rows] @ working) ** 2
+            yield np.divide(estimate, np.sqrt(variance), out=np.zeros_like(estimate), where=variance > 0)
+
+    # Not t itself but t / sqrt(t² + d), a monotone function of it: no small difference of large float32 numbers.
+    t = fitted.combined.t
+    found = permutation_p(t if flat else t / np.sqrt(t**2 + df + prior_df), null, exact=exact)
+    largest = found.null_max.astype(float)
+    if not flat:
+        largest = largest * np.sqrt((df + prior_df) / np.maximum(1 - largest**2, 1e-7))
+    return found._replace(null_max=normal_score(largest, fitted.combined.df[0]), statistic=fitted.combined.z())
+
+
+def relabellings(shape: Layout) -> int:
+    """Distinct ways to name the contexts within lineages: what a permutation p can resolve at best."""
+    return math.prod(math.comb(vitro + vivo, vivo) for vitro, vivo in shape.sizes)
+
+
+def _orders(shape: Layout, n: int, seed: int) -> tuple[np.ndarray, bool]:
+    """(N, n) which biosample's residual lands in each row, and whether these are all relabellings."""
+    starts = np.concatenate([[0], np.cumsum([sum(size) for size in shape.sizes])])
+    if not shape.covariates and relabellings(shape) <= n:
+        tables = []
+        for (vitro, vivo), start in zip(shape.sizes, starts):
+            splits = label_splits(vitro, vivo, n, seed)[0]
+            tables.append(start + np.argsort(splits, axis=1, kind="stable"))
+        index = np.unravel_index(np.arange(relabellings(shape)), [len(table) for table in tables])
+        return np.concatenate([table[i] for table, i in zip(tables, index)], axis=1), True
+    rng = np.random.default_rng(seed)
+    parts = [rng.permuted(np.tile(np.arange(a, b), (n, 1)), axis=1) for a, b in pairwise(starts)]
+    return np.concatenate(parts, axis=1), False
