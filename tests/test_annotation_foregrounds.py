@@ -13,9 +13,11 @@ from petriscope.annotation.foregrounds import (
     Group,
     condition_scores,
     feature_bins,
+    feature_scores,
     lineage_specific,
     membership,
     peak_bins,
+    planted_bins,
     strongest,
 )
 
@@ -28,11 +30,30 @@ def dense():
     return rng.random((np.prod(SHAPE), 6)) * (rng.random((np.prod(SHAPE), 6)) < 0.3)
 
 
-def test_feature_bins_take_the_strongest_biosample(dense):
-    found = feature_bins(sparse.csc_matrix(dense), 2, SHAPE, most=4)
-    best = dense[:, 2].reshape(SHAPE).max(axis=1).ravel()
-    assert found.tolist() == np.argsort(-best, kind="stable")[:4].tolist()
-    assert (best[found] > 0).all()
+def test_feature_bins_take_the_strongest_of_the_biosamples_asked_for(dense):
+    scores = feature_scores(sparse.csc_matrix(dense), 2, SHAPE)
+    by_sample = dense[:, 2].reshape(SHAPE).transpose(1, 0, 2).reshape(SHAPE[1], -1)
+    np.testing.assert_allclose(scores.toarray(), by_sample, rtol=1e-6)
+    for chosen in ([True, True, True, True], [False, True, False, True]):
+        best = by_sample[np.array(chosen)].max(axis=0)
+        found = feature_bins(scores, np.array(chosen), most=4)
+        assert found.tolist() == np.argsort(-best, kind="stable")[:4].tolist()
+        assert (best[found] > 0).all()
+    assert len(feature_bins(scores, np.zeros(4, dtype=bool), most=4)) == 0
+
+
+def test_planted_bins_are_the_lineage_alone_strongest_first():
+    bins = pd.DataFrame({"chrom": ["c1", "c1", "c2", "c2"], "start": [0, 128, 0, 128]})
+    truth = pd.DataFrame(
+        {
+            "chrom": ["c2", "c1", "c1", "c2", "c9"],
+            "start": [128, 0, 128, 0, 0],
+            "lineages": ["liver", "liver", "blood", "blood,liver", "liver"],
+            "effect": [1.0, 2.0, 9.0, 9.0, 5.0],
+        }
+    )
+    assert planted_bins(truth, "liver", bins, 10).tolist() == [0, 3]
+    assert planted_bins(truth, "lymph", bins, 10).tolist() == []
 
 
 def test_condition_scores_are_weighted_means(dense):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
-from petriscope.annotation.hits import compare_hits, hit_matrix, position_histogram, rank_sequences
+from petriscope.annotation.hits import compare_hits, feature_hits, hit_matrix, position_histogram, rank_sequences
 from petriscope.annotation.logos import draw_logo, letter_heights
 from petriscope.annotation.motifs import Motif, with_threshold
 from petriscope.annotation.scan import find_occurrences
@@ -80,3 +81,22 @@ def test_logo_draws_letters_as_high_as_their_information(planted):
     assert drawn == pytest.approx(heights[heights >= 0.02].sum(), rel=1e-6)
     assert axes.get_xlim() == (0, 9)
     plt.close(figure)
+
+
+def test_hits_of_features_are_those_of_each_features_own_bins(planted):
+    sequences, motif = planted
+    other = Motif("o", "AC", np.eye(4)[[0, 1, 0, 1]] * 0.97 + 0.0075, 4.0)
+    rows = {"a": np.array([7, 3, 250]), "b": np.array([3, 9])}
+    wanted = pd.DataFrame({"feature": ["a", "b", "a"], "motif": [0, 0, 1], "rows": [rows["a"], rows["b"], rows["a"]]})
+    found = feature_hits(sequences, [motif, other], wanted)
+    for (feature, index), hits in found.hits.groupby(["feature", "motif"]):
+        alone = find_occurrences(sequences, (motif, other)[index])
+        inside = np.isin(alone.sequence, rows[feature])
+        expected = zip(alone.sequence[inside], alone.start[inside], alone.strand[inside] > 0)
+        assert sorted(zip(hits.sequence, hits.offset, hits.strand == "+")) == sorted(expected)
+    row = found.comparisons.set_index(["feature", "motif"]).loc[("a", 0)]
+    seen = compare_hits(sequences[rows["a"]], motif)
+    assert (row.n, row.consensus, row.sequences) == (seen.n, seen.consensus, 3)
+    assert row.correlation == pytest.approx(seen.correlation)
+    nothing = feature_hits(sequences, [motif], wanted.iloc[:0])
+    assert nothing.hits.empty and nothing.comparisons.empty

@@ -12,7 +12,7 @@ from petriscope.annotation.background import Counts, MatchedBackground, strata
 from petriscope.annotation.features import enrich_features
 from petriscope.annotation.genes import Links
 from petriscope.annotation.genesets import GeneSets, enrich_gene_sets
-from petriscope.annotation.labels import label_features
+from petriscope.annotation.labels import LabelRule, label_features, label_parts
 from petriscope.annotation.specificity import feature_specificity, lineage_contrast
 from petriscope.annotation.state_enrichment import state_enrichment
 from petriscope.errors import UserError
@@ -58,6 +58,27 @@ def test_a_process_needs_the_gene_test_and_the_region_test():
     for q, region_q, label in ((0.01, 0.01, "heme biosynthesis"), (0.01, 0.2, "unlabelled"), (0.2, 0.01, "unlabelled")):
         frame = pd.DataFrame([{**row, "q": q, "region_q": region_q}])
         assert label_features(["a"], processes=frame)["label"].tolist() == [label]
+
+
+def test_the_state_that_holds_most_bins_beyond_its_background_wins():
+    row = {"feature": "a", "odds_ratio": 3.0, "low": 2.0, "high": 4.0, "q": 0.001, "background_share": 0.1}
+    wide, narrow = {**row, "state": "EnhA1", "share": 0.4}, {**row, "state": "TssFlnkU", "share": 0.15, "low": 3.0}
+    rare = {**row, "state": "Het", "share": 0.06, "background_share": 0.001, "low": 9.0}
+    frame = pd.DataFrame([narrow, wide, rare])
+    assert label_features(["a"], states=frame)["label"].tolist() == ["EnhA1"]
+    shifted = frame.assign(shift_p=[0.01, 0.3, 0.01])
+    assert label_features(["a"], states=shifted)["label"].tolist() == ["TssFlnkU"]
+    loose = LabelRule(min_share=0.0, max_shift_p=0.0)
+    assert label_features(["a"], states=shifted, rule=loose)["label"].tolist() == ["unlabelled"]
+
+
+def test_parts_are_the_labels_in_long_form(annotated):
+    labels = annotated.reset_index()
+    parts = label_parts(labels).set_index(["feature", "kind"])
+    assert parts.index.is_unique and len(parts) == labels["levels"].sum()
+    state = parts.loc[("full", "state")]
+    assert state["term"] == "Enh" and state["low"] < state["estimate"] < state["high"]
+    assert parts.loc[("motif", "motif"), "term"] == "F9(Zf)" and np.isnan(parts.loc[("motif", "motif"), "low"])
 
 
 def test_nothing_given_is_unlabelled():

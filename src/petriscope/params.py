@@ -156,10 +156,13 @@ class Steering:
 class Annotation:
     """Foregrounds, backgrounds and families of the annotation stages."""
 
+    engine: str = _f(choices=("own", "homer"))
     background_ratio: int = _f(1, 100)
     max_features: int = _f(1, 1_000_000)
     max_foreground: int = _f(10)
     random_draws: int = _f(0, 10_000)
+    hits_motifs: int = _f(1, 100)
+    hits_bins: int = _f(1, 1000)
     geneset_sizes: list[int] = _f(1)
 
 

@@ -160,6 +160,8 @@ class Foregrounds(NamedTuple):
     groups: pd.DataFrame
     bins: pd.DataFrame
     strata: Strata
+    firing: dict[str, sparse.csr_matrix]
+    """Lineage → (features, n) bool, where each feature of kind `feature` fires in that lineage's biosamples."""
 
 
 def load_foregrounds(workspace: Workspace) -> Foregrounds:
@@ -170,6 +172,10 @@ def load_foregrounds(workspace: Workspace) -> Foregrounds:
         pd.read_parquet(folder / "groups.parquet"),
         pd.read_parquet(folder / "bins.parquet"),
         Strata(np.load(folder / "strata.npy"), read_json(folder / "strata.json")),
+        {
+            path.stem.removeprefix("firing_"): sparse.load_npz(path).tocsr()
+            for path in sorted(folder.glob("firing_*.npz"))
+        },
     )
 
 

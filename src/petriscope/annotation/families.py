@@ -7,7 +7,7 @@ import pandas as pd
 
 from petriscope.annotation.tails import benjamini_hochberg
 
-CONTROLS = ("peaks", "random")
+CONTROLS = ("peaks", "random", "planted", "top_activation")
 SHOWN_DRAWS = 5
 """Random draws that stay in a table on disk; the share of significant draws is taken over all of them."""
 
@@ -27,9 +27,9 @@ def share_of_draws(table: pd.DataFrame, draws: int, q: str = "q", alpha: float =
 def with_q(table: pd.DataFrame, tests_per_group: int | None = None, ln_p: str = "ln_p", q: str = "q") -> pd.DataFrame:
     """Add Benjamini–Hochberg ``q`` to a long table of groups (columns group, kind, and ``ln_p``).
 
-    All features, lineages and conditions form one family; each raw-peak set and each random draw is its own, so that
-    true findings elsewhere do not raise a control's cut-off. ``tests_per_group``: tests made per group where the table
-    leaves out those without overlap (their p is 1).
+    All features, lineages and conditions form one family; each control (raw peaks, random draw, planted elements,
+    top-activation features) is its own, so that true findings elsewhere do not raise a control's cut-off.
+    ``tests_per_group``: tests made per group where the table leaves out those without overlap (their p is 1).
     """
     family = np.where(table.kind.isin(CONTROLS), table.group, "features")
     values = np.full(len(table), np.nan)

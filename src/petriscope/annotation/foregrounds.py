@@ -14,9 +14,9 @@ class Group(NamedTuple):
     """One foreground and whose it is."""
 
     group: str
-    """Unique name, such as `L2/117`, `L2 liver`, `L2 liver in_vivo`, `peaks HepG2`, `random 3`."""
+    """Unique name, such as `L2/117`, `L2 liver`, `L2 liver in_vivo`, `L2 top liver`, `peaks HepG2`, `random 3`."""
     kind: str
-    """feature, lineage, condition, peaks or random."""
+    """feature, lineage, condition; or a control: top_activation, peaks, planted, random."""
     layer: int
     """-1 where the group belongs to no layer."""
     feature: int
@@ -34,8 +34,8 @@ def strongest(score: np.ndarray, most: int) -> np.ndarray:
     return chosen[order]
 
 
-def feature_bins(codes: sparse.csr_matrix, feature: int, shape: tuple[int, int, int], most: int) -> np.ndarray:
-    """Bins where one feature fires most strongly in any biosample.
+def feature_scores(codes: sparse.csc_matrix, feature: int, shape: tuple[int, int, int]) -> sparse.csr_matrix:
+    """(S, W·T') activation of one feature by biosample and bin.
 
     Parameters: ``codes`` — (rows, m) in compressed *column* form, rows = (window, biosample, bin) of ``shape``.
     """
@@ -43,9 +43,14 @@ def feature_bins(codes: sparse.csr_matrix, feature: int, shape: tuple[int, int, 
     windows, biosamples, bins = shape
     row = codes.indices[start:end].astype(np.int64)
     place = row // (biosamples * bins) * bins + row % bins
-    score = np.zeros(windows * bins, dtype=np.float32)
-    np.maximum.at(score, place, codes.data[start:end])
-    return strongest(score, most)
+    data = codes.data[start:end].astype(np.float32)
+    return sparse.csr_matrix((data, (row // bins % biosamples, place)), shape=(biosamples, windows * bins))
+
+
+def feature_bins(scores: sparse.csr_matrix, biosamples: np.ndarray, most: int) -> np.ndarray:
+    """Bins where a feature fires most strongly in any of ``biosamples`` (S,) bool; ``scores`` of `feature_scores`."""
+    chosen = np.flatnonzero(biosamples)
+    return strongest(scores[chosen].max(axis=0).toarray().ravel(), most) if len(chosen) else chosen
 
 
 def condition_scores(
@@ -86,6 +91,17 @@ def peak_bins(peaks: pd.DataFrame, bins: pd.DataFrame, most: int) -> np.ndarray:
         return np.zeros(0, dtype=np.int64)
     table = pd.concat(found).sort_values("score", ascending=False, kind="stable").drop_duplicates("bin")
     return table.bin.to_numpy(np.int64)[:most]
+
+
+def planted_bins(truth: pd.DataFrame, lineage: str, bins: pd.DataFrame, most: int) -> np.ndarray:
+    """Bins of the planted elements that open in one lineage alone, most accessible first: a positive control.
+
+    ``truth``: columns chrom, start, lineages, effect; ``bins``: chrom, start.
+    """
+    own = truth[truth.lineages == lineage].sort_values("effect", ascending=False, kind="stable")
+    index = pd.Series(np.arange(len(bins)), index=pd.MultiIndex.from_arrays([bins.chrom, bins.start]))
+    found = index.reindex(pd.MultiIndex.from_arrays([own.chrom, own.start])).dropna().drop_duplicates()
+    return found.to_numpy(np.int64)[:most]
 
 
 def membership(groups: Sequence[Group], bins: int) -> sparse.csr_matrix:

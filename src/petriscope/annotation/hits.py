@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,20 +43,85 @@ def compare_hits(sequences: np.ndarray, motif: Motif, best_per_sequence: bool = 
     dominate.
     """
     found = find_occurrences(sequences, motif)
-    if best_per_sequence and len(found.start):
-        order = np.lexsort((-found.score, found.sequence))
-        first = order[np.unique(found.sequence[order], return_index=True)[1]]
-        found = Occurrences(*(part[first] for part in found))
+    return compare_occurrences(sequences, best_of_each(found) if best_per_sequence else found, motif)
+
+
+def best_of_each(found: Occurrences) -> Occurrences:
+    """The best placement in each sequence, the first of equals."""
+    if not len(found.start):
+        return found
+    order = np.lexsort((-found.score, found.sequence))
+    first = order[np.unique(found.sequence[order], return_index=True)[1]]
+    return Occurrences(*(part[first] for part in found))
+
+
+def compare_occurrences(sequences: np.ndarray, found: Occurrences, motif: Motif) -> HitComparison:
+    """Letters under given placements in ``sequences`` (N, L) beside the motif's."""
     length = len(motif.matrix)
-    counts = hit_matrix(sequences, found, length)
     if not len(found.start):
         empty = np.full((length, 4), 0.25)
         return HitComparison(empty, 0, "N" * length, np.zeros(length), motif.information(), float("nan"))
+    counts = hit_matrix(sequences, found, length)
     seen = Motif("", "", counts / counts.sum(axis=1, keepdims=True), 0.0)
     correlation = float(np.corrcoef(seen.matrix.ravel(), motif.matrix.ravel())[0, 1])
     return HitComparison(
         seen.matrix, len(found.start), consensus_of(seen.matrix), seen.information(), motif.information(), correlation
     )
+
+
+class FeatureHits(NamedTuple):
+    """Occurrences of each feature's best motifs in its strongest bins."""
+
+    hits: pd.DataFrame
+    """feature, motif (index), sequence (row), offset (bp from the sequence's left end), strand, score, length."""
+    comparisons: pd.DataFrame
+    """feature, motif, n, sequences, consensus, information, motif_information (bits in all), correlation."""
+
+
+def feature_hits(sequences: np.ndarray, motifs: Sequence[Motif], wanted: pd.DataFrame) -> FeatureHits:
+    """Find the motifs each feature asks for in the bins it asks for.
+
+    ``sequences`` (n, L) uint8 codes of the universe; ``wanted``: columns feature, motif (index), rows (int array of the
+    feature's strongest bins). Each motif is searched once over all bins asked for.
+    """
+    hits, comparisons = [], []
+    for index, group in wanted.groupby("motif", sort=True):
+        motif = motifs[int(index)]  # type: ignore[call-overload]
+        asked = np.unique(np.concatenate(group.rows.tolist()))
+        found = find_occurrences(np.ascontiguousarray(sequences[asked]), motif)
+        for row in group.itertuples():
+            inside = np.isin(found.sequence, np.searchsorted(asked, row.rows))
+            mine = Occurrences(*(part[inside] for part in found))
+            hits.append(
+                pd.DataFrame(
+                    {
+                        "feature": row.feature,
+                        "motif": index,
+                        "sequence": asked[mine.sequence],
+                        "offset": mine.start,
+                        "strand": np.where(mine.strand > 0, "+", "-"),
+                        "score": mine.score,
+                        "length": len(motif.matrix),
+                    }
+                )
+            )
+            at = best_of_each(mine)
+            seen = compare_occurrences(sequences, at._replace(sequence=asked[at.sequence]), motif)
+            comparisons.append(
+                {
+                    "feature": row.feature,
+                    "motif": index,
+                    "n": seen.n,
+                    "sequences": len(row.rows),
+                    "consensus": seen.consensus,
+                    "information": float(seen.information.sum()),
+                    "motif_information": float(seen.motif_information.sum()),
+                    "correlation": seen.correlation,
+                }
+            )
+    columns = ["feature", "motif", "sequence", "offset", "strand", "score", "length"]
+    frame = pd.concat(hits, ignore_index=True) if hits else pd.DataFrame(columns=columns)
+    return FeatureHits(frame, pd.DataFrame(comparisons))
 
 
 def position_histogram(

@@ -19,6 +19,10 @@ class LabelRule:
     max_q: float = 0.05
     min_odds: float = 1.5
     """Lower end of the state's odds-ratio interval."""
+    min_share: float = 0.1
+    """Share of the feature's bins that lie in the state."""
+    max_shift_p: float = 0.05
+    """p of the state when the segmentation is shifted round the genome, where it is given."""
     min_motif_fold: float = 1.2
     min_process_fold: float = 1.5
 
@@ -33,24 +37,31 @@ def label_features(
 ) -> pd.DataFrame:
     """One row per feature: label 'state · motif · process' of whatever passes, else 'unlabelled'.
 
-    The long tables of the enrichments, each with a column feature: ``states`` (state, odds_ratio, low, high, q),
-    ``motifs`` (name, ln_p, fold, q), ``processes`` (term, ln_p, fold, q, region_q). State: q and the interval's lower
-    end pass; the highest lower end wins. Motif: q and fold pass; lowest p wins. Process: q of the gene test, q of the
-    region test and fold pass; lowest p wins. Confidence is the number of levels that pass: none, low, medium, high.
-    Columns: feature, label, confidence, levels, state, state_odds, state_low, state_high, state_q, motif, motif_fold,
+    The long tables of the enrichments, each with a column feature: ``states`` (state, odds_ratio, low, high, q, share,
+    background_share, and shift_p where known), ``motifs`` (name, ln_p, fold, q), ``processes`` (term, ln_p, fold, q,
+    region_q). State: q, shift_p, share and the interval's lower end pass; the one that holds most bins beyond its background
+    wins (a rare state with high odds names few of a feature's bins). Motif: q and fold pass; lowest p wins. Process: q
+    of the gene test, q of the region test and fold pass; lowest p wins. Confidence is the number of levels that pass:
+    none, low, medium, high.
+    Columns: feature, label, confidence, levels, state, state_odds, state_low, state_high, state_q,
+    state_share, motif, motif_fold,
     motif_q, process, process_fold, process_q, process_region_q, evidence.
     """
     rule = rule or LabelRule()
     frame = pd.DataFrame({"feature": list(features)})
     columns = {
-        "state": (None, {"odds_ratio": "odds", "low": "low", "high": "high", "q": "q"}),
+        "state": (None, {"odds_ratio": "odds", "low": "low", "high": "high", "q": "q", "share": "share"}),
         "motif": ("name", {"fold": "fold", "q": "q"}),
         "process": ("term", {"fold": "fold", "q": "q", "region_q": "region_q"}),
     }
     best: dict[str, pd.DataFrame | None] = dict.fromkeys(columns)
     if states is not None:
         passing = states[(states["q"] <= rule.max_q) & (states["low"] >= rule.min_odds)]
-        best["state"] = passing.sort_values("low", ascending=False, kind="stable")
+        passing = passing[passing["share"] >= rule.min_share]
+        if "shift_p" in passing:
+            passing = passing[passing["shift_p"] <= rule.max_shift_p]
+        beyond = passing["share"] - passing["background_share"]
+        best["state"] = passing.assign(beyond=beyond).sort_values("beyond", ascending=False, kind="stable")
     if motifs is not None:
         passing = motifs[(motifs["q"] <= rule.max_q) & (motifs["fold"] >= rule.min_motif_fold)]
         passing = passing.assign(name=passing["name"].str.split("/").str[0])
@@ -77,12 +88,37 @@ def label_features(
     return frame
 
 
+def label_parts(labels: pd.DataFrame) -> pd.DataFrame:
+    """The labels of `label_features` in long form: one row per feature and part that passes.
+
+    Columns: feature, kind (state, motif, process), term, estimate (odds ratio or fold), low, high (NaN where the part
+    has none), q.
+    """
+    frames = []
+    for kind, estimate in (("state", "odds"), ("motif", "fold"), ("process", "fold")):
+        named = labels[labels[kind].notna()]
+        frames.append(
+            pd.DataFrame(
+                {
+                    "feature": named["feature"],
+                    "kind": kind,
+                    "term": named[kind],
+                    "estimate": named[f"{kind}_{estimate}"],
+                    "low": named["state_low"] if kind == "state" else float("nan"),
+                    "high": named["state_high"] if kind == "state" else float("nan"),
+                    "q": named[f"{kind}_q"],
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
 def _evidence(row: Mapping[Hashable, Any]) -> str:
     """The numbers behind a label in one line."""
     parts = []
     if isinstance(row["state"], str):
         interval = f"{row['state_odds']:.1f} [{row['state_low']:.1f}, {row['state_high']:.1f}]"
-        parts.append(f"{row['state']} odds {interval} q {row['state_q']:.1g}")
+        parts.append(f"{row['state']} odds {interval} q {row['state_q']:.1g}, {row['state_share']:.0%} of bins")
     if isinstance(row["motif"], str):
         parts.append(f"{row['motif']} {row['motif_fold']:.1f}x q {row['motif_q']:.1g}")
     if isinstance(row["process"], str):

@@ -177,7 +177,7 @@ def annotation_rows(workspace: Workspace) -> pd.DataFrame:
     ):
         table = pd.read_csv(workspace.table(stage) / "enrichment.csv")
         if stage == "genesets":
-            table = table.assign(ln_p=table.adjusted_ln_p, q=table.adjusted_q)
+            table = table.assign(ln_p=table.ranked_ln_p, q=table.ranked_q)
         table = table[table.kind == "feature"].sort_values(["layer", "feature", "ln_p"], kind="stable")
         # motif files repeat names: the best matrix of a name stands for it
         table = table.drop_duplicates(["layer", "feature", term])

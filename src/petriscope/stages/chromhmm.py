@@ -11,7 +11,7 @@ from petriscope.annotation.background import MatchedBackground
 from petriscope.annotation.chromhmm import majority_state, read_segmentation
 from petriscope.annotation.families import for_disk, with_q
 from petriscope.annotation.intervals import Intervals
-from petriscope.annotation.state_enrichment import state_enrichment
+from petriscope.annotation.state_enrichment import shift_p, state_enrichment
 from petriscope.data.dataset import Dataset, load_dataset
 from petriscope.files import atomic_folder, write_csv
 from petriscope.params import Params
@@ -19,9 +19,11 @@ from petriscope.store import layer_of_claims, load_foregrounds
 from petriscope.workspace import Workspace
 
 ACTIVE = ("promoter", "enhancer")
+SHIFTS = 200
+"""Circular shifts of the states, for the p that clustered firing cannot fool."""
 COLUMNS = (
     "group kind layer feature lineage context state state_group colour odds_ratio low high ln_p q share "
-    "background_share targets segmentation vocabulary"
+    "background_share targets shift_p segmentation vocabulary"
 )
 
 
@@ -30,6 +32,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     dataset = load_dataset(workspace.dataset(params.dataset))
     fore = load_foregrounds(workspace)
     own = fore.groups.apply(lambda group: segmentation_of(dataset, group.lineage, group.context), axis=1)
+    chromosome = pd.factorize(fore.bins.chrom)[0]
+    rng = np.random.default_rng(params.seed)
     frames, notes = [], []
     for path in sorted({path for path in own if path is not None}):
         segmentation = read_segmentation(path, dataset.chromhmm_states)
@@ -41,6 +45,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         names = [state.name for state in segmentation.states]
         table = found.table(names, features=fore.groups.group.to_numpy()[rows])
         by_name = {state.name: state for state in segmentation.states}
+        shifted = shift_p(fore.matrix[rows], states, len(names), chromosome, rng=rng, n_shifts=SHIFTS)
+        table["shift_p"] = shifted[np.repeat(found.tested, len(names)).reshape(shifted.shape)]
         table["state_group"] = [by_name[name].group for name in table.state]
         table["colour"] = [by_name[name].colour for name in table.state]
         frames.append(table.assign(segmentation=path.name, vocabulary=segmentation.vocabulary))

@@ -89,7 +89,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             always=tuple(sorted(set(table("motifs", "factors.csv").get("name", [])))),
         ),
         "fig9_genesets": lambda: dots.draw(
-            for_dots(table("genesets", "enrichment.csv"), layer), "term", "adjusted_ln_p", "adjusted_q", per_group=3
+            for_dots(table("genesets", "enrichment.csv"), layer), "term", "ranked_ln_p", "ranked_q", per_group=3
         ),
         "fig10_recovery": lambda: recovery.draw(
             table("recovery", "programmes.csv"), none_if_empty(table("recovery", "context_programmes.csv"))

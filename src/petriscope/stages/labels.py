@@ -6,30 +6,48 @@ from typing import Any
 
 import pandas as pd
 
-from petriscope.annotation.labels import UNLABELLED, label_features
-from petriscope.files import atomic_folder, write_csv
+from petriscope.annotation.labels import UNLABELLED, label_features, label_parts
+from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.params import Params
 from petriscope.store import load_foregrounds
 from petriscope.workspace import Workspace
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/labels/labels.csv: one row per annotated feature."""
+    """Write results/labels/: labels.csv, one row per annotated feature; parts.parquet, one row per part of a label.
+
+    Beside the best motif stands its lineage specificity: log2 odds where the feature fires in its own lineage less the
+    mean over where it fires in the others, with its interval, and the motifs too alike to tell apart.
+    """
     groups = load_foregrounds(workspace).groups
     groups = groups[groups.kind == "feature"]
     tables = {name: _of_features(workspace, name) for name in ("chromhmm", "motifs", "genesets")}
-    processes = tables["genesets"].assign(ln_p=lambda t: t.adjusted_ln_p, q=lambda t: t.adjusted_q)
+    processes = tables["genesets"].assign(ln_p=lambda t: t.ranked_ln_p, q=lambda t: t.ranked_q)
     labels = label_features(
         groups.group.tolist(), states=tables["chromhmm"], motifs=tables["motifs"], processes=processes
-    ).rename(columns={"feature": "group"})
-    labels = groups[["group", "layer", "feature", "lineage", "context"]].merge(labels, on="group")
+    )
+    specific = pd.read_parquet(workspace.table("motifs") / "specificity.parquet")
+    specific = specific.assign(motif=specific.name.str.split("/").str[0]).drop_duplicates(["group", "motif"])
+    columns = ["specificity", "specificity_low", "specificity_high", "family"]
+    about = groups[["group", "layer", "feature", "lineage", "context"]]
+    parts = about.merge(label_parts(labels).rename(columns={"feature": "group"}), on="group")
+    parts = parts.merge(
+        specific.assign(kind="motif", term=specific.motif)[["group", "kind", "term", *columns]],
+        on=["group", "kind", "term"],
+        how="left",
+    )
+    labels = about.merge(labels.rename(columns={"feature": "group"}), on="group")
+    labels = labels.merge(specific[["group", "motif", *columns]], on=["group", "motif"], how="left")
+    labels["lineage_specific"] = labels.specificity_low > 0
     with atomic_folder(workspace.table("labels")) as folder:
         write_csv(folder / "labels.csv", labels)
+        write_parquet(folder / "parts.parquet", parts)
     named = labels.label != UNLABELLED
     return {
         "annotated": len(labels),
         "labelled": int(named.sum()),
         "labelled_share": float(named.mean()) if len(labels) else None,
+        "lineage_specific": int(labels.lineage_specific.sum()),
         "confidence": labels.confidence.value_counts().to_dict(),
     }
 

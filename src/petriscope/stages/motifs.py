@@ -7,43 +7,174 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from petriscope.annotation.background import MatchedBackground, Strata
-from petriscope.annotation.families import CONTROLS, for_disk, share_of_draws, with_q
+from petriscope.annotation.background import MatchedBackground, Strata, sample_background
+from petriscope.annotation.families import CONTROLS, SHOWN_DRAWS, for_disk, share_of_draws, with_q
 from petriscope.annotation.features import enrich_features
+from petriscope.annotation.hits import feature_hits
+from petriscope.annotation.homer_engine import run_homer2
+from petriscope.annotation.motif_evidence import best_motifs, families, lineage_specificity, logos_and_positions
 from petriscope.annotation.motifs import Motif, read_motifs
 from petriscope.annotation.scan import scan_hits
+from petriscope.annotation.specificity import lineage_contrast
 from petriscope.data.dataset import Dataset, load_dataset
-from petriscope.files import atomic_folder, write_csv
+from petriscope.errors import UserError
+from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.params import Params
+from petriscope.progress import progress
 from petriscope.store import Foregrounds, layer_of_claims, load_arrays, load_foregrounds
 from petriscope.workspace import Workspace
 
 SPAN = 200
 """bp scanned round each bin's centre: HOMER's default size."""
+MAX_Q = 0.05
+"""q up to which a motif's hits, specificity and logo are kept."""
+LOGOS = 2
+"""Motifs per lineage that are drawn."""
+LEAST_TARGETS = 20
+"""Bins a group needs to be tested."""
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/motifs/: enrichment.csv (groups x motifs, q over all), factors.csv (the claimed factors)."""
+    """Write results/motifs/: enrichment.csv (groups x motifs, q over all), factors.csv (the claimed factors),
+    lineages.csv (motifs by lineage over its features), and of each feature's best motifs specificity.parquet,
+    hits.parquet (where they lie) and comparisons.csv; of each lineage's, logos.csv and positions.csv.
+    """
     dataset = load_dataset(workspace.dataset(params.dataset))
     motifs = read_motifs(dataset.motifs, dataset.motif_format, params.tracks.motif_p)
     fore = load_foregrounds(workspace)
     sequences = spans(load_arrays(workspace).sequence, params.windows.crop)
     hits = scan_hits(sequences, motifs)
     enrichment = enrich_features(hits, MatchedBackground(fore.matrix, fore.strata))
-    table = enrichment.table([motif.name for motif in motifs], features=fore.groups.group.to_numpy())
-    table = fore.groups.drop(columns=["size", "dropped"]).merge(table.rename(columns={"feature": "group"}), on="group")
-    table = with_q(table)
+    names = [motif.name for motif in motifs]
+    if params.annotation.engine == "homer":
+        long = by_homer(sequences, motifs, fore, params)
+    else:
+        long = enrichment.table(names, features=fore.groups.group.to_numpy())
+    groups = fore.groups.drop(columns=["size", "dropped"])
+    table = with_q(groups.merge(long.rename(columns={"feature": "group"}), on="group"))
     factors = claimed_factors(table, dataset, motifs)
     layer = layer_of_claims(workspace, params)
     published = claimed_factors(unmatched(hits, fore, motifs, layer), dataset, motifs)
+    top = pd.read_parquet(workspace.table("foregrounds") / "top.parquet")
+    found, comparisons = hits_in_top_bins(table, top, fore.bins, sequences, motifs, params)
+    logos, positions = of_lineages(table, fore, sequences, motifs, layer, params)
     with atomic_folder(workspace.table("motifs")) as folder:
         write_csv(folder / "enrichment.csv", for_disk(table))
         write_csv(folder / "factors.csv", factors)
+        write_csv(folder / "lineages.csv", lineage_table(enrichment.fold, fore.groups, names, params.seed))
+        write_parquet(folder / "specificity.parquet", specificity_table(table, fore, hits, motifs))
+        write_parquet(folder / "hits.parquet", found)
+        write_csv(folder / "comparisons.csv", comparisons)
+        write_csv(folder / "logos.csv", logos)
+        write_csv(folder / "positions.csv", positions)
     metrics: dict[str, Any] = {x: _lineage_metrics(x, factors, published, layer) for x in dataset.lineages}
     metrics["motifs"] = len(motifs)
+    metrics["engine"] = params.annotation.engine
     metrics["family"] = int((~table.kind.isin(CONTROLS)).sum())
     metrics["random_draws_with_a_motif"] = share_of_draws(table, params.annotation.random_draws)
+    metrics["hit_correlation_median"] = float(comparisons.correlation.median()) if len(comparisons) else None
     return metrics
+
+
+def by_homer(sequences: np.ndarray, motifs: list[Motif], fore: Foregrounds, params: Params) -> pd.DataFrame:
+    """The enrichment table by the installed homer2: each group against a drawn background of its own strata."""
+    rng, frames = np.random.default_rng(params.seed), []
+    random = fore.groups[fore.groups.kind == "random"].group.tolist()[SHOWN_DRAWS:]
+    for row, group in enumerate(progress(fore.groups.group.tolist(), "homer2", unit="group")):
+        target = fore.matrix[row].indices
+        if group in random or len(target) < LEAST_TARGETS:
+            continue
+        flags = np.zeros(len(sequences), dtype=bool)
+        flags[target] = True
+        drawn = sample_background(flags, fore.strata, rng, params.annotation.background_ratio)
+        rows = np.concatenate([target, drawn.bins])
+        is_target = np.arange(len(rows)) < len(target)
+        found = run_homer2(sequences[rows], is_target, np.ones(len(rows)), motifs, statistic="hypergeo")
+        frames.append(found.rename(columns={"motif": "name"}).assign(group=group))
+    columns = ["group", "rank", "name", "ln_p", "q", "fold", "target_hits", "targets", "target_percent"]
+    return pd.concat(frames, ignore_index=True)[[*columns, "background_percent"]]
+
+
+def hits_in_top_bins(
+    table: pd.DataFrame,
+    top: pd.DataFrame,
+    bins: pd.DataFrame,
+    sequences: np.ndarray,
+    motifs: list[Motif],
+    params: Params,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Where each feature's best motifs lie in its strongest bins, and the letters there against the motif."""
+    best = best_motifs(table[table.kind == "feature"], params.annotation.hits_motifs, MAX_Q)
+    index = {motif.name: i for i, motif in reversed(list(enumerate(motifs)))}
+    rows = top.groupby("group").bin.apply(np.array)
+    wanted = pd.DataFrame({"feature": best.group, "motif": best.name.map(index), "rows": best.group.map(rows)})
+    found = feature_hits(sequences, motifs, wanted)
+    about = best.set_index(["group", "name"])[["layer", "feature", "rank", "q"]]
+    frames = []
+    for frame in (found.hits, found.comparisons):
+        frame = frame.rename(columns={"feature": "group"})
+        frame["motif"] = frame.motif.map(lambda i: motifs[int(i)].name) if len(frame) else None
+        frames.append(about.merge(frame, left_index=True, right_on=["group", "motif"]))
+    place = bins.iloc[frames[0].sequence.to_numpy(np.int64)]
+    start = place.start.to_numpy() + 64 - SPAN // 2 + frames[0].offset.to_numpy(np.int64)
+    hits = frames[0][["layer", "feature", "motif", "rank", "strand", "score"]].assign(
+        chrom=place.chrom.to_numpy(),
+        start=start,
+        end=start + frames[0].length.to_numpy(np.int64),
+        bin_start=place.start.to_numpy(),
+        window=place.window.to_numpy(),
+    )
+    return hits.reset_index(drop=True), frames[1].reset_index(drop=True)
+
+
+def specificity_table(table: pd.DataFrame, fore: Foregrounds, hits: np.ndarray, motifs: list[Motif]) -> pd.DataFrame:
+    """Lineage specificity of every motif that passes in a feature, with the family of alike motifs."""
+    features = fore.groups[fore.groups.kind == "feature"].reset_index(drop=True)
+    names = [motif.name for motif in motifs]
+    found = lineage_specificity(fore.firing, features.lineage.tolist(), fore.strata, hits, names)
+    found = found.drop_duplicates(["row", "name"])
+    found["group"] = features.group.to_numpy()[found.row.to_numpy(np.int64)]
+    passing = best_motifs(table[table.kind == "feature"], len(motifs), MAX_Q)
+    passing = passing[["group", "layer", "feature", "lineage", "context", "rank", "name", "q", "fold"]]
+    merged = passing.merge(found.drop(columns="row"), on=["group", "name"], how="left")
+    return merged.assign(family=merged.name.map(families(motifs)))
+
+
+def lineage_table(fold: np.ndarray, groups: pd.DataFrame, names: list[str], seed: int) -> pd.DataFrame:
+    """Per layer, lineage and motif: mean log2 fold over the lineage's features less that over the others'."""
+    rng, frames = np.random.default_rng(seed), []
+    with np.errstate(divide="ignore"):
+        log2_fold = np.log2(fold)
+    for layer, rows in groups[groups.kind == "feature"].groupby("layer"):
+        try:
+            found = lineage_contrast(log2_fold[rows.index], rows.lineage.tolist(), names, rng=rng)
+        except UserError:  # features of one lineage alone: nothing to contrast at this layer
+            continue
+        frames.append(found.assign(layer=layer))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["layer", "lineage", "name"])
+
+
+def of_lineages(
+    table: pd.DataFrame, fore: Foregrounds, sequences: np.ndarray, motifs: list[Motif], layer: int, params: Params
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Logos and positions of the two best motifs of each lineage at the claims' layer."""
+    chosen = table[(table.kind == "lineage") & (table.layer == layer)]
+    index = {motif.name: i for i, motif in reversed(list(enumerate(motifs)))}
+    background = MatchedBackground(fore.matrix, fore.strata)
+    rows = dict(zip(fore.groups.group, range(len(fore.groups))))
+    rng = np.random.default_rng(params.seed)
+    logos, positions = [], []
+    for best in best_motifs(chosen, LOGOS, MAX_Q).itertuples():
+        row = rows[best.group]
+        motif = motifs[index[best.name]]
+        most = params.annotation.background_ratio * params.annotation.max_foreground
+        members = fore.matrix[row].indices
+        logo, position = logos_and_positions(sequences, motif, members, background.weights(row), most, rng)
+        logos.append(logo.assign(group=best.group, name=best.name))
+        positions.append(position.assign(group=best.group, name=best.name))
+    if not logos:
+        return pd.DataFrame(columns=["group", "name"]), pd.DataFrame(columns=["group", "name"])
+    return pd.concat(logos, ignore_index=True), pd.concat(positions, ignore_index=True)
 
 
 def spans(sequence: np.ndarray, crop: int) -> np.ndarray:
