@@ -20,6 +20,7 @@ from petriscope.causal.ablation_tests import (
     published_effect,
 )
 from petriscope.causal.bases import context_order, principal_components, raw_neurons, single_direction
+from petriscope.causal.directions import random_like
 from petriscope.causal.feature_sets import as_matrix, firing, matched_sets, usable_ks
 from petriscope.causal.specificity import single_feature_effects
 from petriscope.causal.states import States, gather, predict, predict_edited
@@ -248,6 +249,20 @@ def test_single_features_change_their_own_bins(toy: tuple) -> None:
     own = np.abs(change[rows][z[rows].numpy() > 0]).mean()
     assert table["own"].iloc[0] == pytest.approx(own, rel=1e-4, abs=1e-6)
     assert (table["specificity"] > 1).mean() >= 0.5
+    strongest = np.sort(np.argsort(-z.sum(1).numpy(), kind="stable")[:3])
+    active = z[strongest].numpy() > 0
+    by_chance = []
+    for along in random_like(sae.directions[features[0]].numpy(), 6, int(features[0])):
+        hidden = states.hidden[strongest].clone()
+        hidden[:, CROP : CROP + BINS] -= z[strongest][..., None] * torch.from_numpy(along).float()
+        drawn = probed.run(None, resume=(states.layer, hidden)).prediction[..., 0].detach().numpy()
+        by_chance.append(np.abs(drawn - states.prediction[strongest])[active].mean())
+    few = single_feature_effects(
+        probed, sae, states, features[:1], max_rows=5, null_draws=6, null_rows=3, show_progress=False
+    ).iloc[0]
+    assert few["null_own"] == pytest.approx(np.mean(by_chance), rel=1e-3, abs=1e-6)
+    observed = np.abs(change[strongest][active]).mean()
+    assert few["null_percentile"] == pytest.approx(100 * (1 - (1 + np.sum(np.array(by_chance) >= observed)) / 7))
     silent = np.flatnonzero(rate == 0)
     if len(silent):
         nothing = single_feature_effects(probed, sae, states, silent[:1], show_progress=False).iloc[0]

@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from petriscope.causal.directions import random_like
 from petriscope.causal.feature_sets import as_matrix
 from petriscope.causal.states import Dictionary, Resumable, States, predict_edited
 from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles
 from petriscope.progress import progress
+
+NULL = ("null_own", "null_percentile")
 
 
 def single_feature_effects(
@@ -19,6 +22,8 @@ def single_feature_effects(
     features: np.ndarray,
     *,
     max_rows: int = 24,
+    null_draws: int = 19,
+    null_rows: int = 6,
     resamples: int = 1000,
     seed: int = 0,
     show_progress: bool = True,
@@ -28,8 +33,11 @@ def single_feature_effects(
     'own': bins on which the feature fires. 'matched': for each of them the silent bin of the same row with the nearest
     predicted accessibility. The targets are bins of the model's output, never the feature's own annotation, so the
     ratio is not circular. Columns: feature, rows, blocks, bins, own (mean |change|), matched, specificity (own /
-    matched) with block-bootstrap limits, signed (mean change at own bins: negative where the feature opens). Features
-    silent on these rows have 0 bins and NaN.
+    matched) with block-bootstrap limits, signed (mean change at own bins: negative where the feature opens).
+    The null of a feature keeps its tokens and the size of its edit and draws the direction: null_own (mean |change| at
+    own bins over ``null_draws`` random directions, on its ``null_rows`` strongest rows) and null_percentile (100
+    (1 - p), p the share of draws that change at least as much as the feature on the same rows, itself counted: 19 draws
+    reach 95). Features silent on these rows have 0 bins and NaN.
     """
     directions = dictionary.directions.numpy()
     codes = as_matrix(dictionary.encode(states.tokens()), len(directions)).tocsc()
@@ -38,10 +46,11 @@ def single_feature_effects(
     for feature in progress(features, "single features", unit="feature") if show_progress else features:
         column = np.asarray(codes[:, [feature]].todense(), np.float32).reshape(n, bins)
         strength = column.sum(1)
-        rows = np.argsort(-strength, kind="stable")[:max_rows]
-        rows = np.sort(rows[strength[rows] > 0])
+        strongest = np.argsort(-strength, kind="stable")[:max_rows]
+        strongest = strongest[strength[strongest] > 0]
+        rows = np.sort(strongest)
         if len(rows) == 0:
-            nothing = ("own", "matched", "specificity", "specificity_low", "specificity_high", "signed")
+            nothing = ("own", "matched", "specificity", "specificity_low", "specificity_high", "signed", *NULL)
             found.append({"feature": int(feature), "rows": 0, "blocks": 0, "bins": 0} | dict.fromkeys(nothing, np.nan))
             continue
         part, active = states.subset(rows), column[rows]
@@ -64,8 +73,27 @@ def single_feature_effects(
                 "specificity_high": high,
                 "signed": _mean(change[row, own]),
             }
+            | _null(
+                model, states, column, np.sort(strongest[:null_rows]), directions[feature], null_draws, seed + feature
+            )
         )
     return pd.DataFrame(found)
+
+
+def _null(
+    model: Resumable, states: States, column: np.ndarray, rows: np.ndarray, direction: np.ndarray, draws: int, seed: int
+) -> dict[str, float]:
+    """The feature's effect on its own bins of ``rows`` among those of random directions at the same tokens and size."""
+    part, active = states.subset(rows), column[rows]
+
+    def own(along: np.ndarray) -> float:
+        delta = torch.from_numpy(-active.reshape(-1, 1) * along.astype(np.float32)[None])
+        return _mean(np.abs(predict_edited(model, part, delta) - part.prediction)[active > 0])
+
+    observed = own(direction)
+    drawn = np.array([own(other) for other in random_like(direction, draws, seed)])
+    p = (1 + int((drawn >= observed).sum())) / (1 + draws)
+    return dict(zip(NULL, (float(drawn.mean()), 100 * (1 - p))))
 
 
 def _matched_bins(active: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,65 +7,35 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 import torch
 
-from petriscope.causal.bases import principal_components, raw_neurons, single_direction
-from petriscope.causal.directions import (
-    ContextMeans,
-    context_means,
-    difference_of_means,
-    linear_probe,
-    random_like,
-    sae_additive,
-)
+from petriscope.causal.directions import ContextMeans, context_means, of_length, random_like, sae_additive
 from petriscope.causal.feature_sets import as_matrix
 from petriscope.causal.states import Dictionary, Resumable, States, predict_edited
 from petriscope.causal.steering import Pairs, closure_interval, gap_closure, gaps, steer_added
 from petriscope.contrast.effects import auroc_sparse, bootstrap_counts, expanded_percentiles
 from petriscope.contrast.evidence import biosample_evidence
 from petriscope.contrast.inference import stouffer
-from petriscope.contrast.moments import Design
+from petriscope.controls.entrants import Learning, entrants
+from petriscope.controls.separation import block_auroc, discriminant
 from petriscope.progress import progress
-
-
-class Learning(NamedTuple):
-    """Tokens that every entrant learns from; no read-out sees them."""
-
-    hidden: np.ndarray
-    """(n, d)"""
-    biosample: np.ndarray
-    """(n,) row of the design"""
-    design: Design
 
 
 class Contest(NamedTuple):
     """The same test for all entrants."""
 
     k: int = 25
-    alphas: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+    alphas: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
+    """strengths in units of `ContextMeans.spread`, the same for every entrant"""
     random_draws: int = 10
     resamples: int = 1000
     seed: int = 0
 
 
-def entrants(learning: Learning, autoencoders: Mapping[str, Dictionary]) -> dict[str, Dictionary]:
-    """The autoencoders given (trained, frozen-decoder, ...) and the simple bases: principal components, raw neurons, the
-    difference of means and the linear probe."""
-    features = np.zeros((len(learning.design.biosamples), 1))
-    means = context_means(learning.hidden, features, learning.biosample, learning.design)
-    lineages = learning.design.lineages
-    simple: dict[str, Dictionary] = {
-        "pca": principal_components(learning.hidden),
-        "raw_neurons": raw_neurons(learning.hidden),
-        "difference_of_means": single_direction(difference_of_means(means, lineages), learning.hidden),
-        "linear_probe": single_direction(linear_probe(means, lineages), learning.hidden),
-    }
-    return dict(autoencoders) | simple
-
-
 def leaderboard(
     model: Resumable,
-    candidates: Mapping[str, Dictionary],
+    autoencoders: Mapping[str, Dictionary],
     learning: Learning,
     *,
     tune: Pairs,
@@ -73,43 +43,51 @@ def leaderboard(
     contest: Contest,
     show_progress: bool = True,
 ) -> pd.DataFrame:
-    """One row per entrant. Its latents are ranked by the contrast on ``learning``; the first k are read on ``test``.
+    """One row per (lineage, entrant): all is learnt and read within the lineage, `entrants` of its own tokens included.
 
-    Columns: entrant, latents, k (at most half of the latents, at least one); auroc: mean over the k latents of the
-    token-level AUROC of test tokens in the direction learnt (.5 = chance); effect: mean |change| of the prediction at
-    the read bins when they are removed from the in vitro rows, shift: its part toward in vivo, each with block-bootstrap
-    limits, and edit: mean norm of the removal per token; gc, gc_minus_random: gap closure of the additive vector, alpha
-    chosen on ``tune``.
+    An entrant's latents are ranked by the contrast on ``learning``; the first k are read on ``test``. Columns: lineage,
+    entrant, latents, k; auroc: of the discriminant of the k latents (fitted on ``learning``) on test tokens, with
+    block-bootstrap limits, and auroc_single: mean over the k latents, each in the direction learnt (.5 = chance);
+    effect: mean |change| of the prediction at the read bins when they are removed from the in vitro rows, shift: its
+    part toward in vivo, each with limits, and edit: mean norm of the removal per token; gc, gc_minus_random with limits:
+    gap closure of the additive vector, alpha chosen on ``tune``. Lineages without both contexts are left out.
     """
-    names = progress(candidates, "leaderboard", unit="entrant") if show_progress else candidates
-    return pd.DataFrame([_row(name, model, candidates[name], learning, tune, test, contest) for name in names])
+    jobs = []
+    for lineage in learning.design.lineages:
+        if learning.design.why_untestable(lineage, "locus") or not (test.vitro.labels.lineage == lineage).any():
+            continue
+        mine = learning.only(lineage)
+        jobs += [(lineage, mine, name, entrant) for name, entrant in entrants(mine, autoencoders).items()]
+    rows = []
+    for lineage, mine, name, entrant in progress(jobs, "leaderboard", unit="entrant") if show_progress else jobs:
+        pairs = {"tune": tune.only(lineage), "test": test.only(lineage)}
+        rows.append(
+            {"lineage": lineage, "entrant": name} | read_entrant(model, entrant, mine, contest=contest, **pairs)
+        )
+    return pd.DataFrame(rows)
 
 
-def _row(
-    name: str,
-    model: Resumable,
-    entrant: Dictionary,
-    learning: Learning,
-    tune: Pairs,
-    test: Pairs,
-    contest: Contest,
+def read_entrant(
+    model: Resumable, entrant: Dictionary, learning: Learning, *, tune: Pairs, test: Pairs, contest: Contest
 ) -> dict[str, object]:
+    """One entrant's row of `leaderboard`, over all lineages that ``learning`` holds."""
     directions = entrant.directions.numpy()
     m = len(directions)
-    means = context_means(learning.hidden, _latent_means(entrant, learning, m), learning.biosample, learning.design)
+    codes = as_matrix(entrant.encode(learning.hidden), m)
+    means = context_means(learning.hidden, _latent_means(codes, learning), learning.biosample, learning.design)
     score = _scores(means)
-    k = max(1, min(contest.k, m // 2))
+    k = max(1, min(contest.k, m))
     chosen = np.argsort(-np.abs(score), kind="stable")[:k]
-    row: dict[str, object] = {"entrant": name, "latents": m, "k": k}
-    row["auroc"] = _held_out_auroc(entrant, test, chosen, np.sign(score[chosen]), m)
+    weights = discriminant(codes[:, chosen], learning.design.vivo[learning.biosample])
+    row: dict[str, object] = {"latents": m, "k": k}
+    row |= _held_out_auroc(entrant, test, chosen, np.sign(score[chosen]), weights, contest)
     row |= _ablation(model, entrant, test, chosen, contest)
     return row | _steering(model, means, directions, chosen, tune, test, contest)
 
 
-def _latent_means(entrant: Dictionary, learning: Learning, m: int) -> np.ndarray:
+def _latent_means(codes: sp.csr_matrix, learning: Learning) -> np.ndarray:
     """(S, m) mean activation per biosample."""
-    codes = as_matrix(entrant.encode(learning.hidden), m)
-    means = np.zeros((len(learning.design.biosamples), m))
+    means = np.zeros((len(learning.design.biosamples), codes.shape[1]))
     for s in range(len(means)):
         rows = np.flatnonzero(learning.biosample == s)
         means[s] = np.asarray(codes[rows].sum(0)).ravel() / max(1, len(rows))
@@ -129,13 +107,22 @@ def _scores(means: ContextMeans) -> np.ndarray:
     return score
 
 
-def _held_out_auroc(entrant: Dictionary, test: Pairs, chosen: np.ndarray, sign: np.ndarray, m: int) -> float:
+def _held_out_auroc(
+    entrant: Dictionary, test: Pairs, chosen: np.ndarray, sign: np.ndarray, weights: np.ndarray, contest: Contest
+) -> dict[str, float]:
     tokens = torch.cat([test.vitro.tokens(), test.vivo.tokens()])
-    codes = entrant.encode(tokens)
+    m = len(entrant.directions)
+    raw = entrant.encode(tokens)
     n = len(test.vitro.tokens())
-    positive = np.repeat(np.arange(len(tokens)), np.diff(codes.indptr)) >= n
-    found = auroc_sparse(codes.indices, codes.values, positive, n_positive=len(tokens) - n, n_negative=n, m=m)[chosen]
-    return float(np.where(sign >= 0, found, 1 - found).mean())
+    positive = np.arange(len(tokens)) >= n
+    active = np.repeat(positive, np.diff(raw.indptr))
+    found = auroc_sparse(raw.indices, raw.values, active, n_positive=len(tokens) - n, n_negative=n, m=m)[chosen]
+    bins = test.vitro.prediction.shape[1]
+    block = np.repeat(np.concatenate([test.vitro.labels.block, test.vivo.labels.block]), bins)
+    combined = as_matrix(raw, m)[:, chosen] @ weights
+    interval = block_auroc(combined, positive, block, resamples=contest.resamples, seed=contest.seed)
+    row = {name: value for name, value in zip(("auroc", "auroc_low", "auroc_high"), interval)}
+    return row | {"auroc_single": float(np.where(sign >= 0, found, 1 - found).mean())}
 
 
 def _ablation(
@@ -171,7 +158,7 @@ def _steering(
     test: Pairs,
     contest: Contest,
 ) -> dict[str, float]:
-    vector = sae_additive(means, directions, chosen, means.design.lineages)
+    vector = of_length(sae_additive(means, directions, chosen, means.design.lineages), means.spread)
     tuned = [gaps(steer_added(model, tune.vitro, vector, alpha), tune) for alpha in contest.alphas]
     alpha = contest.alphas[int(np.nanargmax([gap_closure(found.remaining, found.gap) for found in tuned]))]
     found = gaps(steer_added(model, test.vitro, vector, alpha), test)
