@@ -10,11 +10,11 @@ from statsmodels.stats.multitest import multipletests
 
 from petriscope.contrast.cds import cds_meandiff, cds_t
 from petriscope.contrast.moments import Moments
-from petriscope.contrast.nulls import shuffled
+from petriscope.contrast.nulls import replicates, shuffled
 from petriscope.params import Cds
 from petriscope.stages.label_shuffle import beside_observed, null_counts, null_p
 
-CDS = Cds(alpha=0.05, permutations=400, bootstrap=100, min_density=0.0)
+CDS = Cds(alpha=0.05, permutations=400, bootstrap=100, min_density=0.0, adjust_depth=False, stable=0.7)
 
 
 def moments(m: int = 7) -> tuple[Moments, np.ndarray]:
@@ -29,6 +29,7 @@ def test_p_of_a_relabelling_is_that_of_the_main_contrast() -> None:
     sums, means = moments()
     null = next(iter(shuffled(design(), 1, 4)))
     table = null_p(sums, means, [null], CDS, seed=2)
+    assert table is not None
     assert table.feature.tolist() == [0, 1, 2, 4, 5, 6]
     score = cds_t(sums, null, permutations=CDS.permutations, seed=2)
     assert score.permutation is not None
@@ -74,3 +75,9 @@ def test_the_observed_counts_stand_beside_the_nulls() -> None:
     assert row.fraction_high == pytest.approx(np.quantile([0, 0.1, 0.2, 0.5], 0.975))
     assert row.fraction_observed == 0.5
     assert (row.published, row.published_observed) == (3.0, 2)
+
+
+def test_nulls_that_no_test_exists_for_are_left_out() -> None:
+    sums, means = moments()
+    alone = list(replicates(design(), 2, 0))  # two replicates a condition: one against one
+    assert null_p(sums, means, alone, CDS, seed=0) is None

@@ -28,7 +28,8 @@ class Learning(NamedTuple):
         member = design.lineage_of == design.lineages.index(lineage)
         rows = member[self.biosample]
         names = tuple(name for name, mine in zip(design.biosamples, member) if mine)
-        layout = Design(names, (lineage,), np.zeros(len(names), np.int64), design.vivo[member])
+        covariates = None if design.covariates is None else design.covariates[member]
+        layout = Design(names, (lineage,), np.zeros(len(names), np.int64), design.vivo[member], covariates)
         return Learning(self.hidden[rows], (np.cumsum(member) - 1)[self.biosample[rows]], layout)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ PUBLISHED_PERMUTATIONS = 1000
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write results/label_shuffle/: layers.csv (per null and layer) and draws.csv (per null, draw and layer)."""
     design = Design.from_frame(load_biosamples(workspace))
+    if not params.cds.adjust_depth:
+        design = dataclasses.replace(design, covariates=None)
     why = None if params.controls.label_shuffle else "controls.label_shuffle is false in params.yaml"
     reasons = [reason for reason in (design.why_untestable(x, "biosample") for x in design.lineages) if reason]
     if why is None and len(reasons) == len(design.lineages):
@@ -57,7 +60,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         moments = load_moments(workspace, layer).blocks(blocks)
         means = load_window_means(workspace, layer, rows, bins)
         for name, designs in nulls.items():
-            frames.append(null_p(moments, means, designs, params.cds, params.seed).assign(layer=layer, null=name))
+            found = null_p(moments, means, designs, params.cds, params.seed)
+            if found is not None:
+                frames.append(found.assign(layer=layer, null=name))
     counts = null_counts(pd.concat(frames, ignore_index=True), params.cds.alpha)
     table = beside_observed(counts, read_features(workspace), params.cds.alpha)
     with atomic_folder(workspace.table("label_shuffle")) as folder:
@@ -66,16 +71,20 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     return _metrics(table, draws)
 
 
-def null_p(moments: Moments, window_means: np.ndarray, designs: Sequence[Design], cds: Cds, seed: int) -> pd.DataFrame:
+def null_p(
+    moments: Moments, window_means: np.ndarray, designs: Sequence[Design], cds: Cds, seed: int
+) -> pd.DataFrame | None:
     """Columns draw, feature, p, published: both tests of the alive features of one layer under each null's labels.
 
     ``moments`` of the layer, ``window_means`` (W, S, m). p is that of the combined biosample-level test: by relabelling
     where a null's biosamples resolve it as finely as the observed ones, else of the combined t's. ``published`` is
-    adjusted by Bonferroni over all latents.
+    adjusted by Bonferroni over all latents. None where the nulls have too few biosamples for any test.
     """
     alive = np.flatnonzero(moments.alive(cds.min_density))
     means = moments.biosample_means()[:, alive]
     found = biosample_nulls(((means, null) for null in designs), permutations=cds.permutations, seed=seed)
+    if len(found.p) < len(designs):
+        return None
     fine = all(_balanced(null) for null in designs)
     frames = []
     for draw, null in enumerate(designs):
@@ -136,7 +145,7 @@ def _metrics(table: pd.DataFrame, draws: int) -> dict[str, Any]:
     between = table[table.null == "replicate against replicate"]
 
     def text(frame: pd.DataFrame, column: str) -> str:
-        return " -> ".join(f"{value:.1f}" for value in frame[column])
+        return " -> ".join(f"{value:.1f}" for value in frame[column]) or "no replicates to compare"
 
     return {
         "run": True,

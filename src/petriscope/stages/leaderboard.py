@@ -37,6 +37,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write results/leaderboard/leaderboard.csv: one row per lineage and entrant."""
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
     design = Design.from_frame(biosamples)
+    if not params.cds.adjust_depth:
+        design = dataclasses.replace(design, covariates=None)
     rows = condition_rows(biosamples, design.lineages)
     why = None if params.controls.leaderboard else "controls.leaderboard is false in params.yaml"
     if why is None and rows.empty:
