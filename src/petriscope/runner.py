@@ -63,13 +63,17 @@ def set_threads() -> int:
 
 
 def git_revision(folder: Path) -> str:
-    """Short revision of the source tree, `-dirty` if tracked files differ, `unknown` outside git."""
+    """Short revision of the source tree, `-dirty` if tracked files differ.
+
+    Outside git (a container, an unpacked archive) what `PETRISCOPE_REVISION` says, else `unknown`.
+    """
+    stated = os.environ.get("PETRISCOPE_REVISION") or "unknown"
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=10", "--exclude", "*"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        return "unknown"
-    return result.stdout.strip() or "unknown"
+        return stated
+    return result.stdout.strip() or stated
 
 
 def peak_memory_bytes() -> int:

@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to serve on (127.0.0.1; others can run commands!)")
     parser.add_argument("--port", type=int, default=8765, help="port to serve on (8765)")
+    parser.add_argument(
+        "--public-url", metavar="URL", help="address the browser uses, where it is another (a forwarded port)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     if args.web:
         from petriscope_tui.web import serve
 
-        return serve(args.workspace, args.host, args.port, args.feature)
+        return serve(args.workspace, args.host, args.port, args.feature, args.public_url)
     from petriscope_tui.app import run as run_app
 
     return run_app(args.workspace, args.feature)

@@ -27,8 +27,17 @@ def app_command(workspace: Path, feature: str | None) -> str:
     return shlex.join([*words, *(["--feature", feature] if feature else [])])
 
 
-def serve(workspace: Path, host: str = "127.0.0.1", port: int = 8765, feature: str | None = None) -> int:
-    """Serve until interrupted. Raises UserError where textual-serve is missing or the port is taken."""
+def serve(
+    workspace: Path,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    feature: str | None = None,
+    public_url: str | None = None,
+) -> int:
+    """Serve until interrupted; the page calls back at ``public_url`` (default: host and port).
+
+    Raises UserError where textual-serve is missing or the port is taken.
+    """
     try:
         from textual_serve.server import Server
     except ImportError:
@@ -41,10 +50,11 @@ def serve(workspace: Path, host: str = "127.0.0.1", port: int = 8765, feature: s
             "its pipeline, that is, commands in your name. There is no password."
         )
         print(warning, file=sys.stderr)
-    print(f"Petriscope on http://{host}:{port}/ (Ctrl+C ends it)", flush=True)
+    print(f"Petriscope on {public_url or f'http://{host}:{port}/'} (Ctrl+C ends it)", flush=True)
     os.environ["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
     try:
-        Server(app_command(workspace, feature), host=host, port=port, title="Petriscope").serve()
+        command = app_command(workspace, feature)
+        Server(command, host=host, port=port, title="Petriscope", public_url=public_url).serve()
     except OSError as error:
         raise UserError(f"cannot serve on {host}:{port} ({error.strerror})", remedy="Choose another --port") from None
     return 0
