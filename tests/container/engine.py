@@ -50,17 +50,25 @@ def run(*command: str) -> None:
 
 
 @contextlib.contextmanager
-def engine(scratch: Path) -> Iterator[Engine]:
-    """The engine to use. A private daemon is stopped by its process and its files below ``scratch`` are removed."""
-    found = shutil.which("docker")
+def engine(scratch: Path, base: str | None = None) -> Iterator[Engine]:
+    """The engine to use, with ``base`` in place of the Dockerfile's if named.
+
+    A private daemon is stopped by its process and its files below ``scratch`` are removed.
+    """
+    distribution = Path("/usr/bin/docker")  # other clients on the path may lack the builder
+    found = str(distribution) if distribution.exists() else shutil.which("docker")
     if found is not None and subprocess.run([found, "info"], capture_output=True, check=False).returncode == 0:
-        yield Engine(found, {**os.environ, "DOCKER_BUILDKIT": "1"}, None, private=False)
+        yield Engine(found, {**os.environ, "DOCKER_BUILDKIT": "1"}, base, private=False)
         return
     if os.geteuid() != 0:
         raise NoEngine("no docker daemon answers, and starting one needs root")
     if not Path("/etc/debian_version").is_file() or shutil.which("apt-get") is None:
         raise NoEngine("no docker daemon answers, and installing one is written for Debian")
-    missing = [p for p, f in (("docker.io", "/usr/sbin/dockerd"), ("mmdebstrap", "/usr/bin/mmdebstrap")) if not Path(f).exists()]
+    missing = [
+        p
+        for p, f in (("docker.io", "/usr/sbin/dockerd"), ("mmdebstrap", "/usr/bin/mmdebstrap"))
+        if not Path(f).exists()
+    ]
     if missing:
         os.environ["DEBIAN_FRONTEND"] = "noninteractive"
         run("apt-get", "update", "-qq")
@@ -82,7 +90,9 @@ def _daemon(scratch: Path) -> Iterator[dict[str, str]]:
         daemon = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
             deadline = time.monotonic() + 90
-            while subprocess.run(["/usr/bin/docker", "info"], env=environment, capture_output=True, check=False).returncode:
+            while subprocess.run(
+                ["/usr/bin/docker", "info"], env=environment, capture_output=True, check=False
+            ).returncode:
                 if daemon.poll() is not None or time.monotonic() > deadline:
                     tail = (scratch / "dockerd.log").read_text()[-800:]
                     raise NoEngine(f"dockerd does not start here: {tail}")
