@@ -54,7 +54,14 @@ def _entry(**changes):
     entry = dict.fromkeys(
         ("source", "statement", "published", "definition_published", "definition_corrected", "control"), "words"
     )
-    entry |= {"id": "c", "as_published": None, "corrected": "a.text", "interval": None, "needs": ["a.ok"]}
+    entry |= {
+        "id": "c",
+        "as_published": None,
+        "corrected": "a.text",
+        "interval": None,
+        "needs": ["a.ok"],
+        "control_results": [],
+    }
     return entry | {"reason": "a.text", "rule": "a.x > 1"} | changes
 
 
@@ -87,3 +94,14 @@ def test_shipped_ledger_is_complete_and_a_wrong_field_is_named(tmp_path):
     copy.write_text(shipped.read_text().replace("  verdict", "").replace("  control: the gate", "  contrl: the gate"))
     with pytest.raises(UserError, match=r"claims\[1\].control: is missing or unknown"):
         read_rules(copy)
+
+
+def test_what_the_controls_measured_stands_beside_the_verdict():
+    measured, silent = evaluate(
+        [_entry(control_results=["a.text", "a.none", "a.x"]), _entry(id="d", needs=["a.no"])], METRICS
+    )
+    assert measured.control_results == "two; 2.0"
+    assert silent.control_results == "-"
+    assert "- controls measured: two; 2.0" in as_markdown([measured], "Claims", [])
+    with pytest.raises(UserError, match=r"no stage wrote a\.absent"):
+        evaluate([_entry(control_results=["a.absent"])], METRICS)

@@ -17,7 +17,7 @@ TEXTS = ("as_published", "corrected", "interval")
 SUPPORTED, NOT_SUPPORTED, UNTESTABLE = "supported", "not supported", "cannot be tested on this data set"
 FIELDS = (
     *("id", "source", "statement", "published", "definition_published", "definition_corrected"),
-    *("as_published", "corrected", "interval", "needs", "reason", "control", "rule"),
+    *("as_published", "corrected", "interval", "needs", "reason", "control", "control_results", "rule"),
 )
 
 
@@ -36,6 +36,8 @@ class Claim:
     why: str
     rule: str
     control: str
+    control_results: str
+    """what the control stages measured, in words; "-" where none speaks to this claim"""
     definition_published: str
     definition_corrected: str
 
@@ -74,6 +76,8 @@ def evaluate(
         texts = dict.fromkeys(TEXTS, "-") | {
             name: str(_look_up(rule[name], metrics, where) or "-") for name in shown if rule[name] is not None
         }
+        found = [_look_up(name, metrics, where) for name in rule["control_results"]]
+        texts["control_results"] = "; ".join(str(text) for text in found if text) or "-"
         fixed = {name: str(rule[name]) for name in Claim.__dataclass_fields__ if name in rule and name not in texts}
         claims.append(Claim(**fixed, **texts, verdict=verdict, why=why))
     return claims
@@ -172,6 +176,7 @@ def as_markdown(claims: Sequence[Claim], heading: str, notes: Sequence[str]) -> 
             f"- as published: {c.definition_published}",
             f"- corrected: {c.definition_corrected}",
             f"- control: {c.control}",
+            f"- controls measured: {c.control_results}",
             f"- why: {c.why}",
             "",
         ]

@@ -106,3 +106,9 @@ def sha256(path: str | Path) -> str:
             while chunk := handle.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def write_not_run(folder: str | Path, why: str) -> None:
+    """Replace ``folder`` by one that holds no table, only not_run.txt with the reason."""
+    with atomic_folder(folder) as temporary:
+        (temporary / "not_run.txt").write_text(why + "\n")

@@ -79,11 +79,11 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         write_csv(folder / "shift.csv", against_random(result, measure="shift", seed=params.seed).assign(layer=layer))
         write_csv(folder / "dose.csv", dose_response(result, seed=params.seed).assign(layer=layer))
         write_csv(folder / "features.csv", single.assign(layer=layer))
-    return _metrics(layer, curve, tests, published_effect(*published_arms(result)), len(chosen))
+    return _metrics(layer, curve, tests, published_effect(*published_arms(result)), len(chosen), single)
 
 
 def _metrics(
-    layer: int, curve: pd.DataFrame, tests: pd.DataFrame, as_run: PublishedEffect, windows: int
+    layer: int, curve: pd.DataFrame, tests: pd.DataFrame, as_run: PublishedEffect, windows: int, single: pd.DataFrame
 ) -> dict[str, Any]:
     """The claims: read at the largest k of half the curve's length, named in the text."""
     by_arm = curve.pivot_table(index="k", columns="arm", values="effect")
@@ -128,6 +128,11 @@ def _metrics(
         + " ".join(map(str, ks)),
         "curve_text": f"cds {text('cds')}; random {text('random')}; top-activation {text('top_activation')} at k = "
         + " ".join(map(str, ks)),
+        "control_text": f"at k = {' '.join(map(str, ks))}: matched random sets {text('random')}; top-activation "
+        f"{text('top_activation')}; random directions of equal norm {text('random_direction')}; PCA {text('pca')}; "
+        f"reconstruction only {by_arm.reconstruction[0]:.3g}; of {len(single)} single features "
+        f"{100 * float((single.null_percentile >= 95).mean()):.0f} % change their own bins more than every one of the "
+        "random directions of equal size",
         "curve_interval_text": f"random directions of equal norm {text('random_direction')}; PCA {text('pca')}; "
         f"reconstruction only {by_arm.reconstruction[0]:.3g}",
     }
@@ -136,6 +141,6 @@ def _metrics(
 def _untestable(layer: int, why: str) -> dict[str, Any]:
     """Metrics of a data set without a pair."""
     numbers = ("g", "g_low", "g_high", "random_percentile", "curve_cds", "curve_random", "curve_top_activation")
-    texts = ("published", "effect", "interval", "published_curve", "curve", "curve_interval")
+    texts = ("published", "effect", "interval", "published_curve", "curve", "curve_interval", "control")
     names = (*numbers, *(f"{text}_text" for text in texts))
     return {"testable": False, "why_untestable": why, "layer": layer, **dict.fromkeys(names)}

@@ -316,7 +316,7 @@ def claim_rows(workspace: Workspace) -> pd.DataFrame:
             "as_published": claims.as_published,
             "corrected": claims.corrected,
             "interval": claims.interval,
-            "control": claims.control,
+            "control": claims.control_results.where(claims.control_results != "-", claims.control),
             "verdict": claims.verdict.map(lambda verdict: verdicts.get(verdict, "undecided")),
             "rule": claims.rule,
             "note": claims.why,

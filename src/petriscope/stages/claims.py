@@ -12,6 +12,7 @@ from petriscope.workspace import Workspace
 
 STAGES = (
     *("model", "sae", "cds", "calibration", "recovery", "ablation", "steering", "random_init"),
+    *("depth_matched", "input_controls", "label_shuffle", "leaderboard"),
     *("chromhmm", "motifs", "genesets"),
 )
 

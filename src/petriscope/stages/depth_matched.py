@@ -15,7 +15,7 @@ from petriscope.controls.branch import agreement, branch_statistics
 from petriscope.data.dataset import load_dataset
 from petriscope.data.genome import Genome
 from petriscope.device import choose_device
-from petriscope.files import atomic_folder, read_json, write_csv, write_parquet
+from petriscope.files import atomic_folder, read_json, write_csv, write_not_run, write_parquet
 from petriscope.params import Params
 from petriscope.stages.cds import SPLIT, branch_table
 from petriscope.stages.tracks import make_tracks, stored_signal
@@ -39,9 +39,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     if not params.controls.depth_matched:
         why = "controls.depth_matched is false in params.yaml"
     if why:
-        with atomic_folder(workspace.table("depth_matched")) as folder:
-            write_csv(folder / "layers.csv", pd.DataFrame({"not_run": [why]}))
-        return {"run": False, "why_not": why, "context_fraction": [], "text": f"not run: {why}"}
+        write_not_run(workspace.table("depth_matched"), why)
+        return {"run": False, "why_not": why, "context_fraction": [], "text": f"equal depth not run: {why}"}
     windows, design = load_windows(workspace), Design.from_frame(biosamples.drop(columns="fragments"))
     select = split_rows(windows, SPLIT)
     rows = windows.iloc[select].reset_index(drop=True)

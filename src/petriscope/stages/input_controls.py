@@ -14,7 +14,7 @@ from petriscope.controls.branch import agreement, branch_statistics, followed, f
 from petriscope.controls.inputs import VARIANTS, vary
 from petriscope.data.tracks import model_target
 from petriscope.device import choose_device
-from petriscope.files import atomic_folder, write_csv
+from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.model_rows import spread
 from petriscope.models.evaluate import MaskedAccuracy, masked_accuracy, predict_masked
 from petriscope.models.probe import PipelineModel
@@ -43,9 +43,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write results/input_controls/: layers.csv, one row per (variant, layer)."""
     if not params.controls.input_controls:
         why = "controls.input_controls is false in params.yaml"
-        with atomic_folder(workspace.table("input_controls")) as folder:
-            write_csv(folder / "layers.csv", pd.DataFrame({"not_run": [why]}))
-        return {"run": False, "why_not": why, "text": f"not run: {why}"}
+        write_not_run(workspace.table("input_controls"), why)
+        return {"run": False, "why_not": why, "text": f"input controls not run: {why}", "model_text": None}
     device = choose_device(params.device)
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
     design = Design.from_frame(biosamples)
@@ -100,6 +99,8 @@ def _metrics(table: pd.DataFrame, windows: int) -> dict[str, Any]:
         "why_not": None,
         "windows": windows,
         "variants": {name: {column: of(name, column) for column in columns} for name in variants},
-        "text": f"layer {int(table.layer.max())}, {windows} test windows, AUROC of the context features / model r: "
-        + "; ".join(f"{name} {row.auroc:.2f} / {row.model_r:.2f}" for name, row in last.iterrows()),
+        "model_text": "masked prediction, r over all bins / condition-specific: "
+        + "; ".join(f"{name} {row.model_r:.2f} / {row.model_r_condition:.2f}" for name, row in last.iterrows()),
+        "text": f"layer {int(table.layer.max())}, {windows} test windows, context features / their AUROC: "
+        + "; ".join(f"{name} {int(row.context_count)} / {row.auroc:.2f}" for name, row in last.iterrows()),
     }

@@ -14,7 +14,7 @@ from petriscope.contrast.moments import Design, Moments
 from petriscope.contrast.multiplicity import adjust
 from petriscope.contrast.null_runs import biosample_nulls
 from petriscope.contrast.nulls import replicates, shuffled
-from petriscope.files import atomic_folder, write_csv
+from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.params import Cds, Params
 from petriscope.progress import progress
 from petriscope.stages.cds import SPLIT
@@ -43,9 +43,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     if why is None and len(reasons) == len(design.lineages):
         why = "no lineage has two biosamples a side: " + "; ".join(reasons)
     if why:
-        with atomic_folder(workspace.table("label_shuffle")) as folder:
-            write_csv(folder / "layers.csv", pd.DataFrame({"not_run": [why]}))
-        return {"run": False, "why_not": why, "text": f"not run: {why}", "shuffled_fraction": []}
+        write_not_run(workspace.table("label_shuffle"), why)
+        return {"run": False, "why_not": why, "text": f"label shuffles not run: {why}", "shuffled_fraction": []}
     windows = load_windows(workspace)
     rows = split_rows(windows, SPLIT)
     blocks = np.unique(windows.block.to_numpy()[rows])

@@ -11,7 +11,7 @@ from petriscope.causal.steering import Pairs
 from petriscope.contrast.moments import Design
 from petriscope.controls.entrants import Learning
 from petriscope.controls.leaderboard import Contest, leaderboard
-from petriscope.files import atomic_folder, write_csv
+from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.model_rows import condition_rows, hold, spread
 from petriscope.params import Params
 from petriscope.sae.loader import TokenSource
@@ -44,9 +44,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     if why is None and rows.empty:
         why = "no lineage has both contexts"
     if why:
-        with atomic_folder(workspace.table("leaderboard")) as folder:
-            write_csv(folder / "leaderboard.csv", pd.DataFrame({"not_run": [why]}))
-        return {"run": False, "why_not": why, "text": f"not run: {why}"}
+        write_not_run(workspace.table("leaderboard"), why)
+        return {"run": False, "why_not": why, "text": f"leaderboard not run: {why}", "fvu_text": None}
     model = load_model(workspace)
     layer = chosen_layer(params.steering.layer, model.n_layers, "steering.layer")
     sae = load_sae(workspace, layer, params.sae.seeds[0])
@@ -83,6 +82,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
 
 
 def _metrics(board: pd.DataFrame, layer: int) -> dict[str, Any]:
+    fvu = board.drop_duplicates("entrant").set_index("entrant").fvu
     mean = board.groupby("entrant", sort=False)[["auroc", "effect", "gc_minus_random"]].mean()
     return {
         "run": True,
@@ -91,6 +91,7 @@ def _metrics(board: pd.DataFrame, layer: int) -> dict[str, Any]:
         "entrants": {
             name: dict(zip(mean.columns, row)) for name, row in zip(mean.index, mean.to_numpy().round(6).tolist())
         },
+        "fvu_text": f"layer {layer}: FVU {fvu['sae']:.3f}, with a decoder that stays random {fvu['frozen_decoder_sae']:.3f}",
         "best_auroc": str(mean.auroc.idxmax()),
         "best_steering": str(mean.gc_minus_random.idxmax()),
         "text": f"layer {layer}, mean over lineages, AUROC / ablation effect / gap closure minus random: "

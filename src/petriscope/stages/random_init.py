@@ -12,7 +12,7 @@ import numpy as np
 from petriscope.activations import harvest, open_layers
 from petriscope.contrast.moments import Design
 from petriscope.contrast.summary import layer_summary
-from petriscope.files import atomic_folder, write_csv, write_parquet
+from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.params import Params
 from petriscope.sae.codes import SufficientStatistics, encode_stream, row_labels, sufficient_statistics
 from petriscope.sae.loader import TokenSource
@@ -30,7 +30,15 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write results/random_init/: layers.csv and features.parquet, as stage cds does for the trained model."""
     design = Design.from_frame(load_biosamples(workspace))
     if not params.controls.random_init:
-        return {"run": False, "context_fraction": [], "published_count": []}
+        why = "controls.random_init is false in params.yaml"
+        write_not_run(workspace.table("random_init"), why)
+        return {
+            "run": False,
+            "why_not": why,
+            "context_fraction": [],
+            "published_count": [],
+            "text": f"random model not run: {why}",
+        }
     windows, trained = load_windows(workspace), load_model(workspace)
     model = trained.reinitialised(params.seed + 1000)
     train = split_rows(windows, "train")[:: max(1, len(split_rows(windows, "train")) // TRAIN_WINDOWS)]
@@ -68,4 +76,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         "context_count": summary.context_count.tolist(),
         "published_count": summary.published_count.tolist(),
         "alive": summary.alive.tolist(),
+        "text": "randomly initialised model: "
+        + " -> ".join(f"{100 * value:.1f} %" for value in summary.context_fraction)
+        + " of alive features",
     }

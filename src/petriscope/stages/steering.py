@@ -28,6 +28,7 @@ from petriscope.store import (
 from petriscope.workspace import Workspace
 
 METHOD = "sae_additive"
+RIVALS = ("difference_of_means", "single_pair", "linear_probe", "leace")
 LEAST_BLOCKS = 4
 """Test blocks below which no interval over blocks is worth printing."""
 
@@ -96,4 +97,12 @@ def _metrics(layer: int, table: pd.DataFrame) -> dict[str, Any]:
             for _, row in own.iterrows()
         )
         + f"; ceiling {text(ceiling, 'gc')}",
+        "control_text": "gap closure minus norm-matched random: "
+        + "; ".join(
+            f"{name} {text(table[(table.method == name) & (table.origin == 'own')], 'gc_minus_random')}"
+            for name in RIVALS
+        )
+        + f"; label-shuffled means {text(table[(table.method == 'label_shuffled') & (table.origin == 'own')], 'gc')}; learnt on "
+        f"the other lineages {text(table[(table.method == METHOD) & (table.origin == 'others')], 'gc_minus_random')}; codes of the "
+        f"features swapped token by token {text(table[table.method == 'feature_swap'], 'gc')}",
     }
