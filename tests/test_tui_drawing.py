@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from petriscope_tui.delimited import aligned
 from petriscope_tui.form import axis, duration, interval, number, probability, share, show
 from petriscope_tui.glyphs import ASCII, UNICODE, to_ascii, wants_ascii
 from petriscope_tui.lanes import draw_lanes, reduced
@@ -136,3 +137,25 @@ def test_graphics_only_where_known() -> None:
     assert graphics_protocol({"TERM": "xterm-kitty", "TMUX": "x"}) is None and graphics_protocol({}) is None
     assert graphics_protocol({"PETRISCOPE_GRAPHICS": "off", "TERM": "foot"}) is None
     assert graphics_protocol({"PETRISCOPE_GRAPHICS": "kitty"}) == "kitty"
+
+
+def test_a_wide_span_of_x_is_logarithmic_and_the_floor_cuts() -> None:
+    points = [(1.0, 0.0), (10.0, 0.5), (100.0, 1.0)]
+    lines = line_plot([Series("a", points, "", "A")], 42, 14, UNICODE, "", "alpha").plain.split("\n")
+    marks = [line.index("A") for line in lines if "A" in line and "│" in line]
+    assert len(marks) == 3 and abs(2 * marks[1] - marks[0] - marks[2]) <= 1 and "(log scale)" in lines[-2]
+    near = line_plot([Series("a", [(1.0, 0.0), (2.0, 0.5)], "", "A")], 42, 14, UNICODE, "", "alpha").plain
+    assert "log scale" not in near
+    fallen = [(1.0, 0.1), (2.0, -50.0)]
+    cut = line_plot([Series("a", fallen, "", "A")], 42, 14, UNICODE, "", floor=-0.5).plain
+    assert "-0.5" in cut and "-50" not in cut and sum("A" in line for line in cut.split("\n") if "│" in line) == 1
+
+
+def test_delimited_text_is_aligned_shortened_and_cut_to_the_room() -> None:
+    content = "name,value,long\na,0.123456789,x\nbb,10,y\n,,\n"
+    lines = aligned(content, ",", "", "", 60).plain.split("\n")
+    assert lines[0] == "name  value  long" and lines[1] == "a     0.123  x" and lines[2] == "bb       10  y"
+    narrow = aligned("a,b,c\n" + ",".join(["word " * 9] * 3) + "\n", ",", "", "", 26).plain.split("\n")
+    assert all(len(line) <= 26 for line in narrow) and narrow[-1] == "further columns: c" and "…" in narrow[1]
+    assert aligned("a\n1\n2\n3\n", ",", "", "", 40, 2).plain.endswith("the first 2 of 3 rows")
+    assert aligned("", ",", "", "", 40).plain == "empty"

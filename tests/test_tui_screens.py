@@ -24,7 +24,7 @@ from petriscope_tui.widgets.nav import Nav
 from petriscope_tui.widgets.table import VirtualTable
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PAGES = ["overview", "features", "feature", "compare", "layers", "causal", "pipeline", "figures", "search"]
+PAGES = ["overview", "features", "feature", "compare", "layers", "causal", "pipeline", "figures", "search", "controls"]
 PIPELINE = "stages:\n  one: {cmd: sleep 30, params: [seed], outs: [x]}\n  two: {cmd: echo b, deps: [x], outs: [y]}\n"
 
 
@@ -92,7 +92,7 @@ async def test_every_page_draws_at_every_size(workspace: Path, size: tuple[int, 
         for number, page in enumerate(PAGES, 1):
             if isinstance(app.focused, Input):
                 await press(pilot, "escape")
-            await press(pilot, str(number))
+            await press(pilot, str(number % 10))
             assert page == app.screen.NAME  # type: ignore[attr-defined]
             lines = screen_text(app).split("\n")
             assert len(lines) == size[1] and all(len(line) == size[0] for line in lines)
@@ -297,6 +297,7 @@ async def test_search_by_every_kind(workspace: Path, atlas_file: Path) -> None:
             ("TssA", "state:TssA"),
             ("L1/20", "L1/20"),
             ("zzzz", "no match"),
+            ("", "terms that most features are enriched for"),
             ("chr1:9-3", "empty or out of range"),
         ):
             line.value = text
@@ -349,6 +350,34 @@ async def test_parameter_editor_checks_before_it_saves(workspace: Path) -> None:
         assert app.screen.query_one(TextArea)
         await press(pilot, "ctrl+s")
         assert "seed: 18" in (workspace / "params.yaml").read_text() and app.screen.NAME == "pipeline"  # type: ignore[attr-defined]
+
+
+async def test_controls_show_what_their_stages_wrote(workspace: Path) -> None:
+    (workspace / "dvc.yaml").write_text(
+        "stages:\n  plain: {cmd: x, params: [seed], outs: [x]}\n"
+        "  random_init: {cmd: x, params: [seed, controls], outs: [y]}\n"
+        "  depth_matched: {cmd: x, params: [controls.depth_matched], outs: [z]}\n"
+        "  leaderboard: {cmd: x, deps: [src/petriscope/controls], outs: [w]}\n"
+    )
+    metrics = workspace / "results" / "metrics"
+    metrics.mkdir()
+    (metrics / "random_init.json").write_text('{"run": true, "alive": [3, 1234], "context_fraction": [0.128, 0.25]}')
+    (metrics / "depth_matched.json").write_text('{"run": false}')
+    (workspace / "results" / "random_init").mkdir()
+    (workspace / "results" / "random_init" / "layers.csv").write_text("layer,share\n0,0.123456\n1,0.5\n")
+    app = app_of(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await press(pilot, "0")
+        text = screen_text(app)
+        assert "plain" not in text and "context_fraction 0.128 0.25" in text and "switched off" in text
+        assert "1,234" in text and "randomly initialised model" in text and "layers.csv" in text and "0.123" in text
+        await press(pilot, "y")
+        assert app.clipboard.startswith("random_init.run\tTrue\nrandom_init.alive\t[3, 1234]")
+        await press(pilot, "end")
+        assert "not run: press 7 and u on leaderboard" in screen_text(app)
+        (workspace / "dvc.yaml").write_text("stages: [")
+        await press(pilot, "r")
+        assert "YAML" in screen_text(app)
 
 
 async def test_figures_preview_and_copy(workspace: Path) -> None:
@@ -447,7 +476,7 @@ async def test_ascii_and_no_colour(workspace: Path, monkeypatch: pytest.MonkeyPa
 async def test_soak_of_random_keys(workspace: Path, presses: int) -> None:
     """Any order of keys is survived (no exception reaches the app)."""
     keys = [
-        *"123456789fscvemMyYnpgtabrTSlzjk?/",
+        *"1234567890fscvemMyYnpgtabrTSlzjk?/",
         "enter",
         "escape",
         "up",

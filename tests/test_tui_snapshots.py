@@ -18,7 +18,7 @@ from petriscope.atlas.build import build_atlas
 
 HERE = Path(__file__).resolve().parent
 DRAWN_WITH = "8.2.8"
-PAGES = ("overview", "features", "feature", "layers", "causal", "search")
+PAGES = ("overview", "features", "feature", "compare", "layers", "causal", "search")
 
 
 def load(path: Path):  # type: ignore[no-untyped-def]

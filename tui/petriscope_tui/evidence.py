@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import NamedTuple
 
 from rich.text import Text
@@ -15,7 +16,7 @@ from petriscope_tui.theme import Palette
 
 CAUSAL_PERCENTILE = 0.95
 CONTEXT_WORDS = {"in_vivo": "in vivo", "in_vitro": "in vitro"}
-MARKS = "ABCDEFGHIJ"
+MARKS = "ABCDEFGHIJKLMNOP"
 
 
 class Check(NamedTuple):
@@ -69,7 +70,7 @@ def identity(feature: Feature, lineages: list[str], p: Palette, g: Glyphs) -> Te
     text.append(feature_name(feature.id), style=f"bold {p.accent}")
     text.append(f"  {v['label'] or 'no label'}", style="bold" if v["label"] else p.dim)
     if v["label"] and v["confidence"] is not None:
-        text.append(f"  confidence {show(v['confidence'], 'share')}", style=p.dim)
+        text.append(f"  confidence {confidence(v['confidence'])}", style=p.dim)
     text.append("\n")
     if v["direction"]:
         text.append("higher ", style=p.dim)
@@ -99,6 +100,11 @@ def identity(feature: Feature, lineages: list[str], p: Palette, g: Glyphs) -> Te
     return text
 
 
+def confidence(share: float) -> str:
+    """In words: the labelling stage knows four grades."""
+    return "high" if share > 0.9 else "medium" if share > 0.5 else "low" if share > 0 else "none"
+
+
 def statistics(feature: Feature, lineages: list[str], p: Palette, g: Glyphs, width: int) -> Text:
     """The corrected and the published score, then every lineage with its interval."""
     v, none = feature.values, g.none
@@ -112,7 +118,7 @@ def statistics(feature: Feature, lineages: list[str], p: Palette, g: Glyphs, wid
     if v["n_units"] is not None:
         text.append(f"   n = {v['n_units']} {v['level'] or 'unit'}s", style=p.dim)
     text.append(
-        f"\n{'published':<10}CDS {show(v['cds_published'], 'number', none)}   p {show(v['p_published'], 'p', none)}\n",
+        f"\n{'published':<10}CDS {show(v['cds_published'], 'number', none)}   p {_counted(v['p_published'], none)}\n",
         style=p.dim,
     )
     effects = feature.lineages
@@ -133,6 +139,11 @@ def statistics(feature: Feature, lineages: list[str], p: Palette, g: Glyphs, wid
         )
     text.rstrip()
     return text
+
+
+def _counted(p: float | None, none: str) -> str:
+    """The published p is a count over sign flips, which can be none."""
+    return "0 (no flip reached it)" if p == 0 else show(p, "p", none)
 
 
 def _percentile(share: float) -> str:
@@ -185,18 +196,18 @@ def states(rows: list[Annotation], colours: dict[str, str], p: Palette, g: Glyph
     # The scope may be a file name: its stem says as much in less room.
     scopes = sorted({r.scope.partition(".")[0] for r in rows})
     where = min(max(len(s) for s in scopes) + 1, 11 if width < 62 else 16) if len(scopes) > 1 else 0
-    room = width - 45 - where
-    text.append(f"{'state':<12}{'where' if where else '':<{where}}{'odds':>6} {'95 %':<14} {'q':>8}\n", style=p.dim)
+    room = width - 47 - where
+    text.append(f"{'state':<12}{'where' if where else '':<{where}}{'odds':>6} {'95 %':<16} {'q':>8}\n", style=p.dim)
     for r in rows:
         weak = r.q is None or r.q >= SIGNIFICANT_Q
         name = f"{r.term[:11]:<12}{r.scope.partition('.')[0][: where - 1] if where else '':<{where}}"
         text.append(name, style=p.dim if weak else "bold")
         text.append(f"{show(r.estimate, 'number', g.none):>6} ")
-        text.append(f"{interval(r.lo, r.hi, 'number', g.none):<14} {show(r.q, 'p', g.none):>8}  ", style=p.dim)
+        text.append(f"{interval(r.lo, r.hi, 'number', g.none):<16} {show(r.q, 'p', g.none):>8}  ", style=p.dim)
         tint = p.faint if weak else colours.get(r.term, p.accent)
         text.append((bar((r.estimate or 0) / top, room, g).rstrip() if room > 3 else "") + "\n", style=tint)
     against = f"; segmentation {scopes[0]}" if len(scopes) == 1 and scopes[0] else ""
-    text.append(f"odds ratio where it fires; grey: q >= .05{against}", style=p.dim)
+    text.append("\n".join(wrap(f"odds ratio where it fires; grey: q >= .05{against}", width)), style=p.dim)
     return text
 
 
@@ -204,26 +215,38 @@ def curve(points: list[CurvePoint], what: str, p: Palette, g: Glyphs, width: int
     """Ablation or steering curves, one letter per arm."""
     if not points:
         return Text(f"no {what} was run for this feature (stage {what})", style=p.dim)
-    arms = sorted({(pt.arm, pt.lineage) for pt in points}, key=str)
+    arms = sorted({(pt.arm, pt.lineage) for pt in points}, key=lambda a: (arm_rank(a[0]), str(a)))
     tints = (p.accent, p.in_vivo, p.in_vitro, p.supported, p.not_supported, p.undecided, p.dim)
     series = []
     for i, (arm, lineage) in enumerate(arms):
         mine = [pt for pt in points if (pt.arm, pt.lineage) == (arm, lineage) and pt.estimate is not None]
         name = arm.replace("_", " ") + (f" ({lineage})" if lineage else "")
-        style = p.dim if "random" in arm or "reconstruction" in arm else tints[i % len(tints)]
+        style = p.dim if arm_rank(arm) == 2 else tints[i % len(tints)]
         ends = [(pt.lo, pt.hi) if pt.lo is not None and pt.hi is not None else None for pt in mine]
-        series.append(Series(name, [(pt.x, pt.estimate or 0.0) for pt in mine], style, MARKS[i % 10], ends))
-    x, y = ("features ablated", "mean |change of prediction|") if what == "ablation" else ("alpha", "gap closure")
-    return line_plot(series, width, height, g, p.dim, x, y)
+        series.append(Series(name, [(pt.x, pt.estimate or 0.0) for pt in mine], style, MARKS[i % len(MARKS)], ends))
+    if what == "ablation":
+        return line_plot(series, width, height, g, p.dim, "features ablated", "mean |change of prediction|")
+    values = [v for pt in points for v in (pt.estimate, pt.lo, pt.hi) if v is not None]
+    floor = -max(3 * max(values, default=0.0), 0.1)  # a large alpha can spoil everything: the gain must stay visible
+    lowest = min(values, default=0.0)
+    y = "gap closure" + (f" (drawn above {number(floor)}; lowest {number(lowest)})" if lowest < floor else "")
+    return line_plot(series, width, height, g, p.dim, "alpha", y, floor=floor)
 
 
-def sequence(one: TopBin, hits: list[MotifHit], genes: list[Gene], p: Palette, g: Glyphs, width: int) -> Text:
-    """The bin's bases with motif hits coloured, and the genes around it."""
+def arm_rank(arm: str) -> int:
+    """Order of arms: what the claim is about first, its rivals next, random and reconstruction controls last."""
+    if arm in ("cds", "sae_additive", "this feature"):
+        return 0
+    return 2 if "random" in arm or "reconstruction" in arm or "shuffle" in arm else 1
+
+
+def sequence(one: TopBin, hits: list[MotifHit] | None, genes: list[Gene], p: Palette, g: Glyphs, width: int) -> Text:
+    """The bin's bases with motif hits coloured (``hits`` None: not measured), and the genes around it."""
     text = Text()
     text.append(f"{one.chrom}:{one.start + 1:,}-{one.end:,}", style=f"bold {p.accent}")
     text.append(f"  activation {number(one.activation)}  {one.biosample}\n", style=p.dim)
     if one.sequence:
-        shown = [h for h in hits if h.end > one.start and h.start < one.end][:6]
+        shown = [h for h in hits or () if h.end > one.start and h.start < one.end][:6]
         tints = (p.in_vivo, p.in_vitro, *p.lineages, p.accent)
         line_width = min(max(width, 16), 128)
         for start in range(0, len(one.sequence), line_width):
@@ -235,8 +258,11 @@ def sequence(one: TopBin, hits: list[MotifHit], genes: list[Gene], p: Palette, g
         for k, h in enumerate(shown):
             text.append(f"{h.motif} {h.strand or ''} ", style=f"bold {tints[k]}")
             text.append(f"{h.start + 1:,}  ", style=p.dim)
-        if shown:
-            text.append("\n")
+        if hits is None:
+            text.append("motif hits: not measured in this run", style=p.dim)
+        elif not shown:
+            text.append("no motif hit in this bin", style=p.dim)
+        text.append("\n")
     text.append_text(gene_track(one, genes, p, g, width))
     return text
 
@@ -256,8 +282,8 @@ def gene_track(one: TopBin, genes: list[Gene], p: Palette, g: Glyphs, width: int
         text.append("no gene starts within 100 kb", style=p.dim)
     used = 0
     for x in near:
-        distance = (x.tss - centre) / 1000
-        label = f"{x.symbol} {distance:+.1f} kb   "
+        distance = x.tss - centre
+        label = f"{x.symbol} {f'{distance / 1000:+.1f} kb' if abs(distance) >= 1000 else f'{distance:+d} bp'}   "
         used += len(label)
         if used > width:
             break

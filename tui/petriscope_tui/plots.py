@@ -77,24 +77,38 @@ def span(
 
 
 def line_plot(
-    series: Sequence[Series], width: int, height: int, glyphs: Glyphs, dim: str, x_label: str = "", y_label: str = ""
+    series: Sequence[Series],
+    width: int,
+    height: int,
+    glyphs: Glyphs,
+    dim: str,
+    x_label: str = "",
+    y_label: str = "",
+    floor: float = -math.inf,
 ) -> Text:
-    """Curves with their intervals in a frame of ``width`` x ``height`` cells, axes and legend included."""
+    """Curves with their intervals in a frame of ``width`` x ``height`` cells, axes and legend included.
+
+    Positive x that span a factor of ten or more stand on a logarithmic axis; what lies below ``floor`` is not drawn.
+    """
     points = [p for s in series for p in s.points]
     if not points:
         return Text("no data", style=dim)
     xs = [p[0] for p in points]
+    scale = math.log if min(xs) > 0 and max(xs) >= 10 * min(xs) else float
     ys = [p[1] for p in points] + [v for s in series for i in s.intervals if i for v in i]
-    x0, x1, y0, y1 = min(xs), max(xs), min(*ys, 0.0), max(*ys, 0.0)
-    x1, y1 = (x1 if x1 > x0 else x0 + 1), (y1 if y1 > y0 else y0 + 1)
+    y0, y1 = max(min(*ys, 0.0), floor), max(*ys, 0.0)
+    y1 = y1 if y1 > y0 else y0 + 1
+    x0, x1 = min(xs), max(xs)
+    left, right = scale(x0), scale(x1)
+    reach = right - left or 1.0
     ticks = [axis(y1), axis((y0 + y1) / 2), axis(y0)]
     gutter = max(len(t) for t in ticks) + 1
     legend = _legend(series, width, dim)
     rows = max(height - 1 - len(legend) - (1 if y_label else 0), 3)
     cols = max(width - gutter - 2, 8)
     canvas = _Canvas(cols, rows, glyphs)
-    place = lambda x, y: ((x - x0) / (x1 - x0), (y - y0) / (y1 - y0))
-    canvas.line(place(x0, 0), place(x1, 0), dim, 3)
+    place = lambda x, y: ((scale(x) - left) / reach, (y - y0) / (y1 - y0))
+    canvas.line((0.0, (0 - y0) / (y1 - y0)), (1.0, (0 - y0) / (y1 - y0)), dim, 3)
     for one in series:
         for point, ends in zip(one.points, one.intervals):
             if ends:
@@ -113,9 +127,9 @@ def line_plot(
         text.append(f"{tick:>{gutter}}{glyphs.column}", style=dim)
         text.append_text(canvas.row(row))
         text.append("\n")
-    left, right = axis(x0), axis(x1)
-    middle = x_label.center(max(cols - len(left) - len(right), 0))
-    text.append(" " * (gutter + 1) + left + middle + right, style=dim)
+    first, last = axis(x0), axis(x1)
+    middle = f"{x_label}{' (log scale)' if scale is math.log else ''}".center(max(cols - len(first) - len(last), 0))
+    text.append(" " * (gutter + 1) + first + middle + last, style=dim)
     for line in legend:
         text.append("\n")
         text.append_text(line)

@@ -58,6 +58,7 @@ class Atlas:
         self.columns: dict[str, schema.Column] = {c.name: c for c in everything if c.name in names}
 
         self.total: int = self._db.execute("SELECT COUNT(*) FROM features").fetchone()[0]
+        self.has_motif_hits = self._db.execute("SELECT 1 FROM motif_hits LIMIT 1").fetchone() is not None
 
     def close(self) -> None:
         """Close the file."""

@@ -35,6 +35,14 @@ def search(atlas: Atlas, text: str, limit: int = 60) -> list[Found]:
     return [*found[:close], *_labels(atlas, text), *found[close:]][:limit]
 
 
+def common_terms(atlas: Atlas, limit: int = 30) -> list[Found]:
+    """Motifs, gene sets and states by the number of features enriched for them: where to begin."""
+    rows = atlas.select(
+        "SELECT kind, name, features FROM terms WHERE features > 0 ORDER BY features DESC, name LIMIT ?", (limit,)
+    )
+    return [_found(*row) for row in rows]
+
+
 def _containing(atlas: Atlas, text: str, limit: int) -> list[Found]:
     if len(text) >= 3:
         quoted = '"' + text.replace('"', '""') + '"'

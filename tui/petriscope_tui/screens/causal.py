@@ -11,8 +11,8 @@ from textual.containers import Horizontal, VerticalScroll
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import CurvePoint
-from petriscope_tui.evidence import curve
-from petriscope_tui.form import axis, interval, show
+from petriscope_tui.evidence import arm_rank, curve
+from petriscope_tui.form import axis, interval, number, show
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
@@ -30,7 +30,7 @@ class CausalPage(Page):
         Binding("p,left_square_bracket", "layer(-1)", "Previous"),
         Binding("g", "lineage", "Lineage"),
         Binding("t", "swap", "Table of"),
-        Binding("y", "copy", "Copy table"),
+        Binding("y", "copy", "Copy table", show=False),
     ]
 
     def __init__(self) -> None:
@@ -73,6 +73,7 @@ class CausalPage(Page):
         lineages = self.lineages(analysis, layer)
         lineage = lineages[self.lineage_at % len(lineages)] if lineages else None
         points = [pt for pt in self.points[analysis] if pt.layer == layer and pt.lineage == lineage]
+        points.sort(key=lambda pt: (arm_rank(pt.arm), pt.arm, pt.x))
         words = [f"layer {layer}" if layer is not None else "", lineage or ""]
         return [pt._replace(lineage=None) for pt in points], ", ".join(w for w in words if w)
 
@@ -136,4 +137,5 @@ def _over(point: CurvePoint, rival: str, rivals: dict[float, float | None], none
     control = rivals.get(point.x)
     if control is None or point.estimate is None or point.arm == rival:
         return none
-    return f"{point.estimate - control:+.3g}"
+    difference = point.estimate - control
+    return f"{'-' if difference < 0 else '+'}{number(abs(difference))}"

@@ -17,15 +17,20 @@ from textual.widgets.selection_list import Selection
 from petriscope.atlas.filters import FLAGS
 
 HELP = """\
-Everywhere     1-9 pages   / search   ^o or : commands   T light/dark   r reload
-               backspace back   y copy   ? help   q quit   Tab next panel
-Tables         arrows or hjkl   PgUp PgDn Home End   Enter opens   mouse too
-Features       f filter   s sort   S reverse   c columns   v saved   w save filter
-               e export   m mark (two marks open Compare)
-Feature        n p next and previous   m mark   b blood-, liver-... bins   e export
-Pipeline       Enter/u run one stage   D with downstream   F force   R run all
-               x cancel   l log   P edit params
+Everywhere   1-9, 0 pages   / search   ^o or : commands   Tab next panel   backspace back
+             y copy   T light or dark   r reload   ? help   q quit
+Tables       arrows or hjkl   PgUp PgDn Home End   Enter opens   a click on a heading sorts
+Features     f filter   s sort   S reverse   c columns   v saved   w save filter
+             e export   m mark (two marks open Compare)
+Feature      n p next and previous   g go to   m mark   Y copy place   e export
+Compare      a b choose left and right   s swap   o O open left or right
+Layers       Enter or f its features   c compare two layers
+Causal       n p layer   g lineage   t ablation or steering in the table
+Pipeline     u run one   U up to here   D from here on   F force   R all   Enter menu
+             x cancel (again: terminate, kill)   l log   P edit params
+Figures      z full width
 
+Colours      in vitro and in vivo, lineages, verdicts; each is also said by a word or a sign
 The filter language (all terms must hold; - negates; commas mean any of)
   q<.01  cds_q<1%  layer>=4  layer:3..5  density>.001  t_liver>3
   lineage:liver  context:vivo  label:gata  label=GATA1

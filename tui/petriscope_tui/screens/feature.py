@@ -81,7 +81,7 @@ class FeaturePage(Page):
     def fill(self, atlas: Atlas) -> None:
         identifier = self.owner.current_feature
         if identifier is None:
-            order = atlas.order("is:context", "q") or atlas.order()
+            order = atlas.order("is:context confidence>0", "q") or atlas.order("is:context", "q") or atlas.order()
             if not order:
                 return
             identifier = order[0]
@@ -146,17 +146,20 @@ class FeaturePage(Page):
 
     def _annotations(self, name: str, rows: list[Annotation]) -> None:
         none, p = self.glyphs.none, self.palette
-        wide = 34 if name == "genesets" else 16
+        head = "gene set" if name == "genesets" else "motif"
         fields = [
-            Field("term", "gene set" if name == "genesets" else "motif", wide, lambda a: a.term, self._weight),
+            Field("term", head, 16, lambda a: a.term, self._weight, flex=True),
             Field("fold", "fold", 6, lambda a: show(a.estimate, "number", none), right=True),
-            Field("interval", "95 %", 14, lambda a: interval(a.lo, a.hi, "number", none), lambda a: p.dim),
             Field("q", "q", 8, lambda a: show(a.q, "p", none), self._weight, right=True),
-            Field("scope", "where", 10, lambda a: a.scope or "all", lambda a: p.dim),
-            Field("genes", "genes", 40, lambda a: a.genes or "", lambda a: p.dim),
         ]
-        if name == "motifs":
-            fields.pop()
+        if any(a.lo is not None for a in rows):
+            fields.append(
+                Field("interval", "95 %", 14, lambda a: interval(a.lo, a.hi, "number", none), lambda a: p.dim)
+            )
+        if any(a.scope for a in rows):
+            fields.append(Field("scope", "where", 10, lambda a: a.scope or "all", lambda a: p.dim))
+        if any(a.genes for a in rows):
+            fields.append(Field("genes", "genes", 40, lambda a: a.genes or "", lambda a: p.dim))
         self._table(name).show(ListRows([(a,) * len(fields) for a in rows]), fields)
 
     def _weight(self, one: Annotation) -> str:
@@ -179,7 +182,7 @@ class FeaturePage(Page):
                 lambda n: evidence.CONTEXT_WORDS.get(n.direction or "", none),
                 lambda n: p.context(n.direction),
             ),
-            Field("label", "label", 20, lambda n: n.label or none),
+            Field("label", "label", 10, lambda n: n.label or none, flex=True),
         ]
         self._table("neighbours").show(ListRows(rows), fields)
 
@@ -189,7 +192,7 @@ class FeaturePage(Page):
             block.show(lambda width: Text(""))
             return
         one = self.feature.top_bins[row]
-        hits = atlas.motif_hits(Region(one.chrom, one.start, one.end))
+        hits = atlas.motif_hits(Region(one.chrom, one.start, one.end)) if atlas.has_motif_hits else None
         genes = atlas.genes(Region(one.chrom, max(one.start - GENE_REACH, 0), one.end + GENE_REACH))
         p, g = self.palette, self.glyphs
         block.show(lambda width: evidence.sequence(one, hits, genes, p, g, width))

@@ -20,6 +20,7 @@ from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.table import Field, VirtualTable
 
 DEFAULT_COLUMNS = ("label", "density", "cds", "q", "effect", "lineage", "direction", "stability", "causal_percentile")
+MORE_COLUMNS = ("mean_activation", "p", "lo", "hi", "cds_published", "p_published", "module")  # where there is room
 WIDTHS = {"label": 20, "lineage": 8, "direction": 8, "level": 9, "n_units": 5, "layer": 5, "feature": 6, "alive": 5}
 
 
@@ -75,7 +76,8 @@ class FeaturesPage(Page):
             yield Static("", id="filter-note")
 
     def fill(self, atlas: Atlas) -> None:
-        chosen = [c for c in load_columns() or DEFAULT_COLUMNS if c in atlas.columns]
+        default = (*DEFAULT_COLUMNS, *MORE_COLUMNS) if self.size.width >= 170 else DEFAULT_COLUMNS
+        chosen = [c for c in load_columns() or default if c in atlas.columns]
         self.shown = chosen or ["cds", "q"]
         self._run_query(keep=True)
 
@@ -132,6 +134,7 @@ class FeaturesPage(Page):
     def _field(self, column: Column, lineages: list[str]) -> Field:
         p, none = self.palette, self.glyphs.none
         width = WIDTHS.get(column.name, max(len(column.head) + 1, 9))
+        width = 12 if column.name == "label" and self.size.width < 100 else width
         text = lambda value: show(value, column.form, none)
         style = lambda value: p.faint if value is None else ""
         if column.name == "direction":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.widget import Widget
 
+from petriscope_tui.delimited import aligned
 from petriscope_tui.picture import block_art, graphics_widget
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
@@ -58,12 +60,12 @@ class FiguresPage(Page):
             [p for p in folder.rglob("*") if p.is_file() and p.suffix in (*PICTURES, *TEXTS)] if folder.is_dir() else []
         )
         order = {suffix: i for i, suffix in enumerate((*PICTURES, *TEXTS))}
-        self.files = sorted(found, key=lambda p: (order[p.suffix], p.as_posix()))
+        self.files = sorted(found, key=lambda p: (order[p.suffix], _natural(p)))
         table = self.query_one("#files", VirtualTable)
         table.edge = self.glyphs.cursor
         p = self.palette
         fields = [
-            Field("name", "file", 25, lambda path: path.relative_to(folder).as_posix()),
+            Field("name", "file", 12, lambda path: path.name, flex=True),
             Field("size", "size", 8, _size, lambda _: p.dim, True),
         ]
         table.show(ListRows([(path, path) for path in self.files]), fields, table.cursor)
@@ -114,7 +116,9 @@ class FiguresPage(Page):
         except OSError as error:
             return Text(str(error), style=self.palette.not_supported)
         if path.suffix in (".csv", ".tsv"):
-            return _table(content, "," if path.suffix == ".csv" else "\t", self.palette.accent)
+            return aligned(
+                content, "," if path.suffix == ".csv" else "\t", self.palette.accent, self.palette.dim, width
+            )
         return Text(content)
 
     def action_copy(self) -> None:
@@ -134,36 +138,14 @@ class FiguresPage(Page):
         self.populate()
 
 
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """fig2 before fig10."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.as_posix())]
+
+
 def _size(path: Path) -> str:
     try:
         size = path.stat().st_size
     except OSError:
         return "gone"
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
-
-
-def _table(content: str, separator: str, accent: str) -> Text:
-    """Delimited text in aligned columns."""
-    import csv
-    import io
-
-    rows = [row for row in csv.reader(io.StringIO(content), delimiter=separator) if row][:500]
-    if not rows:
-        return Text("empty")
-    count = max(len(row) for row in rows)
-    rows = [row + [""] * (count - len(row)) for row in rows]
-    widths = [min(max(len(row[i]) for row in rows), 28) for i in range(count)]
-    numeric = [all(_is_number(row[i]) for row in rows[1:] if row[i]) for i in range(count)]
-    text = Text()
-    for number, row in enumerate(rows):
-        cells = [v[:w].rjust(w) if right else v[:w].ljust(w) for v, w, right in zip(row, widths, numeric)]
-        text.append("  ".join(cells) + "\n", style=f"bold {accent}" if number == 0 else "")
-    return text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -58,17 +58,18 @@ class OverviewPage(Page):
         p, g = self.palette, self.glyphs
         room = max(self.size.width - 6, 60)
         statement = min(max((len(c.statement) for c in claims), default=10), room - 19)
-        rest = room - statement - 21  # a number cut short says nothing: shown where it has room, in full below
         fields = [
             Field("sign", "", 1, lambda c: self._sign(c.verdict), self._verdict_style),
             Field("statement", "claim", statement, lambda c: c.statement),
             Field("verdict", "verdict", 14, lambda c: VERDICTS.get(c.verdict or "", "undecided"), self._verdict_style),
         ]
+        rest = room - statement - 21  # a number cut short says nothing: shown where it has room, in full below
         if rest >= 24:
-            value = rest // 2 if rest >= 80 else rest
-            fields.append(Field("corrected", "corrected", value, lambda c: c.corrected or g.none))
-            if value < rest:
-                fields.append(Field("published", "published", value, lambda c: c.published or g.none, lambda _: p.dim))
+            fields.append(Field("corrected", "corrected", 24, lambda c: c.corrected or g.none, flex=True))
+        if rest >= 80:
+            fields.append(
+                Field("published", "published", 24, lambda c: c.published or g.none, lambda _: p.dim, flex=True)
+            )
         table = self.query_one("#claims", VirtualTable)
         table.edge = g.cursor
         table.show(ListRows([(c,) * len(fields) for c in claims]), fields, table.cursor)
@@ -150,7 +151,8 @@ class OverviewPage(Page):
             if room > 4:
                 text.append(bar((x.fraction or 0) / top, room, self.glyphs), style=p.in_vivo)
             text.append("\n")
-        text.append("context: q < .05 (BH over all layers); random: a randomly initialised model, %", style=p.dim)
+        note = "context: q < .05 (BH over all layers); random: % in a randomly initialised model"
+        text.append("\n".join(wrap(note, width)), style=p.dim)
         return text
 
     def _run(self, atlas: Atlas, width: int) -> Text:

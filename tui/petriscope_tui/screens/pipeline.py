@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
+from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
@@ -15,6 +15,7 @@ from textual.widgets import Log, Static
 from textual.worker import get_current_worker
 
 from petriscope.errors import UserError
+from petriscope.pipeline.findings import recorded_seconds
 from petriscope.pipeline.graph import Graph, load_graph
 from petriscope.pipeline.hashes import Hasher, Stopped
 from petriscope.pipeline.runner import RunState, Scope
@@ -22,19 +23,10 @@ from petriscope.pipeline.status import StageStatus, pipeline_status
 from petriscope_tui.form import duration
 from petriscope_tui.lanes import draw_lanes
 from petriscope_tui.screens.base import Page
+from petriscope_tui.stage_view import WORDS, StageFacts, colour, describe, sign
 from petriscope_tui.widgets.block import Block
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
 
-WORDS = {
-    "up_to_date": "up to date",
-    "changed": "changed",
-    "upstream": "waits for input",
-    "never_run": "never run",
-    "missing": "output missing",
-    "unknown": "checking",
-    "running": "running",
-    "failed": "failed",
-}
 LOG_LINES = 5000
 
 
@@ -76,6 +68,7 @@ class PipelinePage(Page):
         self._log_offset = 0
         self._log_file: str | None = None
         self.checked: float | None = None
+        self.recorded: dict[str, float] = {}
 
     def body(self) -> ComposeResult:
         with Vertical(id="body"):
@@ -91,7 +84,7 @@ class PipelinePage(Page):
         self.query_one("#stages").border_title = "Stages"
         log = self.query_one("#run-log", Log)
         log.add_class("framed")
-        log.border_title = "Log"
+        log.border_title = "Log   no run was started here yet: u runs one stage, R everything"
         super().on_mount()
         self.set_interval(0.5, self._tick)
 
@@ -102,6 +95,7 @@ class PipelinePage(Page):
             self.graph, self.problem = load_graph(workspace.root), None
         except UserError as error:
             self.graph, self.problem = None, str(error)
+        self.recorded = recorded_seconds(workspace.root)
         self._draw()
         self.check()
 
@@ -155,6 +149,7 @@ class PipelinePage(Page):
         if before.running or self.run_state.running or before.exit_status != self.run_state.exit_status:
             self._draw()
         if before.running and not self.run_state.running:
+            self.recorded = recorded_seconds(self.owner.workspace.root)
             self.check()
         self._draw_line()
 
@@ -164,6 +159,7 @@ class PipelinePage(Page):
         if path != self._log_file:
             self._log_file, self._log_offset = path, 0
             log.clear()
+            log.border_title = f"Log   {Path(path).name}" if path else "Log"
         text, self._log_offset = self.owner.runner.log(self._log_offset)
         if text:
             log.write(text.replace("\r", "\n"))
@@ -183,15 +179,6 @@ class PipelinePage(Page):
             return "failed"
         return state
 
-    def _colour(self, state: str) -> str:
-        p = self.palette
-        tints = {"up_to_date": p.supported, "running": f"bold {p.accent}", "failed": f"bold {p.not_supported}"}
-        return tints.get(state, p.dim if state == "unknown" else p.undecided)
-
-    def _sign(self, state: str) -> str:
-        g = self.glyphs
-        return {"up_to_date": g.yes, "failed": g.no, "running": g.right, "unknown": g.none}.get(state, "~")
-
     def _draw(self) -> None:
         self._draw_line()
         table = self.query_one("#stages", VirtualTable)
@@ -208,13 +195,13 @@ class PipelinePage(Page):
         for name in graph.stages:
             state = self.state_of(name)
             past = [e["seconds"] for e in history.get(name, []) if e.get("ok")]
-            took = self.run_state.stage_seconds if state == "running" else past[-1] if past else self._recorded(name)
+            took = self.run_state.stage_seconds if state == "running" else past[-1] if past else self.recorded.get(name)
             rows.append(((name, state), (name, state), (name, state), took, (lanes[name], state)))
-        style = lambda v: self._colour(v[1])
+        style = lambda v: colour(v[1], self.palette)
         width = max((len(n) for n in graph.stages), default=10)
         lane_width = max((len(v) for v in lanes.values()), default=5)
         fields = [
-            Field("stage", "stage", width + 2, lambda v: f"{self._sign(v[1])} {v[0]}", style),
+            Field("stage", "stage", width + 2, lambda v: f"{sign(v[1], self.glyphs)} {v[0]}", style),
             Field("state", "state", 15, lambda v: WORDS[v[1]], style),
             Field("rel", "", 6, lambda v: self._relation(v[0]), lambda _: self.palette.accent),
             Field("took", "last took", 12, duration, lambda v: self.palette.dim, True),
@@ -225,15 +212,6 @@ class PipelinePage(Page):
         else:
             table.show(ListRows(rows), fields, table.cursor)
         self._detail()
-
-    def _recorded(self, name: str) -> float | None:
-        """Seconds in the stage's own provenance record, where this UI never saw it run."""
-        path = self.owner.workspace.root / "results" / "provenance" / f"{name}.json"
-        try:
-            seconds = json.loads(path.read_text())["seconds"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return float(seconds) if isinstance(seconds, int | float) else None
 
     def _relation(self, name: str) -> str:
         """How a stage relates to the one under the cursor."""
@@ -265,7 +243,8 @@ class PipelinePage(Page):
         else:
             stale = [n for n, s in self.status.items() if s.state != "up_to_date"]
             if self.checked is None:
-                text.append("checking the stages", style=p.dim)
+                done, all_ = len(self.status), len(self.graph.stages) if self.graph else 0
+                text.append(f"comparing files with dvc.lock: {done} of {all_} stages", style=p.dim)
             elif stale:
                 text.append(f"{len(stale)} of {len(self.status)} stages are not up to date", style=p.undecided)
             else:
@@ -279,37 +258,16 @@ class PipelinePage(Page):
         self.query_one("#stage-detail", Block).show(lambda width: self._describe(name, width), title=name or "Stage")
 
     def _describe(self, name: str | None, width: int) -> Text:
-        p, text = self.palette, Text()
         if name is None or self.graph is None:
-            return Text(self.problem or "", style=p.dim)
-        stage, status = self.graph.stages[name], self.status.get(name)
-        state = self.state_of(name)
-        text.append(f"{self._sign(state)} {WORDS[state]}\n", style=self._colour(state))
-        if state == "failed" and self.run_state.failing_line:
-            text.append(_wrap(self.run_state.failing_line, width) + "\n", style=p.not_supported)
-        for reason in (status.reasons if status else ())[:8]:
-            text.append(_wrap(f"{self.glyphs.right} {reason}", width) + "\n", style=p.undecided)
-        past = self.owner.runner.history().get(name, [])
-        if past:
-            text.append("took ", style=p.dim)
-            text.append(", ".join(duration(e["seconds"]) + ("" if e["ok"] else " (failed)") for e in past[-4:]) + "\n")
-        for label, items in (
-            ("needs", self.graph.needs[name]),
-            ("feeds", self.graph.feeds[name]),
-            ("params", [k for _, keys in stage.params for k in keys]),
-            ("outputs", [o.path for o in stage.outs]),
-            ("reads", stage.deps),
-        ):
-            if items:
-                text.append(f"{label:<8}", style=p.dim)
-                text.append(_wrap(", ".join(items), width, 8) + "\n")
-        if stage.cmd:
-            text.append(f"{'command':<8}", style=p.dim)
-            text.append(_wrap(stage.cmd, width, 8))
-        if stage.description:
-            text.append("\n" + _wrap(stage.description, width), style=p.dim)
-        text.rstrip()
-        return text
+            return Text(self.problem or "", style=self.palette.dim)
+        status = self.status.get(name)
+        facts = StageFacts(
+            self.state_of(name),
+            status.reasons if status else (),
+            self.run_state.failing_line if self.state_of(name) == "failed" else None,
+            self.owner.runner.history().get(name, []),
+        )
+        return describe(name, self.graph, facts, self.palette, self.glyphs, width)
 
     def current(self) -> str | None:
         """Name of the stage under the cursor."""
@@ -411,11 +369,3 @@ class PipelinePage(Page):
         name = self.current()
         if name and self.graph:
             self.owner.copy(self.graph.stages[name].cmd or name)
-
-
-def _wrap(text: str, width: int, indent: int = 0) -> str:
-    """Lines of at most ``width``, those after the first indented; breaks inside long words where it must."""
-    import textwrap
-
-    room = max(width - indent, 10)
-    return f"\n{'':<{indent}}".join(textwrap.wrap(text, room, break_long_words=True) or [""])

@@ -14,7 +14,7 @@ from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Found
 from petriscope.atlas.region import Region, parse_region
 from petriscope.atlas.schema import feature_name, parse_feature
-from petriscope.atlas.search import search
+from petriscope.atlas.search import common_terms, search
 from petriscope.errors import UserError
 from petriscope_tui.evidence import CONTEXT_WORDS
 from petriscope_tui.form import show
@@ -78,18 +78,19 @@ class SearchPage(Page):
         if atlas is None:
             return
         try:
-            self.found = search(atlas, text)
+            self.found = search(atlas, text) if text.strip() else common_terms(atlas)
         except UserError as error:
             self.found = []
             note.update(str(error))
         else:
-            note.update(f"{len(self.found)} matches   Enter goes there   a lists all its features in the table")
+            what = "matches" if text.strip() else "terms that most features are enriched for"
+            note.update(f"{len(self.found)} {what}   Enter goes there   a lists all its features in the table")
         table = self.query_one("#found", VirtualTable)
         table.edge = self.glyphs.cursor
         table.empty = "no match" if text.strip() else "type a name"
         p, none = self.palette, self.glyphs.none
         fields = [
-            Field("name", "name", 32, lambda f: f.name),
+            Field("name", "name", 20, lambda f: f.name, flex=True),
             Field("kind", "kind", 8, lambda f: KINDS.get(f.kind, f.kind), lambda f: p.dim),
             Field("features", "features", 9, lambda f: show(f.features, "count", none), right=True),
         ]
@@ -154,7 +155,7 @@ class SearchPage(Page):
             Field("cds", "CDS t", 7, lambda v: show(v, "signed", none), right=True),
             Field("lineage", "lineage", 8, lambda v: v or none, lambda v: p.lineage(v, lineages)),
             Field("context", "context", 9, lambda v: CONTEXT_WORDS.get(v, none), p.context),
-            Field("label", "label", 24, lambda v: v or none),
+            Field("label", "label", 10, lambda v: v or none, flex=True),
         ]
         table.border_title = f"Features: {found.query}"
         table.show(ListRows(rows), fields)

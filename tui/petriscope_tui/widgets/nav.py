@@ -17,7 +17,21 @@ PAGES = (
     ("pipeline", "7", "Pipeline"),
     ("figures", "8", "Figures"),
     ("search", "9", "Search"),
+    ("controls", "0", "Controls"),
 )
+SHORT = {
+    "overview": "Over",
+    "features": "Feats",
+    "feature": "Feat",
+    "compare": "Comp",
+    "layers": "Layers",
+    "causal": "Causal",
+    "pipeline": "Pipe",
+    "figures": "Figs",
+    "search": "Find",
+    "controls": "Ctrl",
+}
+BRAND = " Petriscope  "
 
 
 class Nav(Widget):
@@ -46,26 +60,36 @@ class Nav(Widget):
             self.refresh()
 
     def _tabs(self) -> list[tuple[str, str, int]]:
-        """(page, label, first column) of each tab at the present width."""
-        width = self.size.width
-        x = 13 if width >= 112 else 0
-        tabs = []
-        for page, key, name in PAGES:
-            label = f" {key} {name} " if width >= 112 else f"{key}{name} " if width >= 80 else f"{key}{name[:4]} "
-            tabs.append((page, label, x))
-            x += len(label)
+        """(page, label, first column) of each tab: the longest labels that leave room for the run's state."""
+        width = self.size.width - (len(self.state) + 2 if self.state else 0)
+        for form, start in (
+            (" {key} {name} ", len(BRAND)),
+            ("{key} {name} ", len(BRAND)),
+            ("{key} {name} ", 0),
+            ("{key} {short} ", 0),
+            ("{key}{short} ", 0),
+            ("{key}{short:.2} ", 0),
+        ):
+            x = start
+            tabs = []
+            for page, key, name in PAGES:
+                label = form.format(key=key, name=name, short=SHORT[page])
+                tabs.append((page, label, x))
+                x += len(label)
+            if x <= width:
+                break
         return tabs
 
     def render(self) -> Text:
-        width = self.size.width
+        width, tabs = self.size.width, self._tabs()
         text = Text(no_wrap=True, overflow="crop")
-        text.append(" Petriscope  " if width >= 112 else "", style="bold")
+        text.append(BRAND if tabs[0][2] else "", style="bold")
         variables = self.app.theme_variables
-        for page, label, _ in self._tabs():
+        for page, label, _ in tabs:
             here = page == self.current
             text.append(label, style=f"bold {variables['background']} on {variables['primary']}" if here else "")
         room = width - text.cell_len - 1
-        if self.state and room > 8:
+        if self.state and room > 0:
             text.append(self.state[:room].rjust(room), style=variables["primary"])
         return text
 

@@ -44,7 +44,8 @@ class ListRows:
 
 @dataclass(frozen=True)
 class Field:
-    """One column: key, heading, width in cells, text of a value, colour of a value, alignment."""
+    """One column: key, heading, width in cells, text of a value, colour of a value, alignment; ``flex`` takes what the
+    others leave, ``width`` at least."""
 
     key: str
     head: str
@@ -52,6 +53,7 @@ class Field:
     text: Callable[[Any], str] = str
     style: Callable[[Any], str] | None = None
     right: bool = False
+    flex: bool = False
 
 
 class VirtualTable(ScrollView, can_focus=True):
@@ -176,22 +178,29 @@ class VirtualTable(ScrollView, can_focus=True):
         ground = base + self.get_component_rich_style("table--cursor") if here else base
         edge = self.edge if here and self.has_focus else " "
         cells = [(edge, Style())]
-        for field, value in zip(self.fields, row):
+        for field, value, room in zip(self.fields, row, self._widths(width)):
             text = field.text(value)
             style = Style.parse(field.style(value)) if field.style else Style()
-            cells.append((_fit(text, field), style))
+            cells.append((_fit(text, room, field.right), style))
             cells.append((" ", Style()))
         return self._assemble(cells, ground, width)
+
+    def _widths(self, width: int) -> list[int]:
+        """Cells of each column in a table of ``width``."""
+        spare = width - 1 - sum(f.width + 1 for f in self.fields)
+        flexible = sum(f.flex for f in self.fields)
+        more = max(spare, 0) // flexible if flexible else 0
+        return [f.width + more if f.flex else f.width for f in self.fields]
 
     def _head(self, width: int) -> Strip:
         plain = self._ground + self.get_component_rich_style("table--head")
         chosen = self.get_component_rich_style("table--sorted")
         cells = [(" ", Style())]
-        for field in self.fields:
+        for field, room in zip(self.fields, self._widths(width)):
             head, style = field.head, Style()
             if self.sorted_by and self.sorted_by[0] == field.key:
                 head, style = f"{head}{self.arrows[self.sorted_by[1]]}", chosen
-            cells.append((_fit(head, field), style))
+            cells.append((_fit(head, room, field.right), style))
             cells.append((" ", Style()))
         return self._assemble(cells, plain, width)
 
@@ -245,13 +254,14 @@ class VirtualTable(ScrollView, can_focus=True):
         """A heading sorts, a row takes the cursor, the row under the cursor opens."""
         if event.y == 0:
             place = event.x - 1
-            if self.fields and place > self.fields[0].width:
+            widths = self._widths(self.size.width)
+            if widths and place > widths[0]:
                 place += self.scroll_offset.x
-            for field in self.fields:
-                if 0 <= place <= field.width:
+            for field, room in zip(self.fields, widths):
+                if 0 <= place <= room:
                     self.post_message(self.HeadClicked(self, field.key))
                     return
-                place -= field.width + 1
+                place -= room + 1
             return
         index = event.y - 1 + self.scroll_offset.y
         if index >= len(self.rows):
@@ -269,7 +279,7 @@ class VirtualTable(ScrollView, can_focus=True):
         self.refresh()
 
 
-def _fit(text: str, field: Field) -> str:
-    if len(text) > field.width:
-        text = text[: field.width - 1] + "…"
-    return text.rjust(field.width) if field.right else text.ljust(field.width)
+def _fit(text: str, width: int, right: bool) -> str:
+    if len(text) > width:
+        text = text[: width - 1] + "…"
+    return text.rjust(width) if right else text.ljust(width)
