@@ -15,7 +15,9 @@ from petriscope.figures import (
     calibration,
     cds_distribution,
     context_counts,
+    controls,
     dots,
+    leaderboard,
     recovery,
     sae_quality,
     steering,
@@ -39,6 +41,11 @@ TABLES = {
     "table8_labels": ("labels", "labels.csv"),
     "table9_recovery": ("recovery", "programmes.csv"),
     "table10_random_init": ("random_init", "layers.csv"),
+    "table11_leaderboard": ("leaderboard", "leaderboard.csv"),
+    "table12_input_controls": ("input_controls", "layers.csv"),
+    "table13_depth_matched": ("depth_matched", "layers.csv"),
+    "table14_label_shuffle": ("label_shuffle", "layers.csv"),
+    "table15_single_features": ("ablation", "features.csv"),
 }
 MARKDOWN_ROWS = 60
 SOURCES = "sources.json"
@@ -94,6 +101,15 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         "fig10_recovery": lambda: recovery.draw(
             table("recovery", "programmes.csv"), none_if_empty(table("recovery", "context_programmes.csv"))
         ),
+        "fig11_controls": lambda: controls.draw(
+            table("cds", "layers.csv"),
+            table("random_init", "layers.csv"),
+            table("label_shuffle", "layers.csv"),
+            table("depth_matched", "layers.csv"),
+            table("input_controls", "layers.csv"),
+            stable_context(features(), f"q_{level}", params.cds.alpha),
+        ),
+        "fig12_leaderboard": lambda: leaderboard.draw(table("leaderboard", "leaderboard.csv")),
     }
     sources: dict[str, list[str]] = {}
     with atomic_folder(workspace.figures / "figures") as folder:
@@ -109,6 +125,18 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             (folder / f"{name}.md").write_text(as_markdown(frame, f"{name} · {stamp}"))
         write_json(folder / SOURCES, {name: [f"{stage}/{file}"] for name, (stage, file) in TABLES.items()})
     return {"figures": len(figures), "tables": len(TABLES)}
+
+
+def stable_context(features: pd.DataFrame, q: str, alpha: float) -> pd.DataFrame:
+    """Share of context features, and of all alive ones, that other seeds find again: layer, share, share_alive. Empty
+    where one seed ran; a layer without context features has no share."""
+    known = features[features.alive & features.stable.notna()]
+    context = known[known[q] < alpha]
+    shares = {"share": context, "share_alive": known}
+    table = pd.DataFrame(
+        {name: frame.stable.astype(float).groupby(frame.layer).mean() for name, frame in shares.items()}
+    )
+    return table.rename_axis("layer").reset_index()
 
 
 def none_if_empty(frame: pd.DataFrame) -> pd.DataFrame | None:
