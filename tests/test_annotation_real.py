@@ -12,8 +12,12 @@ import numpy as np
 import pandas as pd
 import pysam
 import pytest
+from scipy import sparse
 
+from petriscope.annotation.genes import link_genes, read_genes
+from petriscope.annotation.genesets import enrich_gene_sets, read_gmt
 from petriscope.annotation.homer import known_enrichment
+from petriscope.annotation.intervals import Intervals, overlaps
 from petriscope.annotation.motifs import Motif, read_motifs
 from petriscope.annotation.scan import encode, scan_hits
 
@@ -153,3 +157,30 @@ def test_random_tiles_find_nothing(sites):
         tiles = rng.permutation(sites.rows["tiles"])
         found += bool((enriched(sites, tiles[:150], tiles[150:3000])["q"] < 0.05).any())
     assert found <= 3
+
+
+def test_own_sites_of_a_lineage_lie_near_its_genes(shared):
+    """Genome-wide: genes ranked by their sites give heme in K562, bile acids in liver, immune response in monocytes."""
+    real = shared / "data" / "real"
+    frames = []
+    for name, (lineage, file) in PEAKS.items():
+        if name in ("K562", "Monocyte", "Liver"):
+            frame = pd.read_csv(real / "peaks" / file, sep="\t", header=None)
+            score = (frame[6] if frame.shape[1] > 6 else frame[4]).astype(float)
+            frame = frame.loc[score.sort_values(ascending=False, kind="stable").index[:12_000], [0, 1, 2]]
+            frames.append(frame.set_axis(["chrom", "start", "end"], axis=1).assign(name=name, lineage=lineage))
+    sites = pd.concat(frames, ignore_index=True)
+    pairs = overlaps(Intervals.of(sites), Intervals.of(sites))
+    kind = sites["name"].to_numpy()
+    alone = np.ones(len(sites), dtype=bool)
+    alone[pairs.query[kind[pairs.query] != kind[pairs.subject]]] = False
+    links = link_genes(Intervals.of(sites), read_genes(real / "genes" / "hg38.gencode43.TSS500bp.bed.gz").frame)
+    names = ["K562", "Monocyte", "Liver"]
+    member = sparse.csr_matrix(np.stack([(kind == name) & alone for name in names]))
+    sets = read_gmt(real / "genesets" / "h.all.v7.0.symbols.gmt.gz")
+    table = enrich_gene_sets(member, links, sets, features=names, max_size=500).table
+    expected = {"K562": "HEME_METABOLISM", "Monocyte": "INFLAMMATORY_RESPONSE", "Liver": "BILE_ACID_METABOLISM"}
+    for name, term in expected.items():
+        rows = table[table["feature"] == name].sort_values("ranked_ln_p", ignore_index=True)
+        place = int(np.flatnonzero(rows["term"] == f"HALLMARK_{term}")[0])
+        assert place < 5 and rows["ranked_q"][place] < 1e-3 and rows["region_q"][place] < 0.05
