@@ -14,6 +14,7 @@ from scipy import stats
 from petriscope.causal.ablation import Ablation, AblationArms, ablate, ablation_edit
 from petriscope.causal.ablation_tests import (
     against_random,
+    against_random_by_lineage,
     curves,
     dose_response,
     published_arms,
@@ -99,7 +100,22 @@ def test_threads_do_not_change_a_bit(toy: tuple, ablation: Ablation) -> None:
     )  # fmt: skip
     assert torch.get_num_threads() == before
     pd.testing.assert_frame_equal(again.effects, ablation.effects, check_exact=True)
+    pd.testing.assert_frame_equal(again.lineages, ablation.lineages, check_exact=True)
     pd.testing.assert_frame_equal(again.sets, ablation.sets)
+
+
+def test_a_lineage_is_read_on_its_own_rows(toy: tuple, ablation: Ablation) -> None:
+    probed, states, sae = toy
+    features = np.array(ablation.sets.query("arm == 'cds' and k == 5")["features"].iloc[0].split(), np.int64)
+    change = np.abs(direct(probed, states, ablation_edit(sae, features)(inner(states))) - states.prediction)
+    found = ablation.only("liver").effects.query("arm == 'cds' and k == 5").set_index("block")["effect"]
+    for block in np.unique(states.labels.block):
+        rows = (states.labels.block == block) & (states.labels.lineage == "liver")
+        assert found[block] == pytest.approx(change[rows][states.read[rows]].mean(), abs=1e-6)
+    table = against_random_by_lineage(ablation, ["liver", "lymph", "skin"])
+    assert table["lineage"].unique().tolist() == ["liver", "lymph"]
+    row = table.query("lineage == 'liver' and arm == 'cds' and k == 5").iloc[0]
+    assert row["value"] == pytest.approx(found.mean())
 
 
 def test_shift_is_signed_toward_the_other_context(toy: tuple, ablation: Ablation) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -53,6 +53,13 @@ class Ablation:
     """columns arm, k, draw, features: the ablated features, space separated."""
     alive: int
     layer: int
+    lineages: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """``effects`` per lineage: one more column, lineage."""
+
+    def only(self, lineage: str) -> Ablation:
+        """The effects on the rows of one lineage."""
+        part = self.lineages[self.lineages["lineage"] == lineage].drop(columns="lineage")
+        return Ablation(part.reset_index(drop=True), self.sets, self.alive, self.layer)
 
 
 def ablation_edit(dictionary: Dictionary, features: np.ndarray) -> Edit:
@@ -113,9 +120,10 @@ def ablate(
         matched = matched_sets(ranked[:k], stats, arms.random_sets, arms.seed + k)
         items += _arms(plan, k, matched, top, components)
 
-    def run(item: _Arm) -> pd.DataFrame:
+    def run(item: _Arm) -> tuple[pd.DataFrame, pd.DataFrame]:
         delta = item.delta()
-        return _effect(item, delta, predict_edited(model, states, delta), states, toward)
+        per_row = _per_row(delta, predict_edited(model, states, delta), states, toward)
+        return _effect(item, per_row, ["block"]), _effect(item, per_row, ["lineage", "block"])
 
     with one_torch_thread() as threads, ThreadPoolExecutor(workers or threads) as pool:
         done = pool.map(run, items)
@@ -125,7 +133,8 @@ def ablate(
         for item in items
         if item.features is not None
     ]
-    return Ablation(pd.concat(rows, ignore_index=True), pd.DataFrame(sets), len(alive), states.layer)
+    by_block, by_lineage = (pd.concat(frames, ignore_index=True) for frames in zip(*rows))
+    return Ablation(by_block, pd.DataFrame(sets), len(alive), states.layer, by_lineage)
 
 
 class _Plan(NamedTuple):
@@ -177,13 +186,14 @@ def _principal(plan: _Plan, norm: Tensor, components: np.ndarray) -> Tensor:
     return torch.where(length > 0, part * (norm / length.clamp_min(1e-12)), 0.0)
 
 
-def _effect(item: _Arm, delta: Tensor, prediction: np.ndarray, states: States, toward: np.ndarray) -> pd.DataFrame:
-    """One row per block: mean over the read bins of its rows."""
+def _per_row(delta: Tensor, prediction: np.ndarray, states: States, toward: np.ndarray) -> pd.DataFrame:
+    """Sums over the read bins of each row."""
     change = prediction - states.prediction
     read = states.read
     bins = read.sum(1)
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
+            "lineage": states.labels.lineage,
             "block": states.labels.block,
             "effect": np.where(read, np.abs(change), 0).sum(1),
             "shift": np.where(read, change * np.sign(toward), 0).sum(1),
@@ -192,16 +202,17 @@ def _effect(item: _Arm, delta: Tensor, prediction: np.ndarray, states: States, t
             "rows": 1,
         }
     )
-    summed = frame.groupby("block", as_index=False).sum()
+
+
+def _effect(item: _Arm, per_row: pd.DataFrame, units: list[str]) -> pd.DataFrame:
+    """One row per unit: means over the read bins of its rows."""
+    sums = ["effect", "shift", "bins", "edit", "rows"]
+    summed = per_row.groupby(units, as_index=False)[sums].sum()
+    means = {name: summed[name] / summed["bins"] for name in ("effect", "shift")}
+    fixed = {"arm": item.arm, "k": item.k, "draw": item.draw}
     return pd.DataFrame(
-        {
-            "arm": item.arm,
-            "k": item.k,
-            "draw": item.draw,
-            "block": summed["block"],
-            "effect": summed["effect"] / summed["bins"],
-            "shift": summed["shift"] / summed["bins"],
-            "edit": summed["edit"] / summed["rows"],
-            "rows": summed["rows"],
-        }
+        fixed
+        | {unit: summed[unit] for unit in units}
+        | means
+        | {"edit": summed["edit"] / summed["rows"], "rows": summed["rows"]}
     )

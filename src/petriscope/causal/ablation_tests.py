@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +63,22 @@ def against_random(
     table["family"] = f"ablation {measure}: {len(table)} arms x k"
     table["family_size"] = len(table)
     return table
+
+
+def against_random_by_lineage(
+    ablation: Ablation, lineages: Sequence[str], *, arms: Sequence[str] = ("cds", "top_activation"), seed: int = 0
+) -> pd.DataFrame:
+    """`against_random` on the rows of each lineage alone, for some arms; the first column says which lineage."""
+    parts = []
+    for lineage in lineages:
+        part = ablation.only(lineage)
+        if len(part.effects):
+            table = against_random(part, seed=seed)
+            parts.append(
+                table[table["arm"].isin(arms)].assign(lineage=lineage, family=f"{lineage}: " + table["family"])
+            )
+    found = pd.concat(parts, ignore_index=True)
+    return found[["lineage", *(name for name in found if name != "lineage")]]
 
 
 class PublishedEffect(NamedTuple):

@@ -11,6 +11,7 @@ from petriscope.causal.ablation import AblationArms, ablate
 from petriscope.causal.ablation_tests import (
     PublishedEffect,
     against_random,
+    against_random_by_lineage,
     curves,
     dose_response,
     published_arms,
@@ -40,7 +41,7 @@ LEAST_BLOCKS = 4
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/ablation/: curve.csv, tests.csv, dose.csv, features.csv (single features)."""
+    """Write results/ablation/: curve.csv, tests.csv, lineages.csv, dose.csv, features.csv (single features)."""
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
     model = load_model(workspace)
     layer = chosen_layer(params.ablation.layer, model.n_layers, "ablation.layer")
@@ -73,10 +74,12 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     )
     curve, tests = curves(result, seed=params.seed), against_random(result, seed=params.seed)
     single = single_feature_effects(model, sae, states, mine.feature.to_numpy()[: max(arms.ks)], seed=params.seed)
+    per_lineage = against_random_by_lineage(result, pairs.lineage.tolist(), seed=params.seed)
     with atomic_folder(workspace.table("ablation")) as folder:
         write_csv(folder / "curve.csv", curve.assign(layer=layer))
         write_csv(folder / "tests.csv", tests.assign(layer=layer))
         write_csv(folder / "shift.csv", against_random(result, measure="shift", seed=params.seed).assign(layer=layer))
+        write_csv(folder / "lineages.csv", per_lineage.assign(layer=layer))
         write_csv(folder / "dose.csv", dose_response(result, seed=params.seed).assign(layer=layer))
         write_csv(folder / "features.csv", single.assign(layer=layer))
     return _metrics(layer, curve, tests, published_effect(*published_arms(result)), len(chosen), single)
