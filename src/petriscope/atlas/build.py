@@ -208,6 +208,7 @@ def _terms(connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], know
     frame = frame.merge(vocabulary[["kind", "term", "number"]], on=["kind", "term"], how="left")
     frame = frame.sort_values(["id", "kind", "rank", "number"], kind="stable")
     columns = ["id", "kind", "rank", "term", "scope", "estimate", "lo", "hi", "p", "q", "genes"]
+    columns += ["specificity", "specificity_low", "specificity_high"]
     _insert(connection, "annotations", columns, _columns(frame, [c if c != "term" else "number" for c in columns]))
 
 

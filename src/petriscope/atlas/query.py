@@ -163,7 +163,8 @@ class Atlas:
         """Tests of one kind (chromhmm, motif, geneset), best first."""
         return self._all(
             records.Annotation,
-            "SELECT t.name, a.scope, a.estimate, a.lo, a.hi, a.p, a.q, a.rank, a.genes FROM annotations a"
+            "SELECT t.name, a.scope, a.estimate, a.lo, a.hi, a.p, a.q, a.rank, a.genes,"
+            " a.specificity, a.specificity_low, a.specificity_high FROM annotations a"
             " JOIN terms t ON t.term = a.term WHERE a.id = ? AND a.kind = ? ORDER BY a.rank LIMIT ?",
             (identifier, kind, limit),
         )

@@ -69,6 +69,9 @@ class Annotation(NamedTuple):
     q: float | None
     rank: int
     genes: str | None
+    specificity: float | None
+    specificity_low: float | None
+    specificity_high: float | None
 
 
 class MotifHit(NamedTuple):

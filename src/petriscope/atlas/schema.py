@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 APPLICATION_ID = 0x50545243
-VERSION = 2
+VERSION = 3
 ID_CODE = "i"
 LAYER_STRIDE = 1_000_000
 SIGNIFICANT_Q = 0.05
@@ -112,6 +112,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         *(Column(name, "real") for name in ("lo", "hi", "p", "q")),
         Column("rank", "integer"),
         Column("genes", "text", text="genes behind a gene set hit, comma-separated"),
+        Column("specificity", "real", text="motif: log2 odds in the feature's own lineage less the mean of the others"),
+        *(Column(name, "real", text="95 % interval") for name in ("specificity_low", "specificity_high")),
     ),
     "motif_hits": (
         Column("chrom", "text", required=True),
@@ -191,7 +193,8 @@ CREATE TABLE top_bins(id INTEGER, biosample INTEGER, rank INTEGER, bin INTEGER, 
   PRIMARY KEY(id, biosample, rank)) WITHOUT ROWID;
 CREATE TABLE terms(term INTEGER PRIMARY KEY, kind TEXT, name TEXT, features INTEGER);
 CREATE TABLE annotations(id INTEGER, kind TEXT, rank INTEGER, term INTEGER, scope TEXT, estimate REAL, lo REAL, hi REAL,
-  p REAL, q REAL, genes TEXT, PRIMARY KEY(id, kind, rank, term, scope)) WITHOUT ROWID;
+  p REAL, q REAL, genes TEXT, specificity REAL, specificity_low REAL, specificity_high REAL,
+  PRIMARY KEY(id, kind, rank, term, scope)) WITHOUT ROWID;
 CREATE TABLE motif_hits(hit INTEGER PRIMARY KEY, chrom TEXT, start INTEGER, "end" INTEGER, gbin INTEGER, strand TEXT,
   motif TEXT, score REAL);
 CREATE TABLE similar(id INTEGER, kind TEXT, rank INTEGER, other INTEGER, value REAL,

@@ -29,6 +29,7 @@ from petriscope.workspace import Workspace
 
 LETTERS = np.frombuffer(b"ACGTN", dtype="S1")
 NEIGHBOURS = 8
+SPECIFICITY = ("specificity", "specificity_low", "specificity_high")
 CONFIDENCE = {"none": 0.0, "low": 1 / 3, "medium": 2 / 3, "high": 1.0}
 
 
@@ -50,6 +51,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         activation=pd.concat([activation_rows(workspace, layer, biosamples) for layer in layers], ignore_index=True),
         top_bins=pd.concat([top_bin_rows(workspace, params, layer, windows, biosamples) for layer in layers]),
         annotations=annotation_rows(workspace),
+        motif_hits=hit_rows(workspace),
         similar=similar_rows(workspace, params, layers, features),
         layers=layer_rows(workspace),
         curves=curve_rows(workspace),
@@ -71,8 +73,10 @@ def feature_rows(workspace: Workspace, features: pd.DataFrame, lineages: list[st
         return np.where(biosample, features[f"{stem}_biosample"], features[f"{stem}_locus"])
 
     effects = pd.read_parquet(workspace.table("cds") / "effects.parquet")
-    stability = pd.read_parquet(workspace.sae / "stability.parquet")
-    single = pd.read_csv(workspace.table("ablation") / "features.csv")[["layer", "feature", "own"]]
+    stability = pd.read_parquet(workspace.sae / "stability.parquet")[["layer", "feature", "stability"]]
+    single = pd.read_csv(workspace.table("ablation") / "features.csv")[["layer", "feature", "own", "null_percentile"]]
+    single = single.rename(columns={"own": "causal_effect", "null_percentile": "causal_percentile"})
+    single["causal_percentile"] /= 100
     labels = pd.read_csv(workspace.table("labels") / "labels.csv")[["layer", "feature", "label", "confidence"]]
     counted = pd.Series(of_level("n").astype(str)).str.findall(r"(\d+) (?:in_vitro|in_vivo|blocks)")
     units = counted.map(lambda found: sum(map(int, found)) or None)
@@ -100,7 +104,7 @@ def feature_rows(workspace: Workspace, features: pd.DataFrame, lineages: list[st
         sizes[["layer", "feature", "lineage", "effect", "lo", "hi"]], on=["layer", "feature", "lineage"], how="left"
     )
     table = table.merge(stability, on=["layer", "feature"], how="left")
-    table = table.merge(single.rename(columns={"own": "causal_effect"}), on=["layer", "feature"], how="left")
+    table = table.merge(single, on=["layer", "feature"], how="left")
     table = table.merge(
         labels.assign(confidence=labels.confidence.map(CONFIDENCE)), on=["layer", "feature"], how="left"
     )
@@ -169,6 +173,8 @@ def top_bin_rows(
 
 def annotation_rows(workspace: Workspace) -> pd.DataFrame:
     """ChromHMM, motif and gene-set rows of single features, the best 40 of each kind."""
+    specific = pd.read_parquet(workspace.table("motifs") / "specificity.parquet")
+    specific = specific[["layer", "feature", "name", *SPECIFICITY]].drop_duplicates(["layer", "feature", "name"])
     frames = []
     for stage, kind, term, estimate, interval in (
         ("chromhmm", "chromhmm", "state", "odds_ratio", ("low", "high")),
@@ -179,6 +185,8 @@ def annotation_rows(workspace: Workspace) -> pd.DataFrame:
         if stage == "genesets":
             table = table.assign(ln_p=table.ranked_ln_p, q=table.ranked_q)
         table = table[table.kind == "feature"].sort_values(["layer", "feature", "ln_p"], kind="stable")
+        if stage == "motifs":
+            table = table.merge(specific, on=["layer", "feature", "name"], how="left")
         # motif files repeat names: the best matrix of a name stands for it
         table = table.drop_duplicates(["layer", "feature", term])
         rank = table.groupby(["layer", "feature"]).cumcount() + 1
@@ -196,10 +204,18 @@ def annotation_rows(workspace: Workspace) -> pd.DataFrame:
                     "p": np.exp(table.ln_p),
                     "q": table.q,
                     "rank": rank,
+                    **{name: table.get(name) for name in SPECIFICITY},
                 }
             )[rank <= 40]
         )
     return pd.concat(frames, ignore_index=True)
+
+
+def hit_rows(workspace: Workspace) -> pd.DataFrame:
+    """Where the best motifs of any feature lie in its strongest bins, each place once."""
+    hits = pd.read_parquet(workspace.table("motifs") / "hits.parquet")
+    columns = ["chrom", "start", "end", "strand", "motif", "score"]
+    return hits[columns].drop_duplicates(columns[:-1]).sort_values(columns[:-1], kind="stable")
 
 
 def similar_rows(workspace: Workspace, params: Params, layers: list[int], features: pd.DataFrame) -> pd.DataFrame:
@@ -256,8 +272,10 @@ def layer_rows(workspace: Workspace) -> pd.DataFrame:
             "fvu": quality.fvu,
             "l0": quality.l0,
             "dead": quality.dead_fraction,
+            "loss_recovered": quality.get("loss_recovered"),
             "alive": counts.alive,
             "n_context": counts.context_count,
+            "stable_fraction": counts.get("stable_context_fraction"),
             "fraction": counts.context_fraction,
             "lo": counts.context_low,
             "hi": counts.context_high,
