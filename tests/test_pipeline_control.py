@@ -12,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from petriscope.errors import UserError
+from petriscope.params import parse_params
 from petriscope.pipeline.graph import load_graph, load_yaml, lookup
 from petriscope.pipeline.hashes import Hasher, Stopped
 from petriscope.pipeline.locks import lock_holders, process_alive
-from petriscope.pipeline.params_edit import preview, save
+from petriscope.pipeline.params_edit import assign, preview, save
 from petriscope.pipeline.runner import Runner, RunState, repro_command
 from petriscope.pipeline.status import pipeline_status
 from petriscope_tui.lanes import draw_lanes
@@ -289,6 +291,26 @@ def test_commands() -> None:
     ]
     assert repro_command(root, "downstream", "sae", False)[3:] == ["repro", "--downstream", "sae"]
     assert repro_command(root, "all", None, False)[1:5] == ["-m", "petriscope", "reproduce", "--workspace"]
+
+
+def test_assignments_change_their_lines_alone() -> None:
+    path = REPOSITORY / "params.yaml"
+    text = path.read_text()
+    assert assign(text, [], path) == text
+    changed = assign(text, ["sae.gate.fvu=0.5", "tracks.match_depth=1000", "ablation.ks=[5, 10]"], path)
+    lines = [(a, b) for a, b in zip(text.splitlines(), changed.splitlines(), strict=True) if a != b]
+    assert len(lines) == 3 and all(a.partition("#")[2] == b.partition("#")[2] for a, b in lines)
+    new = parse_params(yaml.safe_load(changed))
+    assert (new.sae.gate.fvu, new.tracks.match_depth, new.ablation.ks) == (0.5, 1000, [5, 10])
+    for assignment, message in {
+        "sae.k": "--set: 'sae.k' is not an assignment. Write ENTRY=VALUE",
+        "sea.k=3": "sea.k: has no such section",
+        "sae.kk=3": "sae.kk: is not a parameter. Did you mean sae.k",
+        "sae.k=[": "--set sae.k: '\\[' is not a YAML value",
+        "sae.k=many": "sae.k: is 'many', not int",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            assign(text, [assignment], path)
 
 
 def test_parameter_edit_names_what_it_invalidates(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from petriscope.data.simulate import simulate_demo
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, read_json
 from petriscope.params import Params, load_params
+from petriscope.pipeline.params_edit import assign, save
 from petriscope.workspace import Workspace, create_workspace, find_workspace
 
 
@@ -27,6 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workspace", metavar="DIR", help="where to run (default: here or above; runs/NAME with --dataset)"
     )
     parser.add_argument(
+        "--set",
+        metavar="ENTRY=VALUE",
+        action="append",
+        default=[],
+        help="write a parameter into the workspace's params.yaml first, e.g. sae.k=32 (may be repeated)",
+    )
+    parser.add_argument(
         "--force", action="store_true", help="run every stage, up to date or not, without the run cache"
     )
 
@@ -35,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     """Run every stage that is not up to date; returns the status of the stage that failed, if one did."""
     started = time.time()
     workspace = choose_workspace(args.workspace, args.dataset)
+    if args.set:
+        save(workspace.params, assign(workspace.params.read_text(), args.set, workspace.params))
     params = load_params(workspace.params)
     dataset = ensure_dataset(workspace, params)
     print(f"workspace  {workspace.root}\ndata set   {dataset.name}: {dataset.description}")

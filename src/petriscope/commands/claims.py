@@ -1,11 +1,15 @@
-"""`petriscope claims`: print the claims ledger a run wrote."""
+"""`petriscope claims`: print the claims ledger a run wrote, or how each claim is checked."""
 
 from __future__ import annotations
 
 import argparse
 
+from petriscope.claims import read_rules
+from petriscope.claims_table import Check, as_markdown, claim_checks
 from petriscope.errors import UserError
-from petriscope.workspace import find_workspace
+from petriscope.files import read_json
+from petriscope.pipeline.graph import load_graph
+from petriscope.workspace import Workspace, find_workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,12 +17,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workspace", default=".", help="folder with params.yaml and dvc.yaml (default: here or above)"
     )
+    parser.add_argument("--how", action="store_true", help="print for each claim: command, expected value, time")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print paper_figures/claims.md."""
-    path = find_workspace(args.workspace).figures / "claims.md"
+    """Print paper_figures/claims.md, or the table of checks."""
+    workspace = find_workspace(args.workspace)
+    if args.how:
+        print(as_markdown(checks_of(workspace)), end="")
+        return 0
+    path = workspace.figures / "claims.md"
     if not path.is_file():
         raise UserError("does not exist yet", file=path, remedy="Run `petriscope reproduce` first.")
     print(path.read_text())
     return 0
+
+
+def checks_of(workspace: Workspace) -> list[Check]:
+    """How to check each claim, with what the workspace's last run says of value and time."""
+    ledger = workspace.figures / "claims.json"
+    found = {claim["id"]: claim for claim in read_json(ledger)["claims"]} if ledger.is_file() else {}
+    records = [read_json(path) for path in sorted((workspace.results / "provenance").glob("*.json"))]
+    seconds = {record["stage"]: float(record["seconds"]) for record in records if "seconds" in record}
+    return claim_checks(read_rules(workspace.claims_rules), found, load_graph(workspace.root), seconds)
