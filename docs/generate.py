@@ -1,0 +1,255 @@
+"""Write the reference pages that are read off the program itself, into docs/generated/ (the build calls this).
+
+    python docs/generate.py
+
+`commands.md` from the argument parsers, `claims.md` from claims.yaml, the ledger and the provenance records of the last
+run, `figures.md` from the code of the stages, `messages.md` from every `UserError` in the sources.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import inspect
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from petriscope.claims_table import as_markdown
+from petriscope.cli import VERBS, build_parser
+from petriscope.commands.claims import checks_of
+from petriscope.stages.figures import TABLES
+from petriscope.workspace import Workspace
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SOURCES = REPOSITORY / "src" / "petriscope"
+OUT = REPOSITORY / "docs" / "generated"
+NOT_SCIENCE = {"files", "workspace", "params", "errors", "progress", "device", "runner", "store"}
+
+
+class Drawn(NamedTuple):
+    """One figure or table: what draws it and which stage outputs it reads."""
+
+    name: str
+    draws: str
+    reads: tuple[tuple[str, str], ...]
+    """(stage, file)."""
+
+
+def parsers() -> Iterator[argparse.ArgumentParser]:
+    """Every parser of the command line, sub-commands after their parent."""
+    width = os.environ.pop("COLUMNS", None)
+    os.environ["COLUMNS"] = "110"
+    try:
+        for verb in VERBS:
+            yield from _with_children(_children(build_parser(verb))[verb])
+    finally:
+        os.environ.pop("COLUMNS")
+        if width is not None:
+            os.environ["COLUMNS"] = width
+
+
+def _children(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    groups = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    return dict(groups[0].choices) if groups else {}
+
+
+def _with_children(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for child in _children(parser).values():
+        yield from _with_children(child)
+
+
+def commands_page() -> str:
+    """The command-line reference."""
+    parts = ["# Command line\n\nRead off the program's own parsers. `python -m petriscope` is the same command.\n"]
+    parts += [f"## {parser.prog}\n\n```text\n{parser.format_help()}```\n" for parser in parsers()]
+    return "\n".join(parts)
+
+
+def claims_page(workspace: Workspace) -> str:
+    """How to check each claim: `petriscope claims --how`."""
+    head = (
+        "# Claims: command, expected value, time\n\n"
+        "`petriscope claims --how` prints this table. *Command*: what recomputes the claim where everything upstream is\n"
+        "there (then `petriscope stage claims`). *Expected*: our corrected value in the ledger that ships. *Time*: of\n"
+        "those stages alone, and of all they need, on the machine that ran last.\n\n"
+    )
+    return head + as_markdown(checks_of(workspace))
+
+
+def figures_drawn() -> list[Drawn]:
+    """Figures and tables with what they are drawn from, read off the code of stage figures."""
+    tree = ast.parse((SOURCES / "stages/figures.py").read_text())
+    modules = {
+        alias.asname or alias.name: f"petriscope.figures.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "petriscope.figures"
+        for alias in node.names
+    }
+    found = []
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "figures" and node.value):
+            continue
+        assert isinstance(node.value, ast.Dict)
+        for key, value in zip(node.value.keys, node.value.values):
+            assert isinstance(key, ast.Constant)
+            calls = [call for call in ast.walk(value) if isinstance(call, ast.Call)]
+            draw = next(
+                c.func for c in calls if isinstance(c.func, ast.Attribute) and ast.unparse(c.func.value) in modules
+            )
+            reads = {_source(call) for call in calls} - {None}
+            where = f"{modules[ast.unparse(draw.value)]}:{draw.attr}"
+            found.append(Drawn(str(key.value), where, tuple(sorted(read for read in reads if read))))
+    tables = [Drawn(name, "petriscope.stages.figures:as_markdown", (source,)) for name, source in TABLES.items()]
+    return found + tables
+
+
+def _source(call: ast.Call) -> tuple[str, str] | None:
+    name = ast.unparse(call.func)
+    if name == "features":
+        return "cds", "features.parquet"
+    if name == "table" and all(isinstance(argument, ast.Constant) for argument in call.args):
+        stage, file = (str(argument.value) for argument in call.args if isinstance(argument, ast.Constant))
+        return stage, file
+    return None
+
+
+def computed_by(stage: str) -> list[str]:
+    """`module:function` of every library function that a stage's code calls."""
+    tree = ast.parse((SOURCES / f"stages/{stage}.py").read_text())
+    imported = {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("petriscope.")
+        for alias in node.names
+        if (node.module or "").split(".")[1] not in NOT_SCIENCE
+    }
+    called = [ast.unparse(call.func).split(".")[0] for call in ast.walk(tree) if isinstance(call, ast.Call)]
+    wanted = dict.fromkeys(name for name in called if name in imported)
+    return [f"{imported[name][0]}:{imported[name][1]}" for name in wanted]
+
+
+def place(where: str) -> str:
+    """`src/petriscope/….py:LINE` of a `module:attribute`; raises where it does not exist."""
+    module, _, attribute = where.partition(":")
+    thing = inspect.unwrap(getattr(importlib.import_module(module), attribute))
+    file = Path(inspect.getsourcefile(thing) or "").resolve()
+    return f"{file.relative_to(REPOSITORY)}:{inspect.getsourcelines(thing)[1]}"
+
+
+def figures_page() -> str:
+    """From a figure to the lines that computed it."""
+    drawn = figures_drawn()
+    lines = [
+        "# Where each figure comes from\n",
+        "Step one, the figure or table and the files it is drawn from:\n",
+        "| figure or table | drawn by | from |",
+        "|---|---|---|",
+    ]
+    for item in drawn:
+        files = ", ".join(f"`results/{stage}/{file}`" for stage, file in item.reads)
+        lines.append(f"| `{item.name}` | `{place(item.draws)}` | {files} |")
+    lines += [
+        "\nStep two and three, the stage that wrote the file (`src/petriscope/stages/STAGE.py`, a page or two) and the",
+        "functions it calls:\n",
+        "| stage | computes with |",
+        "|---|---|",
+    ]
+    for stage in dict.fromkeys(stage for item in drawn for stage, _ in item.reads):
+        functions = "<br>".join(f"`{where.split(':')[1]}` {place(where)}" for where in computed_by(stage))
+        lines.append(f"| `{stage}` | {functions} |")
+    return "\n".join(lines) + "\n"
+
+
+class Message(NamedTuple):
+    """One message for the user."""
+
+    where: str
+    what: str
+    remedy: str
+
+
+def messages() -> list[Message]:
+    """Every `UserError` raised in the sources: its text and its remedy, with `…` where values stand."""
+    found = []
+    for path in sorted(SOURCES.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "UserError" and node.args:
+                given = {word.arg: word.value for word in node.keywords}
+                text, remedy = _text(node.args[0]), _text(given.get("remedy"))
+                if text and remedy:
+                    found.append(Message(str(path.relative_to(SOURCES.parent)), text, remedy))
+    return found
+
+
+def _text(node: ast.expr | None) -> str:
+    if isinstance(node, ast.Constant):
+        return " ".join(str(node.value).split())
+    if isinstance(node, ast.JoinedStr):
+        parts = [str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values]
+        return " ".join("".join(parts).split())
+    return ""
+
+
+def messages_page() -> str:
+    """All messages of the program with their remedies."""
+    lines = [
+        "# Every message and its remedy\n",
+        "A mistake in the input ends with status 2 and one line, `petriscope: FILE: FIELD: what. Remedy`. `…` stands for",
+        "a value. Read off the sources, where most messages are; those put together from parts are not listed.\n",
+        "| from | message | remedy |",
+        "|---|---|---|",
+    ]
+    for message in messages():
+        cells = (f"`{message.where}`", _cell(message.what), _cell(message.remedy))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    escaped = text.replace("|", "/").replace("<", "&lt;").replace("*", "\\*")
+    return escaped if escaped.count("`") % 2 == 0 else escaped.replace("`", "'")
+
+
+SEQUENCE_SECONDS, BIOSAMPLE_SECONDS = 27.3, 7.7
+"""CPU-seconds of full-size EpiBERT per 524,288-bp window: sequence branch, and each biosample (epibert_forward.py)."""
+TOKENS, WIDTH, SITES = 4092, 1024, 9
+
+
+def cost_table() -> str:
+    """Tokens, bytes and CPU-hours of the harvest of full-size EpiBERT, by formula."""
+    lines = [
+        "For W windows of 524,288 bp, S biosamples and full-size EpiBERT (d = 1024, nine sites, 4,092 tokens a window):\n",
+        "    tokens = W * S * 4092",
+        "    bytes per site (float16) = tokens * 1024 * 2",
+        f"    CPU-seconds = W * ({SEQUENCE_SECONDS} + {BIOSAMPLE_SECONDS} * S)\n",
+        "The two constants are measured on one core, float32 (`python benchmarks/epibert_forward.py`): the sequence branch",
+        "runs once a window for all biosamples.\n",
+        "| windows | biosamples | tokens per site | one site | nine sites | CPU-hours |",
+        "|---|---|---|---|---|---|",
+    ]
+    for windows in (100, 500, 1840):
+        for samples in (6, 12):
+            tokens = windows * samples * TOKENS
+            site = tokens * WIDTH * 2 / 1e9
+            hours = windows * (SEQUENCE_SECONDS + BIOSAMPLE_SECONDS * samples) / 3600
+            cells = (f"{windows:,}", str(samples), f"{tokens / 1e6:.1f} M", f"{site:.0f} GB", f"{SITES * site:,.0f} GB")
+            lines.append(f"| {' | '.join(cells)} | {hours:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_all(folder: Path = OUT) -> None:
+    """Write the generated pages."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "commands.md").write_text(commands_page())
+    (folder / "claims.md").write_text(claims_page(Workspace(REPOSITORY)))
+    (folder / "figures.md").write_text(figures_page())
+    (folder / "cost.md").write_text(cost_table())
+    (folder / "messages.md").write_text(messages_page())
+
+
+if __name__ == "__main__":
+    write_all()
