@@ -48,7 +48,7 @@ def label_features(
     motif_q, process, process_fold, process_q, process_region_q, evidence.
     """
     rule = rule or LabelRule()
-    frame = pd.DataFrame({"feature": list(features)})
+    frame = pd.DataFrame({"feature": pd.Series(list(features), dtype=object)})  # typed where there is none
     columns = {
         "state": (None, {"odds_ratio": "odds", "low": "low", "high": "high", "q": "q", "share": "share"}),
         "motif": ("name", {"fold": "fold", "q": "q"}),
