@@ -318,8 +318,9 @@ def test_parameter_edit_names_what_it_invalidates(tmp_path: Path) -> None:
     graph = load_graph(REPOSITORY)
     path = tmp_path / "params.yaml"
     assert preview(text, text + "\n# remark\n", graph, path).changes == ()
-    edit = preview(text, text.replace("nulls: 200", "nulls: 300"), graph, path)
-    assert edit.changes == ("calibration.nulls: 200 -> 300",) and edit.direct == ("calibration",)
+    now = parse_params(yaml.safe_load(text)).calibration.nulls
+    edit = preview(text, text.replace(f"nulls: {now}", "nulls: 300"), graph, path)
+    assert edit.changes == (f"calibration.nulls: {now} -> 300",) and edit.direct == ("calibration",)
     assert edit.invalidated == tuple(graph.downstream(["calibration"])) and "sae" not in edit.invalidated
     assert "sea is not a parameter" in str(
         preview(text, text.replace("\nsae:", "\nsea:"), graph, path).problem
