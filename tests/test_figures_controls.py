@@ -49,7 +49,9 @@ def test_missing_controls_say_that_they_were_not_run() -> None:
 
 
 def test_every_control_curve_is_the_tables() -> None:
-    depth = counts(0.2).assign(context_fraction_main=[0.1, 0.2, 0.3], fragments=150_000)
+    depth = counts(0.2).assign(
+        context_fraction_main=0.2, context_low_main=0.1, context_high_main=0.3, fragments=150_000
+    )
     stable = pd.DataFrame({"layer": range(3), "share": [0.5, 0.6, 0.7], "share_alive": [0.4, 0.4, 0.4]})
     figure = controls.draw(counts(0), counts(0.3), shuffles(), depth, inputs(), stable)
     assert texts(figure) == ""

@@ -49,8 +49,9 @@ def leaderboard(
     entrant, latents, k; auroc: of the discriminant of the k latents (fitted on ``learning``) on test tokens, with
     block-bootstrap limits, and auroc_single: mean over the k latents, each in the direction learnt (.5 = chance);
     effect: mean |change| of the prediction at the read bins when they are removed from the in vitro rows, shift: its
-    part toward in vivo, each with limits, and edit: mean norm of the removal per token; gc, gc_minus_random with limits:
-    gap closure of the additive vector, alpha chosen on ``tune``. Lineages without both contexts are left out.
+    part toward in vivo, each with limits, edit: mean norm of the removal per token, and effect_per_edit, their ratio;
+    gc, gc_minus_random with limits: gap closure of the additive vector, alpha chosen on ``tune``.
+    Lineages without both contexts are left out.
     """
     jobs = []
     for lineage in learning.design.lineages:
@@ -146,7 +147,7 @@ def _ablation(
             low, high = expanded_percentiles(counts @ per_block / len(names), len(names))
             limits = (float(low), float(high))
         row[f"{measure}_low"], row[f"{measure}_high"] = limits
-    return row
+    return row | {"effect_per_edit": row["effect"] / row["edit"] if row["edit"] > 0 else float("nan")}
 
 
 def _steering(

@@ -21,7 +21,9 @@ def draw(layers: pd.DataFrame, random_layers: pd.DataFrame | None, lineages: lis
         error = [layers.context_fraction - layers.context_low, layers.context_high - layers.context_fraction]
         middle.errorbar(layers.layer, layers.context_fraction, error, fmt="o-", color=CORRECTED, label="trained model")
         if random_layers is not None:
-            middle.plot(random_layers.layer, random_layers.context_fraction, "o--", color=CONTROL, label="random init")
+            share = random_layers.context_fraction
+            spread = [share - random_layers.context_low, random_layers.context_high - share]
+            middle.errorbar(random_layers.layer, share, spread, fmt="o--", color=CONTROL, label="random init")
         for lineage, colour in lineage_colours(lineages).items():
             right.plot(layers.layer, layers[f"{lineage}_fraction"], "o-", color=colour, label=lineage)
         middle.legend()

@@ -37,9 +37,13 @@ def draw(
     return figure
 
 
-def _layers(axes: Axes, numbers: pd.Series) -> None:
+def _layers(axes: Axes, numbers: pd.Series, room: float = 1.45) -> None:
+    """Layer ticks, and room for the legend above the curves."""
     axes.set_xticks(sorted(set(numbers.astype(int))))
     axes.set_xlabel("layer")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, low + room * (high - low))
+    axes.legend(loc="upper right", fontsize=6)
 
 
 def _fractions(axes: Axes, layers: pd.DataFrame, random_init: pd.DataFrame) -> None:
@@ -50,7 +54,6 @@ def _fractions(axes: Axes, layers: pd.DataFrame, random_init: pd.DataFrame) -> N
         error = [table.context_fraction - table.context_low, table.context_high - table.context_fraction]
         axes.errorbar(table.layer, table.context_fraction, error, fmt="o-", ms=3, color=colour, label=name)
     axes.set(ylabel="share of alive features, BH q < α", ylim=(0, None))
-    axes.legend()
     _layers(axes, layers.layer)
 
 
@@ -64,7 +67,6 @@ def _shuffles(axes: Axes, shuffles: pd.DataFrame) -> None:
         axes.plot(part.layer, part.fraction, "o--", ms=3, color=colour, label=f"{name}, mean of {part.draws.iloc[0]}")
         axes.fill_between(part.layer, part.fraction_low, part.fraction_high, color=colour, alpha=0.2, lw=0)
     axes.set(ylabel="share of alive features, BH q < α", ylim=(0, None))
-    axes.legend()
     _layers(axes, observed.layer)
 
 
@@ -78,7 +80,6 @@ def _published(axes: Axes, shuffles: pd.DataFrame) -> None:
         axes.plot(part.layer, part.published, "o--", ms=3, color=colour, label=str(name))
         axes.fill_between(part.layer, part.published_low, part.published_high, color=colour, alpha=0.2, lw=0)
     axes.set(ylabel="Bonferroni-significant features", ylim=(0, None))
-    axes.legend()
     _layers(axes, observed.layer)
 
 
@@ -86,12 +87,13 @@ def _depth(axes: Axes, depth: pd.DataFrame) -> None:
     axes.set_title("Equal sequencing depth")
     if depth.empty:
         return nothing(axes, "equal depth: not run")
-    axes.plot(depth.layer, depth.context_fraction_main, "o-", ms=3, color=CORRECTED, label="each at its own depth")
+    share = depth.context_fraction_main
+    error = [share - depth.context_low_main, depth.context_high_main - share]
+    axes.errorbar(depth.layer, share, error, fmt="o-", ms=3, color=CORRECTED, label="each at its own depth")
     error = [depth.context_fraction - depth.context_low, depth.context_high - depth.context_fraction]
     label = f"all at {int(depth.fragments.iloc[0]):,} fragments"
     axes.errorbar(depth.layer, depth.context_fraction, error, fmt="o--", ms=3, color=ACCENTS[0], label=label)
     axes.set(ylabel="share of alive features, BH q < α", ylim=(0, None))
-    axes.legend()
     _layers(axes, depth.layer)
 
 
@@ -107,8 +109,7 @@ def _inputs(axes: Axes, table: pd.DataFrame, column: str, title: str, label: str
     else:
         axes.set_ylim(bottom=0)
     axes.set_ylabel(f"{label}\n{int(table.windows.iloc[0])} test windows", fontsize=7)
-    axes.legend(fontsize=6)
-    _layers(axes, table.layer)
+    _layers(axes, table.layer, 1.8 if column == "auroc" else 1.45)
 
 
 def _accuracy(axes: Axes, table: pd.DataFrame) -> None:
@@ -133,5 +134,5 @@ def _stable(axes: Axes, stable: pd.DataFrame) -> None:
     axes.plot(stable.layer, stable.share, "o-", ms=3, color=CORRECTED, label="context features")
     axes.plot(stable.layer, stable.share_alive, "o--", ms=3, color=CONTROL, label="all alive features")
     axes.set(ylabel="share found again by other seeds", ylim=(0, 1.02))
-    axes.legend()
-    _layers(axes, stable.layer)
+    _layers(axes, stable.layer, 1.3)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from petriscope.figures.style import CONTROL, lineage_colours, nothing, panels
+from petriscope.figures.style import lineage_colours, nothing, panels
 
 METHODS = {
     "sae_additive": "SAE-additive",
@@ -41,13 +41,17 @@ def draw(table: pd.DataFrame) -> Figure:
         panel.axhline(0, color="#555555", lw=0.6)
         panel.set_xticks(np.arange(len(METHODS)), METHODS.values(), rotation=30, ha="right")
         panel.set(title=title, ylabel="gap closure on test windows")
-        low = float(np.nanmin(table.gc.to_numpy(float)))
-        panel.set_ylim(max(-1.5, low - 0.1), 1.05)
-    for lineage in lineages:
-        ceiling = table[(table.lineage == lineage) & (table.method == "swap")].gc
-        if len(ceiling):
-            axes[0].axhline(float(ceiling.iloc[0]), color=colours[lineage], ls=":", lw=0.8)
+    shown = table[table.method.isin(METHODS)]
+    low, high = float(np.nanmin(shown.gc.to_numpy(float))), float(np.nanmax(shown.gc_high.to_numpy(float)))
+    room = 0.3 * (high - low)  # for the lines of text above the bars
+    for panel in axes:
+        panel.set_ylim(max(-1.5, low - 0.3 * room), high + room)
+    words = {"swap": "ceiling, state swapped", "feature_swap": "codes of the selected features swapped token by token"}
+    lines = []
+    for method, name in words.items():
+        part = table[table.method == method]
+        lines.append(f"{name}: " + ", ".join(f"{row.lineage} {row.gc:.2f}" for row in part.itertuples()))
+    axes[0].text(0.02, 0.98, "\n".join(lines), va="top", fontsize=7, transform=axes[0].transAxes)
     axes[0].scatter([], [], marker="_", s=40, color="#222222", label="norm-matched random")
-    axes[0].plot([], [], ":", color=CONTROL, label="ceiling (state swapped)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=5)
     return figure
