@@ -109,12 +109,16 @@ class SAEConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SAEConfig:
-        """The configuration ``as_dict`` wrote. Raises `UserError` on an unknown field."""
+        """The configuration ``as_dict`` wrote. Raises `UserError` on an unknown or misshapen field."""
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise UserError("is no entry of an SAE configuration", field=unknown[0], remedy=f"Known: {sorted(known)}.")
         tuples = {key: tuple(values[key]) for key in ("groups", "betas") if key in values}
-        return cls(**{**values, **tuples})
+        try:
+            return cls(**{**values, **tuples})
+        except TypeError as error:
+            what = f"has an entry of the wrong type or lacks one ({error})"
+            raise UserError(what, field="SAE configuration", remedy="Restore the file.") from None
 
 
 def _dead_after(config: SAEConfig) -> int:

@@ -27,6 +27,8 @@ class Job(NamedTuple):
     heldout: TokenSource | None = None
     """tokens the result is judged on"""
     checkpoint: Path | None = None
+    curve: Path | None = None
+    """CSV that follows the training"""
     tune: TokenSource | None = None
     """tokens on which a sweep chooses the learning rate first; None: the configuration's"""
 
@@ -75,6 +77,12 @@ def _train(job: Job, progress: bool) -> TrainResult:
     if job.tune is not None:
         config, table = sweep_learning_rate(config, job.source, job.tune)
     result = train_sae(
-        config, job.source, heldout=job.heldout, checkpoint=job.checkpoint, progress=progress, name=job.name
+        config,
+        job.source,
+        heldout=job.heldout,
+        checkpoint=job.checkpoint,
+        curve=job.curve,
+        progress=progress,
+        name=job.name,
     )
     return result._replace(sweep=table)

@@ -37,8 +37,6 @@ class Quality:
     """latents by firing rate; edges `DENSITY_EDGES` (10^-6 … 1, half decades); the dead are in none"""
     max_coherence: float
     """largest |cosine| between two decoder rows, mean over rows"""
-    loss_recovered: float | None = None
-    """share of the model's own loss kept when ĥ replaces h, relative to zero-ablation (set by whoever has a model)"""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for metrics.json."""

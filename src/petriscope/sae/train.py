@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 
 from petriscope.errors import UserError
+from petriscope.files import write_csv
 from petriscope.progress import bar
 from petriscope.sae.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from petriscope.sae.coder import SAE
@@ -183,13 +185,15 @@ def train_sae(
     heldout: np.ndarray | TokenSource | None,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
+    curve: str | Path | None = None,
     progress: bool = True,
     name: str = "SAE",
 ) -> TrainResult:
     """Train on ``source``; judge on ``heldout``: raw hidden states (…, d) or a source of them.
 
     checkpoint: folder written every ``checkpoint_every`` steps and resumed from where it exists (the result is the
-    same, byte for byte); removed by no one. Raises `UserError` on unusable data, a foreign checkpoint, or divergence.
+    same, byte for byte); removed by no one. curve: CSV of the history so far, rewritten a hundred times. Raises
+    `UserError` on unusable data, a foreign checkpoint, or divergence.
     """
     if source.d != config.d:
         what = f"is {config.d}, but the vectors are {source.d} wide"
@@ -208,6 +212,8 @@ def train_sae(
         run.advance(next(batches).mul_(run.scale))
         if run.step % every == 0 or run.step == config.steps:
             row = run.log()
+            if curve is not None:
+                write_csv(curve, pd.DataFrame(run.history))
             if meter is not None:
                 state = f"FVU {row['fvu']:.3f}  L0 {row['l0']:.1f}  dead {row['dead']:.1%}"
                 meter.set_postfix_str(state, refresh=False)

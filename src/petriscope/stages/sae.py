@@ -11,42 +11,51 @@ import numpy as np
 import pandas as pd
 
 from petriscope.activations import open_layers
+from petriscope.causal.recovered import loss_recovered
+from petriscope.data.tracks import model_target
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv, write_parquet
+from petriscope.model_rows import hold, spread
 from petriscope.params import Gate, Params, Sae
+from petriscope.progress import progress
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.parallel import Job, train_many
 from petriscope.sae.stability import chance_stability, stability_tables
 from petriscope.sae.train import TrainResult
-from petriscope.store import load_windows, split_rows
+from petriscope.store import load_arrays, load_biosamples, load_inputs, load_model, load_windows, split_rows
 from petriscope.workspace import Workspace
 
 Key = tuple[int, int]
 """Layer and seed."""
 STABLE = 0.7
 """Mean matched decoder cosine from which a feature counts as found again by other seeds."""
+RECOVERY_WINDOWS, MASKED_SHARE = 6, 0.15
+"""Select windows on which the model's own loss is read, and the share of their bins that is masked."""
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/sae/: layer_<k>/seed_<s>/, quality.csv, history.csv, sweep.csv, stability.parquet, matches.parquet."""
+    """Write results/sae/: layer_<k>/seed_<s>/, quality.csv, sweep.csv, stability.parquet, matches.parquet.
+
+    results/plots/sae/ holds a training curve per dictionary, rewritten while it trains (`dvc plots show`).
+    """
     windows = load_windows(workspace)
     layers = sorted(open_layers(workspace.activations))
-    scratch = workspace.results / "cache" / "sae"
-    trained = train_layers(workspace.activations, windows, layers, params, scratch)
+    scratch, curves = workspace.results / "cache" / "sae", workspace.results / "plots" / "sae"
+    shutil.rmtree(curves, ignore_errors=True)
+    trained = train_layers(workspace.activations, windows, layers, params, scratch, curves)
     with atomic_folder(workspace.sae) as folder:
-        rows, history, sweeps = [], [], []
+        rows, sweeps = [], []
+        recovered = recovered_losses(workspace, params, trained)
         for (layer, seed), result in trained.items():
             result.sae.save(folder / f"layer_{layer}" / f"seed_{seed}")
             assert result.quality is not None
             of = {"layer": layer, "seed": seed}
-            rows.append({**of, **result.quality.as_dict()})
-            history.append(pd.DataFrame(result.history).assign(**of))
+            rows.append({**of, **result.quality.as_dict(), **recovered[layer, seed]})
             sweeps += [{**of, **row, "chosen": row["lr"] == result.sae.config.lr} for row in result.sweep or ()]
         stable = stability(trained, layers, params.sae.seeds)
         table = pd.DataFrame(rows)
         write_csv(folder / "quality.csv", table.drop(columns="density_histogram"))
-        write_csv(folder / "history.csv", pd.concat(history, ignore_index=True))
         write_csv(
             folder / "sweep.csv", pd.DataFrame(sweeps, columns=["layer", "seed", "lr", "fvu", "l0", "dead", "chosen"])
         )
@@ -61,9 +70,12 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
 
 
 def train_layers(
-    activations: Path, windows: pd.DataFrame, layers: list[int], params: Params, scratch: Path
+    activations: Path, windows: pd.DataFrame, layers: list[int], params: Params, scratch: Path, curves: Path
 ) -> dict[Key, TrainResult]:
-    """Train every layer and seed; with rate `auto` a sweep of the first seed (on `tune` tokens) sets it for all."""
+    """Train every layer and seed; with rate `auto` a sweep of the first seed (on `tune` tokens) sets it for all.
+
+    ``scratch`` takes checkpoints, ``curves`` a CSV per dictionary.
+    """
 
     def source(layer: int, split: str) -> TokenSource:
         return TokenSource.of_windows(activations / f"layer_{layer}.npy", split_rows(windows, split))
@@ -84,12 +96,36 @@ def train_layers(
                     tokens,
                     heldout=source(layer, "select"),
                     checkpoint=scratch / f"layer_{layer}_seed_{seed}",
+                    curve=curves / f"layer_{layer}_seed_{seed}.csv",
                     tune=source(layer, "tune") if isinstance(rate, str) else None,
                 )
             )
         trained |= zip(keys, train_many(jobs), strict=True)
         rates = {layer: trained[layer, first].sae.config.lr for layer in layers}
     return trained
+
+
+def recovered_losses(
+    workspace: Workspace, params: Params, trained: dict[Key, TrainResult]
+) -> dict[Key, dict[str, float]]:
+    """Loss recovered of every dictionary in the probed model, on a few select windows of all biosamples."""
+    windows, biosamples = load_windows(workspace), load_biosamples(workspace)
+    model = load_model(workspace)
+    inputs, signal = load_inputs(workspace, model), load_arrays(workspace).signal
+    chosen = spread(split_rows(windows, "select"), RECOVERY_WINDOWS)
+    target = model_target(np.asarray(signal[chosen], np.float32).reshape(-1, signal.shape[-1]), inputs.crop)
+    columns = range(len(biosamples))
+    found: dict[Key, dict[str, float]] = {}
+    for layer in progress(sorted({layer for layer, _ in trained}), "loss recovered", unit="layer"):
+        states = hold(model, inputs, windows, chosen, biosamples, columns, layer, MASKED_SHARE, params.seed)
+        mean = states.tokens().mean(0).numpy()
+        for (of, seed), result in trained.items():
+            if of == layer:
+                losses = loss_recovered(model, result.sae, states, target, mean)
+                names = {f"loss_{name}": value for name, value in losses._asdict().items()}
+                over = {"loss_recovered": losses.over_zero, "loss_recovered_over_mean": losses.over_mean}
+                found[of, seed] = names | over
+    return found
 
 
 def stability(trained: dict[Key, TrainResult], layers: list[int], seeds: list[int]) -> dict[str, pd.DataFrame]:
