@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
+from petriscope.annotation.background import Strata
 from petriscope.annotation.homer import known_enrichment, known_weights
-from petriscope.annotation.homer_engine import read_known_results, run_homer2
+from petriscope.annotation.homer_engine import enrich_by_homer, read_known_results, run_homer2
 from petriscope.annotation.motifs import Motif, read_motifs
 from petriscope.annotation.normalise import (
     gc_bin,
@@ -163,6 +165,35 @@ def test_engine_homer_missing_or_failing(stand_in):
         run_homer2(rows, flags, weights, [])
     with pytest.raises(UserError, match="'homer3' is not installed"):
         run_homer2(rows, flags, weights, [], program="homer3")
+
+
+def test_engine_homer_tests_each_group_against_bins_of_its_own_strata(stand_in):
+    header = (
+        "Motif Name\tConsensus\tP-value\tLog P-value\tq-value (Benjamini)\t# of Target Sequences with Motif(total=30)"
+    )
+    header += "\t% of Target Sequences with Motif\t# of Background Sequences with Motif(total=60)\t% of Background\n"
+    (stand_in / "table").write_text(header + "F(Zf)/x/Homer\tACGT\t1e-3\t-6.9\t0.001\t15.0\t50.00%\t10.0\t16.67%\n")
+    rng = np.random.default_rng(0)
+    sequences = rng.integers(0, 4, (300, 20)).astype(np.uint8)
+    code = np.arange(300) % 3
+    member = np.zeros((3, 300), dtype=bool)
+    member[0, np.flatnonzero(code == 1)[:30]] = True
+    member[1, :5] = True
+    member[2] = code == 2
+    strata = Strata(code, ["a", "b", "c"])
+    groups = {0: "L2/7", 1: "few", 2: "whole stratum"}
+    frame = enrich_by_homer(sequences, [], sparse.csr_matrix(member), strata, groups, ratio=2, seed=1)
+    assert frame["feature"].tolist() == ["L2/7"]  # few bins, and no bin left to draw: not tested
+    row = frame.iloc[0]
+    assert (row["name"], row["rank"], row["target_hits"], row["targets"]) == ("F(Zf)/x/Homer", 1, 15, 30)
+    assert row["ln_p"] == -6.9 and row["fold"] == pytest.approx(3.0)
+    assert "-stat hypergeo" in (stand_in / "arguments").read_text()
+    kept = [line.split("\t") for line in (stand_in / "group.tsv").read_text().splitlines()]
+    assert [fields[1] for fields in kept] == ["1"] * 30 + ["0"] * 60
+    letters = np.array(list("ACGT"))[sequences]
+    known = {"".join(row): int(c) for row, c in zip(letters, code)}
+    given = [line.split("\t")[1] for line in (stand_in / "seq.tsv").read_text().splitlines()]
+    assert {known[text] for text in given} == {1} and len(set(given)) == 90
 
 
 def test_a_foreign_table_is_refused(tmp_path):

@@ -6,15 +6,18 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
+from petriscope.annotation.background import Strata, sample_background
 from petriscope.annotation.homer import Statistic, known_table
 from petriscope.annotation.motifs import Motif, write_homer
 from petriscope.errors import UserError
+from petriscope.progress import progress
 
 
 def run_homer2(
@@ -55,6 +58,43 @@ def run_homer2(
             )
         (folder / "known.tsv").write_text(done.stdout)
         return read_known_results(folder / "known.tsv")
+
+
+def enrich_by_homer(
+    sequences: np.ndarray,
+    motifs: Sequence[Motif],
+    membership: sparse.csr_matrix,
+    strata: Strata,
+    groups: Mapping[int, str],
+    *,
+    ratio: float,
+    seed: int,
+    min_targets: int = 20,
+    program: str = "homer2",
+) -> pd.DataFrame:
+    """The long table of ``enrich_features`` by the installed homer2: column feature holds the group's name.
+
+    ``sequences`` (n, L) of the universe, ``membership`` (F, n) bool, ``groups`` row → name of the rows asked for. Each
+    is tested (hypergeometric) against a background of ``ratio`` bins per bin of it, drawn with ``seed`` from its own
+    strata; groups with fewer than ``min_targets`` bins, or without a bin to draw, are left out.
+    """
+    rng, frames = np.random.default_rng(seed), []
+    for row, name in progress(groups.items(), "homer2", unit="group"):
+        target = membership[row].indices
+        if len(target) < min_targets:
+            continue
+        flags = np.zeros(len(sequences), dtype=bool)
+        flags[target] = True
+        rows = np.concatenate([target, sample_background(flags, strata, rng, ratio).bins])
+        if len(rows) == len(target):
+            continue
+        is_target = np.arange(len(rows)) < len(target)
+        weights = np.ones(len(rows))
+        found = run_homer2(sequences[rows], is_target, weights, motifs, statistic="hypergeo", program=program)
+        frames.append(found.rename(columns={"motif": "name"}).assign(feature=name))
+    columns = ["feature", "rank", "name", "ln_p", "q", "fold", "target_hits", "targets", "target_percent"]
+    columns.append("background_percent")
+    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
 
 def read_known_results(path: str | Path) -> pd.DataFrame:

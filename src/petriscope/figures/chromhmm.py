@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from petriscope.figures.style import nothing, panels
 
-KINDS = ("condition", "peaks", "random")
+KINDS = ("condition", "top_activation", "planted", "peaks", "random")
 
 
 def draw(enrichment: pd.DataFrame, layer: int) -> Figure:

@@ -18,6 +18,7 @@ from petriscope.figures import (
     controls,
     dots,
     leaderboard,
+    motif_hits,
     recovery,
     sae_quality,
     steering,
@@ -46,6 +47,8 @@ TABLES = {
     "table13_depth_matched": ("depth_matched", "layers.csv"),
     "table14_label_shuffle": ("label_shuffle", "layers.csv"),
     "table15_single_features": ("ablation", "features.csv"),
+    "table16_lineage_motifs": ("motifs", "lineages.csv"),
+    "table17_motif_hits": ("motifs", "comparisons.csv"),
 }
 MARKDOWN_ROWS = 60
 SOURCES = "sources.json"
@@ -110,6 +113,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             stable_context(features(), f"q_{level}", params.cds.alpha),
         ),
         "fig12_leaderboard": lambda: leaderboard.draw(table("leaderboard", "leaderboard.csv")),
+        "fig13_motif_hits": lambda: motif_hits.draw(table("motifs", "logos.csv"), table("motifs", "positions.csv")),
     }
     sources: dict[str, list[str]] = {}
     with atomic_folder(workspace.figures / "figures") as folder:
@@ -145,10 +149,12 @@ def none_if_empty(frame: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def for_dots(enrichment: pd.DataFrame, layer: int) -> pd.DataFrame:
-    """Groups a dot plot shows: lineages and conditions of one layer, raw peaks of every biosample, three random draws."""
-    of_layer = enrichment.kind.isin(["lineage", "condition"]) & (enrichment.layer == layer)
+    """Groups a dot plot shows: lineages, conditions and top-activation features of one layer, and the controls: planted
+    elements, raw peaks of every biosample, three random draws."""
+    of_layer = enrichment.kind.isin(["lineage", "condition", "top_activation"]) & (enrichment.layer == layer)
     random = enrichment[enrichment.kind == "random"].group.drop_duplicates().head(3)
-    return enrichment[of_layer | (enrichment.kind == "peaks") | enrichment.group.isin(random)]
+    controls = enrichment.kind.isin(["peaks", "planted"]) | enrichment.group.isin(random)
+    return enrichment[of_layer | controls]
 
 
 def as_markdown(frame: pd.DataFrame, title: str) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from petriscope.annotation.background import MatchedBackground, Strata, sample_background
+from petriscope.annotation.background import MatchedBackground, Strata
 from petriscope.annotation.families import CONTROLS, SHOWN_DRAWS, for_disk, share_of_draws, with_q
 from petriscope.annotation.features import enrich_features
 from petriscope.annotation.hits import feature_hits
-from petriscope.annotation.homer_engine import run_homer2
+from petriscope.annotation.homer_engine import enrich_by_homer
 from petriscope.annotation.motif_evidence import best_motifs, families, lineage_specificity, logos_and_positions
 from petriscope.annotation.motifs import Motif, read_motifs
 from petriscope.annotation.scan import scan_hits
@@ -20,7 +20,6 @@ from petriscope.data.dataset import Dataset, load_dataset
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.params import Params
-from petriscope.progress import progress
 from petriscope.store import Foregrounds, layer_of_claims, load_arrays, load_foregrounds
 from petriscope.workspace import Workspace
 
@@ -30,8 +29,6 @@ MAX_Q = 0.05
 """q up to which a motif's hits, specificity and logo are kept."""
 LOGOS = 2
 """Motifs per lineage that are drawn."""
-LEAST_TARGETS = 20
-"""Bins a group needs to be tested."""
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
@@ -47,7 +44,10 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     enrichment = enrich_features(hits, MatchedBackground(fore.matrix, fore.strata))
     names = [motif.name for motif in motifs]
     if params.annotation.engine == "homer":
-        long = by_homer(sequences, motifs, fore, params)
+        drawn = fore.groups[fore.groups.kind == "random"].group.tolist()[SHOWN_DRAWS:]
+        asked = {row: group for row, group in enumerate(fore.groups.group) if group not in drawn}
+        ratio, seed = params.annotation.background_ratio, params.seed
+        long = enrich_by_homer(sequences, motifs, fore.matrix, fore.strata, asked, ratio=ratio, seed=seed)
     else:
         long = enrichment.table(names, features=fore.groups.group.to_numpy())
     groups = fore.groups.drop(columns=["size", "dropped"])
@@ -71,28 +71,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     metrics["motifs"] = len(motifs)
     metrics["engine"] = params.annotation.engine
     metrics["family"] = int((~table.kind.isin(CONTROLS)).sum())
-    metrics["random_draws_with_a_motif"] = share_of_draws(table, params.annotation.random_draws)
+    metrics["random_draws_with_a_motif"] = share_of_draws(table, table[table.kind == "random"].group.nunique())
     metrics["hit_correlation_median"] = float(comparisons.correlation.median()) if len(comparisons) else None
     return metrics
-
-
-def by_homer(sequences: np.ndarray, motifs: list[Motif], fore: Foregrounds, params: Params) -> pd.DataFrame:
-    """The enrichment table by the installed homer2: each group against a drawn background of its own strata."""
-    rng, frames = np.random.default_rng(params.seed), []
-    random = fore.groups[fore.groups.kind == "random"].group.tolist()[SHOWN_DRAWS:]
-    for row, group in enumerate(progress(fore.groups.group.tolist(), "homer2", unit="group")):
-        target = fore.matrix[row].indices
-        if group in random or len(target) < LEAST_TARGETS:
-            continue
-        flags = np.zeros(len(sequences), dtype=bool)
-        flags[target] = True
-        drawn = sample_background(flags, fore.strata, rng, params.annotation.background_ratio)
-        rows = np.concatenate([target, drawn.bins])
-        is_target = np.arange(len(rows)) < len(target)
-        found = run_homer2(sequences[rows], is_target, np.ones(len(rows)), motifs, statistic="hypergeo")
-        frames.append(found.rename(columns={"motif": "name"}).assign(group=group))
-    columns = ["group", "rank", "name", "ln_p", "q", "fold", "target_hits", "targets", "target_percent"]
-    return pd.concat(frames, ignore_index=True)[[*columns, "background_percent"]]
 
 
 def hits_in_top_bins(
