@@ -101,6 +101,10 @@ def _metrics(table: pd.DataFrame, windows: int) -> dict[str, Any]:
         "variants": {name: {column: of(name, column) for column in columns} for name in variants},
         "model_text": "masked prediction, r over all bins / condition-specific: "
         + "; ".join(f"{name} {row.model_r:.2f} / {row.model_r_condition:.2f}" for name, row in last.iterrows()),
-        "text": f"layer {int(table.layer.max())}, {windows} test windows, context features / their AUROC: "
-        + "; ".join(f"{name} {int(row.context_count)} / {row.auroc:.2f}" for name, row in last.iterrows()),
+        "text": f"layer {int(table.layer.max())}, {windows} test windows, context features / their AUROC / correlation of "
+        "the scores with the main ones: "
+        + "; ".join(
+            f"{name} {int(row.context_count)} / {row.auroc:.2f} / {row.z_correlation:+.2f}"
+            for name, row in last.iterrows()
+        ),
     }

@@ -44,7 +44,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         why = "no lineage has two biosamples a side: " + "; ".join(reasons)
     if why:
         write_not_run(workspace.table("label_shuffle"), why)
-        return {"run": False, "why_not": why, "text": f"label shuffles not run: {why}", "shuffled_fraction": []}
+        return {"run": False, "why_not": why, "text": f"label shuffles not run: {why}", "shuffled_fraction_high": []}
     windows = load_windows(workspace)
     rows = split_rows(windows, SPLIT)
     blocks = np.unique(windows.block.to_numpy()[rows])
