@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from petriscope.contrast.calibration import discovery, error_rate, table, uniformity
-from petriscope.contrast.moments import Design
+from petriscope.contrast.calibrate import FITTED, REPLICATES, SHUFFLED, calibrate
+from petriscope.contrast.calibration import coverage, discovery, error_rate, table, uniformity
+from petriscope.contrast.evidence import biosample_evidence, usable_lineages
+from petriscope.contrast.moments import Design, Moments
 from petriscope.contrast.null_runs import (
     biosample_nulls,
     block_coverage,
@@ -16,7 +20,8 @@ from petriscope.contrast.null_runs import (
     published_nulls,
     sign_nulls,
 )
-from petriscope.contrast.nulls import gaussian, independent_sets, replicates, shuffled
+from petriscope.contrast.nulls import gaussian, independent_sets, replicates, shuffled, without_contrast
+from petriscope.stages.calibration import metrics
 
 
 def design(replicates_each: int = 3) -> Design:
@@ -45,7 +50,7 @@ def block_means(seed: int, m: int = 200, blocks: int = 20, donor: float = 0.2) -
 def test_corrected_test_is_calibrated_and_max_t_controls_family_errors(seed: int) -> None:
     means = block_means(seed).mean(0)
     run = biosample_nulls(((null, design()) for null in gaussian(means, design(), 60, seed)), permutations=99)
-    summaries = {row.test: row for row in run.summaries("moderated t", "gaussian")[:3]}  # type: ignore[union-attr]
+    summaries = {row.test: row for row in run.summaries("moderated t", "gaussian")[:4]}  # type: ignore[union-attr]
     for name, row in summaries.items():
         assert 0.04 < row.share < 0.06, name
     assert run.family_error.mean() <= 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / 60)
@@ -134,3 +139,48 @@ def test_discovery_counts_power_on_strong_matches_only() -> None:
     found = discovery(adjusted, context, strength)
     assert found.power.share == 0.5
     assert found.false_discovery.share == pytest.approx(1 / 3)
+
+
+def test_without_contrast_leaves_depth_and_donors() -> None:
+    means = block_means(10, m=20).mean(0)
+    means[design().vivo] *= 2
+    flat = without_contrast(means, design())
+    evidence = biosample_evidence(flat, design(), "welch", design().lineages)
+    for line in evidence.values():
+        np.testing.assert_allclose(line.test.estimate, 0, atol=1e-12)
+    np.testing.assert_allclose(flat[:3].std(0), means[:3].std(0))
+
+
+def test_coverage_counts_independent_intervals_only() -> None:
+    rng = np.random.default_rng(11)
+    same = np.repeat(rng.random((400, 1)) < 0.95, 50, axis=1)
+    row = coverage(same, what="x", null="y")
+    assert 250 < row.cases < 650
+    alone = coverage(rng.random((400, 50)) < 0.95, what="x", null="y")
+    assert alone.cases > 10_000
+    assert alone.low < 0.95 < alone.high
+    assert coverage(np.zeros((0, 0), bool), what="x", null="y").cases == 0
+
+
+def test_all_tests_over_seeds() -> None:
+    values = block_means(12, m=30)
+    moments = Moments(values * 100, values**2 * 100, np.full(values.shape, 50), np.full(values.shape[:2], 100))
+    depth = np.random.default_rng(0).uniform(3e5, 6e5, 18)
+    given = replace(design(), covariates=np.log2(depth)[:, None])
+    found = calibrate(moments, moments, values, given, sets=20, seeds=[5, 6])
+    rates = found.rates
+    assert set(rates.seed) == {5, 6}
+    assert set(rates.null) >= {FITTED, REPLICATES, SHUFFLED}
+    assert found.histogram.groupby(["seed", "test"]).share.sum().round(6).eq(1).all()
+    summary = metrics(rates, 0.05, 2)
+    assert summary["seeds"] == 2
+    assert summary["share_low"] < 0.05 < summary["share_high"]
+    assert calibrate(moments, moments, values, given, sets=20, seeds=[5]).rates.equals(
+        rates[rates.seed == 5].reset_index(drop=True)
+    )
+
+
+def test_nothing_to_calibrate_without_replicates() -> None:
+    single = design(1)
+    assert list(gaussian(np.ones((6, 4)), single, 3, 0)) == []
+    assert usable_lineages(single) == ()

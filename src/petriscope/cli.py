@@ -20,6 +20,7 @@ EXIT_FILE = "PETRISCOPE_EXIT_FILE"
 VERBS = {
     "reproduce": ("petriscope.reproduce", "run the whole pipeline: data, every stage, figures, claims"),
     "stage": ("petriscope.commands.stage", "run one stage by hand in the current workspace"),
+    "calibrate": ("petriscope.commands.calibrate", "try every test of the contrast where nothing differs"),
     "status": ("petriscope.commands.status", "which stages are up to date, and why not"),
     "data": ("petriscope.commands.data", "make or fetch a data set: demo, paper, fragments"),
     "convert": ("petriscope.models.convert", "turn a released TensorFlow checkpoint into safetensors"),

@@ -253,8 +253,10 @@ def _combined(evidence: dict[str, LineageEvidence], combined: CombinedEvidence, 
     p = null.p if by_permutation else stouffer_p
     if label.level == "locus":
         relabelled = "signs of blocks flipped"
+    elif combined.adjusted:
+        relabelled = "residuals of lineage and depth rotated"
     else:
-        relabelled = ("residuals of depth" if combined.adjusted else "biosamples") + " within lineages relabelled"
+        relabelled = "biosamples within lineages relabelled"
     return ContrastResult(
         method=f"signed Stouffer of {label.method}, p by {'permutation' if by_permutation else 'the normal'}; "
         f"{null.n} permutations ({'all' if null.exact else 'drawn'}), {relabelled}",

@@ -39,7 +39,7 @@ class CombinedEvidence(NamedTuple):
     """technical covariates were adjusted for."""
 
 
-def testable(design: Design, least: int = 2) -> tuple[str, ...]:
+def usable_lineages(design: Design, least: int = 2) -> tuple[str, ...]:
     """Lineages with ``least`` biosamples a side (and three in all, without which nothing varies)."""
     sizes = {lineage: [len(side) for side in design.sides(lineage)] for lineage in design.lineages}
     return tuple(x for x in design.lineages if min(sizes[x]) >= least and sum(sizes[x]) >= 3)
@@ -53,7 +53,7 @@ def biosample_evidence(
     Moderated: contrasts of one linear model over all those lineages (`linear.fit`). Welch: each lineage by itself,
     covariates ignored.
     """
-    usable = tuple(x for x in lineages if x in testable(design))
+    usable = tuple(x for x in lineages if x in usable_lineages(design))
     return _lines(means, design, variance, usable) if usable else {}
 
 
@@ -78,7 +78,7 @@ def biosample_test(
     Lineages have biosamples of their own. Moderated scores share one variance, which `Layout.direction` accounts for;
     Welch scores are independent.
     """
-    lineages = testable(design, least)
+    lineages = usable_lineages(design, least)
     if not lineages:
         return {}, None
     lines = _lines(means, design, variance, lineages)

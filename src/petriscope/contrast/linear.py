@@ -110,34 +110,32 @@ def fit(means: np.ndarray, shape: Layout) -> LinearFit:
 
 
 def permute(means: np.ndarray, shape: Layout, fitted: LinearFit, n: int, seed: int) -> PermutationP:
-    """Permutation p of the combined score: residuals of the model without contexts, shuffled within lineages.
+    """Resampling p of the combined score and its maximum over features, the features' correlation kept.
 
-    Without covariates that is the relabelling of biosamples, enumerated where at most ``n`` relabellings exist; with
-    covariates it is Freedman and Lane's (1983) scheme. The whole model is fitted anew to every shuffle, but the prior
-    stays the one of the observed labels: fitted to shuffled ones it would take other features' real differences for
-    variance, and make the null narrower than the data. ``null_max`` is on the z scale, comparable between layers.
+    Without covariates: biosamples relabelled within lineages, every relabelling where at most ``n`` exist. With
+    covariates relabelling is no longer exact (depth goes with the label), so the residuals of the model without contexts
+    are turned by ``n`` random rotations of the space that intercepts and covariates leave: exact for normal errors
+    (Langsrud 2005; limma's `roast`). The whole model is fitted anew each time, but the prior stays the one of the
+    observed labels: fitted to shuffled ones it would take other features' real differences for variance, and make the
+    null narrower than the data. ``null_max`` is on the z scale, comparable between layers.
     """
     values = means[shape.rows]
     intercepts = np.repeat(np.eye(len(shape.sizes)), [sum(size) for size in shape.sizes], axis=0)
-    covariates = shape.columns[:, shape.columns.shape[1] - shape.covariates :]
-    left = residuals(values, np.column_stack([intercepts, covariates]))
+    nuisance = np.column_stack([intercepts, shape.columns[:, shape.columns.shape[1] - shape.covariates :]])
+    left = residuals(values, nuisance)
     norm = np.sqrt((left**2).sum(0))
     unit = np.divide(left, norm, out=np.zeros_like(left), where=norm > 1e-12 * (1e-300 + np.abs(values).max(0)))
-    orders, exact = _orders(shape, n, seed)
-    within = residuals(shape.columns, intercepts)
-    within = within - np.outer(shape.direction, shape.direction @ within)
-    left_vectors, sizes, _ = np.linalg.svd(within, full_matrices=False)
-    basis = np.column_stack([shape.direction, left_vectors[:, sizes > 1e-9 * max(1.0, float(sizes[0]))]])
-    placed = np.empty((basis.shape[1], *orders.shape), np.float32)
-    for target, vector in zip(placed, basis.T):
-        np.put_along_axis(target, orders, np.broadcast_to(vector.astype(np.float32), orders.shape), axis=1)
+    if shape.covariates:
+        placed, exact = _rotations(nuisance, len(shape.sizes), n, seed), False
+    else:
+        placed, exact = _relabelled(shape, residuals(shape.columns, nuisance), n, seed)
     prior_df, df, flat = fitted.prior.df, shape.df, math.isinf(fitted.prior.df)
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.where(norm > 0, fitted.prior.variance / norm**2, 0.0)
 
     def null(columns: np.ndarray) -> Iterator[np.ndarray]:
         working, floor = unit[:, columns].astype(np.float32), scale[columns].astype(np.float32)
-        for start in range(0, len(orders), ROWS):
+        for start in range(0, placed.shape[1], ROWS):
             rows = slice(start, start + ROWS)
             estimate = placed[0, rows] @ working
             variance = np.broadcast_to(floor if flat else 1 + prior_df * floor, estimate.shape)
@@ -159,10 +157,31 @@ def relabellings(shape: Layout) -> int:
     return math.prod(math.comb(vitro + vivo, vivo) for vitro, vivo in shape.sizes)
 
 
+def _rotations(nuisance: np.ndarray, contexts: int, n: int, seed: int) -> np.ndarray:
+    """(contexts, n, units) float32: where the context directions lie after each rotation, the combined one first."""
+    whole = np.linalg.svd(nuisance, full_matrices=True)
+    free = whole[0][:, np.linalg.matrix_rank(nuisance) :]
+    draws = np.random.default_rng(seed).normal(size=(n, free.shape[1], contexts))
+    frames = np.linalg.qr(draws)[0]
+    return np.ascontiguousarray(np.einsum("uf,nfc->cnu", free, frames), dtype=np.float32)
+
+
+def _relabelled(shape: Layout, within: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, bool]:
+    """The same for relabellings, and whether these are all there are. ``within`` (n, p): context columns, centred."""
+    others = within - np.outer(shape.direction, shape.direction @ within)
+    left, sizes, _ = np.linalg.svd(others, full_matrices=False)
+    basis = np.column_stack([shape.direction, left[:, sizes > 1e-9 * max(1.0, float(sizes[0]))]])
+    orders, exact = _orders(shape, n, seed)
+    placed = np.empty((basis.shape[1], *orders.shape), np.float32)
+    for target, vector in zip(placed, basis.T):
+        np.put_along_axis(target, orders, np.broadcast_to(vector.astype(np.float32), orders.shape), axis=1)
+    return placed, exact
+
+
 def _orders(shape: Layout, n: int, seed: int) -> tuple[np.ndarray, bool]:
     """(N, n) which biosample's residual lands in each row, and whether these are all relabellings."""
     starts = np.concatenate([[0], np.cumsum([sum(size) for size in shape.sizes])])
-    if not shape.covariates and relabellings(shape) <= n:
+    if relabellings(shape) <= n:
         tables = []
         for (vitro, vivo), start in zip(shape.sizes, starts):
             splits = label_splits(vitro, vivo, n, seed)[0]

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from petriscope.contrast.calibration import ErrorRate, Uniformity, coverage, error_rate, uniformity
+from petriscope.contrast.calibration import ErrorRate, Uniformity, coverage, uniformity
 from petriscope.contrast.cds import cds_meandiff
-from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles
+from petriscope.contrast.effects import mean_limits
 from petriscope.contrast.evidence import (
     CombinedEvidence,
     LineageEvidence,
@@ -58,7 +58,12 @@ class NullRun(NamedTuple):
                 uniformity(p, test=f"{test}, {kind}", null=null, alpha=alpha, independent=independent)
                 for kind, p in kinds.items()
             ),
-            error_rate(self.family_error, what=f"{test}, maxT family-wise error", null=null),
+            coverage(
+                self.family_error[:, None],
+                what=f"{test}, maxT family-wise error",
+                null=null,
+                independent=independent,
+            ),
             coverage(
                 self.covered,
                 what=f"{test}, coverage of the 95 % interval per lineage",
@@ -141,8 +146,8 @@ def block_coverage(
 ) -> list[ErrorRate]:
     """Coverage of the two locus-level intervals where the blocks (B, m) are the whole population of known mean.
 
-    ``draws`` samples of ``size`` blocks (B unless given) are drawn with replacement; counted is how often the t interval and the expanded
-    percentile bootstrap interval hold the population mean.
+    ``draws`` samples of ``size`` blocks (B unless given) are drawn with replacement; counted is how often the t
+    interval and the symmetric bootstrap-t interval hold the population mean.
     """
     blocks = size or len(differences)
     truth = differences.mean(0)
@@ -152,13 +157,12 @@ def block_coverage(
         sample = differences[rows]
         low, high = one_sample(sample).interval()
         by_t.append((low <= truth) & (truth <= high))
-        means = bootstrap_counts(blocks, resamples, seed + 1 + i) @ sample / blocks
-        low, high = expanded_percentiles(means, blocks)
-        by_bootstrap.append((low <= truth) & (truth <= high))
-    null = f"{draws} samples of {blocks} out of {len(differences)} blocks"
+        low, high = mean_limits(sample, resamples, seed + 1 + i)
+        by_bootstrap.append((low <= truth) & (truth <= high) | np.isnan(low))
+    null = f"samples of {blocks} out of {len(differences)} blocks"
     return [
-        error_rate(np.concatenate(by_t), what="coverage of the t interval over blocks", null=null),
-        error_rate(np.concatenate(by_bootstrap), what="coverage of the block-bootstrap interval", null=null),
+        coverage(np.stack(by_t), what="locus level, coverage of the 95 % t interval", null=null),
+        coverage(np.stack(by_bootstrap), what="effect sizes, coverage of the 95 % block-bootstrap interval", null=null),
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from petriscope.contrast.evidence import testable
+from petriscope.contrast.evidence import usable_lineages
 from petriscope.contrast.inference import squeeze
 from petriscope.contrast.linear import fit, layout, residuals
 from petriscope.contrast.moments import Design
@@ -54,6 +54,23 @@ def replicates(design: Design, sets: int, seed: int) -> Iterator[Design]:
         yield Design(design.biosamples, tuple(names), condition, vivo, design.covariates)
 
 
+def without_contrast(means: np.ndarray, design: Design) -> np.ndarray:
+    """Biosample means (S, m) with the fitted difference of the contexts taken out of each lineage that can be tested:
+    donors, depth and noise stay as they are, so that shuffled labels meet no real difference."""
+    lineages = usable_lineages(design)
+    result = means.astype(np.float64)
+    if not lineages:
+        return result
+    shape = layout(design, lineages)
+    at = 0
+    for size, weights in zip(shape.sizes, shape.weights):
+        rows = shape.rows[at : at + sum(size)]
+        half = weights @ means[shape.rows] / 2
+        result[rows] += np.where(design.vivo[rows][:, None], -half, half)
+        at += sum(size)
+    return result
+
+
 def gaussian(means: np.ndarray, design: Design, sets: int, seed: int) -> Iterator[np.ndarray]:
     """Null biosample means (S, m) in the observed layout, from the fitted model of the moderated t.
 
@@ -63,7 +80,7 @@ def gaussian(means: np.ndarray, design: Design, sets: int, seed: int) -> Iterato
     other, which relabellings of the same few biosamples are not. Lineages without replicates are constant.
     """
     rng = np.random.default_rng(seed)
-    lineages = testable(design)
+    lineages = usable_lineages(design)
     if not lineages:
         return
     shape = layout(design, lineages)

@@ -1,16 +1,17 @@
-"""Stage calibration: both tests on contrasts where nothing differs, and against the planted truth where it is known."""
+"""Stage calibration: every test on contrasts where nothing differs, the published one beside, seed by seed."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from petriscope.contrast.calibration import ErrorRate, Uniformity, table, uniformity
+from petriscope.contrast.calibrate import FITTED, RECORD, REPLICATES, Nulls, calibrate
+from petriscope.contrast.evidence import usable_lineages
 from petriscope.contrast.moments import Design
-from petriscope.contrast.null_runs import biosample_nulls, published_nulls
-from petriscope.contrast.nulls import gaussian, independent_sets, replicates
+from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv
 from petriscope.params import Params
 from petriscope.stages.cds import SPLIT
@@ -25,100 +26,92 @@ from petriscope.store import (
 )
 from petriscope.workspace import Workspace
 
-PERMUTATIONS = 499
-PUBLISHED_SETS = 20
-
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/calibration/: nulls.csv (rates with intervals) and p_values.csv (binned, for the figure)."""
-    windows, design = load_windows(workspace), Design.from_frame(load_biosamples(workspace))
+    """Write results/calibration/: nulls.csv (rates with intervals, per seed) and p_values.csv (binned, for the
+    figure)."""
+    design = Design.from_frame(load_biosamples(workspace))
     reasons = [r for r in (design.why_untestable(x, "biosample") for x in design.lineages) if r]
-    layers = layer_numbers(workspace.codes)
-    layer = chosen_layer("middle", layers[-1], "calibration")
-    rows = split_rows(windows, SPLIT)
-    moments = load_moments(workspace, layer).blocks(np.unique(windows.block.to_numpy()[rows]))
-    alive = np.flatnonzero(moments.alive(params.cds.min_density))
-    means = moments.biosample_means()[:, alive]
-    window_means = load_window_means(workspace, layer, rows, params.windows.length // 128 - 2 * params.windows.crop)
-    alpha, sets, seed = params.cds.alpha, params.calibration.nulls, params.seed
-    summaries: list[Uniformity | ErrorRate] = []
-    histograms = []
-    corrected = between = fwer = published = None
-    if len(reasons) < len(design.lineages):
-        cases = ((null, design) for null in gaussian(means, design, sets, seed))
-        model = biosample_nulls(cases, permutations=PERMUTATIONS, seed=seed, alpha=alpha)
-        summaries += model.summaries("corrected", "no contrast, fitted to the data", alpha=alpha)
-        designs = ((means, null) for null in replicates(design, sets, seed))
-        replicate = biosample_nulls(designs, permutations=PERMUTATIONS, seed=seed, alpha=alpha)
-        name = "replicate versus replicate"
-        summaries += replicate.summaries(
-            "corrected", name, alpha=alpha, independent=independent_sets(design, "replicates")
-        )
-        between = uniformity(replicate.p_permutation, test="corrected, permutation", null=name, alpha=alpha)
-        corrected = uniformity(model.p_permutation, test="corrected, permutation", null="no contrast", alpha=alpha)
-        fwer = next(s for s in summaries if isinstance(s, ErrorRate) and "family-wise" in s.what)
-        histograms += [
-            _histogram("corrected", model.p_permutation),
-            _histogram("corrected, replicates", replicate.p_permutation),
-        ]
-        p = published_nulls(
-            window_means[:, :, alive],
-            replicates(design, PUBLISHED_SETS, seed),
-            permutations=1000,
-            seed=seed,
-        )
-        published = uniformity(p, test="published", null=name, alpha=alpha)
-        summaries.append(published)
-        histograms.append(_histogram("published", p))
+    layer = middle_layer(workspace)
+    found = null_runs(workspace, params) if usable_lineages(design) else None
+    nothing = pd.DataFrame(columns=["seed", "test", "null", "p", "share"])
     with atomic_folder(workspace.table("calibration")) as folder:
-        write_csv(
-            folder / "nulls.csv", table(summaries) if summaries else pd.DataFrame(columns=["test", "null", "share"])
-        )
-        write_csv(
-            folder / "p_values.csv",
-            pd.concat(histograms) if histograms else pd.DataFrame(columns=["test", "p", "share"]),
-        )
-    return _metrics(layer, reasons, corrected, between, fwer, published)
+        write_csv(folder / "nulls.csv", found.rates if found else nothing)
+        write_csv(folder / "p_values.csv", found.histogram if found else nothing)
+    if found is None:
+        names = ("share", "share_low", "share_high", "calibrated", "fwer", "coverage_low", "coverage_high")
+        texts = ("published_share", "replicate_share", "published_text", "corrected_text", "interval_text")
+        why = "no lineage has two biosamples a side: " + "; ".join(reasons)
+        return {"testable": False, "why_untestable": why, "layer": layer, **dict.fromkeys(names + texts)}
+    return {"testable": True, "why_untestable": None, "layer": layer, **metrics(found.rates, params.cds.alpha, layer)}
 
 
-def _histogram(test: str, p: np.ndarray, bins: int = 20) -> pd.DataFrame:
-    """Share of p-values per bin of width 1/bins."""
-    values = p[np.isfinite(p)]
-    counts, edges = np.histogram(values, bins=bins, range=(0, 1))
-    return pd.DataFrame({"test": test, "p": (edges[:-1] + edges[1:]) / 2, "share": counts / max(len(values), 1)})
+def middle_layer(workspace: Workspace) -> int:
+    """The layer the tests are tried on."""
+    return chosen_layer("middle", layer_numbers(workspace.codes)[-1], "calibration")
 
 
-def _metrics(
-    layer: int,
-    reasons: list[str],
-    corrected: Uniformity | None,
-    between: Uniformity | None,
-    fwer: ErrorRate | None,
-    published: Uniformity | None,
-) -> dict[str, Any]:
-    testable = corrected is not None and fwer is not None and published is not None
-    nothing = "no lineage has two biosamples a side: " + "; ".join(reasons)
-    if not (corrected and between and fwer and published):
-        blank = dict.fromkeys(
-            ("share", "share_low", "share_high", "calibrated", "fwer", "published_share", "replicate_share")
-        )
-        texts = dict.fromkeys(("published_text", "corrected_text", "interval_text"))
-        return {"testable": testable, "why_untestable": nothing, "layer": layer, **blank, **texts}
+def null_runs(workspace: Workspace, params: Params) -> Nulls:
+    """The null data sets of the middle layer, run through every test. Raises `UserError` where nothing can be tested."""
+    windows, design = load_windows(workspace), Design.from_frame(load_biosamples(workspace))
+    if not params.cds.adjust_depth:
+        design = replace(design, covariates=None)
+    if not usable_lineages(design):
+        remedy = "Give replicates: two biosamples of each context in one lineage."
+        raise UserError("no lineage has two biosamples a side", file="biosamples", remedy=remedy)
+    rows, layer = split_rows(windows, SPLIT), middle_layer(workspace)
+    everywhere = load_moments(workspace, layer)
+    moments = everywhere.blocks(np.unique(windows.block.to_numpy()[rows]))
+    alive = np.flatnonzero(moments.alive(params.cds.min_density))
+    means = load_window_means(workspace, layer, rows, params.windows.length // 128 - 2 * params.windows.crop)
+    return calibrate(
+        moments.features(alive),
+        everywhere.features(alive),
+        means[:, :, alive],
+        design,
+        sets=params.calibration.nulls,
+        seeds=[params.seed + i for i in range(params.calibration.seeds)],
+    )
+
+
+def metrics(rates: pd.DataFrame, alpha: float, layer: int) -> dict[str, Any]:
+    """What the ledger reads: the p of record over all seeds, the worst seed of each error rate beside it."""
+    of_null = rates[rates.null == FITTED]
+    record = of_null[of_null.test == RECORD]
+    effective = record.effective.sum()
+    spread = 1.96 * np.sqrt(alpha * (1 - alpha) / effective)
+    share = float(np.average(record.share, weights=record.tests))
+    what = of_null.what.fillna("")
+    fwer, covered = of_null[what.str.contains("family-wise")], of_null[what.str.contains("interval of the mean")]
+    blocks = rates[rates.what.fillna("").str.contains("block-bootstrap")]
+    published = rates[rates.test == "published"]
+    between = rates[(rates.test == RECORD) & (rates.null == REPLICATES)]
+    unadjusted = rates[rates.test == "depth not adjusted, permutation"]
+
+    def each(frame: pd.DataFrame) -> str:
+        return " ".join(f"{100 * value:.1f}" for value in frame.share)
+
     return {
-        "testable": testable,
-        "why_untestable": None,
-        "layer": layer,
-        "share": corrected.share,
-        "share_low": corrected.low,
-        "share_high": corrected.high,
-        "calibrated": corrected.calibrated,
-        "fwer": fwer.share,
-        "published_share": published.share,
-        "published_text": f"{published.share:.1%} of null p-values below {published.alpha:g} "
-        f"({published.sets} replicate contrasts)",
-        "corrected_text": f"{corrected.share:.1%} of null p-values below {corrected.alpha:g}; maxT family-wise error "
-        f"{fwer.share:.1%} [{fwer.low:.1%}, {fwer.high:.1%}] over {corrected.sets} null sets (layer {layer})",
-        "replicate_share": between.share,
-        "interval_text": f"expected {corrected.alpha:.1%} [{corrected.low:.1%}, {corrected.high:.1%}]; replicate "
-        f"against replicate {between.share:.1%}",
+        "share": share,
+        "share_low": float(alpha - spread),
+        "share_high": float(alpha + spread),
+        "calibrated": bool(abs(share - alpha) <= spread),
+        "seeds": len(record),
+        "seeds_calibrated": int(record.calibrated.sum()),
+        "fwer": float(np.average(fwer.share, weights=fwer.cases)),
+        "fwer_worst": float(fwer.share.max()),
+        "coverage_low": float(covered.share.min()),
+        "coverage_high": float(covered.share.max()),
+        "block_coverage_low": float(blocks.share.min()),
+        "block_coverage_high": float(blocks.share.max()),
+        "published_share": float(published.share.mean()),
+        "replicate_share": float(between.share.mean()),
+        "unadjusted_share": float(unadjusted.share.mean()) if len(unadjusted) else None,
+        "published_text": f"{published.share.mean():.1%} of null p-values below {alpha:g} (replicate contrasts)",
+        "corrected_text": f"{share:.1%} of null p-values below {alpha:g} (seeds {each(record)}); maxT family-wise error "
+        f"{np.average(fwer.share, weights=fwer.cases):.1%} (seeds {each(fwer)}) over {int(fwer.cases.sum())} null sets "
+        f"(layer {layer})",
+        "interval_text": f"expected {alpha:.1%} [{alpha - spread:.1%}, {alpha + spread:.1%}]; 95 % intervals cover "
+        f"{each(covered)} % (biosamples), {each(blocks)} % (blocks); replicate against replicate {each(between)} %"
+        + (f"; without adjusting for depth {each(unadjusted)} %" if len(unadjusted) else ""),
     }
