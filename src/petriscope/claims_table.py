@@ -29,7 +29,8 @@ class Check(NamedTuple):
 
 def stages_read(rule: Mapping[str, Any], stages: Sequence[str]) -> tuple[str, ...]:
     """Stages whose metrics an entry of claims.yaml reads, in the order of ``stages``."""
-    texts = [rule[name] or "" for name in ("as_published", "corrected", "interval", "rule")] + list(rule["needs"])
+    texts = [rule[name] or "" for name in ("as_published", "corrected", "interval", "rule")]
+    texts += [*rule["needs"], *rule.get("control_results", [])]
     read = {match for text in texts for match in NAME.findall(text)}
     return tuple(stage for stage in stages if stage in read)
 
