@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
-from collections.abc import Iterator
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -127,20 +131,60 @@ def test_foreign_and_corrupt_checkpoints_are_refused(tmp_path: Path) -> None:
         run(SHORT, checkpoint=tmp_path / "c")
 
 
-def test_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(SHORT, checkpoint=tmp_path / "c", checkpoint_every=60)
-    before = (tmp_path / "c/state.safetensors").read_bytes()
+WRITES_WITHIN_QUOTA = """
+import resource, sys
+from pathlib import Path
+import test_sae_train as t
+from petriscope.errors import UserError
+t.run(t.SHORT, checkpoint=Path(sys.argv[1]), checkpoint_every=60)
+before = (Path(sys.argv[1]) / "state.safetensors").read_bytes()
+resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, len(before) // 2))
+saved = t.checkpoint_module.load_checkpoint(Path(sys.argv[1]), t.SHORT.resolved())
+try:
+    t.checkpoint_module.save_checkpoint(Path(sys.argv[1]), t.SHORT.resolved(), saved)
+except UserError as error:
+    print(error)
+assert (Path(sys.argv[1]) / "state.safetensors").read_bytes() == before
+"""
 
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_module, "save_file", full)
-    with pytest.raises(UserError, match=r"c: cannot be written, the disk is full. Free some space"):
-        checkpoint_module.save_checkpoint(
-            tmp_path / "c", SHORT, checkpoint_module.Checkpoint(1, {"a": torch.zeros(1)}, {})
-        )
-    assert (tmp_path / "c/state.safetensors").read_bytes() == before
+def test_a_real_write_that_hits_the_limit_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:
+    """The kernel refuses the write half way (file-size limit), as a full disk does."""
+    paths = [str(Path(__file__).parent), *sys.path]
+    done = subprocess.run(
+        [sys.executable, "-c", WRITES_WITHIN_QUOTA, str(tmp_path / "c")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "c: cannot be written, the disk or quota is full. Free some space" in done.stdout
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
+def test_a_full_disk_is_noticed_before_training_and_told_from_other_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(number: int) -> Callable[..., None]:
+        def write(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return write
+
+    state = checkpoint_module.Checkpoint(1, {"a": torch.zeros(1)}, {})
+    monkeypatch.setattr(checkpoint_module, "save_file", failing(errno.ENOSPC))
+    with pytest.raises(UserError, match=r"c: cannot be written, the disk or quota is full"):
+        checkpoint_module.save_checkpoint(tmp_path / "c", SHORT, state)
+    monkeypatch.setattr(checkpoint_module, "save_file", failing(errno.EACCES))
+    with pytest.raises(OSError, match="Permission denied"):
+        checkpoint_module.save_checkpoint(tmp_path / "c", SHORT, state)
+    little = shutil.disk_usage(tmp_path)._replace(free=50_000)
+    monkeypatch.setattr(checkpoint_module.shutil, "disk_usage", lambda _: little)
+    with pytest.raises(
+        UserError, match=r"c: lies on a disk with 0.1 MB free, checkpoints need 0.1 MB. Free some space"
+    ):
+        run(SHORT, checkpoint=tmp_path / "c")
 
 
 def test_divergence_is_noticed_early() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,16 @@ class Checkpoint(NamedTuple):
     numbers: dict[str, Any]
 
 
+def check_space(folder: Path, config: SAEConfig) -> None:
+    """Raise `UserError` before training where the disk cannot take a checkpoint of ``config`` beside the earlier one."""
+    needed = 2 * 4 * (3 * (2 * config.m * config.d + config.m + config.d) + 2 * config.m)
+    existing = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        what = f"lies on a disk with {free / 1e6:.1f} MB free, checkpoints need {needed / 1e6:.1f} MB"
+        raise UserError(what, file=folder, remedy="Free some space and start again.")
+
+
 def save_checkpoint(folder: Path, config: SAEConfig, checkpoint: Checkpoint) -> None:
     """Replace the checkpoint in ``folder``. A full disk leaves the earlier one intact and raises `UserError`."""
     try:
@@ -32,11 +43,16 @@ def save_checkpoint(folder: Path, config: SAEConfig, checkpoint: Checkpoint) -> 
             described = {"config": config.as_dict(), "step": checkpoint.step, "numbers": checkpoint.numbers}
             write_json(temporary / "state.json", described)
     except (OSError, SafetensorError) as error:
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-        if not full:
+        if not _full(error):
             raise
         remedy = "Free some space and start again: training resumes from the last whole checkpoint."
-        raise UserError("cannot be written, the disk is full", file=folder, remedy=remedy) from None
+        raise UserError("cannot be written, the disk or quota is full", file=folder, remedy=remedy) from None
+
+
+def _full(error: Exception) -> bool:
+    """Whether a write failed for want of room; safetensors tells the system's error number in words alone."""
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return getattr(error, "errno", None) in numbers or any(f"os error {number})" in str(error) for number in numbers)
 
 
 def load_checkpoint(folder: Path, config: SAEConfig) -> Checkpoint | None:

@@ -14,7 +14,7 @@ import torch
 from petriscope.errors import UserError
 from petriscope.files import write_csv
 from petriscope.progress import bar
-from petriscope.sae.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from petriscope.sae.checkpoint import Checkpoint, check_space, load_checkpoint, save_checkpoint
 from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.exactness import check_selection
@@ -200,6 +200,8 @@ def train_sae(
         raise UserError(what, field="sae.d", remedy="Use the width of the layer.")
     config = config.resolved()
     folder = Path(checkpoint) if checkpoint is not None else None
+    if folder is not None:
+        check_space(folder, config)
     saved = load_checkpoint(folder, config) if folder is not None else None
     run = Run.resumed(config, saved) if saved else Run.started(config, source)
     begun, first = time.perf_counter(), run.step
