@@ -217,6 +217,7 @@ def test_paired_tests_equal_scipy(ablation: Ablation) -> None:
     assert row["blocks"] == 3
     assert row["p_permutation"] >= 2 / 8
     assert row["random_sets"] == 12
+    assert row["edit_random"] == pytest.approx(effects[effects["arm"] == "random"]["edit"].mean())
     assert row["family_size"] == len(table) == 4 * 7
     assert table["p_bh"].notna().all()
     shift = against_random(ablation, measure="shift", permutations=100, resamples=100)

@@ -44,8 +44,9 @@ def against_random(
 
     ``measure``: 'effect' (mean |change|) or 'shift' (toward the other context). Columns: difference with its t
     interval, ratio, t, p (paired t), p_permutation (sign-flip over blocks), g_av with block-bootstrap limits, p_rank
-    (share of random sets, the arm itself counted, at least as strong), blocks, random_sets; adjusted p over the family
-    of all arms and k of this table.
+    (share of random sets, the arm itself counted, at least as strong), blocks, random_sets, edit and edit_random (mean
+    norm of the change per token, of the arm and of the random sets: how well they match); adjusted p over the family of
+    all arms and k of this table.
     """
     effects = ablation.effects
     rows = []
@@ -55,7 +56,9 @@ def against_random(
         baseline = random.mean(axis=1)
         for arm, part in at_k[at_k["arm"] != "random"].groupby("arm", sort=True):
             values = part.groupby("block")[measure].mean().reindex(baseline.index).to_numpy()
-            rows.append({"arm": arm, "k": int(k)} | _paired(values, random.to_numpy(), permutations, resamples, seed))
+            sizes = {"edit": part["edit"].mean(), "edit_random": at_k.loc[at_k["arm"] == "random", "edit"].mean()}
+            tested = _paired(values, random.to_numpy(), permutations, resamples, seed)
+            rows.append({"arm": arm, "k": int(k)} | tested | sizes)
     table = pd.DataFrame(rows)
     for name, values in adjust_all(table["p"].to_numpy()).items():
         table[f"p_{name}"] = values
