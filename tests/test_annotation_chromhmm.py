@@ -118,6 +118,18 @@ def test_numbers_alone_and_unknown_names(tmp_path):
         read_segmentation(path, states)
 
 
+def test_a_segmentation_of_another_build_is_refused(tmp_path):
+    path = tmp_path / "other.bed"
+    path.write_text("chr1\t0\t600\t1_TssA\nchr1\t600\t1000\t2_TssFlnk\n")
+    assert (
+        len(read_segmentation(path, sizes={"chr1": 900}).start) == 2
+    )  # the last step of 200 bp may reach past the end
+    with pytest.raises(
+        UserError, match=r"other.bed: chr1:600-1000 ends past the chromosome \(700 bp\).*another genome build"
+    ):
+        read_segmentation(path, sizes={"chr1": 700})
+
+
 def test_foreign_chromosome_names_are_said(tmp_path):
     path = tmp_path / "seg.bed"
     path.write_text("1\t0\t1000\t1_TssA\n")

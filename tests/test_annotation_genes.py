@@ -83,6 +83,14 @@ def test_repeated_symbols_keep_the_most_upstream(tmp_path):
     assert "2 lines repeat" in genes.notes[0]
 
 
+def test_a_tss_past_the_chromosome_is_another_build(tmp_path):
+    path = tmp_path / "tss.bed"
+    path.write_text("chr1\t5\t6\tA\t0\t+\nchr1\t900\t901\tB\t0\t+\n")
+    assert len(read_genes(path, {"chr1": 901}).frame) == 2
+    with pytest.raises(UserError, match=r"tss.bed: chr1:900-901 ends past .*another genome build"):
+        read_genes(path, {"chr1": 900})
+
+
 def test_gtf(tmp_path):
     path = tmp_path / "genes.gtf"
     line = 'chr1\tx\tgene\t1001\t2000\t.\t{}\t.\tgene_id "ENSG1"; gene_name "{}";\n'

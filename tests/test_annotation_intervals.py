@@ -80,6 +80,40 @@ def test_bad_bed_names_the_line(tmp_path, text, message):
         read_bed(path, 4)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    edges=st.lists(
+        st.tuples(st.sampled_from(["chr1", "chr2"]), st.integers(0, 12), st.integers(0, 4)), min_size=1, max_size=14
+    ),
+    split=st.integers(0, 14),
+)
+def test_book_ended_nested_equal_and_zero_length_intervals_match_bedtools(edges, split):
+    """Coordinates so close together that most intervals touch, nest, repeat or are empty.
+
+    bedtools reports an empty interval beside its neighbours with 0 shared bases; here a pair shares at least one.
+    """
+    start = np.array([start for _, start, _ in edges])
+    end = start + np.array([length for _, _, length in edges])
+    everything = Intervals(np.array([chrom for chrom, _, _ in edges], dtype=object), start, end)
+    query = Intervals(*(part[:split] for part in everything))
+    subject = Intervals(*(part[split:] for part in everything))
+    got = overlaps(query, subject)
+    pairs = list(zip(got.query.tolist(), got.subject.tolist(), got.bases.tolist()))
+    if not len(query.start) or not len(subject.start):
+        assert pairs == []
+        return
+    assert pairs == [pair for pair in bedtools_pairs(query, subject) if pair[2] > 0]
+
+
+def test_an_interval_may_end_where_its_chromosome_does_and_no_further():
+    frame = pd.DataFrame({"chrom": ["chr1"], "start": [800], "end": [1000]})
+    within_genome(frame, {"chr1": 1000}, "f.bed")
+    within_genome(frame, {"chr1": 801}, "f.bed", slack=199)
+    within_genome(frame, {}, "f.bed")  # a piece of a chromosome tells nothing about its end
+    with pytest.raises(UserError, match="ends past the chromosome"):
+        within_genome(frame, {"chr1": 800}, "f.bed", slack=199)
+
+
 def test_another_build_is_named():
     frame = pd.DataFrame({"chrom": ["chr1", "chrU"], "start": [5, 5], "end": [900, 10**9]})
     within_genome(frame, {"chr1": 900}, "f.bed")

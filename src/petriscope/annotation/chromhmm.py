@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from petriscope.annotation.intervals import Intervals, overlaps, read_bed
+from petriscope.annotation.intervals import Intervals, overlaps, read_bed, within_genome
 from petriscope.errors import UserError
 
+STEP = 200
+"""bp: ChromHMM's step; its last segment may reach past the chromosome's end by less than one."""
 UNASSIGNED = -1
 
 
@@ -59,14 +62,18 @@ def vocabularies() -> dict[str, tuple[State, ...]]:
     }
 
 
-def read_segmentation(path: str | Path, states_file: str | Path | None = None) -> Segmentation:
+def read_segmentation(
+    path: str | Path, states_file: str | Path | None = None, sizes: Mapping[str, int] | None = None
+) -> Segmentation:
     """Read a segmentation BED (4 or 9 columns, plain or gzipped; column 4 = state, e.g. '13_EnhA1', 'E13' or 'EnhA1').
 
     The vocabulary is the built-in one that holds every (number, name) of the file, else the names of ``states_file``
     (columns number, name, colour), else the file's own names with the colours of its column 9. Where segments overlap
-    the earlier one keeps the shared bases; this and gaps are said in ``notes``. Raises UserError naming file and line.
+    the earlier one keeps the shared bases; this and gaps are said in ``notes``. Raises UserError naming file and line;
+    where chromosome ``sizes`` are given, also for a segment that ends a step of 200 bp (ChromHMM's) past its chromosome.
     """
     frame = read_bed(path, min_columns=4)
+    within_genome(frame, sizes or {}, path, slack=STEP - 1)
     labels = frame["name"].astype(str)
     distinct = sorted(labels.unique(), key=lambda label: (_split(label)[0] or 0, label))
     given = _read_states(states_file) if states_file is not None else None

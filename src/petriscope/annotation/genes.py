@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from petriscope.annotation.intervals import Intervals, overlaps, read_bed
+from petriscope.annotation.intervals import Intervals, overlaps, read_bed, within_genome
 from petriscope.errors import UserError
 
 _PROMOTER = 1000  # an interval up to this long is a window centred on its TSS; a longer one is a gene body
@@ -35,16 +35,18 @@ class Links(NamedTuple):
     genes: list[str]
 
 
-def read_genes(path: str | Path) -> Genes:
+def read_genes(path: str | Path, sizes: Mapping[str, int] | None = None) -> Genes:
     """Read TSSs from a GTF (gene lines, else transcripts) or a BED of TSSs, of windows round TSSs, or of gene bodies.
 
     In a BED, column 4 is the symbol and column 6 the strand (without it every gene is '+'); an interval up to 1 kb is
     centred on its TSS, a longer one is a gene body whose 5' end is the TSS. Symbols become upper case; of one symbol on
-    several lines the most upstream TSS is kept. Raises UserError naming file and line.
+    several lines the most upstream TSS is kept. Raises UserError naming file and line; where chromosome ``sizes`` are
+    given, also for a TSS past its chromosome's end.
     """
     path = Path(path)
     name = path.name.removesuffix(".gz").lower()
     frame = _from_gtf(path) if name.endswith((".gtf", ".gff")) else _from_bed(path)
+    within_genome(frame.assign(start=frame["tss"], end=frame["tss"] + 1), sizes or {}, path)
     notes = []
     upper = frame["gene"].str.upper()
     if changed := int((upper != frame["gene"]).sum()):

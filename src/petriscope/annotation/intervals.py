@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,10 +90,10 @@ def read_bed(path: str | Path, min_columns: int = 3) -> pd.DataFrame:
     return frame
 
 
-def within_genome(frame: pd.DataFrame, sizes: dict[str, int], path: str | Path) -> None:
-    """Raise UserError when an interval ends past its chromosome: the mark of another genome build."""
-    limit = frame["chrom"].map(sizes)
-    past = np.flatnonzero((frame["end"] > limit).to_numpy(dtype=bool, na_value=False))
+def within_genome(frame: pd.DataFrame, sizes: Mapping[str, int], path: str | Path, slack: int = 0) -> None:
+    """Raise UserError when an interval ends more than ``slack`` bp past its chromosome: the mark of another build."""
+    limit = frame["chrom"].map(dict(sizes))
+    past = np.flatnonzero((frame["end"] > limit + slack).to_numpy(dtype=bool, na_value=False))
     if past.size:
         row = frame.iloc[past[0]]
         raise UserError(

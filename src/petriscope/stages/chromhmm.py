@@ -13,6 +13,8 @@ from petriscope.annotation.families import for_disk, with_q
 from petriscope.annotation.intervals import Intervals
 from petriscope.annotation.state_enrichment import shift_p, state_enrichment
 from petriscope.data.dataset import Dataset, load_dataset
+from petriscope.data.genome import Genome
+from petriscope.data.intervals import known_sizes
 from petriscope.files import atomic_folder, write_csv
 from petriscope.params import Params
 from petriscope.store import layer_of_claims, load_foregrounds
@@ -34,9 +36,10 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     own = fore.groups.apply(lambda group: segmentation_of(dataset, group.lineage, group.context), axis=1)
     chromosome = pd.factorize(fore.bins.chrom)[0]
     rng = np.random.default_rng(params.seed)
+    sizes = known_sizes(Genome(dataset.fasta).contigs)
     frames, notes = [], []
     for path in sorted({path for path in own if path is not None}):
-        segmentation = read_segmentation(path, dataset.chromhmm_states)
+        segmentation = read_segmentation(path, dataset.chromhmm_states, sizes)
         notes += [f"{path.name}: {note}" for note in segmentation.notes]
         rows = np.flatnonzero((own == path).to_numpy())
         states = majority_state(Intervals.of(fore.bins), segmentation)

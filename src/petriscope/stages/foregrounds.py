@@ -22,6 +22,8 @@ from petriscope.annotation.foregrounds import (
 )
 from petriscope.annotation.genes import read_genes
 from petriscope.data.dataset import Dataset, load_dataset
+from petriscope.data.genome import Genome
+from petriscope.data.intervals import known_sizes
 from petriscope.files import atomic_folder, write_csv, write_json, write_npy, write_parquet
 from petriscope.params import Params
 from petriscope.progress import progress
@@ -44,8 +46,11 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """
     dataset = load_dataset(workspace.dataset(params.dataset))
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
-    bins = covariates(workspace, params, windows, read_genes(dataset.genes).frame)
+    bins = covariates(
+        workspace, params, windows, read_genes(dataset.genes, known_sizes(Genome(dataset.fasta).contigs)).frame
+    )
     found = _feature_groups(workspace, params, read_features(workspace), biosamples, len(windows))
+    silent = [group.group for group, _ in found if not len(group.bins)]
     found = [(group, firing) for group, firing in found if len(group.bins)]
     groups = [group for group, _ in found] + [
         group for group in _controls(workspace, params, dataset, biosamples, bins) if len(group.bins)
@@ -75,6 +80,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     return {
         "groups": table.kind.value_counts().to_dict(),
         "bins": len(bins),
+        "left_out": [f"{name}: fires in no bin of its lineage and context" for name in silent],
         "largest_imbalance_after_matching": float(worst.max()),
         "share_balanced": float((worst < 0.1).mean()),
     }

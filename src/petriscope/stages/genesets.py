@@ -13,6 +13,8 @@ from petriscope.annotation.genesets import enrich_gene_sets, read_gmt
 from petriscope.annotation.intervals import Intervals
 from petriscope.annotation.tails import benjamini_hochberg
 from petriscope.data.dataset import load_dataset
+from petriscope.data.genome import Genome
+from petriscope.data.intervals import known_sizes
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv
 from petriscope.params import Params
@@ -33,7 +35,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write results/genesets/enrichment.csv: groups x terms of every collection, q over all of them."""
     dataset = load_dataset(workspace.dataset(params.dataset))
     fore = load_foregrounds(workspace)
-    genes = read_genes(dataset.genes)
+    genes = read_genes(dataset.genes, known_sizes(Genome(dataset.fasta).contigs))
     links = link_genes(Intervals.of(fore.bins), genes.frame)
     smallest, largest = params.annotation.geneset_sizes
     inside = fore.strata.code >= 0
