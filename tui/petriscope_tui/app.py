@@ -54,7 +54,8 @@ class PetriscopeApp(App[None]):
     ]
 
     def __init__(self, workspace: Path, feature: str | None = None, *, glyphs: Glyphs | None = None) -> None:
-        ascii_only = wants_ascii() if glyphs is None else not glyphs.unicode
+        browser = "TEXTUAL_DRIVER" in os.environ  # a browser's terminal speaks UTF-8 whatever the server's locale is
+        ascii_only = (wants_ascii() and not browser) if glyphs is None else not glyphs.unicode
         if ascii_only and os.name == "posix" and glyphs is None:
             from petriscope_tui.ascii_driver import AsciiDriver
 
