@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -15,9 +14,10 @@ from petriscope.cli import EXIT_FILE
 from petriscope.data.dataset import Dataset, load_dataset
 from petriscope.data.simulate import simulate_demo
 from petriscope.errors import UserError
-from petriscope.files import atomic_folder, read_json
+from petriscope.files import read_json
 from petriscope.params import Params, load_params
 from petriscope.pipeline.params_edit import assign, save
+from petriscope.pipeline.snapshot import refresh_code
 from petriscope.workspace import Workspace, create_workspace, find_workspace
 
 
@@ -108,7 +108,7 @@ def adapter_edited(workspace: Workspace, params: Params) -> bool:
 
 def repro(workspace: Workspace, *, force: bool = False, targets: tuple[str, ...] = ()) -> int:
     """`dvc repro` in the workspace. Returns 0, or the status of the stage that failed (DVC itself says only 255)."""
-    _snapshot_code(workspace)
+    refresh_code(workspace.root)
     command = [sys.executable, "-m", "dvc", "repro", *(["--force", "--no-run-cache"] if force else []), *targets]
     with tempfile.TemporaryDirectory() as scratch:
         exit_file = Path(scratch) / "status"
@@ -118,27 +118,6 @@ def repro(workspace: Workspace, *, force: bool = False, targets: tuple[str, ...]
         if returned and exit_file.is_file():
             return int(exit_file.read_text())
         return min(returned, 1) if returned >= 0 else 130
-
-
-def _snapshot_code(workspace: Workspace) -> None:
-    """Copy the package's sources into a stand-alone workspace whose graph depends on `code`, so that DVC sees changes.
-
-    The installed package itself cannot be the dependency: its compiled caches change from run to run.
-    """
-    text = (workspace.root / "dvc.yaml").read_text()
-    if re.search(r"(?m)^\s*- code: code$", text) is None:
-        return
-    package = Path(__file__).resolve().parent
-    wanted = {
-        p.relative_to(package): p.read_bytes() for p in sorted(package.rglob("*")) if p.suffix in (".py", ".yaml")
-    }
-    target = workspace.root / "code"
-    held = {p.relative_to(target): p.read_bytes() for p in target.rglob("*") if p.is_file()} if target.is_dir() else {}
-    if wanted != held:
-        with atomic_folder(target) as folder:
-            for name, content in wanted.items():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_bytes(content)
 
 
 def _summary(workspace: Workspace, seconds: float) -> None:

@@ -19,6 +19,7 @@ import yaml
 from petriscope.errors import UserError
 from petriscope.files import sha256, write_json
 from petriscope.params import Params, load_params
+from petriscope.pipeline.snapshot import refresh_code
 from petriscope.workspace import Workspace
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "statsmodels", "pybedtools", "gseapy", "dvc", "safetensors")
@@ -34,6 +35,7 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     names = stage_names(workspace)
     if name not in names:
         raise UserError(f"no stage {name!r}", file=workspace.root / "dvc.yaml", remedy=f"Stages: {', '.join(names)}.")
+    refresh_code(workspace.root)
     params = load_params(workspace.params)
     body = importlib.import_module(f"petriscope.stages.{name}")
     set_threads()

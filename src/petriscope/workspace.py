@@ -102,7 +102,7 @@ def find_workspace(start: str | Path = ".") -> Workspace:
 def create_workspace(root: str | Path, dataset: str | Path | None = None) -> Workspace:
     """Make (or complete) a stand-alone workspace: shipped files copied, `dataset` set, a DVC folder without git.
 
-    Its graph depends on `code`, a snapshot of the package's sources that `petriscope reproduce` keeps current.
+    Its graph depends on `code`, a snapshot of the package's sources that every petriscope command keeps current.
 
     A user's edits to params.yaml survive (only the data set line is rewritten); the graph and the ledger's rules follow
     the installed version.

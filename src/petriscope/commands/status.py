@@ -6,6 +6,7 @@ import argparse
 import subprocess
 import sys
 
+from petriscope.pipeline.snapshot import refresh_code
 from petriscope.workspace import find_workspace
 
 
@@ -19,4 +20,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Pass on `dvc status` for the workspace."""
     workspace = find_workspace(args.workspace)
+    refresh_code(workspace.root)
     return subprocess.run([sys.executable, "-m", "dvc", "status"], cwd=workspace.root, check=False).returncode

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from petriscope.pipeline.locks import start_time
+from petriscope.pipeline.snapshot import refresh_code
 
 FOLDER = Path(".dvc") / "tmp" / "petriscope"
 _RUNNING = re.compile(r"Running stage '(?:[^']*:)?([^':]+)'")
@@ -99,6 +100,12 @@ class Record:
 def supervise(root: Path, log: Path, command: list[str]) -> int:
     """Run ``command`` in ``root`` to its end; interrupts reach the command (same process group), not this process."""
     record = Record(root / FOLDER, log, command)
+    try:
+        refresh_code(root)
+    except OSError as error:
+        record.fields["failing_line"] = f"the snapshot of the code cannot be written: {error}"
+        record.end(1)
+        return 1
     child: subprocess.Popen[bytes] | None = None
 
     def interrupted(*_: object) -> None:

@@ -156,6 +156,11 @@ class FeaturePage(Page):
             fields.append(
                 Field("interval", "95 %", 14, lambda a: interval(a.lo, a.hi, "number", none), lambda a: p.dim)
             )
+        if any(a.specificity is not None for a in rows):
+            own = lambda a: (
+                f"{show(a.specificity, 'signed', none)} {interval(a.specificity_low, a.specificity_high, 'signed', '')}"
+            )
+            fields.append(Field("specificity", "own lineage, log2", 21, own, lambda a: p.dim))
         if any(a.scope for a in rows):
             fields.append(Field("scope", "where", 10, lambda a: a.scope or "all", lambda a: p.dim))
         if any(a.genes for a in rows):

@@ -19,6 +19,7 @@ from petriscope.pipeline.findings import recorded_seconds
 from petriscope.pipeline.graph import Graph, load_graph
 from petriscope.pipeline.hashes import Hasher, Stopped
 from petriscope.pipeline.runner import RunState, Scope
+from petriscope.pipeline.snapshot import refresh_code
 from petriscope.pipeline.status import StageStatus, pipeline_status
 from petriscope_tui.form import duration
 from petriscope_tui.lanes import draw_lanes
@@ -116,6 +117,8 @@ class PipelinePage(Page):
             return
         hasher = Hasher(self.owner.workspace.root, lambda: worker.is_cancelled, self.sums)
         try:
+            if self.owner.workspace.writable:
+                refresh_code(self.owner.workspace.root)
             for status in pipeline_status(self.owner.workspace.root, graph, hasher):
                 if worker.is_cancelled or not self.post_message(self.Checked(status)):
                     return

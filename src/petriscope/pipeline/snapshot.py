@@ -1,0 +1,38 @@
+"""The copy of the package's sources in a stand-alone workspace: its graph depends on it, so that DVC sees new code.
+
+The installed package itself cannot be the dependency: its compiled caches change from run to run.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+_STAND_ALONE = re.compile(r"(?m)^\s*- code: code$")
+
+
+def refresh_code(root: Path) -> bool:
+    """Make ``root/code`` equal to the sources of this program, where the graph depends on it; whether anything was written.
+
+    Whatever looks at a stand-alone workspace or runs something in it calls this first. Raises OSError.
+    """
+    try:
+        if _STAND_ALONE.search((root / "dvc.yaml").read_text()) is None:
+            return False
+    except OSError:
+        return False
+    wanted = {
+        p.relative_to(PACKAGE): p.read_bytes() for p in sorted(PACKAGE.rglob("*")) if p.suffix in (".py", ".yaml")
+    }
+    target = root / "code"
+    held = {p.relative_to(target): p.read_bytes() for p in target.rglob("*") if p.is_file()} if target.is_dir() else {}
+    if wanted == held:
+        return False
+    from petriscope.files import atomic_folder  # loads numpy, which the terminal UI spares itself otherwise
+
+    with atomic_folder(target) as folder:
+        for name, content in wanted.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+    return True
