@@ -1,7 +1,7 @@
 """The terminal UI on an atlas of 110,000 features: first paint, scroll, sort, filter, search, feature page, memory.
 
-Rival in the same run (--rival): Textual's own DataTable with every row loaded. Times are from the key press (or the start of the
-process) to the drawn screen; medians and 95th percentiles stand beside the budget.
+Rival in the same run, taking turns (--rival): Textual's own DataTable with every row of the nine columns loaded. Times run from the
+key press (or the start of the process) to the drawn screen; medians and 95th percentiles stand beside the budget.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ FILTERS = (
 )
 SEARCHES = ("hnf4a", "lipid metab", "chr22:37,500,000-37,600,000", "gatta1", "L6/123", "TssA")
 SORTS = ("cds", "q", "density", "label", "stability", "effect")
+COLUMNS = ("label", "density", "cds", "q", "effect", "lineage", "direction", "stability", "causal_percentile")
 
 FIRST_PAINT = """
 import sys, time, os
@@ -43,7 +44,7 @@ class Timed(PetriscopeApp):
         self.exit()
         with open(sys.argv[2], "w") as handle:
             rss = [l for l in open("/proc/self/status") if l.startswith("VmHWM")][0].split()[1]
-            handle.write(f"{time.time()} {rss}")
+            handle.write(f"{time.time()} {rss} {time.process_time()}")
 app = Timed(Path(sys.argv[1])); app.run()
 """
 
@@ -58,7 +59,7 @@ class Rival(App):
         yield DataTable()
     def on_mount(self):
         atlas = Atlas(sys.argv[1] + "/results/atlas.sqlite")
-        names = list(atlas.columns)
+        names = sys.argv[4].split(",")
         table = self.query_one(DataTable)
         table.add_columns(*names)
         rows = [tuple("" if v is None else str(v) for v in r) for r in atlas.stream(atlas.order(), names)]
@@ -68,13 +69,21 @@ class Rival(App):
         self.exit()
         with open(sys.argv[2], "w") as handle:
             rss = [l for l in open("/proc/self/status") if l.startswith("VmHWM")][0].split()[1]
-            handle.write(f"{time.time()} {rss}")
+            handle.write(f"{time.time()} {rss} {time.process_time()}")
 Rival().run()
 """
 
 
-def in_terminal(code: str, workspace: Path) -> tuple[float, float]:
-    """Run ``code`` in a pseudo-terminal; seconds from process start to the first painted screen, and peak MB."""
+class Paint(NamedTuple):
+    """Seconds from process start to the first painted screen, by the clock and of processor time, and peak MB."""
+
+    wall: float
+    processor: float
+    megabytes: float
+
+
+def in_terminal(code: str, workspace: Path) -> Paint:
+    """Run ``code`` in a pseudo-terminal."""
     import pty
 
     source = HERE.parent
@@ -84,7 +93,7 @@ def in_terminal(code: str, workspace: Path) -> tuple[float, float]:
         paths = os.pathsep.join([str(source / "src"), str(source / "tui")])
         environment = {**os.environ, "PYTHONPATH": paths, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
         started = time.time()
-        command = [sys.executable, "-c", code, str(workspace), stamp.name, str(source / "src")]
+        command = [sys.executable, "-c", code, str(workspace), stamp.name, str(source / "src"), ",".join(COLUMNS)]
         process = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=environment)
         os.close(follower)
         while process.poll() is None:
@@ -93,8 +102,8 @@ def in_terminal(code: str, workspace: Path) -> tuple[float, float]:
             except (BlockingIOError, OSError):
                 time.sleep(0.005)
         os.close(leader)
-        ended, kilobytes = Path(stamp.name).read_text().split()
-    return float(ended) - started, int(kilobytes) / 1024
+        ended, kilobytes, busy = Path(stamp.name).read_text().split()
+    return Paint(float(ended) - started, float(busy), int(kilobytes) / 1024)
 
 
 class Took(NamedTuple):
@@ -106,12 +115,14 @@ class Took(NamedTuple):
 
 async def timed(pilot, action: Callable[[], Awaitable[object] | object]) -> Took:  # type: ignore[no-untyped-def]
     """Time from ``action`` until every message it caused is handled and the screen is drawn."""
-    await pilot.pause()
+    from tui_pilot import settle
+
+    await settle(pilot)
     start, busy = time.perf_counter(), time.process_time()
     result = action()
     if asyncio.iscoroutine(result):
         await result
-    await pilot._wait_for_screen()
+    await settle(pilot, calm_rounds=1)
     pilot.app.screen._compositor.render_strips()
     return Took(1000 * (time.perf_counter() - start), 1000 * (time.process_time() - busy))
 
@@ -130,7 +141,7 @@ async def ours(workspace: Path, rounds: int) -> dict[str, list[Took]]:
         page = app.screen
         for number in range(rounds):
             for key in ("pagedown", "end", "pageup", "home", "down"):
-                times["scroll"].append(await timed(pilot, lambda key=key: pilot.press(key)))
+                times["scroll"].append(await timed(pilot, lambda key=key: app.simulate_key(key)))
             page.set_filter("")
             sort = SORTS[number % len(SORTS)]
             times["sort"].append(await timed(pilot, lambda sort=sort: page.sort_by(sort)))
@@ -156,7 +167,7 @@ async def rival(workspace: Path, rounds: int) -> dict[str, list[Took]]:
     from petriscope.atlas.query import Atlas
 
     atlas = Atlas(workspace / "results" / "atlas.sqlite")
-    names = list(atlas.columns)
+    names = list(COLUMNS)
 
     class Rival(App[None]):
         def compose(self) -> ComposeResult:
@@ -174,7 +185,7 @@ async def rival(workspace: Path, rounds: int) -> dict[str, list[Took]]:
         table.focus()
         for number in range(rounds):
             for key in ("pagedown", "end", "pageup", "home", "down"):
-                times["scroll"].append(await timed(pilot, lambda key=key: pilot.press(key)))
+                times["scroll"].append(await timed(pilot, lambda key=key: app.simulate_key(key)))
             key = keys[names.index(SORTS[number % len(SORTS)])]
             times["sort"].append(await timed(pilot, lambda key=key: table.sort(key)))
 
@@ -218,28 +229,42 @@ def main() -> None:
         report(workspace, args.rounds, args.rival)
 
 
+def _extend(all_: dict[str, list[Took]], more: dict[str, list[Took]]) -> None:
+    for name, values in more.items():
+        all_.setdefault(name, []).extend(values)
+
+
 def report(workspace: Path, rounds: int, with_rival: bool) -> None:
     """Measure and print."""
     paints = [in_terminal(FIRST_PAINT, workspace) for _ in range(3)]
-    print(f"{'first paint':<14} {statistics.median(p[0] for p in paints):8.2f} s   budget 0.8 s")
-    print(f"{'memory':<14} {max(p[1] for p in paints):8.0f} MB  budget 150 MB (at first paint)")
+    wall, busy = (statistics.median(p[i] for p in paints) for i in (0, 1))
+    print(f"{'first paint':<14} {wall:8.2f} s   of it processor time {busy:.2f} s   budget 0.8 s")
+    print(f"{'memory':<14} {max(p.megabytes for p in paints):8.0f} MB  budget 150 MB (at first paint)")
     if with_rival:
-        paint, memory = in_terminal(RIVAL_PAINT, workspace)
+        other_paint = in_terminal(RIVAL_PAINT, workspace)
+        ratio = other_paint.processor / busy
         print(
-            f"{'  DataTable':<14} {paint:8.2f} s   {paint / statistics.median(p[0] for p in paints):.0f}x ours; {memory:.0f} MB"
+            f"{'  DataTable':<14} {other_paint.wall:8.2f} s   of it processor time {other_paint.processor:.2f} s = {ratio:.0f}x;"
+            f" {other_paint.megabytes:.0f} MB"
         )
-    times = asyncio.run(ours(workspace, rounds))
-    other = asyncio.run(rival(workspace, 1)) if with_rival else {}
+    times: dict[str, list[Took]] = {}
+    other: dict[str, list[Took]] = {}
+    for _ in range(2 if with_rival else 1):  # the two take turns
+        _extend(times, asyncio.run(ours(workspace, rounds)))
+        if with_rival:
+            _extend(other, asyncio.run(rival(workspace, 1)))
     print(f"\n{'':<14} {'wall clock':>18}   {'processor':>18}")
-    print(f"{'action':<14} {'median':>9} {'p95':>8}   {'median':>9} {'p95':>8} {'budget':>9}   DataTable, wall median")
+    print(
+        f"{'action':<14} {'median':>9} {'p95':>8}   {'median':>9} {'p95':>8} {'budget':>9}   DataTable, processor median"
+    )
     for name, values in times.items():
         line = f"{name:<14}"
         for one in ([v.wall for v in values], [v.processor for v in values]):
             line += f" {statistics.median(one):>6.0f} ms {percentile(one, 0.95):>5.0f} ms  "
         line += f" {BUDGETS[name]:>5} ms"
         if name in other:
-            theirs = statistics.median(v.wall for v in other[name])
-            line += f"   {theirs:.0f} ms = {theirs / statistics.median(v.wall for v in values):.1f}x"
+            theirs = statistics.median(v.processor for v in other[name])
+            line += f"   {theirs:.0f} ms = {theirs / statistics.median(v.processor for v in values):.1f}x"
         print(line)
     peak = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     if not with_rival:
@@ -247,5 +272,5 @@ def report(workspace: Path, rounds: int, with_rival: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(HERE.parent / "src"), str(HERE.parent / "tui")]
+    sys.path[:0] = [str(HERE.parent / folder) for folder in ("src", "tui", "tests")]
     main()

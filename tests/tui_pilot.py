@@ -9,13 +9,13 @@ from textual.app import App
 from textual.pilot import Pilot
 
 
-async def settle(pilot: Pilot) -> None:
+async def settle(pilot: Pilot, calm_rounds: int = 3) -> None:
     """Until every message, whatever followed from it, and the layout are done.
 
     ``pilot.pause()`` measures processor time, and takes a process that is given none for an idle one.
     """
     calm = 0
-    while calm < 3 and pilot.app.is_running:
+    while calm < calm_rounds and pilot.app.is_running:
         await pilot._wait_for_screen()
         await asyncio.sleep(0.001)
         calm = 0 if _busy(pilot.app) else calm + 1

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from petriscope_tui.form import number
 
-WIDEST, NARROWEST = 40, 10
+WIDEST, NARROWEST = 40, 18
 
 
 def aligned(content: str, separator: str, accent: str, dim: str, width: int, rows: int = 500) -> Text:

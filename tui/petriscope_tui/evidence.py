@@ -116,7 +116,8 @@ def statistics(feature: Feature, lineages: list[str], p: Palette, g: Glyphs, wid
     if v["p"] is not None:
         text.append(f"{'':<10}null percentile {_percentile(1 - v['p'])}", style=p.dim)
     if v["n_units"] is not None:
-        text.append(f"   n = {v['n_units']} {v['level'] or 'unit'}s", style=p.dim)
+        gap = 3 if v["p"] is not None else 10
+        text.append(f"{'':<{gap}}n = {v['n_units']} {v['level'] or 'unit'}s", style=p.dim)
     text.append(
         f"\n{'published':<10}CDS {show(v['cds_published'], 'number', none)}   p {_counted(v['p_published'], none)}\n",
         style=p.dim,

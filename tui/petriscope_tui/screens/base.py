@@ -92,7 +92,8 @@ class Page(Screen[None]):
             text.append("  7 ", style=f"bold {p.accent}")
             text.append("opens the pipeline; there, ")
             text.append("R ", style=f"bold {p.accent}")
-            text.append("runs all of it (the demo needs nothing from outside).\n")
+            text.append("runs all of it.\n")
+            text.append("    The demo needs nothing from outside.\n", style=p.dim)
         else:
             text.append("  This folder has no dvc.yaml. Start in a workspace:\n\n")
             text.append("    petriscope reproduce --workspace demo\n    petriscope tui demo\n", style=p.accent)

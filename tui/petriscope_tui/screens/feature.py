@@ -21,6 +21,7 @@ from petriscope_tui.widgets.block import Block
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
 
 GENE_REACH = 100_000
+SIMILAR_BY = {"decoder": "decoder", "coactivation": "co-firing"}
 
 
 class FeaturePage(Page):
@@ -177,17 +178,17 @@ class FeaturePage(Page):
         fields = [
             Field("id", "feature", 9, lambda n: feature_name(n.id), lambda n: f"bold {p.accent}"),
             Field("value", "value", 6, lambda n: show(n.value, "number"), right=True),
-            Field("kind", "by", 12, lambda n: how[n.id], lambda n: p.dim),
-            Field("q", "q", 8, lambda n: show(n.q, "p", none), right=True),
-            Field("lineage", "lineage", 8, lambda n: n.lineage or none, lambda n: p.lineage(n.lineage, lineages)),
+            Field("kind", "by", 9, lambda n: SIMILAR_BY.get(how[n.id], how[n.id]), lambda n: p.dim),
+            Field("label", "label", 12, lambda n: n.label or none, flex=True),
+            Field("q", "q", 7, lambda n: show(n.q, "p", none), right=True),
             Field(
                 "context",
                 "context",
-                9,
+                8,
                 lambda n: evidence.CONTEXT_WORDS.get(n.direction or "", none),
                 lambda n: p.context(n.direction),
             ),
-            Field("label", "label", 10, lambda n: n.label or none, flex=True),
+            Field("lineage", "lineage", 8, lambda n: n.lineage or none, lambda n: p.lineage(n.lineage, lineages)),
         ]
         self._table("neighbours").show(ListRows(rows), fields)
 

@@ -79,7 +79,7 @@ class VirtualTable(ScrollView, can_focus=True):
         &> .table--sorted { color: $primary; background: $surface; text-style: bold; }
         &> .table--cursor { background: $panel; }
         &:focus > .table--cursor { background: $primary 25%; text-style: bold; }
-        &> .table--faint { color: $border; }
+        &> .table--faint { color: $secondary; }
     }
     """
 
