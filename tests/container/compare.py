@@ -25,8 +25,8 @@ SMALL = {
     },
     "sae": {"latents": 64, "tokens": 200_000, "seeds": [0]},
     "cds": {"permutations": 999, "bootstrap": 200},
-    "calibration": {"nulls": 10},
-    "ablation": {"random_sets": 5, "windows": 4, "ks": [5, 10]},
+    "calibration": {"nulls": 20},
+    "ablation": {"random_sets": 10, "windows": 4, "ks": [5, 10]},
     "steering": {"features": 5, "windows": 4},
     "annotation": {"max_features": 5, "random_draws": 5},
     "controls": {"random_init_tokens": 100_000, "input_windows": 4, "label_shuffle_draws": 2},
@@ -73,9 +73,12 @@ def bare_environment(scratch: Path) -> Path:
     """A virtual environment from the same lock files: the bare side of every comparison."""
     python = next((p for p in ("python3.11", sys.executable) if shutil.which(p)), sys.executable)
     venv = scratch / "venv"
-    subprocess.run([python, "-m", "venv", str(venv)], check=True)
     pip = [str(venv / "bin/pip"), "install", "-q", "--no-deps"]
-    for lock in ("build", "base", "torch-cpu"):
+    complete = venv / "locks-installed"
+    locks = () if complete.exists() else ("build", "base", "torch-cpu")
+    if locks:
+        subprocess.run([python, "-m", "venv", str(venv)], check=True)
+    for lock in locks:
         more = ["--require-hashes", "--no-build-isolation"] if lock == "base" else ["--require-hashes"]
         result = subprocess.run(
             [*pip, *more, "-r", str(REPOSITORY / f"requirements/{lock}.lock")],
@@ -84,7 +87,8 @@ def bare_environment(scratch: Path) -> Path:
             check=False,
         )
         assert result.returncode == 0, result.stderr[-800:]
-    subprocess.run([*pip, "--no-build-isolation", str(REPOSITORY)], check=True)
+    complete.touch()
+    subprocess.run([*pip, "--no-build-isolation", "--force-reinstall", str(REPOSITORY)], check=True)
     return venv
 
 
