@@ -13,23 +13,37 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STRANGER = "12345:23456"  # a user nobody has an entry for
-# The whole graph in about a minute: the demo's data with small models and few draws
+# The whole graph in about a minute: little data, small models, few draws. The numbers mean nothing.
+SMALL_DATA = "chromosomes=4, mean_length=200_000, replicates=2, deepest=20_000"
 SMALL = {
+    "windows": {"length": 4096, "crop": 1, "block_bp": 20_000},
+    "tracks": {"max_peaks": 200},
     "model": {
         "layers": 2,
-        "d_model": 32,
+        "d_model": 16,
         "heads": 2,
-        "sequence_filters": [8, 8, 16, 16, 32, 32],
+        "sequence_filters": [8, 8, 8, 16, 16, 16],
+        "atac_filters": [8, 8],
         "random_features": 16,
         "epochs": 1,
+        "mask_folds": 2,
+        "windows_per_step": 8,
     },
-    "sae": {"latents": 64, "tokens": 200_000, "seeds": [0]},
-    "cds": {"permutations": 999, "bootstrap": 200},
+    "sae": {
+        "latents": 32,
+        "learning_rate": 0.001,
+        "batch": 256,
+        "tokens": 20_000,
+        "seeds": [0, 1],
+        "gate": {"fvu": 1.0, "l0_low": 0, "l0_high": 32, "dead": 1.0},
+    },
+    "codes": {"top_bins": 4},
+    "cds": {"alpha": 0.5, "permutations": 200, "bootstrap": 100},
     "calibration": {"nulls": 20},
-    "ablation": {"random_sets": 10, "windows": 4, "ks": [5, 10]},
-    "steering": {"features": 5, "windows": 4},
-    "annotation": {"max_features": 5, "random_draws": 5},
-    "controls": {"random_init_tokens": 100_000, "input_windows": 4, "label_shuffle_draws": 2},
+    "ablation": {"random_sets": 10, "windows": 4, "ks": [2, 4]},
+    "steering": {"features": 4, "windows": 4, "alphas": [1.0, 2.0]},
+    "annotation": {"max_features": 4, "random_draws": 4, "max_foreground": 50},
+    "controls": {"random_init_tokens": 20_000, "input_windows": 4, "label_shuffle_draws": 2, "leaderboard_features": 4},
 }
 
 
@@ -51,8 +65,16 @@ def differing(bare: Path, boxed: Path) -> tuple[int, list[str]]:
     return len(left), sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
 
 
-def workspace(folder: Path, small: bool) -> Path:
-    """A folder for /out, open to any user; with ``small`` its parameters are the quick ones."""
+def small_demo(venv: Path, folder: Path) -> Path:
+    """A demo of a megabase instead of ten."""
+    script = "import sys; from pathlib import Path; from petriscope.data.simulate import DemoConfig, simulate_demo; "
+    script += f"simulate_demo(Path(sys.argv[1]), DemoConfig({SMALL_DATA}))"
+    subprocess.run([str(venv / "bin/python"), "-c", script, str(folder)], check=True, capture_output=True)
+    return folder
+
+
+def workspace(folder: Path, small: bool, demo: Path | None = None) -> Path:
+    """A folder for /out, open to any user; with ``small`` its parameters are the quick ones, its data ``demo``."""
     folder.mkdir(parents=True)
     folder.chmod(0o777)
     if small:
@@ -61,6 +83,8 @@ def workspace(folder: Path, small: bool) -> Path:
             params[section].update(values)
         (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
         (folder / "params.yaml").chmod(0o666)
+        if demo is not None:
+            shutil.copytree(demo, folder / "data/demo")
     return folder
 
 
@@ -92,12 +116,14 @@ def bare_environment(scratch: Path) -> Path:
     return venv
 
 
-def bare_run(venv: Path, out: Path, *command: str) -> None:
+def bare_run(venv: Path, out: Path, *command: str) -> str:
+    """Run a command of the bare environment in ``out``; returns what it printed."""
     environment = {**os.environ, "PATH": f"{venv}/bin:{os.environ['PATH']}"}
     environment["PETRISCOPE_REVISION"] = git("describe", "--always", "--dirty", "--abbrev=10", "--exclude", "*")
     environment.pop("PYTHONPATH", None)
     result = subprocess.run(command, cwd=out, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, (result.stdout + result.stderr)[-1500:]
+    return result.stdout
 
 
 def identical(bare: Path, boxed: Path) -> str:
