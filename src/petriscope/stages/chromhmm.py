@@ -9,7 +9,7 @@ import pandas as pd
 
 from petriscope.annotation.background import MatchedBackground
 from petriscope.annotation.chromhmm import majority_state, read_segmentation
-from petriscope.annotation.families import for_disk, with_q
+from petriscope.annotation.families import for_disk, share_of_draws, with_q
 from petriscope.annotation.intervals import Intervals
 from petriscope.annotation.state_enrichment import shift_p, state_enrichment
 from petriscope.data.dataset import Dataset, load_dataset
@@ -60,7 +60,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         enrichment = with_q(enrichment)
     with atomic_folder(workspace.table("chromhmm")) as folder:
         write_csv(folder / "enrichment.csv", for_disk(enrichment))
-    return _metrics(enrichment, layer_of_claims(workspace, params), notes)
+    share = share_of_draws(enrichment, enrichment[enrichment.kind == "random"].group.nunique())
+    metrics = _metrics(enrichment, layer_of_claims(workspace, params), notes)
+    return {**metrics, "random_draws_with_a_state": share}
 
 
 def segmentation_of(dataset: Dataset, lineage: str, context: str) -> Any:

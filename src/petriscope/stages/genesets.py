@@ -41,11 +41,14 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     inside = fore.strata.code >= 0
     names = fore.groups.group.to_numpy()
     groups = fore.groups.drop(columns=["size", "dropped"])
-    tables, terms, notes = [], {}, []
+    tables, terms = [], {}
+    notes = [f"{dataset.genes.name}: {note}" for note in genes.notes]
     for collection, path in dataset.genesets.items():
+        sets = read_gmt(path)
+        notes += [f"{path.name}: {note}" for note in sets.notes]
         try:
             found = enrich_gene_sets(
-                fore.matrix, links, read_gmt(path), features=names, universe=inside, min_size=smallest, max_size=largest
+                fore.matrix, links, sets, features=names, universe=inside, min_size=smallest, max_size=largest
             )
         except UserError as error:  # too few genes for one collection must not hide the others
             notes.append(f"{collection}: {error}")
