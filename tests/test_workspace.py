@@ -91,6 +91,18 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, capsys, monkeypatch):
     assert error.count("\n") == 1 and "cds.alhpa: is not a parameter. Did you mean cds.alpha?" in error
 
 
+def test_a_stranger_is_told_where_to_start(capsys, monkeypatch):
+    assert main([]) == 2
+    assert "first steps:\n  petriscope reproduce" in capsys.readouterr().err
+    assert main(["reproducee"]) == 2
+    assert capsys.readouterr().err == "petriscope: reproducee: is not a verb. Did you mean reproduce?\n"
+    assert main(["xyz"]) == 2
+    assert "Verbs: reproduce, stage," in capsys.readouterr().err
+    monkeypatch.delenv("TEXTUAL_DRIVER", raising=False)
+    assert main(["tui"]) == 2
+    assert "needs a terminal. Run it in one, with `docker run -it`" in capsys.readouterr().err
+
+
 def test_module_and_command_are_one():
     result = subprocess.run(
         [sys.executable, "-m", "petriscope", "--version"], capture_output=True, text=True, check=True

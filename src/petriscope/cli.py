@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
 import importlib
 import os
@@ -31,10 +32,24 @@ VERBS = {
 }
 
 
+FIRST_STEPS = """\
+first steps:
+  petriscope reproduce           the demo, from data to figures (ten minutes)
+  petriscope claims              what came out
+  petriscope tui                 look around
+
+`petriscope VERB --help` explains a verb; docs/ explains the rest.
+Exit status: 0 done, 1 failed, 2 a mistake in the input, 130 interrupted.
+"""
+
+
 def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
     """The parser; only the module of ``verb`` is imported, so that one verb does not pay for all."""
     parser = argparse.ArgumentParser(
-        prog="petriscope", description="What does a chromatin foundation model know about a petri dish?"
+        prog="petriscope",
+        description="What does a chromatin foundation model know about a petri dish?",
+        epilog=FIRST_STEPS,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=20),
     )
     parser.add_argument("--version", action="version", version=f"petriscope {__version__}")
     commands = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -66,6 +81,13 @@ def _main(argv: Sequence[str] | None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
+        if not arguments:
+            build_parser().print_help(sys.stderr)
+            return 2
+        if verb is not None and verb not in VERBS and verb == arguments[0]:
+            close = difflib.get_close_matches(verb, VERBS, n=1)
+            remedy = f"Did you mean {close[0]}?" if close else f"Verbs: {', '.join(VERBS)}."
+            raise UserError("is not a verb", field=verb, remedy=remedy)
         args = build_parser(verb).parse_args(arguments)
         return int(args.run(args) or 0)
     except UserError as error:

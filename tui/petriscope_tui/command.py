@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Start the terminal UI, or serve it; returns the exit status. Raises UserError."""
     import os
+    import sys
+
+    from petriscope.errors import UserError
 
     if args.ascii:
         os.environ["PETRISCOPE_ASCII"] = "1"
@@ -33,6 +36,10 @@ def run(args: argparse.Namespace) -> int:
         from petriscope_tui.web import serve
 
         return serve(args.workspace, args.host, args.port, args.feature, args.public_url)
+    served = "TEXTUAL_DRIVER" in os.environ  # by --web, over pipes
+    if not served and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        remedy = "Run it in one, with `docker run -it` or `ssh -t` where it is remote, or serve it with --web."
+        raise UserError("the terminal UI needs a terminal", remedy=remedy)
     from petriscope_tui.app import run as run_app
 
     return run_app(args.workspace, args.feature)

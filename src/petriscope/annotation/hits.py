@@ -121,7 +121,17 @@ def feature_hits(sequences: np.ndarray, motifs: Sequence[Motif], wanted: pd.Data
             )
     columns = ["feature", "motif", "sequence", "offset", "strand", "score", "length"]
     frame = pd.concat(hits, ignore_index=True) if hits else pd.DataFrame(columns=columns)
-    return FeatureHits(frame, pd.DataFrame(comparisons))
+    seen_columns = [
+        "feature",
+        "motif",
+        "n",
+        "sequences",
+        "consensus",
+        "information",
+        "motif_information",
+        "correlation",
+    ]
+    return FeatureHits(frame, pd.DataFrame(comparisons, columns=seen_columns))
 
 
 def position_histogram(

@@ -15,7 +15,7 @@ from petriscope.workspace import Workspace, find_workspace
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument(
-        "--workspace", default=".", help="folder with params.yaml and dvc.yaml (default: here or above)"
+        "--workspace", metavar="DIR", default=".", help="folder with params.yaml and dvc.yaml (default: here or above)"
     )
     parser.add_argument("--how", action="store_true", help="print for each claim: command, expected value, time")
 

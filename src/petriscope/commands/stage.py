@@ -12,9 +12,11 @@ from petriscope.workspace import find_workspace
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("name", metavar="NAME", help="a stage of dvc.yaml")
     parser.add_argument(
-        "--workspace", default=".", help="folder with params.yaml and dvc.yaml (default: here or above)"
+        "name", metavar="NAME", help="a stage of dvc.yaml; `petriscope status` lists those not up to date"
+    )
+    parser.add_argument(
+        "--workspace", metavar="DIR", default=".", help="folder with params.yaml and dvc.yaml (default: here or above)"
     )
 
 

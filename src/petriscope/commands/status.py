@@ -13,7 +13,7 @@ from petriscope.workspace import find_workspace
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument(
-        "--workspace", default=".", help="folder with params.yaml and dvc.yaml (default: here or above)"
+        "--workspace", metavar="DIR", default=".", help="folder with params.yaml and dvc.yaml (default: here or above)"
     )
 
 
