@@ -53,7 +53,7 @@ def test_shuffles_keep_every_dinucleotide(letters: list[int], seed: int) -> None
 
 
 def test_every_arrangement_is_equally_likely() -> None:
-    codes = np.array([0, 1, 0, 2, 0, 1, 2, 0], np.uint8)
+    codes = np.array([0, 1, 2, 1, 0, 1, 1, 2, 0], np.uint8)
     wanted = pairs(codes)
     inner = {
         (0, *order, 0) for order in permutations(codes[1:-1].tolist()) if pairs(np.array((0, *order, 0))) == wanted

@@ -58,6 +58,8 @@ def test_every_control_curve_is_the_tables() -> None:
     curves = [line.get_ydata().tolist() for line in figure.axes[0].lines]
     assert pytest.approx([0.1, 0.2, 0.3]) in curves
     assert pytest.approx([0.4, 0.5, 0.6]) in curves
+    for panel in (1, 2):  # observed, then the mean over draws of either null
+        assert [line.get_ydata().tolist() for line in figure.axes[panel].lines] == [[9.0] * 3, [2.0] * 3, [2.0] * 3]
     assert [label.get_text() for label in figure.axes[4].get_legend().get_texts()] == [
         "real", "motif averaged", "motif swapped",
     ]  # fmt: skip

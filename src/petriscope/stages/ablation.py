@@ -102,6 +102,7 @@ def _metrics(
     def text(arm: str) -> str:
         return " ".join(f"{value:.3g}" for value in series(arm))
 
+    told = single.null_percentile.dropna()
     testable = bool(cds.blocks >= LEAST_BLOCKS)
     return {
         "testable": testable,
@@ -134,8 +135,8 @@ def _metrics(
         "control_text": f"at k = {' '.join(map(str, ks))}: matched random sets {text('random')}; top-activation "
         f"{text('top_activation')}; random directions of equal norm {text('random_direction')}; PCA {text('pca')}; "
         f"reconstruction only {by_arm.reconstruction[0]:.3g}; mean norm of the edit at k = {k} {cds.edit:.3g}, of its "
-        f"matched random sets {cds.edit_random:.3g}; of {len(single)} single features "
-        f"{100 * float((single.null_percentile >= 95).mean()):.0f} % change their own bins more than every one of the "
+        f"matched random sets {cds.edit_random:.3g}; of {len(told)} single features "
+        f"that fire here {100 * float((told >= 95).mean()) if len(told) else 0:.0f} % change their own bins more than every one of the "
         "random directions of equal size",
         "curve_interval_text": f"random directions of equal norm {text('random_direction')}; PCA {text('pca')}; "
         f"reconstruction only {by_arm.reconstruction[0]:.3g}",
