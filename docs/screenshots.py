@@ -17,7 +17,7 @@ from petriscope.atlas.schema import feature_name
 from petriscope_tui.app import PetriscopeApp
 from petriscope_tui.glyphs import UNICODE
 
-PAGES = ("overview", "features", "feature", "compare", "layers", "causal", "pipeline", "figures", "search")
+PAGES = ("overview", "features", "feature", "compare", "layers", "causal", "pipeline", "figures", "search", "controls")
 
 
 async def draw(workspace: Path, pages: tuple[str, ...] = PAGES, size: tuple[int, int] = (120, 44)) -> dict[str, str]:

@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from petriscope.atlas.records import Feature
 from petriscope_tui.delimited import aligned
+from petriscope_tui.evidence import single
 from petriscope_tui.form import axis, duration, interval, number, probability, share, show
 from petriscope_tui.glyphs import ASCII, UNICODE, to_ascii, wants_ascii
 from petriscope_tui.lanes import draw_lanes, reduced
 from petriscope_tui.picture import block_art, graphics_protocol
 from petriscope_tui.plots import Series, bar, columns, line_plot, span, spark
+from petriscope_tui.theme import DARK
 
 
 @pytest.mark.parametrize(
@@ -155,7 +158,20 @@ def test_delimited_text_is_aligned_shortened_and_cut_to_the_room() -> None:
     content = "name,value,long\na,0.123456789,x\nbb,10,y\n,,\n"
     lines = aligned(content, ",", "", "", 60).plain.split("\n")
     assert lines[0] == "name  value  long" and lines[1] == "a     0.123  x" and lines[2] == "bb       10  y"
-    narrow = aligned("a,b,c\n" + ",".join(["word " * 9] * 3) + "\n", ",", "", "", 26).plain.split("\n")
-    assert all(len(line) <= 26 for line in narrow) and narrow[-1] == "further columns: c" and "…" in narrow[1]
+    narrow = aligned("a,b,c\n" + ",".join(["word " * 9] * 3) + "\n", ",", "", "", 44).plain.split("\n")
+    assert all(len(line) <= 44 for line in narrow) and narrow[-1] == "further columns: c" and "…" in narrow[1]
     assert aligned("a\n1\n2\n3\n", ",", "", "", 40, 2).plain.endswith("the first 2 of 3 rows")
     assert aligned("", ",", "", "", 40).plain == "empty"
+
+
+def test_a_single_features_effect_stands_on_the_ruler_of_its_null() -> None:
+    def shown(effect: float | None, percentile: float | None, width: int = 51) -> str:
+        values = {"causal_effect": effect, "causal_percentile": percentile}
+        return single(Feature(1, values, [], [], [], {}, [], []), DARK, UNICODE, width).plain
+
+    assert shown(None, None).startswith("not measured")
+    lines = shown(0.0123, 0.5).split("\n")
+    assert "0.0123" in lines[0] and "beats 50.0 % of random directions" in lines[1]
+    assert lines[2].index("●") == 10 + 20 and lines[2].index("│") == 10 + 38 and lines[3].endswith("95 %")
+    assert lines[3].index("95 %") <= lines[2].index("│") < lines[3].index("95 %") + 4
+    assert "●" in shown(1.0, 1.0) and "not measured" in shown(1.0, None)

@@ -215,7 +215,7 @@ def states(rows: list[Annotation], colours: dict[str, str], p: Palette, g: Glyph
 def curve(points: list[CurvePoint], what: str, p: Palette, g: Glyphs, width: int, height: int = 14) -> Text:
     """Ablation or steering curves, one letter per arm."""
     if not points:
-        return Text(f"no {what} was run for this feature (stage {what})", style=p.dim)
+        return Text(f"not measured for this feature alone (stage {what})", style=p.dim)
     arms = sorted({(pt.arm, pt.lineage) for pt in points}, key=lambda a: (arm_rank(a[0]), str(a)))
     tints = (p.accent, p.in_vivo, p.in_vitro, p.supported, p.not_supported, p.undecided, p.dim)
     series = []
@@ -232,6 +232,34 @@ def curve(points: list[CurvePoint], what: str, p: Palette, g: Glyphs, width: int
     lowest = min(values, default=0.0)
     y = "gap closure" + (f" (drawn above {number(floor)}; lowest {number(lowest)})" if lowest < floor else "")
     return line_plot(series, width, height, g, p.dim, "alpha", y, floor=floor)
+
+
+def single(feature: Feature, p: Palette, g: Glyphs, width: int) -> Text:
+    """Ablation of this feature alone: the effect on a ruler of its null's percentiles, then its curve where one was run."""
+    effect, percentile = feature.values["causal_effect"], feature.values["causal_percentile"]
+    text = Text()
+    if effect is None and not feature.ablation:
+        return Text("not measured: the stage ablation takes single features among the strongest only", style=p.dim)
+    if effect is not None:
+        text.append(f"{'alone':<10}", style=p.dim)
+        text.append(number(effect), style="bold")
+        text.append("  mean |change of prediction|\n", style=p.dim)
+        text.append(f"{'null':<10}", style=p.dim)
+        if percentile is None:
+            text.append("not measured", style=p.dim)
+        else:
+            tint = p.supported if percentile >= CAUSAL_PERCENTILE else p.not_supported
+            text.append(f"beats {show(percentile, 'share')} of random directions of equal size\n", style=tint)
+            cells = [g.rule] * max(min(width - 10, 60), 10)
+            cells[round(CAUSAL_PERCENTILE * (len(cells) - 1))] = g.column
+            cells[round(min(max(percentile, 0.0), 1.0) * (len(cells) - 1))] = g.dot
+            text.append(f"{'':<10}{''.join(cells)}\n", style=tint)
+            scale = "0 %" + "95 %".rjust(round(CAUSAL_PERCENTILE * (len(cells) - 1)) - 1)
+            text.append(f"{'':<10}{scale}", style=p.dim)
+        text.append("\n\n" if feature.ablation else "")
+    if feature.ablation:
+        text.append_text(curve(feature.ablation, "ablation", p, g, width))
+    return text
 
 
 def arm_rank(arm: str) -> int:

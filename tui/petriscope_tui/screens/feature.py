@@ -103,7 +103,7 @@ class FeaturePage(Page):
         block("activation").show(lambda width: evidence.activation(feature.activation, lineages, p, g, width))
         states, colours = atlas.annotations(identifier, "chromhmm", 12), atlas.state_colours()
         block("states").show(lambda width: evidence.states(states, colours, p, g, width))
-        block("ablation").show(lambda width: evidence.curve(feature.ablation, "ablation", p, g, width))
+        block("ablation").show(lambda width: evidence.single(feature, p, g, width))
         block("steering").show(lambda width: evidence.curve(feature.steering, "steering", p, g, width))
         self._bins(feature.top_bins, lineages)
         self._annotations("motifs", atlas.annotations(identifier, "motif", 30))
