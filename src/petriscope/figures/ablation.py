@@ -46,4 +46,8 @@ def draw(curve: pd.DataFrame) -> Figure:
         title="As published (error injected)", xscale="log", xlabel="features ablated, k", ylabel="mean |Δ prediction|"
     )
     right.legend()
+    ks = sorted(k for k in curve.k.unique() if k > 0)
+    for axes in (left, middle, right):
+        axes.minorticks_off()
+        axes.set_xticks(ks, ks)
     return figure

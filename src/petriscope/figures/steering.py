@@ -42,7 +42,8 @@ def draw(table: pd.DataFrame) -> Figure:
         panel.set_xticks(np.arange(len(METHODS)), METHODS.values(), rotation=30, ha="right")
         panel.set(title=title, ylabel="gap closure on test windows")
     shown = table[table.method.isin(METHODS)]
-    low, high = float(np.nanmin(shown.gc.to_numpy(float))), float(np.nanmax(shown.gc_high.to_numpy(float)))
+    low = float(np.nanmin(shown[["gc", "gc_random"]].to_numpy(float)))
+    high = float(np.nanmax(shown[["gc", "gc_high"]].to_numpy(float)))
     room = 0.3 * (high - low)  # for the lines of text above the bars
     for panel in axes:
         panel.set_ylim(max(-1.5, low - 0.3 * room), high + room)
