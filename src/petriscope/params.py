@@ -132,6 +132,15 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Truth:
+    """New libraries of the simulator, for planted truth."""
+
+    run: bool = _f()
+    libraries: int = _f(2, 1000)
+    donors: int = _f(2, 1000)
+
+
+@dataclass(frozen=True)
 class Ablation:
     """Causal ablation."""
 
@@ -203,6 +212,7 @@ class Params:
     codes: Codes = _f()
     cds: Cds = _f()
     calibration: Calibration = _f()
+    truth: Truth = _f()
     ablation: Ablation = _f()
     steering: Steering = _f()
     annotation: Annotation = _f()

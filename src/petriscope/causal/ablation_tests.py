@@ -43,7 +43,8 @@ def against_random(
     """Each arm and k against the mean of the matched random sets of the same k, paired over blocks.
 
     ``measure``: 'effect' (mean |change|) or 'shift' (toward the other context). Columns: difference with its t
-    interval, ratio, t, p (paired t), p_permutation (sign-flip over blocks), g_av with block-bootstrap limits, p_rank
+    interval, excess_low and excess_high (limits of the difference to a single random set, blocks and sets resampled
+    together), ratio, t, p (paired t), p_permutation (sign-flip over blocks), g_av with block-bootstrap limits, p_rank
     (share of random sets, the arm itself counted, at least as strong), blocks, random_sets, edit and edit_random (mean
     norm of the change per token, of the arm and of the random sets: how well they match); adjusted p over the family of
     all arms and k of this table.
@@ -157,16 +158,33 @@ def _paired(
         "blocks": blocks,
     }
     if blocks < 2:
-        nothing = ("low", "high", "t", "p", "p_permutation", "g_av", "g_av_low", "g_av_high")
+        nothing = (
+            "low",
+            "high",
+            "excess_low",
+            "excess_high",
+            "t",
+            "p",
+            "p_permutation",
+            "g_av",
+            "g_av_low",
+            "g_av_high",
+        )
         return base | dict.fromkeys(nothing, np.nan)
     test = one_sample(difference[:, None])
     low, high = test.interval()
     counts = bootstrap_counts(blocks, resamples, seed).astype(int)
     drawn = np.stack([np.repeat(np.arange(blocks), row) for row in counts])
     g_low, g_high = expanded_percentiles(hedges_g_av(values[drawn], baseline[drawn], axis=1), blocks)
+    # one random set and one sample of blocks at a time: what a new draw of either would show
+    drawn_set = np.random.default_rng([seed, sets]).integers(0, sets, resamples)
+    excess = (counts * (values[None] - random[:, drawn_set].T)).mean(1)
+    excess_low, excess_high = expanded_percentiles(excess, blocks)
     return base | {
         "low": float(low[0]),
         "high": float(high[0]),
+        "excess_low": float(excess_low),
+        "excess_high": float(excess_high),
         "t": float(test.t[0]),
         "p": float(test.p[0]),
         "p_permutation": float(sign_flip(difference[:, None], permutations, seed).p[0]),

@@ -9,6 +9,9 @@ from scipy import special
 
 from petriscope.contrast.moments import Design, Moments
 
+LEAST_BLOCKS = 4
+"""Blocks below which no interval over blocks is worth printing."""
+
 
 class Effect(NamedTuple):
     """An effect size per feature with its 95 % interval; all arrays (m,)."""

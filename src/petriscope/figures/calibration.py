@@ -1,28 +1,62 @@
-"""p-values where nothing differs: the published and the corrected test side by side."""
+"""p-values where nothing differs, published and corrected side by side, and each seed's error rates."""
 
 from __future__ import annotations
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from petriscope.figures.style import CORRECTED, PUBLISHED, nothing, panels
 
 SHOWN = (("published", PUBLISHED), ("corrected, replicates", CORRECTED), ("corrected", CORRECTED))
 TITLES = ("Published, replicate contrasts", "Corrected, replicate contrasts", "Corrected, fitted null")
+FITTED = "no contrast, fitted to the data"
+RATES = (
+    ("corrected, permutation", "p < α (p of record)"),
+    ("depth not adjusted, permutation", "p < α, depth not adjusted"),
+    ("corrected, maxT family-wise error", "maxT family-wise error"),
+    ("corrected, coverage of the 95 % interval of the mean", "1 - coverage, biosamples"),
+    ("effect sizes, coverage of the 95 % block-bootstrap interval", "1 - coverage, blocks"),
+)
 
 
-def draw(p_values: pd.DataFrame, alpha: float) -> Figure:
-    """``p_values``: stage calibration's histogram table (test, p, share)."""
-    figure, axes = panels(3, width=2.8)
+def draw(p_values: pd.DataFrame, rates: pd.DataFrame, alpha: float) -> Figure:
+    """``p_values``: stage calibration's histogram table (seed, test, p, share); ``rates``: its table of rates."""
+    figure, axes = panels(4, width=2.8)
     for panel, (test, colour), title in zip(axes, SHOWN, TITLES):
         frame = p_values[p_values.test == test]
         if frame.empty:
             nothing(panel, "cannot be tested:\nno replicates in this data set")
             continue
-        width = float(frame.p.diff().median())
-        panel.bar(frame.p, frame.share, width=0.9 * width, color=colour)
+        by_seed = frame.pivot_table(index="p", columns="seed", values="share")
+        width = float(by_seed.index.to_series().diff().median())
+        panel.bar(by_seed.index, by_seed.mean(axis=1), width=0.9 * width, color=colour)
+        for seed in by_seed:
+            panel.step(by_seed.index, by_seed[seed], where="mid", color="#333333", lw=0.5, alpha=0.6)
         panel.axhline(width, color="#333333", ls="--", lw=0.8)
         panel.axvline(alpha, color="#c8553d", lw=0.8)
-        panel.set(title=title, xlabel="p under the null", ylabel="share of features (dashed: uniform)")
-        panel.set_ylim(0, max(0.1, float(frame.share.max()) * 1.1))
+        panel.set(title=title, xlabel="p under the null (lines: seeds)", ylabel="share of features (dashed: uniform)")
+        panel.set_ylim(0, max(0.1, float(by_seed.to_numpy().max()) * 1.1))
+    _rates(axes[3], rates, alpha)
     return figure
+
+
+def _rates(panel: Axes, rates: pd.DataFrame, alpha: float) -> None:
+    """One row per rate, one point per seed; all should lie on the dashed line."""
+    if rates.empty:
+        nothing(panel, "cannot be tested:\nno replicates in this data set")
+        return
+    name = rates["test"].fillna(rates["what"])
+    labels: list[str] = []
+    for key, label in RATES:
+        mine = rates[(name == key) & (rates["null"].eq(FITTED) | rates["null"].str.startswith("samples of"))]
+        if mine.empty:
+            continue
+        values = 1 - mine.share if "coverage" in key else mine.share
+        panel.plot(values, [len(labels)] * len(values), "o", ms=4, alpha=0.7, color=CORRECTED)
+        labels.append(label)
+    panel.axvline(alpha, color="#333333", ls="--", lw=0.8)
+    panel.set_yticks(range(len(labels)), labels)
+    panel.invert_yaxis()
+    panel.set(title="Each seed", xlabel="rate (dashed: nominal)")
+    panel.set_xlim(left=0)

@@ -20,6 +20,7 @@ from petriscope.causal.ablation_tests import (
 from petriscope.causal.bases import context_order, principal_components
 from petriscope.causal.feature_sets import usable_ks
 from petriscope.causal.specificity import single_feature_effects
+from petriscope.contrast.effects import LEAST_BLOCKS
 from petriscope.files import atomic_folder, write_csv
 from petriscope.model_rows import condition_rows, hold, spread
 from petriscope.params import Params
@@ -35,9 +36,6 @@ from petriscope.store import (
     split_rows,
 )
 from petriscope.workspace import Workspace
-
-LEAST_BLOCKS = 4
-"""Test blocks below which no interval over blocks is worth printing."""
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
@@ -118,6 +116,7 @@ def _metrics(
         "g_low": cds.g_av_low,
         "g_high": cds.g_av_high,
         "random_percentile": 100 * (1 - cds.p_rank),
+        "excess_low": cds.excess_low,
         "curve_cds": series("cds"),
         "curve_random": series("random"),
         "curve_top_activation": series("top_activation"),
@@ -126,7 +125,8 @@ def _metrics(
         f"{published_random.mean():.3g}, error injected)",
         "effect_text": f"layer {layer}, k = {k}: mean change {cds.value:.3g} against {cds.random:.3g} of matched "
         f"random sets; Hedges g_av {cds.g_av:.2f}",
-        "interval_text": f"g_av [{cds.g_av_low:.2f}, {cds.g_av_high:.2f}] over {int(cds.blocks)} blocks; stronger than "
+        "interval_text": f"g_av [{cds.g_av_low:.2f}, {cds.g_av_high:.2f}] over {int(cds.blocks)} blocks; more than one random "
+        f"set by {cds.excess_low:.3g} to {cds.excess_high:.3g} over blocks and sets; stronger than "
         f"{100 * (1 - cds.p_rank):.0f} % of {int(cds.random_sets)} random sets; top-activation {top.value:.3g}",
         "published_curve_text": f"targeted {text('published')}; random {text('published_random')} at k = "
         + " ".join(map(str, ks)),
@@ -145,7 +145,16 @@ def _metrics(
 
 def _untestable(layer: int, why: str) -> dict[str, Any]:
     """Metrics of a data set without a pair."""
-    numbers = ("g", "g_low", "g_high", "random_percentile", "curve_cds", "curve_random", "curve_top_activation")
+    numbers = (
+        "g",
+        "g_low",
+        "g_high",
+        "random_percentile",
+        "excess_low",
+        "curve_cds",
+        "curve_random",
+        "curve_top_activation",
+    )
     texts = ("published", "effect", "interval", "published_curve", "curve", "curve_interval", "control")
     names = (*numbers, *(f"{text}_text" for text in texts))
     return {"testable": False, "why_untestable": why, "layer": layer, **dict.fromkeys(names)}

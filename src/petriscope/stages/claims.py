@@ -4,30 +4,59 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from petriscope.claims import as_markdown, evaluate, read_rules
+from petriscope.contrast.ledger import as_markdown as ledger_markdown
+from petriscope.contrast.ledger import multiplicity
 from petriscope.data.dataset import load_dataset
-from petriscope.files import atomic_path, read_json, write_json
+from petriscope.files import atomic_folder, atomic_path, read_json, write_csv, write_json
 from petriscope.params import Params
 from petriscope.workspace import Workspace
 
 STAGES = (
-    *("model", "sae", "cds", "calibration", "recovery", "ablation", "steering", "random_init"),
+    *("model", "sae", "cds", "calibration", "recovery", "truth", "ablation", "steering", "random_init"),
     *("depth_matched", "input_controls", "label_shuffle", "leaderboard"),
     *("chromhmm", "motifs", "genesets"),
 )
 
+P_VALUES = {
+    "ablation": ("tests", "shift", "lineages"),
+    "chromhmm": ("enrichment",),
+    "motifs": ("enrichment",),
+    "genesets": ("enrichment",),
+}
+"""CSV tables of the stages that hold adjusted p-values."""
+
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write paper_figures/claims.json and claims.md."""
+    """Write paper_figures/claims.json, claims.md and results/claims/ledger.csv (the multiplicity ledger)."""
     dataset = load_dataset(workspace.dataset(params.dataset))
     metrics = {stage: read_json(workspace.metrics(stage)) for stage in STAGES}
     claims = evaluate(read_rules(workspace.claims_rules), metrics, str(workspace.claims_rules))
     stamp = {"dataset": dataset.name, "seed": params.seed, "params": params.digest()}
     write_json(workspace.figures / "claims.json", {**stamp, "claims": [claim.as_dict() for claim in claims]})
     notes = [f"data set {dataset.name}: {dataset.description}", f"seed {params.seed}, parameters {params.digest()}"]
+    ledger = multiplicity(_tables(workspace), dataset.lineages, params.cds.alpha)
+    with atomic_folder(workspace.table("claims")) as folder:
+        write_csv(folder / "ledger.csv", ledger)
+    page = as_markdown(claims, "Claims ledger", [*notes, *dataset.untestable()])
     with atomic_path(workspace.figures / "claims.md") as temporary:
-        temporary.write_text(as_markdown(claims, "Claims ledger", [*notes, *dataset.untestable()]))
+        temporary.write_text(page + ledger_markdown(ledger))
     verdicts: dict[str, int] = {}
     for claim in claims:
         verdicts[claim.verdict] = verdicts.get(claim.verdict, 0) + 1
     return {"verdicts": verdicts, "claims": {claim.id: claim.verdict for claim in claims}}
+
+
+def _tables(workspace: Workspace) -> dict[str, pd.DataFrame]:
+    """Tables with adjusted p-values, by '<stage>/<file>'; an empty file is an empty table."""
+    tables = {"cds/features": pd.read_parquet(workspace.table("cds") / "features.parquet")}
+    for stage, names in P_VALUES.items():
+        for name in names:
+            path = workspace.table(stage) / f"{name}.csv"
+            try:
+                tables[f"{stage}/{name}"] = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+            except pd.errors.EmptyDataError:
+                tables[f"{stage}/{name}"] = pd.DataFrame()
+    return tables

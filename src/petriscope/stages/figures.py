@@ -49,6 +49,8 @@ TABLES = {
     "table15_single_features": ("ablation", "features.csv"),
     "table16_lineage_motifs": ("motifs", "lineages.csv"),
     "table17_motif_hits": ("motifs", "comparisons.csv"),
+    "table18_multiplicity": ("claims", "ledger.csv"),
+    "table19_planted_truth": ("truth", "scores.csv"),
 }
 MARKDOWN_ROWS = 60
 SOURCES = "sources.json"
@@ -87,7 +89,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         ),
         "fig2_cds_distributions": lambda: cds_distribution.draw(features(), level, params.cds.alpha),
         "fig3_sae_quality": lambda: sae_quality.draw(table("sae", "quality.csv"), params.sae.gate),
-        "fig4_calibration": lambda: calibration.draw(table("calibration", "p_values.csv"), params.cds.alpha),
+        "fig4_calibration": lambda: calibration.draw(
+            table("calibration", "p_values.csv"), table("calibration", "nulls.csv"), params.cds.alpha
+        ),
         "fig5_ablation": lambda: ablation.draw(table("ablation", "curve.csv")),
         "fig6_steering": lambda: steering.draw(table("steering", "readout.csv")),
         "fig7_chromhmm": lambda: chromhmm_figure.draw(table("chromhmm", "enrichment.csv"), layer),

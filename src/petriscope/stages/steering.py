@@ -9,6 +9,7 @@ import pandas as pd
 from petriscope.causal.directions import context_means
 from petriscope.causal.steering import Pairs
 from petriscope.causal.steering_run import SteeringPlan, steer
+from petriscope.contrast.effects import LEAST_BLOCKS
 from petriscope.contrast.moments import Design
 from petriscope.files import atomic_folder, write_csv
 from petriscope.model_rows import condition_rows, hold, spread
@@ -29,8 +30,6 @@ from petriscope.workspace import Workspace
 
 METHOD = "sae_additive"
 RIVALS = ("difference_of_means", "single_pair", "linear_probe", "leace")
-LEAST_BLOCKS = 4
-"""Test blocks below which no interval over blocks is worth printing."""
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def make_tracks(dataset: Dataset, windows: pd.DataFrame, genome: Genome, tracks:
         track = _track(biosample, windows, genome, tracks, seed + number, reference)
         made.append(track)
         peaks.append(_peaks(biosample, track, windows, genome).assign(biosample=biosample.id))
-    return Made(made, peaks, _activity(dataset, peaks, genome, tracks))
+    return Made(made, peaks, motif_vectors(dataset, peaks, genome, tracks))
 
 
 def stored_signal(tracks: list[TrackResult]) -> np.ndarray:
@@ -97,7 +97,7 @@ def _peaks(biosample: Biosample, track: TrackResult, windows: pd.DataFrame, geno
     return call_peaks(track.values, windows, cuts_per_unit)
 
 
-def _activity(dataset: Dataset, peaks: list[pd.DataFrame], genome: Genome, tracks: Tracks) -> np.ndarray:
+def motif_vectors(dataset: Dataset, peaks: list[pd.DataFrame], genome: Genome, tracks: Tracks) -> np.ndarray:
     """Motif-activity vectors (S, M)."""
     motifs = read_motifs(dataset.activity_motifs, dataset.activity_motif_format, tracks.motif_p)
     spans = genome.contigs

@@ -1,0 +1,128 @@
+"""The multiplicity ledger: every adjusted p-value of the pipeline with its family, the family's size, method and units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from petriscope.contrast.multiplicity import Family, ledger
+
+METHODS = {"q": "BH", "bonferroni": "Bonferroni", "p_bonferroni": "Bonferroni", "p_holm": "Holm", "p_bh": "BH"}
+METHODS |= {"p_by": "BY"}
+
+
+class Entry(NamedTuple):
+    """One set of adjusted p-values."""
+
+    stage: str
+    test: str
+    family: Family
+    units: str
+    """what the test takes for independent."""
+    method: str
+    adjusted: np.ndarray
+
+
+def multiplicity(tables: Mapping[str, pd.DataFrame], lineages: Sequence[str], alpha: float) -> pd.DataFrame:
+    """One row per test and adjustment: stage, test, family, size, units, method, tested, rejected at ``alpha``.
+
+    ``tables``: what stages wrote, by '<stage>/<file>'; absent ones are left out, as are tests that no one could make.
+    """
+    entries = [*_contrast(tables.get("cds/features"), lineages), *_causal(tables), *_annotation(tables)]
+    entries = [entry for entry in entries if np.isfinite(entry.adjusted).any()]
+    rows = ledger([(entry.family, entry.method, entry.adjusted) for entry in entries], alpha)
+    if rows.empty:
+        return rows
+    rows.insert(0, "stage", [entry.stage for entry in entries])
+    rows.insert(1, "test", [entry.test for entry in entries])
+    rows.insert(4, "units", [entry.units for entry in entries])
+    return rows
+
+
+def as_markdown(rows: pd.DataFrame) -> str:
+    """The ledger as a section of a page."""
+    lines = [
+        "",
+        "## Multiplicity ledger",
+        "",
+        "Every adjusted p-value: what it answers for, and how many it finds.",
+        "",
+    ]
+    names = ["stage", "test", "family", "size", "units", "method", "tested", "rejected"]
+    lines += ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(str(value).replace("|", "/") for value in row) + " |" for row in rows[names].to_numpy()]
+    return "\n".join(lines) + "\n"
+
+
+def _contrast(features: pd.DataFrame | None, lineages: Sequence[str]) -> Iterator[Entry]:
+    if features is None or features.empty:
+        return
+    alive = features[features.alive]
+    layers = features.layer.nunique()
+    everything = Family(f"alive features of all {layers} layers", len(alive))
+    tests = {"": "lineages combined (signed Stouffer)", "_conjunction": "every lineage", "_union": "some lineage"}
+    tests |= {f"_{lineage}": f"lineage {lineage}" for lineage in lineages}
+    for level in ("biosample", "locus"):
+        known = alive[f"n_{level}"].dropna() if f"n_{level}" in alive else pd.Series(dtype=str)
+        units = str(known.iloc[0]) if len(known) else level
+        for suffix, name in tests.items():
+            for prefix in ("q", "bonferroni"):
+                column = f"{prefix}{suffix}_{level}"
+                if column in alive:
+                    yield Entry(
+                        "cds", f"{name}, {level} level", everything, units, METHODS[prefix], _values(alive, column)
+                    )
+        if f"p_maxt_all_{level}" in alive:
+            values = _values(alive, f"p_maxt_all_{level}")
+            yield Entry("cds", f"{tests['']}, {level} level", everything, units, "maxT, all layers", values)
+        if f"p_maxt_{level}" in alive:
+            for layer, frame in alive.groupby("layer"):
+                family = Family(f"alive features of layer {layer}", len(frame))
+                values = _values(frame, f"p_maxt_{level}")
+                yield Entry("cds", f"{tests['']}, {level} level", family, units, "maxT, step-down", values)
+    for layer, frame in features.groupby("layer"):
+        family = Family(f"all latents of layer {layer}, dead ones included", len(frame))
+        values = _values(frame, "p_published_bonferroni")
+        yield Entry("cds", "published (sign-flip of windows)", family, "windows of one pair", "Bonferroni", values)
+
+
+def _causal(tables: Mapping[str, pd.DataFrame]) -> Iterator[Entry]:
+    for file, name in (("tests", "size of the change"), ("shift", "shift"), ("lineages", "size, by lineage")):
+        frame = tables.get(f"ablation/{file}", pd.DataFrame())
+        if frame.empty or "family" not in frame:
+            continue
+        family = Family(str(frame.family.iloc[0]), int(frame.family_size.iloc[0]))
+        for column in ("p_bonferroni", "p_holm", "p_bh", "p_by"):
+            if column in frame:
+                test = f"{name}: arm against matched random sets, paired t"
+                units = f"{int(frame.blocks.max())} blocks"
+                yield Entry("ablation", test, family, units, METHODS[column], _values(frame, column))
+
+
+def _annotation(tables: Mapping[str, pd.DataFrame]) -> Iterator[Entry]:
+    listed = (
+        (
+            "chromhmm",
+            "q",
+            "state in the bins of a feature or group (odds ratio)",
+            "features or groups x states",
+            "bins",
+        ),
+        ("motifs", "q", "motif in the bins of a feature or group", "features or groups x motifs", "bins"),
+        ("genesets", "q", "genes near a feature's bins (hypergeometric)", "features or groups x terms", "genes"),
+        ("genesets", "adjusted_q", "genes, adjusted for reach", "features or groups x terms", "genes"),
+        ("genesets", "region_q", "bins in a term's domains (binomial)", "features or groups x terms", "bins"),
+    )
+    for stage, column, test, family, units in listed:
+        frame = tables.get(f"{stage}/enrichment", pd.DataFrame())
+        if column in frame:
+            values = _values(frame, column)
+            size = int(np.isfinite(values).sum())
+            yield Entry(stage, test, Family(f"whole table: {family}", size), units, "BH", values)
+
+
+def _values(frame: pd.DataFrame, column: str) -> np.ndarray:
+    return frame[column].to_numpy(dtype=float)

@@ -1,0 +1,83 @@
+"""New libraries of the demo's own simulator: the same genome and elements, other donors or none, for planted truth."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from petriscope.annotation.motifs import read_motifs
+from petriscope.data.coverage import WindowBins, cut_sites
+from petriscope.data.simulate import DemoConfig, demo_motifs_path
+from petriscope.data.simulate_elements import CONDITIONS, condition_accessibility, plant_elements
+from petriscope.data.simulate_genome import simulate_genome
+from petriscope.data.simulate_signal import (
+    HUMAN_GENOME,
+    SimulatedBiosample,
+    call_peaks,
+    design,
+    element_rates,
+    simulate_fragments,
+)
+from petriscope.data.tracks import SCALE_TO
+from petriscope.progress import progress
+
+PLANTED, DONOR = "planted", "donor"
+
+
+class Libraries(NamedTuple):
+    """Simulated libraries as the model takes them."""
+
+    table: pd.DataFrame
+    """columns biosample, lineage, context, fragments, kind."""
+    signal: np.ndarray
+    """(W, S, L/4) float16"""
+    peaks: list[pd.DataFrame]
+    """columns chrom, summit, score of each library."""
+
+
+def simulate_libraries(config: DemoConfig, windows: pd.DataFrame, *, planted: int, donors: int, seed: int) -> Libraries:
+    """``planted`` and ``donors`` libraries per condition over ``windows`` (chrom, start, end).
+
+    *planted*: nothing but the planted openness differs between conditions: no donor effects, one depth, one share of
+    fragments in elements. *donor*: new donors drawn as the data set's were, depth and share in elements included.
+    """
+    genome = simulate_genome(np.random.default_rng([config.seed, 1]), config.lengths())
+    motifs = {motif.factor: motif for motif in read_motifs(demo_motifs_path(), "meme")}
+    elements = plant_elements(np.random.default_rng([config.seed, 2]), genome, motifs)
+    access = condition_accessibility(elements)
+    rng = np.random.default_rng([seed, 1])
+    own = design(np.random.default_rng([config.seed, 4]), config.replicates, config.deepest)
+    depth = int(np.median([sample.fragments for sample in own]))
+    inside = float(np.mean([sample.in_elements for sample in own]))
+    samples = [
+        (PLANTED, SimulatedBiosample(f"{lineage}_{context}_planted_{i}", lineage, context, "none", depth, inside))
+        for lineage, context in CONDITIONS
+        for i in range(planted)
+    ]
+    samples += [(DONOR, sample) for sample in (design(rng, donors, config.deepest) if donors else [])]
+    signal = np.empty((len(windows), len(samples), WindowBins(windows).bins), np.float16)
+    rows, peaks = [], []
+    for number, (kind, sample) in enumerate(progress(samples, "simulating libraries", unit="library")):
+        planted_only = access[:, sample.condition]
+        rates = planted_only if kind == PLANTED else element_rates(rng, elements, [sample])[:, 0]
+        stream = np.random.default_rng([seed, 2, number])
+        fragments = simulate_fragments(stream, genome, elements, rates, sample)
+        track, total = _track(fragments, windows, genome.size / HUMAN_GENOME)
+        signal[:, number] = np.minimum(track, np.finfo(np.float16).max)
+        called = call_peaks(fragments, config.lengths())
+        peaks.append(called.rename(columns={"signal": "score"})[["chrom", "start", "end", "summit", "score"]])
+        rows.append((f"{kind}_{sample.id}", sample.lineage, sample.context, total, kind))
+    table = pd.DataFrame(rows, columns=["biosample", "lineage", "context", "fragments", "kind"])
+    return Libraries(table, signal, peaks)
+
+
+def _track(fragments: dict[str, np.ndarray], windows: pd.DataFrame, share: float) -> tuple[np.ndarray, int]:
+    """Scaled cut coverage (W, L/4) as `signal_for_windows` makes it from a file, and the fragments."""
+    bins = WindowBins(windows)
+    values, total = bins.zeros(), 0
+    for chrom, pairs in fragments.items():
+        total += len(pairs)
+        bins.add_cuts(values, chrom, cut_sites(pairs[:, 0], pairs[:, 1]))
+    return values * np.float32(SCALE_TO / total * float(f"{share:.6g}")), total

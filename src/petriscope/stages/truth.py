@@ -1,0 +1,197 @@
+"""Stage truth: new libraries from the demo's simulator say which features truly depend on context. Simulated data only."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from petriscope.activations import WindowInputs
+from petriscope.contrast.moments import Design
+from petriscope.contrast.truth import Match, Truth, expected_power, planted_match, scores, true_difference
+from petriscope.controls.branch import branch_statistics
+from petriscope.data.dataset import Dataset, load_dataset
+from petriscope.data.genome import Genome
+from petriscope.data.simulate import DemoConfig
+from petriscope.data.simulate_elements import CONDITIONS, programmes
+from petriscope.data.simulate_libraries import DONOR, PLANTED, Libraries, simulate_libraries
+from petriscope.device import choose_device
+from petriscope.files import atomic_folder, write_csv, write_parquet
+from petriscope.params import Params
+from petriscope.stages.cds import SPLIT
+from petriscope.stages.recovery import LEAST_OVERLAP
+from petriscope.stages.tracks import motif_vectors
+from petriscope.store import (
+    bins_table,
+    harvest_folds,
+    layer_codes,
+    load_arrays,
+    load_autoencoders,
+    load_biosamples,
+    load_model,
+    load_windows,
+    read_features,
+    split_rows,
+)
+from petriscope.workspace import Workspace
+
+STRONG = 0.8
+
+
+def run(workspace: Workspace, params: Params) -> dict[str, Any]:
+    """Write results/truth/: features.parquet (true differences, best match) and scores.csv (false discovery, power)."""
+    dataset = load_dataset(workspace.dataset(params.dataset))
+    simulation = yaml.safe_load(dataset.source.read_text()).get("simulation")
+    features = read_features(workspace)
+    why = None
+    if dataset.truth is None or simulation is None:
+        why = "this data set was not simulated"
+    elif features.evidence.iloc[0] != "biosample":
+        why = "no lineage has two biosamples a side"
+    elif not params.truth.run:
+        why = "truth.run is false in params.yaml"
+    if why:
+        with atomic_folder(workspace.table("truth")) as folder:
+            write_csv(folder / "scores.csv", pd.DataFrame(columns=["test", "truth"]))
+        numbers = ("false_discovery", "power", "power_strong", "power_bound")
+        texts = ("fdr_text", "fdr_published_text", "fdr_interval", "power_text", "power_interval")
+        return {"testable": False, "why_untestable": why, **dict.fromkeys(numbers + texts)}
+    config = DemoConfig(**{field.name: simulation[field.name] for field in fields(DemoConfig)})
+    windows = load_windows(workspace)
+    rows = split_rows(windows, SPLIT)
+    chosen = windows.iloc[rows].reset_index(drop=True)
+    counts = {"planted": params.truth.libraries, "donors": params.truth.donors}
+    libraries = simulate_libraries(config, chosen, **counts, seed=params.seed)
+    means = _means(workspace, params, dataset, libraries, rows)
+    match = _matches(workspace, params, pd.read_parquet(str(dataset.truth)))
+    observed = Design.from_frame(load_biosamples(workspace))
+    table = pd.concat(
+        [
+            _layer(layer, frame.sort_values("feature"), means[layer], libraries, match[layer], observed, params)
+            for layer, frame in features.groupby("layer")
+        ],
+        ignore_index=True,
+    )
+    result = scores(table[table.alive], params.cds.alpha)
+    with atomic_folder(workspace.table("truth")) as folder:
+        write_parquet(folder / "features.parquet", table)
+        write_csv(folder / "scores.csv", result)
+    return _metrics(result, table[table.alive])
+
+
+def _means(
+    workspace: Workspace, params: Params, dataset: Dataset, libraries: Libraries, rows: np.ndarray
+) -> dict[int, np.ndarray]:
+    """Layer → mean activation (S, m) of every library over the windows."""
+    model = load_model(workspace, choose_device(params.device))
+    activity = motif_vectors(dataset, libraries.peaks, Genome(dataset.fasta), params.tracks)
+    sequence = np.asarray(load_arrays(workspace).sequence[rows])
+    inputs = WindowInputs(sequence, libraries.signal, activity, model.crop)
+    found = branch_statistics(
+        model,
+        inputs,
+        np.arange(len(rows)),
+        load_autoencoders(workspace, params),
+        folds=harvest_folds(params),
+        what="planted truth",
+    )
+    return {layer: statistics.mean().mean(0) for layer, statistics in found.items()}
+
+
+def _matches(workspace: Workspace, params: Params, truth: pd.DataFrame) -> dict[int, Match]:
+    """Layer → best planted programme of every feature on the test windows, whose loci chose nothing."""
+    windows, biosamples = load_windows(workspace), load_biosamples(workspace)
+    bins = bins_table(windows, params)
+    inside = truth[truth.overlap >= LEAST_OVERLAP].drop_duplicates(["chrom", "start"])
+    programme = bins[["chrom", "start"]].merge(inside[["chrom", "start", "programme"]], how="left").programme
+    chosen = np.flatnonzero((bins.split == "test").to_numpy() & programme.notna().to_numpy())
+    per_window, samples = len(bins) // len(windows), len(biosamples)
+    condition = [CONDITIONS.index(pair) for pair in zip(biosamples.lineage, biosamples.context)]
+    openness = {rule.name: rule.openness() == 1 for rule in programmes()}
+    found = {}
+    for layer in sorted(load_autoencoders(workspace, params)):
+        codes = layer_codes(workspace, layer).scipy()
+        activity = np.zeros((len(chosen), len(CONDITIONS), codes.shape[1]), np.float32)
+        for s in range(samples):
+            rows = (chosen // per_window * samples + s) * per_window + chosen % per_window
+            activity[:, condition[s]] += codes[rows].toarray() / condition.count(condition[s])
+        found[layer] = planted_match(activity, programme.to_numpy(object)[chosen], openness)
+    return found
+
+
+def _layer(
+    layer: int,
+    features: pd.DataFrame,
+    means: np.ndarray,
+    libraries: Libraries,
+    match: Match,
+    observed: Design,
+    params: Params,
+) -> pd.DataFrame:
+    """One row per feature of a layer."""
+    alive = features.alive.to_numpy()
+    truths: dict[str, Truth] = {}
+    for name, kind in (("planted", PLANTED), ("population", DONOR)):
+        member = (libraries.table.kind == kind).to_numpy()
+        design = Design.from_frame(libraries.table[member].reset_index(drop=True))
+        truths[name] = true_difference(means[member], design, alive, alpha=params.cds.alpha)
+    found = features.p_biosample[features.q_biosample <= params.cds.alpha]
+    threshold = float(found.max()) if len(found) else params.cds.alpha / max(int(alive.sum()), 1)
+    one_sided = [bool(rule.name.endswith(("in_vitro", "in_vivo"))) for rule in programmes()]
+    context = {rule.name for rule, yes in zip(programmes(), one_sided) if yes}
+    return pd.DataFrame(
+        {
+            "layer": layer,
+            "feature": features.feature.to_numpy(),
+            "alive": alive,
+            "planted": truths["planted"].sign,
+            "planted_difference": truths["planted"].difference,
+            "population": truths["population"].sign,
+            "population_difference": truths["population"].difference,
+            "programme": match.programme,
+            "auroc": match.auroc,
+            "strong": (match.auroc >= STRONG) & np.isin(match.programme, list(context)),
+            "expected_power": expected_power(
+                truths["planted"]._replace(spread=truths["population"].spread), observed, threshold
+            ),
+            "q_combined": features.q_biosample.to_numpy(),
+            "sign_combined": np.sign(features.z_biosample.to_numpy()),
+            "q_union": features.q_union_biosample.to_numpy(),
+            "q_published": features.p_published_bonferroni.to_numpy(),
+            "sign_published": np.sign(features.cds_published.to_numpy()),
+        }
+    )
+
+
+def _metrics(result: pd.DataFrame, alive: pd.DataFrame) -> dict[str, Any]:
+    def of(test: str, truth: str) -> pd.Series:
+        return result[(result.test == test) & (result.truth == truth)].iloc[0]
+
+    planted, population, published = (
+        of("combined", "planted"),
+        of("combined", "population"),
+        of("published", "planted"),
+    )
+    strong = alive[alive.strong & (alive.planted != 0)]
+    bound = float(strong.expected_power.mean()) if len(strong) else None
+    return {
+        "testable": True,
+        "why_untestable": None,
+        "false_discovery": planted.false_discovery,
+        "false_discovery_population": population.false_discovery,
+        "power": planted.power,
+        "power_strong": planted.power_strong,
+        "power_bound": bound,
+        "published_false_discovery": published.false_discovery,
+        "fdr_text": f"{planted.false_discovery:.1%} of {planted.found} context features are false "
+        f"({planted.wrong_sign} point the wrong way)",
+        "fdr_published_text": f"{published.false_discovery:.1%} of {published.found} features are false",
+        "fdr_interval": f"against new donors {population.false_discovery:.1%}; BH at 5 %, all layers one family",
+        "power_text": f"{planted.power_strong:.0%} of {planted.strong} features with a planted match of AUROC >= {STRONG:g}; "
+        f"{planted.power:.0%} of all {planted.true} true ones",
+        "power_interval": "bound from the number of biosamples and the donors' spread: "
+        + ("not computed" if bound is None else f"{bound:.0%}"),
+    }
