@@ -74,7 +74,7 @@ def test_a_discovery_that_points_the_wrong_way_is_false() -> None:
     table = pd.DataFrame(
         {
             "planted": [1, 1, -1, 0, 1],
-            "population": [1, 1, 1, 1, 1],
+            "expected_power": [0.5] * 5,
             "strong": [True, False, False, False, True],
             "q_combined": [0.01, 0.2, 0.01, 0.01, 0.5],
             "sign_combined": [1, 1, 1, 1, 1],
@@ -83,13 +83,13 @@ def test_a_discovery_that_points_the_wrong_way_is_false() -> None:
             "sign_published": [1, 1, -1, 1, -1],
         }
     )
-    result = scores(table, 0.05).set_index(["test", "truth"])
-    row = result.loc[("combined", "planted")]
+    result = scores(table, 0.05).set_index("test")
+    row = result.loc["combined"]
     assert (row.found, row["false"], row.wrong_sign, row.true) == (3, 2, 1, 4)
     assert row.false_discovery == pytest.approx(2 / 3)
-    assert row.power_strong == 0.5
-    assert result.loc[("union", "planted")].false_discovery == pytest.approx(1 / 5)
-    assert result.loc[("published", "planted")].wrong_sign == 1
+    assert row.power_strong == row.bound_strong == 0.5
+    assert result.loc["union"].false_discovery == pytest.approx(1 / 5)
+    assert result.loc["published"].wrong_sign == 1
 
 
 def test_libraries_differ_in_planted_openness_alone() -> None:
