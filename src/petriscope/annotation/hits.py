@@ -121,17 +121,8 @@ def feature_hits(sequences: np.ndarray, motifs: Sequence[Motif], wanted: pd.Data
             )
     columns = ["feature", "motif", "sequence", "offset", "strand", "score", "length"]
     frame = pd.concat(hits, ignore_index=True) if hits else pd.DataFrame(columns=columns)
-    seen_columns = [
-        "feature",
-        "motif",
-        "n",
-        "sequences",
-        "consensus",
-        "information",
-        "motif_information",
-        "correlation",
-    ]
-    return FeatureHits(frame, pd.DataFrame(comparisons, columns=seen_columns))
+    compared = ["feature", "motif", "n", "sequences", "consensus", "information", "motif_information", "correlation"]
+    return FeatureHits(frame, pd.DataFrame(comparisons, columns=compared))
 
 
 def position_histogram(

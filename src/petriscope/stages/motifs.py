@@ -90,12 +90,13 @@ def hits_in_top_bins(
     rows = top.groupby("group").bin.apply(np.array)
     wanted = pd.DataFrame({"feature": best.group, "motif": best.name.map(index), "rows": best.group.map(rows)})
     found = feature_hits(sequences, motifs, wanted)
-    about = best.set_index(["group", "name"])[["layer", "feature", "rank", "q"]]
+    about = best[["group", "layer", "feature", "rank", "q", "name"]].rename(columns={"name": "motif"})
+    names = pd.Series([motif.name for motif in motifs])
     frames = []
-    for frame in (found.hits, found.comparisons):
-        frame = frame.rename(columns={"feature": "group"})
-        frame["motif"] = frame.motif.map(lambda i: motifs[int(i)].name) if len(frame) else None
-        frames.append(about.merge(frame, left_index=True, right_on=["group", "motif"]))
+    for frame in found:
+        frame = frame.rename(columns={"feature": "group"}).astype({"group": object})
+        frame["motif"] = names[frame.motif.astype(int)].to_numpy(dtype=object)
+        frames.append(about.merge(frame, on=["group", "motif"]))
     place = bins.iloc[frames[0].sequence.to_numpy(np.int64)]
     start = place.start.to_numpy() + 64 - SPAN // 2 + frames[0].offset.to_numpy(np.int64)
     hits = frames[0][["layer", "feature", "motif", "rank", "strand", "score"]].assign(
