@@ -35,7 +35,7 @@ def draw(curve: pd.DataFrame) -> Figure:
     left.set_title(f"Corrected (layer {int(curve.layer.iloc[0])})")
     middle.set_title("Signed shift")
     middle.axhline(0, color="#999999", lw=0.6)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=5)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=5)
     for arm, name, colour in (("published", "targeted", CORRECTED), ("published_random", "random", PUBLISHED)):
         part = curve[curve.arm == arm].sort_values("k")
         right.plot(part.k, part.effect, "o-", ms=3, color=colour, label=name)

@@ -18,7 +18,7 @@ def draw(table: pd.DataFrame, term: str, ln_p: str, q: str, per_group: int = 4, 
     best = features.sort_values(ln_p, kind="stable").groupby("group", sort=False).head(per_group)
     wanted = {*best[term], *always}
     chosen = [name for name in dict.fromkeys(features[term]) if name in wanted]
-    figure, axes = panels(1, width=max(4.5, 0.45 * len(groups) + 3.6), height=max(3.0, 0.19 * len(chosen) + 1.4))
+    figure, axes = panels(1, width=max(4.5, 0.28 * len(groups) + 3.6), height=max(3.0, 0.19 * len(chosen) + 1.4))
     panel = axes[0]
     if not chosen:
         nothing(panel, "nothing was tested")

@@ -35,6 +35,6 @@ def draw(logos: pd.DataFrame, positions: pd.DataFrame) -> Figure:
         place.axvspan(-64, 64, color="#000000", alpha=0.05, linewidth=0)
         place.set_ylim(bottom=0)
         place.tick_params(labelsize=6)
-    grid[0][2].set_title("hits per kb: features' bins (dark), background (pale)", fontsize=7)
+    grid[0][2].set_title("hits per kb (dark), in background (pale)", fontsize=8)
     grid[-1][2].set_xlabel("bp from the bin's centre (shaded: the bin)")
     return figure
