@@ -34,6 +34,7 @@ RUN /opt/venv/bin/pip install --no-cache-dir --require-hashes --no-deps -r /requ
 # ---- wheel: the project itself
 FROM dependencies AS wheel
 COPY LICENSE README.md pyproject.toml params.yaml dvc.yaml claims.yaml /source/
+COPY paper_figures /source/paper_figures
 COPY src /source/src
 COPY tui /source/tui
 RUN /opt/venv/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels /source

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+
+from petriscope.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -16,3 +19,20 @@ def shared() -> Path:
     if not (folder / "golden").is_dir():
         pytest.skip("reference material ../shared is not on this machine")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace (space and umlaut in its path) in which every stage ran on the tiny data set. Copy it to change it."""
+    from petriscope.artifact.tiny import run_all, tiny_workspace
+
+    workspace = tiny_workspace(tmp_path_factory.mktemp("tiny run ü") / "w")
+    run_all(workspace)
+    return workspace
+
+
+@pytest.fixture
+def tiny_copy(tiny_run: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of the finished tiny run that a test may damage."""
+    shutil.copytree(tiny_run.root, tmp_path / "copy ü", symlinks=True)
+    return Workspace(tmp_path / "copy ü")

@@ -120,6 +120,20 @@ def evaluate_rule(text: str, metrics: Mapping[str, Any], where: str = "rule") ->
     return bool(_value(tree, metrics, where))
 
 
+def headline(rules: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The single numbers that the rules compare, by stage: what `dvc metrics show` prints."""
+    found: dict[str, dict[str, Any]] = {}
+    for rule in rules:
+        for node in ast.walk(ast.parse(rule["rule"], mode="eval")):
+            if isinstance(node, ast.Attribute):
+                name = ast.unparse(node)
+                value = _look_up(name, metrics, rule["id"])
+                if isinstance(value, (int, float)):  # a truth value too
+                    stage, _, entry = name.partition(".")
+                    found.setdefault(stage, {})[entry] = value
+    return found
+
+
 def _value(node: ast.expr, metrics: Mapping[str, Any], where: str) -> Any:
     def value(child: ast.expr) -> Any:
         return _value(child, metrics, where)

@@ -28,6 +28,12 @@ VERBS = {
     "sae": ("petriscope.sae.command", "train a sparse autoencoder on any stream of vectors"),
     "audit": ("petriscope.audit", "recompute the abstract's numbers from the authors' released tables"),
     "claims": ("petriscope.commands.claims", "print the claims ledger of the current workspace"),
+    "provenance": (
+        "petriscope.commands.provenance",
+        "who made a figure, table or claim, from what, back to raw inputs",
+    ),
+    "crate": ("petriscope.commands.crate", "bundle a finished run as an RO-Crate"),
+    "verify": ("petriscope.commands.verify", "does the installation work, does a finished run hold"),
     "tui": ("petriscope_tui.command", "browse the atlas and drive the pipeline in the terminal"),
 }
 

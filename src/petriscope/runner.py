@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
+import gc
 import importlib
-import importlib.metadata
 import os
-import platform
-import resource
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from petriscope.artifact.record import Recorder
 from petriscope.errors import UserError
-from petriscope.files import sha256, write_json
-from petriscope.params import Params, load_params
+from petriscope.files import write_json
+from petriscope.params import load_params
 from petriscope.pipeline.snapshot import refresh_code
 from petriscope.workspace import Workspace
-
-PACKAGES = ("torch", "numpy", "scipy", "pandas", "statsmodels", "pybedtools", "gseapy", "dvc", "safetensors")
 
 
 def stage_names(workspace: Workspace) -> list[str]:
@@ -39,7 +33,10 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     params = load_params(workspace.params)
     body = importlib.import_module(f"petriscope.stages.{name}")
     set_threads()
+    recorder = Recorder(name, workspace, params)
     started = time.time()
+    # statsmodels collects garbage at every correction for multiple testing: .2 s a time with all libraries in its sight
+    gc.freeze()
     try:
         metrics = body.run(workspace, params)
     except FileNotFoundError as error:
@@ -50,8 +47,10 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
         raise UserError(
             f"stage {name} needs this file, which no stage has written yet", file=missing, remedy=remedy
         ) from None
+    finally:
+        gc.unfreeze()
     write_json(workspace.metrics(name), metrics)
-    write_json(workspace.provenance(name), _record(name, workspace, params, time.time() - started))
+    recorder.write(time.time() - started)
     return metrics
 
 
@@ -62,56 +61,3 @@ def set_threads() -> int:
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     torch.set_num_threads(threads)
     return threads
-
-
-def git_revision(folder: Path) -> str:
-    """Short revision of the source tree, `-dirty` if tracked files differ.
-
-    Outside git (a container, an unpacked archive) what `PETRISCOPE_REVISION` says, else `unknown`.
-    """
-    stated = os.environ.get("PETRISCOPE_REVISION") or "unknown"
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=10", "--exclude", "*"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return stated
-    return result.stdout.strip() or stated
-
-
-def peak_memory_bytes() -> int:
-    """Largest resident set of this process and of its finished children."""
-    kib = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return kib * 1024
-
-
-def _record(name: str, workspace: Workspace, params: Params, seconds: float) -> dict[str, Any]:
-    """Who made the outputs of a stage: hashes of inputs and outputs come from dvc.lock, written after the stage."""
-    stage = yaml.safe_load((workspace.root / "dvc.yaml").read_text())["stages"][name]
-    outputs = [next(iter(out)) if isinstance(out, dict) else out for out in stage.get("outs", [])]
-    small = [workspace.root / out for out in outputs]
-    return {
-        "stage": name,
-        "command": f"petriscope stage {name}",
-        "revision": git_revision(Path(__file__).resolve().parent),
-        "params": dataclasses.asdict(params),
-        "params_digest": params.digest(),
-        "inputs": [str(dep) for dep in stage.get("deps", [])],
-        "outputs": {
-            str(path.relative_to(workspace.root)): sha256(path)
-            for path in small
-            if path.exists() and _size(path) < 2**28
-        },
-        "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "device": params.device,
-        "seconds": round(seconds, 2),
-        "peak_memory_bytes": peak_memory_bytes(),
-        "argv": sys.argv[1:],
-    }
-
-
-def _size(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())

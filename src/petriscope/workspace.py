@@ -63,6 +63,10 @@ class Workspace:
     def atlas(self) -> Path:
         return self.results / "atlas.sqlite"
 
+    @property
+    def headline(self) -> Path:
+        return self.results / "headline.json"
+
     def table(self, stage: str) -> Path:
         """Folder of the tables a stage wrote."""
         return self.results / stage

@@ -23,7 +23,9 @@ def refresh_code(root: Path) -> bool:
     except OSError:
         return False
     wanted = {
-        p.relative_to(PACKAGE): p.read_bytes() for p in sorted(PACKAGE.rglob("*")) if p.suffix in (".py", ".yaml")
+        p.relative_to(PACKAGE): p.read_bytes()
+        for p in sorted(PACKAGE.rglob("*"))
+        if p.suffix in (".py", ".yaml", ".json")
     }
     target = root / "code"
     held = {p.relative_to(target): p.read_bytes() for p in target.rglob("*") if p.is_file()} if target.is_dir() else {}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from petriscope.claims import as_markdown, evaluate, read_rules
+from petriscope.claims import as_markdown, evaluate, headline, read_rules
 from petriscope.contrast.ledger import as_markdown as ledger_markdown
 from petriscope.contrast.ledger import multiplicity
 from petriscope.data.dataset import load_dataset
@@ -30,12 +30,14 @@ P_VALUES = {
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write paper_figures/claims.json, claims.md and results/claims/ledger.csv (the multiplicity ledger)."""
+    """Write paper_figures/claims.json, claims.md, results/headline.json and results/claims/ledger.csv (the multiplicity ledger)."""
     dataset = load_dataset(workspace.dataset(params.dataset))
     metrics = {stage: read_json(workspace.metrics(stage)) for stage in STAGES}
-    claims = evaluate(read_rules(workspace.claims_rules), metrics, str(workspace.claims_rules))
+    rules = read_rules(workspace.claims_rules)
+    claims = evaluate(rules, metrics, str(workspace.claims_rules))
     stamp = {"dataset": dataset.name, "seed": params.seed, "params": params.digest()}
     write_json(workspace.figures / "claims.json", {**stamp, "claims": [claim.as_dict() for claim in claims]})
+    write_json(workspace.headline, headline(rules, metrics))
     notes = [f"data set {dataset.name}: {dataset.description}", f"seed {params.seed}, parameters {params.digest()}"]
     ledger = multiplicity(_tables(workspace), dataset.lineages, params.cds.alpha)
     with atomic_folder(workspace.table("claims")) as folder:

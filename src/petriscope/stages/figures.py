@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from petriscope.artifact.record import source_revision
 from petriscope.data.dataset import load_dataset
 from petriscope.figures import (
     ablation,
@@ -27,7 +27,6 @@ from petriscope.figures import chromhmm as chromhmm_figure
 from petriscope.figures.style import save
 from petriscope.files import atomic_folder, read_json, write_csv, write_json
 from petriscope.params import Params
-from petriscope.runner import git_revision
 from petriscope.store import layer_of_claims
 from petriscope.workspace import Workspace
 
@@ -61,8 +60,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write paper_figures/figures/*.png, *.pdf and paper_figures/tables/*.csv, *.md."""
     dataset = load_dataset(workspace.dataset(params.dataset))
     layer = layer_of_claims(workspace, params)
-    revision = git_revision(Path(__file__).resolve().parent)
-    stamp = f"data set {dataset.name} · seed {params.seed} · revision {revision} · parameters {params.digest()}"
+    stamp = (
+        f"data set {dataset.name} · seed {params.seed} · revision {source_revision()} · parameters {params.digest()}"
+    )
 
     read: list[str] = []  # what the figure being drawn has read
 

@@ -1,0 +1,74 @@
+"""`petriscope verify`: does this installation work, and does a finished run hold? A table, and status 1 where not."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from petriscope.artifact.checks import Check, installation, records, shipped
+from petriscope.errors import UserError
+from petriscope.files import write_json
+from petriscope.workspace import Workspace, create_workspace, find_workspace
+
+WIDTH = 110
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("--results", action="store_true", help="check the finished run only, not the installation")
+    parser.add_argument("--quick", action="store_true", help="leave out the tiny end-to-end run")
+    parser.add_argument("--reference", type=Path, metavar="DIR", help="a paper_figures folder to compare with")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there as well")
+    parser.add_argument(
+        "--workspace", metavar="DIR", help="folder with params.yaml and dvc.yaml (default: here or above)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print one line per check as it ends; status 1 if one failed."""
+    workspace = _workspace(args.workspace, results=args.results)
+    done: list[Check] = []
+
+    def show(checks: Sequence[Check]) -> None:
+        done.extend(checks)
+        for check in checks:
+            print(as_lines(check), flush=True)
+
+    if not args.results:
+        for body in installation(workspace, quick=args.quick):
+            show([body()])
+    show([records(workspace)])
+    show(shipped(workspace, args.reference))
+    failed = [check.name for check in done if check.state == "failed"]
+    print(
+        f"\n{len(failed)} of {len(done)} checks failed: {', '.join(failed)}"
+        if failed
+        else f"\n{len(done)} checks, none failed"
+    )
+    if args.json:
+        write_json(args.json, {"checks": [vars(check) for check in done], "failed": failed})
+    if args.results and not failed and all(check.state == "skipped" for check in done):
+        raise UserError("holds no finished run", file=workspace.root, remedy="Run `petriscope reproduce` first.")
+    return 1 if failed else 0
+
+
+def _workspace(folder: str | None, *, results: bool) -> Workspace:
+    """Where the checks look; an installed package outside any workspace is checked on a fresh one."""
+    try:
+        return find_workspace(folder or ".")
+    except UserError:
+        if folder is not None or results:
+            raise
+        return create_workspace("petriscope-run")
+
+
+def as_lines(check: Check) -> str:
+    """`ok       name   what was seen`, wrapped; the remedy below where something is to be done."""
+    head = f"{check.state:<8} {check.name:<24} "
+    lines = textwrap.wrap(check.seen, WIDTH - len(head)) or [""]
+    text = head + f"\n{' ' * len(head)}".join(lines)
+    if check.remedy and check.state != "ok":
+        text += f"\n{' ' * len(head)}-> {check.remedy}"
+    return text
