@@ -169,6 +169,9 @@ async def test_features_columns_saved_filters_export(workspace: Path, atlas_file
         choice = app.screen.query_one(SelectionList)
         choice.deselect("label")
         choice.select("module")
+        await settle(pilot)
+        marked = {line.split("▌")[1].split()[0]: "▐X▌" in line for line in screen_text(app).split("\n") if "▐" in line}
+        assert marked["density"] and not marked["layer"] and len(marked) > 15
         await press(pilot, "enter")
         page = app.screen
         assert "module" in page.shown and "label" not in page.shown  # type: ignore[attr-defined]

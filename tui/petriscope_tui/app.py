@@ -14,7 +14,7 @@ from textual.screen import Screen
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.schema import feature_name, parse_feature
-from petriscope.errors import UserError
+from petriscope_tui.command import check_feature
 from petriscope_tui.glyphs import ASCII, UNICODE, Glyphs, wants_ascii
 from petriscope_tui.theme import DARK, LIGHT, THEMES, Palette
 from petriscope_tui.widgets.nav import PAGES, Nav
@@ -104,10 +104,7 @@ class PetriscopeApp(App[None]):
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         page = "overview"
         if self._first_feature:
-            identifier = parse_feature(self._first_feature)
-            if identifier is None:
-                raise UserError(f"{self._first_feature!r} is no feature", remedy="Write for example L6/1234")
-            self.current_feature, page = identifier, "feature"
+            self.current_feature, page = parse_feature(self._first_feature), "feature"
         self.trail.append(page)
         self.push_screen(page)
         self.set_interval(1.0, self._watch_run)
@@ -255,8 +252,7 @@ class PetriscopeApp(App[None]):
 
 def run(workspace: Path, feature: str | None = None) -> int:
     """Run the application in this terminal. Raises UserError where ``feature`` is not a feature's name."""
-    if feature is not None and parse_feature(feature) is None:
-        raise UserError(f"{feature!r} is no feature", remedy="Write for example L6/1234")
+    check_feature(feature)
     app = PetriscopeApp(workspace, feature)
     app.run()
     return app.return_code or 0

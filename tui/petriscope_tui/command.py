@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
+
+from petriscope.atlas.schema import parse_feature
+from petriscope.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,13 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_feature(name: str | None) -> None:
+    """Raises UserError where ``name`` is given and no feature's name."""
+    if name is not None and parse_feature(name) is None:
+        raise UserError(f"{name!r} is no feature", remedy="Write for example L6/1234")
+
+
 def run(args: argparse.Namespace) -> int:
     """Start the terminal UI, or serve it; returns the exit status. Raises UserError."""
-    import os
-    import sys
-
-    from petriscope.errors import UserError
-
+    check_feature(args.feature)
     if args.ascii:
         os.environ["PETRISCOPE_ASCII"] = "1"
     if args.web:

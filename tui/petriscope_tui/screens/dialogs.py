@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.segment import Segment
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
+from textual.strip import Strip
 from textual.widgets import Input, OptionList, SelectionList, Static
 from textual.widgets.option_list import Option
 from textual.widgets.selection_list import Selection
@@ -102,6 +104,18 @@ class ChoiceDialog(ModalScreen[str | None]):
         self.dismiss(self.choices[int(event.option.id or 0)][0])
 
 
+class Checklist(SelectionList[str]):
+    """Chosen entries carry an X, the others none: Textual's own list tells them apart by colour alone."""
+
+    def render_line(self, y: int) -> Strip:
+        strip = super().render_line(y)
+        row = self.scroll_offset.y + y
+        if row >= self.option_count or self.get_option_at_index(row).value in self.selected:
+            return strip
+        left, mark, *rest = strip
+        return Strip([left, Segment(" " * len(mark.text), mark.style), *rest])
+
+
 class ColumnsDialog(ModalScreen[list[str] | None]):
     """Which columns the table shows."""
 
@@ -115,11 +129,9 @@ class ColumnsDialog(ModalScreen[list[str] | None]):
         self.columns, self.shown = columns, list(shown)
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
+        with Vertical(classes="dialog wide"):
             yield Static("Columns", classes="dialog-title")
-            yield SelectionList(
-                *(Selection(f"{name:<18} {text}", name, name in self.shown) for name, text in self.columns)
-            )
+            yield Checklist(*(Selection(f"{name:<18} {text}", name, name in self.shown) for name, text in self.columns))
             yield Static("Space toggles   Enter applies   Esc closes", classes="dialog-hint")
 
     def action_apply(self) -> None:
