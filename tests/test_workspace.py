@@ -83,6 +83,12 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, capsys, monkeypatch):
     assert main(["stage", "windows"]) == 2
     assert "holds no dataset.yaml" in capsys.readouterr().err
     assert main(["stage", "claims"]) == 2
+    capsys.readouterr()
+    assert main(["stage", "codes"]) == 2
+    error = capsys.readouterr().err
+    assert (
+        error.count("\n") == 1 and "windows.parquet: stage codes needs this file, which no stage has written" in error
+    )
     text = workspace.params.read_text()
     workspace.params.write_text(text.replace("  alpha:", "  alhpa:"))
     capsys.readouterr()

@@ -40,7 +40,7 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     try:
         metrics = body.run(workspace, params)
     except FileNotFoundError as error:
-        missing = Path(error.filename or "")
+        missing = Path(str(error.filename or next(iter(error.args), "")))  # pyarrow gives the path as its only argument
         if workspace.root not in missing.parents:
             raise
         remedy = "Run `petriscope reproduce`, or the stage that writes it."
