@@ -32,7 +32,9 @@ def workspace(tmp_path: Path) -> Iterator[Path]:
 def test_the_copy_equals_the_sources_and_is_left_alone(workspace: Path) -> None:
     assert refresh_code(workspace)
     copied = {p.relative_to(workspace / "code").as_posix() for p in (workspace / "code").rglob("*") if p.is_file()}
-    assert copied == {p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*") if p.suffix in (".py", ".yaml")}
+    assert copied == {
+        p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*") if p.suffix in (".py", ".yaml", ".json")
+    }
     assert (workspace / "code" / "claims.py").read_bytes() == (PACKAGE / "claims.py").read_bytes()
     before = (workspace / "code").stat()
     assert not refresh_code(workspace) and (workspace / "code").stat().st_ino == before.st_ino
