@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import resource
 import statistics
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -67,21 +69,28 @@ def factors() -> np.ndarray:
 
 
 def quality(seeds: int) -> None:
-    """Held-out FVU, matched cosine, recovery and dead share: same data, tokens, k, rate and schedule."""
+    """Held-out FVU, matched cosine, recovery and dead share: same data, tokens, k, rate and schedule for every library.
+
+    Each dictionary is judged twice: with its own inference rule, and (column "as topk") with the k largest of each
+    token, which shows whether BatchTopK and TopK differ in what they learn or in what they keep.
+    """
     data, heldout = planted(400_000, 0), planted(20_000, 1)
     print(f"\nd {D}, {FACTORS} factors, m {M}, k {K}, {STEPS * BATCH:,} tokens, lr {LR:g}, {seeds} seeds: mean ± s.e.")
-    print(f"{'':34s}{'FVU':>16s}{'MMCS':>16s}{'recovered':>16s}{'dead':>16s}")
+    names = ("FVU", "L0", "MMCS", "recovered", "dead", "as topk")
+    print(f"{'':34s}" + "".join(f"{name:>17s}" for name in names))
     for variant in ("batchtopk", "topk"):
-        for label, train in (("petriscope", _ours), ("dictionary_learning", _theirs)):
+        for label, train in TRAINERS.items():
             try:
                 rows = [_judge(train(variant, data, seed), heldout) for seed in range(seeds)]
             except ImportError:
                 print(f"{label + ' ' + variant:34s}  left out (does not import)")
                 continue
+            if rows[0] is None:
+                continue
             cells = [
-                f"{statistics.mean(c):8.4f} ±{statistics.stdev(c) / len(c) ** 0.5:.4f}" for c in zip(*rows, strict=True)
+                f"{statistics.mean(c):9.4f} ±{statistics.stdev(c) / len(c) ** 0.5:.4f}" for c in zip(*rows, strict=True)
             ]
-            print(f"{label + ' ' + variant:34s}" + "".join(f"{cell:>16s}" for cell in cells), flush=True)
+            print(f"{label + ' ' + variant:34s}" + "".join(f"{cell:>17s}" for cell in cells), flush=True)
 
 
 def _config(variant: str, seed: int) -> SAEConfig:
@@ -109,10 +118,98 @@ def _theirs(variant: str, data: np.ndarray, seed: int) -> SAE:
         trainer.update(step, x * scale)
     ae = trainer.ae
     tensors = (ae.encoder.weight, ae.encoder.bias, ae.decoder.weight.T, ae.b_dec)
+    return _sae(variant, seed, tensors, scale, float(ae.threshold))
+
+
+def _sae_lens(variant: str, data: np.ndarray, seed: int) -> SAE:
+    """SAELens' training SAE with its defaults, our stream, schedule, clip, dead rule and scale."""
+    from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, TopKTrainingSAE, TopKTrainingSAEConfig
+    from sae_lens.saes.sae import TrainStepInput
+
+    sizes = {"d_in": D, "d_sae": M, "k": K}
+    torch.manual_seed(seed)
+    if variant == "batchtopk":
+        sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**sizes))
+    else:
+        # rescaling by the decoder's norm with sparse activations raises on a CPU
+        sae = TopKTrainingSAE(TopKTrainingSAEConfig(**sizes, use_sparse_activations=False))
+
+    def loss(x: torch.Tensor, dead: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        given = TrainStepInput(
+            sae_in=x, coefficients={}, dead_neuron_mask=dead, n_training_steps=1, is_logging_step=False
+        )
+        output = sae.training_forward_pass(given)
+        return output.loss, output.feature_acts
+
+    scale = _fit(variant, data, seed, sae, loss, lambda: None)
+    norm = sae.W_dec.norm(dim=1)
+    tensors = (sae.W_enc.T * norm[:, None], sae.b_enc * norm, sae.W_dec / norm[:, None], sae.b_dec)
+    threshold = float(sae.topk_threshold) if variant == "batchtopk" else 0.0
+    return _sae(variant, seed, tensors, scale, threshold)
+
+
+def _sparsify(variant: str, data: np.ndarray, seed: int) -> SAE | None:
+    """EleutherAI sparsify's coder (TopK alone) with Adam, our stream, schedule, clip, dead rule and scale."""
+    if variant != "topk":
+        return None
+    from sparsify import SparseCoder, SparseCoderConfig
+
+    torch.manual_seed(seed)
+    coder = SparseCoder(D, SparseCoderConfig(num_latents=M, k=K))
+
+    def loss(x: torch.Tensor, dead: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        output = coder(x, dead_mask=dead)
+        acts = torch.zeros(len(x), M).scatter(1, output.latent_indices, output.latent_acts.detach())
+        return output.fvu + output.auxk_loss / 32, acts
+
+    scale = _fit(variant, data, seed, coder, loss, coder.set_decoder_norm_to_unit_norm)
+    return _sae(variant, seed, (coder.encoder.weight, coder.encoder.bias, coder.W_dec, coder.b_dec), scale, 0.0)
+
+
+def _fit(
+    variant: str,
+    data: np.ndarray,
+    seed: int,
+    module: torch.nn.Module,
+    loss: Callable[[torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, torch.Tensor]],
+    after: Callable[[], None],
+) -> float:
+    """Train a peer's module by Adam; returns the input scale."""
+    config, source = _config(variant, seed), TokenSource(data)
+    scale = (D / float(np.square(source.sample(16_384, seed)).sum(1).mean())) ** 0.5
+    adam, silent = torch.optim.Adam(module.parameters(), lr=LR), torch.zeros(M)
+    for step, x in zip(range(STEPS), source.batches(BATCH, seed), strict=False):
+        adam.param_groups[0]["lr"] = config.learning_rate(step)
+        dead = silent >= config.dead_after_tokens
+        value, acts = loss(x * scale, dead if bool(dead.any()) else None)
+        value.backward()
+        if hasattr(module, "remove_gradient_parallel_to_decoder_directions"):
+            module.remove_gradient_parallel_to_decoder_directions()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), config.clip)
+        adam.step()
+        adam.zero_grad()
+        after()
+        silent = torch.where((acts > 0).any(0), 0.0, silent + len(x))
+    return scale
+
+
+def _sae(variant: str, seed: int, tensors: tuple[torch.Tensor, ...], scale: float, threshold: float) -> SAE:
     kept = [t.detach().clone().contiguous() for t in tensors]
-    return SAE(config, *kept, scale=scale, threshold=max(float(ae.threshold), 0.0))
+    return SAE(_config(variant, seed), *kept, scale=scale, threshold=max(threshold, 0.0))
 
 
-def _judge(sae: SAE, heldout: np.ndarray) -> tuple[float, float, float, float]:
+def _judge(sae: SAE | None, heldout: np.ndarray) -> tuple[float, ...] | None:
+    if sae is None:
+        return None
     found, matched = judge(sae, heldout), recovery(sae, factors())
-    return found.fvu, float(matched.best_cosine.mean()), matched.recovered(0.9), found.dead_fraction
+    as_topk = judge(dataclasses.replace(sae, config=dataclasses.replace(sae.config, variant="topk")), heldout)
+    cosine, share = float(matched.best_cosine.mean()), matched.recovered(0.9)
+    return found.fvu, found.l0, cosine, share, found.dead_fraction, as_topk.fvu
+
+
+TRAINERS: dict[str, Callable[[str, np.ndarray, int], SAE | None]] = {
+    "petriscope": _ours,
+    "dictionary_learning": _theirs,
+    "sae_lens": _sae_lens,
+    "sparsify": _sparsify,
+}

@@ -33,7 +33,7 @@ def without(selection: Selection, entry: int) -> Selection:
     """The selection with one entry forgotten."""
     kept = torch.ones(len(selection.values), dtype=torch.bool)
     kept[entry] = False
-    by_latent = keep_entries(selection.by_latent, kept)
+    by_latent, _ = keep_entries(selection.by_latent, kept)
     by_token, order = transpose(by_latent)
     return Selection(by_latent, selection.values[kept], by_token, order)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from petriscope.device import choose_device
 from petriscope.errors import UserError
 from petriscope.files import write_json
 from petriscope.sae.coder import SAE
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--batch", type=int, default=1024)
     train.add_argument("--lr", default="auto", help="learning rate, or auto: a short sweep chooses (default)")
     train.add_argument("--l1", type=float, default=1.0, help="relu_l1 alone: weight of the sparsity term")
+    train.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--block-rows", type=int, default=None, help="consecutive vectors read together")
     for verb, line in (("export", "write another library's format"), ("import", "read another library's format")):
@@ -79,7 +81,8 @@ def _train(args: argparse.Namespace) -> None:
     else:
         config = dataclasses.replace(config, lr=_rate(args.lr))
     checkpoint = args.out.with_name(f".{args.out.name}.checkpoint")
-    result = train_sae(config, source, heldout=heldout, checkpoint=checkpoint, name=args.out.name)
+    device = choose_device(args.device)
+    result = train_sae(config, source, heldout=heldout, checkpoint=checkpoint, device=device, name=args.out.name)
     assert result.quality is not None
     result.sae.save(args.out)
     write_json(

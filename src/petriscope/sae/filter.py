@@ -14,9 +14,10 @@ import time
 import numpy as np
 import torch
 
-from petriscope.sae.sparse import Pattern
+from petriscope.sae.sparse import Pattern, on_host
 
 _SLACK_ROWS = 128
+_DEVICE_CHUNK_BYTES = 1 << 28
 _CHUNK_BYTES = 1 << 20  # of the product held at once: fits the second-level cache
 
 
@@ -27,13 +28,16 @@ class CandidateFilter:
         """W_enc (m, d) and b_enc (m) float32: the filter keeps a view (float32) or a rounded copy (bf16)."""
         self.exact_weight, self.exact_bias = W_enc, b_enc
         m, d = W_enc.shape
-        chosen = fastest_precision(d) if precision == "auto" else precision
+        host = (
+            W_enc.device.type == "cpu"
+        )  # elsewhere bf16 products may be summed in bf16, which the bound does not cover
+        chosen = (fastest_precision(d) if host else "float32") if precision == "auto" else precision
         self.dtype = torch.bfloat16 if chosen == "bf16" else torch.float32
-        self.weight = W_enc if self.dtype == torch.float32 else torch.empty(m, d, dtype=self.dtype)
-        self.bias = b_enc if self.dtype == torch.float32 else torch.empty(m, dtype=self.dtype)
-        self._norm = torch.zeros(m)  # ‖w‖
-        self._rounding = torch.zeros(m)  # ‖w − w̃‖
-        self._product, self._hit = torch.empty(0, 0, dtype=self.dtype), np.empty((0, 0), dtype=bool)
+        self.weight = W_enc if self.dtype == torch.float32 else torch.empty_like(W_enc, dtype=self.dtype)
+        self.bias = b_enc if self.dtype == torch.float32 else torch.empty_like(b_enc, dtype=self.dtype)
+        self._norm = torch.zeros_like(b_enc)  # ‖w‖
+        self._rounding = torch.zeros_like(b_enc)  # ‖w − w̃‖
+        self._product, self._hit = W_enc.new_empty(0, 0, dtype=self.dtype), np.empty((0, 0), dtype=bool)
         self.refresh(0, m)
 
     def refresh(self, start: int, stop: int) -> None:
@@ -51,7 +55,7 @@ class CandidateFilter:
         widest = float(self._norm.max())
         bound = norm * (widest * x.shape[1] * 2.0**-23)
         if self.dtype != torch.float32:
-            residual = torch.empty(_SLACK_ROWS, x.shape[1])
+            residual = x.new_empty(_SLACK_ROWS, x.shape[1])
             for start in range(0, len(x), _SLACK_ROWS):  # a whole residual would be a pass through memory
                 part = slice(start, start + _SLACK_ROWS)
                 left = torch.sub(x[part], rounded[part], out=residual[: len(x[part])])
@@ -68,9 +72,11 @@ class CandidateFilter:
         n, m = len(x), len(self.weight)
         rounded = x.to(self.dtype)
         least = (floor - self.slack(x, rounded)).to(self.dtype)  # rounding is monotone: ≥ keeps what exact > keeps
+        if not on_host(x):
+            return self._candidates_elsewhere(rounded, least)
         chunk = max(1, min(m, _CHUNK_BYTES // (n * rounded.element_size())))
         if self._product.shape != (chunk, n):  # kept from call to call: fresh memory costs more than the comparison
-            self._product, self._hit = torch.empty(chunk, n, dtype=self.dtype), np.empty((chunk, n), dtype=bool)
+            self._product, self._hit = x.new_empty(chunk, n, dtype=self.dtype), np.empty((chunk, n), dtype=bool)
         # Positive bf16 numbers order as their bit patterns do; numpy compares 16-bit integers with full-width vectors.
         as_bits = self.dtype == torch.bfloat16 and bool((least > 0).all())
         bound = (least.view(torch.int16) if as_bits else least.float()).numpy()
@@ -85,6 +91,19 @@ class CandidateFilter:
         flat = np.concatenate(found)
         indptr = np.searchsorted(flat, np.arange(m + 1, dtype=np.int64) * n).astype(np.int32)
         return Pattern(torch.from_numpy(indptr), torch.from_numpy((flat % n).astype(np.int32)), n)
+
+    def _candidates_elsewhere(self, rounded: torch.Tensor, least: torch.Tensor) -> Pattern:
+        """The same by torch alone, in pieces that fill a larger processor."""
+        n, m = len(rounded), len(self.weight)
+        chunk = max(1, _DEVICE_CHUNK_BYTES // (n * rounded.element_size()))
+        found = []
+        for start in range(0, m, chunk):
+            piece = slice(start, min(start + chunk, m))
+            scores = torch.addmm(self.bias[piece, None], self.weight[piece], rounded.T)
+            found.append((scores >= least).flatten().nonzero()[:, 0] + start * n)
+        flat = torch.cat(found)
+        indptr = torch.searchsorted(flat, torch.arange(m + 1, device=flat.device) * n).int()
+        return Pattern(indptr, (flat % n).int(), n)
 
 
 @functools.cache

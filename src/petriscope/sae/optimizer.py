@@ -42,7 +42,7 @@ class DictionaryAdam:
             self._gradient_enc[block.latents] = block.W_enc
             squares += float(torch.linalg.vector_norm(block.W_enc) ** 2)
         norm = squares**0.5
-        divisor = torch.tensor(max(1.0, (norm + 1e-6) / self.clip))
+        divisor = W_dec.new_tensor(max(1.0, (norm + 1e-6) / self.clip))
         self.steps += 1
         for start in range(0, len(W_dec), self._block):
             latents = slice(start, min(start + self._block, len(W_dec)))
@@ -59,7 +59,7 @@ class DictionaryAdam:
     def _update(self, name: str, part: slice, gradient: torch.Tensor, rate: float, divisor: torch.Tensor) -> None:
         tensors = [getattr(group, name)[part] for group in (self.parameters, self.first, self.second)]
         torch._fused_adam_(
-            [tensors[0]], [gradient], [tensors[1]], [tensors[2]], [], [torch.tensor(float(self.steps))],
+            [tensors[0]], [gradient], [tensors[1]], [tensors[2]], [], [gradient.new_tensor(float(self.steps))],
             lr=rate, beta1=self.betas[0], beta2=self.betas[1], weight_decay=0.0, eps=_EPSILON, amsgrad=False,
             maximize=False, grad_scale=divisor,
         )  # fmt: skip

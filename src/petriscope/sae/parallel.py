@@ -29,6 +29,7 @@ class Job(NamedTuple):
     checkpoint: Path | None = None
     curve: Path | None = None
     """CSV that follows the training"""
+    device: str = "cpu"
     tune: TokenSource | None = None
     """tokens on which a sweep chooses the learning rate first; None: the configuration's"""
 
@@ -38,6 +39,8 @@ def train_many(jobs: Sequence[Job], *, workers: int | None = None, progress: boo
 
     Results do not depend on ``workers``: each job runs on one thread. The first error stops the jobs not yet begun.
     """
+    if any(job.device != "cpu" for job in jobs):
+        workers = 1  # one process owns the accelerator
     workers = min(len(jobs), workers or len(os.sched_getaffinity(0)))
     if workers <= 1:
         threads = torch.get_num_threads()
@@ -82,6 +85,7 @@ def _train(job: Job, progress: bool) -> TrainResult:
         heldout=job.heldout,
         checkpoint=job.checkpoint,
         curve=job.curve,
+        device=job.device,
         progress=progress,
         name=job.name,
     )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from petriscope.sae.filter import CandidateFilter
-from petriscope.sae.sparse import Pattern, keep_entries, sampled_product, transpose
+from petriscope.sae.sparse import Pattern, keep_entries, on_host, positions, sampled_product, transpose
 
 _SHORT_SHARE = 0.01  # of tokens whose carried floor proves too high: they are few and done densely
 
@@ -45,8 +45,8 @@ def above_threshold(filter_: CandidateFilter, x: torch.Tensor, threshold: float)
     """Inference of BatchTopK and ReLU: all latents above ``threshold`` (≥ 0). x (n, d) float32, centred."""
     found = filter_.candidates(x, threshold)
     values = exact_values(found, filter_.exact_weight, filter_.exact_bias, x)
-    kept = values > max(threshold, 0.0)
-    return _selection(keep_entries(found, kept), values[kept])
+    pattern, kept = keep_entries(found, values > max(threshold, 0.0))
+    return _selection(pattern, values[kept])
 
 
 class BatchTopK:
@@ -71,12 +71,12 @@ class BatchTopK:
                 break
             self._margin = max(2 * self._margin, 0.02 * floor)
             floor = max(floor - self._margin, 0.0)
-        kept = _largest(values, wanted)
+        pattern, kept = keep_entries(found, _largest(values, wanted))
         chosen = values[kept]
         smallest = float(chosen.min()) if len(chosen) else 0.0
         self._margin = max(0.8 * self._margin, 2 * abs(smallest - self._last), 0.003 * smallest)
         self._last = smallest
-        return _selection(keep_entries(found, kept), chosen)
+        return _selection(pattern, chosen)
 
     def _guess(self, filter_: CandidateFilter, x: torch.Tensor) -> float:
         sample = x[:: max(1, len(x) // 64)]
@@ -108,7 +108,7 @@ class TopK:
                 table = self._rescue(filter_, x, table, short)
         kept, border = _top_of_rows(table.values, self.k)
         self._ratio = float(torch.quantile(border / norm, _SHORT_SHARE))
-        indptr = torch.cat([torch.zeros(1, dtype=torch.long), kept.sum(1).cumsum(0)]).int()
+        indptr = torch.nn.functional.pad(kept.sum(1).cumsum(0), (1, 0)).int()
         chosen = Pattern(indptr, table.columns[kept], len(filter_.exact_bias))
         by_latent, back = transpose(chosen)
         return _selection(by_latent, table.values[kept][back])
@@ -122,7 +122,7 @@ class TopK:
         few = x[short]
         columns = self._dense(filter_, few, 8).indices.sort(dim=1).values.int()
         width = columns.shape[1]
-        indptr = torch.arange(0, len(few) * width + 1, width, dtype=torch.int32)
+        indptr = torch.arange(0, len(few) * width + 1, width, dtype=torch.int32, device=x.device)
         pattern = Pattern(indptr, columns.flatten(), len(filter_.exact_bias))
         values = sampled_product(pattern, few, filter_.exact_weight) + filter_.exact_bias[columns.flatten().long()]
         widened = max(0, width - table.values.shape[1])
@@ -147,8 +147,14 @@ class _Padded(NamedTuple):
 
 
 def _padded(by_token: Pattern, values: torch.Tensor, least: int) -> _Padded:
-    counts = by_token.indptr.diff().numpy()
-    width = max(least, int(counts.max()))
+    lengths = by_token.indptr.diff()
+    width = max(least, int(lengths.max()))
+    if not on_host(values):
+        inside = torch.arange(width, device=values.device) < lengths[:, None]
+        table = torch.zeros_like(inside, dtype=torch.int32), torch.full_like(inside, -torch.inf, dtype=torch.float32)
+        table[0][inside], table[1][inside] = by_token.columns, values
+        return _Padded(*table)
+    counts = lengths.numpy()
     filled = np.arange(width, dtype=np.int32) < counts[:, None]
     columns = np.zeros(filled.shape, dtype=np.int32)
     padded = np.full(filled.shape, -np.inf, dtype=np.float32)
@@ -172,7 +178,7 @@ def _largest(values: torch.Tensor, wanted: int) -> torch.Tensor:
     border = values.topk(wanted, sorted=False).values.min()
     kept = values > border
     missing = wanted - int(kept.sum())
-    kept[torch.from_numpy(np.flatnonzero((values == border).numpy())[:missing])] = True
+    kept[positions(values == border)[:missing]] = True
     return kept & (values > 0)
 
 

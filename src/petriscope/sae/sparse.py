@@ -52,8 +52,15 @@ class Codes(NamedTuple):
         return Codes(indptr, self.indices[first:last], self.values[first:last], self.m)
 
 
+def on_host(tensor: torch.Tensor) -> bool:
+    """Whether numpy and scipy can work on the tensor's memory: they are faster there than torch, and absent elsewhere."""
+    return tensor.device.type == "cpu"
+
+
 def concatenate(parts: list[Codes]) -> Codes:
     """Codes of all parts' rows, in order (at least one part)."""
+    if len(parts) == 1:
+        return parts[0]
     offsets = np.cumsum([0] + [int(part.indptr[-1]) for part in parts])
     indptr = np.concatenate([[0]] + [part.indptr[1:] + offset for part, offset in zip(parts, offsets, strict=False)])
     return Codes(
@@ -87,9 +94,14 @@ class Pattern(NamedTuple):
 
 def sampled_product(pattern: Pattern, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """(left @ right.T) at the pattern's entries, float32 (nnz). left (rows, d), right (columns, d)."""
-    zeros = torch.zeros(len(pattern.columns))
+    zeros = torch.zeros(len(pattern.columns), device=left.device)
     mask = torch.sparse_csr_tensor(
-        pattern.indptr, pattern.columns, zeros, size=(pattern.n_rows, pattern.n_columns), check_invariants=False
+        pattern.indptr,
+        pattern.columns,
+        zeros,
+        size=(pattern.n_rows, pattern.n_columns),
+        device=left.device,
+        check_invariants=False,
     )
     return torch.sparse.sampled_addmm(mask, left, right.T, beta=0.0).values()
 
@@ -103,6 +115,13 @@ def weighted_rows(pattern: Pattern, values: torch.Tensor, table: torch.Tensor) -
 
 def transpose(pattern: Pattern) -> tuple[Pattern, torch.Tensor]:
     """The pattern of the transposed matrix, and for each of its entries the position it had before."""
+    if not on_host(pattern.columns):
+        moved = torch.argsort(pattern.columns, stable=True)
+        rows = torch.arange(pattern.n_rows, dtype=torch.int32, device=moved.device)
+        rows = torch.repeat_interleave(rows, pattern.indptr.diff())[moved]
+        edges = torch.arange(pattern.n_columns + 1, dtype=torch.int32, device=moved.device)
+        indptr = torch.searchsorted(pattern.columns[moved], edges).int()
+        return Pattern(indptr, rows, pattern.n_rows), moved.int()
     order = np.arange(len(pattern.columns), dtype=np.int32)
     shape = (pattern.n_rows, pattern.n_columns)
     turned = sp.csr_matrix((order, pattern.columns.numpy(), pattern.indptr.numpy()), shape=shape).tocsc()
@@ -112,16 +131,23 @@ def transpose(pattern: Pattern) -> tuple[Pattern, torch.Tensor]:
 
 def row_sums(pattern: Pattern, values: torch.Tensor) -> torch.Tensor:
     """Sum of the values in each row, float32 (rows), exact to float64 rounding whatever the row lengths."""
-    lengths = np.diff(pattern.indptr.numpy())
+    if not on_host(values):
+        lengths = pattern.indptr.diff().long()
+        return torch.segment_reduce(values.double(), "sum", lengths=lengths, initial=0.0).float()
     sums = np.zeros(pattern.n_rows)
-    filled = np.flatnonzero(lengths)
+    filled = np.flatnonzero(np.diff(pattern.indptr.numpy()))
     if len(filled):
         sums[filled] = np.add.reduceat(values.numpy().astype(np.float64), pattern.indptr.numpy()[filled])
     return torch.from_numpy(sums.astype(np.float32))
 
 
-def keep_entries(pattern: Pattern, kept: torch.Tensor) -> Pattern:
-    """The pattern with only the entries where the bool mask ``kept`` (nnz) holds."""
-    running = np.concatenate([[0], np.cumsum(kept.numpy(), dtype=np.int32)])
-    indptr = torch.from_numpy(running[pattern.indptr.numpy()].astype(np.int32))
-    return Pattern(indptr, pattern.columns[kept], pattern.n_columns)
+def positions(mask: torch.Tensor) -> torch.Tensor:
+    """Where a mask (n) holds: int64, ascending."""
+    return torch.from_numpy(np.flatnonzero(mask.numpy())) if on_host(mask) else mask.nonzero()[:, 0]
+
+
+def keep_entries(pattern: Pattern, kept: torch.Tensor) -> tuple[Pattern, torch.Tensor]:
+    """The pattern with only the entries where the bool mask ``kept`` (nnz) holds, and their positions (int64)."""
+    where = positions(kept)
+    indptr = torch.searchsorted(where, pattern.indptr, out_int32=True)
+    return Pattern(indptr, pattern.columns[where], pattern.n_columns), where

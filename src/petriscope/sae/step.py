@@ -172,7 +172,9 @@ def weight_blocks(gradients: BatchGradients, objective: Objective, rows: int) ->
             W_dec = weighted_rows(part, pulling[where], pull)
             W_enc = weighted_rows(part, gradients.value_gradients[where], gradients.x_centred)
             if gradients.aux is not None:
-                first, last = torch.searchsorted(objective.dead, torch.tensor([block.start, block.stop])).tolist()
+                first, last = torch.searchsorted(
+                    objective.dead, objective.dead.new_tensor([block.start, block.stop])
+                ).tolist()
                 inside = objective.dead[first:last] - block.start
                 W_enc[inside] += gradients.aux.W_enc[first:last]
                 W_dec[inside] += gradients.aux.W_dec[first:last]

@@ -56,7 +56,7 @@ class Run:
         self.adam = DictionaryAdam(parameters, config.betas, config.clip, config.train_decoder)
         self.filter = CandidateFilter(parameters.W_enc, parameters.b_enc, config.filter)
         self.selector = _selector(config)
-        self.silent = torch.zeros(config.m, dtype=torch.long)  # tokens since a latent last fired
+        self.silent = torch.zeros_like(parameters.b_enc, dtype=torch.long)  # tokens since a latent last fired
         self.threshold = -1.0
         self.step = 0
         self.audited_rows = 0
@@ -93,7 +93,8 @@ class Run:
     def _audit(self, selection: Selection, centred: torch.Tensor) -> None:
         """Check some rows, others at each audit, against a dense product; raises `UserError` on a mismatch."""
         every = max(1, len(centred) // _AUDIT_ROWS)
-        rows = torch.arange(self.step // _AUDIT_STEPS % every, len(centred), every)[:_AUDIT_ROWS]
+        first = self.step // _AUDIT_STEPS % every
+        rows = torch.arange(first, len(centred), every, device=centred.device)[:_AUDIT_ROWS]
         per_row = self.config.k if self.config.variant == "topk" else None
         found = check_selection(selection, centred, self.parameters, rows, per_row)
         self.audited_rows += found.rows
@@ -127,7 +128,7 @@ class Run:
 
     def sae(self) -> SAE:
         """The dictionary as it stands."""
-        tensors = {name: getattr(self.parameters, name).clone() for name in Parameters._fields}
+        tensors = {name: getattr(self.parameters, name).detach().cpu().clone() for name in Parameters._fields}
         return SAE(config=self.config, **tensors, scale=self.scale, threshold=max(self.threshold, 0.0))
 
     def checkpoint(self) -> Checkpoint:
@@ -142,10 +143,10 @@ class Run:
             "pending": self.pending,
             "audited_rows": self.audited_rows,
         }
-        return Checkpoint(self.step, tensors, numbers)
+        return Checkpoint(self.step, {name: tensor.cpu() for name, tensor in tensors.items()}, numbers)
 
     @classmethod
-    def started(cls, config: SAEConfig, source: TokenSource) -> Run:
+    def started(cls, config: SAEConfig, source: TokenSource, device: str = "cpu") -> Run:
         """A fresh run: input scale, tied initialisation, and b_dec from a sample of the source."""
         sample = torch.from_numpy(source.sample(_SAMPLE_TOKENS, config.seed))
         spread = float((sample.double() - sample.double().mean(0)).square().sum(1).mean())
@@ -160,19 +161,19 @@ class Run:
         b_dec = torch.zeros(config.d)
         if config.start != "zero":
             b_dec = geometric_median(sample) if config.start == "geometric_median" else sample.mean(0)
-        parameters = Parameters(W_dec.clone(), torch.zeros(config.m), W_dec, b_dec)
+        parameters = Parameters(*(part.to(device) for part in (W_dec.clone(), torch.zeros(config.m), W_dec, b_dec)))
         return cls(config, parameters, scale, spread * scale**2)
 
     @classmethod
-    def resumed(cls, config: SAEConfig, saved: Checkpoint) -> Run:
+    def resumed(cls, config: SAEConfig, saved: Checkpoint, device: str = "cpu") -> Run:
         """The run as it was when ``saved`` was taken."""
-        parameters = Parameters(*(saved.tensors[name] for name in Parameters._fields))
+        parameters = Parameters(*(saved.tensors[name].to(device) for name in Parameters._fields))
         run = cls(config, parameters, saved.numbers["scale"], saved.numbers["variance"])
         for prefix, group in (("first.", run.adam.first), ("second.", run.adam.second)):
             for name, value in group._asdict().items():
                 value.copy_(saved.tensors[prefix + name])
         run.adam.steps = run.step = saved.step
-        run.silent = saved.tensors["silent"]
+        run.silent = saved.tensors["silent"].to(device)
         run.threshold, run.history, run.pending = (saved.numbers[key] for key in ("threshold", "history", "pending"))
         run.audited_rows = saved.numbers["audited_rows"]
         return run
@@ -186,6 +187,7 @@ def train_sae(
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
     curve: str | Path | None = None,
+    device: str = "cpu",
     progress: bool = True,
     name: str = "SAE",
 ) -> TrainResult:
@@ -193,7 +195,8 @@ def train_sae(
 
     checkpoint: folder written every ``checkpoint_every`` steps and resumed from where it exists (the result is the
     same, byte for byte); removed by no one. curve: CSV of the history so far, rewritten a hundred times. Raises
-    `UserError` on unusable data, a foreign checkpoint, or divergence.
+    `UserError` on unusable data, a foreign checkpoint, or divergence. device: where the steps run; the trained
+    dictionary, and what it encodes, stay on the host.
     """
     if source.d != config.d:
         what = f"is {config.d}, but the vectors are {source.d} wide"
@@ -203,7 +206,7 @@ def train_sae(
     if folder is not None:
         check_space(folder, config)
     saved = load_checkpoint(folder, config) if folder is not None else None
-    run = Run.resumed(config, saved) if saved else Run.started(config, source)
+    run = Run.resumed(config, saved, device) if saved else Run.started(config, source, device)
     begun, first = time.perf_counter(), run.step
     every = max(1, config.steps // _LOG_ROWS)
     meter = bar(name, total=config.steps * config.batch, unit="token") if progress else None
@@ -211,7 +214,7 @@ def train_sae(
         meter.update(first * config.batch)
     batches = source.batches(config.batch, config.seed, first)
     while run.step < config.steps:
-        run.advance(next(batches).mul_(run.scale))
+        run.advance(next(batches).mul_(run.scale).to(device))
         if run.step % every == 0 or run.step == config.steps:
             row = run.log()
             if curve is not None:

@@ -13,6 +13,7 @@ import pandas as pd
 from petriscope.activations import open_layers
 from petriscope.causal.recovered import loss_recovered
 from petriscope.data.tracks import model_target
+from petriscope.device import choose_device
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.model_rows import hold, spread
@@ -80,6 +81,7 @@ def train_layers(
     def source(layer: int, split: str) -> TokenSource:
         return TokenSource.of_windows(activations / f"layer_{layer}.npy", split_rows(windows, split))
 
+    device = choose_device(params.device)
     rates = dict.fromkeys(layers, params.sae.learning_rate)
     first, *others = params.sae.seeds
     trained: dict[Key, TrainResult] = {}
@@ -97,6 +99,7 @@ def train_layers(
                     heldout=source(layer, "select"),
                     checkpoint=scratch / f"layer_{layer}_seed_{seed}",
                     curve=curves / f"layer_{layer}_seed_{seed}.csv",
+                    device=device,
                     tune=source(layer, "tune") if isinstance(rate, str) else None,
                 )
             )
