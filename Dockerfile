@@ -30,6 +30,12 @@ RUN python3 -m venv /opt/venv \
 ARG TORCH=cuda
 COPY requirements/torch-${TORCH}.lock /requirements/torch.lock
 RUN /opt/venv/bin/pip install --no-cache-dir --require-hashes --no-deps -r /requirements/torch.lock
+# Static libraries, headers and the test suites of other packages serve nothing that runs here: a third of a gigabyte
+WORKDIR /opt/venv/lib/python3.11/site-packages
+RUN find . -name '*.a' -delete \
+    && rm -rf torch/include nvidia/*/include pyarrow/include \
+    && for package in numpy pandas pyarrow scipy sklearn statsmodels; do \
+        find "$package" -depth -type d -name tests -exec rm -rf {} +; done
 
 # ---- wheel: the project itself
 FROM dependencies AS wheel
