@@ -6,6 +6,7 @@ What runs in the container is compared with a bare run from the same lock files 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import pty
@@ -13,9 +14,11 @@ import re
 import select
 import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -162,10 +165,12 @@ def up_to_date(image: Image, out: Path) -> str:
 
 def terminal(image: Image, out: Path) -> str:
     """The terminal UI under a real terminal: it draws, and `q` ends it with status 0."""
-    command = [image.docker.client, *image.options(out, "-it", "--user", STRANGER), "tui"]
+    name = "petriscope-tui"
+    command = [image.docker.client, *image.options(out, "-it", "--name", name, "--user", STRANGER), "tui"]
     pid, screen = pty.fork()
     if pid == 0:
         os.execve(image.docker.client, command, {**image.docker.environment, "TERM": "xterm-256color"})
+    fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     drawn = ""
     asked = False
     deadline = time.monotonic() + 120
@@ -175,9 +180,11 @@ def terminal(image: Image, out: Path) -> str:
                 drawn += os.read(screen, 1 << 16).decode(errors="replace")
             except OSError:
                 break
-        if not asked and "claims" in drawn.lower() and "layer" in drawn.lower():
+        if not asked and "Overview" in drawn and "Quit" in drawn:
             os.write(screen, b"q")
             asked = True
+    else:
+        image.docker("rm", "-f", name, check=False)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert asked, f"nothing drawn: {drawn[-500:]!r}"
     assert status == 0, f"status {status}"
