@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from petriscope.runner import git_revision
-
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 ENTRY = REPOSITORY / "docker/bin/petriscope-container"
@@ -64,15 +62,3 @@ def test_the_entry_point_says_what_to_do_about_an_unwritable_out(tmp_path):
     result = subprocess.run(["sh", str(script)], env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 2 and "is not writable" in result.stderr and "docker run --user" in result.stderr
     assert "Traceback" not in result.stderr
-
-
-def test_outside_git_the_revision_is_the_one_stated(tmp_path, monkeypatch):
-    """The image holds no history; a checkout's own history wins over what the environment says."""
-    monkeypatch.delenv("PETRISCOPE_REVISION", raising=False)
-    assert git_revision(tmp_path) == "unknown"
-    monkeypatch.setenv("PETRISCOPE_REVISION", "0123456789")
-    assert git_revision(tmp_path) == "0123456789"
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    name = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run(["git", "-C", str(tmp_path), *name, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
-    assert git_revision(tmp_path) not in ("0123456789", "unknown")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import yaml
@@ -47,6 +49,18 @@ SMALL = {
 }
 
 
+def content(path: Path) -> bytes:
+    """A file's bytes, without what its writer leaves open: compression (the zlib at hand) and the order of a header."""
+    raw = path.read_bytes()
+    if path.suffix == ".npz":
+        with zipfile.ZipFile(path) as archive:
+            return b"".join(name.encode() + archive.read(name) for name in sorted(archive.namelist()))
+    if path.suffix == ".safetensors":
+        size = int.from_bytes(raw[:8], "little")
+        return json.dumps(json.loads(raw[8 : 8 + size]), sort_keys=True).encode() + raw[8 + size :]
+    return raw
+
+
 def hashes(root: Path) -> dict[str, str]:
     """Every table, figure and result of a workspace by content; provenance and metrics carry times, DVC's files paths."""
     found = {}
@@ -54,7 +68,7 @@ def hashes(root: Path) -> dict[str, str]:
         for path in sorted((root / top).rglob("*")):
             name = path.relative_to(root).as_posix()
             if path.is_file() and "/provenance/" not in name and not name.endswith((".sqlite", ".log")):
-                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+                found[name] = hashlib.sha256(content(path)).hexdigest()
     return found
 
 
