@@ -48,6 +48,8 @@ TINY_PARAMS: Mapping[str, Any] = {
     "cds.bootstrap": 100,
     "calibration.nulls": 20,
     "calibration.seeds": 1,
+    "truth.libraries": 2,
+    "truth.donors": 2,
     "ablation.ks": [2, 4],
     "ablation.random_sets": 10,
     "ablation.windows": 4,
