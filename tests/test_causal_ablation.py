@@ -23,6 +23,7 @@ from petriscope.causal.ablation_tests import (
 from petriscope.causal.bases import context_order, principal_components, raw_neurons, single_direction
 from petriscope.causal.directions import random_like
 from petriscope.causal.feature_sets import as_matrix, firing, matched_sets, usable_ks
+from petriscope.causal.scaling import scaled_feature_effects
 from petriscope.causal.specificity import single_feature_effects
 from petriscope.causal.states import States, gather, predict, predict_edited
 from petriscope.errors import UserError
@@ -285,6 +286,28 @@ def test_single_features_change_their_own_bins(toy: tuple) -> None:
         nothing = single_feature_effects(probed, sae, states, silent[:1], show_progress=False).iloc[0]
         assert nothing["bins"] == 0
         assert np.isnan(nothing["own"])
+
+
+def test_scaling_a_feature_is_a_direct_pass_with_its_activation_multiplied(toy: tuple) -> None:
+    probed, states, sae = toy
+    rate = firing(as_matrix(sae.encode(states.tokens()), M), sae.directions.numpy()).rate
+    feature = int(np.argsort(-np.where(rate < 0.2, rate, 0))[0])
+    asked = np.array([feature, *np.flatnonzero(rate == 0)[:1]])
+    table = scaled_feature_effects(probed, sae, states, asked, factors=(0.0, 1.0, 3.0), rows=4, resamples=100)
+    assert set(table.feature) == {feature}  # one that is silent everywhere is left out
+    z = sae.encode_dense(inner(states))[..., feature]
+    rows = np.sort(np.argsort(-z.sum(1).numpy(), kind="stable")[:4])
+    active = z[rows].numpy() > 0
+    for factor, mine in table.groupby("factor"):
+        hidden = states.hidden[rows].clone()
+        hidden[:, CROP : CROP + BINS] += (factor - 1) * z[rows][..., None] * sae.directions[feature]
+        edited = probed.run(None, resume=(states.layer, hidden)).prediction[..., 0].detach().numpy()
+        change = edited - states.prediction[rows]
+        found = mine.set_index("bins").change
+        assert found["own"] == pytest.approx(change[active].mean(), rel=1e-4, abs=1e-6)
+        assert found["silent"] == pytest.approx(change[~active].mean(), rel=1e-4, abs=1e-6)
+    assert (table[table.factor == 1].change == 0).all()
+    assert (table.low <= table.change + 1e-9).all()
 
 
 def test_bases_reconstruct_and_take_the_place_of_an_autoencoder(toy: tuple) -> None:

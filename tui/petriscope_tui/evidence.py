@@ -213,9 +213,10 @@ def states(rows: list[Annotation], colours: dict[str, str], p: Palette, g: Glyph
 
 
 def curve(points: list[CurvePoint], what: str, p: Palette, g: Glyphs, width: int, height: int = 14) -> Text:
-    """Ablation or steering curves, one letter per arm."""
+    """Ablation or steering curves, or those of scaling one feature; one letter per arm."""
     if not points:
-        return Text(f"not measured for this feature alone (stage {what})", style=p.dim)
+        stage = "ablation" if what == "scaling" else what
+        return Text(f"not measured for this feature alone (stage {stage})", style=p.dim)
     arms = sorted({(pt.arm, pt.lineage) for pt in points}, key=lambda a: (arm_rank(a[0]), str(a)))
     tints = (p.accent, p.in_vivo, p.in_vitro, p.supported, p.not_supported, p.undecided, p.dim)
     series = []
@@ -227,6 +228,8 @@ def curve(points: list[CurvePoint], what: str, p: Palette, g: Glyphs, width: int
         series.append(Series(name, [(pt.x, pt.estimate or 0.0) for pt in mine], style, MARKS[i % len(MARKS)], ends))
     if what == "ablation":
         return line_plot(series, width, height, g, p.dim, "features ablated", "mean |change of prediction|")
+    if what == "scaling":
+        return line_plot(series, width, height, g, p.dim, "its activation times (0 ablates)", "change of prediction")
     values = [v for pt in points for v in (pt.estimate, pt.lo, pt.hi) if v is not None]
     floor = -max(3 * max(values, default=0.0), 0.1)  # a large alpha can spoil everything: the gain must stay visible
     lowest = min(values, default=0.0)

@@ -19,6 +19,7 @@ from petriscope.causal.ablation_tests import (
 )
 from petriscope.causal.bases import context_order, principal_components
 from petriscope.causal.feature_sets import usable_ks
+from petriscope.causal.scaling import scaled_feature_effects
 from petriscope.causal.specificity import single_feature_effects
 from petriscope.contrast.effects import LEAST_BLOCKS
 from petriscope.files import atomic_folder, write_csv
@@ -39,7 +40,7 @@ from petriscope.workspace import Workspace
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/ablation/: curve.csv, tests.csv, lineages.csv, dose.csv, features.csv (single features)."""
+    """Write results/ablation/: curve.csv, tests.csv, lineages.csv, dose.csv, features.csv and scaling.csv (single features)."""
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
     model = load_model(workspace)
     layer = chosen_layer(params.ablation.layer, model.n_layers, "ablation.layer")
@@ -72,6 +73,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     )
     curve, tests = curves(result, seed=params.seed), against_random(result, seed=params.seed)
     single = single_feature_effects(model, sae, states, mine.feature.to_numpy()[: max(arms.ks)], seed=params.seed)
+    scaled = scaled_feature_effects(model, sae, states, mine.feature.to_numpy()[: max(arms.ks)], seed=params.seed)
     per_lineage = against_random_by_lineage(result, pairs.lineage.tolist(), seed=params.seed)
     with atomic_folder(workspace.table("ablation")) as folder:
         write_csv(folder / "curve.csv", curve.assign(layer=layer))
@@ -80,6 +82,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         write_csv(folder / "lineages.csv", per_lineage.assign(layer=layer))
         write_csv(folder / "dose.csv", dose_response(result, seed=params.seed).assign(layer=layer))
         write_csv(folder / "features.csv", single.assign(layer=layer))
+        write_csv(folder / "scaling.csv", scaled.assign(layer=layer))
     return _metrics(layer, curve, tests, published_effect(*published_arms(result)), len(chosen), single)
 
 

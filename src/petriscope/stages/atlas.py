@@ -289,7 +289,8 @@ def layer_rows(workspace: Workspace) -> pd.DataFrame:
 
 
 def curve_rows(workspace: Workspace) -> pd.DataFrame:
-    """Ablation curves of all arms, and the steering grid with its read-outs."""
+    """Ablation curves of all arms, the steering grid, and for single features what scaling them does."""
+    scaled = pd.read_csv(workspace.table("ablation") / "scaling.csv")
     ablation = pd.read_csv(workspace.table("ablation") / "curve.csv")
     steering = pd.read_csv(workspace.table("steering") / "grid.csv")
     steering = steering[steering.origin == "own"]
@@ -315,6 +316,19 @@ def curve_rows(workspace: Workspace) -> pd.DataFrame:
                     "arm": steering.method,
                     "x": steering.alpha,
                     "estimate": steering.gc,
+                }
+            ),
+            pd.DataFrame(
+                {
+                    "analysis": "steering",
+                    "layer": scaled.layer,
+                    "feature": scaled.feature,
+                    "arm": scaled.bins.map({"own": "bins where it fires", "silent": "silent bins of these windows"}),
+                    "x": scaled.factor,
+                    "estimate": scaled.change,
+                    "lo": scaled.low,
+                    "hi": scaled.high,
+                    "n": scaled.blocks,
                 }
             ),
         ],

@@ -104,7 +104,7 @@ class FeaturePage(Page):
         states, colours = atlas.annotations(identifier, "chromhmm", 12), atlas.state_colours()
         block("states").show(lambda width: evidence.states(states, colours, p, g, width))
         block("ablation").show(lambda width: evidence.single(feature, p, g, width))
-        block("steering").show(lambda width: evidence.curve(feature.steering, "steering", p, g, width))
+        block("steering").show(lambda width: evidence.curve(feature.steering, "scaling", p, g, width))
         self._bins(feature.top_bins, lineages)
         self._annotations("motifs", atlas.annotations(identifier, "motif", 30))
         self._annotations("genesets", atlas.annotations(identifier, "geneset", 30))
