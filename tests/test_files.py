@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,3 +52,17 @@ def test_sha256_equals_hashlib_and_sees_names(tmp_path):
     before = sha256(tmp_path / "d")
     (tmp_path / "d" / "x").rename(tmp_path / "d" / "y")
     assert sha256(tmp_path / "d") != before
+
+
+def test_processes_that_replace_one_folder_at_once_leave_it_whole(tmp_path: Path) -> None:
+    script = (
+        "import sys; from petriscope.files import atomic_folder\n"
+        "for i in range(150):\n"
+        "    with atomic_folder(sys.argv[1]) as folder:\n"
+        "        for name in 'ab': (folder / name).write_text(f'{sys.argv[2]} {i}')\n"
+    )
+    target = tmp_path / "shared"
+    runs = [subprocess.Popen([sys.executable, "-c", script, str(target), str(n)]) for n in range(3)]
+    assert [run.wait(timeout=120) for run in runs] == [0, 0, 0]
+    assert (target / "a").read_text() == (target / "b").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["shared"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,25 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+        _swap(temporary, path)
     finally:
-        if temporary.exists():
-            shutil.rmtree(temporary)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(fresh: Path, path: Path) -> None:
+    """Put the folder ``fresh`` in place of ``path``; of two processes that do so at once, the later one stays."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.old")
+    while True:
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            os.rename(path, aside)
+        try:
+            os.rename(fresh, path)
+            break
+        except OSError as error:  # another process was quicker between the two lines
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def plain(value: Any) -> Any:
