@@ -98,8 +98,8 @@ def harvest_folds(params: Params) -> int | None:
 
 
 def layer_numbers(folder: Path) -> list[int]:
-    """Layers that have a `layer_<k>` folder or file in ``folder``."""
-    return sorted({int(path.stem.split("_")[1]) for path in folder.glob("layer_*")})
+    """Layers that have a `layer_<k>` folder or file in ``folder``. Raises `FileNotFoundError` where it does not exist."""
+    return sorted({int(path.stem.split("_")[1]) for path in folder.iterdir() if path.name.startswith("layer_")})
 
 
 def block_moments(by_window: SufficientStatistics, block: np.ndarray, n_blocks: int | None = None) -> Moments:
