@@ -13,12 +13,12 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from petriscope.errors import UserError
 from petriscope.files import atomic_path
 from petriscope.models.probe import NO_EDITS, Batch, Edit, PipelineModel, ProbedModel, ProbeOutput, TokenIndex
+from petriscope.models.stable_file import stable_bytes
 
 FILE_FORMAT = "petriscope-adapted-1"
 FIELD = "model.adapter"
@@ -125,7 +125,7 @@ class AdaptedModel(PipelineModel):
         state = {name: value.contiguous().cpu().clone() for name, value in self.inner.state_dict().items()}
         record = {"adapter": self.source.spec, "sha256": self.source.sha256, "build": json.dumps(asdict(self.build))}
         with atomic_path(path) as temporary:
-            temporary.write_bytes(save(state, {"format": FILE_FORMAT, **record}))
+            temporary.write_bytes(stable_bytes(state, {"format": FILE_FORMAT, **record}))
 
     def _blank(self, hidden: Tensor) -> Batch:
         rows, count, _ = hidden.shape

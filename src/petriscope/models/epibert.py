@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from petriscope.errors import UserError
@@ -25,6 +24,7 @@ from petriscope.models.epibert_layers import AtacBranch, Head, MotifBranch, Sequ
 from petriscope.models.epibert_original import our_arrays
 from petriscope.models.performer import LN_EPSILON, Block, projection_matrix, rotary_table
 from petriscope.models.probe import NO_EDITS, Batch, Edit, PipelineModel, ProbeOutput, TokenIndex
+from petriscope.models.stable_file import stable_bytes
 
 __all__ = ["EpiBERT", "EpiBERTConfig", "one_hot"]
 
@@ -224,7 +224,9 @@ class EpiBERT(PipelineModel):
         """Write weights and configuration to one safetensors file."""
         state = {name: value.contiguous().cpu() for name, value in self.state_dict().items()}
         with atomic_path(path) as temporary:
-            temporary.write_bytes(save(state, {"format": FILE_FORMAT, "config": json.dumps(asdict(self.config))}))
+            temporary.write_bytes(
+                stable_bytes(state, {"format": FILE_FORMAT, "config": json.dumps(asdict(self.config))})
+            )
 
     @classmethod
     def from_safetensors(cls, path: str | Path) -> EpiBERT:

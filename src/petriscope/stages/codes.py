@@ -72,7 +72,7 @@ def encode_layer(sae: SAE, store: np.ndarray, windows: pd.DataFrame, top_bins: i
     counts, maximum = activation_histograms(codes, biosample, groups=n_biosamples, bins=HISTOGRAM_BINS)
     write_npy(target / "histogram_counts.npy", counts.astype(np.int32))
     write_npy(target / "histogram_maximum.npy", maximum)
-    save_npz(target / "coactivation.npz", coactivation(codes))
+    save_npz(target / "coactivation.npz", coactivation(codes), compressed=False)
     return {"l0": codes.values.size / max(codes.n, 1), "alive": int((moments.active.sum((0, 1)) > 0).sum())}
 
 

@@ -66,10 +66,10 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     ]
     table = pd.DataFrame([group[:-1] for group in groups], columns=Group._fields[:-1])
     with atomic_folder(workspace.table("foregrounds")) as folder:
-        sparse.save_npz(folder / "membership.npz", matrix)
+        sparse.save_npz(folder / "membership.npz", matrix, compressed=False)
         for lineage in dict.fromkeys(biosamples.lineage):
             firing = [group._replace(bins=where[lineage]) for group, where in found if group.kind == "feature"]
-            sparse.save_npz(folder / f"firing_{lineage}.npz", membership(firing, len(bins)))
+            sparse.save_npz(folder / f"firing_{lineage}.npz", membership(firing, len(bins)), compressed=False)
         write_parquet(folder / "groups.parquet", table.assign(size=np.diff(matrix.indptr), dropped=background.dropped))
         write_parquet(folder / "bins.parquet", bins)
         write_parquet(folder / "top.parquet", strongest_bins(groups, params.annotation.hits_bins))
