@@ -29,6 +29,7 @@ from petriscope.workspace import Workspace
 
 LETTERS = np.frombuffer(b"ACGTN", dtype="S1")
 NEIGHBOURS = 8
+LINEAGE_COLUMNS = ["layer", "feature", "lineage", "t", "p", "q", "effect", "lo", "hi", "auroc", "log2_fold", "n_units"]
 SPECIFICITY = ("specificity", "specificity_low", "specificity_high")
 CONFIDENCE = {"none": 0.0, "low": 1 / 3, "medium": 2 / 3, "high": 1.0}
 
@@ -115,13 +116,16 @@ def lineage_rows(workspace: Workspace, features: pd.DataFrame) -> pd.DataFrame:
     """One row per alive feature and lineage: t, p, q and effect sizes."""
     effects = pd.read_parquet(workspace.table("cds") / "effects.parquet")
     effects = effects.rename(columns={"hedges_g": "effect", "hedges_g_low": "lo", "hedges_g_high": "hi"})
+    samples = load_biosamples(workspace).lineage.value_counts()
     rows = []
     for lineage, frame in effects.groupby("lineage"):
         merged = frame.merge(features, on=["layer", "feature"], suffixes=("", "_feature"))
         level = merged.evidence.iloc[0] if len(merged) else "biosample"
+        blocks = pd.to_numeric(merged.n_locus.astype(str).str.extract(r"^(\d+) blocks")[0])
+        merged["n_units"] = int(samples[lineage]) if level == "biosample" else blocks
         for name in ("t", "p", "q"):
             merged[name] = merged[f"{name}_{lineage}_{level}"]
-        rows.append(merged[["layer", "feature", "lineage", "t", "p", "q", "effect", "lo", "hi", "auroc", "log2_fold"]])
+        rows.append(merged[LINEAGE_COLUMNS])
     return pd.concat(rows, ignore_index=True)
 
 
