@@ -13,25 +13,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from petriscope.artifact.parity import CONFIG
 from petriscope.models.epibert import EpiBERTConfig, one_hot
 from petriscope.models.epibert_original import original_places
 from petriscope.models.probe import Batch
 
 Array = np.ndarray
 
-SMALL = EpiBERTConfig(
-    input_length=2048,
-    output_length=16,
-    final_output_length=12,
-    sequence_filters=(8, 8, 10, 12, 12, 16),
-    atac_stem_filters=6,
-    atac_filters=(4, 8),
-    num_motifs=9,
-    motif_units_fc=8,
-    heads=2,
-    layers=2,
-    random_features=32,
-)
+SMALL = CONFIG
 
 
 class Reference(NamedTuple):
