@@ -260,7 +260,7 @@ def test_single_features_change_their_own_bins(toy: tuple) -> None:
     probed, states, sae = toy
     rate = firing(as_matrix(sae.encode(states.tokens()), M), sae.directions.numpy()).rate
     features = np.argsort(-np.where(rate < 0.2, rate, 0))[:4]
-    table = single_feature_effects(probed, sae, states, features, max_rows=5, resamples=100, show_progress=False)
+    table = single_feature_effects(probed, sae, states, features, max_rows=5, resamples=100)
     z = sae.encode_dense(inner(states))[..., features[0]]
     rows = np.sort(np.argsort(-z.sum(1).numpy(), kind="stable")[:5])
     change = direct(probed, states, ablation_edit(sae, features[:1])(inner(states))) - states.prediction
@@ -275,15 +275,13 @@ def test_single_features_change_their_own_bins(toy: tuple) -> None:
         hidden[:, CROP : CROP + BINS] -= z[strongest][..., None] * torch.from_numpy(along).float()
         drawn = probed.run(None, resume=(states.layer, hidden)).prediction[..., 0].detach().numpy()
         by_chance.append(np.abs(drawn - states.prediction[strongest])[active].mean())
-    few = single_feature_effects(
-        probed, sae, states, features[:1], max_rows=5, null_draws=6, null_rows=3, show_progress=False
-    ).iloc[0]
+    few = single_feature_effects(probed, sae, states, features[:1], max_rows=5, null_draws=6, null_rows=3).iloc[0]
     assert few["null_own"] == pytest.approx(np.mean(by_chance), rel=1e-3, abs=1e-6)
     observed = np.abs(change[strongest][active]).mean()
     assert few["null_percentile"] == pytest.approx(100 * (1 - (1 + np.sum(np.array(by_chance) >= observed)) / 7))
     silent = np.flatnonzero(rate == 0)
     if len(silent):
-        nothing = single_feature_effects(probed, sae, states, silent[:1], show_progress=False).iloc[0]
+        nothing = single_feature_effects(probed, sae, states, silent[:1]).iloc[0]
         assert nothing["bins"] == 0
         assert np.isnan(nothing["own"])
 

@@ -43,7 +43,7 @@ def board() -> tuple[pd.DataFrame, torch.nn.Module, Pairs, SAE]:
     )
     sae = autoencoder(tune.vitro)
     found = learning(learn)
-    table = leaderboard(probed, {"sae": sae}, found, tune=tune, test=test, contest=CONTEST, show_progress=False)
+    table = leaderboard(probed, {"sae": sae}, found, tune=tune, test=test, contest=CONTEST)
     return table.set_index(["lineage", "entrant"]), probed, test, sae
 
 

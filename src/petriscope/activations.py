@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from petriscope.errors import UserError
 from petriscope.models.epibert import one_hot
 from petriscope.models.masking import BINS_PER_TOKEN, fold_masks, masked_input
 from petriscope.models.probe import Batch, PipelineModel
-from petriscope.progress import progress
+from petriscope.parallel import in_processes
 
 
 class WindowInputs:
@@ -92,19 +92,18 @@ def harvest(
     """
     model.eval()
     masks = None if folds is None else fold_masks(inputs.bins, folds)
-    stores: Mapping[int, np.memmap] = {}
-    for row, window in enumerate(progress(windows, what, unit="window")):
-        hidden = harvest_window(model, inputs, window, layers, masks)
-        if not stores:
-            stores = {
-                layer: np.lib.format.open_memmap(
-                    folder / f"layer_{layer}.npy",
-                    mode="w+",
-                    dtype=np.float16,
-                    shape=(len(windows), *hidden[layer].shape),
-                )
-                for layer in layers
-            }
+    rows = list(enumerate(windows))
+    if not rows:
+        return
+    first = harvest_window(model, inputs, int(rows[0][1]), layers, masks)
+    for layer in layers:
+        shape = (len(rows), *first[layer].shape)
+        np.lib.format.open_memmap(store_file(folder, layer), mode="w+", dtype=np.float16, shape=shape).flush()
+
+    def one(row_window: tuple[int, int]) -> None:
+        row, window = row_window
+        with torch.inference_mode():
+            hidden = harvest_window(model, inputs, int(window), layers, masks)
         for layer in layers:
             with np.errstate(over="ignore"):  # refused below, with the window named
                 values = hidden[layer].float().cpu().numpy().astype(np.float16)
@@ -114,9 +113,15 @@ def harvest(
                     field="activations",
                     remedy="Check the weights; a model this large needs a rescaled residual stream.",
                 )
-            stores[layer][row] = values
-    for store in stores.values():
-        store.flush()
+            np.lib.format.open_memmap(store_file(folder, layer), mode="r+")[row] = values
+
+    for _ in in_processes(one, rows, what, unit="window"):
+        pass
+
+
+def store_file(folder: Path, layer: int) -> Path:
+    """Where `harvest` writes a layer."""
+    return folder / f"layer_{layer}.npy"
 
 
 @torch.inference_mode()

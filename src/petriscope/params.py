@@ -119,7 +119,7 @@ class Cds:
     permutations: int = _f(100, 10_000_000)
     bootstrap: int = _f(100, 1_000_000)
     min_density: float = _f(0, 1)
-    adjust_depth: bool = _f()
+    adjust: list[str] = _f(choices=("depth", "frip"))
     stable: float = _f(0, 1)
 
 

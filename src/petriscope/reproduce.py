@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import psutil
 
 from petriscope.cli import EXIT_FILE
 from petriscope.data.dataset import Dataset, load_dataset
@@ -19,6 +23,8 @@ from petriscope.params import Params, load_params
 from petriscope.pipeline.params_edit import assign, save
 from petriscope.pipeline.snapshot import refresh_code
 from petriscope.workspace import Workspace, create_workspace, find_workspace
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,10 +120,37 @@ def repro(workspace: Workspace, *, force: bool = False, targets: tuple[str, ...]
         exit_file = Path(scratch) / "status"
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         environment = {**os.environ, "PATH": path, EXIT_FILE: str(exit_file), "PYTHONUNBUFFERED": "1"}
-        returned = subprocess.run(command, cwd=workspace.root, env=environment, check=False).returncode
+        returned = run_whole(command, cwd=workspace.root, env=environment)
         if returned and exit_file.is_file():
             return int(exit_file.read_text())
         return min(returned, 1) if returned >= 0 else 130
+
+
+def run_whole(command: list[str], *, cwd: Path, env: dict[str, str], grace: float = 1.0, patience: float = 20.0) -> int:
+    """Run a command and return its status (negative: the signal that ended it); stop it with all it started.
+
+    A terminal interrupts every process by itself; `kill` reaches this one alone. So an interrupt, a termination or a
+    hang-up is handed on to the descendants that are still there after ``grace`` seconds, and what is left ``patience``
+    seconds later is killed: no stage goes on writing after its run was stopped. Raises `KeyboardInterrupt` then.
+    """
+    child = subprocess.Popen(command, cwd=cwd, env=env)
+    asked: list[int] = []
+    former = {n: signal.signal(n, lambda number, _: asked.append(number)) for n in STOPS}
+    try:
+        while not asked:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return child.wait(timeout=0.2)
+        family = psutil.Process().children(recursive=True)
+        left = psutil.wait_procs(family, timeout=grace)[1]
+        for send in (asked[0], signal.SIGKILL):
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(send)
+            left = psutil.wait_procs(left, timeout=patience)[1]
+        raise KeyboardInterrupt
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _summary(workspace: Workspace, seconds: float) -> None:

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from petriscope.activations import WindowInputs, open_layers
 from petriscope.annotation.background import Strata
-from petriscope.contrast.moments import Moments
+from petriscope.contrast.moments import Design, Moments
 from petriscope.errors import UserError
 from petriscope.files import read_json
 from petriscope.models.adapter import adapted_from_safetensors, adapter_record
@@ -34,6 +34,11 @@ def load_windows(workspace: Workspace) -> pd.DataFrame:
 def load_biosamples(workspace: Workspace) -> pd.DataFrame:
     """Columns biosample, lineage, context, donor, fragments, in the order of every S axis."""
     return pd.read_parquet(workspace.tracks / "biosamples.parquet")
+
+
+def load_design(workspace: Workspace, params: Params) -> Design:
+    """Who is compared, with the technical covariates that ``cds.adjust`` names."""
+    return Design.from_frame(load_biosamples(workspace), params.cds.adjust)
 
 
 def load_arrays(workspace: Workspace) -> Arrays:

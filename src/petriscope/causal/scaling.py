@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import torch
 from petriscope.causal.feature_sets import as_matrix
 from petriscope.causal.states import Dictionary, Resumable, States, predict_edited
 from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles
-from petriscope.progress import progress
+from petriscope.parallel import in_processes
 
 FACTORS = (0.0, 0.5, 2.0, 4.0)
 COLUMNS = ("feature", "bins", "factor", "change", "low", "high", "blocks")
@@ -38,14 +39,15 @@ def scaled_feature_effects(
     directions = dictionary.directions.numpy()
     codes = as_matrix(dictionary.encode(states.tokens()), len(directions)).tocsc()
     shape = states.prediction.shape
-    found: list[tuple[int, str, float, float, float, float, int]] = []
-    for feature in progress(features, "scaling single features", unit="feature"):
+
+    def one(feature: int) -> list[tuple[int, str, float, float, float, float, int]]:
+        found: list[tuple[int, str, float, float, float, float, int]] = []
         column = np.asarray(codes[:, [feature]].todense(), np.float32).reshape(shape)
         strength = column.sum(1)
         strongest = np.argsort(-strength, kind="stable")[:rows]
         strongest = np.sort(strongest[strength[strongest] > 0])
         if not len(strongest):
-            continue
+            return found
         part, active = states.subset(strongest), column[strongest]
         for factor in factors:
             delta = torch.from_numpy((np.float32(factor) - 1) * active.reshape(-1, 1) * directions[feature][None])
@@ -54,7 +56,10 @@ def scaled_feature_effects(
                 if mask.any():
                     estimate = _block_mean(change, mask, part.labels.block, resamples, seed)
                     found.append((int(feature), bins, float(factor), *estimate))
-    return pd.DataFrame(found, columns=list(COLUMNS))
+        return found
+
+    rows_of = in_processes(one, features, "scaling single features", unit="feature")
+    return pd.DataFrame(list(chain.from_iterable(rows_of)), columns=list(COLUMNS))
 
 
 def _block_mean(

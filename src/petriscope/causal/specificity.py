@@ -10,7 +10,7 @@ from petriscope.causal.directions import random_like
 from petriscope.causal.feature_sets import as_matrix
 from petriscope.causal.states import Dictionary, Resumable, States, predict_edited
 from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles
-from petriscope.progress import progress
+from petriscope.parallel import in_processes
 
 NULL = ("null_own", "null_percentile")
 
@@ -26,7 +26,6 @@ def single_feature_effects(
     null_rows: int = 6,
     resamples: int = 1000,
     seed: int = 0,
-    show_progress: bool = True,
 ) -> pd.DataFrame:
     """Remove each feature from the rows on which it is most active (at most ``max_rows``), read the prediction.
 
@@ -42,8 +41,8 @@ def single_feature_effects(
     directions = dictionary.directions.numpy()
     codes = as_matrix(dictionary.encode(states.tokens()), len(directions)).tocsc()
     n, bins = states.prediction.shape
-    found = []
-    for feature in progress(features, "single features", unit="feature") if show_progress else features:
+
+    def one(feature: int) -> dict[str, float]:
         column = np.asarray(codes[:, [feature]].todense(), np.float32).reshape(n, bins)
         strength = column.sum(1)
         strongest = np.argsort(-strength, kind="stable")[:max_rows]
@@ -51,8 +50,7 @@ def single_feature_effects(
         rows = np.sort(strongest)
         if len(rows) == 0:
             nothing = ("own", "matched", "specificity", "specificity_low", "specificity_high", "signed", *NULL)
-            found.append({"feature": int(feature), "rows": 0, "blocks": 0, "bins": 0} | dict.fromkeys(nothing, np.nan))
-            continue
+            return {"feature": int(feature), "rows": 0, "blocks": 0, "bins": 0} | dict.fromkeys(nothing, np.nan)
         part, active = states.subset(rows), column[rows]
         delta = torch.from_numpy(-active.reshape(-1, 1) * directions[feature][None])
         change = predict_edited(model, part, delta) - part.prediction
@@ -60,24 +58,22 @@ def single_feature_effects(
         block = part.labels.block[row]
         at_own, at_matched = np.abs(change[row, own]), np.abs(change[row, matched])
         low, high = _ratio_limits(at_own, at_matched, block, resamples, seed)
-        found.append(
-            {
-                "feature": int(feature),
-                "rows": len(rows),
-                "blocks": len(np.unique(block)),
-                "bins": len(row),
-                "own": _mean(at_own),
-                "matched": _mean(at_matched),
-                "specificity": float(at_own.sum() / at_matched.sum()) if at_matched.sum() > 0 else np.nan,
-                "specificity_low": low,
-                "specificity_high": high,
-                "signed": _mean(change[row, own]),
-            }
-            | _null(
-                model, states, column, np.sort(strongest[:null_rows]), directions[feature], null_draws, seed + feature
-            )
+        return {
+            "feature": int(feature),
+            "rows": len(rows),
+            "blocks": len(np.unique(block)),
+            "bins": len(row),
+            "own": _mean(at_own),
+            "matched": _mean(at_matched),
+            "specificity": float(at_own.sum() / at_matched.sum()) if at_matched.sum() > 0 else np.nan,
+            "specificity_low": low,
+            "specificity_high": high,
+            "signed": _mean(change[row, own]),
+        } | _null(
+            model, states, column, np.sort(strongest[:null_rows]), directions[feature], null_draws, seed + feature
         )
-    return pd.DataFrame(found)
+
+    return pd.DataFrame(in_processes(one, features, "single features", unit="feature"))
 
 
 def _null(

@@ -13,6 +13,7 @@ from petriscope.contrast.calibration import ErrorRate, Uniformity, table, unifor
 from petriscope.contrast.moments import Design, Moments
 from petriscope.contrast.null_runs import biosample_nulls, block_coverage, published_nulls, sign_nulls
 from petriscope.contrast.nulls import gaussian, independent_sets, replicates, shuffled, without_contrast
+from petriscope.parallel import in_processes
 
 PERMUTATIONS = 499
 PUBLISHED_SETS = 20
@@ -35,14 +36,17 @@ def calibrate(
 ) -> Nulls:
     """All null runs. ``moments`` of the split's blocks and ``everywhere`` of all blocks, alive features only;
     ``window_means`` (W, S, m) of the split; ``sets`` null data sets of each kind and seed."""
-    rates, histograms = [], []
-    for seed in seeds:
+
+    def one(seed: int) -> Nulls:
         summaries: list[Uniformity | ErrorRate] = []
+        histograms = []
         for rows, p in _one_seed(moments, everywhere, window_means, design, sets, seed):
             summaries += rows
-            histograms += [_histogram(test, values).assign(seed=seed) for test, values in p.items()]
-        rates.append(table(summaries).assign(seed=seed))
-    return Nulls(pd.concat(rates, ignore_index=True), pd.concat(histograms, ignore_index=True))
+            histograms += [_histogram(test, values) for test, values in p.items()]
+        return Nulls(table(summaries).assign(seed=seed), pd.concat(histograms, ignore_index=True).assign(seed=seed))
+
+    parts = zip(*in_processes(one, seeds, "null data sets", unit="seed"))
+    return Nulls(*(pd.concat(part, ignore_index=True) for part in parts))
 
 
 def _one_seed(
@@ -56,7 +60,7 @@ def _one_seed(
     if design.covariates is not None:
         plain = replace(design, covariates=None)
         raw = biosample_nulls(((null, plain) for null in fitted[: max(20, sets // 4)]), **shared)
-        yield [uniformity(raw.p_permutation, test="depth not adjusted, permutation", null=FITTED)], {}
+        yield [uniformity(raw.p_permutation, test="technical covariates not adjusted, permutation", null=FITTED)], {}
     flat = without_contrast(means, design)
     for name, kind, data, designs in (
         (REPLICATES, "replicates", means, replicates(design, sets, seed)),

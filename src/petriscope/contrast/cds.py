@@ -124,7 +124,7 @@ def cds_t(
     """Corrected score: a t per lineage over independent units, combined by signed Stouffer and by conjunction.
 
     *biosample* level: per-biosample means; contrasts of one linear model with a mean per lineage and context, the
-    design's covariates (sequencing depth) and a moderated variance that follows mean activation, or Welch's t lineage
+    design's covariates (depth, FRiP) and a moderated variance that follows mean activation, or Welch's t lineage
     by lineage. It speaks of new donors. *locus* level: per-block differences, t = mean(d_B)/(sd(d_B)/sqrt(n_B));
     lineages share blocks, so Stouffer accounts for their correlation. It speaks of new loci of the same biosamples.
     Features that fire on less than ``min_density`` of tokens are dead: outside the family and the result.
@@ -147,7 +147,7 @@ def cds_t(
         evidence, combined = biosample_test(means, design, variance, permutations=permutations, seed=seed)
         method, units = ("Welch t" if variance == "welch" else "moderated t"), "biosamples"
         if combined and combined.adjusted:
-            method += " adjusted for depth"
+            method += f" adjusted for {', '.join(combined.adjusted)}"
     else:
         evidence = locus_evidence(alive.block_means(), design, design.lineages)
         combined = combine_loci(evidence, permutations, seed) if evidence else None
@@ -254,7 +254,7 @@ def _combined(evidence: dict[str, LineageEvidence], combined: CombinedEvidence, 
     if label.level == "locus":
         relabelled = "signs of blocks flipped"
     elif combined.adjusted:
-        relabelled = "residuals of lineage and depth rotated"
+        relabelled = "residuals of lineage and covariates rotated"
     else:
         relabelled = "biosamples within lineages relabelled"
     return ContrastResult(

@@ -35,8 +35,8 @@ class CombinedEvidence(NamedTuple):
     permutation: PermutationP
     resolution: int
     """distinct relabellings there are; the permutation p means little where they are few."""
-    adjusted: bool
-    """technical covariates were adjusted for."""
+    adjusted: tuple[str, ...]
+    """technical covariates that were adjusted for."""
 
 
 def usable_lineages(design: Design, least: int = 2) -> tuple[str, ...]:
@@ -87,14 +87,14 @@ def biosample_test(
         fitted = fit(means, shape)
         null = permute(means, shape, fitted, permutations, seed)
         together = CombinedEvidence(
-            fitted.mean, fitted.combined.z(), null, relabellings(shape), adjusted=shape.covariates > 0
+            fitted.mean, fitted.combined.z(), null, relabellings(shape), adjusted=shape.adjusted
         )
         return lines, together
     strata = [np.split(line.units, [line.n["in_vitro"]]) for line in lines.values()]
     null = stratified_labels(lambda a, b: welch(a, b).z(), [(a, b) for a, b in strata], permutations, seed)
     z = np.stack([line.test.z() for line in lines.values()])
     mean = pool([line.test for line in lines.values()])
-    return lines, CombinedEvidence(mean, stouffer(z), null, relabellings(shape), adjusted=False)
+    return lines, CombinedEvidence(mean, stouffer(z), null, relabellings(shape), adjusted=())
 
 
 def locus_evidence(block_means: np.ndarray, design: Design, lineages: tuple[str, ...]) -> dict[str, LineageEvidence]:
@@ -123,7 +123,7 @@ def combine_loci(evidence: Mapping[str, LineageEvidence], permutations: int, see
     mean = differences.mean(0)
     null = sign_flip(mean, permutations, seed)
     resolution = 2 ** min(differences.shape[1], 62)
-    return CombinedEvidence(one_sample(mean), stouffer(z, _correlation(differences)), null, resolution, adjusted=False)
+    return CombinedEvidence(one_sample(mean), stouffer(z, _correlation(differences)), null, resolution, adjusted=())
 
 
 def _correlation(differences: np.ndarray) -> np.ndarray:

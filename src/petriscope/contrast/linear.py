@@ -31,8 +31,13 @@ class Layout(NamedTuple):
     All lineages share one variance, so its t is the signed Stouffer score of theirs, their correlation accounted for."""
     df: int
     """residual degrees of freedom."""
-    covariates: int
-    """columns of ``columns`` that are covariates."""
+    adjusted: tuple[str, ...]
+    """covariates that could be taken in: the last columns of ``columns``."""
+
+    @property
+    def covariates(self) -> int:
+        """Columns of ``columns`` that are covariates."""
+        return len(self.adjusted)
 
 
 class LinearFit(NamedTuple):
@@ -62,13 +67,17 @@ def layout(design: Design, lineages: Sequence[str]) -> Layout:
         columns[at : at + vitro, 2 * i] = 1
         columns[at + vitro : at + vitro + vivo, 2 * i + 1] = 1
         at += vitro + vivo
-    conditions = columns.shape[1]
-    for covariate in design.covariates[rows].T if design.covariates is not None else ():
+    adjusted = []
+    names = design.adjust or tuple(
+        "covariate" for _ in range(0 if design.covariates is None else design.covariates.shape[1])
+    )
+    for name, covariate in zip(names, () if design.covariates is None else design.covariates[rows].T):
         wider = np.column_stack([columns, covariate - covariate.mean()])
         spread = np.ptp(covariate)
         within = wider[:, -1] - columns @ np.linalg.lstsq(columns, wider[:, -1], rcond=None)[0]
         if spread > 0 and np.abs(within).max() > 1e-6 * spread and len(rows) - wider.shape[1] >= 2:
             columns = wider
+            adjusted.append(name)
     contrast = np.zeros((len(sides), columns.shape[1]))
     for i in range(len(sides)):
         contrast[i, 2 * i : 2 * i + 2] = (-1, 1)
@@ -82,7 +91,7 @@ def layout(design: Design, lineages: Sequence[str]) -> Layout:
         weights,
         direction / np.linalg.norm(direction),
         len(rows) - columns.shape[1],
-        columns.shape[1] - conditions,
+        tuple(adjusted),
     )
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from petriscope.contrast.technical import ADJUSTABLE, covariates
 from petriscope.errors import UserError
 
 CONTEXTS = ("in_vitro", "in_vivo")
@@ -94,12 +95,14 @@ class Design:
     """(S,) bool: context is in_vivo."""
     covariates: np.ndarray | None = None
     """(S, c) technical covariates of the biosample-level model; None: none."""
+    adjust: tuple[str, ...] = ()
+    """(c,) their names."""
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> Design:
+    def from_frame(cls, frame: pd.DataFrame, adjust: Sequence[str] = tuple(ADJUSTABLE)) -> Design:
         """From a frame with columns biosample, lineage, context, in the row order of the arrays.
 
-        Log2 of a column fragments becomes a covariate, where it is known for every biosample.
+        ``adjust`` names the technical covariates to take along where the frame knows them (`technical.covariates`).
         """
         for column in ("biosample", "lineage", "context"):
             if column not in frame:
@@ -113,12 +116,14 @@ class Design:
             twice = frame.loc[frame["biosample"].duplicated(), "biosample"].iloc[0]
             raise UserError(f"{twice!r} occurs twice", file="biosamples", field="biosample")
         lineages = tuple(dict.fromkeys(str(name) for name in frame["lineage"]))
+        known = covariates(frame, adjust)
         return cls(
             biosamples=tuple(str(name) for name in frame["biosample"]),
             lineages=lineages,
             lineage_of=np.array([lineages.index(str(name)) for name in frame["lineage"]]),
             vivo=(frame["context"] == "in_vivo").to_numpy(dtype=bool),
-            covariates=log_depth(frame),
+            covariates=np.stack(list(known.values()), axis=1) if known else None,
+            adjust=tuple(known),
         )
 
     def sides(self, lineage: str) -> Sides:
@@ -152,10 +157,3 @@ class Design:
                 remedy="The rows must be the biosample axis of the activations, in order.",
             )
         return self
-
-
-def log_depth(frame: pd.DataFrame) -> np.ndarray | None:
-    """(S, 1) log2 fragments of the biosamples; None where a file does not say."""
-    if "fragments" not in frame or frame["fragments"].isna().any() or (frame["fragments"] <= 0).any():
-        return None
-    return np.log2(frame["fragments"].to_numpy(dtype=np.float64))[:, None]

@@ -51,7 +51,7 @@ def replicates(design: Design, sets: int, seed: int) -> Iterator[Design]:
         for c in range(len(names)):
             rows = np.flatnonzero(condition == c)
             vivo[rng.permutation(rows)[: len(rows) // 2]] = True
-        yield Design(design.biosamples, tuple(names), condition, vivo, design.covariates)
+        yield Design(design.biosamples, tuple(names), condition, vivo, design.covariates, design.adjust)
 
 
 def without_contrast(means: np.ndarray, design: Design) -> np.ndarray:

@@ -14,12 +14,11 @@ from petriscope.contrast.effects import auroc
 from petriscope.contrast.moments import Design
 from petriscope.models.masking import fold_masks
 from petriscope.models.probe import PipelineModel
-from petriscope.progress import progress
+from petriscope.parallel import in_processes
 from petriscope.sae.coder import SAE
 from petriscope.sae.codes import StatisticsAccumulator, SufficientStatistics
 
 
-@torch.inference_mode()
 def branch_statistics(
     model: PipelineModel,
     inputs: WindowInputs,
@@ -34,17 +33,26 @@ def branch_statistics(
     ``windows`` (W,) rows of ``inputs``; ``folds`` as in `harvest`. On unchanged inputs the sums equal those of the
     stages activations and codes: the stream passes float16 on its way, as it does through the store.
     """
-    layers = list(autoencoders)
     masks = None if folds is None else fold_masks(inputs.bins, folds)
     samples = len(inputs.motif_activity)
-    sums = {layer: StatisticsAccumulator(len(windows), samples, sae.m) for layer, sae in autoencoders.items()}
     biosample = np.repeat(np.arange(samples), inputs.bins)
-    for row, window in enumerate(progress(windows, what, unit="window")):
-        hidden = harvest_window(model, inputs, int(window), layers, masks)
-        for layer, sae in autoencoders.items():
-            rows = hidden[layer].reshape(-1, sae.d).half().float().cpu().numpy()
-            sums[layer].add(sae.encode(rows), np.full(len(rows), row), biosample)
-    return {layer: accumulator.result() for layer, accumulator in sums.items()}
+
+    def one(window: int) -> list[SufficientStatistics]:
+        with torch.inference_mode():
+            hidden = harvest_window(model, inputs, int(window), list(autoencoders), masks)
+            found = []
+            for layer, sae in autoencoders.items():
+                rows = hidden[layer].reshape(-1, sae.d).half().float().cpu().numpy()
+                sums = StatisticsAccumulator(1, samples, sae.m)
+                sums.add(sae.encode(rows), np.zeros(len(rows), int), biosample)
+                found.append(sums.result())
+        return found
+
+    pieces = zip(*in_processes(one, windows, what, unit="window"))
+    return {
+        layer: SufficientStatistics(*map(np.concatenate, zip(*of_layer)))
+        for layer, of_layer in zip(autoencoders, pieces)
+    }
 
 
 class Followed(NamedTuple):

@@ -29,7 +29,9 @@ class Learning(NamedTuple):
         rows = member[self.biosample]
         names = tuple(name for name, mine in zip(design.biosamples, member) if mine)
         covariates = None if design.covariates is None else design.covariates[member]
-        layout = Design(names, (lineage,), np.zeros(len(names), np.int64), design.vivo[member], covariates)
+        layout = Design(
+            names, (lineage,), np.zeros(len(names), np.int64), design.vivo[member], covariates, design.adjust
+        )
         return Learning(self.hidden[rows], (np.cumsum(member) - 1)[self.biosample[rows]], layout)
 
 

@@ -19,7 +19,7 @@ from petriscope.contrast.evidence import biosample_evidence
 from petriscope.contrast.inference import stouffer
 from petriscope.controls.entrants import Learning, entrants
 from petriscope.controls.separation import block_auroc, discriminant
-from petriscope.progress import progress
+from petriscope.parallel import in_processes
 
 
 class Contest(NamedTuple):
@@ -41,7 +41,6 @@ def leaderboard(
     tune: Pairs,
     test: Pairs,
     contest: Contest,
-    show_progress: bool = True,
 ) -> pd.DataFrame:
     """One row per (lineage, entrant): all is learnt and read within the lineage, `entrants` of its own tokens included.
 
@@ -59,13 +58,13 @@ def leaderboard(
             continue
         mine = learning.only(lineage)
         jobs += [(lineage, mine, name, entrant) for name, entrant in entrants(mine, autoencoders).items()]
-    rows = []
-    for lineage, mine, name, entrant in progress(jobs, "leaderboard", unit="entrant") if show_progress else jobs:
+
+    def one(number: int) -> dict[str, object]:
+        lineage, mine, name, entrant = jobs[number]
         pairs = {"tune": tune.only(lineage), "test": test.only(lineage)}
-        rows.append(
-            {"lineage": lineage, "entrant": name} | read_entrant(model, entrant, mine, contest=contest, **pairs)
-        )
-    return pd.DataFrame(rows)
+        return {"lineage": lineage, "entrant": name} | read_entrant(model, entrant, mine, contest=contest, **pairs)
+
+    return pd.DataFrame(in_processes(one, range(len(jobs)), "leaderboard", unit="entrant"))
 
 
 def read_entrant(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -90,3 +92,21 @@ def cut_sites(start: np.ndarray, end: np.ndarray, shift: tuple[int, int] = (4, 5
     once only.
     """
     return np.concatenate([start + shift[0], end - shift[1]])
+
+
+def share_in_peaks(signals: Iterable[np.ndarray], peaks: pd.DataFrame, windows: pd.DataFrame) -> np.ndarray:
+    """(S,) share of each biosample's signal (W, L/4) that lies in ``peaks`` (chrom, start, end; overlaps allowed).
+
+    Over one set of peaks for all biosamples, so that a shallow library does not lose by having fewer peaks called. NaN
+    where a biosample has no signal in the windows.
+    """
+    marks = WindowBins(windows)
+    edges = np.zeros((marks.count, marks.bins + 1), np.int32)
+    for chrom, table in peaks.groupby("chrom", sort=False):
+        first, last = table["start"].to_numpy() // SIGNAL_BIN, -(-table["end"].to_numpy() // SIGNAL_BIN)
+        for row, begin in zip(marks.rows.get(str(chrom), ()), marks.starts.get(str(chrom), ())):
+            np.add.at(edges[row], np.clip(first - begin, 0, marks.bins), 1)
+            np.add.at(edges[row], np.clip(last - begin, 0, marks.bins), -1)
+    inside = edges.cumsum(axis=1)[:, :-1] > 0
+    totals = [(values.sum(dtype=np.float64), values[inside].sum(dtype=np.float64)) for values in signals]
+    return np.array([within / whole if whole > 0 else np.nan for whole, within in totals])

@@ -1,4 +1,4 @@
-"""The demo data set: a simulated genome, eighteen biosamples with planted context programmes, and the truth."""
+"""The demo data set: a simulated genome, thirty biosamples with planted context programmes, and the truth."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from petriscope.data.simulate_signal import (
 )
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, sha256
-from petriscope.progress import progress
+from petriscope.parallel import in_processes
 
 LINE = 60
 
@@ -48,7 +48,7 @@ class DemoConfig:
     chromosomes: int = 10
     mean_length: int = 1_050_000
     """Base pairs of an average chromosome; lengths fall from 1.4 to 0.6 of it."""
-    replicates: int = 3
+    replicates: int = 5
     deepest: int = 640_000
     """Fragments of the deepest biosample; the shallowest has about a quarter."""
 
@@ -105,10 +105,15 @@ def _write_all(folder: Path, config: DemoConfig, motifs: dict[str, Motif]) -> No
     rates = element_rates(_stream(config, 5), elements, samples)
     _write_genome(folder, genome)
     _write_annotation(folder, config, genome, elements, genes)
-    for index, sample in enumerate(progress(samples, "simulating biosamples", unit="biosample")):
+
+    def one(index: int) -> None:
+        sample = samples[index]
         fragments = simulate_fragments(_stream(config, 6, index), genome, elements, rates[:, index], sample)
         _write_fragments(folder / _signal(sample), fragments)
         _write_peaks(folder / _peaks(sample), call_peaks(fragments, config.lengths()))
+
+    for _ in in_processes(one, range(len(samples)), "simulating biosamples", unit="biosample"):
+        pass
     truth_table(elements).to_parquet(folder / "truth.parquet", index=False)
     (folder / "dataset.yaml").write_text(
         yaml.safe_dump(_description(config, genome, samples), sort_keys=False, width=110)

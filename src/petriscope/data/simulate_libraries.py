@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.annotation.motifs import read_motifs
-from petriscope.data.coverage import WindowBins, cut_sites
+from petriscope.data.coverage import WindowBins, cut_sites, share_in_peaks
 from petriscope.data.simulate import DemoConfig, demo_motifs_path
 from petriscope.data.simulate_elements import CONDITIONS, condition_accessibility, plant_elements
 from petriscope.data.simulate_genome import simulate_genome
@@ -21,7 +21,7 @@ from petriscope.data.simulate_signal import (
     simulate_fragments,
 )
 from petriscope.data.tracks import SCALE_TO
-from petriscope.progress import progress
+from petriscope.parallel import in_processes
 
 PLANTED, DONOR = "planted", "donor"
 
@@ -30,7 +30,7 @@ class Libraries(NamedTuple):
     """Simulated libraries as the model takes them."""
 
     table: pd.DataFrame
-    """columns biosample, lineage, context, fragments, kind."""
+    """columns biosample, lineage, context, fragments, kind, frip (over the peaks of all libraries of the kind)."""
     signal: np.ndarray
     """(W, S, L/4) float16"""
     peaks: list[pd.DataFrame]
@@ -57,19 +57,31 @@ def simulate_libraries(config: DemoConfig, windows: pd.DataFrame, *, planted: in
         for i in range(planted)
     ]
     samples += [(DONOR, sample) for sample in (design(rng, donors, config.deepest) if donors else [])]
+    # drawn in order, one stream for all donors; the libraries themselves have streams of their own
+    rates = [
+        access[:, sample.condition] if kind == PLANTED else element_rates(rng, elements, [sample])[:, 0]
+        for kind, sample in samples
+    ]
+
+    def one(number: int) -> tuple[np.ndarray, int, pd.DataFrame]:
+        stream = np.random.default_rng([seed, 2, number])
+        fragments = simulate_fragments(stream, genome, elements, rates[number], samples[number][1])
+        track, total = _track(fragments, windows, genome.size / HUMAN_GENOME)
+        called = call_peaks(fragments, config.lengths()).rename(columns={"signal": "score"})
+        stored = np.minimum(track, np.finfo(np.float16).max).astype(np.float16)
+        return stored, total, called[["chrom", "start", "end", "summit", "score"]]
+
+    made = in_processes(one, range(len(samples)), "simulating libraries", unit="library")
     signal = np.empty((len(windows), len(samples), WindowBins(windows).bins), np.float16)
     rows, peaks = [], []
-    for number, (kind, sample) in enumerate(progress(samples, "simulating libraries", unit="library")):
-        planted_only = access[:, sample.condition]
-        rates = planted_only if kind == PLANTED else element_rates(rng, elements, [sample])[:, 0]
-        stream = np.random.default_rng([seed, 2, number])
-        fragments = simulate_fragments(stream, genome, elements, rates, sample)
-        track, total = _track(fragments, windows, genome.size / HUMAN_GENOME)
-        signal[:, number] = np.minimum(track, np.finfo(np.float16).max)
-        called = call_peaks(fragments, config.lengths())
-        peaks.append(called.rename(columns={"signal": "score"})[["chrom", "start", "end", "summit", "score"]])
+    for number, ((kind, sample), (track, total, called)) in enumerate(zip(samples, made, strict=True)):
+        signal[:, number] = track
+        peaks.append(called)
         rows.append((f"{kind}_{sample.id}", sample.lineage, sample.context, total, kind))
     table = pd.DataFrame(rows, columns=["biosample", "lineage", "context", "fragments", "kind"])
+    for _, of in table.groupby("kind"):
+        called = pd.concat([peaks[i] for i in of.index], ignore_index=True)
+        table.loc[of.index, "frip"] = share_in_peaks((signal[:, i] for i in of.index), called, windows)
     return Libraries(table, signal, peaks)
 
 

@@ -14,9 +14,9 @@ from petriscope.data.simulate_genome import N, SimulatedGenome
 
 HUMAN_GENOME = 3.1e9
 CELL_LINES = {
-    "blood": ("PL562", "PTHP1", "PHL60"),
-    "liver": ("PHepG2", "PHuh7", "PHep3B"),
-    "lymph": ("PGM878", "PRaji", "PBJAB"),
+    "blood": ("PL562", "PTHP1", "PHL60", "PKG1", "PU937"),
+    "liver": ("PHepG2", "PHuh7", "PHep3B", "PSNU449", "PSKHep1"),
+    "lymph": ("PGM878", "PRaji", "PBJAB", "PDaudi", "PNamalwa"),
 }
 _LENGTHS = ((75.0, 22.0, 0.62), (195.0, 20.0, 0.29), (385.0, 30.0, 0.09))  # nucleosome-free, mono-, di-nucleosome
 
@@ -46,7 +46,9 @@ def design(rng: np.random.Generator, replicates: int, deepest: int) -> list[Simu
         low, high = (0.45, 1.0) if context == "in_vitro" else (0.25, 0.66)
         depths = rng.permutation(np.geomspace(low, high, replicates)) * rng.uniform(0.95, 1.0, replicates)
         for replicate in range(replicates):
-            line = CELL_LINES[lineage][replicate] if replicate < 3 else f"P{lineage}{replicate + 1}"
+            line = (
+                CELL_LINES[lineage][replicate] if replicate < len(CELL_LINES[lineage]) else f"P{lineage}{replicate + 1}"
+            )
             samples.append(
                 SimulatedBiosample(
                     id=f"{lineage}_{context.removeprefix('in_')}_{replicate + 1}",

@@ -12,7 +12,7 @@ from petriscope.data.tracks import model_target
 from petriscope.models.epibert import one_hot
 from petriscope.models.masking import BINS_PER_TOKEN, fold_masks, masked_input
 from petriscope.models.probe import Batch, PipelineModel
-from petriscope.progress import progress
+from petriscope.parallel import in_processes
 
 
 class MaskedAccuracy(NamedTuple):
@@ -53,23 +53,26 @@ def predict_masked(
     bins = signal.shape[2] // BINS_PER_TOKEN - 2 * crop
     masks = fold_masks(bins, folds)
     motif = torch.from_numpy(motif_activity).to(device)[:, None, :]
-    out = np.empty((len(windows), samples, bins), dtype=np.float32)
+    which = np.tile(np.arange(samples), folds)
     was_training = model.training
     model.eval()
-    with torch.inference_mode():
-        for place, window in enumerate(progress(windows, "masked prediction", unit="window")):
+
+    def one(window: int) -> np.ndarray:
+        with torch.inference_mode():
             features = model.sequence_features(one_hot(torch.from_numpy(sequence[window][None]).to(device)))
             hidden = np.broadcast_to(masks[:, None, :], (folds, samples, bins)).reshape(-1, bins)
             track = np.tile(np.asarray(signal[window], dtype=np.float32), (folds, 1))
             seen = torch.from_numpy(masked_input(track, hidden, crop, None)).to(device)[..., None]
-            which = np.tile(np.arange(samples), folds)
             parts = []
             for begin in range(0, len(which), rows):
                 here = slice(begin, begin + rows)
                 batch = Batch(seen.new_empty(0), seen[here], motif[which[here]])
                 parts.append(model.run(batch, sequence_features=features).prediction[..., 0])
-            guess = torch.cat(parts).cpu().numpy().reshape(folds, samples, bins)
-            out[place] = np.einsum("fsb,fb->sb", guess, masks)
+        guess = torch.cat(parts).cpu().numpy().reshape(folds, samples, bins)
+        return np.einsum("fsb,fb->sb", guess, masks).astype(np.float32)
+
+    predicted = in_processes(one, windows, "masked prediction", unit="window")
+    out = np.stack(list(predicted)) if len(windows) else np.empty((0, samples, bins), np.float32)
     model.train(was_training)
     return out
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import pandas as pd
 
 from petriscope.contrast.calibrate import FITTED, RECORD, REPLICATES, Nulls, calibrate
 from petriscope.contrast.evidence import usable_lineages
-from petriscope.contrast.moments import Design
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv
 from petriscope.params import Params
@@ -18,7 +16,7 @@ from petriscope.stages.cds import SPLIT
 from petriscope.store import (
     chosen_layer,
     layer_numbers,
-    load_biosamples,
+    load_design,
     load_moments,
     load_window_means,
     load_windows,
@@ -30,7 +28,7 @@ from petriscope.workspace import Workspace
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write results/calibration/: nulls.csv (rates with intervals, per seed) and p_values.csv (binned, for the
     figure)."""
-    design = Design.from_frame(load_biosamples(workspace))
+    design = load_design(workspace, params)
     reasons = [r for r in (design.why_untestable(x, "biosample") for x in design.lineages) if r]
     layer = middle_layer(workspace)
     found = null_runs(workspace, params) if usable_lineages(design) else None
@@ -53,9 +51,7 @@ def middle_layer(workspace: Workspace) -> int:
 
 def null_runs(workspace: Workspace, params: Params) -> Nulls:
     """The null data sets of the middle layer, run through every test. Raises `UserError` where nothing can be tested."""
-    windows, design = load_windows(workspace), Design.from_frame(load_biosamples(workspace))
-    if not params.cds.adjust_depth:
-        design = replace(design, covariates=None)
+    windows, design = load_windows(workspace), load_design(workspace, params)
     if not usable_lineages(design):
         remedy = "Give replicates: two biosamples of each context in one lineage."
         raise UserError("no lineage has two biosamples a side", file="biosamples", remedy=remedy)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,13 +15,13 @@ from petriscope.contrast.multiplicity import adjust
 from petriscope.contrast.permutation import PermutationP, joint_max_t
 from petriscope.contrast.summary import layer_summary, summary_metrics
 from petriscope.files import atomic_folder, write_csv, write_parquet
+from petriscope.parallel import in_processes
 from petriscope.params import Cds, Params
-from petriscope.progress import progress
 from petriscope.sae.codes import SufficientStatistics
 from petriscope.store import (
     block_moments,
     layer_numbers,
-    load_biosamples,
+    load_design,
     load_moments,
     load_window_means,
     load_windows,
@@ -44,16 +43,18 @@ class LayerScores(NamedTuple):
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write results/cds/: features.parquet (one row per latent), layers.csv, effects.parquet."""
-    windows, design = load_windows(workspace), Design.from_frame(load_biosamples(workspace))
+    windows, design = load_windows(workspace), load_design(workspace, params)
     rows = split_rows(windows, SPLIT)
     blocks = np.unique(windows.block.to_numpy()[rows])
     bins = params.windows.length // 128 - 2 * params.windows.crop
-    frames, sizes = [], []
-    for layer in progress(layer_numbers(workspace.codes), "contrast", unit="layer"):
+
+    def one(layer: int) -> tuple[LayerScores, pd.DataFrame]:
         moments = load_moments(workspace, layer).blocks(blocks)
         means = load_window_means(workspace, layer, rows, bins)
-        frames.append(layer_table(layer, moments, means, design, params.cds, params.seed))
-        sizes.append(effect_table(layer, moments, design, params.cds, params.seed))
+        scores = layer_table(layer, moments, means, design, params.cds, params.seed)
+        return scores, effect_table(layer, moments, design, params.cds, params.seed)
+
+    frames, sizes = zip(*in_processes(one, layer_numbers(workspace.codes), "contrast", unit="layer"))
     features = with_stability(with_family(frames), workspace, params.cds.stable)
     layers = layer_summary(features, design.lineages, params.cds.alpha)
     with atomic_folder(workspace.table("cds")) as folder:
@@ -69,11 +70,8 @@ def layer_table(
 ) -> LayerScores:
     """One row per latent of a layer: published score, corrected score at biosample and locus level.
 
-    Parameters: ``moments`` of the split's blocks; ``window_means`` (W, S, m) of its windows. The design's covariates
-    are used where ``cds.adjust_depth`` says so.
+    Parameters: ``moments`` of the split's blocks; ``window_means`` (W, S, m) of its windows.
     """
-    if not cds.adjust_depth:
-        design = dataclasses.replace(design, covariates=None)
     published = cds_meandiff(window_means, design, permutations=cds.permutations, seed=seed)
     shared: dict[str, Any] = {
         "min_density": cds.min_density,

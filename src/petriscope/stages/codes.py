@@ -13,8 +13,8 @@ from petriscope.activations import open_layers
 from petriscope.contrast.moments import Moments
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_npy, write_parquet
+from petriscope.parallel import in_processes
 from petriscope.params import Params
-from petriscope.progress import progress
 from petriscope.sae.code_store import activation_histograms, coactivation, load_codes, writing_codes
 from petriscope.sae.coder import SAE
 from petriscope.sae.codes import TopRows, TopRowsAccumulator, encode_stream, row_labels, sufficient_statistics
@@ -30,13 +30,14 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     histograms per (biosample, feature) and co-activation counts."""
     windows = load_windows(workspace)
     stores = open_layers(workspace.activations)
-    metrics = []
     with atomic_folder(workspace.codes) as folder:
-        for layer, store in progress(stores.items(), "encoding layers", unit="layer"):
+
+        def one(layer: int) -> dict[str, Any]:
             sae = load_sae(workspace, layer, params.sae.seeds[0])
             target = folder / f"layer_{layer}"
-            row = encode_layer(sae, store, windows, params.codes.top_bins, target)
-            metrics.append({"layer": layer, **row})
+            return {"layer": layer, **encode_layer(sae, stores[layer], windows, params.codes.top_bins, target)}
+
+        metrics = list(in_processes(one, stores, "encoding layers", unit="layer"))
     return {"layers": metrics}
 
 

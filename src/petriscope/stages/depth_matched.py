@@ -41,7 +41,10 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     if why:
         write_not_run(workspace.table("depth_matched"), why)
         return {"run": False, "why_not": why, "context_fraction": [], "text": f"equal depth not run: {why}"}
-    windows, design = load_windows(workspace), Design.from_frame(biosamples.drop(columns="fragments"))
+    windows, design = (
+        load_windows(workspace),
+        Design.from_frame(biosamples, [name for name in params.cds.adjust if name != "depth"]),
+    )
     select = split_rows(windows, SPLIT)
     rows = windows.iloc[select].reset_index(drop=True)
     dataset = load_dataset(workspace.dataset(params.dataset))

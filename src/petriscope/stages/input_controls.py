@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from petriscope.activations import WindowInputs
-from petriscope.contrast.moments import Design
 from petriscope.contrast.summary import layer_summary
 from petriscope.controls.branch import agreement, branch_statistics, followed, followed_auroc
 from petriscope.controls.inputs import VARIANTS, vary
@@ -24,6 +23,7 @@ from petriscope.store import (
     harvest_folds,
     load_autoencoders,
     load_biosamples,
+    load_design,
     load_inputs,
     load_model,
     load_windows,
@@ -47,7 +47,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         return {"run": False, "why_not": why, "text": f"input controls not run: {why}", "model_text": None}
     device = choose_device(params.device)
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
-    design = Design.from_frame(biosamples)
+    design = load_design(workspace, params)
     conditions = (biosamples.lineage + " " + biosamples.context).tolist()
     model, autoencoders = load_model(workspace, device), load_autoencoders(workspace, params)
     inputs = load_inputs(workspace, model)

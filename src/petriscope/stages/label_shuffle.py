@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,12 @@ from petriscope.contrast.multiplicity import adjust
 from petriscope.contrast.null_runs import biosample_nulls
 from petriscope.contrast.nulls import replicates, shuffled
 from petriscope.files import atomic_folder, write_csv, write_not_run
+from petriscope.parallel import in_processes
 from petriscope.params import Cds, Params
-from petriscope.progress import progress
 from petriscope.stages.cds import SPLIT
 from petriscope.store import (
     layer_numbers,
-    load_biosamples,
+    load_design,
     load_moments,
     load_window_means,
     load_windows,
@@ -35,9 +35,7 @@ PUBLISHED_PERMUTATIONS = 1000
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write results/label_shuffle/: layers.csv (per null and layer) and draws.csv (per null, draw and layer)."""
-    design = Design.from_frame(load_biosamples(workspace))
-    if not params.cds.adjust_depth:
-        design = dataclasses.replace(design, covariates=None)
+    design = load_design(workspace, params)
     why = None if params.controls.label_shuffle else "controls.label_shuffle is false in params.yaml"
     reasons = [reason for reason in (design.why_untestable(x, "biosample") for x in design.lineages) if reason]
     if why is None and len(reasons) == len(design.lineages):
@@ -54,15 +52,15 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         "labels shuffled": list(shuffled(design, draws, params.seed)),
         "replicate against replicate": list(replicates(design, draws, params.seed)),
     }
-    frames = []
-    for layer in progress(layer_numbers(workspace.codes), "label shuffles", unit="layer"):
+
+    def one(layer: int) -> list[pd.DataFrame]:
         moments = load_moments(workspace, layer).blocks(blocks)
         means = load_window_means(workspace, layer, rows, bins)
-        for name, designs in nulls.items():
-            found = null_p(moments, means, designs, params.cds, params.seed)
-            if found is not None:
-                frames.append(found.assign(layer=layer, null=name))
-    counts = null_counts(pd.concat(frames, ignore_index=True), params.cds.alpha)
+        found = {name: null_p(moments, means, designs, params.cds, params.seed) for name, designs in nulls.items()}
+        return [frame.assign(layer=layer, null=name) for name, frame in found.items() if frame is not None]
+
+    layers = in_processes(one, layer_numbers(workspace.codes), "label shuffles", unit="layer")
+    counts = null_counts(pd.concat(list(chain.from_iterable(layers)), ignore_index=True), params.cds.alpha)
     table = beside_observed(counts, read_features(workspace), params.cds.alpha)
     with atomic_folder(workspace.table("label_shuffle")) as folder:
         write_csv(folder / "draws.csv", counts)

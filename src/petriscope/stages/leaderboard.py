@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from petriscope.causal.steering import Pairs
-from petriscope.contrast.moments import Design
 from petriscope.controls.entrants import Learning
 from petriscope.controls.leaderboard import Contest, leaderboard
 from petriscope.files import atomic_folder, write_csv, write_not_run
@@ -21,6 +20,7 @@ from petriscope.stages.sae import sae_config
 from petriscope.store import (
     chosen_layer,
     load_biosamples,
+    load_design,
     load_inputs,
     load_model,
     load_sae,
@@ -36,9 +36,7 @@ SAE_ENTRANTS = ("sae", "frozen_decoder_sae")
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write results/leaderboard/leaderboard.csv: one row per lineage and entrant."""
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
-    design = Design.from_frame(biosamples)
-    if not params.cds.adjust_depth:
-        design = dataclasses.replace(design, covariates=None)
+    design = load_design(workspace, params)
     rows = condition_rows(biosamples, design.lineages)
     why = None if params.controls.leaderboard else "controls.leaderboard is false in params.yaml"
     if why is None and rows.empty:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from petriscope.activations import harvest, open_layers
-from petriscope.contrast.moments import Design
 from petriscope.contrast.summary import layer_summary
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
+from petriscope.parallel import in_processes
 from petriscope.params import Params
 from petriscope.sae.codes import SufficientStatistics, encode_stream, row_labels, sufficient_statistics
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.train import train_sae
 from petriscope.stages.cds import SPLIT, branch_table
 from petriscope.stages.sae import sae_config
-from petriscope.store import harvest_folds, load_biosamples, load_inputs, load_model, load_windows, split_rows
+from petriscope.store import harvest_folds, load_design, load_inputs, load_model, load_windows, split_rows
 from petriscope.workspace import Workspace
 
 TRAIN_WINDOWS = 60
@@ -28,7 +27,7 @@ TRAIN_WINDOWS = 60
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write results/random_init/: layers.csv and features.parquet, as stage cds does for the trained model."""
-    design = Design.from_frame(load_biosamples(workspace))
+    design = load_design(workspace, params)
     if not params.controls.random_init:
         why = "controls.random_init is false in params.yaml"
         write_not_run(workspace.table("random_init"), why)
@@ -52,19 +51,21 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     )
     sae = dataclasses.replace(params.sae, tokens=params.controls.random_init_tokens)
 
-    def statistics() -> Iterator[tuple[int, SufficientStatistics]]:
-        for layer, store in open_layers(scratch).items():
-            config = sae_config(sae, store.shape[-1], params.seed)
-            source = TokenSource.of_windows(store, np.arange(len(train)))
-            coder = train_sae(config, source, heldout=None, name=f"random model, layer {layer}").sae
-            held = store[len(train) :]
-            shape = held.shape[:3]
-            labels = row_labels(*shape)
-            sizes = {"n_blocks": shape[0], "n_biosamples": shape[1], "m": coder.m}
-            codes = encode_stream(coder, held)
-            yield layer, sufficient_statistics(codes, labels.window, labels.biosample, **sizes)
+    stores = open_layers(scratch)
 
-    features = branch_table(statistics(), windows.block.to_numpy()[select], design, params.cds, params.seed)
+    def statistics(layer: int) -> tuple[int, SufficientStatistics]:
+        store = stores[layer]
+        config = sae_config(sae, store.shape[-1], params.seed)
+        source = TokenSource.of_windows(store, np.arange(len(train)))
+        coder = train_sae(config, source, heldout=None, progress=False).sae
+        held = store[len(train) :]
+        labels = row_labels(*held.shape[:3])
+        sizes = {"n_blocks": held.shape[0], "n_biosamples": held.shape[1], "m": coder.m}
+        codes = encode_stream(coder, held)
+        return layer, sufficient_statistics(codes, labels.window, labels.biosample, **sizes)
+
+    found = in_processes(statistics, stores, "autoencoders of the random model", unit="layer")
+    features = branch_table(found, windows.block.to_numpy()[select], design, params.cds, params.seed)
     shutil.rmtree(scratch)
     summary = layer_summary(features, design.lineages, params.cds.alpha)
     with atomic_folder(workspace.table("random_init")) as folder:

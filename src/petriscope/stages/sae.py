@@ -17,8 +17,8 @@ from petriscope.device import choose_device
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.model_rows import hold, spread
+from petriscope.parallel import in_processes
 from petriscope.params import Gate, Params, Sae
-from petriscope.progress import progress
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.parallel import Job, train_many
@@ -118,17 +118,21 @@ def recovered_losses(
     chosen = spread(split_rows(windows, "select"), RECOVERY_WINDOWS)
     target = model_target(np.asarray(signal[chosen], np.float32).reshape(-1, signal.shape[-1]), inputs.crop)
     columns = range(len(biosamples))
-    found: dict[Key, dict[str, float]] = {}
-    for layer in progress(sorted({layer for layer, _ in trained}), "loss recovered", unit="layer"):
+
+    def one(layer: int) -> dict[Key, dict[str, float]]:
         states = hold(model, inputs, windows, chosen, biosamples, columns, layer, MASKED_SHARE, params.seed)
         mean = states.tokens().mean(0).numpy()
+        found = {}
         for (of, seed), result in trained.items():
             if of == layer:
                 losses = loss_recovered(model, result.sae, states, target, mean)
                 names = {f"loss_{name}": value for name, value in losses._asdict().items()}
                 over = {"loss_recovered": losses.over_zero, "loss_recovered_over_mean": losses.over_mean}
                 found[of, seed] = names | over
-    return found
+        return found
+
+    layers = in_processes(one, sorted({layer for layer, _ in trained}), "loss recovered", unit="layer")
+    return {key: losses for found in layers for key, losses in found.items()}
 
 
 def stability(trained: dict[Key, TrainResult], layers: list[int], seeds: list[int]) -> dict[str, pd.DataFrame]:

@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 
 from petriscope.annotation.motifs import read_motifs
+from petriscope.data.coverage import share_in_peaks
 from petriscope.data.dataset import Biosample, Dataset, load_dataset
 from petriscope.data.genome import Genome
 from petriscope.data.motif_activity import motif_activity, shared_regions, summit_regions
 from petriscope.data.peaks import call_peaks, read_peaks
 from petriscope.data.tracks import SCALE_TO, TrackResult, signal_for_windows
 from petriscope.files import atomic_folder, write_parquet
+from petriscope.parallel import in_processes
 from petriscope.params import Params, Tracks
-from petriscope.progress import progress
 from petriscope.workspace import Workspace
 
 CUT_WIDTH = 11
@@ -32,6 +33,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         fragments=pd.array([track.fragments for track in tracks], dtype="Int64"),
         signal_kind=[track.kind for track in tracks],
         mean_signal=[float(track.values.mean()) for track in tracks],
+        frip=fractions_in_peaks(dataset, tracks, peaks, windows),
     )
     with atomic_folder(workspace.tracks) as folder:
         sequence = np.stack([genome.fetch_codes(w.chrom, w.start, w.end) for w in windows.itertuples()])
@@ -44,6 +46,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         "biosamples": len(table),
         "untestable": dataset.untestable(),
         "fragments": {row.biosample: row.fragments for row in table.itertuples() if pd.notna(row.fragments)},
+        "frip": {row.biosample: round(row.frip, 6) for row in table.itertuples() if pd.notna(row.frip)},
         "peaks": {frame.biosample.iloc[0]: len(frame) for frame in peaks if len(frame)},
         "gc": float(np.isin(sequence, (1, 2)).sum() / np.maximum((sequence < 4).sum(), 1)),
     }
@@ -60,13 +63,25 @@ class Made(NamedTuple):
 
 def make_tracks(dataset: Dataset, windows: pd.DataFrame, genome: Genome, tracks: Tracks, seed: int) -> Made:
     """Signal, peaks and motif activity of every biosample of the data set over ``windows``."""
-    made, peaks = [], []
     reference = dataset.fasta[0] if len(dataset.fasta) == 1 else None
-    for number, biosample in enumerate(progress(dataset.biosamples, "tracks", unit="biosample")):
+
+    def one(number: int) -> tuple[TrackResult, pd.DataFrame]:
+        biosample = dataset.biosamples[number]
         track = _track(biosample, windows, genome, tracks, seed + number, reference)
-        made.append(track)
-        peaks.append(_peaks(biosample, track, windows, genome).assign(biosample=biosample.id))
+        return track, _peaks(biosample, track, windows, genome).assign(biosample=biosample.id)
+
+    found = list(in_processes(one, range(len(dataset.biosamples)), "tracks", unit="biosample"))
+    made, peaks = [track for track, _ in found], [called for _, called in found]
     return Made(made, peaks, motif_vectors(dataset, peaks, genome, tracks))
+
+
+def fractions_in_peaks(
+    dataset: Dataset, tracks: list[TrackResult], peaks: list[pd.DataFrame], windows: pd.DataFrame
+) -> np.ndarray:
+    """(S,) fraction of reads in any biosample's peaks, within the windows; NaN where the signal was made from peaks."""
+    shares = share_in_peaks((track.values for track in tracks), pd.concat(peaks, ignore_index=True), windows)
+    made_up = [biosample.format == "narrowpeak" for biosample in dataset.biosamples]
+    return np.where(made_up, np.nan, shares)
 
 
 def stored_signal(tracks: list[TrackResult]) -> np.ndarray:

@@ -32,6 +32,7 @@ from petriscope.store import (
     load_arrays,
     load_autoencoders,
     load_biosamples,
+    load_design,
     load_model,
     load_windows,
     read_features,
@@ -68,7 +69,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     libraries = simulate_libraries(config, chosen, **counts, seed=params.seed)
     means = _means(workspace, params, dataset, libraries, rows)
     match = _matches(workspace, params, pd.read_parquet(str(dataset.truth)))
-    observed = Design.from_frame(load_biosamples(workspace))
+    observed = load_design(workspace, params)
     table = pd.concat(
         [
             _layer(layer, frame.sort_values("feature"), means[layer], libraries, match[layer], observed, params)
@@ -138,7 +139,7 @@ def _layer(
     truths: dict[str, Truth] = {}
     for kind in (PLANTED, DONOR):
         member = (libraries.table.kind == kind).to_numpy()
-        design = Design.from_frame(libraries.table[member].reset_index(drop=True))
+        design = Design.from_frame(libraries.table[member].reset_index(drop=True), params.cds.adjust)
         truths[kind] = true_difference(means[member], design, alive, alpha=params.cds.alpha)
     planted = truths[PLANTED]
     found = features.p_biosample[features.q_biosample <= params.cds.alpha]

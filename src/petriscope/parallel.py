@@ -1,0 +1,90 @@
+"""A pure function over many items in forked one-thread processes: results in order, the same whatever their number."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, TypeVar
+
+from petriscope.progress import progress
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_function: Callable[..., Any] | None = None
+"""What the forked workers call: set before they are forked, so that neither it nor the model it holds is ever pickled."""
+_PR_SET_PDEATHSIG = 1
+
+
+def in_processes(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    what: str,
+    *,
+    unit: str = "it",
+    workers: int | None = None,
+) -> Iterator[Result]:
+    """Yield ``function(item)`` for every item, in order, with a progress bar; one worker per processor unless given.
+
+    ``function`` and what it closes over is inherited, not pickled; results are. It must not depend on earlier items. In
+    this process where forking is not to be had: once an accelerator is in use, off Linux, inside another worker, with one item or
+    one processor. The first error stops what has not begun.
+    """
+    items = list(items)
+    wanted = workers or len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    count = min(wanted, len(items))
+    if count <= 1 or _accelerated() or _function is not None or multiprocessing.parent_process() is not None:
+        yield from progress(map(function, items), what, total=len(items), unit=unit)
+        return
+    yield from progress(_forked(function, items, count), what, total=len(items), unit=unit)
+
+
+def _forked(function: Callable[[Item], Result], items: list[Item], workers: int) -> Iterator[Result]:
+    global _function  # noqa: PLW0603
+    _function = function
+    sys.stderr.flush()
+    try:
+        context = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(
+            workers, mp_context=context, initializer=begin_worker, initargs=(os.getpid(),)
+        ) as pool:
+            try:
+                ahead = 4 * workers  # results wait for their turn: not too many of them
+                waiting = [pool.submit(_call, item) for item in items[:ahead]]
+                for item in items[ahead:]:
+                    yield waiting.pop(0).result()
+                    waiting.append(pool.submit(_call, item))
+                for future in waiting:
+                    yield future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    finally:
+        _function = None
+
+
+def begin_worker(parent: int) -> None:
+    """One thread; interrupts are the parent's business; no worker outlives its parent, however that ended."""
+    if "torch" in sys.modules:  # not imported for those who do without
+        sys.modules["torch"].set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def _accelerated() -> bool:
+    """Whether this process has begun to use a GPU, which does not survive a fork."""
+    return "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized()
+
+
+def _call(item: object) -> Any:
+    assert _function is not None
+    return _function(item)
