@@ -17,9 +17,12 @@ from petriscope.contrast.linear import fit, layout, permute, relabellings, resid
 from petriscope.contrast.moments import Design
 from petriscope.contrast.multiplicity import adjust
 from petriscope.contrast.permutation import joint_max_t
+from petriscope.contrast.technical import covariates
 
 
-def design(lineages: int = 3, replicates: int = 3, depth: np.ndarray | None = None) -> Design:
+def design(
+    lineages: int = 3, replicates: int = 3, depth: np.ndarray | None = None, frip: np.ndarray | None = None
+) -> Design:
     rows = [
         (f"{lineage}{context}{i}", lineage, context)
         for lineage in "abc"[:lineages]
@@ -27,7 +30,8 @@ def design(lineages: int = 3, replicates: int = 3, depth: np.ndarray | None = No
         for i in range(replicates)
     ]
     frame = pd.DataFrame(rows, columns=["biosample", "lineage", "context"])
-    return Design.from_frame(frame if depth is None else frame.assign(fragments=depth))
+    known = {"fragments": depth, "frip": frip}
+    return Design.from_frame(frame.assign(**{name: values for name, values in known.items() if values is not None}))
 
 
 def confounded(seed: int, replicates: int = 3) -> np.ndarray:
@@ -50,7 +54,7 @@ def test_contrasts_equal_statsmodels_and_their_moderation_limma(depth: np.ndarra
     ours = fit(values, shape)
     exog = shape.columns
     fits = [sm.OLS(values[:, f], exog).fit() for f in range(40)]
-    assert shape.df == fits[0].df_resid == 18 - 6 - (depth is not None)
+    assert shape.df == fits[0].df_resid == 18 - 6 - 2 * (depth is not None)
     mse = np.array([one.mse_resid for one in fits])
     prior = fit_prior(mse, shape.df, log_mean(values.mean(0)))
     scale = np.sqrt(squeeze(mse, shape.df, prior) / mse)
@@ -165,9 +169,44 @@ def test_a_depth_that_only_tells_contexts_apart_cannot_be_adjusted_for() -> None
     depth = np.where(design().vivo, 3e5, 6e5)
     assert layout(design(depth=depth), ("a", "b", "c")).covariates == 0
     assert layout(design(depth=np.full(18, 5e5)), ("a", "b", "c")).covariates == 0
-    assert layout(design(depth=confounded(0)), ("a", "b", "c")).covariates == 1
+    assert layout(design(depth=confounded(0)), ("a", "b", "c")).adjusted == ("depth", "depth squared")
     frame = pd.DataFrame({"biosample": ["x", "y"], "lineage": "a", "context": ["in_vitro", "in_vivo"]})
     assert Design.from_frame(frame.assign(fragments=[1e5, np.nan])).covariates is None
+
+
+def test_covariates_are_logs_in_the_order_of_need_and_only_where_known_for_all() -> None:
+    frame = pd.DataFrame({"fragments": [2.0**10, 2.0**12, 2.0**14], "frip": [0.25, 0.5, 0.5]})
+    found = covariates(frame)
+    assert list(found) == ["depth", "frip", "depth squared"]
+    np.testing.assert_allclose(found["depth"], [10, 12, 14])
+    np.testing.assert_allclose(found["frip"], [-2, -1, -1])
+    np.testing.assert_allclose(found["depth squared"], [4, 0, 4])
+    assert list(covariates(frame, ["frip"])) == ["frip"]
+    assert covariates(frame, []) == {}
+    assert list(covariates(frame.assign(fragments=[1.0, np.nan, 2.0]))) == ["frip"]
+    assert list(covariates(frame.assign(frip=[0.0, 0.5, 0.5]))) == ["depth", "depth squared"]
+
+
+def test_few_biosamples_keep_two_degrees_of_freedom_and_drop_the_square_first() -> None:
+    rng = np.random.default_rng(5)
+    given = design(1, 3, depth=rng.permutation(np.geomspace(2e5, 8e5, 6)), frip=rng.uniform(0.3, 0.5, 6))
+    shape = layout(given, ("a",))
+    assert (shape.adjusted, shape.df) == (("depth", "frip"), 2)
+
+
+def test_signal_to_noise_that_differs_between_contexts_is_not_taken_for_context() -> None:
+    with_frip, without = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        frip = np.where(design().vivo, rng.uniform(0.36, 0.48, 18), rng.uniform(0.42, 0.52, 18))
+        given = design(depth=confounded(seed), frip=frip)
+        values = means(seed, 150) * np.exp(2.5 * np.log2(frip / 0.45))[:, None]
+        for target, one in ((with_frip, given), (without, design(depth=confounded(seed)))):
+            _, combined = biosample_test(values, one, "moderated", permutations=499, seed=seed)
+            assert combined is not None
+            target.append((combined.permutation.p <= 0.05).mean())
+    assert np.mean(with_frip) < 0.07
+    assert np.mean(without) > 0.2
 
 
 def test_union_is_sidak() -> None:

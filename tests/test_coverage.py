@@ -7,7 +7,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petriscope.data.coverage import WindowBins
+from petriscope.data.coverage import WindowBins, share_in_peaks
 
 SIZE = 3_000
 
@@ -36,3 +36,23 @@ def test_random_windows_hold_the_base_by_base_sums(seed: int, bins: int) -> None
             base[chrom][lower:upper] += height
     expected = [base[c][s:e].reshape(-1, 4).sum(axis=1) for c, s, e in windows.itertuples(index=False)]
     np.testing.assert_array_equal(values, np.array(expected, dtype=np.float32))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 100_000))
+def test_share_in_peaks_is_what_a_base_by_base_mask_says(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    windows = pd.DataFrame({"chrom": ["a", "b", "a"], "start": [400, 0, 1200], "end": [800, 400, 1600]})
+    start = rng.integers(0, 1700, 25)
+    peaks = pd.DataFrame(
+        {"chrom": rng.choice(["a", "b", "c"], 25), "start": start, "end": start + rng.integers(1, 90, 25)}
+    )
+    signals = [rng.gamma(0.3, size=(3, 100)), np.zeros((3, 100))]
+    mask = np.zeros((3, 100), bool)
+    for row, window in enumerate(windows.itertuples()):
+        for peak in peaks[peaks.chrom == window.chrom].itertuples():
+            for base in range(max(peak.start, window.start), min(peak.end, window.end)):
+                mask[row, (base - window.start) // 4] = True
+    found = share_in_peaks(signals, peaks, windows)
+    np.testing.assert_allclose(found[0], signals[0][mask].sum() / signals[0].sum())
+    assert np.isnan(found[1])

@@ -31,9 +31,9 @@ def in_processes(
 ) -> Iterator[Result]:
     """Yield ``function(item)`` for every item, in order, with a progress bar; one worker per processor unless given.
 
-    ``function`` and what it closes over is inherited, not pickled; results are. It must not depend on earlier items. In
-    this process where forking is not to be had: once an accelerator is in use, off Linux, inside another worker, with one item or
-    one processor. The first error stops what has not begun.
+    ``function`` and what it closes over is inherited, not pickled; results are. It must not depend on earlier items. The
+    first error stops what has not begun. All happens in this process where forking is not to be had or of no use: once
+    an accelerator is in use, off Linux, inside another worker, with one item or one processor.
     """
     items = list(items)
     wanted = workers or len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
@@ -61,7 +61,10 @@ def _forked(function: Callable[[Item], Result], items: list[Item], workers: int)
                     waiting.append(pool.submit(_call, item))
                 for future in waiting:
                     yield future.result()
-            except BaseException:
+            except BaseException as error:
+                if not isinstance(error, Exception):  # an interrupt does not wait for what has begun
+                    for worker in multiprocessing.active_children():
+                        worker.terminate()
                 pool.shutdown(cancel_futures=True)
                 raise
     finally:
