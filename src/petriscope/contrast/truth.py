@@ -6,8 +6,12 @@ Definitions, fixed before any was measured:
   lineages' differences) when nothing but the planted openness does: libraries without donor effects, of one depth and
   one share of fragments in elements, run through the same model and autoencoder. "Differs": t over libraries, BH 5 %.
 - *strong match*: the AUROC of its activation (mean over a condition's biosamples) at tokens (bin, condition) where a
-  programme's element is open, against all other element tokens, is at least .8 for its best programme, and that
-  programme is open in one context only. General openness does not reach it: other programmes' elements are open too.
+  programme's element is open, against all other element tokens, is at least .8 for its best programme, that programme
+  is open in one context only, and the feature's true difference points there. General openness does not reach it: other
+  programmes' elements are open too.
+
+The direction was added to the second definition after the first measurements: features of a lineage that fire on all its
+programmes follow one of them best by a hair, while their mean moves the other way.
 
 New donors, drawn with all that the simulator makes differ, give the spread between donors for the bound on power.
 A discovery is false where the true difference is not there, or points the other way.

@@ -41,6 +41,7 @@ from petriscope.store import (
 from petriscope.workspace import Workspace
 
 STRONG = 0.8
+CONTEXT_SIGN = {"in_vitro": -1, "in_vivo": 1}
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
@@ -139,13 +140,16 @@ def _layer(
     truths: dict[str, Truth] = {}
     for kind in (PLANTED, DONOR):
         member = (libraries.table.kind == kind).to_numpy()
-        design = Design.from_frame(libraries.table[member].reset_index(drop=True), params.cds.adjust)
+        # planted libraries are alike in depth and share by construction: what is left of either is noise, and in part the
+        # planted openness itself
+        adjust = params.cds.adjust if kind == DONOR else []
+        design = Design.from_frame(libraries.table[member].reset_index(drop=True), adjust)
         truths[kind] = true_difference(means[member], design, alive, alpha=params.cds.alpha)
     planted = truths[PLANTED]
     found = features.p_biosample[features.q_biosample <= params.cds.alpha]
     threshold = float(found.max()) if len(found) else params.cds.alpha / max(int(alive.sum()), 1)
-    one_sided = [bool(rule.name.endswith(("in_vitro", "in_vivo"))) for rule in programmes()]
-    context = {rule.name for rule, yes in zip(programmes(), one_sided) if yes}
+    direction = {rule.name: side for rule in programmes() for side in CONTEXT_SIGN if rule.contexts == (side,)}
+    follows = np.array([CONTEXT_SIGN.get(direction.get(name, ""), 0) for name in match.programme])
     return pd.DataFrame(
         {
             "layer": layer,
@@ -156,7 +160,7 @@ def _layer(
             "donor_spread": truths[DONOR].spread,
             "programme": match.programme,
             "auroc": match.auroc,
-            "strong": (match.auroc >= STRONG) & np.isin(match.programme, list(context)),
+            "strong": (match.auroc >= STRONG) & (follows != 0) & (follows == planted.sign),
             "expected_power": expected_power(planted._replace(spread=truths[DONOR].spread), observed, threshold),
             "q_combined": features.q_biosample.to_numpy(),
             "sign_combined": np.sign(features.z_biosample.to_numpy()),
