@@ -18,6 +18,7 @@ from petriscope.parallel import in_processes
 PERMUTATIONS = 499
 PUBLISHED_SETS = 20
 FITTED, REPLICATES, SHUFFLED = "no contrast, fitted to the data", "replicate versus replicate", "labels shuffled"
+UNADJUSTED = "depth and FRiP not adjusted"
 RECORD = "corrected, permutation"
 """The p of record."""
 
@@ -60,7 +61,7 @@ def _one_seed(
     if design.covariates is not None:
         plain = replace(design, covariates=None)
         raw = biosample_nulls(((null, plain) for null in fitted[: max(20, sets // 4)]), **shared)
-        yield [uniformity(raw.p_permutation, test="technical covariates not adjusted, permutation", null=FITTED)], {}
+        yield [uniformity(raw.p_permutation, test=f"{UNADJUSTED}, permutation", null=FITTED)], {}
     flat = without_contrast(means, design)
     for name, kind, data, designs in (
         (REPLICATES, "replicates", means, replicates(design, sets, seed)),

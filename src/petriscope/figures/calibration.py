@@ -13,7 +13,7 @@ TITLES = ("Published, replicate contrasts", "Corrected, replicate contrasts", "C
 FITTED = "no contrast, fitted to the data"
 RATES = (
     ("corrected, permutation", "p < α (p of record)"),
-    ("depth not adjusted, permutation", "p < α, depth not adjusted"),
+    ("depth and FRiP not adjusted, permutation", "p < α, depth, FRiP not adjusted"),
     ("corrected, maxT family-wise error", "maxT family-wise error"),
     ("corrected, coverage of the 95 % interval of the mean", "1 - coverage, biosamples"),
     ("effect sizes, coverage of the 95 % block-bootstrap interval", "1 - coverage, blocks"),

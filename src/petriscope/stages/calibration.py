@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from petriscope.contrast.calibrate import FITTED, RECORD, REPLICATES, Nulls, calibrate
+from petriscope.contrast.calibrate import FITTED, RECORD, REPLICATES, UNADJUSTED, Nulls, calibrate
 from petriscope.contrast.evidence import usable_lineages
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv
@@ -82,7 +82,7 @@ def metrics(rates: pd.DataFrame, alpha: float, layer: int) -> dict[str, Any]:
     blocks = rates[rates.what.fillna("").str.contains("block-bootstrap")]
     published = rates[rates.test == "published"]
     between = rates[(rates.test == RECORD) & (rates.null == REPLICATES)]
-    unadjusted = rates[rates.test == "depth not adjusted, permutation"]
+    unadjusted = rates[rates.test == f"{UNADJUSTED}, permutation"]
 
     def each(frame: pd.DataFrame) -> str:
         return " ".join(f"{100 * value:.1f}" for value in frame.share)
@@ -109,5 +109,5 @@ def metrics(rates: pd.DataFrame, alpha: float, layer: int) -> dict[str, Any]:
         f"(layer {layer})",
         "interval_text": f"expected {alpha:.1%} [{alpha - spread:.1%}, {alpha + spread:.1%}]; 95 % intervals cover "
         f"{each(covered)} % (biosamples), {each(blocks)} % (blocks); replicate against replicate {each(between)} %"
-        + (f"; without adjusting for depth {each(unadjusted)} %" if len(unadjusted) else ""),
+        + (f"; without adjusting for depth and FRiP {each(unadjusted)} %" if len(unadjusted) else ""),
     }
