@@ -40,7 +40,8 @@ from petriscope.store import (
 )
 from petriscope.workspace import Workspace
 
-STRONG = 0.8
+STRONG, FEWEST = 0.8, 5
+"""AUROC of a strong match; strong features without which their power says nothing."""
 CONTEXT_SIGN = {"in_vitro": -1, "in_vivo": 1}
 
 
@@ -61,7 +62,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             write_csv(folder / "scores.csv", pd.DataFrame(columns=["test"]))
         numbers = ("false_discovery", "power", "power_strong", "power_bound")
         texts = ("fdr_text", "fdr_published_text", "fdr_interval", "power_text", "power_interval")
-        return {"testable": False, "why_untestable": why, **dict.fromkeys(numbers + texts)}
+        untested = {"testable": False, "why_untestable": why, "power_testable": False, "power_why_untestable": why}
+        return untested | dict.fromkeys(numbers + texts)
     config = DemoConfig(**{field.name: simulation[field.name] for field in fields(DemoConfig)})
     windows = load_windows(workspace)
     rows = split_rows(windows, SPLIT)
@@ -178,6 +180,10 @@ def _metrics(result: pd.DataFrame) -> dict[str, Any]:
     return {
         "testable": True,
         "why_untestable": None,
+        "power_testable": bool(planted.strong >= FEWEST),
+        "power_why_untestable": None
+        if planted.strong >= FEWEST
+        else f"{planted.strong:.0f} features follow a planted context programme (AUROC >= {STRONG:g}); {FEWEST} are needed",
         "false_discovery": planted.false_discovery,
         "power": planted.power,
         "power_strong": planted.power_strong,
