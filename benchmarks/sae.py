@@ -2,10 +2,14 @@
 
     python benchmarks/sae.py                         # A, one thread, all alive and 10 % dead (under three minutes)
     python benchmarks/sae.py --config B --rounds 4
-    python benchmarks/sae.py --what encode | memory | quality
+    python benchmarks/sae.py --threads 2             # wall time
+    python benchmarks/sae.py --what encode           # vectors to CSR
+    python benchmarks/sae.py --what memory           # peak of a step over import
+    python benchmarks/sae.py --what stream --config B   # 20 M bf16 vectors through the loader (2 GB of disk)
+    python benchmarks/sae.py --what quality --rounds 3  # rounds are seeds
 
 Peers are optional: pip install dictionary-learning==0.1.0 sae-lens==6.54.12 eai-sparsify==1.3.3 overcomplete==0.3.0
-(the last one needs torchvision, beside which sae-lens does not import with a CPU torch). With one thread, time is the
+(then pip uninstall torchvision, beside which sae-lens does not import with a CPU torch). With one thread, time is the
 process's processor time, which a busy machine disturbs least; with more it is wall time.
 """
 
@@ -139,7 +143,7 @@ def encode(shape: Shape, rounds: int, clock: Callable[[], float]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--what", choices=("step", "encode", "memory", "quality"), default="step")
+    parser.add_argument("--what", choices=("step", "encode", "memory", "stream", "quality"), default="step")
     parser.add_argument("--config", choices=(*SHAPES, "demo"), default="A")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
@@ -155,6 +159,8 @@ def main() -> None:
         encode(shape, args.rounds, clock)
     elif args.what == "memory":
         sae_quality.memory(shape, args.only)
+    elif args.what == "stream":
+        sae_quality.stream(shape, 20 * args.rounds)
     else:
         sae_quality.quality(args.rounds)
 

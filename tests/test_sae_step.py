@@ -7,6 +7,7 @@ import torch
 
 from petriscope.sae.filter import CandidateFilter
 from petriscope.sae.select import BatchTopK, TopK, above_threshold
+from petriscope.sae.sparse import Pattern, column_tiles, kth_largest, weighted_rows, weighted_rows_into
 from petriscope.sae.step import Objective, Parameters, batch_gradients, weight_blocks
 
 N, D, M, K = 96, 24, 80, 5
@@ -107,3 +108,25 @@ def test_squared_error_and_l0_are_of_the_whole_dictionary() -> None:
     assert plain.l0 == nested.l0 == K
     assert nested.squared_error == pytest.approx(plain.squared_error, rel=1e-5)
     assert nested.loss > plain.loss
+
+
+def test_sums_of_rows_in_tiles_are_the_same_bits() -> None:
+    rng = torch.Generator().manual_seed(2)
+    table, lengths = torch.randn(50, 300, generator=rng), torch.randint(0, 9, (40,), generator=rng)
+    indptr = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).int()
+    columns = torch.randint(0, 50, (int(lengths.sum()),), generator=rng, dtype=torch.int32)
+    pattern, values = Pattern(indptr, columns, 50), torch.rand(len(columns), generator=rng)
+    tiles = column_tiles(table)
+    assert [tile.shape[1] for tile in tiles] == [128, 128, 44]
+    out = torch.full((40, 300), torch.nan)
+    assert weighted_rows_into(out, pattern, values, tiles) is out
+    assert torch.equal(out, weighted_rows(pattern, values, table))
+
+
+def test_kth_largest_is_that_of_a_sort() -> None:
+    values = torch.randn(7, 31, generator=torch.Generator().manual_seed(3))
+    values[2] = 0.5
+    values[3, ::2] = -torch.inf
+    for k in (1, 9, 31):
+        assert torch.equal(kth_largest(values, k), values.sort(dim=1, descending=True).values[:, k - 1])
+        assert torch.equal(kth_largest(values[0], k), values[0].sort(descending=True).values[k - 1])

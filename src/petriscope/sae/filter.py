@@ -88,7 +88,7 @@ class CandidateFilter:
             torch.addmm(self.bias[start:stop, None], self.weight[start:stop], right, out=part)
             scores = part.view(torch.int16) if as_bits else part.float()
             np.greater_equal(scores.numpy(), bound, out=hit)
-            found.append(_where(hit.ravel()) + start * n)
+            found.append(where_true(hit.ravel()) + start * n)
         flat = np.concatenate(found)
         indptr = np.searchsorted(flat, np.arange(m + 1, dtype=np.int64) * n).astype(np.int32)
         return Pattern(torch.from_numpy(indptr), torch.from_numpy((flat % n).astype(np.int32)), n)
@@ -112,7 +112,7 @@ def _rounding_norm(exact: torch.Tensor, rounded: torch.Tensor, out: torch.Tensor
     torch.linalg.vector_norm(rounded.float().sub_(exact), dim=1, out=out)
 
 
-def _where(hit: np.ndarray) -> np.ndarray:
+def where_true(hit: np.ndarray) -> np.ndarray:
     """Where a mostly false mask (n) holds: eight entries are looked at together, most of them are none."""
     whole = len(hit) - len(hit) % 8
     eights = hit[:whole].view(np.int64)
