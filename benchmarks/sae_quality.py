@@ -121,8 +121,10 @@ def quality(seeds: int) -> None:
     token, which shows whether BatchTopK and TopK differ in what they learn or in what they keep.
     """
     data, heldout = planted(400_000, 0), planted(HELDOUT, 1)
-    print(f"\nd {D}, {FACTORS} factors, m {M}, k {K}, {STEPS * BATCH:,} tokens, lr {LR:g}, {seeds} seeds, judged on "
-          f"{HELDOUT:,} others: mean ± s.e.")
+    print(
+        f"\nd {D}, {FACTORS} factors, m {M}, k {K}, {STEPS * BATCH:,} tokens, lr {LR:g}, {seeds} seeds, judged on "
+        f"{HELDOUT:,} others: mean ± s.e."
+    )
     names = ("FVU", "L0", "MMCS", "recovered", "dead", "as topk")
     print(f"{'':34s}" + "".join(f"{name:>17s}" for name in names))
     for variant in ("batchtopk", "topk"):

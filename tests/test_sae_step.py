@@ -120,7 +120,16 @@ def test_sums_of_rows_in_tiles_are_the_same_bits() -> None:
     assert [tile.shape[1] for tile in tiles] == [128, 128, 44]
     out = torch.full((40, 300), torch.nan)
     assert weighted_rows_into(out, pattern, values, tiles) is out
-    assert torch.equal(out, weighted_rows(pattern, values, table))
+    plain = torch.nn.functional.embedding_bag(
+        columns, table, indptr, mode="sum", per_sample_weights=values, include_last_offset=True
+    )
+    assert torch.equal(out, plain)
+    often = Pattern(indptr, columns % 20, 20)  # a row is used often enough to be copied
+    assert len(columns) >= 6 * 20
+    plain = torch.nn.functional.embedding_bag(
+        columns % 20, table[:20], indptr, mode="sum", per_sample_weights=values, include_last_offset=True
+    )
+    assert torch.equal(weighted_rows(often, values, table[:20]), plain)
 
 
 def test_kth_largest_is_that_of_a_sort() -> None:

@@ -110,9 +110,10 @@ class TopK:
         kept, border = _top_of_rows(table.values, self.k)
         self._ratio = float(torch.quantile(border / norm, _SHORT_SHARE))
         indptr = torch.nn.functional.pad(kept.sum(1).cumsum(0), (1, 0)).int()
-        chosen = Pattern(indptr, table.columns[kept], len(filter_.exact_bias))
+        where = positions(kept.flatten())
+        chosen = Pattern(indptr, table.columns.flatten()[where], len(filter_.exact_bias))
         by_latent, back = transpose(chosen)
-        return _selection(by_latent, table.values[kept][back])
+        return _selection(by_latent, table.values.flatten()[where][back])
 
     def _dense(self, filter_: CandidateFilter, x: torch.Tensor, spare: int) -> torch.return_types.topk:
         width = min(self.k + spare, len(filter_.exact_bias))

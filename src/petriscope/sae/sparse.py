@@ -15,7 +15,8 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 
-_TILE = 128  # columns of a table summed at once
+_TILE = 128  # columns of a table summed at once where copies of them serve many sums
+_NARROW, _COPY_PAYS = 64, 6  # the same where they serve one; uses of a row that pay for its copy
 
 with warnings.catch_warnings():  # torch announces once per process that its CSR tensors are in beta
     warnings.simplefilter("ignore")
@@ -109,7 +110,19 @@ def sampled_product(pattern: Pattern, left: torch.Tensor, right: torch.Tensor) -
 
 
 def weighted_rows(pattern: Pattern, values: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-    """Sparse (rows, columns) matrix of ``values`` times a dense ``table`` (columns, d): float32 (rows, d)."""
+    """Sparse (rows, columns) matrix of ``values`` times a dense ``table`` (columns, d): float32 (rows, d).
+
+    A wide table whose rows are used often is copied a few of its d at a time: each sum is the same sum, but made in
+    registers and from a copy that mostly stays in cache.
+    """
+    if not on_host(table) or table.shape[1] <= _TILE or len(pattern.columns) < _COPY_PAYS * len(table):
+        return _bag(pattern, values, table)
+    copy = table.new_empty(len(table) * _NARROW)
+    parts = table.split(_NARROW, dim=1)
+    return torch.cat([_bag(pattern, values, copy[: part.numel()].view_as(part).copy_(part)) for part in parts], dim=1)
+
+
+def _bag(pattern: Pattern, values: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
     return F.embedding_bag(
         pattern.columns, table, pattern.indptr, mode="sum", per_sample_weights=values, include_last_offset=True
     )
@@ -127,7 +140,7 @@ def weighted_rows_into(
     out: torch.Tensor, pattern: Pattern, values: torch.Tensor, tiles: list[torch.Tensor]
 ) -> torch.Tensor:
     """`weighted_rows` of the table behind ``tiles``, written to ``out`` (rows, d): the same bits."""
-    return torch.cat([weighted_rows(pattern, values, tile) for tile in tiles], dim=1, out=out)
+    return torch.cat([_bag(pattern, values, tile) for tile in tiles], dim=1, out=out)
 
 
 def kth_largest(values: torch.Tensor, k: int) -> torch.Tensor:
