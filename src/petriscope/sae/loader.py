@@ -45,7 +45,7 @@ class TokenSource:
         self._shards = [_path_of(shard) for shard in given]
         self._open()
         first = self._arrays[0]
-        default = first.shape[-2] if first.ndim > 2 else min(1024, _rows(first))
+        default = first.shape[-2] if first.ndim > 2 else min(1024, _rows(first) or 1024)
         self.block_rows = int(block_rows or default)
         self._first_row = np.cumsum([0] + [_rows(array) for array in self._arrays])
         starts = [np.arange(0, _rows(array), self.block_rows) for array in self._arrays]
@@ -151,7 +151,9 @@ class TokenSource:
         rows = self._rows(shard, first, first + span.stop - span.start)
         if self._keep is not None:
             rows = rows[self._keep[span]]
-        if not np.isfinite(as_float32(rows).sum() if rows.dtype == _BF16 else rows.sum(dtype=np.float32)):
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = as_float32(rows).sum() if rows.dtype == _BF16 else rows.sum(dtype=np.float32)
+        if not np.isfinite(total):
             bad = np.flatnonzero(~np.isfinite(as_float32(rows)).all(axis=1))
             if len(bad):
                 name = self._shards[shard] if isinstance(self._shards[shard], (str, Path)) else f"shard {shard}"
@@ -188,7 +190,8 @@ class TokenSource:
 def as_float32(rows: np.ndarray) -> np.ndarray:
     """A float32 copy of rows in any type a shard may have."""
     if rows.dtype != _BF16:
-        return rows.astype(np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and said to be
+            return rows.astype(np.float32)
     return (rows.view(np.uint16).astype(np.uint32) << 16).view(np.float32)  # bfloat16 is float32's upper half
 
 
@@ -216,6 +219,8 @@ def _open_shard(shard: str | Path | np.ndarray) -> np.ndarray:
             raise UserError(f"is no .npy array ({error})", file=shard, remedy="Save it with numpy.save.") from None
     else:
         array = shard
+    if not isinstance(array, np.ndarray):
+        raise UserError("holds several arrays (.npz)", file=str(shard), remedy="Save each with numpy.save.")
     number = array.dtype == _BF16 or (np.issubdtype(array.dtype, np.floating) and array.dtype.itemsize <= 8)
     if array.ndim < 2 or not number:
         what = f"has shape {array.shape} and type {array.dtype}; needed: floating point, (…, width)"
