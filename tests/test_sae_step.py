@@ -66,6 +66,7 @@ CASES = {
     "relu_l1": ("relu_l1", Objective(NONE, 4, 1 / 32, l1=0.7), 4),
     "aux, all dead latents used": ("batchtopk", Objective(torch.tensor([3, 17, 18, 60]), 12, 0.5), 12),
     "aux, the largest of the dead": ("batchtopk", Objective(torch.arange(0, M, 4), 3, 0.5), 3),
+    "aux, some tokens with more than it takes": ("batchtopk", Objective(torch.arange(0, M, 4), 9, 0.5), 9),
     "aux under matryoshka": ("batchtopk", Objective(torch.arange(0, M, 4), 3, 0.5, groups=(20, 60)), 3),
 }
 
