@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import sae_quality
 import torch
@@ -90,14 +90,14 @@ def report(times: dict[str, list[float]], marks: dict[str, float], rivals: tuple
         )
 
 
-def steps(shape: Shape, rounds: int, clock: Callable[[], float], dead: float, only: str) -> None:
+def steps(shape: Shape, rounds: int, clock: Callable[[], float], dead: float, only: Sequence[str]) -> None:
     """Training steps."""
     begin = start(shape, dead)
     marks = {"float32": bound_ms(shape, clock, torch.float32), "bf16": bound_ms(shape, clock, torch.bfloat16)}
     sparse = 5 * shape.k / shape.m * marks["float32"]
     print(f"\n{shape}, {dead:.0%} dead: bound = encoder product (float32 {marks['float32']:.1f} ms, bf16 "
           f"{marks['bf16']:.1f} ms) + sparse work {sparse:.1f} ms")  # fmt: skip
-    wanted = tuple(c for c in CONTENDERS if only in c.label)
+    wanted = tuple(c for c in CONTENDERS if any(part in c.label for part in only))
     contenders = available(wanted, lambda c: c.make(shape, begin, c.variant, c.precision))
     times = interleaved(contenders, batches(shape, rounds + 1), clock)
     report(times, marks, ("petriscope batchtopk bf16 filter", "petriscope topk bf16 filter"))
@@ -147,13 +147,14 @@ def main() -> None:
     parser.add_argument("--config", choices=(*SHAPES, "demo"), default="A")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", default="", help="contenders whose label contains this")
+    parser.add_argument("--dead", type=float, nargs="+", default=(0.0, 0.1), help="shares of dead latents")
+    parser.add_argument("--only", nargs="+", default=("",), help="contenders whose label contains one of these")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     clock = time.process_time if args.threads == 1 else time.perf_counter
     shape = SHAPES.get(args.config, DEMO)
     if args.what == "step":
-        for dead in (0.0, 0.1):
+        for dead in args.dead:
             steps(shape, args.rounds, clock, dead, args.only)
     elif args.what == "encode":
         encode(shape, args.rounds, clock)

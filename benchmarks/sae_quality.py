@@ -9,7 +9,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -28,10 +28,10 @@ D, FACTORS, M, K, BATCH, STEPS, LR = 64, 384, 512, 10, 512, 2000, 3e-3
 HELDOUT = 200_000  # a latent that fires on fewer than one token in so many counts as dead
 
 
-def memory(shape: Shape, only: str) -> None:
+def memory(shape: Shape, only: Sequence[str]) -> None:
     """MiB of resident peak over the library's import, each contender in a process of its own."""
     print(f"\n{shape}: resident peak of three steps over import, MiB")
-    for contender in (c for c in CONTENDERS if only in c.label):
+    for contender in (c for c in CONTENDERS if any(part in c.label for part in only)):
         receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
         process = multiprocessing.get_context("spawn").Process(
             target=_peak, args=(contender.label, shape, sender), daemon=True
