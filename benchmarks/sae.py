@@ -2,10 +2,14 @@
 
     python benchmarks/sae.py                         # A, one thread, all alive and 10 % dead (under three minutes)
     python benchmarks/sae.py --config B --rounds 4
-    python benchmarks/sae.py --what encode | memory | quality
+    python benchmarks/sae.py --threads 2             # wall time
+    python benchmarks/sae.py --what encode           # vectors to CSR
+    python benchmarks/sae.py --what memory           # peak of a step over import
+    python benchmarks/sae.py --what stream --config B   # 20 M bf16 vectors through the loader (2 GB of disk)
+    python benchmarks/sae.py --what quality --rounds 3  # rounds are seeds
 
 Peers are optional: pip install dictionary-learning==0.1.0 sae-lens==6.54.12 eai-sparsify==1.3.3 overcomplete==0.3.0
-(the last one needs torchvision, beside which sae-lens does not import with a CPU torch). With one thread, time is the
+(then pip uninstall torchvision, beside which sae-lens does not import with a CPU torch). With one thread, time is the
 process's processor time, which a busy machine disturbs least; with more it is wall time.
 """
 
@@ -14,7 +18,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import sae_quality
 import torch
@@ -86,14 +90,14 @@ def report(times: dict[str, list[float]], marks: dict[str, float], rivals: tuple
         )
 
 
-def steps(shape: Shape, rounds: int, clock: Callable[[], float], dead: float, only: str) -> None:
+def steps(shape: Shape, rounds: int, clock: Callable[[], float], dead: float, only: Sequence[str]) -> None:
     """Training steps."""
     begin = start(shape, dead)
     marks = {"float32": bound_ms(shape, clock, torch.float32), "bf16": bound_ms(shape, clock, torch.bfloat16)}
     sparse = 5 * shape.k / shape.m * marks["float32"]
     print(f"\n{shape}, {dead:.0%} dead: bound = encoder product (float32 {marks['float32']:.1f} ms, bf16 "
           f"{marks['bf16']:.1f} ms) + sparse work {sparse:.1f} ms")  # fmt: skip
-    wanted = tuple(c for c in CONTENDERS if only in c.label)
+    wanted = tuple(c for c in CONTENDERS if any(part in c.label for part in only))
     contenders = available(wanted, lambda c: c.make(shape, begin, c.variant, c.precision))
     times = interleaved(contenders, batches(shape, rounds + 1), clock)
     report(times, marks, ("petriscope batchtopk bf16 filter", "petriscope topk bf16 filter"))
@@ -139,22 +143,25 @@ def encode(shape: Shape, rounds: int, clock: Callable[[], float]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--what", choices=("step", "encode", "memory", "quality"), default="step")
+    parser.add_argument("--what", choices=("step", "encode", "memory", "stream", "quality"), default="step")
     parser.add_argument("--config", choices=(*SHAPES, "demo"), default="A")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", default="", help="contenders whose label contains this")
+    parser.add_argument("--dead", type=float, nargs="+", default=(0.0, 0.1), help="shares of dead latents")
+    parser.add_argument("--only", nargs="+", default=("",), help="contenders whose label contains one of these")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     clock = time.process_time if args.threads == 1 else time.perf_counter
     shape = SHAPES.get(args.config, DEMO)
     if args.what == "step":
-        for dead in (0.0, 0.1):
+        for dead in args.dead:
             steps(shape, args.rounds, clock, dead, args.only)
     elif args.what == "encode":
         encode(shape, args.rounds, clock)
     elif args.what == "memory":
         sae_quality.memory(shape, args.only)
+    elif args.what == "stream":
+        sae_quality.stream(shape, 20 * args.rounds)
     else:
         sae_quality.quality(args.rounds)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+import types
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -126,6 +129,13 @@ def sparsify(shape: Shape, begin: Start, variant: str, precision: str) -> Step:
 
 def overcomplete(shape: Shape, begin: Start, variant: str, precision: str) -> Step:
     """overcomplete's BatchTopKSAE or TopKSAE with Adam (it has no AuxK: dead latents are left dead)."""
+    if "overcomplete" not in sys.modules:  # its __init__ wants torchvision, for vision models that are not needed here
+        spec = importlib.util.find_spec("overcomplete")
+        if spec is None:
+            raise ImportError("overcomplete is not installed")
+        package = types.ModuleType("overcomplete")
+        package.__path__ = list(spec.submodule_search_locations or ())
+        sys.modules["overcomplete"] = package
     from overcomplete.sae import BatchTopKSAE, TopKSAE
 
     if variant == "batchtopk":
@@ -162,6 +172,7 @@ CONTENDERS = (
     Contender("sae_lens batchtopk bf16 autocast", sae_lens, "batchtopk", "bf16"),
     Contender("sae_lens batchtopk float32", sae_lens, "batchtopk", "float32"),
     Contender("overcomplete batchtopk", overcomplete, "batchtopk", "float32"),
+    Contender("overcomplete topk", overcomplete, "topk", "float32"),
     Contender("dictionary_learning topk", dictionary_learning, "topk", "float32"),
     Contender("sparsify topk", sparsify, "topk", "float32"),
 )

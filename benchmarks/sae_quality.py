@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import multiprocessing
 import resource
 import statistics
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,12 +25,13 @@ from petriscope.sae.quality import recovery
 from petriscope.sae.train import train_sae
 
 D, FACTORS, M, K, BATCH, STEPS, LR = 64, 384, 512, 10, 512, 2000, 3e-3
+HELDOUT = 200_000  # a latent that fires on fewer than one token in so many counts as dead
 
 
-def memory(shape: Shape, only: str) -> None:
+def memory(shape: Shape, only: Sequence[str]) -> None:
     """MiB of resident peak over the library's import, each contender in a process of its own."""
     print(f"\n{shape}: resident peak of three steps over import, MiB")
-    for contender in (c for c in CONTENDERS if only in c.label):
+    for contender in (c for c in CONTENDERS if any(part in c.label for part in only)):
         receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
         process = multiprocessing.get_context("spawn").Process(
             target=_peak, args=(contender.label, shape, sender), daemon=True
@@ -52,6 +58,46 @@ def _peak(label: str, shape: Shape, sender: object) -> None:
     sender.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
+def stream(shape: Shape, steps: int) -> None:
+    """Peak of a process that trains on 20 M tokens stored in bf16, then reads on to the end of the epoch.
+
+    One file of 2²⁰ rows stands for each of twenty shards: the loader sees 20,971,520 rows (43 GB at d 1024).
+    """
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        path = Path(folder) / "shard.npy"
+        rows = np.lib.format.open_memmap(path, mode="w+", dtype="V2", shape=(1 << 20, shape.d))
+        for start in range(0, len(rows), 1 << 14):
+            drawn = torch.randn(1 << 14, shape.d, generator=torch.Generator().manual_seed(start)).bfloat16()
+            rows[start : start + (1 << 14)] = drawn.view(torch.int16).numpy().view("V2")
+        del rows
+        receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
+        process = multiprocessing.get_context("spawn").Process(target=_stream, args=(shape, steps, path, sender))
+        process.start()
+        sender.close()
+        imported, trained, walked, tokens, seconds = receiver.recv()
+        process.join()
+    print(f"\n{shape}: {tokens:,} rows of {path.name} read, the first {steps * shape.batch:,} trained on; resident peak "
+          f"MiB: import {imported:.0f}, training {trained:.0f}, whole epoch {walked:.0f}; reading {tokens / seconds:,.0f} "
+          "rows per processor second")  # fmt: skip
+
+
+def _stream(shape: Shape, steps: int, path: Path, sender: Connection) -> None:
+    torch.set_num_threads(1)
+
+    def peak() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    peaks = [peak()]
+    source = TokenSource([path] * 20)
+    config = SAEConfig(d=shape.d, m=shape.m, k=shape.k, batch=shape.batch, steps=steps)
+    train_sae(config, source, heldout=None, progress=False)
+    peaks.append(peak())
+    begun, tokens = time.process_time(), 0
+    for x in itertools.islice(source.batches(shape.batch, 0), source.n_tokens // shape.batch):
+        tokens += len(x)
+    sender.send((*peaks, peak(), tokens, time.process_time() - begun))
+
+
 def planted(n: int, seed: int) -> np.ndarray:
     """n superpositions: 384 factors in 64 dimensions, power-law frequencies, pairs that fire together, noise."""
     rng = np.random.default_rng([seed, 7])
@@ -74,8 +120,11 @@ def quality(seeds: int) -> None:
     Each dictionary is judged twice: with its own inference rule, and (column "as topk") with the k largest of each
     token, which shows whether BatchTopK and TopK differ in what they learn or in what they keep.
     """
-    data, heldout = planted(400_000, 0), planted(20_000, 1)
-    print(f"\nd {D}, {FACTORS} factors, m {M}, k {K}, {STEPS * BATCH:,} tokens, lr {LR:g}, {seeds} seeds: mean ± s.e.")
+    data, heldout = planted(400_000, 0), planted(HELDOUT, 1)
+    print(
+        f"\nd {D}, {FACTORS} factors, m {M}, k {K}, {STEPS * BATCH:,} tokens, lr {LR:g}, {seeds} seeds, judged on "
+        f"{HELDOUT:,} others: mean ± s.e."
+    )
     names = ("FVU", "L0", "MMCS", "recovered", "dead", "as topk")
     print(f"{'':34s}" + "".join(f"{name:>17s}" for name in names))
     for variant in ("batchtopk", "topk"):

@@ -13,7 +13,9 @@ from test_sae_train import DATA, SHORT, planted
 from petriscope.cli import main
 from petriscope.errors import UserError
 from petriscope.files import read_json
+from petriscope.sae import command as command_module
 from petriscope.sae import sweep as sweep_module
+from petriscope.sae import train as train_module
 from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.loader import TokenSource
@@ -66,6 +68,18 @@ def test_train_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["--input", "x.npy", "--lr", "fast"], "--lr: is 'fast'"),
         (["--input", "x.npy", "--lr", "0.1", "--k", "600"], "sae.k: is 600, but must be below m = 192"),
         (["--input", "x.npy", "--block-rows", "100000"], "is one block, nothing can be held out"),
+        (["--input", "x.npy", "--block-rows", "0"], "--block-rows: is 0. Give a positive number"),
+        (["--input", "x.npy", "--batch", "0"], "--batch: is 0. Give a positive number"),
+        (["--input", "x.npy", "--tokens", "1000"], "--tokens: is 1000, less than one batch of 1024. Give more"),
+        (["--input", "x.npy", "wide.npy"], "input: shards are [24, 25] wide. Give shards of one layer"),
+        (["--input", "x.npy", "nan.npy", "--lr", "0.01"], "nan.npy: row 2042 holds NaN or infinity. Harvest this"),
+        (["--input", "huge.npy", "--lr", "0.01"], "huge.npy: row 2042 holds NaN or infinity. Harvest this"),
+        (["--input", "constant.npy", "--lr", "0.01"], "input: all vectors are the same. Check the harvest"),
+        (["--input", "few.npy", "--block-rows", "50", "--lr", "0.01"], "is 1024, but only 150 training tokens exist"),
+        (["--input", "empty.npy"], "no rows are left to train on"),
+        (["--input", "many.npz"], "many.npz: holds several arrays (.npz). Save each with numpy.save"),
+        (["--input", "x.npy", "--out", "x.npy"], "x.npy: is a file. Name a new folder"),
+        (["--input", "x.npy", "--out", "."], ".: holds other files, which would be lost. Name a new folder"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -76,12 +90,63 @@ def test_mistakes_are_one_line(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    if "x.npy" in arguments:
-        np.save("x.npy", planted(3000, 0))
+    if arguments[1].endswith((".npy", ".npz")) and arguments[1] != "nowhere.npy":
+        write_inputs()
     assert main(["sae", "train", "--out", "out", *arguments]) == 2
     error = capsys.readouterr().err.strip()
     assert message in error
     assert "\n" not in error
+
+
+def write_inputs() -> None:
+    rows = planted(3000, 0)
+    np.save("x.npy", rows)
+    np.save("wide.npy", np.zeros((100, 25), np.float16))
+    np.save("constant.npy", np.ones_like(rows))
+    np.save("few.npy", rows[:200])
+    np.save("empty.npy", rows[:0])
+    np.savez("many.npz", rows)
+    for name, value in (("nan", np.nan), ("huge", 1e300)):
+        bad = rows.astype(np.float64)
+        bad[2042, 3] = value
+        np.save(f"{name}.npy", bad)
+
+
+def test_a_left_checkpoint_is_refused_or_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an interrupted `sae train` leaves: of another rate, cut short, and as it should be."""
+    monkeypatch.chdir(tmp_path)
+    write_inputs()
+    command = ["sae", "train", "--input", "x.npy", "--out", "out", "--k", "3", "--batch", "128", "--tokens", "1280"]
+    command += ["--latents", "64", "--block-rows", "100", "--lr"]
+
+    def fails(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_module, "_CHECKPOINT_EVERY", 5)
+    monkeypatch.setattr(command_module.SAE, "save", fails)
+    assert main([*command, "0.01"]) == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert main([*command, "0.02"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert ".out.checkpoint: is of another configuration: lr was 0.01, now 0.02. Delete .out.checkpoint" in error
+    state = tmp_path / ".out.checkpoint/state.safetensors"
+    whole = state.read_bytes()
+    state.write_bytes(whole[:3000])
+    assert main([*command, "0.01"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert ".out.checkpoint: is corrupt" in error
+    assert "Delete .out.checkpoint to start over" in error
+    assert "\n" not in error
+    state.write_bytes(whole)
+    assert main([*command, "0.01"]) == 0
+    assert not (tmp_path / ".out.checkpoint").exists()
+    weights = tmp_path / "out/sae.safetensors"
+    weights.write_bytes(weights.read_bytes()[:3000])
+    assert main(["sae", "export", "out", "lens", "--format", "saelens"]) == 2
+    assert "out: cannot be read" in capsys.readouterr().err
 
 
 def test_workers_change_nothing(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from petriscope.errors import UserError
 from petriscope.sae.loader import TokenSource
@@ -120,3 +121,43 @@ def test_large_half_precision_values_are_not_mistaken_for_infinity() -> None:
     rows = np.full((64, 4), 60000, np.float16)
     rows[::2] *= -0.5
     assert next(TokenSource(rows).batches(64, 0)).isfinite().all()
+
+
+def test_bfloat16_as_numpy_saves_it(tmp_path: Path) -> None:
+    exact = torch.randn(40, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    exact[7, 3] = -3e38
+    np.save(tmp_path / "a.npy", exact.view(torch.int16).numpy().view("V2"))
+    source = TokenSource(tmp_path / "a.npy", block_rows=40)
+    batch = next(source.batches(40, 0))
+    assert torch.equal(batch.sort(dim=0).values, exact.float().sort(dim=0).values)
+    assert torch.equal(torch.from_numpy(next(source.in_order(40))), exact.float())
+    assert torch.equal(torch.from_numpy(source.sample(40, 0)), exact.float())
+    exact[31, 2] = torch.inf
+    np.save(tmp_path / "a.npy", exact.view(torch.int16).numpy().view("V2"))
+    with pytest.raises(UserError, match=r"a.npy: row 31 holds NaN or infinity"):
+        next(source.batches(40, 0))
+
+
+def test_blocks_of_a_file_are_read_not_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mapped pages would count as the process's memory; a view of a map is no whole file and is copied from the map."""
+    rows = numbered().reshape(-1, D)
+    np.save(tmp_path / "a.npy", rows)
+    np.save(tmp_path / "columns_first.npy", np.asfortranarray(rows))
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    given = [tmp_path / "a.npy", mapped, mapped[10:], tmp_path / "columns_first.npy"]
+    read = []
+    whole = np.fromfile
+    monkeypatch.setattr(np, "fromfile", lambda *a, **k: read.append(a[0]) or whole(*a, **k))
+    for shard, expected in zip(given, (rows, rows, rows[10:], rows), strict=True):
+        assert np.array_equal(next(TokenSource(shard, block_rows=7).in_order(1000)), expected)
+    assert set(read) == {tmp_path / "a.npy"}
+    assert len(read) == 26
+
+
+def test_a_file_cut_short_while_training(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", numbered())
+    source = TokenSource(tmp_path / "a.npy")
+    with open(tmp_path / "a.npy", "r+b") as file:
+        file.truncate(400)
+    with pytest.raises(UserError, match=r"a.npy: ended while it was read"):
+        next(source.batches(90, 0))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from petriscope.sae.filter import CandidateFilter, fastest_precision
+from petriscope.sae.filter import CandidateFilter, fastest_precision, where_true
 from petriscope.sae.select import BatchTopK, Selection, TopK, above_threshold
 
 N, D, M, K = 257, 40, 190, 7
@@ -57,6 +57,13 @@ def test_filter_misses_nothing(precision: str, outlier: float) -> None:
         missed = (exact > floor) & ~hit
         assert not bool(missed.any())
         assert int(hit.sum()) < 1.5 * int((exact > floor).sum()) + 50  # a filter that lets all pass is none
+
+
+@pytest.mark.parametrize("n", [5, 64, 1003])
+def test_where_true_is_flatnonzero(n: int) -> None:
+    for share in (0.0, 0.02, 1.0):
+        hit = np.random.default_rng(n).random(n) < share
+        assert np.array_equal(where_true(hit), np.flatnonzero(hit))
 
 
 def test_filter_follows_a_change_of_some_rows() -> None:

@@ -7,6 +7,7 @@ import torch
 
 from petriscope.sae.filter import CandidateFilter
 from petriscope.sae.select import BatchTopK, TopK, above_threshold
+from petriscope.sae.sparse import Pattern, column_tiles, kth_largest, weighted_rows, weighted_rows_into
 from petriscope.sae.step import Objective, Parameters, batch_gradients, weight_blocks
 
 N, D, M, K = 96, 24, 80, 5
@@ -65,6 +66,7 @@ CASES = {
     "relu_l1": ("relu_l1", Objective(NONE, 4, 1 / 32, l1=0.7), 4),
     "aux, all dead latents used": ("batchtopk", Objective(torch.tensor([3, 17, 18, 60]), 12, 0.5), 12),
     "aux, the largest of the dead": ("batchtopk", Objective(torch.arange(0, M, 4), 3, 0.5), 3),
+    "aux, some tokens with more than it takes": ("batchtopk", Objective(torch.arange(0, M, 4), 9, 0.5), 9),
     "aux under matryoshka": ("batchtopk", Objective(torch.arange(0, M, 4), 3, 0.5, groups=(20, 60)), 3),
 }
 
@@ -88,10 +90,9 @@ def test_gradients_equal_autograd(name: str, precision: str) -> None:
     loss = dense_loss(exact, x.double(), variant, objective, aux_k)
     loss.backward()
     assert found.loss == pytest.approx(float(loss.detach()), rel=1e-6)
-    blocks = list(weight_blocks(found, objective, rows=7))
-    got = Parameters(
-        torch.cat([b.W_enc for b in blocks]), found.b_enc, torch.cat([b.W_dec for b in blocks]), found.b_dec
-    )
+    got = Parameters(torch.empty(M, D), found.b_enc, torch.empty(M, D), found.b_dec)
+    filled = list(weight_blocks(found, objective, 7, got.W_enc, got.W_dec))
+    assert sum(block.stop - block.start for block in filled) == M
     for field in Parameters._fields:
         expected = getattr(exact, field).grad
         error = float((getattr(got, field) - expected).abs().max() / expected.abs().max())
@@ -108,3 +109,34 @@ def test_squared_error_and_l0_are_of_the_whole_dictionary() -> None:
     assert plain.l0 == nested.l0 == K
     assert nested.squared_error == pytest.approx(plain.squared_error, rel=1e-5)
     assert nested.loss > plain.loss
+
+
+def test_sums_of_rows_in_tiles_are_the_same_bits() -> None:
+    rng = torch.Generator().manual_seed(2)
+    table, lengths = torch.randn(50, 300, generator=rng), torch.randint(0, 9, (40,), generator=rng)
+    indptr = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).int()
+    columns = torch.randint(0, 50, (int(lengths.sum()),), generator=rng, dtype=torch.int32)
+    pattern, values = Pattern(indptr, columns, 50), torch.rand(len(columns), generator=rng)
+    tiles = column_tiles(table)
+    assert [tile.shape[1] for tile in tiles] == [128, 128, 44]
+    out = torch.full((40, 300), torch.nan)
+    assert weighted_rows_into(out, pattern, values, tiles) is out
+    plain = torch.nn.functional.embedding_bag(
+        columns, table, indptr, mode="sum", per_sample_weights=values, include_last_offset=True
+    )
+    assert torch.equal(out, plain)
+    often = Pattern(indptr, columns % 20, 20)  # a row is used often enough to be copied
+    assert len(columns) >= 6 * 20
+    plain = torch.nn.functional.embedding_bag(
+        columns % 20, table[:20], indptr, mode="sum", per_sample_weights=values, include_last_offset=True
+    )
+    assert torch.equal(weighted_rows(often, values, table[:20]), plain)
+
+
+def test_kth_largest_is_that_of_a_sort() -> None:
+    values = torch.randn(7, 31, generator=torch.Generator().manual_seed(3))
+    values[2] = 0.5
+    values[3, ::2] = -torch.inf
+    for k in (1, 9, 31):
+        assert torch.equal(kth_largest(values, k), values.sort(dim=1, descending=True).values[:, k - 1])
+        assert torch.equal(kth_largest(values[0], k), values[0].sort(descending=True).values[k - 1])

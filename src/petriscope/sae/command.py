@@ -63,6 +63,15 @@ def _train(args: argparse.Namespace) -> None:
     shards = [path for given in args.input for path in (sorted(given.glob("*.npy")) if given.is_dir() else [given])]
     if not shards:
         raise UserError("holds no .npy file", file=args.input[0], remedy="Save the vectors with numpy.save.")
+    _check_output(args.out)
+    for option in ("batch", "block_rows"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            field = f"--{option.replace('_', '-')}"
+            raise UserError(f"is {value}", field=field, remedy="Give a positive number.")
+    if args.tokens < args.batch:
+        what = f"is {args.tokens}, less than one batch of {args.batch}"
+        raise UserError(what, field="--tokens", remedy="Give more, or a smaller --batch.")
     every = TokenSource(shards, block_rows=args.block_rows)
     if len(every.blocks) < 2:
         raise UserError("is one block, nothing can be held out", file=shards[0], remedy="Give a smaller --block-rows.")
@@ -71,7 +80,7 @@ def _train(args: argparse.Namespace) -> None:
     heldout = TokenSource(shards, block_rows=every.block_rows, blocks=held).sample(_HELDOUT_TOKENS, args.seed)
     config = SAEConfig(
         d=source.d, m=args.latents or 8 * source.d, k=args.k, variant=args.variant, batch=args.batch, l1=args.l1,
-        steps=max(1, args.tokens // args.batch), seed=args.seed,
+        steps=args.tokens // args.batch, seed=args.seed,
     )  # fmt: skip
     table = None
     if args.lr == "auto":
@@ -92,6 +101,14 @@ def _train(args: argparse.Namespace) -> None:
     found = result.quality
     print(f"{args.out}: FVU {found.fvu:.4f}  L0 {found.l0:.1f}  dead {found.dead_fraction:.1%}  "
           f"{result.tokens_per_second:,.0f} vectors/s")  # fmt: skip
+
+
+def _check_output(out: Path) -> None:
+    """Raise `UserError` where ``out`` holds something that is no dictionary: it is replaced when training is over."""
+    if out.is_dir() and not (out / "cfg.json").exists() and any(out.iterdir()):
+        raise UserError("holds other files, which would be lost", file=out, remedy="Name a new folder.")
+    if out.exists() and not out.is_dir():
+        raise UserError("is a file", file=out, remedy="Name a new folder.")
 
 
 def _split(source: TokenSource, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from petriscope.sae.sparse import Pattern, on_host
 
 _SLACK_ROWS = 128
 _DEVICE_CHUNK_BYTES = 1 << 28
-_CHUNK_BYTES = 1 << 20  # of the product held at once: fits the second-level cache
+_CHUNK_BYTES = 1 << 21  # of the product held at once: fits the second-level cache
 
 
 class CandidateFilter:
@@ -47,7 +47,7 @@ class CandidateFilter:
         if self.dtype != torch.float32:
             self.weight[start:stop] = rows
             self.bias[start:stop] = self.exact_bias[start:stop]
-            torch.linalg.vector_norm(rows - self.weight[start:stop], dim=1, out=self._rounding[start:stop])
+            _rounding_norm(rows, self.weight[start:stop], self._rounding[start:stop])
 
     def slack(self, x: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
         """Bound (n) on the error of each token's products: x (n, d) float32, ``rounded`` in filter precision."""
@@ -55,11 +55,11 @@ class CandidateFilter:
         widest = float(self._norm.max())
         bound = norm * (widest * x.shape[1] * 2.0**-23)
         if self.dtype != torch.float32:
-            residual = x.new_empty(_SLACK_ROWS, x.shape[1])
+            left = torch.empty_like(norm)
             for start in range(0, len(x), _SLACK_ROWS):  # a whole residual would be a pass through memory
                 part = slice(start, start + _SLACK_ROWS)
-                left = torch.sub(x[part], rounded[part], out=residual[: len(x[part])])
-                bound[part] += torch.linalg.vector_norm(left, dim=1) * widest
+                _rounding_norm(x[part], rounded[part], left[part])
+            bound += left.mul_(widest)
             bound += norm * (1.01 * float(self._rounding.max()))
             bound += float((self.exact_bias - self.bias).abs().max())
         return bound
@@ -80,14 +80,15 @@ class CandidateFilter:
         # Positive bf16 numbers order as their bit patterns do; numpy compares 16-bit integers with full-width vectors.
         as_bits = self.dtype == torch.bfloat16 and bool((least > 0).all())
         bound = (least.view(torch.int16) if as_bits else least.float()).numpy()
+        right = rounded.T.contiguous() if self.dtype == torch.bfloat16 else rounded.T  # else repacked for every chunk
         found = []
         for start in range(0, m, chunk):
             stop = min(start + chunk, m)
             part, hit = self._product[: stop - start], self._hit[: stop - start]
-            torch.addmm(self.bias[start:stop, None], self.weight[start:stop], rounded.T, out=part)
+            torch.addmm(self.bias[start:stop, None], self.weight[start:stop], right, out=part)
             scores = part.view(torch.int16) if as_bits else part.float()
             np.greater_equal(scores.numpy(), bound, out=hit)
-            found.append(np.flatnonzero(hit) + start * n)
+            found.append(where_true(hit.ravel()) + start * n)
         flat = np.concatenate(found)
         indptr = np.searchsorted(flat, np.arange(m + 1, dtype=np.int64) * n).astype(np.int32)
         return Pattern(torch.from_numpy(indptr), torch.from_numpy((flat % n).astype(np.int32)), n)
@@ -104,6 +105,20 @@ class CandidateFilter:
         flat = torch.cat(found)
         indptr = torch.searchsorted(flat, torch.arange(m + 1, device=flat.device) * n).int()
         return Pattern(indptr, (flat % n).int(), n)
+
+
+def _rounding_norm(exact: torch.Tensor, rounded: torch.Tensor, out: torch.Tensor) -> None:
+    """Norm of each row of ``exact`` − ``rounded`` into ``out`` (cast first: a difference of mixed types is slow)."""
+    torch.linalg.vector_norm(rounded.float().sub_(exact), dim=1, out=out)
+
+
+def where_true(hit: np.ndarray) -> np.ndarray:
+    """Where a mostly false mask (n) holds: eight entries are looked at together, most of them are none."""
+    whole = len(hit) - len(hit) % 8
+    eights = hit[:whole].view(np.int64)
+    some = np.flatnonzero(eights != 0)
+    inside = np.flatnonzero(eights[some].view(bool))
+    return np.concatenate([some[inside >> 3] * 8 + (inside & 7), np.flatnonzero(hit[whole:]) + whole])
 
 
 @functools.cache

@@ -1,4 +1,7 @@
-"""Training vectors from memory-mapped arrays: whole windows read in a shuffled order, mixed in a buffer, resumable.
+"""Training vectors from files: whole windows read in a shuffled order, mixed in a buffer, resumable.
+
+Blocks of a file are read, not mapped: mapped pages count as the process's own memory for as long as nobody needs them.
+numpy has no bfloat16: an array of it that numpy.save wrote (ml_dtypes, JAX) is of type "V2", and is read as bfloat16.
 
 The stream of tokens is a pure function of (seed, epoch, block): each epoch permutes the blocks, a buffer takes some of
 them and permutes their rows. Batch ``s`` is tokens s·batch … (s+1)·batch − 1 of that stream, so any step can be resumed
@@ -17,6 +20,7 @@ import torch
 from petriscope.errors import UserError
 
 _BUFFER_BATCHES = 16
+_BF16 = np.dtype("V2")
 
 
 class TokenSource:
@@ -30,17 +34,18 @@ class TokenSource:
         blocks: np.ndarray | Sequence[int] | None = None,
         keep: np.ndarray | None = None,
     ) -> None:
-        """shards: arrays (…, d) of one width, or paths of .npy files (mapped, never read whole).
+        """shards: arrays (…, d) of one width, or paths of .npy files (never read whole).
 
         block_rows: consecutive rows read together (default: the second-last axis of a shard of 3 or more axes, else
         1024). blocks: the blocks that may be read, numbered through all shards (default: all). keep: bool per row (all
         shards); rows where it is False are left out. Raises `UserError` where shards differ in width or nothing is
         left.
         """
-        self._shards = [shards] if isinstance(shards, (str, Path, np.ndarray)) else list(shards)
+        given = [shards] if isinstance(shards, (str, Path, np.ndarray)) else list(shards)
+        self._shards = [_path_of(shard) for shard in given]
         self._open()
         first = self._arrays[0]
-        default = first.shape[-2] if first.ndim > 2 else min(1024, _rows(first))
+        default = first.shape[-2] if first.ndim > 2 else min(1024, _rows(first) or 1024)
         self.block_rows = int(block_rows or default)
         self._first_row = np.cumsum([0] + [_rows(array) for array in self._arrays])
         starts = [np.arange(0, _rows(array), self.block_rows) for array in self._arrays]
@@ -99,7 +104,7 @@ class TokenSource:
                 merged = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
                 whole = ready - ready % batch
                 for start in range(0, whole, batch):
-                    yield torch.from_numpy(merged[start : start + batch].astype(np.float32))
+                    yield torch.from_numpy(as_float32(merged[start : start + batch]))
                 waiting, ready = [merged[whole:]], ready - whole
             epoch, offset = epoch + 1, 0
 
@@ -111,13 +116,14 @@ class TokenSource:
         rows = np.concatenate([self._read(int(self.blocks[i])) for i in np.sort(order[:needed])])
         if len(rows) > n:
             rows = rows[np.sort(rng.permutation(len(rows))[:n])]
-        return rows.astype(np.float32)
+        return as_float32(rows)
 
     def in_order(self, rows: int) -> Iterator[np.ndarray]:
-        """All tokens once, block after block, in raw units and the shards' own type: pieces of about ``rows`` tokens."""
+        """All tokens once, block after block, in raw units: pieces of about ``rows`` tokens, bfloat16 as float32."""
         per_piece = max(1, rows // self.block_rows)
         for first in range(0, len(self.blocks), per_piece):
-            yield np.concatenate([self._read(int(block)) for block in self.blocks[first : first + per_piece]])
+            piece = np.concatenate([self._read(int(block)) for block in self.blocks[first : first + per_piece]])
+            yield as_float32(piece) if piece.dtype == _BF16 else piece
 
     def _epoch(self, batch: int, seed: int, epoch: int, offset: int) -> Iterator[np.ndarray]:
         """Mixed buffers of one epoch, in the shards' own type, without the first ``offset`` tokens."""
@@ -141,17 +147,30 @@ class TokenSource:
 
     def _read(self, block: int) -> np.ndarray:
         shard, span = int(self._block_shard[block]), self._span(block)
-        array = self._arrays[shard].reshape(-1, self.d)
-        rows = np.array(array[span.start - self._first_row[shard] : span.stop - self._first_row[shard]])
+        first = int(span.start - self._first_row[shard])
+        rows = self._rows(shard, first, first + span.stop - span.start)
         if self._keep is not None:
             rows = rows[self._keep[span]]
-        if not np.isfinite(rows.sum(dtype=np.float32)):
-            bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = as_float32(rows).sum() if rows.dtype == _BF16 else rows.sum(dtype=np.float32)
+        if not np.isfinite(total):
+            bad = np.flatnonzero(~np.isfinite(as_float32(rows)).all(axis=1))
             if len(bad):
                 name = self._shards[shard] if isinstance(self._shards[shard], (str, Path)) else f"shard {shard}"
-                row = span.start - self._first_row[shard] + bad[0]
+                row = first + bad[0]
                 raise UserError(f"row {row} holds NaN or infinity", file=str(name), remedy="Harvest this shard again.")
         return rows
+
+    def _rows(self, shard: int, start: int, stop: int) -> np.ndarray:
+        """A copy of rows start..stop-1 of a shard."""
+        array, path = self._arrays[shard], self._shards[shard]
+        if isinstance(path, np.ndarray) or not (isinstance(array, np.memmap) and array.flags.c_contiguous):
+            return np.array(array.reshape(-1, self.d)[start:stop])
+        offset = array.offset + start * self.d * array.itemsize
+        rows = np.fromfile(path, array.dtype, (stop - start) * self.d, offset=offset)
+        if len(rows) < (stop - start) * self.d:
+            raise UserError("ended while it was read", file=path, remedy="Leave the input alone while training.")
+        return rows.reshape(-1, self.d)
 
     def _open(self) -> None:
         self._arrays = [_open_shard(shard) for shard in self._shards]
@@ -161,12 +180,19 @@ class TokenSource:
 
     def __getstate__(self) -> dict[str, Any]:
         """Mapped files travel to another process as their paths."""
-        shards = [_path_of(shard) for shard in self._shards]
-        return {key: value for key, value in self.__dict__.items() if key != "_arrays"} | {"_shards": shards}
+        return {key: value for key, value in self.__dict__.items() if key != "_arrays"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._open()
+
+
+def as_float32(rows: np.ndarray) -> np.ndarray:
+    """A float32 copy of rows in any type a shard may have."""
+    if rows.dtype != _BF16:
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and said to be
+            return rows.astype(np.float32)
+    return (rows.view(np.uint16).astype(np.uint32) << 16).view(np.float32)  # bfloat16 is float32's upper half
 
 
 def _rows(array: np.ndarray) -> int:
@@ -193,7 +219,10 @@ def _open_shard(shard: str | Path | np.ndarray) -> np.ndarray:
             raise UserError(f"is no .npy array ({error})", file=shard, remedy="Save it with numpy.save.") from None
     else:
         array = shard
-    if array.ndim < 2 or not np.issubdtype(array.dtype, np.floating) or array.dtype.itemsize > 8:
+    if not isinstance(array, np.ndarray):
+        raise UserError("holds several arrays (.npz)", file=str(shard), remedy="Save each with numpy.save.")
+    number = array.dtype == _BF16 or (np.issubdtype(array.dtype, np.floating) and array.dtype.itemsize <= 8)
+    if array.ndim < 2 or not number:
         what = f"has shape {array.shape} and type {array.dtype}; needed: floating point, (…, width)"
         raise UserError(what, file=shard if isinstance(shard, (str, Path)) else None, remedy="Save one vector per row.")
     return array

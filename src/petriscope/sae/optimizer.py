@@ -6,12 +6,15 @@ and dictionary_learning: norm 1) is folded into the fused update, so no pass ove
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from petriscope.sae.filter import CandidateFilter
 from petriscope.sae.step import BatchGradients, Objective, Parameters, weight_blocks
 
 _BLOCK_BYTES = 1 << 19
+_GRADIENT_ROWS = 1024  # latents whose gradients are summed at once: a tile of the batch is read once for all of them
 _EPSILON = 1e-8
 
 
@@ -33,33 +36,39 @@ class DictionaryAdam:
         """One update at learning rate ``rate``; the filter follows. Returns the gradient's norm before the clip."""
         W_dec = self.parameters.W_dec
         squares = float(gradients.b_enc.square().sum() + gradients.b_dec.square().sum())
-        for block in weight_blocks(gradients, objective, self._block):
-            if self.train_decoder:
-                rows = W_dec[block.latents]
-                along = (block.W_dec * rows).sum(1, keepdim=True)
-                torch.addcmul(block.W_dec, rows, along, value=-1, out=self._gradient_dec[block.latents])
-                squares += float(torch.linalg.vector_norm(self._gradient_dec[block.latents]) ** 2)
-            self._gradient_enc[block.latents] = block.W_enc
-            squares += float(torch.linalg.vector_norm(block.W_enc) ** 2)
+        many = self._block * max(1, _GRADIENT_ROWS // self._block)
+        for filled in weight_blocks(gradients, objective, many, self._gradient_enc, self._gradient_dec):
+            for latents in _pieces(filled, self._block):
+                if self.train_decoder:
+                    rows, gradient = W_dec[latents], self._gradient_dec[latents]
+                    gradient.addcmul_(rows, (gradient * rows).sum(1, keepdim=True), value=-1)
+                    squares += float(torch.linalg.vector_norm(gradient) ** 2)
+                squares += float(torch.linalg.vector_norm(self._gradient_enc[latents]) ** 2)
         norm = squares**0.5
-        divisor = W_dec.new_tensor(max(1.0, (norm + 1e-6) / self.clip))
         self.steps += 1
-        for start in range(0, len(W_dec), self._block):
-            latents = slice(start, min(start + self._block, len(W_dec)))
-            self._update("W_enc", latents, self._gradient_enc[latents], rate, divisor)
-            self._update("b_enc", latents, gradients.b_enc[latents], rate, divisor)
+        divisor, steps = W_dec.new_tensor(max(1.0, (norm + 1e-6) / self.clip)), W_dec.new_tensor(float(self.steps))
+        for latents in _pieces(slice(0, len(W_dec)), self._block):
+            self._update("W_enc", latents, self._gradient_enc[latents], rate, divisor, steps)
+            self._update("b_enc", latents, gradients.b_enc[latents], rate, divisor, steps)
             if self.train_decoder:
-                self._update("W_dec", latents, self._gradient_dec[latents], rate, divisor)
+                self._update("W_dec", latents, self._gradient_dec[latents], rate, divisor, steps)
                 rows = W_dec[latents]
                 rows /= torch.linalg.vector_norm(rows, dim=1, keepdim=True) + torch.finfo(rows.dtype).eps
             filter_.refresh(latents.start, latents.stop)
-        self._update("b_dec", slice(None), gradients.b_dec, rate, divisor)
+        self._update("b_dec", slice(None), gradients.b_dec, rate, divisor, steps)
         return norm
 
-    def _update(self, name: str, part: slice, gradient: torch.Tensor, rate: float, divisor: torch.Tensor) -> None:
+    def _update(
+        self, name: str, part: slice, gradient: torch.Tensor, rate: float, divisor: torch.Tensor, steps: torch.Tensor
+    ) -> None:
         tensors = [getattr(group, name)[part] for group in (self.parameters, self.first, self.second)]
         torch._fused_adam_(
-            [tensors[0]], [gradient], [tensors[1]], [tensors[2]], [], [gradient.new_tensor(float(self.steps))],
+            [tensors[0]], [gradient], [tensors[1]], [tensors[2]], [], [steps],
             lr=rate, beta1=self.betas[0], beta2=self.betas[1], weight_decay=0.0, eps=_EPSILON, amsgrad=False,
             maximize=False, grad_scale=divisor,
         )  # fmt: skip
+
+
+def _pieces(whole: slice, rows: int) -> Iterator[slice]:
+    for start in range(whole.start, whole.stop, rows):
+        yield slice(start, min(start + rows, whole.stop))

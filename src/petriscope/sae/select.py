@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from petriscope.sae.filter import CandidateFilter
-from petriscope.sae.sparse import Pattern, keep_entries, on_host, positions, sampled_product, transpose
+from petriscope.sae.sparse import Pattern, keep_entries, kth_largest, on_host, positions, sampled_product, transpose
 
 _SHORT_SHARE = 0.01  # of tokens whose carried floor proves too high: they are few and done densely
 
@@ -60,7 +60,7 @@ class BatchTopK:
     def __call__(self, filter_: CandidateFilter, x: torch.Tensor) -> Selection:
         """x (n, d) float32, centred."""
         wanted = self.k * len(x)
-        if self._last is None:
+        if guessed := self._last is None:
             self._last = self._guess(filter_, x)
             self._margin = 0.1 * self._last
         floor = max(self._last - self._margin, 0.0)
@@ -74,7 +74,8 @@ class BatchTopK:
         pattern, kept = keep_entries(found, _largest(values, wanted))
         chosen = values[kept]
         smallest = float(chosen.min()) if len(chosen) else 0.0
-        self._margin = max(0.8 * self._margin, 2 * abs(smallest - self._last), 0.003 * smallest)
+        kept_margin = 0.02 * smallest if guessed else 0.8 * self._margin
+        self._margin = max(kept_margin, 2 * abs(smallest - self._last), 0.003 * smallest)
         self._last = smallest
         return _selection(pattern, chosen)
 
@@ -109,9 +110,10 @@ class TopK:
         kept, border = _top_of_rows(table.values, self.k)
         self._ratio = float(torch.quantile(border / norm, _SHORT_SHARE))
         indptr = torch.nn.functional.pad(kept.sum(1).cumsum(0), (1, 0)).int()
-        chosen = Pattern(indptr, table.columns[kept], len(filter_.exact_bias))
+        where = positions(kept.flatten())
+        chosen = Pattern(indptr, table.columns.flatten()[where], len(filter_.exact_bias))
         by_latent, back = transpose(chosen)
-        return _selection(by_latent, table.values[kept][back])
+        return _selection(by_latent, table.values.flatten()[where][back])
 
     def _dense(self, filter_: CandidateFilter, x: torch.Tensor, spare: int) -> torch.return_types.topk:
         width = min(self.k + spare, len(filter_.exact_bias))
@@ -164,7 +166,7 @@ def _padded(by_token: Pattern, values: torch.Tensor, least: int) -> _Padded:
 
 def _top_of_rows(values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Mask of the k largest positive entries of each row; each row's k-th largest (n), 0 where fewer are positive."""
-    border = values.topk(k, dim=1, sorted=False).values.amin(1)
+    border = kth_largest(values, k)
     kept = values >= border.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
     for row in (kept.sum(1) > k).nonzero()[:, 0].tolist():
         kept[row] = _largest(values[row], k)
@@ -175,7 +177,7 @@ def _largest(values: torch.Tensor, wanted: int) -> torch.Tensor:
     """Mask of the ``wanted`` largest positive values; of equals at the border the first ones."""
     if len(values) <= wanted:
         return values > 0
-    border = values.topk(wanted, sorted=False).values.min()
+    border = kth_largest(values, wanted)
     kept = values > border
     missing = wanted - int(kept.sum())
     kept[positions(values == border)[:missing]] = True

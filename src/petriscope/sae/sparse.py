@@ -15,6 +15,9 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 
+_TILE = 128  # columns of a table summed at once where copies of them serve many sums
+_NARROW, _COPY_PAYS = 64, 6  # the same where they serve one; uses of a row that pay for its copy
+
 with warnings.catch_warnings():  # torch announces once per process that its CSR tensors are in beta
     warnings.simplefilter("ignore")
     torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([], dtype=torch.long), torch.tensor([]), size=(1, 1))
@@ -107,10 +110,45 @@ def sampled_product(pattern: Pattern, left: torch.Tensor, right: torch.Tensor) -
 
 
 def weighted_rows(pattern: Pattern, values: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-    """Sparse (rows, columns) matrix of ``values`` times a dense ``table`` (columns, d): float32 (rows, d)."""
+    """Sparse (rows, columns) matrix of ``values`` times a dense ``table`` (columns, d): float32 (rows, d).
+
+    A wide table whose rows are used often is copied a few of its d at a time: each sum is the same sum, but made in
+    registers and from a copy that mostly stays in cache.
+    """
+    if not on_host(table) or table.shape[1] <= _TILE or len(pattern.columns) < _COPY_PAYS * len(table):
+        return _bag(pattern, values, table)
+    copy = table.new_empty(len(table) * _NARROW)
+    parts = table.split(_NARROW, dim=1)
+    return torch.cat([_bag(pattern, values, copy[: part.numel()].view_as(part).copy_(part)) for part in parts], dim=1)
+
+
+def _bag(pattern: Pattern, values: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
     return F.embedding_bag(
         pattern.columns, table, pattern.indptr, mode="sum", per_sample_weights=values, include_last_offset=True
     )
+
+
+def column_tiles(table: torch.Tensor) -> list[torch.Tensor]:
+    """A ``table`` (columns, d) in copies of a few of its d at a time, for `weighted_rows_into`.
+
+    Rows are then summed in registers, from a copy that stays in the second-level cache; each sum is the same sum.
+    """
+    return [table] if not on_host(table) else [part.contiguous() for part in table.split(_TILE, dim=1)]
+
+
+def weighted_rows_into(
+    out: torch.Tensor, pattern: Pattern, values: torch.Tensor, tiles: list[torch.Tensor]
+) -> torch.Tensor:
+    """`weighted_rows` of the table behind ``tiles``, written to ``out`` (rows, d): the same bits."""
+    return torch.cat([_bag(pattern, values, tile) for tile in tiles], dim=1, out=out)
+
+
+def kth_largest(values: torch.Tensor, k: int) -> torch.Tensor:
+    """The k-th largest along the last axis, which must be at least k long."""
+    if not on_host(values):
+        return values.topk(k, dim=-1, sorted=False).values.amin(-1)
+    at = values.shape[-1] - k
+    return torch.from_numpy(np.asarray(np.partition(values.numpy(), at, axis=-1)[..., at]))
 
 
 def transpose(pattern: Pattern) -> tuple[Pattern, torch.Tensor]:

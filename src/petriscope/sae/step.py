@@ -13,7 +13,14 @@ from typing import NamedTuple
 import torch
 
 from petriscope.sae.select import Selection
-from petriscope.sae.sparse import row_sums, sampled_product, weighted_rows
+from petriscope.sae.sparse import (
+    column_tiles,
+    kth_largest,
+    row_sums,
+    sampled_product,
+    weighted_rows,
+    weighted_rows_into,
+)
 
 
 class Parameters(NamedTuple):
@@ -139,43 +146,35 @@ def auxiliary_gradients(
     spread = (_squared(residual) - n * float(residual.mean(0).double().square().sum())) / n
     acts = torch.addmm(parameters.b_enc[dead], x_centred, W_enc.T).clamp_min_(0.0)
     if objective.aux_k < len(dead):
-        crowded = (torch.count_nonzero(acts, dim=1) > objective.aux_k).nonzero()[:, 0]
+        crowded = (acts.sign().sum(1) > objective.aux_k).nonzero()[:, 0]
         if len(crowded):  # elsewhere all positive dead latents are among the aux_k largest
-            border = acts[crowded].topk(objective.aux_k, dim=1, sorted=False).values.min(1, keepdim=True).values
-            acts[crowded] = torch.where(acts[crowded] >= border, acts[crowded], 0.0)
+            some = acts[crowded]
+            acts[crowded] = torch.where(some >= kth_largest(some, objective.aux_k)[:, None], some, 0.0)
     error = torch.addmm(residual, acts, W_dec, alpha=-1)
     weight = objective.aux_weight / spread if spread > 0 else 0.0
     loss = weight * _squared(error) / n
     pull = error.mul_(-2 * weight / n)
-    act_gradients = (pull @ W_dec.T).mul_(acts > 0)
+    act_gradients = torch.ops.aten.threshold_backward(pull @ W_dec.T, acts, 0.0)
     return AuxGradients(act_gradients.T @ x_centred, act_gradients.sum(0), acts.T @ pull, loss)
 
 
-class WeightBlock(NamedTuple):
-    """Gradients of the weights of some consecutive latents."""
-
-    latents: slice
-    W_enc: torch.Tensor
-    """(b, d)"""
-    W_dec: torch.Tensor
-    """(b, d)"""
-
-
-def weight_blocks(gradients: BatchGradients, objective: Objective, rows: int) -> Iterator[WeightBlock]:
-    """Weight gradients, at most ``rows`` latents at a time, in order."""
-    chosen = gradients.selection
+def weight_blocks(
+    gradients: BatchGradients, objective: Objective, rows: int, W_enc: torch.Tensor, W_dec: torch.Tensor
+) -> Iterator[slice]:
+    """Fill W_enc and W_dec (m, d) with their gradients, at most ``rows`` latents at a time; yields each filled part."""
+    chosen, aux = gradients.selection, gradients.aux
     pulling = chosen.values * (-2 / len(gradients.x_centred))
+    inputs = column_tiles(gradients.x_centred)
     for latents, pull in gradients.pulls:
+        pulls = column_tiles(pull)
         for start in range(latents.start, latents.stop, rows):
             block = slice(start, min(start + rows, latents.stop))
             part, where = chosen.by_latent.slice(block.start, block.stop)
-            W_dec = weighted_rows(part, pulling[where], pull)
-            W_enc = weighted_rows(part, gradients.value_gradients[where], gradients.x_centred)
-            if gradients.aux is not None:
-                first, last = torch.searchsorted(
-                    objective.dead, objective.dead.new_tensor([block.start, block.stop])
-                ).tolist()
-                inside = objective.dead[first:last] - block.start
-                W_enc[inside] += gradients.aux.W_enc[first:last]
-                W_dec[inside] += gradients.aux.W_dec[first:last]
-            yield WeightBlock(block, W_enc, W_dec)
+            weighted_rows_into(W_dec[block], part, pulling[where], pulls)
+            weighted_rows_into(W_enc[block], part, gradients.value_gradients[where], inputs)
+            if aux is not None:
+                edges = objective.dead.new_tensor([block.start, block.stop])
+                inside = slice(*torch.searchsorted(objective.dead, edges).tolist())
+                W_enc.index_add_(0, objective.dead[inside], aux.W_enc[inside])
+                W_dec.index_add_(0, objective.dead[inside], aux.W_dec[inside])
+            yield block

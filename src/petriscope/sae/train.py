@@ -28,6 +28,7 @@ from petriscope.sae.step import Objective, Parameters, batch_gradients
 
 _SAMPLE_TOKENS = 16_384
 _LOG_ROWS = 100
+_CHECKPOINT_EVERY = 1000  # steps
 _AUDIT_STEPS, _AUDIT_ROWS = 20, 4  # every 20th step 4 rows of the batch are selected again by a dense product
 
 
@@ -185,7 +186,7 @@ def train_sae(
     *,
     heldout: np.ndarray | TokenSource | None,
     checkpoint: str | Path | None = None,
-    checkpoint_every: int = 1000,
+    checkpoint_every: int | None = None,
     curve: str | Path | None = None,
     device: str = "cpu",
     progress: bool = True,
@@ -193,7 +194,7 @@ def train_sae(
 ) -> TrainResult:
     """Train on ``source``; judge on ``heldout``: raw hidden states (…, d) or a source of them.
 
-    checkpoint: folder written every ``checkpoint_every`` steps and resumed from where it exists (the result is the
+    checkpoint: folder written every ``checkpoint_every`` steps (None: 1000) and resumed from where it exists (the result is the
     same, byte for byte); removed by no one. curve: CSV of the history so far, rewritten a hundred times. Raises
     `UserError` on unusable data, a foreign checkpoint, or divergence. device: where the steps run; the trained
     dictionary, and what it encodes, stay on the host.
@@ -222,7 +223,7 @@ def train_sae(
             if meter is not None:
                 state = f"FVU {row['fvu']:.3f}  L0 {row['l0']:.1f}  dead {row['dead']:.1%}"
                 meter.set_postfix_str(state, refresh=False)
-        if folder is not None and run.step % checkpoint_every == 0:
+        if folder is not None and run.step % (checkpoint_every or _CHECKPOINT_EVERY) == 0:
             save_checkpoint(folder, config, run.checkpoint())
         if meter is not None:
             meter.update(config.batch)
