@@ -145,6 +145,11 @@ def test_the_command_reference_shows_every_verb():
     assert "## petriscope data fragments" in page and "--set ENTRY=VALUE" in page
 
 
+def test_the_readme_has_a_line_for_every_verb():
+    table = re.findall(r"(?m)^\| `([a-z]+)", (REPOSITORY / "README.md").read_text())
+    assert set(VERBS) <= set(table)
+
+
 def test_every_figure_and_table_is_traced_to_functions_that_exist():
     drawn = reference.figures_drawn()
     shipped = {path.stem for path in (REPOSITORY / "paper_figures").glob("*/*.png")}

@@ -40,7 +40,7 @@ VERBS = {
 
 FIRST_STEPS = """\
 first steps:
-  petriscope reproduce           the demo, from data to figures (ten minutes)
+  petriscope reproduce           the demo, from data to figures (a quarter of an hour)
   petriscope claims              what came out
   petriscope tui                 look around
 
