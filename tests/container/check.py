@@ -20,6 +20,7 @@ import sys
 import tempfile
 import termios
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -162,9 +163,12 @@ def tests_inside(image: Image, selection: list[str]) -> str:
     """The tests in the image, as a stranger: how many passed, how many were skipped and why."""
     options = ("--read-only", "--tmpfs", "/tmp:exec", "--user", STRANGER)
     lines = image.run(None, "test", "-rs", *selection, options=options).stdout.strip().splitlines()
-    skipped = [re.sub(r"^SKIPPED \[(\d+)\] \S+: ", r"\1 x ", line) for line in lines if line.startswith("SKIPPED")]
+    skipped: Counter[str] = Counter()
+    for number, reason in re.findall(r"(?m)^SKIPPED \[(\d+)\] \S+: (.*)$", "\n".join(lines)):
+        skipped[reason] += int(number)
     assert " passed" in lines[-1], lines[-1]
-    return "\n".join([lines[-1], *(f"{'':10}skipped {reason}" for reason in skipped)])
+    reasons = [f"{'':8}{number:3} skipped: {reason}" for reason, number in skipped.most_common()]
+    return "\n".join([lines[-1].strip("= "), *reasons])
 
 
 def composed(image: Image, scratch: Path) -> str:
