@@ -162,6 +162,9 @@ def traced(image: Image, out: Path) -> str:
 def tests_inside(image: Image, selection: list[str]) -> str:
     """The tests in the image, as a stranger: how many passed, how many were skipped and why."""
     options = ("--read-only", "--tmpfs", "/tmp:exec", "--user", STRANGER)
+    shared = REPOSITORY.parent / "shared"  # reference material, beside the sources there too
+    if (shared / "golden").is_dir():
+        options += ("-v", f"{shared}:/tmp/shared:ro")
     lines = image.run(None, "test", "-rs", *selection, options=options).stdout.strip().splitlines()
     skipped: Counter[str] = Counter()
     for number, reason in re.findall(r"(?m)^SKIPPED \[(\d+)\] \S+: (.*)$", "\n".join(lines)):
