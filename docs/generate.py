@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import petriscope
 from petriscope.claims_table import as_markdown
 from petriscope.cli import VERBS, build_parser
 from petriscope.commands.claims import checks_of
@@ -137,7 +138,8 @@ def place(where: str) -> str:
     module, _, attribute = where.partition(":")
     thing = inspect.unwrap(getattr(importlib.import_module(module), attribute))
     file = Path(inspect.getsourcefile(thing) or "").resolve()
-    return f"{file.relative_to(REPOSITORY)}:{inspect.getsourcelines(thing)[1]}"
+    package = Path(petriscope.__file__).resolve().parent  # not always the one beside this file
+    return f"src/petriscope/{file.relative_to(package)}:{inspect.getsourcelines(thing)[1]}"
 
 
 def figures_page() -> str:

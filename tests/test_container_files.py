@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
@@ -62,3 +63,27 @@ def test_the_entry_point_says_what_to_do_about_an_unwritable_out(tmp_path):
     result = subprocess.run(["sh", str(script)], env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 2 and "is not writable" in result.stderr and "docker run --user" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_every_service_of_compose_is_closed_and_calls_a_verb_of_the_entry_point():
+    services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
+    assert {"reproduce", "gpu", "tui", "web"} == services.keys()
+    verbs = set(re.findall(r"(?m)^    ([a-z |]+)\)", ENTRY.read_text()))
+    for name, service in services.items():
+        assert service["command"][0] in {word for line in verbs for word in line.split(" | ")}, name
+        assert service["read_only"] and service["cap_drop"] == ["ALL"] and service["volumes"] == ["./out:/out"], name
+        assert service.get("network_mode") == "none" or service["ports"] == ["127.0.0.1:8765:8765"], name
+
+
+def test_compose_itself_finds_the_file_valid(tmp_path):
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if (
+            shutil.which(command[0])
+            and not subprocess.run([*command, "version"], capture_output=True, check=False).returncode
+        ):
+            break
+    else:
+        pytest.skip("neither docker's compose plugin nor docker-compose is installed")
+    command += ["-f", str(REPOSITORY / "compose.yaml"), "--project-directory", str(tmp_path), "config", "-q"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

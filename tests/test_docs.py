@@ -5,6 +5,7 @@ The commands themselves are run by `docs/run_commands.py` in CI; here the runner
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import re
 import subprocess
@@ -16,7 +17,7 @@ import yaml
 
 from petriscope.claims import read_rules
 from petriscope.claims_table import as_markdown, claim_checks, duration, stages_read
-from petriscope.cli import VERBS, main
+from petriscope.cli import VERBS, build_parser, main
 from petriscope.pipeline.graph import Graph, Out, Stage
 from petriscope.workspace import Workspace
 
@@ -52,6 +53,34 @@ def test_every_page_is_in_the_menu_and_every_link_leads_somewhere():
     for page in [*PAGES, REPOSITORY / "README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)\)", commands.FENCE.sub("", page.read_text())):
             assert (page.parent / target).exists() or target.startswith("generated/"), f"{page.name}: {target}"
+
+
+def options_of(verb: str) -> set[str]:
+    """Every option that a verb or one of its sub-verbs takes."""
+    verbs = next(a for a in build_parser(verb)._actions if isinstance(a, argparse._SubParsersAction))
+    waiting, found = [verbs.choices[verb]], set()
+    while waiting:
+        for action in waiting.pop()._actions:
+            found |= set(action.option_strings)
+            if isinstance(action, argparse._SubParsersAction):
+                waiting += action.choices.values()
+    return found
+
+
+@pytest.mark.parametrize("page", [*PAGES, REPOSITORY / "README.md"], ids=lambda page: page.name)
+def test_every_command_is_shell_and_names_a_verb_and_options_that_exist(page):
+    """Also what is run nowhere (a GPU, an engine, a download): it cannot go stale in its form."""
+    text = page.read_text()
+    blocks = [match["body"] for match in commands.FENCE.finditer(text) if match["info"].split()[:1] == ["sh"]]
+    blocks += [c.text for b in commands.read_blocks(page) if b.language == "console" for c in b.commands()]
+    for block in blocks:
+        parsed = subprocess.run(["bash", "-n", "-c", block], capture_output=True, text=True, check=False)
+        assert parsed.returncode == 0, f"{page.name}: {block}\n{parsed.stderr}"
+    called = [*blocks, *re.findall(r"`(petriscope [^`\n]+)`", text)]
+    for verb, rest in re.findall(r"\bpetriscope +([a-z]+)\b([^|;&#`\n]*)", "\n".join(called).replace("\\\n", " ")):
+        assert verb in VERBS, f"{page.name}: petriscope has no verb {verb}"
+        unknown = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", rest)) - options_of(verb)
+        assert not unknown, f"{page.name}: petriscope {verb} has no {', '.join(unknown)}"
 
 
 def test_a_block_is_read_with_its_mark_commands_and_output(tmp_path):
@@ -114,6 +143,11 @@ def test_the_command_reference_shows_every_verb():
     for verb in VERBS:
         assert f"## petriscope {verb}\n" in page and f"usage: petriscope {verb}" in page
     assert "## petriscope data fragments" in page and "--set ENTRY=VALUE" in page
+
+
+def test_the_readme_has_a_line_for_every_verb():
+    table = re.findall(r"(?m)^\| `([a-z]+)", (REPOSITORY / "README.md").read_text())
+    assert set(VERBS) <= set(table)
 
 
 def test_every_figure_and_table_is_traced_to_functions_that_exist():

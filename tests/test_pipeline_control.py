@@ -18,11 +18,11 @@ from petriscope.errors import UserError
 from petriscope.params import parse_params
 from petriscope.pipeline.graph import load_graph, load_yaml, lookup
 from petriscope.pipeline.hashes import Hasher, Stopped
+from petriscope.pipeline.lanes import draw_lanes
 from petriscope.pipeline.locks import lock_holders, process_alive
 from petriscope.pipeline.params_edit import assign, preview, save
 from petriscope.pipeline.runner import Runner, RunState, repro_command
 from petriscope.pipeline.status import pipeline_status
-from petriscope_tui.lanes import draw_lanes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PIPELINE = """\

@@ -74,6 +74,16 @@ def test_a_copy_that_cannot_be_written_ends_the_run_with_its_reason(
     assert not state.running and state.exit_status == 1 and "No space left" in (state.failing_line or "")
 
 
+def test_a_run_from_the_ui_starts_on_no_damaged_cache(workspace: Path) -> None:
+    (workspace / FOLDER).mkdir(parents=True)
+    copy = workspace / ".dvc/cache/files/md5/ab" / ("0" * 30)
+    copy.parent.mkdir(parents=True)
+    copy.write_text("other bytes than the name says")
+    assert supervise(workspace, workspace / "log", ["touch", str(workspace / "ran")]) == 2
+    assert f"{copy}: was changed after DVC cached it" in (Runner(workspace).poll().failing_line or "")
+    assert not (workspace / "ran").exists()
+
+
 def test_elsewhere_nothing_is_written(tmp_path: Path) -> None:
     assert not refresh_code(tmp_path)
     (tmp_path / "dvc.yaml").write_text("vars:\n- code: src/petriscope\nstages: {}\n")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from petriscope.artifact.checks import cached
+from petriscope.artifact.tiny import tiny_workspace
 from petriscope.files import read_json
+from petriscope.pipeline.cache import damaged_copies
 from petriscope.pipeline.graph import load_graph
 from petriscope.pipeline.snapshot import refresh_code
 from petriscope.runner import run_stage
@@ -103,6 +108,199 @@ def test_two_runs_of_one_stage_at_once_leave_a_whole_output(tiny_copy: Workspace
     assert [process.returncode for process in both] == [0, 0], errors
     assert contents(tiny_copy, "windows") == before
     assert read_json(tiny_copy.provenance("windows"))["stage"] == "windows"
+
+
+@pytest.fixture(scope="session")
+def one_stage(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The tiny data set and a graph of one stage, so that `petriscope reproduce` takes seconds; stage windows ran once."""
+    workspace = tiny_workspace(tmp_path_factory.mktemp("one stage") / "w")
+    graph = yaml.safe_load((workspace.root / "dvc.yaml").read_text())
+    alone = {"vars": graph["vars"], "stages": {"windows": graph["stages"]["windows"]}}
+    (workspace.root / "dvc.yaml").write_text(yaml.safe_dump(alone))
+    workspace.figures.mkdir()
+    shutil.copy(REPOSITORY / "paper_figures/claims.json", workspace.figures)  # `reproduce` ends with the ledger
+    run_stage("windows", workspace)
+    return workspace
+
+
+@pytest.fixture
+def workspace(one_stage: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of it, in a folder with a space and letters of two scripts in its name."""
+    shutil.copytree(one_stage.root, tmp_path / "Läufe 模型" / "w 1")
+    return Workspace(tmp_path / "Läufe 模型" / "w 1")
+
+
+def petriscope(workspace: Workspace, *arguments: str, before: tuple[str, ...] = (), **environment: str):
+    """A verb in a process of its own, in the workspace."""
+    command = [*before, sys.executable, "-m", "petriscope", *arguments]
+    given = {**os.environ, **environment}
+    return subprocess.run(command, cwd=workspace.root, env=given, capture_output=True, text=True, check=False)
+
+
+def test_a_copy_tampered_with_in_the_cache_is_refused_and_made_anew(workspace: Workspace):
+    """DVC hands out a read-only copy unread; the reference is the output as the stage wrote it."""
+    assert cached(workspace).state == "skipped"
+    assert petriscope(workspace, "reproduce").returncode == 0
+    wanted = workspace.windows.read_bytes()
+    assert cached(workspace).state == "ok"
+    copy = next(p for p in (workspace.root / ".dvc/cache/files/md5").glob("??/*") if p.read_bytes() == wanted)
+    copy.chmod(0o644)
+    copy.write_bytes(bytes([wanted[0] ^ 1]) + wanted[1:])
+    copy.chmod(0o444)
+    check = cached(workspace)
+    assert check.state == "failed" and f"{copy.parent.name}/{copy.name}" in check.seen
+    assert "petriscope reproduce" in check.remedy
+    workspace.windows.unlink()  # now DVC would restore it
+    refused = petriscope(workspace, "reproduce")
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1, refused.stderr
+    assert f"petriscope: {copy}: was changed after DVC cached it" in refused.stderr
+    assert "Remove it and run the same command again" in refused.stderr
+    assert not workspace.windows.exists()
+    copy.unlink()
+    again = petriscope(workspace, "reproduce")
+    assert again.returncode == 0, again.stderr
+    assert workspace.windows.read_bytes() == wanted
+    assert cached(workspace).state == "ok"
+
+
+def test_a_cache_elsewhere_is_looked_at_too(workspace: Workspace, tmp_path: Path):
+    assert damaged_copies(workspace.root) == []
+    folder = tmp_path / "kept elsewhere"
+    (workspace.root / ".dvc/config.local").write_text(
+        f"[cache]\n    dir = {folder}\n['remote \"store\"']\n    url = x\n"
+    )
+    (folder / "files/md5/ab").mkdir(parents=True)
+    wrong = folder / "files/md5/ab" / ("0" * 30)
+    wrong.write_text("not what the name says")
+    (wrong.parent / "tmp-of-a-transfer").write_text("")
+    assert damaged_copies(workspace.root) == [wrong]
+
+
+def test_two_reproductions_at_once_leave_whole_outputs_and_one_says_why_it_did_nothing(workspace: Workspace):
+    before = contents(workspace, "windows")
+    command = [sys.executable, "-m", "petriscope", "reproduce"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    both = [subprocess.Popen(command, cwd=workspace.root, **pipes) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    status = [process.returncode for process in both]
+    assert 0 in status and set(status) <= {0, 1}, said
+    for text, code in zip(said, status, strict=True):
+        assert "Traceback" not in text
+        assert code == 0 or re.search(r"is busy|[Uu]nable to acquire lock", text), text
+    assert contents(workspace, "windows") == before
+    assert "didn't change" in petriscope(workspace, "reproduce").stdout
+
+
+def plain_user() -> tuple[str, ...]:
+    """What to put before a command so that permissions count: root gives up its capabilities for it."""
+    if os.geteuid() != 0:
+        return ()
+    if shutil.which("setpriv") is None:
+        pytest.skip("root writes everywhere, and setpriv (util-linux) is not installed to give that up")
+    return ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+
+
+@pytest.fixture
+def read_only_sources(tmp_path: Path):
+    """The program's source tree as a clone that its user may not write."""
+    sources = tmp_path / "clone"
+    names = ("src", "tui", "params.yaml", "dvc.yaml", "claims.yaml", "paper_figures", "pyproject.toml")
+    for name in names:
+        found = REPOSITORY / name
+        if found.is_dir():
+            shutil.copytree(found, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(found, sources / name)
+    every = [sources, *sources.rglob("*")]
+    for path in every:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    yield sources
+    for path in every:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def from_read_only(sources: Path, workspace: Workspace, *arguments: str):
+    """A verb of the read-only sources, by a user who may not write them."""
+    found = petriscope(workspace, *arguments, before=plain_user(), PYTHONPATH=f"{sources}/src{os.pathsep}{sources}/tui")
+    written = [p for p in sources.rglob("*") if p.name == "__pycache__" or os.stat(p).st_mode & 0o222]
+    assert not written, written
+    return found
+
+
+def test_a_read_only_source_tree_runs_in_a_workspace_elsewhere(read_only_sources: Path, workspace: Workspace):
+    wanted = workspace.windows.read_bytes()
+    workspace.windows.unlink()
+    by_hand = from_read_only(read_only_sources, workspace, "stage", "windows")
+    assert by_hand.returncode == 0, by_hand.stderr
+    assert workspace.windows.read_bytes() == wanted
+    drawn = from_read_only(read_only_sources, workspace, "status", "--graph")
+    assert drawn.returncode == 0 and "windows  never run" in drawn.stdout, drawn.stderr
+    workspace.windows.unlink()
+    command = [sys.executable, "-m", "dvc", "repro", "-q"]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{read_only_sources}/src",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    result = subprocess.run(
+        [*plain_user(), *command], cwd=workspace.root, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert workspace.windows.read_bytes() == wanted
+    inside = from_read_only(read_only_sources, Workspace(read_only_sources), "reproduce")
+    assert inside.returncode == 1 and inside.stderr.count("\n") == 1, inside.stderr
+    assert "Permission denied. Choose a writable folder (for a run: --workspace DIR)" in inside.stderr
+
+
+@pytest.mark.slow
+def test_the_whole_graph_through_dvc_from_a_read_only_tree_in_a_folder_with_an_odd_name(
+    read_only_sources: Path, tiny_run: Workspace, tmp_path: Path
+):
+    """The reference is the run of the same stages in one process, in a folder of another name."""
+    workspace = tiny_workspace(tmp_path / "Ärger mit 'Namen' & 模型")
+    result = from_read_only(read_only_sources, workspace, "reproduce")
+    assert result.returncode == 0, (result.stdout + result.stderr)[-2000:]
+    assert "Data and pipelines are up to date" in from_read_only(read_only_sources, workspace, "status").stdout
+    compared = 0
+    for stage in (s.name for s in load_graph(workspace.root).stages.values() if not s.is_data):
+        wanted, found = contents(tiny_run, stage), contents(workspace, stage)
+        assert wanted.keys() == found.keys()
+        tables = {name for name in wanted if name.endswith((".csv", ".parquet", ".npy", ".safetensors"))}
+        assert {name for name in tables if wanted[name] != found[name]} == set(), stage
+        compared += len(tables)
+    assert compared > 50
+
+
+FULL = """
+mount -t tmpfs -o size=16m tmpfs "$1" || exit 99
+cp -r data dvc.yaml params.yaml claims.yaml .dvc code results "$1"/ && cd "$1" || exit 98
+sum() { md5sum results/windows.parquet results/metrics/windows.json results/provenance/windows.json; }
+before=$(sum)
+cat /dev/zero >filler 2>/dev/null
+"$2" -m petriscope stage windows; echo "status $?"
+"$2" -m dvc repro -q windows; echo "dvc $?"
+[ "$before" = "$(sum)" ] && echo "as before"
+rm filler
+"$2" -m petriscope stage windows >/dev/null; echo "status $?"
+"""
+
+
+def test_a_disk_that_is_really_full_is_one_line_and_the_next_run_goes_on(workspace: Workspace, tmp_path: Path):
+    """A small file system in memory, filled to the last byte; it goes with the private mount namespace it lives in."""
+    alone = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    (tmp_path / "disk").mkdir()
+    command = [*alone, "sh", "-c", FULL, "sh", str(tmp_path / "disk"), sys.executable]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no private mount namespace can be had here (unshare --mount)")
+    result = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=False)
+    if result.returncode == 99:
+        pytest.skip(f"no file system can be mounted here: {result.stderr.strip()}")
+    assert [line for line in result.stdout.splitlines() if line.startswith("status")] == ["status 1", "status 0"], (
+        result
+    )
+    assert "as before" in result.stdout
+    assert "the disk is full. Free space and run the same command again" in result.stderr
+    assert "Traceback" not in result.stderr, result.stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")

@@ -20,8 +20,10 @@ from petriscope.atlas.schema import VERSION, feature_name
 from petriscope.errors import UserError
 from petriscope_tui.app import PetriscopeApp, run
 from petriscope_tui.glyphs import ASCII, UNICODE, Glyphs
+from petriscope_tui.saved import save_columns
 from petriscope_tui.widgets.nav import Nav
 from petriscope_tui.widgets.table import VirtualTable
+from petriscope_tui.workspace import config_folder, short_path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = ["overview", "features", "feature", "compare", "layers", "causal", "pipeline", "figures", "search", "controls"]
@@ -383,7 +385,8 @@ async def test_controls_show_what_their_stages_wrote(workspace: Path) -> None:
         assert "YAML" in screen_text(app)
 
 
-async def test_figures_preview_and_copy(workspace: Path) -> None:
+async def test_figures_preview_and_copy(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(workspace / "elsewhere"))  # paths below home are shortened
     app = app_of(workspace)
     async with app.run_test(size=(120, 40)) as pilot:
         await press(pilot, "8")
@@ -525,3 +528,14 @@ def test_nothing_heavy_is_imported() -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_user_without_entry_and_home_gets_whole_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert short_path(tmp_path / "x") == "~/x"
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    assert short_path(tmp_path / "x") == str(tmp_path / "x")
+    assert config_folder().name == "petriscope"
+    assert "kept for this session only" in (save_columns(["label"]) or "")

@@ -40,7 +40,7 @@ VERBS = {
 
 FIRST_STEPS = """\
 first steps:
-  petriscope reproduce           the demo, from data to figures (ten minutes)
+  petriscope reproduce           the demo, from data to figures (a quarter of an hour)
   petriscope claims              what came out
   petriscope tui                 look around
 
@@ -112,7 +112,11 @@ def _main(argv: Sequence[str] | None) -> int:
         if not full and error.errno not in (errno.EACCES, errno.EROFS):
             raise
         what = "the disk is full" if full else error.strerror
-        remedy = "Free space and run the same command again" if full else "Choose a writable folder"
+        remedy = (
+            "Free space and run the same command again"
+            if full
+            else "Choose a writable folder (for a run: --workspace DIR)"
+        )
         where = error.filename or "output"
         print(f"petriscope: {where}: {what}. {remedy}; earlier outputs are intact.", file=sys.stderr)
         return 1

@@ -20,6 +20,7 @@ from petriscope.data.simulate import simulate_demo
 from petriscope.errors import UserError
 from petriscope.files import read_json
 from petriscope.params import Params, load_params
+from petriscope.pipeline.cache import require_sound_cache
 from petriscope.pipeline.params_edit import assign, save
 from petriscope.pipeline.snapshot import refresh_code
 from petriscope.workspace import Workspace, create_workspace, find_workspace
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         save(workspace.params, assign(workspace.params.read_text(), args.set, workspace.params))
     params = load_params(workspace.params)
     dataset = ensure_dataset(workspace, params)
+    require_sound_cache(workspace.root)
     print(f"workspace  {workspace.root}\ndata set   {dataset.name}: {dataset.description}")
     for note in dataset.untestable():
         print(f"note       {note}")

@@ -20,36 +20,58 @@ import sys
 import tempfile
 import termios
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from compare import REPOSITORY, STRANGER, bare_environment, bare_run, git, identical, small_demo, workspace
+from compare import (
+    REPOSITORY,
+    STRANGER,
+    bare_environment,
+    bare_run,
+    identical,
+    recorded_seconds,
+    revision,
+    small_demo,
+    workspace,
+)
 from engine import Engine, NoEngine, engine
 
+CLOSED = ("--read-only", "--tmpfs", "/tmp", "--user", STRANGER)
 LIMIT = {"cpu": 2.5e9, "cuda": 6e9}
+
+
+class NotChecked(Exception):
+    """What a check needs is not on this machine; the message says what."""
 
 
 @dataclass
 class Report:
-    """Checks done so far; each is a line of the log."""
+    """Checks done so far; each is a line of the log, written as it comes."""
 
-    lines: list[str] = field(default_factory=list)
-    failed: int = 0
+    log: Path | None = None
+    failed: list[str] = field(default_factory=list)
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+        if self.log is not None:
+            with self.log.open("a") as handle:
+                handle.write(line + "\n")
 
     def check(self, name: str, body: Callable[[], str]) -> bool:
         """Run one check: it returns what it measured, or raises."""
         started = time.monotonic()
         try:
             verdict, said = "ok", body()
+        except NotChecked as reason:
+            verdict, said = "not", f"checked: {reason}"
         except AssertionError as error:
             verdict, said = "FAILED", str(error)
-            self.failed += 1
-        line = f"{verdict:6}  {name:34} {time.monotonic() - started:7.1f} s  {said}"
-        print(line, flush=True)
-        self.lines.append(line)
+            self.failed.append(name)
+        self.say(f"{verdict:6}  {name:34} {time.monotonic() - started:7.1f} s  {said}")
         return verdict == "ok"
 
 
@@ -69,8 +91,7 @@ class Image:
 
 
 def build(docker: Engine, torch: str) -> str:
-    revision = git("describe", "--always", "--dirty", "--abbrev=10", "--exclude", "*")
-    command = ["build", "--network", "host", "--build-arg", f"TORCH={torch}", "--build-arg", f"REVISION={revision}"]
+    command = ["build", "--network", "host", "--build-arg", f"TORCH={torch}", "--build-arg", f"REVISION={revision()}"]
     command += [] if docker.base is None else ["--build-arg", f"BASE_IMAGE={docker.base}"]
     docker(*command, "-t", f"petriscope:{torch}", str(REPOSITORY))
     size = int(docker("image", "inspect", "-f", "{{.Size}}", f"petriscope:{torch}").stdout)
@@ -110,21 +131,80 @@ def bill(image: Image, scratch: Path) -> str:
 
 
 def verify(image: Image) -> str:
-    return image.run(None, "verify", options=("--tmpfs", "/out:mode=1777")).stdout.strip().splitlines()[-1]
+    """On an empty /out: the installation, with the tiny run of every stage."""
+    return image.run(None, "verify", options=("--tmpfs", "/out:mode=1777", *CLOSED)).stdout.strip().splitlines()[-1]
+
+
+def verify_run(image: Image, out: Path, full: bool) -> str:
+    """On the finished run: records and cache hold; of the whole demo, tables and verdicts are the shipped ones too."""
+    found = image.run(out, "verify", "--results", "--json", "/out/verify.json", options=CLOSED, check=full)
+    states = {check["name"]: check for check in json.loads((out / "verify.json").read_text())["checks"]}
+    assert {"records", "cache"} <= states.keys(), found.stdout
+    wrong = [f"{name}: {states[name]['seen']}" for name in ("records", "cache") if states[name]["state"] != "ok"]
+    assert not wrong, "; ".join(wrong)
+    if not full:
+        return "records and cache hold (small models: no shipped tables to compare with)"
+    return found.stdout.strip().splitlines()[-1]
+
+
+def traced(image: Image, out: Path) -> str:
+    """A figure's and a claim's chain to raw inputs without a broken link, and the run as an RO-Crate, made in the container."""
+    for target in ("fig5", "ctx-count"):
+        image.run(out, "provenance", target, options=CLOSED)
+    said = image.run(out, "crate", "/out/crate", options=CLOSED).stdout.strip().splitlines()[-1]
+    graph = json.loads((out / "crate/ro-crate-metadata.json").read_text())["@graph"]
+    actions = [item for item in graph if item["@type"] == "CreateAction"]
+    assert len(actions) >= len(recorded_seconds(out)), f"{len(actions)} actions"
+    shutil.rmtree(out / "crate")
+    return f"fig5 and ctx-count to raw inputs; crate with {len(actions)} actions ({said})"
 
 
 def tests_inside(image: Image, selection: list[str]) -> str:
-    offline = ("--read-only", "--tmpfs", "/tmp:exec", "--user", STRANGER)
-    return image.run(None, "test", *selection, options=offline).stdout.strip().splitlines()[-1]
+    """The tests in the image, as a stranger: how many passed, how many were skipped and why."""
+    options = ("--read-only", "--tmpfs", "/tmp:exec", "--user", STRANGER)
+    shared = REPOSITORY.parent / "shared"  # reference material, beside the sources there too
+    if (shared / "golden").is_dir():
+        options += ("-v", f"{shared}:/tmp/shared:ro")
+    lines = image.run(None, "test", "-rs", *selection, options=options).stdout.strip().splitlines()
+    skipped: Counter[str] = Counter()
+    for number, reason in re.findall(r"(?m)^SKIPPED \[(\d+)\] \S+: (.*)$", "\n".join(lines)):
+        skipped[reason] += int(number)
+    assert " passed" in lines[-1], lines[-1]
+    reasons = [f"{'':8}{number:3} skipped: {reason}" for reason, number in skipped.most_common()]
+    return "\n".join([lines[-1].strip("= "), *reasons])
+
+
+def composed(image: Image, scratch: Path) -> str:
+    """compose.yaml is valid, and its service runs: nobody's root, nothing written but /out."""
+    for command in (["/usr/bin/docker-compose"], [image.docker.client, "compose"]):
+        if (
+            shutil.which(command[0])
+            and subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0
+        ):
+            break
+    else:
+        raise NotChecked("neither docker-compose nor docker's compose plugin is installed")
+    (scratch / "compose/out").mkdir(parents=True)
+    (scratch / "compose/out").chmod(0o777)
+    here = [*command, "-f", str(REPOSITORY / "compose.yaml"), "--project-directory", str(scratch / "compose")]
+    given = {"env": image.docker.environment, "capture_output": True, "text": True}
+    version = subprocess.run([*command, "version", "--short"], check=False, **given).stdout.strip()
+    valid = subprocess.run([*here, "config", "-q"], check=False, **given)
+    assert valid.returncode == 0, valid.stderr
+    if image.tag != "petriscope:cpu":
+        return f"docker-compose {version}: valid"
+    inside = "id -u; touch /out/mine && echo written; touch /elsewhere 2>/dev/null || echo refused"
+    ran = subprocess.run([*here, "run", "--rm", "-T", "reproduce", "shell", "sh", "-c", inside], check=False, **given)
+    assert ran.stdout.split() == ["1000", "written", "refused"], ran.stdout + ran.stderr
+    return f"docker-compose {version}: valid, service reproduce runs read-only"
 
 
 def killed_and_resumed(image: Image, out: Path) -> str:
     """The demo with no network, a read-only image and an unknown user: killed in a stage, stopped in another, finished."""
-    options = ("--read-only", "--tmpfs", "/tmp", "--user", STRANGER)
-    start_and_end(image, out, options, "windows", ("kill",))
-    seconds = start_and_end(image, out, options, "model", ("stop", "-t", "60"))
+    start_and_end(image, out, CLOSED, "windows", ("kill",))
+    seconds = start_and_end(image, out, CLOSED, "model", ("stop", "-t", "60"))
     assert seconds < 5, f"docker stop took {seconds:.1f} s"
-    result = image.run(out, options=options)
+    result = image.run(out, options=CLOSED)
     assert "done in" in result.stdout, result.stdout[-500:]
     given = {"params.yaml", "data"} | {path.name for path in (out / "data").rglob("*")}
     owners = {(path.stat().st_uid, path.stat().st_gid) for path in out.rglob("*") if path.name not in given}
@@ -158,7 +238,7 @@ def start_and_end(image: Image, out: Path, options: tuple[str, ...], stage: str,
 
 
 def up_to_date(image: Image, out: Path) -> str:
-    result = image.run(out, options=("--read-only", "--tmpfs", "/tmp", "--user", STRANGER))
+    result = image.run(out, options=CLOSED)
     assert "Running stage" not in result.stdout, "a second run did something"
     return "a second run does nothing"
 
@@ -215,9 +295,18 @@ def bare_reproduce(venv: Path, bare: Path) -> str:
     return next(line for line in said.splitlines() if line.startswith("done in"))
 
 
-def overhead(image: Image, venv: Path, bare: Path, boxed: Path, rounds: int) -> str:
-    """Four stages bare and in the container, in turn; medians. Processor time decides: wall time needs an idle machine."""
-    stages = " && ".join(f"petriscope stage {name}" for name in ("model", "activations", "codes", "ablation"))
+def whole_run(bare: Path, boxed: Path) -> str:
+    """Seconds of all stages on both sides, as their records say; for reading only, since the two ran at different times."""
+    left, right = recorded_seconds(bare), recorded_seconds(boxed)
+    assert left.keys() == right.keys() and left
+    slowest = max(left, key=lambda name: left[name])
+    total = f"{sum(right.values()):.0f} s in the container, {sum(left.values()):.0f} s bare"
+    return f"{len(left)} stages: {total} ({sum(right.values()) / sum(left.values()):.3f}); longest {slowest}"
+
+
+def overhead(image: Image, venv: Path, bare: Path, boxed: Path, rounds: int, names: tuple[str, ...]) -> str:
+    """Stages bare and in the container, in turn; medians. Processor time decides: wall time needs an idle machine."""
+    stages = " && ".join(f"petriscope stage {name}" for name in names)
     wall: dict[str, list[float]] = {"bare": [], "container": []}
     busy: dict[str, list[float]] = {"bare": [], "container": []}
     for number in range(rounds):
@@ -262,20 +351,26 @@ def checks(report: Report, docker: Engine, scratch: Path, args: argparse.Namespa
     report.check("manifest", lambda: manifest(image))
     report.check("closed /out", lambda: refuses(image, scratch))
     report.check("bill of materials", lambda: bill(image, scratch))
-    if "verify" in image.run(None, "--help").stdout:
-        report.check("verify", lambda: verify(image))
+    report.check("compose file", lambda: composed(image, scratch))
+    report.check("verify: offline, read-only", lambda: verify(image))
     venv = bare_environment(scratch)
     demo = None if args.full else small_demo(venv, scratch / "demo")
     boxed, bare = (workspace(scratch / side, not args.full, demo) for side in ("boxed", "bare"))
-    report.check("demo: offline, read-only, any user", lambda: killed_and_resumed(image, boxed))
-    report.check("run again", lambda: up_to_date(image, boxed))
-    report.check("terminal UI", lambda: terminal(image, boxed))
-    report.check("web terminal", lambda: web(image, boxed))
-    report.check("bare run", lambda: bare_reproduce(venv, bare))
-    report.check("same results", lambda: identical(bare, boxed))
-    report.check("overhead", lambda: overhead(image, venv, bare, boxed, args.rounds))
-    if args.tests:
-        report.check("tests inside", lambda: tests_inside(image, args.tests.split()))
+    if report.check("demo: offline, read-only, any user", lambda: killed_and_resumed(image, boxed)):
+        report.check("run again", lambda: up_to_date(image, boxed))
+        report.check("verify the run", lambda: verify_run(image, boxed, args.full))
+        report.check("provenance and crate", lambda: traced(image, boxed))
+        report.check("terminal UI", lambda: terminal(image, boxed))
+        report.check("web terminal", lambda: web(image, boxed))
+        if report.check("bare run", lambda: bare_reproduce(venv, bare)):
+            report.check("same results", lambda: identical(bare, boxed))
+            report.check("time of all stages", lambda: whole_run(bare, boxed))
+            rounds = args.rounds or (2 if args.full else 3)
+            names = ("codes", "cds", "ablation") if args.full else ("model", "activations", "codes", "ablation")
+            report.check("overhead", lambda: overhead(image, venv, bare, boxed, rounds, names))
+    if args.tests != "":
+        chosen = args.tests.split() if args.tests else [] if args.full else ["tests/test_files.py"]
+        report.check("tests inside", lambda: tests_inside(image, chosen))
 
 
 def main() -> int:
@@ -284,21 +379,25 @@ def main() -> int:
     parser.add_argument("--torch", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--base", metavar="IMAGE", help="an image at hand instead of the Dockerfile's base")
     parser.add_argument("--full", action="store_true", help="the whole demo, not the small one")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of the overhead measurement")
-    parser.add_argument("--tests", default="tests/test_files.py", help="what pytest runs inside ('' skips)")
+    parser.add_argument("--rounds", type=int, help="rounds of the overhead measurement (default: 3, with --full 2)")
+    parser.add_argument(
+        "--tests", help="what pytest runs inside (default: one file, with --full the whole suite; '' skips)"
+    )
     parser.add_argument("--scratch", type=Path, help="keep everything in this folder (default: temporary, removed)")
-    parser.add_argument("--log", type=Path, help="write the lines here too")
+    parser.add_argument("--log", type=Path, help="write the lines here too, each as it comes")
     args = parser.parse_args()
-    report = Report()
+    if args.log:
+        args.log.write_text("")
+    report = Report(args.log)
+    report.say(f"{'whole demo' if args.full else 'small models'}, torch {args.torch}, revision {revision()}")
     with scratch_folder(args.scratch) as scratch:
         try:
             with engine(scratch, args.base) as docker:
                 checks(report, docker, scratch, args)
         except NoEngine as reason:
-            print(f"no engine: {reason}")
+            report.say(f"no engine: {reason}")
             return 77
-    if args.log:
-        args.log.write_text("\n".join(report.lines) + "\n")
+    report.say(f"failed: {', '.join(report.failed)}" if report.failed else "all held")
     return 1 if report.failed else 0
 
 

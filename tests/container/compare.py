@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -67,7 +68,8 @@ def hashes(root: Path) -> dict[str, str]:
     for top in ("paper_figures", "results"):
         for path in sorted((root / top).rglob("*")):
             name = path.relative_to(root).as_posix()
-            if path.is_file() and "/provenance/" not in name and not name.endswith((".sqlite", ".log")):
+            private = "/provenance/" in name or name.startswith("results/cache/")  # inodes and times
+            if path.is_file() and not private and not name.endswith((".sqlite", ".log")):
                 found[name] = hashlib.sha256(content(path)).hexdigest()
     return found
 
@@ -107,6 +109,17 @@ def git(*arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
+@functools.cache
+def revision() -> str:
+    """What both sides write onto figures and tables, read once: a commit made meanwhile is no difference of results."""
+    return git("describe", "--always", "--dirty", "--abbrev=10", "--exclude", "*")
+
+
+def recorded_seconds(root: Path) -> dict[str, float]:
+    """Seconds of each stage's run that made the results which lie there."""
+    return {path.stem: json.loads(path.read_text())["seconds"] for path in (root / "results/provenance").glob("*.json")}
+
+
 def bare_environment(scratch: Path) -> Path:
     """A virtual environment from the same lock files: the bare side of every comparison."""
     python = next((p for p in ("python3.11", sys.executable) if shutil.which(p)), sys.executable)
@@ -133,7 +146,7 @@ def bare_environment(scratch: Path) -> Path:
 def bare_run(venv: Path, out: Path, *command: str) -> str:
     """Run a command of the bare environment in ``out``; returns what it printed."""
     environment = {**os.environ, "PATH": f"{venv}/bin:{os.environ['PATH']}"}
-    environment["PETRISCOPE_REVISION"] = git("describe", "--always", "--dirty", "--abbrev=10", "--exclude", "*")
+    environment["PETRISCOPE_REVISION"] = revision()
     environment.pop("PYTHONPATH", None)
     result = subprocess.run(command, cwd=out, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, (result.stdout + result.stderr)[-1500:]

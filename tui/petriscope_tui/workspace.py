@@ -78,11 +78,19 @@ class AtlasHandle:
 
 def short_path(path: Path) -> str:
     """``path`` with the home folder as ``~``."""
-    home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+    home = home_folder()
+    return f"~/{path.relative_to(home)}" if home and path.is_relative_to(home) else str(path)
+
+
+def home_folder() -> Path | None:
+    """The user's home; None for a user without an entry and without HOME, as in a container."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
 
 
 def config_folder() -> Path:
-    """Where saved filters are kept."""
+    """Where saved filters are kept; for a user without a home a place where nothing can be."""
     base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "petriscope"
+    return (Path(base) if base else (home_folder() or Path(os.devnull)) / ".config") / "petriscope"

@@ -27,6 +27,7 @@ from petriscope.device import choose_device
 from petriscope.errors import UserError
 from petriscope.files import read_json
 from petriscope.params import load_params
+from petriscope.pipeline.cache import cache_folder, damaged_copies
 from petriscope.pipeline.graph import load_yaml
 from petriscope.pipeline.hashes import Hasher
 from petriscope.workspace import Workspace
@@ -178,6 +179,19 @@ def records(workspace: Workspace) -> Check:
         shown = "; ".join(list(wrong.values())[:3]) + (f"; {len(wrong) - 3} more" if len(wrong) > 3 else "")
         return Check("records", "failed", shown, "Run `petriscope reproduce`; if it finds nothing to do, add --force.")
     return Check("records", "ok", f"{len(held.records)} stages, every input and output as recorded")
+
+
+def cached(workspace: Workspace) -> Check:
+    """Every copy in DVC's cache, read anew: DVC itself restores a read-only one unread."""
+    folder = cache_folder(workspace.root)
+    if not folder.is_dir():
+        return Check("cache", "skipped", "nothing is cached here yet")
+    wrong = damaged_copies(workspace.root, Hasher(workspace.root, known={}))
+    if wrong:
+        remedy = f"Remove what is named below {folder} and run `petriscope reproduce`."
+        names = ", ".join(path.relative_to(folder).as_posix() for path in wrong)
+        return Check("cache", "failed", f"changed after DVC cached it: {names}", remedy)
+    return Check("cache", "ok", "every copy holds the bytes of its name")
 
 
 def shipped(workspace: Workspace, reference: Path | None = None) -> list[Check]:

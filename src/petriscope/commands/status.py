@@ -1,24 +1,84 @@
-"""`petriscope status`: what DVC would re-run, and why."""
+"""`petriscope status`: what DVC would re-run, and why; `--graph` draws the whole pipeline with each stage's state."""
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
+from petriscope.pipeline.findings import recorded_seconds
+from petriscope.pipeline.graph import Graph, load_graph
+from petriscope.pipeline.hashes import Hasher
+from petriscope.pipeline.lanes import draw_lanes
+from petriscope.pipeline.locks import lock_holders
 from petriscope.pipeline.snapshot import refresh_code
+from petriscope.pipeline.status import StageStatus, pipeline_status
 from petriscope.workspace import find_workspace
+
+STATES = {
+    "up_to_date": "up to date",
+    "changed": "changed",
+    "upstream": "waits for input",
+    "never_run": "never run",
+    "missing": "missing",
+    "unknown": "unknown",
+}
+PLAIN = str.maketrans({"●": "o", "│": "|", "─": "-", "…": "~", **dict.fromkeys("├┤┼┴└┘", "+")})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
+    parser.add_argument(
+        "--graph", action="store_true", help="draw the whole pipeline, a line a stage, each with its state and why"
+    )
     parser.add_argument(
         "--workspace", metavar="DIR", default=".", help="folder with params.yaml and dvc.yaml (default: here or above)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pass on `dvc status` for the workspace."""
+    """Pass on `dvc status` for the workspace, or draw its graph."""
     workspace = find_workspace(args.workspace)
     refresh_code(workspace.root)
+    if args.graph:
+        text = "\n".join(drawing(workspace.root, shutil.get_terminal_size((100, 40)).columns))
+        try:
+            text.encode(sys.stdout.encoding or "ascii")
+        except UnicodeEncodeError:
+            text = text.translate(PLAIN)
+        print(text)
+        return 0
     return subprocess.run([sys.executable, "-m", "dvc", "status"], cwd=workspace.root, check=False).returncode
+
+
+def drawing(root: Path, width: int) -> Iterator[str]:
+    """The graph line by line, no line longer than ``width``; DVC is not asked, so this works while it runs."""
+    graph, hasher = load_graph(root), Hasher(root)
+    status = list(pipeline_status(root, graph, hasher))
+    hasher.remember()
+    yield from as_lines(graph, status, recorded_seconds(root), width)
+    counts = Counter(STATES[one.state] for one in status)
+    yield f"\n{len(status)} nodes: {', '.join(f'{number} {state}' for state, number in counts.most_common())}"
+    for holder in lock_holders(root):
+        if holder.alive:
+            yield clipped(f"a run is at work here: process {holder.pid} ({holder.command})", width)
+
+
+def as_lines(graph: Graph, status: Sequence[StageStatus], seconds: Mapping[str, float], width: int) -> Iterator[str]:
+    """Per stage its lanes, name and state, then why it is stale, or how long it took when it last ran."""
+    lanes = draw_lanes(graph.needs)
+    longest, widest = max(len(name) for name in lanes), max(len(text) for text in STATES.values())
+    for one in status:
+        took = f"{seconds[one.name]:.0f} s" if one.name in seconds else ""
+        why = took if one.state == "up_to_date" else "; ".join(one.reasons)
+        yield clipped(f"{lanes[one.name]}{one.name:<{longest}}  {STATES[one.state]:<{widest}}  {why}", width)
+
+
+def clipped(line: str, width: int) -> str:
+    """``line`` in at most ``width`` characters, with an ellipsis where something is left out."""
+    line = line.rstrip()
+    return line if len(line) <= width else f"{line[: width - 1]}…"

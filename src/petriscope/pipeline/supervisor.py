@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from petriscope.errors import UserError
+from petriscope.pipeline.cache import require_sound_cache
 from petriscope.pipeline.locks import start_time
 from petriscope.pipeline.snapshot import refresh_code
 
@@ -106,6 +108,12 @@ def supervise(root: Path, log: Path, command: list[str]) -> int:
         record.fields["failing_line"] = f"the snapshot of the code cannot be written: {error}"
         record.end(1)
         return 1
+    try:
+        require_sound_cache(root)
+    except UserError as error:
+        record.fields["failing_line"] = str(error)
+        record.end(2)
+        return 2
     child: subprocess.Popen[bytes] | None = None
 
     def interrupted(*_: object) -> None:

@@ -18,11 +18,11 @@ from petriscope.errors import UserError
 from petriscope.pipeline.findings import recorded_seconds
 from petriscope.pipeline.graph import Graph, load_graph
 from petriscope.pipeline.hashes import Hasher, Stopped
+from petriscope.pipeline.lanes import draw_lanes
 from petriscope.pipeline.runner import RunState, Scope
 from petriscope.pipeline.snapshot import refresh_code
 from petriscope.pipeline.status import StageStatus, pipeline_status
 from petriscope_tui.form import duration
-from petriscope_tui.lanes import draw_lanes
 from petriscope_tui.screens.base import Page
 from petriscope_tui.stage_view import WORDS, StageFacts, colour, describe, sign
 from petriscope_tui.widgets.block import Block
