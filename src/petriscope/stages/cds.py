@@ -109,11 +109,13 @@ def branch_table(
     """The feature table of a control branch: (layer, statistics per window, biosample and latent), ``blocks`` (W,) of
     its windows. One row per latent as for the main pipeline, the family its own."""
     index = pd.factorize(blocks)[0]
-    tables = [
-        layer_table(layer, block_moments(found, index), found.mean().astype(np.float32), design, cds, seed)
-        for layer, found in statistics
-    ]
-    return with_family(tables)
+    found = dict(statistics)
+
+    def one(layer: int) -> LayerScores:
+        of = found[layer]
+        return layer_table(layer, block_moments(of, index), of.mean().astype(np.float32), design, cds, seed)
+
+    return with_family(list(in_processes(one, found, "contrast", unit="layer")))
 
 
 def score_columns(score: CdsT, level: str, design: Design) -> pd.DataFrame:
