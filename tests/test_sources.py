@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+import io
 import json
+import os
 import re
 import tarfile
 import threading
@@ -349,14 +351,36 @@ def test_archives_that_reach_outside_are_refused(tmp_path: Path) -> None:
         archive.writestr("../evil", b"x")
     with pytest.raises(UserError, match=r"z\.zip: member '\.\./evil' leaves the folder"):
         extract(tmp_path / "z.zip")
-    with tarfile.open(tmp_path / "t.tar.gz", "w:gz") as tar:
-        tar.addfile(tarfile.TarInfo("../evil"))
-    with pytest.raises(UserError, match=r"t\.tar\.gz: unsafe member"):
-        extract(tmp_path / "t.tar.gz")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["t.tar.gz", "z.zip"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["z.zip"]
     (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 no")
     with pytest.raises(UserError, match=r"bad\.zip: archive damaged"):
         extract(tmp_path / "bad.zip")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("../evil", tarfile.REGTYPE), ("/evil", tarfile.REGTYPE), ("a/../../evil", tarfile.REGTYPE)]
+    + [("inside", kind) for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE)],
+)
+def test_a_tar_with_anything_but_files_below_it_is_refused(tmp_path: Path, name: str, kind: bytes) -> None:
+    with tarfile.open(tmp_path / "t.tar.gz", "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("good"))
+        bad = tarfile.TarInfo(name)
+        bad.type, bad.linkname = kind, "/etc/passwd"
+        tar.addfile(bad)
+    with pytest.raises(UserError, match=r"t\.tar\.gz: unsafe member"):
+        extract(tmp_path / "t.tar.gz")
+    assert [p.name for p in tmp_path.iterdir()] == ["t.tar.gz"]
+
+
+def test_a_tar_is_unpacked_without_its_modes(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "t.tar", "w") as tar:
+        file = tarfile.TarInfo("folder/x")
+        file.size, file.mode, file.uid = 3, 0o4777, 4321
+        tar.addfile(file, io.BytesIO(b"abc"))
+    written = extract(tmp_path / "t.tar") / "folder/x"
+    assert written.read_bytes() == b"abc" and written.stat().st_mode & 0o7777 == 0o644
+    assert written.stat().st_uid == os.getuid()
 
 
 def test_damage_found_while_unpacking_is_named(tmp_path: Path) -> None:
