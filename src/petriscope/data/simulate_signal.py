@@ -73,18 +73,19 @@ def element_rates(
 ) -> np.ndarray:
     """(elements, biosamples) accessibility: condition mean times log-normal donor effects.
 
-    Per biosample: one effect per programme (sd .16), one per domain (.35) and one per element (.24): neighbours vary
-    together. The spread is that of both contexts: donors that differ more than cell lines would have more very open and
-    very closed elements, hence another mean of every feature that is not linear in openness, and the planted openness
-    would no longer be all that differs between the contexts.
+    Per biosample: one effect per programme (sd .08), one per domain (.20) and one per element (.13): neighbours vary
+    together. In all a biological coefficient of variation of .25, between isogenic replicates (.1) and unrelated people
+    (.4; edgeR user's guide, section 2.12). The spread is that of both contexts: donors that differ more than cell lines
+    would have more very open and very closed elements, hence another mean of every feature that is not linear in
+    openness, and the planted openness would no longer be all that differs between the contexts.
     """
     access = condition_accessibility(elements)
     programme = np.unique([element.programme for element in elements], return_inverse=True)[1]
     domain = np.unique([element.domain for element in elements], return_inverse=True)[1]
     rates = np.empty((len(elements), len(samples)))
     for s, sample in enumerate(samples):
-        log = rng.normal(0, 0.16, programme.max() + 1)[programme]
-        log = log + rng.normal(0, 0.35, domain.max() + 1)[domain] + rng.normal(0, 0.24, len(elements))
+        log = rng.normal(0, 0.08, programme.max() + 1)[programme]
+        log = log + rng.normal(0, 0.20, domain.max() + 1)[domain] + rng.normal(0, 0.13, len(elements))
         rates[:, s] = access[:, sample.condition] * np.exp(log)
     return rates
 
