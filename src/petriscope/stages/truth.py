@@ -70,7 +70,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     chosen = windows.iloc[rows].reset_index(drop=True)
     counts = {"planted": params.truth.libraries, "donors": params.truth.donors}
     libraries = simulate_libraries(config, chosen, **counts, seed=params.seed)
-    means = _means(workspace, params, dataset, libraries, rows)
+    means = library_means(workspace, params, dataset, libraries, rows)
     match = _matches(workspace, params, pd.read_parquet(str(dataset.truth)))
     observed = load_design(workspace, params)
     table = pd.concat(
@@ -87,7 +87,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     return _metrics(result)
 
 
-def _means(
+def library_means(
     workspace: Workspace, params: Params, dataset: Dataset, libraries: Libraries, rows: np.ndarray
 ) -> dict[int, np.ndarray]:
     """Layer → mean activation (S, m) of every library over the windows."""

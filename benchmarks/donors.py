@@ -1,0 +1,101 @@
+"""How many donors, adjusted for what: new donors of the simulator through a finished demo's model and autoencoders.
+
+    python benchmarks/donors.py [WORKSPACE] [--donors 10] [--libraries 9] [--draws 25]
+
+Prints (1) how well technical covariates predict a library's mean activations, by leave-one-out error within conditions:
+no context label is used, so this may choose the covariates; (2) for each number of donors a condition, drawn again and
+again from the new ones, how many features the test finds, how many of those are false by planted truth, and the power.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from petriscope.contrast.linear import fit, layout
+from petriscope.contrast.moments import Design
+from petriscope.contrast.multiplicity import adjust
+from petriscope.contrast.technical import covariates
+from petriscope.contrast.truth import true_difference
+from petriscope.data.dataset import load_dataset
+from petriscope.data.simulate import DemoConfig
+from petriscope.data.simulate_libraries import DONOR, PLANTED, simulate_libraries
+from petriscope.params import load_params
+from petriscope.stages.cds import SPLIT
+from petriscope.stages.truth import library_means
+from petriscope.store import load_windows, read_features, split_rows
+from petriscope.workspace import Workspace
+
+SETS = ("depth",), ("depth", "depth squared"), ("depth", "frip"), ("depth", "frip", "depth squared")
+
+
+def left_out(values: np.ndarray, condition: np.ndarray, extra: list[np.ndarray]) -> np.ndarray:
+    """(m,) leave-one-out squared error of condition means and ``extra`` columns."""
+    columns = np.column_stack([pd.get_dummies(condition).to_numpy(float), *extra])
+    hat = columns @ np.linalg.pinv(columns)
+    return (((values - hat @ values) / (1 - np.diag(hat))[:, None]) ** 2).sum(0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("workspace", nargs="?", default=".")
+    for name, default in (("donors", 10), ("libraries", 9), ("draws", 25), ("seed", 99)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    args = parser.parse_args()
+    workspace = Workspace(Path(args.workspace).resolve())
+    params = load_params(workspace.params)
+    dataset = load_dataset(workspace.dataset(params.dataset))
+    simulation = yaml.safe_load(dataset.source.read_text())["simulation"]
+    config = DemoConfig(**{field.name: simulation[field.name] for field in fields(DemoConfig)})
+    windows = load_windows(workspace)
+    rows = split_rows(windows, SPLIT)
+    chosen = windows.iloc[rows].reset_index(drop=True)
+    made = simulate_libraries(config, chosen, planted=args.libraries, donors=args.donors, seed=args.seed)
+    means = library_means(workspace, params, dataset, made, rows)
+    features = read_features(workspace).sort_values(["layer", "feature"])
+    alive = {layer: frame.alive.to_numpy() for layer, frame in features.groupby("layer")}
+    kinds = {kind: (made.table.kind == kind).to_numpy() for kind in (PLANTED, DONOR)}
+    donors = made.table[kinds[DONOR]].reset_index(drop=True)
+    planted = Design.from_frame(made.table[kinds[PLANTED]].reset_index(drop=True), [])
+    truth = np.concatenate(
+        [true_difference(means[k][kinds[PLANTED]], planted, alive[k]).sign[alive[k]] for k in sorted(means)]
+    )
+    values = {layer: means[layer][kinds[DONOR]][:, alive[layer]] for layer in sorted(means)}
+    condition = (donors.lineage + " " + donors.context).to_numpy()
+    known = covariates(donors)
+    print(f"{len(donors)} new donors, {len(truth)} alive features, {(truth != 0).mean():.1%} truly context-dependent\n")
+    print("median R² over features, leave-one-out within conditions, by layer")
+    for names in SETS:
+        shares = [
+            1 - np.median(left_out(v, condition, [known[n] for n in names]) / left_out(v, condition, []))
+            for v in values.values()
+        ]
+        print(f"  {' + '.join(names):32} " + " ".join(f"{share:.2f}" for share in shares))
+    print("\ndonors  adjusted for     found  false  share false  power   (means over draws)")
+    rng = np.random.default_rng(args.seed)
+    groups = [frame.index.to_numpy() for _, frame in donors.groupby(["lineage", "context"], sort=False)]
+    for count in sorted({3, 5, args.donors // 2, args.donors - 2, args.donors}):
+        for names in ([], ["depth"], ["depth", "frip"]):
+            found = []
+            for _ in range(args.draws if count < args.donors else 1):
+                drawn = np.concatenate([rng.permutation(group)[:count] for group in groups])
+                design = Design.from_frame(donors.iloc[drawn].reset_index(drop=True), names)
+                tests = [fit(v[drawn], layout(design, design.lineages)).combined for v in values.values()]
+                q = adjust(np.concatenate([test.p for test in tests]), "bh")
+                right = truth == np.sign(np.concatenate([test.t for test in tests]))
+                hit = q <= params.cds.alpha
+                found.append((hit.sum(), (hit & ~right).sum(), (hit & right).sum() / max((truth != 0).sum(), 1)))
+            total, false, power = np.mean(found, axis=0)
+            share = false / total if total else 0.0
+            print(
+                f"{count:6}  {' + '.join(names) or 'nothing':16} {total:5.0f}  {false:5.0f}  {share:11.1%}  {power:5.1%}"
+            )
+
+
+if __name__ == "__main__":
+    main()
