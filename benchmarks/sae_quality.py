@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import multiprocessing
-import resource
 import statistics
 import tempfile
 import time
@@ -51,11 +50,17 @@ def _peak(label: str, shape: Shape, sender: object) -> None:
     small = Shape(16, 64, 2, 32)
     contender.make(small, start(small, 0.0), contender.variant, contender.precision)(torch.randn(32, 16))
     x, begin = torch.randn(shape.batch, shape.d), start(shape, 0.0)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _resident_peak()
     step = contender.make(shape, begin, contender.variant, contender.precision)
     for _ in range(3):
         step(x.clone())
-    sender.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    sender.send(_resident_peak() - before)
+
+
+def _resident_peak() -> float:
+    """MiB this process has held at most (Linux; ru_maxrss would begin with what its parent held)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def stream(shape: Shape, steps: int) -> None:
@@ -83,19 +88,15 @@ def stream(shape: Shape, steps: int) -> None:
 
 def _stream(shape: Shape, steps: int, path: Path, sender: Connection) -> None:
     torch.set_num_threads(1)
-
-    def peak() -> float:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-    peaks = [peak()]
+    peaks = [_resident_peak()]
     source = TokenSource([path] * 20)
     config = SAEConfig(d=shape.d, m=shape.m, k=shape.k, batch=shape.batch, steps=steps)
     train_sae(config, source, heldout=None, progress=False)
-    peaks.append(peak())
+    peaks.append(_resident_peak())
     begun, tokens = time.process_time(), 0
     for x in itertools.islice(source.batches(shape.batch, 0), source.n_tokens // shape.batch):
         tokens += len(x)
-    sender.send((*peaks, peak(), tokens, time.process_time() - begun))
+    sender.send((*peaks, _resident_peak(), tokens, time.process_time() - begun))
 
 
 def planted(n: int, seed: int) -> np.ndarray:
