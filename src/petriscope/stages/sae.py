@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -91,13 +92,16 @@ def train_layers(
         for layer, seed in keys:
             rate = rates[layer]
             tokens = source(layer, "train")
+            config = sae_config(params.sae, tokens.d, params.seed + seed, None if isinstance(rate, str) else rate)
+            # a run that the gate stopped leaves checkpoints; after a change of params.yaml they are another run's
+            plan = hashlib.sha256(repr(config).encode()).hexdigest()[:12]
             jobs.append(
                 Job(
                     f"layer {layer} seed {seed}",
-                    sae_config(params.sae, tokens.d, params.seed + seed, None if isinstance(rate, str) else rate),
+                    config,
                     tokens,
                     heldout=source(layer, "select"),
-                    checkpoint=scratch / f"layer_{layer}_seed_{seed}",
+                    checkpoint=scratch / f"layer_{layer}_seed_{seed}_{plan}",
                     curve=curves / f"layer_{layer}_seed_{seed}.csv",
                     device=device,
                     tune=source(layer, "tune") if isinstance(rate, str) else None,
