@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from test_sae_train import D, planted
 from petriscope.errors import UserError
 from petriscope.params import Params, parse_params
 from petriscope.sae import parallel, sweep
+from petriscope.stages import sae as stage
 from petriscope.stages.sae import check_gate, metrics_of, stability, train_layers
 
 REPOSITORY = Path(__file__).parents[1]
@@ -55,7 +57,17 @@ def test_every_layer_and_seed_is_trained_judged_and_matched(harvest: Path, tmp_p
     assert len(tables["stability"]) == 2 * 48
     merged = tables["matches"].merge(tables["stability"], on=["layer", "feature"])
     np.testing.assert_array_equal(merged.stability, merged.decoder_cosine)  # one other seed: the mean is its own
-    assert not (tmp_path / "scratch" / "layer_0_seed_0" / "state.json").exists()  # fewer steps than a checkpoint takes
+    assert not list((tmp_path / "scratch").rglob("state.json"))  # fewer steps than a checkpoint takes
+
+
+def test_each_plan_has_checkpoints_of_its_own(harvest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned: list[list[Path | None]] = []
+    monkeypatch.setattr(stage, "train_many", lambda jobs: planned.append([job.checkpoint for job in jobs]) or jobs)
+    monkeypatch.setattr(stage.Job, "sae", SimpleNamespace(config=SimpleNamespace(lr=0.005)), raising=False)
+    for given in (params(), params(), params(tokens=51_200)):
+        train_layers(harvest, pd.DataFrame({"split": SPLITS}), [0, 1], given, tmp_path, tmp_path)
+    assert planned[0] == planned[1]
+    assert len({path for plan in planned for path in plan}) == 8
 
 
 def test_the_automatic_rate_is_that_of_the_first_seed_for_all(
