@@ -50,7 +50,7 @@ class DemoConfig:
     """Base pairs of an average chromosome; lengths fall from 1.4 to 0.6 of it."""
     replicates: int = 5
     deepest: int = 640_000
-    """Fragments of the deepest biosample; the shallowest has about a quarter."""
+    """Fragments of the deepest biosample; the shallowest has about six tenths."""
 
     def lengths(self) -> dict[str, int]:
         """Chromosome lengths, multiples of 1024."""
