@@ -21,10 +21,10 @@ from petriscope.data.genome import Genome
 from petriscope.data.peaks import read_peaks
 from petriscope.data.simulate import DemoConfig, dataset_digest, demo_motifs_path, simulate_demo
 from petriscope.data.simulate_chromhmm import STATES
-from petriscope.data.simulate_elements import CONDITIONS, LINEAGE_FACTORS, Element, programmes, sample_site
+from petriscope.data.simulate_elements import CONDITIONS, CONTEXTS, LINEAGE_FACTORS, Element, programmes, sample_site
 from petriscope.data.simulate_genes import MARKERS, PLANTED_TERMS
 from petriscope.data.simulate_genome import SimulatedGenome, merge, random_bases, reverse_complement
-from petriscope.data.simulate_signal import SimulatedBiosample, call_peaks, design, simulate_fragments
+from petriscope.data.simulate_signal import SimulatedBiosample, call_peaks, design, element_rates, simulate_fragments
 from petriscope.errors import UserError
 
 SMALL = DemoConfig(seed=3, chromosomes=4, mean_length=300_000, replicates=2, deepest=18_000)
@@ -219,13 +219,25 @@ def test_fragment_counts_are_negative_binomial() -> None:
     assert near.var() / (near.mean() + 0.04 * near.mean() ** 2) == pytest.approx(1, abs=0.2)
 
 
-def test_depths_differ_fourfold_and_overlap_between_contexts() -> None:
-    samples = design(np.random.default_rng(0), 3, 640_000)
-    depth = {c: [s.fragments for s in samples if s.context == c] for c in ("in_vitro", "in_vivo")}
-    everything = depth["in_vitro"] + depth["in_vivo"]
-    assert 3.5 < max(everything) / min(everything) < 4.5
-    assert np.mean(depth["in_vitro"]) > 1.3 * np.mean(depth["in_vivo"])
-    assert max(depth["in_vivo"]) > min(depth["in_vitro"])
+def test_depth_and_signal_to_noise_differ_between_contexts_and_overlap_in_every_lineage() -> None:
+    samples = design(np.random.default_rng(0), 5, 640_000)
+    everything = [s.fragments for s in samples]
+    assert 1.5 < max(everything) / min(everything) < 2
+    for value in (lambda s: s.fragments, lambda s: s.in_elements):
+        for lineage in ("blood", "liver", "lymph"):
+            of = {c: [value(s) for s in samples if (s.lineage, s.context) == (lineage, c)] for c in CONTEXTS}
+            assert np.mean(of["in_vitro"]) > 1.02 * np.mean(of["in_vivo"])
+            assert sum(x > min(of["in_vitro"]) for x in of["in_vivo"]) >= 2
+    order = [np.argsort([s.fragments for s in samples[i : i + 5]]).tolist() for i in range(0, 30, 5)]
+    assert len({tuple(x) for x in order}) > 1
+
+
+def test_donors_vary_by_a_quarter_and_alike_in_both_contexts() -> None:
+    elements = [Element(i, "c", 0, 400, i // 4, "x", "shared", False, (), 1.0) for i in range(2000)]
+    samples = design(np.random.default_rng(3), 40, 640_000)
+    log = np.log(element_rates(np.random.default_rng(2), elements, samples))
+    for first in range(0, len(samples), 40):
+        assert log[:, first : first + 40].std(1, ddof=1).mean() == pytest.approx(0.25, abs=0.02)
 
 
 def test_peaks_find_open_elements_without_the_truth(folder: Path, elements: pd.DataFrame) -> None:
