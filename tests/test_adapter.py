@@ -67,7 +67,7 @@ class Linear(nn.Module):
                 hidden = edits[layer](hidden)
             if layer in capture and self.fault not in ("order", "nothing"):
                 captured[layer] = hidden
-        prediction = self.head(hidden)
+        prediction = nn.functional.softplus(self.head(hidden))  # Poisson loss: a mean is positive
         return ProbeOutput(prediction if self.fault == "shape" else prediction[:, self.crop : -self.crop], captured)
 
 

@@ -16,9 +16,11 @@ from petriscope.errors import UserError
 from petriscope.parallel import in_processes
 
 ENDLESS = """
+import signal
 import sys
 import time
 from petriscope.parallel import in_processes
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 def one(item):
     print("begun", flush=True)
     time.sleep(600)
@@ -49,6 +51,12 @@ def test_a_users_mistake_in_a_worker_arrives_as_such_and_later_calls_work() -> N
     with pytest.raises(UserError, match=r"item: is wrong\. Mend it\."):
         list(in_processes(one, range(20), "mistakes", workers=2))
     assert list(in_processes(lambda item: item + 1, range(4), "after", workers=2)) == [1, 2, 3, 4]
+
+
+def test_a_killed_worker_is_one_line_with_a_remedy() -> None:
+    with pytest.raises(UserError, match=r"killing: a worker process was killed. Out of memory\?"):
+        list(in_processes(lambda item: os.kill(os.getpid(), signal.SIGKILL), range(4), "killing", workers=2))
+    assert list(in_processes(lambda item: item, range(3), "after", workers=2)) == [0, 1, 2]
 
 
 def test_a_call_within_a_worker_stays_in_it() -> None:

@@ -24,7 +24,7 @@ from petriscope.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 KILL = """
-import os, signal, sys
+import multiprocessing, os, signal, sys
 from petriscope import files
 from petriscope.cli import main
 count, kill_at = 0, int(sys.argv[2])
@@ -33,7 +33,9 @@ def counted(source, target, **more):
     global count
     count += 1
     if count == kill_at:
-        os.kill(os.getpid(), signal.SIGKILL)
+        stage = os.getpid() if multiprocessing.parent_process() is None else os.getppid()  # a worker writes too
+        os.kill(stage, signal.SIGKILL)
+        signal.pause()
     replace(source, target, **more)
 os.replace = counted
 sys.exit(main(["stage", sys.argv[1]]))

@@ -9,8 +9,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from petriscope.errors import UserError
 from petriscope.progress import progress
 
 Item = TypeVar("Item")
@@ -41,7 +43,11 @@ def in_processes(
     if count <= 1 or _accelerated() or _function is not None or multiprocessing.parent_process() is not None:
         yield from progress(map(function, items), what, total=len(items), unit=unit)
         return
-    yield from progress(_forked(function, items, count), what, total=len(items), unit=unit)
+    try:
+        yield from progress(_forked(function, items, count), what, total=len(items), unit=unit)
+    except BrokenProcessPool:
+        remedy = "Out of memory? Try again on one processor: `taskset -c 0 petriscope ...`."
+        raise UserError("a worker process was killed", field=what, remedy=remedy) from None
 
 
 def _forked(function: Callable[[Item], Result], items: list[Item], workers: int) -> Iterator[Result]:
