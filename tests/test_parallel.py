@@ -72,7 +72,8 @@ def test_a_call_within_a_worker_stays_in_it() -> None:
 def test_no_worker_outlives_its_parent_however_that_ends() -> None:
     for number in (signal.SIGKILL, signal.SIGINT):
         parent = subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        assert parent.stdout is not None and parent.stdout.readline() == b"begun\n"
+        assert parent.stdout is not None
+        assert [parent.stdout.readline() for _ in range(2)] == [b"begun\n"] * 2  # each worker is at its item
         workers = psutil.Process(parent.pid).children(recursive=True)
         assert len(workers) == 2
         parent.send_signal(number)
