@@ -95,15 +95,8 @@ def harvest(
     rows = list(enumerate(windows))
     if not rows:
         return
-    first = harvest_window(model, inputs, int(rows[0][1]), layers, masks)
-    for layer in layers:
-        shape = (len(rows), *first[layer].shape)
-        np.lib.format.open_memmap(store_file(folder, layer), mode="w+", dtype=np.float16, shape=shape).flush()
 
-    def one(row_window: tuple[int, int]) -> None:
-        row, window = row_window
-        with torch.inference_mode():
-            hidden = harvest_window(model, inputs, int(window), layers, masks)
+    def write(row: int, window: int, hidden: dict[int, Tensor]) -> None:
         for layer in layers:
             with np.errstate(over="ignore"):  # refused below, with the window named
                 values = hidden[layer].float().cpu().numpy().astype(np.float16)
@@ -115,7 +108,17 @@ def harvest(
                 )
             np.lib.format.open_memmap(store_file(folder, layer), mode="r+")[row] = values
 
-    for _ in in_processes(one, rows, what, unit="window"):
+    def one(row_window: tuple[int, int]) -> None:
+        row, window = row_window
+        with torch.inference_mode():
+            write(row, window, harvest_window(model, inputs, int(window), layers, masks))
+
+    first = harvest_window(model, inputs, int(windows[0]), layers, masks)  # its shapes are the store's
+    for layer in layers:
+        shape = (len(rows), *first[layer].shape)
+        np.lib.format.open_memmap(store_file(folder, layer), mode="w+", dtype=np.float16, shape=shape).flush()
+    write(0, int(windows[0]), first)
+    for _ in in_processes(one, rows[1:], what, unit="window"):
         pass
 
 

@@ -68,10 +68,7 @@ def layout(design: Design, lineages: Sequence[str]) -> Layout:
         columns[at + vitro : at + vitro + vivo, 2 * i + 1] = 1
         at += vitro + vivo
     adjusted = []
-    names = design.adjust or tuple(
-        "covariate" for _ in range(0 if design.covariates is None else design.covariates.shape[1])
-    )
-    for name, covariate in zip(names, () if design.covariates is None else design.covariates[rows].T):
+    for name, covariate in zip(design.adjust, () if design.covariates is None else design.covariates[rows].T):
         wider = np.column_stack([columns, covariate - covariate.mean()])
         spread = np.ptp(covariate)
         within = wider[:, -1] - columns @ np.linalg.lstsq(columns, wider[:, -1], rcond=None)[0]

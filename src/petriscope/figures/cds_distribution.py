@@ -30,6 +30,6 @@ def draw(features: pd.DataFrame, level: str, alpha: float) -> Figure:
     right.scatter(significant.layer + offset, significant[f"z_{level}"], s=3, c=colours, lw=0)
     left.set(title="As published", ylabel="mean difference in vivo − in vitro")
     right.set(
-        title=f"Corrected, {level} level", ylabel="signed Stouffer z", xlabel="layer (points: q < α, p by relabelling)"
+        title=f"Corrected, {level} level", ylabel="signed Stouffer z", xlabel="layer (points: q < α, p by resampling)"
     )
     return figure

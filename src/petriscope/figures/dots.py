@@ -44,5 +44,5 @@ def draw(table: pd.DataFrame, term: str, ln_p: str, q: str, per_group: int = 4, 
     panel.set_xlim(-0.7, len(groups) - 0.3)
     panel.set_ylim(len(chosen) - 0.4, -0.6)
     panel.tick_params(labelsize=6)
-    figure.colorbar(dots, ax=panel, shrink=0.5, label="log2 fold (size: −log10 p, ring: q < .05)")
+    figure.colorbar(dots, ax=panel, shrink=0.5, label="log2 fold\n(size: −log10 p, ring: q < .05)")
     return figure

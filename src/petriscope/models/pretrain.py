@@ -222,7 +222,10 @@ def pretrain(
             }
             if not math.isfinite(record["loss"]):
                 raise UserError(
-                    "the loss is not finite", field="model.learning_rate", remedy="Lower the learning rate."
+                    "the loss is not finite",
+                    field="model.learning_rate",
+                    remedy="Lower the learning rate; a model of your own must predict positive accessibility (a softplus "
+                    "head), since the loss is Poisson's.",
                 )
             history.append(record)
             shown.set_postfix(loss=f"{record['loss']:.4g}")
