@@ -15,7 +15,7 @@ from scipy import stats
 from petriscope.annotation.motifs import read_motifs
 from petriscope.annotation.scan import scan_hits
 from petriscope.data import demo
-from petriscope.data.dataset import load_dataset
+from petriscope.data.dataset import load_dataset, read_truth
 from petriscope.data.fragments import read_fragments
 from petriscope.data.genome import Genome
 from petriscope.data.peaks import read_peaks
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def truth(folder: Path) -> pd.DataFrame:
-    return pd.read_parquet(folder / "truth.parquet")
+    return read_truth(folder / "truth.tsv.gz")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def elements(truth: pd.DataFrame) -> pd.DataFrame:
     return truth.drop_duplicates("element").reset_index(drop=True)
 
 
-def element_dna(folder: Path, elements: pd.DataFrame, width: int = 600) -> np.ndarray:
+def element_dna(folder: Path, elements: pd.DataFrame, width: int = 800) -> np.ndarray:
     """(n, width) codes of whole elements, N beyond their ends."""
     genome = Genome([folder / "genome.fa"])
     out = np.full((len(elements), width), 4, dtype=np.uint8)
@@ -403,3 +403,17 @@ def test_gzip_is_readable_to_its_end(folder: Path) -> None:
     for path in folder.rglob("*.gz"):
         with gzip.open(path) as handle:
             assert handle.read()[-1:] == b"\n"
+
+
+def test_elements_of_one_context_differ_in_shape_and_not_in_strength(elements: pd.DataFrame) -> None:
+    width = (elements.element_end - elements.element_start).groupby(elements.contexts)
+    assert width.min()["in_vitro"] >= 500 and width.max()["in_vivo"] <= 220
+    assert width.min()["in_vitro,in_vivo"] >= 200 and width.max()["in_vitro,in_vivo"] <= 600
+    strength = elements.groupby("contexts").effect.mean()
+    assert strength["in_vitro"] == pytest.approx(strength["in_vivo"], rel=0.2)
+
+
+def test_truth_holds_no_bit_that_depends_on_the_processor(truth: pd.DataFrame) -> None:
+    np.testing.assert_array_equal(truth.effect, truth.effect.round(6))
+    assert truth.promoter.dtype == bool
+    assert set(truth.contexts) == {"in_vitro", "in_vivo", "in_vitro,in_vivo"}

@@ -91,6 +91,11 @@ class Dataset:
         return notes
 
 
+def read_truth(path: Path) -> pd.DataFrame:
+    """The planted truth: one row per bin of an element, as `simulate_elements.truth_table` makes them."""
+    return pd.read_csv(path, sep="\t", keep_default_na=False)
+
+
 def bundled_descriptions() -> dict[str, Path]:
     """Descriptions shipped with the package for folders that hold the files but no dataset.yaml: name → file."""
     folder = Path(str(resources.files("petriscope.data") / "descriptions"))

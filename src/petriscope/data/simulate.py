@@ -114,7 +114,7 @@ def _write_all(folder: Path, config: DemoConfig, motifs: dict[str, Motif]) -> No
 
     for _ in in_processes(one, range(len(samples)), "simulating biosamples", unit="biosample"):
         pass
-    truth_table(elements).to_parquet(folder / "truth.parquet", index=False)
+    _write_gzip(folder / "truth.tsv.gz", _table_bytes(truth_table(elements), header=True))
     (folder / "dataset.yaml").write_text(
         yaml.safe_dump(_description(config, genome, samples), sort_keys=False, width=110)
     )
@@ -137,10 +137,10 @@ def _write_gzip(path: Path, data: bytes) -> None:
     path.write_bytes(gzip.compress(data, compresslevel=6, mtime=0))
 
 
-def _table_bytes(frame: pd.DataFrame) -> bytes:
-    """Tab-separated rows without header."""
+def _table_bytes(frame: pd.DataFrame, header: bool = False) -> bytes:
+    """Tab-separated rows."""
     sink = pa.BufferOutputStream()
-    options = pyarrow.csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
+    options = pyarrow.csv.WriteOptions(include_header=header, delimiter="\t", quoting_style="none")
     pyarrow.csv.write_csv(pa.Table.from_pandas(frame, preserve_index=False), sink, options)
     return sink.getvalue().to_pybytes()
 
@@ -241,5 +241,5 @@ def _description(config: DemoConfig, genome: SimulatedGenome, samples: list[Simu
             "motifs": {"file": "motifs.meme", "format": "meme"},
         },
         "lineage_factors": {lineage: [x.upper() for x in LINEAGE_FACTORS[lineage]] for lineage in LINEAGES},
-        "truth": "truth.parquet",
+        "truth": "truth.tsv.gz",
     }

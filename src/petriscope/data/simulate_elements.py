@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -25,6 +26,10 @@ CONTEXT_FACTORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "in_vivo": (("NR3C1", "MEF2C"), ("NR3C1", "HLF"), ("MEF2C", "HLF")),
 }
 SHARED_FACTORS = (("CTCF",), ("SP1", "NFYA"))
+WIDTHS = {"in_vitro": (500, 800), "in_vivo": (150, 220)}
+"""bp of the elements that open in one context only; all others: `WIDTH`. Equal in fragments, unlike in shape: a model that
+reads accessibility can tell them apart, so that there are features whose dependence on context is known."""
+WIDTH = (200, 600)
 CLOSED = 0.05  # accessibility of an element where its programme is off, relative to where it is on
 
 
@@ -37,6 +42,10 @@ class Programme:
     contexts: tuple[str, ...]
     cards: int
     recipes: tuple[tuple[str, ...], ...]
+
+    def widths(self) -> tuple[int, int]:
+        """Narrowest and widest element, bp."""
+        return WIDTHS[self.contexts[0]] if len(self.contexts) == 1 else WIDTH
 
     def openness(self) -> np.ndarray:
         """(6,) relative accessibility in `CONDITIONS` order: 1 where the programme is on, `CLOSED` elsewhere."""
@@ -96,8 +105,9 @@ def _place(rng: np.random.Generator, genome: SimulatedGenome, rules: tuple[Progr
     cards = np.repeat(np.arange(len(rules)), [rule.cards for rule in rules])
     domain = 0
 
-    def span(at: int) -> tuple[int, int]:
-        width = int(rng.integers(200, 601))
+    def span(at: int, rule: Programme) -> tuple[int, int]:
+        low, high = rule.widths()
+        width = int(rng.integers(low, high + 1))
         return at - width // 2, at - width // 2 + width
 
     for chrom, codes in genome.sequence.items():
@@ -111,7 +121,7 @@ def _place(rng: np.random.Generator, genome: SimulatedGenome, rules: tuple[Progr
             if rng.random() < 0.55:
                 if at > len(codes) - 4000:
                     break
-                yield _Slot(chrom, *span(at), domain, home.name, shared, SHARED_FACTORS[1], True)
+                yield _Slot(chrom, *span(at, shared), domain, home.name, shared, SHARED_FACTORS[1], True)
                 at += 1500 + int(rng.exponential(1500))
             n = int(rng.integers(3, 9)) if rng.random() < 0.7 else 1
             recipe = home.recipes[int(rng.integers(len(home.recipes)))]
@@ -121,9 +131,9 @@ def _place(rng: np.random.Generator, genome: SimulatedGenome, rules: tuple[Progr
                 if rng.random() < 0.15:
                     stranger = rules[int(rng.choice(cards))]
                     foreign = stranger.recipes[int(rng.integers(len(stranger.recipes)))]
-                    yield _Slot(chrom, *span(at), domain, home.name, stranger, foreign, False)
+                    yield _Slot(chrom, *span(at, stranger), domain, home.name, stranger, foreign, False)
                 else:
-                    yield _Slot(chrom, *span(at), domain, home.name, home, recipe, False)
+                    yield _Slot(chrom, *span(at, home), domain, home.name, home, recipe, False)
                 at += 800 + int(rng.exponential(700))
 
 
@@ -181,7 +191,8 @@ def plant_elements(rng: np.random.Generator, genome: SimulatedGenome, motifs: Ma
         gc = min(0.68, local + 0.2) if slot.promoter else min(0.6, local + 0.08)
         codes, placed = _compose(rng, slot.end - slot.start, gc, factors, motifs)
         genome.sequence[slot.chrom][slot.start : slot.end] = codes
-        strength = float(np.exp(step * (len(placed) - usual) + rng.normal(0.0, 0.2)))
+        # rounded, because the last bit of an exponential depends on the processor, and the data are pinned byte for byte
+        strength = round(math.exp(step * (len(placed) - usual) + rng.normal(0.0, 0.2)), 6)
         where = (slot.chrom, slot.start, slot.end, slot.domain, slot.home)
         elements.append(Element(number, *where, slot.programme.name, slot.promoter, tuple(placed), strength))
     return elements

@@ -21,7 +21,7 @@ from petriscope.annotation.foregrounds import (
     strongest,
 )
 from petriscope.annotation.genes import read_genes
-from petriscope.data.dataset import Dataset, load_dataset
+from petriscope.data.dataset import Dataset, load_dataset, read_truth
 from petriscope.data.genome import Genome
 from petriscope.data.intervals import known_sizes
 from petriscope.files import atomic_folder, write_csv, write_json, write_npy, write_parquet
@@ -118,7 +118,7 @@ def _controls(
         summits = peak_bins(peaks[peaks.biosample == b.biosample], bins, most)
         groups.append(Group(f"peaks {b.biosample}", "peaks", -1, -1, b.lineage, b.context, summits))
     if dataset.truth is not None:
-        truth = pd.read_parquet(dataset.truth)
+        truth = read_truth(dataset.truth)
         for lineage in dict.fromkeys(biosamples.lineage):
             planted = planted_bins(truth, lineage, bins, most)
             groups.append(Group(f"planted {lineage}", "planted", -1, -1, lineage, "", planted))

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from petriscope.contrast.effects import auroc_sparse
-from petriscope.data.dataset import load_dataset
+from petriscope.data.dataset import load_dataset, read_truth
 from petriscope.files import atomic_folder, write_csv
 from petriscope.params import Params
 from petriscope.progress import progress
@@ -29,7 +29,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             write_csv(folder / "programmes.csv", pd.DataFrame(columns=["programme", "layer", "feature", "auroc_test"]))
         texts = dict.fromkeys(("auroc_min", "auroc_text", "interval_text"))
         return {"testable": False, "why_untestable": why, **texts}
-    truth = pd.read_parquet(dataset.truth)
+    truth = read_truth(dataset.truth)
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
     bins, features = bins_table(windows, params), read_features(workspace)
     rows = []
