@@ -1,10 +1,11 @@
 """How many donors, adjusted for what: new donors of the simulator through a finished demo's model and autoencoders.
 
-    python benchmarks/donors.py [WORKSPACE] [--donors 10] [--libraries 9] [--draws 25]
+    python benchmarks/donors.py [WORKSPACE] [--donors 10] [--alike 15] [--draws 25]
 
 Prints (1) how well technical covariates predict a library's mean activations, by leave-one-out error within conditions:
 no context label is used, so this may choose the covariates; (2) for each number of donors a condition, drawn again and
-again from the new ones, how many features the test finds, how many of those are false by planted truth, and the power.
+again from the new ones, how many features the test finds, how many of those are false by the truth of still other donors
+with libraries alike (stage truth), and the power.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from petriscope.contrast.technical import covariates
 from petriscope.contrast.truth import true_difference
 from petriscope.data.dataset import load_dataset
 from petriscope.data.simulate import DemoConfig
-from petriscope.data.simulate_libraries import DONOR, PLANTED, simulate_libraries
+from petriscope.data.simulate_libraries import simulate_libraries
 from petriscope.params import load_params
 from petriscope.stages.cds import SPLIT
 from petriscope.stages.truth import library_means
@@ -44,7 +45,7 @@ def left_out(values: np.ndarray, condition: np.ndarray, extra: list[np.ndarray])
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workspace", nargs="?", default=".")
-    for name, default in (("donors", 10), ("libraries", 9), ("draws", 25), ("seed", 99)):
+    for name, default in (("donors", 10), ("alike", 15), ("draws", 25), ("seed", 99)):
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()
     workspace = Workspace(Path(args.workspace).resolve())
@@ -55,17 +56,15 @@ def main() -> None:
     windows = load_windows(workspace)
     rows = split_rows(windows, SPLIT)
     chosen = windows.iloc[rows].reset_index(drop=True)
-    made = simulate_libraries(config, chosen, planted=args.libraries, donors=args.donors, seed=args.seed)
-    means = library_means(workspace, params, dataset, made, rows)
+    alike = simulate_libraries(config, chosen, donors=args.alike, alike=True, seed=args.seed + 1)
+    true_means = library_means(workspace, params, dataset, alike, rows)
+    made = simulate_libraries(config, chosen, donors=args.donors, alike=False, seed=args.seed)
+    means, donors = library_means(workspace, params, dataset, made, rows), made.table
     features = read_features(workspace).sort_values(["layer", "feature"])
     alive = {layer: frame.alive.to_numpy() for layer, frame in features.groupby("layer")}
-    kinds = {kind: (made.table.kind == kind).to_numpy() for kind in (PLANTED, DONOR)}
-    donors = made.table[kinds[DONOR]].reset_index(drop=True)
-    planted = Design.from_frame(made.table[kinds[PLANTED]].reset_index(drop=True), [])
-    truth = np.concatenate(
-        [true_difference(means[k][kinds[PLANTED]], planted, alive[k]).sign[alive[k]] for k in sorted(means)]
-    )
-    values = {layer: means[layer][kinds[DONOR]][:, alive[layer]] for layer in sorted(means)}
+    new = Design.from_frame(alike.table, [])
+    truth = np.concatenate([true_difference(v, new, alive[k]).sign[alive[k]] for k, v in sorted(true_means.items())])
+    values = {layer: means[layer][:, alive[layer]] for layer in sorted(means)}
     condition = (donors.lineage + " " + donors.context).to_numpy()
     known = covariates(donors)
     print(f"{len(donors)} new donors, {len(truth)} alive features, {(truth != 0).mean():.1%} truly context-dependent\n")

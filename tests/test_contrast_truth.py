@@ -13,7 +13,7 @@ from petriscope.contrast.moments import Design
 from petriscope.contrast.truth import Truth, expected_power, planted_match, scores, true_difference
 from petriscope.data.simulate import DemoConfig
 from petriscope.data.simulate_elements import CONDITIONS
-from petriscope.data.simulate_libraries import DONOR, PLANTED, simulate_libraries
+from petriscope.data.simulate_libraries import simulate_libraries
 
 
 def design(lineages: int, replicates: int) -> Design:
@@ -68,6 +68,8 @@ def test_expected_power_equals_statsmodels() -> None:
     theirs = TTestIndPower().power(1.0 / 0.8, nobs1=3, alpha=0.05)
     assert ours[0] == pytest.approx(theirs, rel=1e-6)
     assert ours[1] == pytest.approx(0.05)
+    strong = Truth(np.linspace(1, 200, 100), np.ones(100), np.ones(100))
+    assert (np.diff(expected_power(strong, design(1, 3), 0.05)) > -1e-9).all(), "never NaN, and rising with the effect"
 
 
 def test_a_discovery_that_points_the_wrong_way_is_false() -> None:
@@ -92,17 +94,19 @@ def test_a_discovery_that_points_the_wrong_way_is_false() -> None:
     assert result.loc["published"].wrong_sign == 1
 
 
-def test_libraries_differ_in_planted_openness_alone() -> None:
+def test_libraries_that_are_alike_differ_in_openness_and_donors_alone() -> None:
     config = DemoConfig(chromosomes=1, mean_length=300_000, replicates=2, deepest=20_000)
     windows = pd.DataFrame({"chrom": "chr1", "start": [20_480, 40_960], "end": [36_864, 57_344]})
-    made = simulate_libraries(config, windows, planted=2, donors=2, seed=3)
-    assert made.signal.shape == (2, 24, 4096)
-    planted = made.table[made.table.kind == PLANTED]
-    assert planted.fragments.nunique() <= 12 and np.ptp(planted.fragments) < 0.01 * planted.fragments.mean()
-    assert made.table[made.table.kind == DONOR].fragments.max() > 1.3 * made.table.fragments.min()
-    assert set(zip(planted.lineage, planted.context)) == set(CONDITIONS)
-    again = simulate_libraries(config, windows, planted=2, donors=2, seed=3)
+    made = simulate_libraries(config, windows, donors=3, alike=True, seed=3)
+    assert made.signal.shape == (2, 18, 4096)
+    assert np.ptp(made.table.fragments) < 0.01 * made.table.fragments.mean()
+    assert set(zip(made.table.lineage, made.table.context)) == set(CONDITIONS)
+    drawn = simulate_libraries(config, windows, donors=3, alike=False, seed=3)
+    assert drawn.table.fragments.max() > 1.3 * drawn.table.fragments.min()
+    again = simulate_libraries(config, windows, donors=3, alike=True, seed=3)
     assert made.signal.tobytes() == again.signal.tobytes()
+    totals = made.signal.astype(float).sum((0, 2))
+    assert totals.std() > 0.01 * totals.mean(), "donors differ"
 
 
 def test_multiplicity_ledger_states_family_and_size() -> None:

@@ -1,7 +1,8 @@
-"""New libraries of the demo's own simulator: the same genome and elements, other donors or none, for planted truth."""
+"""New libraries of the demo's own simulator: the same genome and elements, other donors, for planted truth."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +11,10 @@ import pandas as pd
 from petriscope.annotation.motifs import read_motifs
 from petriscope.data.coverage import WindowBins, cut_sites, share_in_peaks
 from petriscope.data.simulate import DemoConfig, demo_motifs_path
-from petriscope.data.simulate_elements import CONDITIONS, condition_accessibility, plant_elements
+from petriscope.data.simulate_elements import plant_elements
 from petriscope.data.simulate_genome import simulate_genome
 from petriscope.data.simulate_signal import (
     HUMAN_GENOME,
-    SimulatedBiosample,
     call_peaks,
     design,
     element_rates,
@@ -23,49 +23,39 @@ from petriscope.data.simulate_signal import (
 from petriscope.data.tracks import SCALE_TO
 from petriscope.parallel import in_processes
 
-PLANTED, DONOR = "planted", "donor"
-
 
 class Libraries(NamedTuple):
     """Simulated libraries as the model takes them."""
 
     table: pd.DataFrame
-    """columns biosample, lineage, context, fragments, kind, frip (over the peaks of all libraries of the kind)."""
+    """columns biosample, lineage, context, fragments, frip (over the peaks of all libraries)."""
     signal: np.ndarray
     """(W, S, L/4) float16"""
     peaks: list[pd.DataFrame]
     """columns chrom, summit, score of each library."""
 
 
-def simulate_libraries(config: DemoConfig, windows: pd.DataFrame, *, planted: int, donors: int, seed: int) -> Libraries:
-    """``planted`` and ``donors`` libraries per condition over ``windows`` (chrom, start, end).
+def simulate_libraries(config: DemoConfig, windows: pd.DataFrame, *, donors: int, alike: bool, seed: int) -> Libraries:
+    """``donors`` new libraries per condition over ``windows`` (chrom, start, end), donors drawn as the data set's were.
 
-    *planted*: nothing but the planted openness differs between conditions: no donor effects, one depth, one share of
-    fragments in elements. *donor*: new donors drawn as the data set's were, depth and share in elements included.
+    Where they are ``alike``, all have the depth and the share of fragments in elements of the data set's median: nothing
+    but the planted openness differs between conditions. Otherwise both are drawn as the data set's were.
     """
     genome = simulate_genome(np.random.default_rng([config.seed, 1]), config.lengths())
     motifs = {motif.factor: motif for motif in read_motifs(demo_motifs_path(), "meme")}
     elements = plant_elements(np.random.default_rng([config.seed, 2]), genome, motifs)
-    access = condition_accessibility(elements)
     rng = np.random.default_rng([seed, 1])
-    own = design(np.random.default_rng([config.seed, 4]), config.replicates, config.deepest)
-    depth = int(np.median([sample.fragments for sample in own]))
-    inside = float(np.mean([sample.in_elements for sample in own]))
-    samples = [
-        (PLANTED, SimulatedBiosample(f"{lineage}_{context}_planted_{i}", lineage, context, "none", depth, inside))
-        for lineage, context in CONDITIONS
-        for i in range(planted)
-    ]
-    samples += [(DONOR, sample) for sample in (design(rng, donors, config.deepest) if donors else [])]
-    # drawn in order, one stream for all donors; the libraries themselves have streams of their own
-    rates = [
-        access[:, sample.condition] if kind == PLANTED else element_rates(rng, elements, [sample])[:, 0]
-        for kind, sample in samples
-    ]
+    samples = design(rng, donors, config.deepest)
+    if alike:
+        own = design(np.random.default_rng([config.seed, 4]), config.replicates, config.deepest)
+        fragments = int(np.median([sample.fragments for sample in own]))
+        inside = float(np.median([sample.in_elements for sample in own]))
+        samples = [replace(sample, fragments=fragments, in_elements=inside) for sample in samples]
+    rates = element_rates(rng, elements, samples)
 
     def one(number: int) -> tuple[np.ndarray, int, pd.DataFrame]:
         stream = np.random.default_rng([seed, 2, number])
-        fragments = simulate_fragments(stream, genome, elements, rates[number], samples[number][1])
+        fragments = simulate_fragments(stream, genome, elements, rates[:, number], samples[number])
         track, total = _track(fragments, windows, genome.size / HUMAN_GENOME)
         called = call_peaks(fragments, config.lengths()).rename(columns={"signal": "score"})
         stored = np.minimum(track, np.finfo(np.float16).max).astype(np.float16)
@@ -74,14 +64,14 @@ def simulate_libraries(config: DemoConfig, windows: pd.DataFrame, *, planted: in
     made = in_processes(one, range(len(samples)), "simulating libraries", unit="library")
     signal = np.empty((len(windows), len(samples), WindowBins(windows).bins), np.float16)
     rows, peaks = [], []
-    for number, ((kind, sample), (track, total, called)) in enumerate(zip(samples, made, strict=True)):
+    for number, (sample, (track, total, called)) in enumerate(zip(samples, made, strict=True)):
         signal[:, number] = track
         peaks.append(called)
-        rows.append((f"{kind}_{sample.id}", sample.lineage, sample.context, total, kind))
-    table = pd.DataFrame(rows, columns=["biosample", "lineage", "context", "fragments", "kind"])
-    for _, of in table.groupby("kind"):
-        called = pd.concat([peaks[i] for i in of.index], ignore_index=True)
-        table.loc[of.index, "frip"] = share_in_peaks((signal[:, i] for i in of.index), called, windows)
+        rows.append((f"new_{sample.id}", sample.lineage, sample.context, total))
+    table = pd.DataFrame(rows, columns=["biosample", "lineage", "context", "fragments"])
+    table["frip"] = share_in_peaks(
+        (signal[:, i] for i in range(len(samples))), pd.concat(peaks, ignore_index=True), windows
+    )
     return Libraries(table, signal, peaks)
 
 

@@ -12,13 +12,13 @@ from statsmodels.stats.proportion import proportion_confint
 
 from petriscope.activations import WindowInputs
 from petriscope.contrast.moments import Design
-from petriscope.contrast.truth import Match, Truth, expected_power, planted_match, scores, true_difference
+from petriscope.contrast.truth import Match, expected_power, planted_match, scores, true_difference
 from petriscope.controls.branch import branch_statistics
-from petriscope.data.dataset import Dataset, load_dataset
+from petriscope.data.dataset import Dataset, load_dataset, read_truth
 from petriscope.data.genome import Genome
 from petriscope.data.simulate import DemoConfig
 from petriscope.data.simulate_elements import CONDITIONS, programmes
-from petriscope.data.simulate_libraries import DONOR, PLANTED, Libraries, simulate_libraries
+from petriscope.data.simulate_libraries import Libraries, simulate_libraries
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.params import Params
@@ -64,18 +64,18 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         texts = ("fdr_text", "fdr_published_text", "fdr_interval", "power_text", "power_interval")
         untested = {"testable": False, "why_untestable": why, "power_testable": False, "power_why_untestable": why}
         return untested | dict.fromkeys(numbers + texts)
+    assert dataset.truth is not None
     config = DemoConfig(**{field.name: simulation[field.name] for field in fields(DemoConfig)})
     windows = load_windows(workspace)
     rows = split_rows(windows, SPLIT)
     chosen = windows.iloc[rows].reset_index(drop=True)
-    counts = {"planted": params.truth.libraries, "donors": params.truth.donors}
-    libraries = simulate_libraries(config, chosen, **counts, seed=params.seed)
+    libraries = simulate_libraries(config, chosen, donors=params.truth.donors, alike=True, seed=params.seed)
     means = library_means(workspace, params, dataset, libraries, rows)
-    match = _matches(workspace, params, pd.read_parquet(str(dataset.truth)))
-    observed = load_design(workspace, params)
+    match = _matches(workspace, params, read_truth(dataset.truth))
+    observed, new = load_design(workspace, params), Design.from_frame(libraries.table, [])
     table = pd.concat(
         [
-            _layer(layer, frame.sort_values("feature"), means[layer], libraries, match[layer], observed, params)
+            _layer(layer, frame.sort_values("feature"), means[layer], new, match[layer], observed, params)
             for layer, frame in features.groupby("layer")
         ],
         ignore_index=True,
@@ -132,22 +132,14 @@ def _layer(
     layer: int,
     features: pd.DataFrame,
     means: np.ndarray,
-    libraries: Libraries,
+    new: Design,
     match: Match,
     observed: Design,
     params: Params,
 ) -> pd.DataFrame:
     """One row per feature of a layer."""
     alive = features.alive.to_numpy()
-    truths: dict[str, Truth] = {}
-    for kind in (PLANTED, DONOR):
-        member = (libraries.table.kind == kind).to_numpy()
-        # planted libraries are alike in depth and share by construction: what is left of either is noise, and in part the
-        # planted openness itself
-        adjust = params.cds.adjust if kind == DONOR else []
-        design = Design.from_frame(libraries.table[member].reset_index(drop=True), adjust)
-        truths[kind] = true_difference(means[member], design, alive, alpha=params.cds.alpha)
-    planted = truths[PLANTED]
+    true = true_difference(means, new, alive, alpha=params.cds.alpha)
     found = features.p_biosample[features.q_biosample <= params.cds.alpha]
     threshold = float(found.max()) if len(found) else params.cds.alpha / max(int(alive.sum()), 1)
     direction = {rule.name: side for rule in programmes() for side in CONTEXT_SIGN if rule.contexts == (side,)}
@@ -157,13 +149,13 @@ def _layer(
             "layer": layer,
             "feature": features.feature.to_numpy(),
             "alive": alive,
-            "planted": planted.sign,
-            "planted_difference": planted.difference,
-            "donor_spread": truths[DONOR].spread,
+            "planted": true.sign,
+            "planted_difference": true.difference,
+            "donor_spread": true.spread,
             "programme": match.programme,
             "auroc": match.auroc,
-            "strong": (match.auroc >= STRONG) & (follows != 0) & (follows == planted.sign),
-            "expected_power": expected_power(planted._replace(spread=truths[DONOR].spread), observed, threshold),
+            "strong": (match.auroc >= STRONG) & (follows != 0) & (follows == true.sign),
+            "expected_power": expected_power(true, observed, threshold),
             "q_combined": features.q_biosample.to_numpy(),
             "sign_combined": np.sign(features.z_biosample.to_numpy()),
             "q_union": features.q_union_biosample.to_numpy(),
