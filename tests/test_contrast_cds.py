@@ -162,8 +162,8 @@ def test_bad_input_is_refused_with_its_place_and_remedy() -> None:
         cds_t(moments._replace(sum=broken), design)
     with pytest.raises(UserError, match="18 biosamples are described but the activations hold 17"):
         cds_t(Moments(*(array[:, :17] for array in moments)), design)
-    with pytest.raises(UserError, match=r"no feature is alive.*Lower it"):
-        cds_t(moments, design, min_density=0.99)
+    with pytest.raises(UserError, match=r"no feature fires that often.*Lower it"):
+        cds_t(moments, design, min_events=1e6)
     with pytest.raises(UserError, match="unknown context 'vivo'"):
         Design.from_frame(frame.assign(context="vivo"))
     with pytest.raises(UserError, match="'blood_in_vitro_0' occurs twice"):

@@ -135,7 +135,7 @@ def test_silent_features_and_silent_layers(tmp_path: Path) -> None:
     assert not table.loc[(0, 3), "alive"] and np.isnan(table.loc[(0, 3), "p_biosample"])
     assert table.loc[(0, 3), "p_published_bonferroni"] == 1.0
     change(space, "block_active", (...,), 0.0)
-    with pytest.raises(UserError, match=r"cds.min_density: no feature is alive.*Lower it"):
+    with pytest.raises(UserError, match=r"cds.min_events: no feature fires that often.*Lower it"):
         cds.run(space, params)
 
 

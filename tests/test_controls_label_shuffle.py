@@ -14,7 +14,7 @@ from petriscope.contrast.nulls import replicates, shuffled
 from petriscope.params import Cds
 from petriscope.stages.label_shuffle import beside_observed, null_counts, null_p
 
-CDS = Cds(alpha=0.05, permutations=400, bootstrap=100, min_density=0.0, adjust=[], stable=0.7)
+CDS = Cds(alpha=0.05, permutations=400, bootstrap=100, min_events=0.0, adjust=[], stable=0.7)
 
 
 def moments(m: int = 7) -> tuple[Moments, np.ndarray]:

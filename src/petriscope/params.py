@@ -118,7 +118,7 @@ class Cds:
     alpha: float = _f(1e-6, 0.5)
     permutations: int = _f(100, 10_000_000)
     bootstrap: int = _f(100, 1_000_000)
-    min_density: float = _f(0, 1)
+    min_events: float = _f(0, 1e9)
     adjust: list[str] = _f(choices=("depth", "frip"))
     stable: float = _f(0, 1)
 
@@ -136,7 +136,6 @@ class Truth:
     """New libraries of the simulator, for planted truth."""
 
     run: bool = _f()
-    libraries: int = _f(2, 1000)
     donors: int = _f(2, 1000)
 
 

@@ -44,11 +44,11 @@ TINY_PARAMS: Mapping[str, Any] = {
     "sae.gate.dead": 1.0,
     "codes.top_bins": 4,
     "cds.alpha": 0.5,  # so that some features count as context features after a few seconds of training
+    "cds.min_events": 1,
     "cds.permutations": 200,
     "cds.bootstrap": 100,
     "calibration.nulls": 20,
     "calibration.seeds": 1,
-    "truth.libraries": 2,
     "truth.donors": 2,
     "ablation.ks": [2, 4],
     "ablation.random_sets": 10,

@@ -116,7 +116,7 @@ def cds_t(
     *,
     level: Level = "biosample",
     variance: Variance = "moderated",
-    min_density: float = 0.0,
+    min_events: float = 0.0,
     permutations: int = 10_000,
     seed: int = 0,
     where: str = "",
@@ -127,7 +127,7 @@ def cds_t(
     design's covariates (depth, FRiP) and a moderated variance that follows mean activation, or Welch's t lineage
     by lineage. It speaks of new donors. *locus* level: per-block differences, t = mean(d_B)/(sd(d_B)/sqrt(n_B));
     lineages share blocks, so Stouffer accounts for their correlation. It speaks of new loci of the same biosamples.
-    Features that fire on less than ``min_density`` of tokens are dead: outside the family and the result.
+    Features that fire on fewer than ``min_events`` tokens of a biosample are outside the family and the result.
     The combined p is the permutation p where relabellings resolve it to 0.0005 (three lineages of three against three
     biosamples do): it needs exchangeable biosamples alone, while the moderated t also takes features for independent,
     which a common donor factor breaks. Otherwise it is Stouffer's; the columns p_stouffer and p_permutation hold both.
@@ -136,10 +136,10 @@ def cds_t(
     """
     moments.check()
     design.check(moments.sum.shape[1])
-    features = np.flatnonzero(moments.alive(min_density))
+    features = np.flatnonzero(moments.alive(min_events))
     if len(features) == 0:
         raise UserError(
-            "no feature is alive", field="cds.min_density", remedy="Lower it, or train the autoencoder longer."
+            "no feature fires that often", field="cds.min_events", remedy="Lower it, or train the autoencoder longer."
         )
     alive = moments.features(features)
     if level == "biosample":

@@ -58,7 +58,7 @@ def null_runs(workspace: Workspace, params: Params) -> Nulls:
     rows, layer = split_rows(windows, SPLIT), middle_layer(workspace)
     everywhere = load_moments(workspace, layer)
     moments = everywhere.blocks(np.unique(windows.block.to_numpy()[rows]))
-    alive = np.flatnonzero(moments.alive(params.cds.min_density))
+    alive = np.flatnonzero(moments.alive(params.cds.min_events))
     means = load_window_means(workspace, layer, rows, params.windows.length // 128 - 2 * params.windows.crop)
     return calibrate(
         moments.features(alive),

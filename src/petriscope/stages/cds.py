@@ -74,7 +74,7 @@ def layer_table(
     """
     published = cds_meandiff(window_means, design, permutations=cds.permutations, seed=seed)
     shared: dict[str, Any] = {
-        "min_density": cds.min_density,
+        "min_events": cds.min_events,
         "permutations": cds.permutations,
         "seed": seed,
         "where": f"layer {layer}",
@@ -86,7 +86,7 @@ def layer_table(
         {
             "layer": layer,
             "feature": np.arange(m),
-            "alive": moments.alive(cds.min_density),
+            "alive": moments.alive(cds.min_events),
             "density": moments.density(),
             "mean_activation": moments.biosample_means().mean(0),
             "cds_published": published.estimate,
@@ -176,7 +176,7 @@ def with_stability(features: pd.DataFrame, workspace: Workspace, least: float) -
 
 def effect_table(layer: int, moments: Moments, design: Design, cds: Cds, seed: int) -> pd.DataFrame:
     """Hedges g, AUROC and log2 fold of alive features per lineage, with block-bootstrap intervals."""
-    alive = np.flatnonzero(moments.alive(cds.min_density))
+    alive = np.flatnonzero(moments.alive(cds.min_events))
     frames = []
     for lineage in design.lineages:
         if design.why_untestable(lineage, "locus"):

@@ -77,7 +77,7 @@ def null_p(
     where a null's biosamples resolve it as finely as the observed ones, else of the combined t's. ``published`` is
     adjusted by Bonferroni over all latents. None where the nulls have too few biosamples for any test.
     """
-    alive = np.flatnonzero(moments.alive(cds.min_density))
+    alive = np.flatnonzero(moments.alive(cds.min_events))
     means = moments.biosample_means()[:, alive]
     found = biosample_nulls(((means, null) for null in designs), permutations=cds.permutations, seed=seed)
     if len(found.p) < len(designs):
