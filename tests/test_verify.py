@@ -149,7 +149,25 @@ def test_shipped_results_of_a_checkout_come_from_git_not_from_the_overwritten_fi
     assert tables == {"t": b"a\n1\n"} and claims["dataset"] == "demo" and where.startswith("revision ")
     here = shipped_results(Workspace(tmp_path / "elsewhere"))
     assert here is not None and set(here[0]) >= {"table1_context_features"}
-    assert compare_claims(Workspace(root), {"claims": [{"id": "x", "verdict": "supported"}]}).state == "outside"
+    assert compare_claims(Workspace(root), {"claims": [{"id": "x", "verdict": "supported"}]}).state == "unlike"
+
+
+def test_another_processor_may_give_other_numbers_but_not_other_tables(
+    tiny_run: Workspace, tiny_copy: Workspace
+) -> None:
+    def states() -> dict[str, str]:
+        return {check.name: check.state for check in checks.shipped(tiny_copy, tiny_run.figures)}
+
+    path = tiny_copy.figures / "claims.json"
+    here = read_json(path)
+    here["claims"][0]["verdict"] = "made up"
+    write_json(path, here)
+    assert states()["claims"] == "failed", "the same processor gives the same verdicts"
+    write_json(path, here | {"processor": "another"})
+    assert states()["claims"] == "differs"
+    (tiny_copy.figures / "tables" / "table2_sae_quality.csv").unlink()
+    assert states()["table2_sae_quality"] == "failed"
+    assert "failed" not in {state for name, state in states().items() if name != "table2_sae_quality"}
 
 
 def test_the_command_reports_every_check_and_fails_with_one(tiny_copy: Workspace, capsys, monkeypatch, tmp_path):

@@ -39,7 +39,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How one table compares. ``state``: identical, within, outside, missing."""
+    """How one table compares. ``state``: identical, within, outside (the tolerances), missing, or unlike (in columns)."""
 
     name: str
     state: str
@@ -68,7 +68,7 @@ def compare_frames(name: str, found: pd.DataFrame, shipped: pd.DataFrame, tolera
         return Comparison(name, "identical", f"{len(shipped)} rows")
     if list(found.columns) != list(shipped.columns):
         odd = sorted(set(found.columns) ^ set(shipped.columns)) or ["their order"]
-        return Comparison(name, "outside", f"columns differ: {', '.join(odd)}")
+        return Comparison(name, "unlike", f"columns differ: {', '.join(odd)}")
     keys = [key for key in tolerance.keys if key in shipped.columns]
     numbered = [_keyed(frame, keys) for frame in (found, shipped)]
     common = numbered[0].index.intersection(numbered[1].index)
@@ -129,7 +129,7 @@ def compare_tables(workspace: Workspace, shipped: Mapping[str, bytes]) -> list[C
 
 
 def compare_claims(workspace: Workspace, shipped: Mapping[str, Any]) -> Comparison:
-    """The run's verdicts against the shipped ones: a verdict is not allowed to differ."""
+    """The run's verdicts against the shipped ones: outside where one differs, unlike where the claims do."""
     path = workspace.figures / "claims.json"
     if not path.is_file():
         return Comparison("claims", "missing", f"{path} is not there")
@@ -138,7 +138,7 @@ def compare_claims(workspace: Workspace, shipped: Mapping[str, Any]) -> Comparis
     odd = [name for name in {**there, **here} if here.get(name) != there.get(name)]
     if odd:
         lines = [f"{name}: {here.get(name, 'absent')} here, {there.get(name, 'absent')} shipped" for name in odd]
-        return Comparison("claims", "outside", "; ".join(lines))
+        return Comparison("claims", "unlike" if here.keys() != there.keys() else "outside", "; ".join(lines))
     return Comparison("claims", "identical", f"{len(there)} verdicts")
 
 

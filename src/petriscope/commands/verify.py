@@ -43,10 +43,11 @@ def run(args: argparse.Namespace) -> int:
     show([cached(workspace)])
     show(shipped(workspace, args.reference))
     failed = [check.name for check in done if check.state == "failed"]
+    differ = sum(check.state == "differs" for check in done)
     print(
         f"\n{len(failed)} of {len(done)} checks failed: {', '.join(failed)}"
         if failed
-        else f"\n{len(done)} checks, none failed"
+        else f"\n{len(done)} checks, none failed" + (f", {differ} differ as another processor's may" if differ else "")
     )
     if args.json:
         write_json(args.json, {"checks": [vars(check) for check in done], "failed": failed})

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from petriscope.artifact.record import cpu_model
 from petriscope.claims import as_markdown, evaluate, headline, read_rules
 from petriscope.contrast.ledger import as_markdown as ledger_markdown
 from petriscope.contrast.ledger import multiplicity
@@ -35,7 +36,12 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     metrics = {stage: read_json(workspace.metrics(stage)) for stage in STAGES}
     rules = read_rules(workspace.claims_rules)
     claims = evaluate(rules, metrics, str(workspace.claims_rules))
-    stamp = {"dataset": dataset.name, "seed": params.seed, "params": params.digest()}
+    stamp = {
+        "dataset": dataset.name,
+        "seed": params.seed,
+        "params": params.digest(),
+        "processor": cpu_model(),
+    }
     write_json(workspace.figures / "claims.json", {**stamp, "claims": [claim.as_dict() for claim in claims]})
     write_json(workspace.headline, headline(rules, metrics))
     notes = [f"data set {dataset.name}: {dataset.description}", f"seed {params.seed}, parameters {params.digest()}"]
