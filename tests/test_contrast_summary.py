@@ -28,6 +28,7 @@ def test_counts_are_of_alive_features_only(features):
         assert row.alive == mine.alive.sum()
         assert row.context_count == ((mine.q_biosample < 0.05) & mine.alive).sum()
         assert row.published_count == (mine.p_published_bonferroni < 0.05).sum()
+        assert row.published_share_of_alive == (mine.p_published_bonferroni[mine.alive] < 0.05).mean()
         assert (row.context_low, row.context_high) == proportion_confint(row.context_count, row.alive, method="wilson")
 
 

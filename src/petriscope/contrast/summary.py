@@ -13,7 +13,8 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportion_
 def layer_summary(features: pd.DataFrame, lineages: Sequence[str], alpha: float) -> pd.DataFrame:
     """One row per layer from the feature table of stage cds: counts, shares of alive with Wilson intervals.
 
-    A published count is Bonferroni p < alpha of the window sign-flip; a context feature has BH q < alpha of the
+    A published count is Bonferroni p < alpha of the window sign-flip, over all latents as published; its share is that of
+    the alive ones, as every other share. A context feature has BH q < alpha of the
     combined biosample-level test, its family all alive features of all layers.
     """
     rows = []
@@ -26,7 +27,7 @@ def layer_summary(features: pd.DataFrame, lineages: Sequence[str], alpha: float)
             "latents": len(frame),
             "alive": len(alive),
             "published_count": int((frame.p_published_bonferroni < alpha).sum()),
-            "published_share_of_alive": (frame.p_published_bonferroni < alpha).sum() / max(len(alive), 1),
+            "published_share_of_alive": (alive.p_published_bonferroni < alpha).sum() / max(len(alive), 1),
             "published_same_sign": int(((frame.p_published_bonferroni < alpha) & frame.sign_consistent).sum()),
             "context_count": found,
             "context_fraction": found / max(len(alive), 1),
