@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 
 from petriscope.controls.inputs import VARIANTS
 from petriscope.figures import controls, leaderboard
+from petriscope.figures.style import whiskers
 from petriscope.stages.figures import stable_context
 
 NONE = pd.DataFrame()
@@ -19,6 +20,13 @@ def counts(shift: float) -> pd.DataFrame:
     return pd.DataFrame(
         {"layer": range(3), "context_fraction": share, "context_low": share - 0.05, "context_high": share + 0.05}
     )
+
+
+def test_a_share_of_nothing_is_drawn_though_rounding_puts_its_limit_above_it() -> None:
+    none = counts(0).assign(context_fraction=0.0, context_low=1e-17)
+    figure = plt.figure()
+    controls._fractions(figure.add_subplot(), none, none)
+    np.testing.assert_array_equal(whiskers([0.0, 0.5], [1e-17, 0.4], [0.1, 0.7]), [[0.0, 0.5 - 0.4], [0.1, 0.7 - 0.5]])
 
 
 def shuffles() -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from petriscope.figures.style import CONTROL, CORRECTED, PUBLISHED, lineage_colours, nothing, panels
+from petriscope.figures.style import CONTROL, CORRECTED, PUBLISHED, lineage_colours, nothing, panels, whiskers
 
 
 def draw(layers: pd.DataFrame, random_layers: pd.DataFrame | None, lineages: list[str], tested: bool) -> Figure:
@@ -18,11 +18,11 @@ def draw(layers: pd.DataFrame, random_layers: pd.DataFrame | None, lineages: lis
     left.set_ylim(bottom=0)
     left.legend()
     if tested:
-        error = [layers.context_fraction - layers.context_low, layers.context_high - layers.context_fraction]
+        error = whiskers(layers.context_fraction, layers.context_low, layers.context_high)
         middle.errorbar(layers.layer, layers.context_fraction, error, fmt="o-", color=CORRECTED, label="trained model")
         if random_layers is not None:
             share = random_layers.context_fraction
-            spread = [share - random_layers.context_low, random_layers.context_high - share]
+            spread = whiskers(share, random_layers.context_low, random_layers.context_high)
             middle.errorbar(random_layers.layer, share, spread, fmt="o--", color=CONTROL, label="random init")
         for lineage, colour in lineage_colours(lineages).items():
             right.plot(layers.layer, layers[f"{lineage}_fraction"], "o-", color=colour, label=lineage)

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from petriscope.figures.style import CONTROL, CORRECTED, PUBLISHED, nothing, panels
+from petriscope.figures.style import CONTROL, CORRECTED, PUBLISHED, nothing, panels, whiskers
 
 ACCENTS = ("#c8553d", "#c98a1b", "#6b5b95", "#4f8f8b", "#3b6ea8", "#b03a5b", "#8a8a8a")
 
@@ -51,7 +51,7 @@ def _fractions(axes: Axes, layers: pd.DataFrame, random_init: pd.DataFrame) -> N
     if random_init.empty:
         return nothing(axes, "random model: not run")
     for table, colour, name in ((layers, CORRECTED, "trained model"), (random_init, CONTROL, "randomly initialised")):
-        error = [table.context_fraction - table.context_low, table.context_high - table.context_fraction]
+        error = whiskers(table.context_fraction, table.context_low, table.context_high)
         axes.errorbar(table.layer, table.context_fraction, error, fmt="o-", ms=3, color=colour, label=name)
     axes.set(ylabel="share of alive features, BH q < α", ylim=(0, None))
     _layers(axes, layers.layer)
@@ -88,9 +88,9 @@ def _depth(axes: Axes, depth: pd.DataFrame) -> None:
     if depth.empty:
         return nothing(axes, "equal depth: not run")
     share = depth.context_fraction_main
-    error = [share - depth.context_low_main, depth.context_high_main - share]
+    error = whiskers(share, depth.context_low_main, depth.context_high_main)
     axes.errorbar(depth.layer, share, error, fmt="o-", ms=3, color=CORRECTED, label="each at its own depth")
-    error = [depth.context_fraction - depth.context_low, depth.context_high - depth.context_fraction]
+    error = whiskers(depth.context_fraction, depth.context_low, depth.context_high)
     label = f"all at {int(depth.fragments.iloc[0]):,} fragments"
     axes.errorbar(depth.layer, depth.context_fraction, error, fmt="o--", ms=3, color=ACCENTS[0], label=label)
     axes.set(ylabel="share of alive features, BH q < α", ylim=(0, None))

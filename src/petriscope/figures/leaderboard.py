@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from petriscope.figures.style import lineage_colours, nothing, panels
+from petriscope.figures.style import lineage_colours, nothing, panels, whiskers
 
 ENTRANTS = {
     "sae": "SAE latents",
@@ -37,7 +37,7 @@ def draw(board: pd.DataFrame) -> Figure:
             part = board[board.lineage == lineage].set_index("entrant").reindex(ENTRANTS)
             x = np.arange(len(ENTRANTS)) + (i - (len(colours) - 1) / 2) * width
             value = part[column].to_numpy(float)
-            error = np.stack([value - part[f"{column}_low"], part[f"{column}_high"] - value]).clip(min=0)
+            error = whiskers(value, part[f"{column}_low"], part[f"{column}_high"])
             panel.errorbar(x, value, error, fmt="o", ms=4, lw=0.8, color=colour, label=lineage)
         panel.axhline(chance, color="#555555", lw=0.6)
         panel.set_xticks(np.arange(len(ENTRANTS)), ENTRANTS.values(), rotation=35, ha="right")

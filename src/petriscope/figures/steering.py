@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from petriscope.figures.style import lineage_colours, nothing, panels
+from petriscope.figures.style import lineage_colours, nothing, panels, whiskers
 
 METHODS = {
     "sae_additive": "SAE-additive",
@@ -35,7 +35,7 @@ def draw(table: pd.DataFrame) -> Figure:
         for i, lineage in enumerate(lineages):
             part = table[(table.lineage == lineage) & (table.origin == origin)].set_index("method").reindex(METHODS)
             x = np.arange(len(METHODS)) + (i - (len(lineages) - 1) / 2) * width
-            error = np.abs(np.stack([part.gc - part.gc_low, part.gc_high - part.gc]).astype(float))
+            error = whiskers(part.gc, part.gc_low, part.gc_high)
             panel.bar(x, part.gc, 0.9 * width, color=colours[lineage], label=lineage, yerr=error, error_kw={"lw": 0.6})
             panel.scatter(x, part.gc_random, marker="_", s=40, color="#222222", lw=1.2, zorder=3)
         panel.axhline(0, color="#555555", lw=0.6)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
+from numpy.typing import ArrayLike
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -41,6 +43,12 @@ def panels(columns: int, width: float = 3.2, height: float = 2.7, rows: int = 1)
 def lineage_colours(lineages: list[str]) -> dict[str, str]:
     """One colour per lineage, in order."""
     return {name: LINEAGES[i % len(LINEAGES)] for i, name in enumerate(lineages)}
+
+
+def whiskers(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
+    """(2, n) distances to the limits for `errorbar`; a limit that rounding puts on the wrong side of its value is the value."""
+    centre = np.asarray(value, dtype=float)
+    return np.stack([centre - np.asarray(low, dtype=float), np.asarray(high, dtype=float) - centre]).clip(min=0)
 
 
 def nothing(axes: Axes, why: str) -> None:
