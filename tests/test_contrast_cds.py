@@ -50,6 +50,18 @@ def tokens_and_moments(
     return values, Moments(values.sum(2), (values**2).sum(2), (values > 0).sum(2), counts)
 
 
+def test_alive_features_fire_so_often_in_a_biosample_on_average() -> None:
+    frame = biosamples()
+    values, moments = tokens_and_moments(frame)
+    events = (values > 0).sum((0, 2)).mean(0)
+    for least in (0.0, float(events[3]), float(np.median(events))):
+        np.testing.assert_array_equal(moments.alive(least), (events > 0) & (events >= least))
+    assert 0 < moments.alive(float(np.median(events))).sum() < len(events) - 1
+    assert moments.alive(float(events[3]))[3] and not moments.alive(float(events[3]) + 1e-6)[3]
+    rarer = float(events[3]) + 1e-6
+    assert len(cds_t(moments, Design.from_frame(frame), min_events=rarer).combined.p) == moments.alive(rarer).sum()
+
+
 def test_biosample_welch_equals_scipy_on_dense_tokens() -> None:
     frame = biosamples()
     values, moments = tokens_and_moments(frame)

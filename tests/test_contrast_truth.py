@@ -107,6 +107,11 @@ def test_libraries_that_are_alike_differ_in_openness_and_donors_alone() -> None:
     assert made.signal.tobytes() == again.signal.tobytes()
     totals = made.signal.astype(float).sum((0, 2))
     assert totals.std() > 0.01 * totals.mean(), "donors differ"
+    bins = made.signal.astype(float).reshape(2, 18, 128, 32).sum(3).transpose(1, 0, 2).reshape(18, -1)
+    alike = np.corrcoef(np.sqrt(bins))
+    condition = (made.table.lineage + made.table.context).to_numpy()
+    same = condition[:, None] == condition
+    assert alike[same & ~np.eye(18, dtype=bool)].mean() > alike[~same].mean() + 0.1, "conditions open other elements"
 
 
 def test_multiplicity_ledger_states_family_and_size() -> None:
