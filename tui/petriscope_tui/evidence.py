@@ -34,7 +34,9 @@ def checks(feature: Feature) -> list[Check]:
     same = sum(s == (v["direction"] == "in_vivo") for s in signs)
     return [
         Check(
-            "fires on held-out tokens", show(v["density"], "share"), None if v["alive"] is None else bool(v["alive"])
+            "fires often enough to compare",
+            show(v["density"], "share"),
+            None if v["alive"] is None else bool(v["alive"]),
         ),
         Check(
             f"q < {SIGNIFICANT_Q}".replace("0.", "."),

@@ -42,7 +42,9 @@ def _real(name: str, head: str, form: Format, text: str, indexed: bool = True) -
 FEATURES = (
     Column("layer", "integer", "layer", "count", "0 is the input to the first block, k the stream after block k", True),
     Column("feature", "integer", "index", "count", "position in the layer's dictionary", True),
-    Column("alive", "integer", "alive", "flag", "1 if it ever fires on held-out tokens", indexed=True),
+    Column(
+        "alive", "integer", "alive", "flag", "1 if it fires often enough to be compared (cds.min_events)", indexed=True
+    ),
     _real("density", "density", "share", "share of tokens on which it fires"),
     _real("mean_activation", "mean act", "number", "mean activation where it fires"),
     _real("cds_published", "CDS pub", "signed", "published divergence score: mean over lineages of in vivo - in vitro"),
