@@ -7,7 +7,7 @@ import torch
 
 from petriscope.sae.filter import CandidateFilter
 from petriscope.sae.select import BatchTopK, TopK, above_threshold
-from petriscope.sae.sparse import Pattern, column_tiles, kth_largest, weighted_rows, weighted_rows_into
+from petriscope.sae.sparse import Pattern, column_tiles, keep_largest, kth_largest, weighted_rows, weighted_rows_into
 from petriscope.sae.step import Objective, Parameters, batch_gradients, weight_blocks
 
 N, D, M, K = 96, 24, 80, 5
@@ -140,3 +140,13 @@ def test_kth_largest_is_that_of_a_sort() -> None:
     for k in (1, 9, 31):
         assert torch.equal(kth_largest(values, k), values.sort(dim=1, descending=True).values[:, k - 1])
         assert torch.equal(kth_largest(values[0], k), values[0].sort(descending=True).values[k - 1])
+
+
+def test_keep_largest_is_torchs_topk_scattered_into_zeros() -> None:
+    given = torch.randn(150, 31, generator=torch.Generator().manual_seed(4)).clamp_min_(0.0)
+    given[64:128] *= torch.rand(64, 31, generator=torch.Generator().manual_seed(5)) < 0.3  # a block of short rows
+    for k in (1, 9, 16, 31, 40):
+        kept = given.clone()
+        keep_largest(kept, k)
+        best = given.topk(min(k, 31), dim=1)
+        assert torch.equal(kept, torch.zeros_like(given).scatter_(1, best.indices, best.values))

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 _TILE = 128  # columns of a table summed at once where copies of them serve many sums
 _NARROW, _COPY_PAYS = 64, 6  # the same where they serve one; uses of a row that pay for its copy
+_CACHED_ROWS = 64  # of a dense table looked at together
 
 with warnings.catch_warnings():  # torch announces once per process that its CSR tensors are in beta
     warnings.simplefilter("ignore")
@@ -149,6 +150,20 @@ def kth_largest(values: torch.Tensor, k: int) -> torch.Tensor:
         return values.topk(k, dim=-1, sorted=False).values.amin(-1)
     at = values.shape[-1] - k
     return torch.from_numpy(np.asarray(np.partition(values.numpy(), at, axis=-1)[..., at]))
+
+
+def keep_largest(values: torch.Tensor, k: int) -> None:
+    """Zero, in place, all but the k largest of each row of non-negative ``values`` (rows, columns); ties at the border stay."""
+    if k >= values.shape[1]:
+        return
+    if not on_host(values):
+        values.mul_(values >= kth_largest(values, k)[:, None])
+        return
+    table, at = values.numpy(), values.shape[1] - k
+    for start in range(0, len(table), _CACHED_ROWS):  # a block is copied, split and masked within the cache
+        rows = table[start : start + _CACHED_ROWS]
+        if np.count_nonzero(rows, axis=1).max() > k:
+            rows *= rows >= np.partition(rows, at, axis=1)[:, at, None]
 
 
 def transpose(pattern: Pattern) -> tuple[Pattern, torch.Tensor]:

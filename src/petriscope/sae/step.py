@@ -15,7 +15,7 @@ import torch
 from petriscope.sae.select import Selection
 from petriscope.sae.sparse import (
     column_tiles,
-    kth_largest,
+    keep_largest,
     row_sums,
     sampled_product,
     weighted_rows,
@@ -145,16 +145,13 @@ def auxiliary_gradients(
     W_enc, W_dec = parameters.W_enc[dead], parameters.W_dec[dead]
     spread = (_squared(residual) - n * float(residual.mean(0).double().square().sum())) / n
     acts = torch.addmm(parameters.b_enc[dead], x_centred, W_enc.T).clamp_min_(0.0)
-    if objective.aux_k < len(dead):
-        crowded = (acts.sign().sum(1) > objective.aux_k).nonzero()[:, 0]
-        if len(crowded):  # elsewhere all positive dead latents are among the aux_k largest
-            some = acts[crowded]
-            acts[crowded] = torch.where(some >= kth_largest(some, objective.aux_k)[:, None], some, 0.0)
+    keep_largest(acts, objective.aux_k)
     error = torch.addmm(residual, acts, W_dec, alpha=-1)
     weight = objective.aux_weight / spread if spread > 0 else 0.0
     loss = weight * _squared(error) / n
     pull = error.mul_(-2 * weight / n)
-    act_gradients = torch.ops.aten.threshold_backward(pull @ W_dec.T, acts, 0.0)
+    pulled = pull @ W_dec.T
+    act_gradients = torch.ops.aten.threshold_backward.grad_input(pulled, acts, 0.0, grad_input=pulled)
     return AuxGradients(act_gradients.T @ x_centred, act_gradients.sum(0), acts.T @ pull, loss)
 
 
