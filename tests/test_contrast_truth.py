@@ -11,6 +11,7 @@ from statsmodels.stats.power import TTestIndPower
 from petriscope.contrast.ledger import as_markdown, multiplicity
 from petriscope.contrast.moments import Design
 from petriscope.contrast.truth import Truth, expected_power, planted_match, scores, true_difference
+from petriscope.data.coverage import share_in_peaks
 from petriscope.data.simulate import DemoConfig
 from petriscope.data.simulate_elements import CONDITIONS
 from petriscope.data.simulate_libraries import simulate_libraries
@@ -112,6 +113,19 @@ def test_libraries_that_are_alike_differ_in_openness_and_donors_alone() -> None:
     condition = (made.table.lineage + made.table.context).to_numpy()
     same = condition[:, None] == condition
     assert alike[same & ~np.eye(18, dtype=bool)].mean() > alike[~same].mean() + 0.1, "conditions open other elements"
+
+
+def test_fraction_of_reads_in_peaks_tells_the_library_and_not_the_shape_of_a_contexts_elements() -> None:
+    config = DemoConfig(chromosomes=1, mean_length=1_500_000, replicates=2, deepest=60_000)
+    starts = np.arange(0, config.lengths()["chr1"] - 16_384, 16_384)
+    windows = pd.DataFrame({"chrom": "chr1", "start": starts, "end": starts + 16_384})
+    made = simulate_libraries(config, windows, donors=4, alike=True, seed=3)
+    vivo, peaks = (made.table.context == "in_vivo").to_numpy(), pd.concat(made.peaks)
+    signals = [made.signal[:, i].astype(np.float32) for i in range(len(vivo))]
+    bare = np.log2(share_in_peaks(signals, peaks, windows, 0))
+    share = np.log2(share_in_peaks(signals, peaks, windows))
+    assert bare[vivo].mean() - bare[~vivo].mean() > 0.02, "wide elements stick out of their peaks"
+    assert abs(share[vivo].mean() - share[~vivo].mean()) < 0.005
 
 
 def test_multiplicity_ledger_states_family_and_size() -> None:

@@ -48,11 +48,12 @@ def test_share_in_peaks_is_what_a_base_by_base_mask_says(seed: int) -> None:
         {"chrom": rng.choice(["a", "b", "c"], 25), "start": start, "end": start + rng.integers(1, 90, 25)}
     )
     signals = [rng.gamma(0.3, size=(3, 100)), np.zeros((3, 100))]
+    margin = int(rng.integers(0, 40))
     mask = np.zeros((3, 100), bool)
     for row, window in enumerate(windows.itertuples()):
         for peak in peaks[peaks.chrom == window.chrom].itertuples():
-            for base in range(max(peak.start, window.start), min(peak.end, window.end)):
+            for base in range(max(peak.start - margin, window.start), min(peak.end + margin, window.end)):
                 mask[row, (base - window.start) // 4] = True
-    found = share_in_peaks(signals, peaks, windows)
+    found = share_in_peaks(signals, peaks, windows, margin)
     np.testing.assert_allclose(found[0], signals[0][mask].sum() / signals[0].sum())
     assert np.isnan(found[1])

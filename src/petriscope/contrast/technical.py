@@ -15,8 +15,9 @@ def covariates(frame: pd.DataFrame, adjust: Sequence[str] = tuple(ADJUSTABLE)) -
     """Covariates of the biosamples, (S,) each, the most needed first.
 
     *depth*: log2 fragments, and last its square, since the effect of depth levels off. *frip*: log2 of the fraction of
-    reads in peaks, the field's measure of signal to noise (ENCODE ATAC-seq standards; Landt et al. 2012). A covariate
-    that is unknown for one biosample is left out for all.
+    reads in peaks, the field's measure of signal to noise (ENCODE ATAC-seq standards; Landt et al. 2012), counted with
+    the peaks' flanks: a covariate must not depend on context itself, and bare borders do where elements differ in width
+    (`data.coverage.share_in_peaks`). A covariate that is unknown for one biosample is left out for all.
     """
     wanted = {name: _log2(frame, column) for name, column in ADJUSTABLE.items() if name in adjust}
     known = {name: values for name, values in wanted.items() if values is not None}

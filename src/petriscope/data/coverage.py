@@ -10,6 +10,9 @@ import pandas as pd
 SIGNAL_BIN = 4
 """Base pairs per signal bin: the resolution of the model's accessibility input."""
 
+MARGIN = 250
+"""Base pairs beyond a peak's borders that still count as in it: a 500-bp neighbourhood, the field's usual peak width."""
+
 FLANK = 5
 """Each cut is widened by this on both sides: 11 bp."""
 
@@ -94,16 +97,20 @@ def cut_sites(start: np.ndarray, end: np.ndarray, shift: tuple[int, int] = (4, 5
     return np.concatenate([start + shift[0], end - shift[1]])
 
 
-def share_in_peaks(signals: Iterable[np.ndarray], peaks: pd.DataFrame, windows: pd.DataFrame) -> np.ndarray:
-    """(S,) share of each biosample's signal (W, L/4) that lies in ``peaks`` (chrom, start, end; overlaps allowed).
+def share_in_peaks(
+    signals: Iterable[np.ndarray], peaks: pd.DataFrame, windows: pd.DataFrame, margin: int = MARGIN
+) -> np.ndarray:
+    """(S,) share of each biosample's signal (W, L/4) within ``margin`` of ``peaks`` (chrom, start, end; may overlap).
 
     Over one set of peaks for all biosamples, so that a shallow library does not lose by having fewer peaks called. NaN
-    where a biosample has no signal in the windows.
+    where a biosample has no signal in the windows. The margin takes in the flanks that a peak caller cuts off: they are
+    larger for wide elements, so without it the share depends on the elements' shape and not on the library alone.
     """
     marks = WindowBins(windows)
     edges = np.zeros((marks.count, marks.bins + 1), np.int32)
     for chrom, table in peaks.groupby("chrom", sort=False):
-        first, last = table["start"].to_numpy() // SIGNAL_BIN, -(-table["end"].to_numpy() // SIGNAL_BIN)
+        first = (table["start"].to_numpy() - margin) // SIGNAL_BIN
+        last = -((-table["end"].to_numpy() - margin) // SIGNAL_BIN)
         for row, begin in zip(marks.rows.get(str(chrom), ()), marks.starts.get(str(chrom), ())):
             np.add.at(edges[row], np.clip(first - begin, 0, marks.bins), 1)
             np.add.at(edges[row], np.clip(last - begin, 0, marks.bins), -1)

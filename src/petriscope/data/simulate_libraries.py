@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.annotation.motifs import read_motifs
-from petriscope.data.coverage import WindowBins, cut_sites, share_in_peaks
+from petriscope.data.coverage import WindowBins, cut_sites
 from petriscope.data.simulate import DemoConfig, demo_motifs_path
 from petriscope.data.simulate_elements import plant_elements
 from petriscope.data.simulate_genome import simulate_genome
@@ -28,11 +28,11 @@ class Libraries(NamedTuple):
     """Simulated libraries as the model takes them."""
 
     table: pd.DataFrame
-    """columns biosample, lineage, context, fragments, frip (over the peaks of all libraries)."""
+    """columns biosample, lineage, context, fragments, in_elements (the share of fragments meant to lie in elements)."""
     signal: np.ndarray
     """(W, S, L/4) float16"""
     peaks: list[pd.DataFrame]
-    """columns chrom, summit, score of each library."""
+    """columns chrom, start, end, summit, score of each library."""
 
 
 def simulate_libraries(config: DemoConfig, windows: pd.DataFrame, *, donors: int, alike: bool, seed: int) -> Libraries:
@@ -67,11 +67,8 @@ def simulate_libraries(config: DemoConfig, windows: pd.DataFrame, *, donors: int
     for number, (sample, (track, total, called)) in enumerate(zip(samples, made, strict=True)):
         signal[:, number] = track
         peaks.append(called)
-        rows.append((f"new_{sample.id}", sample.lineage, sample.context, total))
-    table = pd.DataFrame(rows, columns=["biosample", "lineage", "context", "fragments"])
-    table["frip"] = share_in_peaks(
-        (signal[:, i] for i in range(len(samples))), pd.concat(peaks, ignore_index=True), windows
-    )
+        rows.append((f"new_{sample.id}", sample.lineage, sample.context, total, sample.in_elements))
+    table = pd.DataFrame(rows, columns=["biosample", "lineage", "context", "fragments", "in_elements"])
     return Libraries(table, signal, peaks)
 
 
