@@ -15,7 +15,7 @@ import torch
 from petriscope.errors import UserError
 from petriscope.parallel import in_processes
 
-ENDLESS = """
+ENDLESS = r"""
 import os
 import signal
 import time
