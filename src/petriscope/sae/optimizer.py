@@ -1,7 +1,8 @@
 """Adam for a dictionary, half a megabyte at a time: gradient, projection and norm; then update, renormalise, refresh.
 
 The two passes over blocks of latents keep the working set in cache; the clip of the whole gradient (arXiv 2406.04093
-and dictionary_learning: norm 1) is folded into the fused update, so no pass over memory is spent on it.
+and dictionary_learning: norm 1) divides each block just before its update, which then finds it there. (The fused
+update's own `grad_scale` gives the same bits, more slowly.)
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class DictionaryAdam:
                 squares += float(torch.linalg.vector_norm(self._gradient_enc[latents]) ** 2)
         norm = squares**0.5
         self.steps += 1
-        divisor, steps = W_dec.new_tensor(max(1.0, (norm + 1e-6) / self.clip)), W_dec.new_tensor(float(self.steps))
+        steps = W_dec.new_tensor(float(self.steps))
+        divisor = W_dec.new_tensor((norm + 1e-6) / self.clip) if norm + 1e-6 > self.clip else None
         for latents in _pieces(slice(0, len(W_dec)), self._block):
             self._update("W_enc", latents, self._gradient_enc[latents], rate, divisor, steps)
             self._update("b_enc", latents, gradients.b_enc[latents], rate, divisor, steps)
@@ -59,13 +61,21 @@ class DictionaryAdam:
         return norm
 
     def _update(
-        self, name: str, part: slice, gradient: torch.Tensor, rate: float, divisor: torch.Tensor, steps: torch.Tensor
+        self,
+        name: str,
+        part: slice,
+        gradient: torch.Tensor,
+        rate: float,
+        divisor: torch.Tensor | None,
+        steps: torch.Tensor,
     ) -> None:
+        if divisor is not None:
+            gradient.div_(divisor)
         tensors = [getattr(group, name)[part] for group in (self.parameters, self.first, self.second)]
         torch._fused_adam_(
             [tensors[0]], [gradient], [tensors[1]], [tensors[2]], [], [steps],
             lr=rate, beta1=self.betas[0], beta2=self.betas[1], weight_decay=0.0, eps=_EPSILON, amsgrad=False,
-            maximize=False, grad_scale=divisor,
+            maximize=False,
         )  # fmt: skip
 
 
