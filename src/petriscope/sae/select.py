@@ -14,7 +14,7 @@ import torch
 from petriscope.sae.filter import CandidateFilter
 from petriscope.sae.sparse import Pattern, keep_entries, kth_largest, on_host, positions, sampled_product, transpose
 
-_SHORT_SHARE = 0.01  # of tokens whose carried floor proves too high: they are few and done densely
+_SHORT_SHARE = 0.004  # of tokens whose carried floor proves too high: they are few and done densely
 
 
 class Selection(NamedTuple):
@@ -90,7 +90,7 @@ class TopK:
 
     def __init__(self, k: int) -> None:
         self.k = k
-        self._ratio: float | None = None  # floor of a token over its norm: exceeded by k latents in 99 % of tokens
+        self._ratio: float | None = None  # floor of a token over its norm: few have fewer than k above it
 
     def __call__(self, filter_: CandidateFilter, x: torch.Tensor) -> Selection:
         """x (n, d) float32, centred."""
