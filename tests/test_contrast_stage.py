@@ -9,10 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from petriscope.contrast.moments import Design
+from petriscope.contrast.summary import layer_summary
 from petriscope.errors import UserError
 from petriscope.files import write_json
-from petriscope.params import Params, load_params
+from petriscope.params import Cds, Params, load_params
+from petriscope.sae.codes import SufficientStatistics
 from petriscope.stages import calibration, cds
+from petriscope.stages.cds import branch_table
 from petriscope.store import read_features
 from petriscope.workspace import Workspace, template
 
@@ -135,8 +139,24 @@ def test_silent_features_and_silent_layers(tmp_path: Path) -> None:
     assert not table.loc[(0, 3), "alive"] and np.isnan(table.loc[(0, 3), "p_biosample"])
     assert table.loc[(0, 3), "p_published_bonferroni"] == 1.0
     change(space, "block_active", (...,), 0.0)
-    with pytest.raises(UserError, match=r"cds.min_events: no feature fires that often.*Lower it"):
+    with pytest.raises(UserError, match=r"cds.min_events: no feature of layer 0 fires that often.*Lower it"):
         cds.run(space, params)
+
+
+def test_a_control_in_which_nothing_fires_has_no_test_and_takes_none_from_the_other_layers() -> None:
+    rng, shape = np.random.default_rng(2), (WINDOWS, 18, FEATURES)
+    active, tokens = rng.integers(20, 60, shape), np.full(shape[:2], BINS)
+    total = active * rng.gamma(4.0, 0.25, shape)
+    fires = SufficientStatistics(total, total**2, active, tokens)
+    silent = SufficientStatistics(*(np.zeros_like(part) for part in fires[:3]), tokens)
+    scored, blocks = Design.from_frame(biosamples()), np.arange(WINDOWS) // 2
+    settings = Cds(alpha=0.05, permutations=200, bootstrap=50, min_events=50.0, adjust=["depth"], stable=0.7)
+    both = branch_table([(0, fires), (1, silent)], blocks, scored, settings, seed=1)
+    alone = branch_table([(0, fires)], blocks, scored, settings, seed=1)
+    assert not both[both.layer == 1].alive.any() and both[both.layer == 1].p_biosample.isna().all()
+    pd.testing.assert_frame_equal(both[both.layer == 0][list(alone)], alone, check_dtype=False)
+    nothing = layer_summary(branch_table([(1, silent)], blocks, scored, settings, seed=1), scored.lineages, 0.05)
+    assert nothing.alive.tolist() == nothing.context_count.tolist() == [0]
 
 
 def test_nan_is_refused_with_its_place(tmp_path: Path) -> None:

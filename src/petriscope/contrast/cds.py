@@ -127,7 +127,8 @@ def cds_t(
     design's covariates (depth, FRiP) and a moderated variance that follows mean activation, or Welch's t lineage
     by lineage. It speaks of new donors. *locus* level: per-block differences, t = mean(d_B)/(sd(d_B)/sqrt(n_B));
     lineages share blocks, so Stouffer accounts for their correlation. It speaks of new loci of the same biosamples.
-    Features that fire on fewer than ``min_events`` tokens of a biosample are outside the family and the result.
+    Features that fire on fewer than ``min_events`` tokens of a biosample are outside the family and the result; where
+    none fires as often, nothing can be tested, and the (empty) results say so.
     The combined p is the permutation p where relabellings resolve it to 0.0005 (three lineages of three against three
     biosamples do): it needs exchangeable biosamples alone, while the moderated t also takes features for independent,
     which a common donor factor breaks. Otherwise it is Stouffer's; the columns p_stouffer and p_permutation hold both.
@@ -137,12 +138,12 @@ def cds_t(
     moments.check()
     design.check(moments.sum.shape[1])
     features = np.flatnonzero(moments.alive(min_events))
-    if len(features) == 0:
-        raise UserError(
-            "no feature fires that often", field="cds.min_events", remedy="Lower it, or train the autoencoder longer."
-        )
     alive = moments.features(features)
-    if level == "biosample":
+    evidence: dict[str, LineageEvidence] = {}
+    combined, silent = None, None
+    if not len(features):
+        method, units, silent = "none", "", f"no feature fires on {max(min_events, 1):g} tokens of a biosample"
+    elif level == "biosample":
         means = alive.biosample_means()
         evidence, combined = biosample_test(means, design, variance, permutations=permutations, seed=seed)
         method, units = ("Welch t" if variance == "welch" else "moderated t"), "biosamples"
@@ -154,9 +155,9 @@ def cds_t(
         method, units = "paired t over blocks", "blocks"
     words = f"{where + ', ' if where else ''}{len(features)} alive features"
     label = _Label(method, units, level, features, words)
-    lineages = _per_lineage(evidence, alive, design, label)
+    lineages = _per_lineage(evidence, alive, design, label, silent)
     if combined is None:
-        reason = "; ".join(result.status.removeprefix("cannot be tested: ") for result in lineages.values())
+        reason = silent or "; ".join(result.status.removeprefix("cannot be tested: ") for result in lineages.values())
         estimate = np.stack([result.estimate for result in lineages.values()]).mean(0)
         return CdsT(
             lineages,
@@ -205,7 +206,7 @@ def _untested(
 
 
 def _per_lineage(
-    evidence: dict[str, LineageEvidence], alive: Moments, design: Design, label: _Label
+    evidence: dict[str, LineageEvidence], alive: Moments, design: Design, label: _Label, why_none: str | None
 ) -> dict[str, ContrastResult]:
     adjusted = adjust_all(np.stack([line.test.p for line in evidence.values()])) if evidence else {}
     rows = {lineage: row for row, lineage in enumerate(evidence)}
@@ -213,7 +214,9 @@ def _per_lineage(
     for lineage in design.lineages:
         if lineage not in evidence:
             reason = (
-                design.why_untestable(lineage, label.level) or "fewer than two blocks hold tokens of all biosamples"
+                why_none
+                or design.why_untestable(lineage, label.level)
+                or "fewer than two blocks hold tokens of all biosamples"
             )
             vitro, vivo = design.sides(lineage)
             n = {"in_vitro": len(vitro), "in_vivo": len(vivo)}

@@ -59,7 +59,7 @@ def predict_masked(
 
     def one(window: int) -> np.ndarray:
         with torch.inference_mode():
-            features = model.sequence_features(one_hot(torch.from_numpy(sequence[window][None]).to(device)))
+            features = model.sequence_features(one_hot(torch.tensor(sequence[window][None]).to(device)))
             hidden = np.broadcast_to(masks[:, None, :], (folds, samples, bins)).reshape(-1, bins)
             track = np.tile(np.asarray(signal[window], dtype=np.float32), (folds, 1))
             seen = torch.from_numpy(masked_input(track, hidden, crop, None)).to(device)[..., None]

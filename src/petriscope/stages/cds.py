@@ -14,6 +14,7 @@ from petriscope.contrast.moments import Design, Moments
 from petriscope.contrast.multiplicity import adjust
 from petriscope.contrast.permutation import PermutationP, joint_max_t
 from petriscope.contrast.summary import layer_summary, summary_metrics
+from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.parallel import in_processes
 from petriscope.params import Cds, Params
@@ -50,6 +51,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
 
     def one(layer: int) -> tuple[LayerScores, pd.DataFrame]:
         moments = load_moments(workspace, layer).blocks(blocks)
+        if not moments.alive(params.cds.min_events).any():
+            what = f"no feature of layer {layer} fires that often"
+            raise UserError(what, field="cds.min_events", remedy="Lower it, or train the autoencoder longer.")
         means = load_window_means(workspace, layer, rows, bins)
         scores = layer_table(layer, moments, means, design, params.cds, params.seed)
         return scores, effect_table(layer, moments, design, params.cds, params.seed)
@@ -107,7 +111,8 @@ def branch_table(
     statistics: Iterable[tuple[int, SufficientStatistics]], blocks: np.ndarray, design: Design, cds: Cds, seed: int
 ) -> pd.DataFrame:
     """The feature table of a control branch: (layer, statistics per window, biosample and latent), ``blocks`` (W,) of
-    its windows. One row per latent as for the main pipeline, the family its own."""
+    its windows. One row per latent as for the main pipeline, the family its own. A layer where nothing fires (an input was
+    taken away, or the windows are few) has no alive feature, and no test."""
     index = pd.factorize(blocks)[0]
     found = dict(statistics)
 
@@ -156,9 +161,10 @@ def with_family(layers: Sequence[LayerScores]) -> pd.DataFrame:
             result[f"{prefix}{column[1:]}"] = adjust(p, method)
     for level in ("biosample", "locus"):
         result[f"p_maxt_all_{level}"] = np.nan
-        if all(level in layer.nulls for layer in layers):
-            joint = joint_max_t([layer.nulls[level][1] for layer in layers])
-            for layer, p in zip(layers, joint):
+        firing = [layer for layer in layers if layer.table.alive.any()]
+        if firing and all(level in layer.nulls for layer in firing):
+            joint = joint_max_t([layer.nulls[level][1] for layer in firing])
+            for layer, p in zip(firing, joint):
                 row = (result.layer == layer.table.layer.iloc[0]) & result.feature.isin(layer.nulls[level][0])
                 result.loc[row, f"p_maxt_all_{level}"] = p
     return result
