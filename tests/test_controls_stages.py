@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from causal_toy import biosamples
@@ -68,3 +69,17 @@ def test_the_common_depth_is_the_smallest() -> None:
     depth, why = common_depth(table.assign(fragments=pd.array([pd.NA, *range(11)], dtype="Int64")))
     assert depth == 0
     assert why == "no fragments are known of blood_in_vitro_0"
+
+
+def test_a_variant_in_which_nothing_fires_says_so_in_the_ledgers_text() -> None:
+    rows = {
+        "variant": ["real", "ATAC zero"],
+        "layer": 2,
+        "alive": [9, 0],
+        "context_count": [4, 0],
+        "auroc": [0.71, 0.5],
+    }
+    rows |= {"context_fraction": [4 / 9, 0.0], "z_correlation": [0.9, np.nan], "model_r": 0.5, "model_r_condition": 0.4}
+    text = input_controls._metrics(pd.DataFrame(rows), 24)["text"]
+    assert "real 4 / 0.71 / +0.90" in text and "nan" not in text
+    assert "ATAC zero none fires often enough to be tested / 0.50 / too few to correlate" in text

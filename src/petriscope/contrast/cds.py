@@ -157,7 +157,8 @@ def cds_t(
     label = _Label(method, units, level, features, words)
     lineages = _per_lineage(evidence, alive, design, label, silent)
     if combined is None:
-        reason = silent or "; ".join(result.status.removeprefix("cannot be tested: ") for result in lineages.values())
+        reasons = [result.status.removeprefix("cannot be tested: ") for result in lineages.values()]
+        reason = "; ".join(dict.fromkeys(reasons))
         estimate = np.stack([result.estimate for result in lineages.values()]).mean(0)
         return CdsT(
             lineages,

@@ -11,7 +11,8 @@ SIGNAL_BIN = 4
 """Base pairs per signal bin: the resolution of the model's accessibility input."""
 
 MARGIN = 250
-"""Base pairs beyond a peak's borders that still count as in it: a 500-bp neighbourhood, the field's usual peak width."""
+"""Base pairs beyond a peak's borders that still count as in it: as far as the field's usual 500-bp peak
+reaches from its summit."""
 
 FLANK = 5
 """Each cut is widened by this on both sides: 11 bp."""

@@ -102,9 +102,12 @@ def _metrics(table: pd.DataFrame, windows: int) -> dict[str, Any]:
         "model_text": "masked prediction, r over all bins / condition-specific: "
         + "; ".join(f"{name} {row.model_r:.2f} / {row.model_r_condition:.2f}" for name, row in last.iterrows()),
         "text": f"layer {int(table.layer.max())}, {windows} test windows, context features / their AUROC / correlation of "
-        "the scores with the main ones: "
-        + "; ".join(
-            f"{name} {int(row.context_count)} / {row.auroc:.2f} / {row.z_correlation:+.2f}"
-            for name, row in last.iterrows()
-        ),
+        "the scores with the main ones: " + "; ".join(f"{name} {_found(row)}" for name, row in last.iterrows()),
     }
+
+
+def _found(row: Any) -> str:
+    """Count, AUROC and correlation of a variant's last layer; what cannot be computed says why."""
+    count = f"{int(row.context_count)}" if row.alive else "none fires often enough to be tested"
+    correlation = f"{row.z_correlation:+.2f}" if np.isfinite(row.z_correlation) else "too few to correlate"
+    return f"{count} / {row.auroc:.2f} / {correlation}"
