@@ -1,7 +1,9 @@
-"""Annotation against its rivals, in one run: motif scan (memelite, MOODS, lightmotif), states of features (bedtools), gene sets (gseapy).
+"""Annotation against its rivals, in one run: motif scan (memelite, MOODS, lightmotif), states of
+features (bedtools), gene sets (gseapy).
 
-Rivals that are not installed are named and left out: ``pip install memelite MOODS-python lightmotif``. Prints seconds (median of
-interleaved rounds) and the ratio to each rival. ``--motifs FILE ...`` takes real libraries; without it motifs are simulated.
+Rivals that are not installed are named and left out: ``pip install memelite MOODS-python
+lightmotif``. Prints seconds (median of interleaved rounds) and the ratio to each rival. ``--motifs
+FILE ...`` takes real libraries; without it motifs are simulated.
 """
 
 from __future__ import annotations
@@ -50,8 +52,11 @@ class Seconds(NamedTuple):
         return Seconds(self.wall * factor, self.cpu * factor)
 
 
-def interleaved(tasks: dict[str, Callable[[], object]], rounds: int, once: Sequence[str] = ()) -> dict[str, Seconds]:
-    """Median wall and CPU seconds of each task over rounds in turn; those in ``once`` run in the first round alone."""
+def interleaved(
+    tasks: dict[str, Callable[[], object]], rounds: int, once: Sequence[str] = ()
+) -> dict[str, Seconds]:
+    """Median wall and CPU seconds of each task over rounds in turn; those in ``once`` run in the
+    first round alone."""
     seconds: dict[str, list[Seconds]] = {name: [] for name in tasks}
     for r in range(rounds):
         for name, task in tasks.items():
@@ -60,7 +65,10 @@ def interleaved(tasks: dict[str, Callable[[], object]], rounds: int, once: Seque
             begin, cpu = time.perf_counter(), _cpu()
             task()
             seconds[name].append(Seconds(time.perf_counter() - begin, _cpu() - cpu))
-    return {name: Seconds(*(statistics.median(column) for column in zip(*rows))) for name, rows in seconds.items()}
+    return {
+        name: Seconds(*(statistics.median(column) for column in zip(*rows)))
+        for name, rows in seconds.items()
+    }
 
 
 def _cpu() -> float:
@@ -70,11 +78,16 @@ def _cpu() -> float:
 
 
 def report(title: str, seconds: dict[str, Seconds], ours: str = "petriscope") -> None:
-    """Print wall and CPU seconds and how many times ours goes into each (CPU too: other programs may share the cores)."""
+    """Print wall and CPU seconds and how many times ours goes into each (CPU too: other programs
+    may share the cores)."""
     print(f"\n{title}")
     mine = seconds[ours]
     for name, value in sorted(seconds.items(), key=lambda item: item[1].wall):
-        ratio = "" if name == ours else f"   {value.wall / mine.wall:6.1f}x wall {value.cpu / mine.cpu:6.1f}x CPU"
+        ratio = (
+            ""
+            if name == ours
+            else f"   {value.wall / mine.wall:6.1f}x wall {value.cpu / mine.cpu:6.1f}x CPU"
+        )
         print(f"  {name:<36}{value.wall:9.3f} s wall {value.cpu:9.3f} s CPU{ratio}", flush=True)
 
 
@@ -98,7 +111,10 @@ def moods_scan(sequences: np.ndarray, motifs: list[Motif]) -> np.ndarray:
     scanner.set_motifs(matrices, [0.25] * 4, [m.threshold for m in motifs for _ in range(2)])
     hits = np.zeros((len(sequences), len(motifs)), dtype=bool)
     for i, found in enumerate(scanner.scan(text)):
-        hits[np.fromiter((hit.pos for hit in found), dtype=np.int64, count=len(found)) // width, i // 2] = True
+        hits[
+            np.fromiter((hit.pos for hit in found), dtype=np.int64, count=len(found)) // width,
+            i // 2,
+        ] = True
     return hits
 
 
@@ -136,7 +152,9 @@ def scan_benchmark(motifs: list[Motif], bases: int, rounds: int, rng: np.random.
     answers = {"petriscope": scan_hits(sequences[:2000], motifs)}
     once = []
     if version("memelite") != "absent":
-        one_hot = np.ascontiguousarray((sequences[:, None, :] == np.arange(4)[None, :, None]).astype(np.int8))
+        one_hot = np.ascontiguousarray(
+            (sequences[:, None, :] == np.arange(4)[None, :, None]).astype(np.int8)
+        )
         answers["memelite"] = memelite_scan(one_hot[:2000], motifs)  # compiles
         tasks[f"memelite {version('memelite')} fimo"] = lambda: memelite_scan(one_hot, motifs)
     if version("lightmotif") != "absent":
@@ -151,7 +169,10 @@ def scan_benchmark(motifs: list[Motif], bases: int, rounds: int, rng: np.random.
     report(title, interleaved(tasks, rounds, once))
     for name, hits in answers.items():
         if name != "petriscope":
-            print(f"  sequences x motifs on which {name} differs: {(hits != answers['petriscope']).mean():.2e}")
+            print(
+                f"  sequences x motifs on which {name} differs: "
+                f"{(hits != answers['petriscope']).mean():.2e}"
+            )
 
 
 def state_benchmark(n_features: int, n_bins: int, rounds: int, rng: np.random.Generator) -> None:
@@ -159,11 +180,19 @@ def state_benchmark(n_features: int, n_bins: int, rounds: int, rng: np.random.Ge
 
     start = np.arange(n_bins, dtype=np.int64) * 128
     bins = Intervals(np.full(n_bins, "chr1", dtype=object), start, start + 128)
-    edges = np.unique(np.concatenate([[0], rng.integers(1, n_bins * 128 // 200, n_bins // 6) * 200]))
+    edges = np.unique(
+        np.concatenate([[0], rng.integers(1, n_bins * 128 // 200, n_bins // 6) * 200])
+    )
     names = tuple(State(i + 1, f"s{i}", f"s{i}", "#000000", "other") for i in range(15))
     code = rng.integers(0, 15, len(edges))
     segments = Segmentation(
-        np.full(len(edges), "chr1", dtype=object), edges, np.append(edges[1:], n_bins * 128), code, names, "file", ()
+        np.full(len(edges), "chr1", dtype=object),
+        edges,
+        np.append(edges[1:], n_bins * 128),
+        code,
+        names,
+        "file",
+        (),
     )
     member = sparse.csr_matrix(
         sparse.random(n_features, n_bins, density=0.005, random_state=1, format="csr"), dtype=bool
@@ -186,8 +215,14 @@ def state_benchmark(n_features: int, n_bins: int, rounds: int, rng: np.random.Ge
 
     some = 20
     seconds = interleaved({"petriscope": ours, "bedtools": lambda: bedtools(some)}, rounds)
-    seconds[f"bedtools per feature (x {n_features // some})"] = seconds.pop("bedtools").times(n_features / some)
-    report(f"States: {n_features:,} features x {n_bins:,} bins, overlap, odds ratio, interval, Fisher p, BH", seconds)
+    seconds[f"bedtools per feature (x {n_features // some})"] = seconds.pop("bedtools").times(
+        n_features / some
+    )
+    report(
+        f"States: {n_features:,} features x {n_bins:,} bins, overlap, odds ratio, interval, "
+        f"Fisher p, BH",
+        seconds,
+    )
 
 
 def feature_benchmark(n_features: int, n_bins: int, rounds: int, rng: np.random.Generator) -> None:
@@ -195,7 +230,9 @@ def feature_benchmark(n_features: int, n_bins: int, rounds: int, rng: np.random.
     member = sparse.csr_matrix(
         sparse.random(n_features, n_bins, density=0.005, random_state=2, format="csr"), dtype=bool
     )
-    classes = strata(rng.normal(0.45, 0.08, n_bins), rng.exponential(1, n_bins), rng.exponential(3e4, n_bins))
+    classes = strata(
+        rng.normal(0.45, 0.08, n_bins), rng.exponential(1, n_bins), rng.exponential(3e4, n_bins)
+    )
     task = {"petriscope": lambda: enrich_features(hits, MatchedBackground(member, classes))}
     report(
         f"Motifs of {n_features:,} features x {n_bins:,} bins x 440 motifs, matched background",
@@ -207,9 +244,15 @@ def gene_benchmark(n_features: int, n_bins: int, rounds: int, rng: np.random.Gen
     import gseapy
 
     genes = [f"G{i}" for i in range(20_000)]
-    sets = {f"t{t}": tuple(rng.choice(genes, int(rng.integers(5, 200)), replace=False)) for t in range(5000)}
+    sets = {
+        f"t{t}": tuple(rng.choice(genes, int(rng.integers(5, 200)), replace=False))
+        for t in range(5000)
+    }
     links = Links(
-        sparse.csr_matrix((np.ones(n_bins), (np.arange(n_bins), rng.integers(0, 20_000, n_bins))), (n_bins, 20_000)),
+        sparse.csr_matrix(
+            (np.ones(n_bins), (np.arange(n_bins), rng.integers(0, 20_000, n_bins))),
+            (n_bins, 20_000),
+        ),
         genes,
     )
     member = sparse.csr_matrix(
@@ -221,35 +264,51 @@ def gene_benchmark(n_features: int, n_bins: int, rounds: int, rng: np.random.Gen
     def rival() -> None:
         for f in range(some):
             query = [genes[g] for g in np.unique((member[f] @ links.matrix).indices)]
-            gseapy.enrich(gene_list=query, gene_sets=as_lists, background=genes, outdir=None, no_plot=True)
+            gseapy.enrich(
+                gene_list=query, gene_sets=as_lists, background=genes, outdir=None, no_plot=True
+            )
 
     seconds = interleaved(
-        {"petriscope": lambda: enrich_gene_sets(member, links, GeneSets(sets, ())), "rival": rival}, rounds
+        {"petriscope": lambda: enrich_gene_sets(member, links, GeneSets(sets, ())), "rival": rival},
+        rounds,
     )
-    seconds[f"gseapy {gseapy.__version__} per feature (x {n_features // some})"] = seconds.pop("rival").times(
-        n_features / some
-    )
+    seconds[f"gseapy {gseapy.__version__} per feature (x {n_features // some})"] = seconds.pop(
+        "rival"
+    ).times(n_features / some)
     report(f"Gene sets: {n_features:,} features x 5,000 terms, both tests, BH over all", seconds)
     k = rng.integers(0, 30, 1_000_000)
     begin = time.perf_counter()
     log_hypergeometric_tail(k, 20_000, 100, 500)
-    print(f"  log hypergeometric tails: {1e6 / (time.perf_counter() - begin) / 1e6:.1f} million per second")
+    print(
+        f"  log hypergeometric tails: {1e6 / (time.perf_counter() - begin) / 1e6:.1f} million per "
+        f"second"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--motifs", type=Path, nargs="*", default=[], help="motif libraries; the first --count motifs are used"
+        "--motifs",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="motif libraries; the first --count motifs are used",
     )
     parser.add_argument("--count", type=int, default=440)
     parser.add_argument("--megabases", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=["scan", "states", "features", "genes"], nargs="*", default=None)
+    parser.add_argument(
+        "--only", choices=["scan", "states", "features", "genes"], nargs="*", default=None
+    )
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     chosen = options.only or ["scan", "states", "features", "genes"]
     if "scan" in chosen:
-        motifs = [m for path in options.motifs for m in read_motifs(path)] or simulated_motifs(options.count, rng)
+        motifs = [m for path in options.motifs for m in read_motifs(path)] or simulated_motifs(
+            options.count, rng
+        )
         motifs = [with_threshold(m, P) for m in motifs[: options.count]]
         scan_benchmark(motifs, int(options.megabases * 1e6), options.rounds, rng)
     if "states" in chosen:

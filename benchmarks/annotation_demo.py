@@ -1,7 +1,9 @@
-"""Annotation of every alive feature of every layer of a finished run, stage by stage: the issue's limit is two minutes.
+"""Annotation of every alive feature of every layer of a finished run, stage by stage: the issue's
+limit is two minutes.
 
-``python benchmarks/annotation_demo.py [WORKSPACE]``: copies nothing but the feature table and the parameters; in a temporary
-workspace every alive feature counts as a context feature and ``annotation.max_features`` is lifted. Prints wall and CPU seconds.
+``python benchmarks/annotation_demo.py [WORKSPACE]``: copies nothing but the feature table and the
+parameters; in a temporary workspace every alive feature counts as a context feature and
+``annotation.max_features`` is lifted. Prints wall and CPU seconds.
 """
 
 from __future__ import annotations
@@ -38,12 +40,16 @@ def everything_is_context(source: Path, target: Path) -> int:
     features = pd.read_parquet(table)
     table.unlink()
     columns = [name for name in ("q_biosample", "q_locus") if features[name].notna().any()]
-    features.assign(**dict.fromkeys(columns, features.alive.map({True: 0.0, False: 1.0}))).to_parquet(table)
+    features.assign(
+        **dict.fromkeys(columns, features.alive.map({True: 0.0, False: 1.0}))
+    ).to_parquet(table)
     return int(features.alive.sum())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("workspace", type=Path, nargs="?", default=Path())
     source = parser.parse_args().workspace
     params = load_params(source / "params.yaml")
@@ -51,7 +57,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         alive = everything_is_context(source, Path(name))
         workspace = Workspace(Path(name))
-        print(f"{alive:,} alive features, {params.annotation.random_draws} random draws, {os.cpu_count()} cores")
+        print(
+            f"{alive:,} alive features, {params.annotation.random_draws} random draws, "
+            f"{os.cpu_count()} cores"
+        )
         wall_total = cpu_total = 0.0
         for stage in STAGES:
             begin, cpu = time.perf_counter(), time.process_time()

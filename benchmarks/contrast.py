@@ -1,13 +1,15 @@
-"""The streamed contrast against scipy on dense tokens, and its permutations, in one run on one thread.
+"""The streamed contrast against scipy on dense tokens, and its permutations, in one run on one
+thread.
 
-1. Streaming: Welch's t of every feature between the two conditions of three lineages from sparse codes
-   (StatisticsAccumulator + moments), against `scipy.stats.ttest_ind(equal_var=False)` on dense float32 blocks.
-   Codes come from a pool of distinct pieces, cycled until the asked number of tokens is through; scipy runs on a few
-   features over the same number of tokens, and its time is multiplied by features / measured features (the printed
-   figure says so). Making the dense blocks is not counted.
+1. Streaming: Welch's t of every feature between the two conditions of three lineages from sparse
+   codes (StatisticsAccumulator + moments), against `scipy.stats.ttest_ind(equal_var=False)` on
+   dense float32 blocks. Codes come from a pool of distinct pieces, cycled until the asked number of
+   tokens is through; scipy runs on a few features over the same number of tokens, and its time is
+   multiplied by features / measured features (the printed figure says so). Making the dense blocks
+   is not counted.
 2. Accuracy: both against float64 on dense tokens with a large mean.
-3. Permutations: cds_t at biosample level (plain and depth-adjusted) and locus level with 10,000 relabellings and maxT
-   over 8,192 features, one layer measured, all layers its multiple.
+3. Permutations: cds_t at biosample level (plain and depth-adjusted) and locus level with 10,000
+   relabellings and maxT over 8,192 features, one layer measured, all layers its multiple.
 
 python benchmarks/contrast.py [--tokens 2000000] [--features 8192] [--l0 64]
 """
@@ -49,12 +51,15 @@ def pool(features: int, l0: int, rng: np.random.Generator) -> list[Codes]:
     for _ in range(POOL):
         indices = (np.arange(l0) * step + rng.integers(0, step, (PIECE, l0))).astype(np.int32)
         values = rng.gamma(2.0, 1.0, PIECE * l0).astype(np.float32)
-        pieces.append(Codes(np.arange(PIECE + 1, dtype=np.int64) * l0, indices.ravel(), values, features))
+        pieces.append(
+            Codes(np.arange(PIECE + 1, dtype=np.int64) * l0, indices.ravel(), values, features)
+        )
     return pieces
 
 
 def stream(pieces: list[Codes], tokens: int, features: int) -> np.ndarray:
-    """Token-level Welch t (3, features) from streamed moments: what scipy is asked for, by the same formula."""
+    """Token-level Welch t (3, features) from streamed moments: what scipy is asked for, by the same
+    formula."""
     accumulator = StatisticsAccumulator(1, CONDITIONS, features)
     block = np.zeros(PIECE, np.int64)
     for condition in range(CONDITIONS):
@@ -68,7 +73,9 @@ def stream(pieces: list[Codes], tokens: int, features: int) -> np.ndarray:
     variance = (found.squares[0] - n * mean**2) / (n - 1) / n
     a, b = slice(1, None, 2), slice(0, None, 2)
     t = (mean[a] - mean[b]) / np.sqrt(np.maximum(variance[a] + variance[b], np.finfo(float).tiny))
-    df = (variance[a] + variance[b]) ** 2 / (variance[a] ** 2 / (n[a] - 1) + variance[b] ** 2 / (n[b] - 1))
+    df = (variance[a] + variance[b]) ** 2 / (
+        variance[a] ** 2 / (n[a] - 1) + variance[b] ** 2 / (n[b] - 1)
+    )
     p_two_sided(t, df)
     return t
 
@@ -104,20 +111,31 @@ def streaming(tokens: int, features: int, l0: int, rounds: int, scipy_features: 
     small = tokens // 10
     memory = peak(lambda: stream(pieces, small, features))
     dense = peak(lambda: stats.ttest_ind(a.copy(), b.copy(), equal_var=False))
-    print(f"Streaming CDS, {CONDITIONS} conditions x {tokens:,} tokens x {features:,} features, L0 {l0}")
-    print(f"  petriscope        {mine:9.2f} s CPU    {memory / 2**20:9.1f} MiB beyond the codes (whatever the tokens)")
     print(
-        f"  scipy.ttest_ind   {whole:9.2f} s CPU    {dense / 2**20:9.1f} MiB at {a.shape[1]} dense features at a time"
+        f"Streaming CDS, {CONDITIONS} conditions x {tokens:,} tokens x {features:,} features, L0 "
+        f"{l0}"
     )
     print(
-        f"                    (measured on {a.shape[1]} features, times {features / a.shape[1] * CONDITIONS / 2:.0f})"
+        f"  petriscope        {mine:9.2f} s CPU    {memory / 2**20:9.1f} MiB beyond the codes "
+        f"(whatever the tokens)"
+    )
+    print(
+        f"  scipy.ttest_ind   {whole:9.2f} s CPU    {dense / 2**20:9.1f} MiB at {a.shape[1]} "
+        f"dense features at a time"
+    )
+    print(
+        f"                    (measured on {a.shape[1]} features, times "
+        f"{features / a.shape[1] * CONDITIONS / 2:.0f})"
     )
     print(f"  ratio             {whole / mine:9.0f} x          {dense / memory:9.0f} x")
 
 
 def accuracy(tokens: int = 400_000, m: int = 64) -> None:
     rng = np.random.default_rng(1)
-    sides = [(10 + rng.gamma(2.0, 0.05, (tokens, m)) + shift).astype(np.float32) for shift in (0.0, 0.0004)]
+    sides = [
+        (10 + rng.gamma(2.0, 0.05, (tokens, m)) + shift).astype(np.float32)
+        for shift in (0.0, 0.0004)
+    ]
     exact = stats.ttest_ind(*(side.astype(np.float64) for side in sides), equal_var=False).statistic
     single = stats.ttest_ind(*sides, equal_var=False).statistic
     accumulator = StatisticsAccumulator(1, 2, m)
@@ -129,8 +147,14 @@ def accuracy(tokens: int = 400_000, m: int = 64) -> None:
     mean = found.total[0] / tokens
     variance = (found.squares[0] - tokens * mean**2) / (tokens - 1) / tokens
     ours = (mean[0] - mean[1]) / np.sqrt(variance.sum(0))
-    print("Accuracy of t (largest error against float64 on dense tokens; mean 10, sd .07: the hard case)")
-    print(f"  petriscope {np.abs(ours - exact).max():.1e}   scipy on float32 {np.abs(single - exact).max():.1e}")
+    print(
+        "Accuracy of t (largest error against float64 on dense tokens; mean 10, sd .07: the hard "
+        "case)"
+    )
+    print(
+        f"  petriscope {np.abs(ours - exact).max():.1e}   scipy on float32 "
+        f"{np.abs(single - exact).max():.1e}"
+    )
 
 
 def permutations(features: int, rounds: int) -> None:
@@ -139,7 +163,9 @@ def permutations(features: int, rounds: int) -> None:
     frame = pd.DataFrame(rows, columns=["biosample", "lineage", "context"])
     designs = {
         "biosample": Design.from_frame(frame),
-        "biosample, depth adjusted": Design.from_frame(frame.assign(fragments=rng.integers(200_000, 900_000, 18))),
+        "biosample, depth adjusted": Design.from_frame(
+            frame.assign(fragments=rng.integers(200_000, 900_000, 18))
+        ),
         "locus": Design.from_frame(frame),
     }
     tokens = np.full((40, 18), 600)
@@ -149,7 +175,9 @@ def permutations(features: int, rounds: int) -> None:
         * rng.lognormal(0, 0.2, (18, features))
     )
     moments = Moments(total, total**2, np.full(total.shape, 60), tokens)
-    print(f"Permutations with maxT, {features:,} features (CPU seconds per layer, median of {rounds})")
+    print(
+        f"Permutations with maxT, {features:,} features (CPU seconds per layer, median of {rounds})"
+    )
     for name, design in designs.items():
         level: Level = "locus" if name == "locus" else "biosample"
         found: list[CdsT] = []
@@ -160,17 +188,27 @@ def permutations(features: int, rounds: int) -> None:
         seconds = statistics.median(timed(task) for _ in range(rounds))
         drawn = found[0].permutation
         print(
-            f"  {name:<26}{seconds:6.2f} s for {drawn.n if drawn else 0:,} relabellings; {LAYERS} layers {LAYERS * seconds:.1f} s"
+            f"  {name:<26}{seconds:6.2f} s for {drawn.n if drawn else 0:,} relabellings; {LAYERS} "
+            f"layers {LAYERS * seconds:.1f} s"
         )
     n = 50
     flips = rng.choice([-1.0, 1.0], (n, 40))
     difference = rng.normal(size=(40, features))
-    loop = timed(lambda: [stats.ttest_1samp(difference * row[:, None], 0).statistic for row in flips]) * 10_000 / n
-    print(f"  a loop over scipy.ttest_1samp: {loop:.0f} s for 10,000 sign flips (measured on {n}, times {10_000 // n})")
+    loop = (
+        timed(lambda: [stats.ttest_1samp(difference * row[:, None], 0).statistic for row in flips])
+        * 10_000
+        / n
+    )
+    print(
+        f"  a loop over scipy.ttest_1samp: {loop:.0f} s for 10,000 sign flips (measured on {n}, "
+        f"times {10_000 // n})"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tokens", type=int, default=2_000_000, help="per condition")
     parser.add_argument("--features", type=int, default=8192)
     parser.add_argument("--l0", type=int, default=64)

@@ -1,14 +1,16 @@
-"""How many donors, adjusted for what: new donors of the simulator through a finished demo's model and autoencoders.
+"""How many donors, adjusted for what: new donors of the simulator through a finished demo's model
+and autoencoders.
 
     python benchmarks/donors.py [WORKSPACE] [--donors 10] [--alike 15] [--draws 25]
 
-Prints (1) what the fraction of reads in peaks (FRiP) measures: its difference between contexts among libraries alike in
-everything but openness, where there should be none, and its correlation with the share of fragments that the simulator
-put into elements; (2) how well technical covariates predict a library's mean activations, by leave-one-out error within
-conditions: no context label is used, so this may choose the covariates; (3) for each number of donors a condition, drawn
-again and again from the new ones, how many features the test finds, how many of those are false by the truth of still
-other donors with libraries alike (stage truth), the share of features without a true difference whose p is below .05, and
-the power.
+Prints (1) what the fraction of reads in peaks (FRiP) measures: its difference between contexts
+among libraries alike in everything but openness, where there should be none, and its correlation
+with the share of fragments that the simulator put into elements; (2) how well technical covariates
+predict a library's mean activations, by leave-one-out error within conditions: no context label is
+used, so this may choose the covariates; (3) for each number of donors a condition, drawn again and
+again from the new ones, how many features the test finds, how many of those are false by the truth
+of still other donors with libraries alike (stage truth), the share of features without a true
+difference whose p is below .05, and the power.
 """
 
 from __future__ import annotations
@@ -47,7 +49,10 @@ def log_frip(libraries: Libraries, windows: pd.DataFrame, margin: int = MARGIN) 
 
 def within(values: np.ndarray, table: pd.DataFrame) -> np.ndarray:
     """Deviations from the mean of each lineage and context."""
-    return values - pd.Series(values).groupby([table.lineage, table.context]).transform("mean").to_numpy()
+    return (
+        values
+        - pd.Series(values).groupby([table.lineage, table.context]).transform("mean").to_numpy()
+    )
 
 
 def left_out(values: np.ndarray, condition: np.ndarray, extra: list[np.ndarray]) -> np.ndarray:
@@ -80,40 +85,59 @@ def main() -> None:
     features = read_features(workspace).sort_values(["layer", "feature"])
     alive = {layer: frame.alive.to_numpy() for layer, frame in features.groupby("layer")}
     new = Design.from_frame(alike.table, [])
-    truth = np.concatenate([true_difference(v, new, alive[k]).sign[alive[k]] for k, v in sorted(true_means.items())])
+    truth = np.concatenate(
+        [true_difference(v, new, alive[k]).sign[alive[k]] for k, v in sorted(true_means.items())]
+    )
     values = {layer: means[layer][:, alive[layer]] for layer in sorted(means)}
     condition = (donors.lineage + " " + donors.context).to_numpy()
     known = covariates(donors)
-    print(f"{len(donors)} new donors, {len(truth)} alive features, {(truth != 0).mean():.1%} truly context-dependent\n")
     print(
-        "FRiP with a margin around peaks of: in vivo - in vitro among alike libraries, their sd; sd of the others, "
+        f"{len(donors)} new donors, {len(truth)} alive features, {(truth != 0).mean():.1%} truly "
+        f"context-dependent\n"
+    )
+    print(
+        "FRiP with a margin around peaks of: in vivo - in vitro among alike libraries, their sd; "
+        "sd of the others, "
         "its r with the true share"
     )
     vivo = (alike.table.context == "in_vivo").to_numpy()
     for margin in (0, 100, MARGIN, 500, 1000):
         same, other = log_frip(alike, windows, margin), log_frip(made, windows, margin)
-        r = np.corrcoef(within(other, donors), within(np.log2(donors.in_elements.to_numpy()), donors))[0, 1]
+        r = np.corrcoef(
+            within(other, donors), within(np.log2(donors.in_elements.to_numpy()), donors)
+        )[0, 1]
         gap = same[vivo].mean() - same[~vivo].mean()
         print(
-            f"  {margin:5} bp  {gap:+.4f}  {within(same, alike.table).std():.4f}  {within(other, donors).std():.4f}  {r:.3f}"
+            f"  {margin:5} bp  {gap:+.4f}  {within(same, alike.table).std():.4f}  "
+            f"{within(other, donors).std():.4f}  {r:.3f}"
         )
     print("\nmedian R² over features, leave-one-out within conditions, by layer")
     for names in SETS:
         shares = [
-            1 - np.median(left_out(v, condition, [known[n] for n in names]) / left_out(v, condition, []))
+            1
+            - np.median(
+                left_out(v, condition, [known[n] for n in names]) / left_out(v, condition, [])
+            )
             for v in values.values()
         ]
         print(f"  {' + '.join(names):32} " + " ".join(f"{share:.2f}" for share in shares))
-    print("\ndonors  adjusted for     found  false  share false  nulls p < .05  power   (means over draws)")
+    print(
+        "\ndonors  adjusted for     found  false  share false  nulls p < .05  power   (means over "
+        "draws)"
+    )
     rng = np.random.default_rng(args.seed)
-    groups = [frame.index.to_numpy() for _, frame in donors.groupby(["lineage", "context"], sort=False)]
+    groups = [
+        frame.index.to_numpy() for _, frame in donors.groupby(["lineage", "context"], sort=False)
+    ]
     for count in sorted({3, 5, args.donors // 2, args.donors - 2, args.donors}):
         for names in ([], ["depth"], ["depth", "frip"]):
             found = []
             for _ in range(args.draws if count < args.donors else 1):
                 drawn = np.concatenate([rng.permutation(group)[:count] for group in groups])
                 design = Design.from_frame(donors.iloc[drawn].reset_index(drop=True), names)
-                tests = [fit(v[drawn], layout(design, design.lineages)).combined for v in values.values()]
+                tests = [
+                    fit(v[drawn], layout(design, design.lineages)).combined for v in values.values()
+                ]
                 p = np.concatenate([test.p for test in tests])
                 q = adjust(p, "bh")
                 right = truth == np.sign(np.concatenate([test.t for test in tests]))
@@ -124,7 +148,8 @@ def main() -> None:
             total, false, rejected, power = np.mean(found, axis=0)
             share = false / total if total else 0.0
             print(
-                f"{count:6}  {' + '.join(names) or 'nothing':16} {total:5.0f}  {false:5.0f}  {share:11.1%}  {rejected:13.1%}  {power:5.1%}"
+                f"{count:6}  {' + '.join(names) or 'nothing':16} {total:5.0f}  {false:5.0f}  "
+                f"{share:11.1%}  {rejected:13.1%}  {power:5.1%}"
             )
 
 

@@ -1,8 +1,10 @@
-"""Full-size EpiBERT on a CPU: six conditions of a window, naive against a shared sequence branch; edits that resume.
+"""Full-size EpiBERT on a CPU: six conditions of a window, naive against a shared sequence branch;
+edits that resume.
 
-Random weights of the released size (84.3 M numbers). The rival in each ratio is the naive forward of the same round:
-sequence branch and transformer for one condition. Six naive forwards are one, times six, unless --all-six. The default
-takes about three minutes on two idle cores; --length 65536 takes seconds and gives the same ratios nearly.
+Random weights of the released size (84.3 M numbers). The rival in each ratio is the naive forward
+of the same round: sequence branch and transformer for one condition. Six naive forwards are one,
+times six, unless --all-six. The default takes about three minutes on two idle cores; --length 65536
+takes seconds and gives the same ratios nearly.
 """
 
 from __future__ import annotations
@@ -106,11 +108,15 @@ def bf16_error(model: EpiBERT, batch: Batch) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--length", type=int, default=524_288, help="bp, a multiple of 128")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--all-six", action="store_true", help="run all six naive forwards instead of one")
+    parser.add_argument(
+        "--all-six", action="store_true", help="run all six naive forwards instead of one"
+    )
     parser.add_argument("--bf16", action="store_true", help="also report the error of bfloat16")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -121,16 +127,23 @@ def main() -> None:
         print(f"{args.length:,} bp, {args.threads} threads, median of {args.rounds} round(s)")
         medians = {}
         for name in rounds[0]:
-            medians[name] = Cost(*(statistics.median(values) for values in zip(*(costs[name] for costs in rounds))))
+            medians[name] = Cost(
+                *(statistics.median(values) for values in zip(*(costs[name] for costs in rounds)))
+            )
             cost = medians[name]
-            print(f"{name:34s} {cost.wall:8.2f} s wall {cost.cpu:8.2f} s cpu {cost.peak:6.2f} GB peak")
+            print(
+                f"{name:34s} {cost.wall:8.2f} s wall {cost.cpu:8.2f} s cpu {cost.peak:6.2f} GB peak"
+            )
         naive, shared, resumed = medians.values()
         how = "measured" if args.all_six else "one forward x 6"
         pairs = {"six conditions": (shared, 6), "resume": (resumed, 1)}
         for name, (cost, forwards) in pairs.items():
             rival = f"six naive forwards ({how})" if forwards == 6 else "one naive forward"
             wall, cpu = cost.wall / naive.wall / forwards, cost.cpu / naive.cpu / forwards
-            print(f"{name}: {wall:.3f} of {rival} by wall, {cpu:.3f} by cpu; target {TARGETS[name]:.2f}")
+            print(
+                f"{name}: {wall:.3f} of {rival} by wall, {cpu:.3f} by cpu; target "
+                f"{TARGETS[name]:.2f}"
+            )
         peak = max(cost.peak for cost in medians.values())
         print(f"peak {peak:.2f} GB, all sites captured; target {PEAK_GB} GB")
         if args.bf16:

@@ -1,19 +1,24 @@
-"""Known biology on real hg38: which motifs the raw accessible sites of each biosample and ChIP-seq summits of factors give.
+"""Known biology on real hg38: which motifs the raw accessible sites of each biosample and ChIP-seq
+summits of factors give.
 
-``python benchmarks/known_biology.py DATA`` where DATA holds genome/, peaks/, tf_chip/, motifs/, genes/ and genesets/. HOMER's test as
-``findMotifsGenome.pl -size 200 -nomotif -bg`` makes it (GC weights, oligo normalisation, binomial), by the library's own engine:
+``python benchmarks/known_biology.py DATA`` where DATA holds genome/, peaks/, tf_chip/, motifs/,
+genes/ and genesets/. HOMER's test as ``findMotifsGenome.pl -size 200 -nomotif -bg`` makes it (GC
+weights, oligo normalisation, binomial), by the library's own engine:
 
 - chip: summits of one factor against tiles of the rest of the genome.
 - genome: distal accessible sites (> 1 kb from a TSS) against tiles.
-- lineage: distal sites no other lineage opens against distal sites of the other lineages that this one does not open.
+- lineage: distal sites no other lineage opens against distal sites of the other lineages that this
+  one does not open.
 
-- genes: sites of a biosample that no other lineage opens, the whole genome, against all sites of all biosamples; GO:BP and
-  Hallmark by genes ranked by their sites and by GREAT's test of regions (GREAT domains).
+- genes: sites of a biosample that no other lineage opens, the whole genome, against all sites of
+  all biosamples; GO:BP and Hallmark by genes ranked by their sites and by GREAT's test of regions
+  (GREAT domains).
 
-For each expected factor: rank of its best motif over all motifs, rank among families (a motif too alike to one above it,
-correlation > 0.85, shares its place), likeness to the first motif, q (Benjamini-Hochberg), fold, sites with the motif, and
-the bound of this little DNA: the smallest fold that a motif as frequent in the background would need, at this number of
-sites, for p < .05 / motifs.
+For each expected factor: rank of its best motif over all motifs, rank among families (a motif too
+alike to one above it, correlation > 0.85, shares its place), likeness to the first motif, q
+(Benjamini-Hochberg), fold, sites with the motif, and the bound of this little DNA: the smallest
+fold that a motif as frequent in the background would need, at this number of sites, for p < .05 /
+motifs.
 """
 
 from __future__ import annotations
@@ -64,7 +69,14 @@ EXPECTED = {
     },
 }
 EXPECTED |= dict.fromkeys(("NaiveB_F", "NaiveB_M", "B cell"), EXPECTED["GM12878"])
-GENE_SETS_OF = ["K562 ATAC", "Monocyte ATAC", "HepG2 ATAC", "Liver ATAC", "GM12878 ATAC", "NaiveB_F ATAC"]
+GENE_SETS_OF = [
+    "K562 ATAC",
+    "Monocyte ATAC",
+    "HepG2 ATAC",
+    "Liver ATAC",
+    "GM12878 ATAC",
+    "NaiveB_F ATAC",
+]
 CHIP = {
     "K562.GATA2": ("Gata2",),
     "HepG2.HNF4A": ("HNF4a",),
@@ -90,12 +102,16 @@ class Genome:
         self.pieces: dict[str, tuple[int, np.ndarray]] = {}
         for row in pd.read_csv(data / "genome" / "regions.tsv", sep="\t").itertuples():
             fasta = pysam.FastaFile(str(data / "genome" / str(row.fasta)))
-            self.pieces[str(row.chrom)] = (int(row.start0), encode([fasta.fetch(str(row.contig_name))])[0])
+            self.pieces[str(row.chrom)] = (
+                int(row.start0),
+                encode([fasta.fetch(str(row.contig_name))])[0],
+            )
         self.genes = read_genes(data / "genes" / "hg38.gencode43.TSS500bp.bed.gz").frame
         self.bases = sum(len(letters) for _, letters in self.pieces.values())
 
     def sites(self, path: Path) -> list[Site]:
-        """Summits, or middles, of a BED or narrowPeak file that lie in the pieces with their window."""
+        """Summits, or middles, of a BED or narrowPeak file that lie in the pieces with their
+        window."""
         frame = pd.read_csv(path, sep="\t", header=None)
         summit = frame[9] if path.name.endswith("narrowPeak.gz") else (frame[2] - frame[1]) // 2
         middle = frame[1] + np.where(summit >= 0, summit, (frame[2] - frame[1]) // 2)
@@ -111,7 +127,9 @@ class Genome:
         found = []
         for chrom, (_, letters) in self.pieces.items():
             middles = np.arange(HALF, len(letters) - HALF, 4 * HALF)
-            found += [Site(chrom, int(m)) for m in middles if (letters[m - HALF : m + HALF] < 4).all()]
+            found += [
+                Site(chrom, int(m)) for m in middles if (letters[m - HALF : m + HALF] < 4).all()
+            ]
         return found
 
     def distal(self, sites: list[Site]) -> list[Site]:
@@ -124,13 +142,18 @@ class Genome:
     def enrichment(self, target: list[Site], background: list[Site]) -> pd.DataFrame:
         """HOMER's table, with the family rank of each motif."""
         rows = [*target, *background]
-        sequences = np.stack([self.pieces[s.chrom][1][s.middle - HALF : s.middle + HALF] for s in rows])
+        sequences = np.stack(
+            [self.pieces[s.chrom][1][s.middle - HALF : s.middle + HALF] for s in rows]
+        )
         flags = np.arange(len(rows)) < len(target)
-        table = known_enrichment(sequences, flags, None, self.motifs, hits=scan_hits(sequences, self.motifs))
+        table = known_enrichment(
+            sequences, flags, None, self.motifs, hits=scan_hits(sequences, self.motifs)
+        )
         return table.assign(family_rank=self.family_ranks(table))
 
     def family_ranks(self, table: pd.DataFrame) -> list[int]:
-        """Place of each motif (best first) where one too alike to a motif above it shares that one's place."""
+        """Place of each motif (best first) where one too alike to a motif above it shares that
+        one's place."""
         index = {motif.key: i for i, motif in enumerate(self.motifs)}
         order = [index[key] for key in zip(table.motif, table.consensus)]
         heads: list[int] = []
@@ -145,7 +168,11 @@ class Genome:
     def likeness(self, one: pd.Series, other: pd.Series) -> float:
         """Correlation of the motifs of two rows of a table."""
         keys = [motif.key for motif in self.motifs]
-        return float(self.alike[keys.index((one.motif, one.consensus)), keys.index((other.motif, other.consensus))])
+        return float(
+            self.alike[
+                keys.index((one.motif, one.consensus)), keys.index((other.motif, other.consensus))
+            ]
+        )
 
 
 def apart(sites: list[Site], others: list[Site], least: int = 2 * HALF) -> list[Site]:
@@ -164,7 +191,8 @@ def apart(sites: list[Site], others: list[Site], least: int = 2 * HALF) -> list[
 
 
 def least_fold(row: pd.Series, motifs: int) -> float:
-    """Smallest fold at which a motif of this background share passes p < .05 / motifs among as many targets."""
+    """Smallest fold at which a motif of this background share passes p < .05 / motifs among as many
+    targets."""
     hits = np.arange(1, int(row.targets) + 1)
     passing = log_p(hits, row.background_hits, row.targets, row.background) < np.log(0.05 / motifs)
     share = max(row.background_hits, 0.5) / row.background
@@ -172,29 +200,47 @@ def least_fold(row: pd.Series, motifs: int) -> float:
 
 
 def show(
-    genome: Genome, design: str, name: str, target: list[Site], other: list[Site], wanted: dict[str, tuple[str, ...]]
+    genome: Genome,
+    design: str,
+    name: str,
+    target: list[Site],
+    other: list[Site],
+    wanted: dict[str, tuple[str, ...]],
 ) -> None:
     """One line per expected factor."""
     table = genome.enrichment(target, other)
     for factor, prefixes in wanted.items():
         row = table[table.factor.str.startswith(prefixes)].iloc[0]
         print(
-            f"{design:<8} {name:<14} {len(target):>5} {factor:<8} {row.factor[:24]:<24} rank {row['rank']:>3} family {row.family_rank:>3} "
-            f"q {row.q:.0e} fold {row.fold:5.2f} (bound {least_fold(row, len(table)):4.1f}) hits {row.target_hits:>3.0f} | "
+            f"{design:<8} {name:<14} {len(target):>5} {factor:<8} {row.factor[:24]:<24} rank "
+            f"{row['rank']:>3} family {row.family_rank:>3} "
+            f"q {row.q:.0e} fold {row.fold:5.2f} (bound {least_fold(row, len(table)):4.1f}) hits "
+            f"{row.target_hits:>3.0f} | "
             f"first {table.factor.iloc[0]}, alike {genome.likeness(row, table.iloc[0]):.2f}",
             flush=True,
         )
 
 
 def gene_controls(data: Path, most: int = 20_000, shown: int = 5) -> None:
-    """The best processes of each biosample's own sites, the strongest ``most`` of its peaks, genome-wide."""
+    """The best processes of each biosample's own sites, the strongest ``most`` of its peaks,
+    genome-wide."""
     frames = []
     for name in GENE_SETS_OF:
         lineage, path = SETS[name]
         frame = pd.read_csv(data / path, sep="\t", header=None)
-        score = frame[6] if frame.shape[1] > 6 else frame[4] if frame.shape[1] > 4 else frame[2] - frame[1]
-        frame = frame.loc[score.astype(float).sort_values(ascending=False, kind="stable").index[:most], [0, 1, 2]]
-        frames.append(frame.set_axis(["chrom", "start", "end"], axis=1).assign(name=name, lineage=lineage))
+        score = (
+            frame[6]
+            if frame.shape[1] > 6
+            else frame[4]
+            if frame.shape[1] > 4
+            else frame[2] - frame[1]
+        )
+        frame = frame.loc[
+            score.astype(float).sort_values(ascending=False, kind="stable").index[:most], [0, 1, 2]
+        ]
+        frames.append(
+            frame.set_axis(["chrom", "start", "end"], axis=1).assign(name=name, lineage=lineage)
+        )
     sites = pd.concat(frames, ignore_index=True)
     pairs = overlaps(Intervals.of(sites), Intervals.of(sites))
     lineage = sites.lineage.to_numpy()
@@ -202,23 +248,41 @@ def gene_controls(data: Path, most: int = 20_000, shown: int = 5) -> None:
     alone[pairs.query[lineage[pairs.query] != lineage[pairs.subject]]] = False
     genes = read_genes(data / "genes" / "hg38.gencode43.TSS500bp.bed.gz").frame
     links = link_genes(Intervals.of(sites), genes)
-    member = sparse.csr_matrix(np.stack([(sites.name == name).to_numpy() & alone for name in GENE_SETS_OF]))
+    member = sparse.csr_matrix(
+        np.stack([(sites.name == name).to_numpy() & alone for name in GENE_SETS_OF])
+    )
     for file in ("GO_Biological_Process_2021.gmt.gz", "h.all.v7.0.symbols.gmt.gz"):
         sets = read_gmt(data / "genesets" / file)
-        found = enrich_gene_sets(member, links, sets, features=GENE_SETS_OF, min_size=10, max_size=500)
-        print(f"genes    {file}: {len(found.terms)} terms, {found.background} genes, {len(sites):,} sites")
+        found = enrich_gene_sets(
+            member, links, sets, features=GENE_SETS_OF, min_size=10, max_size=500
+        )
+        print(
+            f"genes    {file}: {len(found.terms)} terms, {found.background} genes, {len(sites):,} "
+            f"sites"
+        )
         for name, rows in found.table.groupby("feature", sort=False):
-            passing = rows[(rows.ranked_q < 0.05) & (rows.region_q < 0.05)].sort_values("ranked_ln_p")
-            best = "; ".join(f"{row.term} (q {row.ranked_q:.0e})" for row in passing.head(shown).itertuples())
-            print(f"genes    {name:<14} {len(passing):>4} terms by genes and regions: {best}", flush=True)
+            passing = rows[(rows.ranked_q < 0.05) & (rows.region_q < 0.05)].sort_values(
+                "ranked_ln_p"
+            )
+            best = "; ".join(
+                f"{row.term} (q {row.ranked_q:.0e})" for row in passing.head(shown).itertuples()
+            )
+            print(
+                f"genes    {name:<14} {len(passing):>4} terms by genes and regions: {best}",
+                flush=True,
+            )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     data = parser.parse_args().data
     genome = Genome(data, read_motifs(data / "motifs" / "homer.vertebrates.known.motifs"))
-    print(f"{genome.bases / 1e6:.1f} Mb of DNA, {len(genome.motifs)} motifs, windows of {2 * HALF} bp")
+    print(
+        f"{genome.bases / 1e6:.1f} Mb of DNA, {len(genome.motifs)} motifs, windows of {2 * HALF} bp"
+    )
     sets = {name: genome.sites(data / path) for name, (_, path) in SETS.items()}
     tiles = genome.tiles()
     for chip, prefixes in CHIP.items():
@@ -228,8 +292,17 @@ def main() -> None:
         wanted = EXPECTED[name.rsplit(" ", 1)[0]]
         mine = genome.distal(sets[name])
         show(genome, "genome", name, mine, apart(tiles, sets[name]), wanted)
-        other = sorted({site for key, (line, _) in SETS.items() if line != lineage for site in sets[key]})
-        show(genome, "lineage", name, apart(mine, other), apart(genome.distal(other), sets[name]), wanted)
+        other = sorted(
+            {site for key, (line, _) in SETS.items() if line != lineage for site in sets[key]}
+        )
+        show(
+            genome,
+            "lineage",
+            name,
+            apart(mine, other),
+            apart(genome.distal(other), sets[name]),
+            wanted,
+        )
     gene_controls(data)
 
 

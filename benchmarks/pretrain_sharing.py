@@ -1,6 +1,8 @@
-"""Sequence branch once per window against once per biosample: a training step and a harvest of the small EpiBERT.
+"""Sequence branch once per window against once per biosample: a training step and a harvest of the
+small EpiBERT.
 
-Rival: the same model, fed every biosample its own copy of the sequence (the naive way). Median of interleaved rounds.
+Rival: the same model, fed every biosample its own copy of the sequence (the naive way). Median of
+interleaved rounds.
 
     python benchmarks/pretrain_sharing.py [--biosamples 18] [--rounds 5] [--threads 1]
 """
@@ -16,7 +18,13 @@ import numpy as np
 import torch
 
 from petriscope.models.epibert import EpiBERT, EpiBERTConfig
-from petriscope.models.pretrain import Arrays, PretrainConfig, Step, poisson_loss, training_step_arrays
+from petriscope.models.pretrain import (
+    Arrays,
+    PretrainConfig,
+    Step,
+    poisson_loss,
+    training_step_arrays,
+)
 from petriscope.models.probe import Batch
 
 SMALL = EpiBERTConfig(
@@ -45,7 +53,9 @@ def made_up(biosamples: int) -> Arrays:
     return Arrays(sequence, signal, rng.random((biosamples, SMALL.num_motifs)).astype(np.float32))
 
 
-def train(model: EpiBERT, optimiser: torch.optim.Optimizer, step: Step, sequence: torch.Tensor) -> None:
+def train(
+    model: EpiBERT, optimiser: torch.optim.Optimizer, step: Step, sequence: torch.Tensor
+) -> None:
     """One optimiser step."""
     model.train()
     optimiser.zero_grad(set_to_none=True)
@@ -58,11 +68,15 @@ def harvest(model: EpiBERT, step: Step, sequence: torch.Tensor) -> torch.Tensor:
     """Every layer's residual stream of all rows."""
     model.eval()
     with torch.inference_mode():
-        out = model.run(Batch(sequence, step.batch.atac, step.batch.motif), capture=range(model.n_layers + 1))
+        out = model.run(
+            Batch(sequence, step.batch.atac, step.batch.motif), capture=range(model.n_layers + 1)
+        )
     return out.hidden[model.n_layers]
 
 
-def compare(name: str, shared: Callable[[], object], naive: Callable[[], object], rounds: int) -> None:
+def compare(
+    name: str, shared: Callable[[], object], naive: Callable[[], object], rounds: int
+) -> None:
     """Print median seconds of both and their ratio."""
     seconds: dict[str, list[float]] = {"shared": [], "naive": []}
     for number in range(rounds + 1):
@@ -78,7 +92,9 @@ def compare(name: str, shared: Callable[[], object], naive: Callable[[], object]
 
 def main() -> None:
     """Run both comparisons."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--biosamples", type=int, default=18)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
@@ -87,13 +103,20 @@ def main() -> None:
     arrays = made_up(args.biosamples)
     drawn = np.tile(np.arange(args.biosamples), (1, 1))
     config = PretrainConfig(biosamples_per_step=args.biosamples)
-    step = training_step_arrays(arrays, [0], drawn, np.random.default_rng(0), config, crop=SMALL.crop)
+    step = training_step_arrays(
+        arrays, [0], drawn, np.random.default_rng(0), config, crop=SMALL.crop
+    )
     once = step.batch.sequence
     copies = once.repeat_interleave(args.biosamples, dim=0)
     model = EpiBERT(SMALL, init_seed=0)
-    gap = (harvest(model, step, once) - harvest(model, step, copies)).norm() / harvest(model, step, once).norm()
+    gap = (harvest(model, step, once) - harvest(model, step, copies)).norm() / harvest(
+        model, step, once
+    ).norm()
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
-    print(f"one window of {SMALL.input_length} bp, {args.biosamples} biosamples, {args.threads} thread(s)")
+    print(
+        f"one window of {SMALL.input_length} bp, {args.biosamples} biosamples, {args.threads} "
+        f"thread(s)"
+    )
     print(f"last layer's relative difference between the two ways: {gap:.1e}")
     compare(
         "training step",
@@ -101,7 +124,12 @@ def main() -> None:
         lambda: train(model, optimiser, step, copies),
         args.rounds,
     )
-    compare("harvest", lambda: harvest(model, step, once), lambda: harvest(model, step, copies), args.rounds)
+    compare(
+        "harvest",
+        lambda: harvest(model, step, once),
+        lambda: harvest(model, step, copies),
+        args.rounds,
+    )
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""SAE step and encoding speed against the libraries of the field: interleaved rounds in one run, medians of ratios.
+"""SAE step and encoding speed against the libraries of the field: interleaved rounds in one run,
+medians of ratios.
 
-    python benchmarks/sae.py                         # A, one thread, all alive and 10 % dead (under three minutes)
-    python benchmarks/sae.py --config B --rounds 4
-    python benchmarks/sae.py --threads 2             # wall time
-    python benchmarks/sae.py --what encode           # vectors to CSR
-    python benchmarks/sae.py --what memory           # peak of a step over import
-    python benchmarks/sae.py --what stream --config B   # 20 M bf16 vectors through the loader (2 GB of disk)
-    python benchmarks/sae.py --what quality --rounds 3  # rounds are seeds
+    python benchmarks/sae.py                         # A, one thread, all alive and 10 % dead (under
+    three minutes) python benchmarks/sae.py --config B --rounds 4 python benchmarks/sae.py --threads
+    2             # wall time python benchmarks/sae.py --what encode           # vectors to CSR
+    python benchmarks/sae.py --what memory           # peak of a step over import python
+    benchmarks/sae.py --what stream --config B   # 20 M bf16 vectors through the loader (2 GB of
+    disk) python benchmarks/sae.py --what quality --rounds 3  # rounds are seeds
 
-Peers are optional: pip install dictionary-learning==0.1.0 sae-lens==6.54.12 eai-sparsify==1.3.3 overcomplete==0.3.0
-(then pip uninstall torchvision, beside which sae-lens does not import with a CPU torch). With one thread, time is the
-process's processor time, which a busy machine disturbs least; with more it is wall time.
+Peers are optional: pip install dictionary-learning==0.1.0 sae-lens==6.54.12 eai-sparsify==1.3.3
+overcomplete==0.3.0 (then pip uninstall torchvision, beside which sae-lens does not import with a
+CPU torch). With one thread, time is the process's processor time, which a busy machine disturbs
+least; with more it is wall time.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ import sae_quality
 import torch
 from sae_peers import CONTENDERS, Contender, Shape, Step, start
 
-SHAPES = {"A": Shape(512, 4096, 32, 2048), "B": Shape(1024, 8192, 64, 1024), "C": Shape(1024, 16384, 64, 4096)}
+SHAPES = {
+    "A": Shape(512, 4096, 32, 2048),
+    "B": Shape(1024, 8192, 64, 1024),
+    "C": Shape(1024, 16384, 64, 4096),
+}
 DEMO = Shape(96, 768, 12, 1024)
 
 
@@ -41,7 +46,8 @@ def batches(shape: Shape, count: int) -> list[torch.Tensor]:
 
 
 def bound_ms(shape: Shape, clock: Callable[[], float], dtype: torch.dtype) -> float:
-    """The bound: one dense encoder product, plus five sparse products as float32 work at the product's own speed."""
+    """The bound: one dense encoder product, plus five sparse products as float32 work at the
+    product's own speed."""
     x, W = torch.randn(shape.batch, shape.d), torch.randn(shape.m, shape.d)
     left, right = x.to(dtype), W.to(dtype)
     rounds = []
@@ -59,12 +65,18 @@ def available(wanted: tuple[Contender, ...], make: Callable[[Contender], Step]) 
         try:
             steps[contender.label] = make(contender)
         except (ImportError, RuntimeError) as error:
-            print(f"  left out: {contender.label} ({type(error).__name__}: {str(error).splitlines()[0][:70]})")
+            print(
+                f"  left out: {contender.label} ({type(error).__name__}: "
+                f"{str(error).splitlines()[0][:70]})"
+            )
     return steps
 
 
-def interleaved(steps: dict[str, Step], data: list[torch.Tensor], clock: Callable[[], float]) -> dict[str, list[float]]:
-    """Milliseconds of every contender in every round (the first round, which warms up, is left out)."""
+def interleaved(
+    steps: dict[str, Step], data: list[torch.Tensor], clock: Callable[[], float]
+) -> dict[str, list[float]]:
+    """Milliseconds of every contender in every round (the first round, which warms up, is left
+    out)."""
     times: dict[str, list[float]] = {label: [] for label in steps}
     for number, x in enumerate(data):
         for label, step in steps.items():
@@ -83,19 +95,26 @@ def report(times: dict[str, list[float]], marks: dict[str, float], rivals: tuple
     print(f"{'':36s}{'ms':>9s}{head}{'of float32 product':>20s}")
     for label, rounds in times.items():
         ratios = "".join(
-            f"{statistics.median(a / b for a, b in zip(rounds, times[o], strict=True)):28.2f}" for o in ours
+            f"{statistics.median(a / b for a, b in zip(rounds, times[o], strict=True)):28.2f}"
+            for o in ours
         )
         print(
             f"{label:36s}{statistics.median(rounds):9.1f}{ratios}{statistics.median(rounds) / marks['float32']:20.2f}"
         )
 
 
-def steps(shape: Shape, rounds: int, clock: Callable[[], float], dead: float, only: Sequence[str]) -> None:
+def steps(
+    shape: Shape, rounds: int, clock: Callable[[], float], dead: float, only: Sequence[str]
+) -> None:
     """Training steps."""
     begin = start(shape, dead)
-    marks = {"float32": bound_ms(shape, clock, torch.float32), "bf16": bound_ms(shape, clock, torch.bfloat16)}
+    marks = {
+        "float32": bound_ms(shape, clock, torch.float32),
+        "bf16": bound_ms(shape, clock, torch.bfloat16),
+    }
     sparse = 5 * shape.k / shape.m * marks["float32"]
-    print(f"\n{shape}, {dead:.0%} dead: bound = encoder product (float32 {marks['float32']:.1f} ms, bf16 "
+    print(f"\n{shape}, {dead:.0%} dead: bound = encoder product (float32 {marks['float32']:.1f} "
+          f"ms, bf16 "
           f"{marks['bf16']:.1f} ms) + sparse work {sparse:.1f} ms")  # fmt: skip
     wanted = tuple(c for c in CONTENDERS if any(part in c.label for part in only))
     contenders = available(wanted, lambda c: c.make(shape, begin, c.variant, c.precision))
@@ -131,7 +150,10 @@ def encode(shape: Shape, rounds: int, clock: Callable[[], float]) -> None:
         return lambda x: theirs.encode(x).detach().to_sparse_csr()
 
     contenders: dict[str, Step] = {"petriscope encode": sae.encode}
-    for label, make in (("dictionary_learning encode", of_dictionary_learning), ("sae_lens encode", of_sae_lens)):
+    for label, make in (
+        ("dictionary_learning encode", of_dictionary_learning),
+        ("sae_lens encode", of_sae_lens),
+    ):
         try:
             contenders[label] = make()
         except (ImportError, RuntimeError) as error:
@@ -142,13 +164,21 @@ def encode(shape: Shape, rounds: int, clock: Callable[[], float]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--what", choices=("step", "encode", "memory", "stream", "quality"), default="step")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--what", choices=("step", "encode", "memory", "stream", "quality"), default="step"
+    )
     parser.add_argument("--config", choices=(*SHAPES, "demo"), default="A")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--dead", type=float, nargs="+", default=(0.0, 0.1), help="shares of dead latents")
-    parser.add_argument("--only", nargs="+", default=("",), help="contenders whose label contains one of these")
+    parser.add_argument(
+        "--dead", type=float, nargs="+", default=(0.0, 0.1), help="shares of dead latents"
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=("",), help="contenders whose label contains one of these"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     clock = time.process_time if args.threads == 1 else time.perf_counter

@@ -1,4 +1,5 @@
-"""One training step of each library on the same batch, as its own trainer does it: contenders for `benchmarks/sae.py`."""
+"""One training step of each library on the same batch, as its own trainer does it: contenders for
+`benchmarks/sae.py`."""
 
 from __future__ import annotations
 
@@ -37,7 +38,9 @@ class Start(NamedTuple):
 
 
 def start(shape: Shape, dead_share: float) -> Start:
-    W = torch.nn.functional.normalize(torch.randn(shape.m, shape.d, generator=torch.Generator().manual_seed(0)), dim=1)
+    W = torch.nn.functional.normalize(
+        torch.randn(shape.m, shape.d, generator=torch.Generator().manual_seed(0)), dim=1
+    )
     dead = torch.zeros(shape.m, dtype=torch.bool)
     if dead_share:
         dead[:: round(1 / dead_share)] = True
@@ -50,7 +53,9 @@ def ours(shape: Shape, begin: Start, variant: str, precision: str) -> Step:
         d=shape.d, m=shape.m, k=shape.k, variant=variant, batch=shape.batch, steps=100_000, lr=LR, warmup=0, decay=0,
         dead_after_tokens=10_000_000, aux_weight=1 / 32, aux_units="squared_error", filter=precision,
     ).resolved()  # fmt: skip
-    parameters = Parameters(begin.W_enc.clone(), torch.zeros(shape.m), begin.W.clone(), torch.zeros(shape.d))
+    parameters = Parameters(
+        begin.W_enc.clone(), torch.zeros(shape.m), begin.W.clone(), torch.zeros(shape.d)
+    )
     run = Run(config, parameters, scale=1.0, variance=float(shape.d))
     run.silent[begin.dead] = 20_000_000
     return run.advance
@@ -74,7 +79,12 @@ def dictionary_learning(shape: Shape, begin: Start, variant: str, precision: str
 
 def sae_lens(shape: Shape, begin: Start, variant: str, precision: str) -> Step:
     """SAELens' training step, in float32 or under its bf16 autocast."""
-    from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, TopKTrainingSAE, TopKTrainingSAEConfig
+    from sae_lens import (
+        BatchTopKTrainingSAE,
+        BatchTopKTrainingSAEConfig,
+        TopKTrainingSAE,
+        TopKTrainingSAEConfig,
+    )
     from sae_lens.saes.sae import TrainStepInput
 
     sizes = {"d_in": shape.d, "d_sae": shape.m, "k": shape.k, "rescale_acts_by_decoder_norm": False}
@@ -92,7 +102,11 @@ def sae_lens(shape: Shape, begin: Start, variant: str, precision: str) -> Step:
     def step(x: torch.Tensor) -> None:
         with cast:
             given = TrainStepInput(
-                sae_in=x, coefficients={}, dead_neuron_mask=mask, n_training_steps=1, is_logging_step=False
+                sae_in=x,
+                coefficients={},
+                dead_neuron_mask=mask,
+                n_training_steps=1,
+                is_logging_step=False,
             )
             output = sae.training_forward_pass(given)
             with torch.no_grad():
@@ -128,8 +142,11 @@ def sparsify(shape: Shape, begin: Start, variant: str, precision: str) -> Step:
 
 
 def overcomplete(shape: Shape, begin: Start, variant: str, precision: str) -> Step:
-    """overcomplete's BatchTopKSAE or TopKSAE with Adam (it has no AuxK: dead latents are left dead)."""
-    if "overcomplete" not in sys.modules:  # its __init__ wants torchvision, for vision models that are not needed here
+    """overcomplete's BatchTopKSAE or TopKSAE with Adam (it has no AuxK: dead latents are left
+    dead)."""
+    if (
+        "overcomplete" not in sys.modules
+    ):  # its __init__ wants torchvision, for vision models that are not needed here
         spec = importlib.util.find_spec("overcomplete")
         if spec is None:
             raise ImportError("overcomplete is not installed")

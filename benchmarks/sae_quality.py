@@ -1,4 +1,5 @@
-"""Peak memory of a step, and held-out quality at equal tokens on planted factors, against the libraries of the field."""
+"""Peak memory of a step, and held-out quality at equal tokens on planted factors, against the
+libraries of the field."""
 
 from __future__ import annotations
 
@@ -48,7 +49,9 @@ def _peak(label: str, shape: Shape, sender: object) -> None:
     torch.set_num_threads(1)
     contender = next(c for c in CONTENDERS if c.label == label)
     small = Shape(16, 64, 2, 32)
-    contender.make(small, start(small, 0.0), contender.variant, contender.precision)(torch.randn(32, 16))
+    contender.make(small, start(small, 0.0), contender.variant, contender.precision)(
+        torch.randn(32, 16)
+    )
     x, begin = torch.randn(shape.batch, shape.d), start(shape, 0.0)
     before = _resident_peak()
     step = contender.make(shape, begin, contender.variant, contender.precision)
@@ -58,31 +61,40 @@ def _peak(label: str, shape: Shape, sender: object) -> None:
 
 
 def _resident_peak() -> float:
-    """MiB this process has held at most (Linux; ru_maxrss would begin with what its parent held)."""
+    """MiB this process has held at most (Linux; ru_maxrss would begin with what its parent
+    held)."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def stream(shape: Shape, steps: int) -> None:
-    """Peak of a process that trains on 20 M tokens stored in bf16, then reads on to the end of the epoch.
+    """Peak of a process that trains on 20 M tokens stored in bf16, then reads on to the end of the
+    epoch.
 
-    One file of 2²⁰ rows stands for each of twenty shards: the loader sees 20,971,520 rows (43 GB at d 1024).
+    One file of 2²⁰ rows stands for each of twenty shards: the loader sees 20,971,520 rows (43 GB at
+    d 1024).
     """
     with tempfile.TemporaryDirectory(dir=".") as folder:
         path = Path(folder) / "shard.npy"
         rows = np.lib.format.open_memmap(path, mode="w+", dtype="V2", shape=(1 << 20, shape.d))
         for start in range(0, len(rows), 1 << 14):
-            drawn = torch.randn(1 << 14, shape.d, generator=torch.Generator().manual_seed(start)).bfloat16()
+            drawn = torch.randn(
+                1 << 14, shape.d, generator=torch.Generator().manual_seed(start)
+            ).bfloat16()
             rows[start : start + (1 << 14)] = drawn.view(torch.int16).numpy().view("V2")
         del rows
         receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
-        process = multiprocessing.get_context("spawn").Process(target=_stream, args=(shape, steps, path, sender))
+        process = multiprocessing.get_context("spawn").Process(
+            target=_stream, args=(shape, steps, path, sender)
+        )
         process.start()
         sender.close()
         imported, trained, walked, tokens, seconds = receiver.recv()
         process.join()
-    print(f"\n{shape}: {tokens:,} rows of {path.name} read, the first {steps * shape.batch:,} trained on; resident peak "
-          f"MiB: import {imported:.0f}, training {trained:.0f}, whole epoch {walked:.0f}; reading {tokens / seconds:,.0f} "
+    print(f"\n{shape}: {tokens:,} rows of {path.name} read, the first {steps * shape.batch:,} "
+          f"trained on; resident peak "
+          f"MiB: import {imported:.0f}, training {trained:.0f}, whole epoch {walked:.0f}; reading "
+          f"{tokens / seconds:,.0f} "
           "rows per processor second")  # fmt: skip
 
 
@@ -100,7 +112,8 @@ def _stream(shape: Shape, steps: int, path: Path, sender: Connection) -> None:
 
 
 def planted(n: int, seed: int) -> np.ndarray:
-    """n superpositions: 384 factors in 64 dimensions, power-law frequencies, pairs that fire together, noise."""
+    """n superpositions: 384 factors in 64 dimensions, power-law frequencies, pairs that fire
+    together, noise."""
     rng = np.random.default_rng([seed, 7])
     rate = np.minimum(0.3, 1.6 / np.arange(1, FACTORS + 1) ** 0.9)
     fired = rng.random((n, FACTORS), dtype=np.float32) < rate
@@ -116,14 +129,17 @@ def factors() -> np.ndarray:
 
 
 def quality(seeds: int) -> None:
-    """Held-out FVU, matched cosine, recovery and dead share: same data, tokens, k, rate and schedule for every library.
+    """Held-out FVU, matched cosine, recovery and dead share: same data, tokens, k, rate and
+    schedule for every library.
 
-    Each dictionary is judged twice: with its own inference rule, and (column "as topk") with the k largest of each
-    token, which shows whether BatchTopK and TopK differ in what they learn or in what they keep.
+    Each dictionary is judged twice: with its own inference rule, and (column "as topk") with the k
+    largest of each token, which shows whether BatchTopK and TopK differ in what they learn or in
+    what they keep.
     """
     data, heldout = planted(400_000, 0), planted(HELDOUT, 1)
     print(
-        f"\nd {D}, {FACTORS} factors, m {M}, k {K}, {STEPS * BATCH:,} tokens, lr {LR:g}, {seeds} seeds, judged on "
+        f"\nd {D}, {FACTORS} factors, m {M}, k {K}, {STEPS * BATCH:,} tokens, lr {LR:g}, {seeds} "
+        f"seeds, judged on "
         f"{HELDOUT:,} others: mean ± s.e."
     )
     names = ("FVU", "L0", "MMCS", "recovered", "dead", "as topk")
@@ -138,13 +154,19 @@ def quality(seeds: int) -> None:
             if rows[0] is None:
                 continue
             cells = [
-                f"{statistics.mean(c):9.4f} ±{statistics.stdev(c) / len(c) ** 0.5:.4f}" for c in zip(*rows, strict=True)
+                f"{statistics.mean(c):9.4f} ±{statistics.stdev(c) / len(c) ** 0.5:.4f}"
+                for c in zip(*rows, strict=True)
             ]
-            print(f"{label + ' ' + variant:34s}" + "".join(f"{cell:>17s}" for cell in cells), flush=True)
+            print(
+                f"{label + ' ' + variant:34s}" + "".join(f"{cell:>17s}" for cell in cells),
+                flush=True,
+            )
 
 
 def _config(variant: str, seed: int) -> SAEConfig:
-    return SAEConfig(d=D, m=M, k=K, variant=variant, batch=BATCH, steps=STEPS, lr=LR, seed=seed).resolved()
+    return SAEConfig(
+        d=D, m=M, k=K, variant=variant, batch=BATCH, steps=STEPS, lr=LR, seed=seed
+    ).resolved()
 
 
 def _ours(variant: str, data: np.ndarray, seed: int) -> SAE:
@@ -152,7 +174,8 @@ def _ours(variant: str, data: np.ndarray, seed: int) -> SAE:
 
 
 def _theirs(variant: str, data: np.ndarray, seed: int) -> SAE:
-    """dictionary_learning's trainer on the same stream, schedule, dead rule and scale; its weights judged by our code."""
+    """dictionary_learning's trainer on the same stream, schedule, dead rule and scale; its weights
+    judged by our code."""
     from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer
     from dictionary_learning.trainers.top_k import TopKTrainer
 
@@ -173,7 +196,12 @@ def _theirs(variant: str, data: np.ndarray, seed: int) -> SAE:
 
 def _sae_lens(variant: str, data: np.ndarray, seed: int) -> SAE:
     """SAELens' training SAE with its defaults, our stream, schedule, clip, dead rule and scale."""
-    from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, TopKTrainingSAE, TopKTrainingSAEConfig
+    from sae_lens import (
+        BatchTopKTrainingSAE,
+        BatchTopKTrainingSAEConfig,
+        TopKTrainingSAE,
+        TopKTrainingSAEConfig,
+    )
     from sae_lens.saes.sae import TrainStepInput
 
     sizes = {"d_in": D, "d_sae": M, "k": K}
@@ -186,7 +214,11 @@ def _sae_lens(variant: str, data: np.ndarray, seed: int) -> SAE:
 
     def loss(x: torch.Tensor, dead: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         given = TrainStepInput(
-            sae_in=x, coefficients={}, dead_neuron_mask=dead, n_training_steps=1, is_logging_step=False
+            sae_in=x,
+            coefficients={},
+            dead_neuron_mask=dead,
+            n_training_steps=1,
+            is_logging_step=False,
         )
         output = sae.training_forward_pass(given)
         return output.loss, output.feature_acts
@@ -199,7 +231,8 @@ def _sae_lens(variant: str, data: np.ndarray, seed: int) -> SAE:
 
 
 def _sparsify(variant: str, data: np.ndarray, seed: int) -> SAE | None:
-    """EleutherAI sparsify's coder (TopK alone) with Adam, our stream, schedule, clip, dead rule and scale."""
+    """EleutherAI sparsify's coder (TopK alone) with Adam, our stream, schedule, clip, dead rule and
+    scale."""
     if variant != "topk":
         return None
     from sparsify import SparseCoder, SparseCoderConfig
@@ -213,7 +246,13 @@ def _sparsify(variant: str, data: np.ndarray, seed: int) -> SAE | None:
         return output.fvu + output.auxk_loss / 32, acts
 
     scale = _fit(variant, data, seed, coder, loss, coder.set_decoder_norm_to_unit_norm)
-    return _sae(variant, seed, (coder.encoder.weight, coder.encoder.bias, coder.W_dec, coder.b_dec), scale, 0.0)
+    return _sae(
+        variant,
+        seed,
+        (coder.encoder.weight, coder.encoder.bias, coder.W_dec, coder.b_dec),
+        scale,
+        0.0,
+    )
 
 
 def _fit(
@@ -243,7 +282,9 @@ def _fit(
     return scale
 
 
-def _sae(variant: str, seed: int, tensors: tuple[torch.Tensor, ...], scale: float, threshold: float) -> SAE:
+def _sae(
+    variant: str, seed: int, tensors: tuple[torch.Tensor, ...], scale: float, threshold: float
+) -> SAE:
     kept = [t.detach().clone().contiguous() for t in tensors]
     return SAE(_config(variant, seed), *kept, scale=scale, threshold=max(threshold, 0.0))
 
@@ -252,7 +293,9 @@ def _judge(sae: SAE | None, heldout: np.ndarray) -> tuple[float, ...] | None:
     if sae is None:
         return None
     found, matched = judge(sae, heldout), recovery(sae, factors())
-    as_topk = judge(dataclasses.replace(sae, config=dataclasses.replace(sae.config, variant="topk")), heldout)
+    as_topk = judge(
+        dataclasses.replace(sae, config=dataclasses.replace(sae.config, variant="topk")), heldout
+    )
     cosine, share = float(matched.best_cosine.mean()), matched.recovered(0.9)
     return found.fvu, found.l0, cosine, share, found.dead_fraction, as_topk.fvu
 

@@ -1,4 +1,5 @@
-"""A made-up atlas of any size, for benchmarks and tests of atlas and terminal UI. Its numbers mean nothing."""
+"""A made-up atlas of any size, for benchmarks and tests of atlas and terminal UI. Its numbers mean
+nothing."""
 
 from __future__ import annotations
 
@@ -32,9 +33,22 @@ FAMILIES = (
     "MEF",
 )
 MOTIFS = tuple(
-    f"{family}{number}" if family != "HNF4A" else f"HNF4A.{number}" for family in FAMILIES for number in range(1, 9)
+    f"{family}{number}" if family != "HNF4A" else f"HNF4A.{number}"
+    for family in FAMILIES
+    for number in range(1, 9)
 )
-WORDS = ("lipid", "immune", "cell", "steroid", "myeloid", "B cell", "erythroid", "bile acid", "cytokine", "chromatin")
+WORDS = (
+    "lipid",
+    "immune",
+    "cell",
+    "steroid",
+    "myeloid",
+    "B cell",
+    "erythroid",
+    "bile acid",
+    "cytokine",
+    "chromatin",
+)
 DEEDS = (
     "metabolic process",
     "response",
@@ -44,11 +58,15 @@ DEEDS = (
     "biosynthetic process",
     "assembly",
 )
-TERMS = tuple(f"{w} {d} (GO:{i:07d})" for i, (w, d) in enumerate((w, d) for w in WORDS for d in DEEDS))
+TERMS = tuple(
+    f"{w} {d} (GO:{i:07d})" for i, (w, d) in enumerate((w, d) for w in WORDS for d in DEEDS)
+)
 CHROM, OFFSET, SPAN = "chr22", 37_200_000, 3_400_000
 
 
-def synthetic_tables(layers: int = 3, per_layer: int = 300, bins: int = 4, seed: int = 7) -> AtlasTables:
+def synthetic_tables(
+    layers: int = 3, per_layer: int = 300, bins: int = 4, seed: int = 7
+) -> AtlasTables:
     """Frames of an atlas of ``layers * per_layer`` features with every table filled."""
     rng = np.random.default_rng(seed)
     n = layers * per_layer
@@ -80,15 +98,25 @@ def synthetic_tables(layers: int = 3, per_layer: int = 300, bins: int = 4, seed:
             "causal_effect": np.where(rng.random(n) < 0.2, rng.gamma(1, 0.01, n), np.nan),
             "causal_percentile": np.where(rng.random(n) < 0.2, rng.random(n), np.nan),
             "module": pd.array(np.where(alive, rng.integers(40, size=n), -1), dtype="Int64"),
-            "label": [f"{MOTIFS[m]} {STATES[m % 8]}" if a and m % 3 else None for m, a in zip(motif, alive)],
+            "label": [
+                f"{MOTIFS[m]} {STATES[m % 8]}" if a and m % 3 else None
+                for m, a in zip(motif, alive)
+            ],
             "confidence": np.where(alive, rng.random(n), np.nan),
-            **{f"t_{name}": np.where(alive, cds + rng.normal(0, 1, n), np.nan) for name in LINEAGES},
+            **{
+                f"t_{name}": np.where(alive, cds + rng.normal(0, 1, n), np.nan) for name in LINEAGES
+            },
         }
     )
     features["module"] = features["module"].mask(features["module"] < 0)
     key = features.loc[alive, ["layer", "feature"]].reset_index(drop=True)
     samples = pd.DataFrame(
-        [(f"{x}_{c[3:]}_{d}", x, c, f"d{d}") for x in LINEAGES for c in ("in_vitro", "in_vivo") for d in (1, 2)],
+        [
+            (f"{x}_{c[3:]}_{d}", x, c, f"d{d}")
+            for x in LINEAGES
+            for c in ("in_vitro", "in_vivo")
+            for d in (1, 2)
+        ],
         columns=["biosample", "lineage", "context", "donor"],
     )
     genes = pd.DataFrame(
@@ -129,7 +157,9 @@ def _lineage_effects(features: pd.DataFrame, rng: np.random.Generator) -> pd.Dat
     frames = []
     for name in LINEAGES:
         t = features[f"t_{name}"]
-        frame = features[["layer", "feature"]].assign(lineage=name, t=t, p=np.exp(-np.abs(t)), effect=t / 3, n_units=4)
+        frame = features[["layer", "feature"]].assign(
+            lineage=name, t=t, p=np.exp(-np.abs(t)), effect=t / 3, n_units=4
+        )
         mean = rng.gamma(1, 0.2, len(features))
         frame = frame.assign(q=np.minimum(1, frame["p"] * 5), lo=t / 3 - 0.5, hi=t / 3 + 0.5)
         frames.append(frame.assign(mean_vivo=mean, mean_vitro=mean * 0.7)[features["alive"] == 1])
@@ -143,12 +173,20 @@ def _activation(key: pd.DataFrame, samples: pd.DataFrame, rng: np.random.Generat
         scale = rng.gamma(2, 0.5, len(key))
         counts = (scale[:, None] * shape).astype(int)
         frames.append(
-            key.assign(biosample=name, mean=scale / 10, density=scale / 100, maximum=8.0, histogram=list(counts))
+            key.assign(
+                biosample=name,
+                mean=scale / 10,
+                density=scale / 100,
+                maximum=8.0,
+                histogram=list(counts),
+            )
         )
     return pd.concat(frames, ignore_index=True)
 
 
-def _top_bins(key: pd.DataFrame, samples: pd.DataFrame, bins: int, rng: np.random.Generator) -> pd.DataFrame:
+def _top_bins(
+    key: pd.DataFrame, samples: pd.DataFrame, bins: int, rng: np.random.Generator
+) -> pd.DataFrame:
     places = SPAN // 128
     letters = np.frombuffer(b"ACGT", np.uint8)[rng.integers(4, size=(places, 128))]
     sequences = np.array([row.tobytes().decode() for row in letters])
@@ -174,13 +212,28 @@ def _top_bins(key: pd.DataFrame, samples: pd.DataFrame, bins: int, rng: np.rando
 
 def _annotations(key: pd.DataFrame, motif: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
     frames = []
-    for kind, names, each in (("chromhmm", STATES, len(STATES)), ("motif", MOTIFS, 4), ("geneset", TERMS, 3)):
+    for kind, names, each in (
+        ("chromhmm", STATES, len(STATES)),
+        ("motif", MOTIFS, 4),
+        ("geneset", TERMS, 3),
+    ):
         for number in range(each):
             term = (motif + number * 5) % len(names)
             p = np.exp(-rng.gamma(1, 4, len(key)))
             fold = np.exp(rng.normal(0.3, 0.7, len(key)))
-            frame = key.assign(kind=kind, term=np.array(names)[term], estimate=fold, lo=fold * 0.7, hi=fold * 1.4, p=p)
-            frames.append(frame.assign(q=np.minimum(1, p * 20), genes="APOL1,MYH9" if kind == "geneset" else None))
+            frame = key.assign(
+                kind=kind,
+                term=np.array(names)[term],
+                estimate=fold,
+                lo=fold * 0.7,
+                hi=fold * 1.4,
+                p=p,
+            )
+            frames.append(
+                frame.assign(
+                    q=np.minimum(1, p * 20), genes="APOL1,MYH9" if kind == "geneset" else None
+                )
+            )
     return pd.concat(frames, ignore_index=True)
 
 
@@ -201,14 +254,21 @@ def _motif_hits(rng: np.random.Generator, n: int = 20_000) -> pd.DataFrame:
     )
 
 
-def _similar(key: pd.DataFrame, layers: int, rng: np.random.Generator, each: int = 4) -> pd.DataFrame:
+def _similar(
+    key: pd.DataFrame, layers: int, rng: np.random.Generator, each: int = 4
+) -> pd.DataFrame:
     frames = []
     for kind in ("decoder", "coactivation"):
         for _ in range(each):
             other = key.iloc[rng.integers(len(key), size=len(key))].reset_index(drop=True)
             value = rng.beta(3, 3, len(key))
             frames.append(
-                key.assign(other_layer=other["layer"], other_feature=other["feature"], kind=kind, value=value)
+                key.assign(
+                    other_layer=other["layer"],
+                    other_feature=other["feature"],
+                    kind=kind,
+                    value=value,
+                )
             )
     return pd.concat(frames, ignore_index=True)
 
@@ -238,38 +298,99 @@ def _layers(features: pd.DataFrame, layers: int, rng: np.random.Generator) -> pd
 
 def _curves(key: pd.DataFrame, layers: int, rng: np.random.Generator) -> pd.DataFrame:
     rows = []
-    arms = {"cds": 1.0, "top_activation": 1.4, "matched_random": 0.35, "random_direction": 0.1, "reconstruction": 0.2}
+    arms = {
+        "cds": 1.0,
+        "top_activation": 1.4,
+        "matched_random": 0.35,
+        "random_direction": 0.1,
+        "reconstruction": 0.2,
+    }
     for layer in range(layers):
         for arm, size in arms.items():
             for k in (5, 10, 25, 50, 100):
                 value = size * np.log1p(k) * (1 + layer / 4)
-                rows.append(("ablation", layer, None, None, arm, k, value, value * 0.8, value * 1.2, 40))
+                rows.append(
+                    ("ablation", layer, None, None, arm, k, value, value * 0.8, value * 1.2, 40)
+                )
         for lineage in LINEAGES:
-            for arm, size in (("sae_additive", 0.12), ("difference_of_means", 0.16), ("norm_matched_random", 0.0)):
+            for arm, size in (
+                ("sae_additive", 0.12),
+                ("difference_of_means", 0.16),
+                ("norm_matched_random", 0.0),
+            ):
                 for alpha in (0.0, 0.5, 1.0, 2.0, 4.0):
                     value = size * alpha * np.exp(-alpha / 2) + 0.01 * layer
-                    rows.append(("steering", layer, None, lineage, arm, alpha, value, value - 0.03, value + 0.03, 40))
+                    rows.append(
+                        (
+                            "steering",
+                            layer,
+                            None,
+                            lineage,
+                            arm,
+                            alpha,
+                            value,
+                            value - 0.03,
+                            value + 0.03,
+                            40,
+                        )
+                    )
     for layer, feature in key.iloc[:: max(1, len(key) // 50)].itertuples(index=False):
         for alpha in (0.0, 1.0, 2.0, 4.0):
             value = 0.02 * alpha
             rows.append(
-                ("steering", layer, feature, "liver", "this feature", alpha, value, value - 0.01, value + 0.01, 40)
+                (
+                    "steering",
+                    layer,
+                    feature,
+                    "liver",
+                    "this feature",
+                    alpha,
+                    value,
+                    value - 0.01,
+                    value + 0.01,
+                    40,
+                )
             )
-            rows.append(("ablation", layer, feature, "liver", "this feature", alpha, value * 2, value, value * 3, 40))
+            rows.append(
+                (
+                    "ablation",
+                    layer,
+                    feature,
+                    "liver",
+                    "this feature",
+                    alpha,
+                    value * 2,
+                    value,
+                    value * 3,
+                    40,
+                )
+            )
     columns = ["analysis", "layer", "feature", "lineage", "arm", "x", "estimate", "lo", "hi", "n"]
     return pd.DataFrame(rows, columns=columns).astype({"feature": "Int64"})
 
 
 def _claims() -> pd.DataFrame:
     rows = [
-        ("ctx-count", "Context features grow with depth", "57 / 82 / 215", "31 / 40 / 55", "12 % / 13 % / 13 %"),
+        (
+            "ctx-count",
+            "Context features grow with depth",
+            "57 / 82 / 215",
+            "31 / 40 / 55",
+            "12 % / 13 % / 13 %",
+        ),
         ("ablation", "Context features are causal", "d = 1.79", "d = 1.2", "g = 0.41"),
         ("steering", "Steering closes the gap", "11.2 %", "9.8 %", "2.1 %"),
     ]
-    claims = pd.DataFrame(rows, columns=["claim", "statement", "published", "as_published", "corrected"])
+    claims = pd.DataFrame(
+        rows, columns=["claim", "statement", "published", "as_published", "corrected"]
+    )
     return claims.assign(
         interval=["rise 0.3 points [-2.0, 3.0]", "[0.12, 0.70]", "[-1.0 %, 5.0 %]"],
-        control=["random-init model 11 % / 12 % / 13 %", "matched random sets 0.11", "norm-matched random 0.4 %"],
+        control=[
+            "random-init model 11 % / 12 % / 13 %",
+            "matched random sets 0.11",
+            "norm-matched random 0.4 %",
+        ],
         verdict=["not_supported", "supported", "undecided"],
         rule=["rise_low > 0", "low > 0", "low > 0 and high < 1"],
         note="synthetic",

@@ -1,8 +1,9 @@
-"""Fragments to signal per 4 bp: petriscope against the original's recipe (awk, sort, `bedtools genomecov`).
+"""Fragments to signal per 4 bp: petriscope against the original's recipe (awk, sort, `bedtools
+genomecov`).
 
-Prints the median of interleaved rounds and the ratios, for the coverage alone and with the sums per 4 bp (`bedtools
-intersect`), and checks that both give the same numbers.
-    python benchmarks/tracks.py [--fragments 500000] [--rounds 3]
+Prints the median of interleaved rounds and the ratios, for the coverage alone and with the sums per
+4 bp (`bedtools intersect`), and checks that both give the same numbers. python benchmarks/tracks.py
+[--fragments 500000] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -36,12 +37,22 @@ def prepare(folder: Path, fragments: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Write a fragment file and the bins of every window; returns windows and contigs."""
     rng = np.random.default_rng(0)
     start = np.sort(rng.integers(0, SIZE - 1_000, fragments))
-    frame = pd.DataFrame({"chrom": "chr1", "start": start, "end": start + rng.integers(30, 600, fragments)})
-    frame.to_csv(folder / "f.tsv.gz", sep="\t", header=False, index=False, compression={"method": "gzip", "mtime": 0})
+    frame = pd.DataFrame(
+        {"chrom": "chr1", "start": start, "end": start + rng.integers(30, 600, fragments)}
+    )
+    frame.to_csv(
+        folder / "f.tsv.gz",
+        sep="\t",
+        header=False,
+        index=False,
+        compression={"method": "gzip", "mtime": 0},
+    )
     contigs = pd.DataFrame({"chrom": ["chr1"], "start": [0], "end": [SIZE], "whole": [True]})
     windows = tile_windows(contigs, 16_384, fractions=SHARES)
     edges = (windows.start.to_numpy()[:, None] + 4 * np.arange(4_096)).ravel()
-    bins = pd.DataFrame({"chrom": "chr1", "start": edges, "end": edges + 4, "name": np.arange(len(edges))})
+    bins = pd.DataFrame(
+        {"chrom": "chr1", "start": edges, "end": edges + 4, "name": np.arange(len(edges))}
+    )
     bins.to_csv(folder / "bins.bed", sep="\t", header=False, index=False)
     (folder / "sizes").write_text(f"chr1\t{SIZE}\n")
     return windows, contigs
@@ -75,8 +86,14 @@ def main() -> int:
     mine, covered, summed = (statistics.median(seconds) for seconds in (ours, coverage, sums))
     print(f"petriscope {mine:.2f} s")
     print(f"awk + sort + bedtools genomecov {covered:.2f} s, {covered / mine:.1f} times as long")
-    print(f"  with the sums per 4 bp {covered + summed:.2f} s, {(covered + summed) / mine:.1f} times as long")
-    print(f"fragments {args.fragments:,}, windows {len(windows):,}, greatest difference {error:.1e} of the maximum")
+    print(
+        f"  with the sums per 4 bp {covered + summed:.2f} s, {(covered + summed) / mine:.1f} "
+        f"times as long"
+    )
+    print(
+        f"fragments {args.fragments:,}, windows {len(windows):,}, greatest difference {error:.1e} "
+        f"of the maximum"
+    )
     return 0
 
 

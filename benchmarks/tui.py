@@ -1,7 +1,9 @@
-"""The terminal UI on an atlas of 110,000 features: first paint, scroll, sort, filter, search, feature page, memory.
+"""The terminal UI on an atlas of 110,000 features: first paint, scroll, sort, filter, search,
+feature page, memory.
 
-Rival in the same run, taking turns (--rival): Textual's own DataTable with every row of the nine columns loaded. Times run from the
-key press (or the start of the process) to the drawn screen; medians and 95th percentiles stand beside the budget.
+Rival in the same run, taking turns (--rival): Textual's own DataTable with every row of the nine
+columns loaded. Times run from the key press (or the start of the process) to the drawn screen;
+medians and 95th percentiles stand beside the budget.
 """
 
 from __future__ import annotations
@@ -30,7 +32,17 @@ FILTERS = (
 )
 SEARCHES = ("hnf4a", "lipid metab", "chr22:37,500,000-37,600,000", "gatta1", "L6/123", "TssA")
 SORTS = ("cds", "q", "density", "label", "stability", "effect")
-COLUMNS = ("label", "density", "cds", "q", "effect", "lineage", "direction", "stability", "causal_percentile")
+COLUMNS = (
+    "label",
+    "density",
+    "cds",
+    "q",
+    "effect",
+    "lineage",
+    "direction",
+    "stability",
+    "causal_percentile",
+)
 
 FIRST_PAINT = """
 import sys, time, os
@@ -75,7 +87,8 @@ Rival().run()
 
 
 class Paint(NamedTuple):
-    """Seconds from process start to the first painted screen, by the clock and of processor time, and peak MB."""
+    """Seconds from process start to the first painted screen, by the clock and of processor time,
+    and peak MB."""
 
     wall: float
     processor: float
@@ -91,10 +104,26 @@ def in_terminal(code: str, workspace: Path) -> Paint:
         leader, follower = pty.openpty()
         os.set_blocking(leader, False)
         paths = os.pathsep.join([str(source / "src"), str(source / "tui")])
-        environment = {**os.environ, "PYTHONPATH": paths, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": paths,
+            "TERM": "xterm-256color",
+            "COLUMNS": "120",
+            "LINES": "40",
+        }
         started = time.time()
-        command = [sys.executable, "-c", code, str(workspace), stamp.name, str(source / "src"), ",".join(COLUMNS)]
-        process = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=environment)
+        command = [
+            sys.executable,
+            "-c",
+            code,
+            str(workspace),
+            stamp.name,
+            str(source / "src"),
+            ",".join(COLUMNS),
+        ]
+        process = subprocess.Popen(
+            command, stdin=follower, stdout=follower, stderr=follower, env=environment
+        )
         os.close(follower)
         while process.poll() is None:
             try:
@@ -107,7 +136,8 @@ def in_terminal(code: str, workspace: Path) -> Paint:
 
 
 class Took(NamedTuple):
-    """Milliseconds by the wall clock and of processor time (the latter does not depend on a busy machine)."""
+    """Milliseconds by the wall clock and of processor time (the latter does not depend on a busy
+    machine)."""
 
     wall: float
     processor: float
@@ -148,12 +178,16 @@ async def ours(workspace: Path, rounds: int) -> dict[str, list[Took]]:
             query = FILTERS[number % len(FILTERS)]
             times["filter"].append(await timed(pilot, lambda query=query: page.set_filter(query)))
             identifier = page.order[number % len(page.order)]
-            times["feature page"].append(await timed(pilot, lambda identifier=identifier: app.open_feature(identifier)))
+            times["feature page"].append(
+                await timed(pilot, lambda identifier=identifier: app.open_feature(identifier))
+            )
             app.action_visit("search")
             await pilot.pause()
             line = app.screen.query_one("#needle", Input)
             text = SEARCHES[number % len(SEARCHES)]
-            times["search"].append(await timed(pilot, lambda text=text, line=line: setattr(line, "value", text)))
+            times["search"].append(
+                await timed(pilot, lambda text=text, line=line: setattr(line, "value", text))
+            )
             app.action_visit("features")
             await pilot.pause()
     return times
@@ -174,7 +208,10 @@ async def rival(workspace: Path, rounds: int) -> dict[str, list[Took]]:
             yield DataTable()
 
     def rows(query: str) -> list[tuple[str, ...]]:
-        return [tuple("" if v is None else str(v) for v in r) for r in atlas.stream(atlas.order(query), names)]
+        return [
+            tuple("" if v is None else str(v) for v in r)
+            for r in atlas.stream(atlas.order(query), names)
+        ]
 
     times: dict[str, list[Took]] = {"scroll": [], "sort": [], "filter": []}
     app = Rival()
@@ -209,10 +246,14 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--workspace", type=Path, help="a workspace whose atlas is used (default: 110,000 made-up features)"
+        "--workspace",
+        type=Path,
+        help="a workspace whose atlas is used (default: 110,000 made-up features)",
     )
     parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--rival", action="store_true", help="also the DataTable with every row (several minutes)")
+    parser.add_argument(
+        "--rival", action="store_true", help="also the DataTable with every row (several minutes)"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         workspace = args.workspace or Path(scratch)
@@ -239,12 +280,15 @@ def report(workspace: Path, rounds: int, with_rival: bool) -> None:
     paints = [in_terminal(FIRST_PAINT, workspace) for _ in range(3)]
     wall, busy = (statistics.median(p[i] for p in paints) for i in (0, 1))
     print(f"{'first paint':<14} {wall:8.2f} s   of it processor time {busy:.2f} s   budget 0.8 s")
-    print(f"{'memory':<14} {max(p.megabytes for p in paints):8.0f} MB  budget 150 MB (at first paint)")
+    print(
+        f"{'memory':<14} {max(p.megabytes for p in paints):8.0f} MB  budget 150 MB (at first paint)"
+    )
     if with_rival:
         other_paint = in_terminal(RIVAL_PAINT, workspace)
         ratio = other_paint.processor / busy
         print(
-            f"{'  DataTable':<14} {other_paint.wall:8.2f} s   of it processor time {other_paint.processor:.2f} s = {ratio:.0f}x;"
+            f"{'  DataTable':<14} {other_paint.wall:8.2f} s   of it processor time "
+            f"{other_paint.processor:.2f} s = {ratio:.0f}x;"
             f" {other_paint.megabytes:.0f} MB"
         )
     times: dict[str, list[Took]] = {}
@@ -255,7 +299,8 @@ def report(workspace: Path, rounds: int, with_rival: bool) -> None:
             _extend(other, asyncio.run(rival(workspace, 1)))
     print(f"\n{'':<14} {'wall clock':>18}   {'processor':>18}")
     print(
-        f"{'action':<14} {'median':>9} {'p95':>8}   {'median':>9} {'p95':>8} {'budget':>9}   DataTable, processor median"
+        f"{'action':<14} {'median':>9} {'p95':>8}   {'median':>9} {'p95':>8} {'budget':>9}   "
+        f"DataTable, processor median"
     )
     for name, values in times.items():
         line = f"{name:<14}"
@@ -266,7 +311,11 @@ def report(workspace: Path, rounds: int, with_rival: bool) -> None:
             theirs = statistics.median(v.processor for v in other[name])
             line += f"   {theirs:.0f} ms = {theirs / statistics.median(v.processor for v in values):.1f}x"
         print(line)
-    peak = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    peak = [
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    ]
     if not with_rival:
         print(f"peak memory after all actions {int(peak[0].split()[1]) / 1024:.0f} MB")
 

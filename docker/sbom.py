@@ -1,4 +1,5 @@
-"""Bill of materials of the image in CycloneDX JSON: `sbom.py PYTHON OUT` lists that interpreter's and Debian's packages."""
+"""Bill of materials of the image in CycloneDX JSON: `sbom.py PYTHON OUT` lists that interpreter's
+and Debian's packages."""
 
 from __future__ import annotations
 
@@ -12,14 +13,27 @@ from urllib.parse import quote
 
 def python_packages(python: str) -> dict[str, Any]:
     """The bill that cyclonedx-py writes for an installed environment."""
-    command = [sys.executable, "-m", "cyclonedx_py", "environment", python, "--output-reproducible", "-o", "-"]
-    return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    command = [
+        sys.executable,
+        "-m",
+        "cyclonedx_py",
+        "environment",
+        python,
+        "--output-reproducible",
+        "-o",
+        "-",
+    ]
+    return dict(
+        json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    )
 
 
 def debian_packages() -> list[dict[str, Any]]:
     """One component per installed Debian package, by package URL."""
     release = dict(
-        line.split("=", 1) for line in Path("/etc/os-release").read_text().replace('"', "").splitlines() if "=" in line
+        line.split("=", 1)
+        for line in Path("/etc/os-release").read_text().replace('"', "").splitlines()
+        if "=" in line
     )
     listed = subprocess.run(
         ["dpkg-query", "-W", "-f", "${Package} ${Version} ${Architecture}\n"],
@@ -30,10 +44,10 @@ def debian_packages() -> list[dict[str, Any]]:
     components = []
     for name, version, architecture in sorted(line.split() for line in listed.stdout.splitlines()):
         distribution = f"{release['ID']}-{release['VERSION_ID']}"
-        url = (
-            f"pkg:deb/{release['ID']}/{quote(name)}@{quote(version, safe='')}?arch={architecture}&distro={distribution}"
+        url = f"pkg:deb/{release['ID']}/{quote(name)}@{quote(version, safe='')}?arch={architecture}&distro={distribution}"
+        components.append(
+            {"type": "library", "bom-ref": url, "name": name, "version": version, "purl": url}
         )
-        components.append({"type": "library", "bom-ref": url, "name": name, "version": version, "purl": url})
     return components
 
 

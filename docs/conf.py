@@ -1,4 +1,5 @@
-"""Sphinx configuration: Markdown pages, the reference pages generated first. Build: `python -m sphinx -W docs site`."""
+"""Sphinx configuration: Markdown pages, the reference pages generated first. Build: `python -m
+sphinx -W docs site`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
-"""Write the reference pages that are read off the program itself, into docs/generated/ (the build calls this).
+"""Write the reference pages that are read off the program itself, into docs/generated/ (the build
+calls this).
 
     python docs/generate.py
 
-`commands.md` from the argument parsers, `claims.md` from claims.yaml, the ledger and the provenance records of the last
-run, `figures.md` from the code of the stages, `messages.md` from every `UserError` in the sources.
+`commands.md` from the argument parsers, `claims.md` from claims.yaml, the ledger and the provenance
+records of the last run, `figures.md` from the code of the stages, `messages.md` from every
+`UserError` in the sources.
 """
 
 from __future__ import annotations
@@ -65,7 +67,10 @@ def _with_children(parser: argparse.ArgumentParser) -> Iterator[argparse.Argumen
 
 def commands_page() -> str:
     """The command-line reference."""
-    parts = ["# Command line\n\nRead off the program's own parsers. `python -m petriscope` is the same command.\n"]
+    parts = [
+        "# Command line\n\nRead off the program's own parsers. `python -m petriscope` is the same "
+        "command.\n"
+    ]
     parts += [f"## {parser.prog}\n\n```text\n{parser.format_help()}```\n" for parser in parsers()]
     return "\n".join(parts)
 
@@ -74,8 +79,10 @@ def claims_page(workspace: Workspace) -> str:
     """How to check each claim: `petriscope claims --how`."""
     head = (
         "# Claims: command, expected value, time\n\n"
-        "`petriscope claims --how` prints this table. *Command*: what recomputes the claim where everything upstream is\n"
-        "there (then `petriscope stage claims`). *Expected*: our corrected value in the ledger that ships. *Time*: of\n"
+        "`petriscope claims --how` prints this table. *Command*: what recomputes the claim where "
+        "everything upstream is\n"
+        "there (then `petriscope stage claims`). *Expected*: our corrected value in the ledger "
+        "that ships. *Time*: of\n"
         "those stages alone, and of all they need, on the machine that ran last.\n\n"
     )
     return head + as_markdown(checks_of(workspace))
@@ -92,19 +99,28 @@ def figures_drawn() -> list[Drawn]:
     }
     found = []
     for node in ast.walk(tree):
-        if not (isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "figures" and node.value):
+        if not (
+            isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "figures" and node.value
+        ):
             continue
         assert isinstance(node.value, ast.Dict)
         for key, value in zip(node.value.keys, node.value.values):
             assert isinstance(key, ast.Constant)
             calls = [call for call in ast.walk(value) if isinstance(call, ast.Call)]
             draw = next(
-                c.func for c in calls if isinstance(c.func, ast.Attribute) and ast.unparse(c.func.value) in modules
+                c.func
+                for c in calls
+                if isinstance(c.func, ast.Attribute) and ast.unparse(c.func.value) in modules
             )
             reads = {_source(call) for call in calls} - {None}
             where = f"{modules[ast.unparse(draw.value)]}:{draw.attr}"
-            found.append(Drawn(str(key.value), where, tuple(sorted(read for read in reads if read))))
-    tables = [Drawn(name, "petriscope.stages.figures:as_markdown", (source,)) for name, source in TABLES.items()]
+            found.append(
+                Drawn(str(key.value), where, tuple(sorted(read for read in reads if read)))
+            )
+    tables = [
+        Drawn(name, "petriscope.stages.figures:as_markdown", (source,))
+        for name, source in TABLES.items()
+    ]
     return found + tables
 
 
@@ -113,7 +129,9 @@ def _source(call: ast.Call) -> tuple[str, str] | None:
     if name == "features":
         return "cds", "features.parquet"
     if name == "table" and all(isinstance(argument, ast.Constant) for argument in call.args):
-        stage, file = (str(argument.value) for argument in call.args if isinstance(argument, ast.Constant))
+        stage, file = (
+            str(argument.value) for argument in call.args if isinstance(argument, ast.Constant)
+        )
         return stage, file
     return None
 
@@ -128,7 +146,11 @@ def computed_by(stage: str) -> list[str]:
         for alias in node.names
         if (node.module or "").split(".")[1] not in NOT_SCIENCE
     }
-    called = [ast.unparse(call.func).split(".")[0] for call in ast.walk(tree) if isinstance(call, ast.Call)]
+    called = [
+        ast.unparse(call.func).split(".")[0]
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+    ]
     wanted = dict.fromkeys(name for name in called if name in imported)
     return [f"{imported[name][0]}:{imported[name][1]}" for name in wanted]
 
@@ -155,13 +177,16 @@ def figures_page() -> str:
         files = ", ".join(f"`results/{stage}/{file}`" for stage, file in item.reads)
         lines.append(f"| `{item.name}` | `{place(item.draws)}` | {files} |")
     lines += [
-        "\nStep two and three, the stage that wrote the file (`src/petriscope/stages/STAGE.py`, a page or two) and the",
+        "\nStep two and three, the stage that wrote the file (`src/petriscope/stages/STAGE.py`, a "
+        "page or two) and the",
         "functions it calls:\n",
         "| stage | computes with |",
         "|---|---|",
     ]
     for stage in dict.fromkeys(stage for item in drawn for stage, _ in item.reads):
-        functions = "<br>".join(f"`{where.split(':')[1]}` {place(where)}" for where in computed_by(stage))
+        functions = "<br>".join(
+            f"`{where.split(':')[1]}` {place(where)}" for where in computed_by(stage)
+        )
         lines.append(f"| `{stage}` | {functions} |")
     return "\n".join(lines) + "\n"
 
@@ -175,7 +200,8 @@ class Message(NamedTuple):
 
 
 def messages() -> list[Message]:
-    """Every `UserError` raised in the sources: its text and its remedy, with `…` where values stand."""
+    """Every `UserError` raised in the sources: its text and its remedy, with `…` where values
+    stand."""
     found = []
     for path in sorted(SOURCES.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -200,8 +226,10 @@ def messages_page() -> str:
     """All messages of the program with their remedies."""
     lines = [
         "# Every message and its remedy\n",
-        "A mistake in the input ends with status 2 and one line, `petriscope: FILE: FIELD: what. Remedy`. `…` stands for",
-        "a value. Read off the sources, where most messages are; those put together from parts are not listed.\n",
+        "A mistake in the input ends with status 2 and one line, `petriscope: FILE: FIELD: what. "
+        "Remedy`. `…` stands for",
+        "a value. Read off the sources, where most messages are; those put together from parts "
+        "are not listed.\n",
         "| from | message | remedy |",
         "|---|---|---|",
     ]
@@ -217,18 +245,21 @@ def _cell(text: str) -> str:
 
 
 SEQUENCE_SECONDS, BIOSAMPLE_SECONDS = 27.3, 7.7
-"""CPU-seconds of full-size EpiBERT per 524,288-bp window: sequence branch, and each biosample (epibert_forward.py)."""
+"""CPU-seconds of full-size EpiBERT per 524,288-bp window: sequence branch, and each biosample
+(epibert_forward.py)."""
 TOKENS, WIDTH, SITES = 4092, 1024, 9
 
 
 def cost_table() -> str:
     """Tokens, bytes and CPU-hours of the harvest of full-size EpiBERT, by formula."""
     lines = [
-        "For W windows of 524,288 bp, S biosamples and full-size EpiBERT (d = 1024, nine sites, 4,092 tokens a window):\n",
+        "For W windows of 524,288 bp, S biosamples and full-size EpiBERT (d = 1024, nine sites, "
+        "4,092 tokens a window):\n",
         "    tokens = W * S * 4092",
         "    bytes per site (float16) = tokens * 1024 * 2",
         f"    CPU-seconds = W * ({SEQUENCE_SECONDS} + {BIOSAMPLE_SECONDS} * S)\n",
-        "The two constants are measured on one core, float32 (`python benchmarks/epibert_forward.py`): the sequence branch",
+        "The two constants are measured on one core, float32 (`python "
+        "benchmarks/epibert_forward.py`): the sequence branch",
         "runs once a window for all biosamples.\n",
         "| windows | biosamples | tokens per site | one site | nine sites | CPU-hours |",
         "|---|---|---|---|---|---|",
@@ -238,7 +269,13 @@ def cost_table() -> str:
             tokens = windows * samples * TOKENS
             site = tokens * WIDTH * 2 / 1e9
             hours = windows * (SEQUENCE_SECONDS + BIOSAMPLE_SECONDS * samples) / 3600
-            cells = (f"{windows:,}", str(samples), f"{tokens / 1e6:.1f} M", f"{site:.0f} GB", f"{SITES * site:,.0f} GB")
+            cells = (
+                f"{windows:,}",
+                str(samples),
+                f"{tokens / 1e6:.1f} M",
+                f"{site:.0f} GB",
+                f"{SITES * site:,.0f} GB",
+            )
             lines.append(f"| {' | '.join(cells)} | {hours:.1f} |")
     return "\n".join(lines) + "\n"
 

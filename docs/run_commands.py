@@ -1,11 +1,13 @@
-"""Run the commands of documentation pages, in order, in a scratch copy of the repository, and compare what they print.
+"""Run the commands of documentation pages, in order, in a scratch copy of the repository, and
+compare what they print.
 
     python docs/run_commands.py [--keep] PAGE.md ...
 
-A fenced ``console`` block holds commands after `$ ` (`> ` goes on) and what they print, where `...` stands for anything;
-a command that shows no output may print anything. ``<!-- exit: N -->`` before a block: its commands end so. ``<!-- file:
-NAME -->`` before any other block: the runner writes it. ``<!-- not run: REASON -->``: skipped, with a reason.
-All pages named share one scratch copy, in which a finished run of the checkout is present by hard links.
+A fenced ``console`` block holds commands after `$ ` (`> ` goes on) and what they print, where `...`
+stands for anything; a command that shows no output may print anything. ``<!-- exit: N -->`` before
+a block: its commands end so. ``<!-- file: NAME -->`` before any other block: the runner writes it.
+``<!-- not run: REASON -->``: skipped, with a reason. All pages named share one scratch copy, in
+which a finished run of the checkout is present by hard links.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FENCE = re.compile(r"^(?P<fence>`{3,})(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=fence)\s*$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^(?P<fence>`{3,})(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=fence)\s*$", re.MULTILINE | re.DOTALL
+)
 MARK = re.compile(r"<!-- (exit|file|not run): (.*?) -->\s*\Z")
 LINKED = ("results", "data", ".dvc/cache")
 LEFT_OUT = {
@@ -82,7 +86,8 @@ def read_blocks(page: Path) -> list[Block]:
 
 
 def matches(expected: str, found: str) -> bool:
-    """Whether ``found`` is ``expected``, in which `...` stands for anything and space at line ends does not count."""
+    """Whether ``found`` is ``expected``, in which `...` stands for anything and space at line ends
+    does not count."""
     parts = [re.escape(part) for part in re.split(r"\.\.\.", _trimmed(expected))]
     return re.fullmatch(".*".join(parts), _trimmed(found), re.DOTALL) is not None
 
@@ -92,7 +97,8 @@ def _trimmed(text: str) -> str:
 
 
 def scratch_copy(source: Path, target: Path) -> None:
-    """Copy a checkout; large results, which stages replace and never change in place, are linked."""
+    """Copy a checkout; large results, which stages replace and never change in place, are
+    linked."""
 
     def link_or_copy(file: str, to: str) -> str:
         linked = any(Path(file).is_relative_to(source / part) for part in LINKED)
@@ -106,7 +112,8 @@ def scratch_copy(source: Path, target: Path) -> None:
 
 
 def run_block(block: Block, folder: Path, cwd: Path) -> Path:
-    """Run one block in ``cwd``; returns where its `cd` commands left off. Exits with the page and line that failed."""
+    """Run one block in ``cwd``; returns where its `cd` commands left off. Exits with the page and
+    line that failed."""
     kind, value = block.mark
     if kind == "file":
         (cwd / value).parent.mkdir(parents=True, exist_ok=True)
@@ -119,11 +126,22 @@ def run_block(block: Block, folder: Path, cwd: Path) -> Path:
         started = time.time()
         script = f"{command.text}\nstatus=$?\npwd > {folder / 'cwd'}\nexit $status"
         result = subprocess.run(
-            ["bash", "-c", script], cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+            ["bash", "-c", script],
+            cwd=cwd,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
-        print(f"{where}: $ {command.text.splitlines()[0]}  ({time.time() - started:.0f} s)", flush=True)
+        print(
+            f"{where}: $ {command.text.splitlines()[0]}  ({time.time() - started:.0f} s)",
+            flush=True,
+        )
         if result.returncode != wanted:
-            sys.exit(f"{result.stdout[-3000:]}\n{where}: ended with {result.returncode}, the page says {wanted}")
+            sys.exit(
+                f"{result.stdout[-3000:]}\n{where}: ended with {result.returncode}, the page says "
+                f"{wanted}"
+            )
         if command.output and not matches(command.output, result.stdout):
             sys.exit(f"{where}: printed\n{result.stdout}\nthe page says\n{command.output}")
         cwd = Path((folder / "cwd").read_text().strip())
@@ -134,7 +152,9 @@ def main() -> None:
     """Run the pages named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pages", nargs="+", type=Path)
-    parser.add_argument("--keep", action="store_true", help="leave the scratch copy and say where it is")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the scratch copy and say where it is"
+    )
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="petriscope-docs-", dir=REPOSITORY.parent))
     try:

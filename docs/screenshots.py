@@ -1,4 +1,5 @@
-"""Pictures of the terminal UI as SVG, from any workspace: `python docs/screenshots.py WORKSPACE [FOLDER]`.
+"""Pictures of the terminal UI as SVG, from any workspace: `python docs/screenshots.py WORKSPACE
+[FOLDER]`.
 
 The same function draws the snapshots that the tests compare.
 """
@@ -17,10 +18,23 @@ from petriscope.atlas.schema import feature_name
 from petriscope_tui.app import PetriscopeApp
 from petriscope_tui.glyphs import UNICODE
 
-PAGES = ("overview", "features", "feature", "compare", "layers", "causal", "pipeline", "figures", "search", "controls")
+PAGES = (
+    "overview",
+    "features",
+    "feature",
+    "compare",
+    "layers",
+    "causal",
+    "pipeline",
+    "figures",
+    "search",
+    "controls",
+)
 
 
-async def draw(workspace: Path, pages: tuple[str, ...] = PAGES, size: tuple[int, int] = (120, 44)) -> dict[str, str]:
+async def draw(
+    workspace: Path, pages: tuple[str, ...] = PAGES, size: tuple[int, int] = (120, 44)
+) -> dict[str, str]:
     """SVG text per page, each in the state a reader should see."""
     pictures = {}
     app = PetriscopeApp(workspace, glyphs=UNICODE)
@@ -48,7 +62,11 @@ async def draw(workspace: Path, pages: tuple[str, ...] = PAGES, size: tuple[int,
                 await pilot.pause(0.1)
             app.clear_notifications()
             await pilot.pause()
-            name = feature_name(app.current_feature) if page == "feature" and app.current_feature else page
+            name = (
+                feature_name(app.current_feature)
+                if page == "feature" and app.current_feature
+                else page
+            )
             pictures[page] = app.export_screenshot(title=f"Petriscope: {name}", simplify=True)
     return pictures
 
@@ -57,12 +75,16 @@ def main() -> None:
     """Write the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workspace", type=Path)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path(__file__).with_name("screenshots"))
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=Path(__file__).with_name("screenshots")
+    )
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as config:
         os.environ["XDG_CONFIG_HOME"] = config
-        os.environ["HOME"] = str(args.workspace.absolute().parent)  # the path on the picture becomes ~/NAME
+        os.environ["HOME"] = str(
+            args.workspace.absolute().parent
+        )  # the path on the picture becomes ~/NAME
         for page, picture in asyncio.run(draw(args.workspace)).items():
             (args.folder / f"{page}.svg").write_text(picture)
             print(args.folder / f"{page}.svg")

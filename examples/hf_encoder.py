@@ -1,4 +1,5 @@
-"""A Hugging Face encoder (BERT family) as the probed model: each 128-bp bin of DNA and accessibility is one token."""
+"""A Hugging Face encoder (BERT family) as the probed model: each 128-bp bin of DNA and
+accessibility is one token."""
 
 from __future__ import annotations
 
@@ -18,7 +19,11 @@ class HFEncoder(nn.Module):
 
     def __init__(self, build: Build) -> None:
         super().__init__()
-        shape = {"hidden_size": build.d_model, "num_hidden_layers": build.layers, "num_attention_heads": build.heads}
+        shape = {
+            "hidden_size": build.d_model,
+            "num_hidden_layers": build.layers,
+            "num_attention_heads": build.heads,
+        }
         sizes = {
             "intermediate_size": 2 * build.d_model,
             "max_position_embeddings": build.length // 128,
@@ -27,16 +32,26 @@ class HFEncoder(nn.Module):
         scratch = BertConfig(**shape, **sizes)
         config = AutoConfig.from_pretrained(build.weights) if build.weights else scratch
         read = build.weights and not build.random
-        self.bert = AutoModel.from_pretrained(build.weights) if read else AutoModel.from_config(config)
-        self.n_layers, self.d_model, self.crop = config.num_hidden_layers, config.hidden_size, build.crop
+        self.bert = (
+            AutoModel.from_pretrained(build.weights) if read else AutoModel.from_config(config)
+        )
+        self.n_layers, self.d_model, self.crop = (
+            config.num_hidden_layers,
+            config.hidden_size,
+            build.crop,
+        )
         self.embed = nn.Linear(128 * 4 + 32 + build.motifs, self.d_model)
-        self.head = nn.Sequential(nn.LayerNorm(self.d_model), nn.Linear(self.d_model, 1), nn.Softplus())
+        self.head = nn.Sequential(
+            nn.LayerNorm(self.d_model), nn.Linear(self.d_model, 1), nn.Softplus()
+        )
 
     def tokens(self, batch: Batch) -> TokenIndex:
         count = batch.atac.shape[1] // 32
         return TokenIndex(128 * np.arange(count), 128, slice(self.crop, count - self.crop))
 
-    def run(self, batch: Batch, capture: Sequence[int] = (), edits: Mapping[int, Edit] = NO_EDITS) -> ProbeOutput:
+    def run(
+        self, batch: Batch, capture: Sequence[int] = (), edits: Mapping[int, Edit] = NO_EDITS
+    ) -> ProbeOutput:
         rows, count = len(batch.atac), batch.atac.shape[1] // 32
         dna, atac = batch.sequence.reshape(rows, count, 512), batch.atac.reshape(rows, count, 32)
         bins = torch.cat([dna, atac.log1p(), batch.motif.expand(rows, count, -1)], dim=2)

@@ -1,12 +1,13 @@
-"""Write the lock files from pyproject.toml: `python requirements/lock.py` (needs `uv`; see docs/container.md).
+"""Write the lock files from pyproject.toml: `python requirements/lock.py` (needs `uv`; see
+docs/container.md).
 
-base.lock        everything but torch, every archive by hash
-torch-cuda.lock  torch as PyPI has it, with the CUDA libraries it bundles
-torch-cpu.lock   torch of the same version from PyTorch's CPU index
-build.lock       what builds the wheel of this project and the one dependency that ships sources only
-sbom.lock        what writes the image's bill of materials
+base.lock        everything but torch, every archive by hash torch-cuda.lock  torch as PyPI has it,
+with the CUDA libraries it bundles torch-cpu.lock   torch of the same version from PyTorch's CPU
+index build.lock       what builds the wheel of this project and the one dependency that ships
+sources only sbom.lock        what writes the image's bill of materials
 
-The torch locks are installed without dependency resolution, so they and base.lock must come from one resolution.
+The torch locks are installed without dependency resolution, so they and base.lock must come from
+one resolution.
 """
 
 from __future__ import annotations
@@ -34,9 +35,20 @@ HEADER = """\
 
 def compile_lock(*arguments: str, stdin: str | None = None) -> dict[str, str]:
     """Resolve with `uv pip compile`: requirement name → its lines, hashes included."""
-    command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes", "--no-config"]
+    command = [
+        "uv",
+        "pip",
+        "compile",
+        "--quiet",
+        "--no-header",
+        "--no-annotate",
+        "--generate-hashes",
+        "--no-config",
+    ]
     command += ["--python-version", PYTHON, "--python-platform", PLATFORM, *arguments]
-    result = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, cwd=HERE.parent)
+    result = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, check=False, cwd=HERE.parent
+    )
     if result.returncode:
         raise SystemExit(f"uv could not resolve {' '.join(arguments)}:\n{result.stderr}")
     return entries(result.stdout)
@@ -55,7 +67,9 @@ def local_pin(pin: str, folder: Path) -> str:
     wheels = sorted(folder.glob(pin.replace("==", "-") + "-*.whl"))
     if not wheels:
         raise SystemExit(f"{folder} holds no wheel of {pin}")
-    lines = [f"    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}" for wheel in wheels]
+    lines = [
+        f"    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}" for wheel in wheels
+    ]
     return " \\\n".join([pin, *lines])
 
 
@@ -68,10 +82,15 @@ def write(name: str, what: str, packages: dict[str, str], options: str = "") -> 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Resolve once, write the four files. `--cpu-wheels` takes the CPU wheel from a folder instead of its index."""
+    """Resolve once, write the four files. `--cpu-wheels` takes the CPU wheel from a folder instead
+    of its index."""
     parser = argparse.ArgumentParser(description="Write the lock files from pyproject.toml.")
-    parser.add_argument("--cpu-wheels", metavar="DIR", type=Path, help="folder with the CPU wheel of torch")
-    parser.add_argument("--upgrade", action="store_true", help="newest versions, not those of the present lock")
+    parser.add_argument(
+        "--cpu-wheels", metavar="DIR", type=Path, help="folder with the CPU wheel of torch"
+    )
+    parser.add_argument(
+        "--upgrade", action="store_true", help="newest versions, not those of the present lock"
+    )
     args = parser.parse_args(argv)
 
     held = [f"--constraint={HERE / 'held.txt'}"] if _hold(args.upgrade) else []
@@ -92,21 +111,36 @@ def main(argv: list[str] | None = None) -> int:
         cpu = compile_lock("--no-deps", "--index-url", CPU_INDEX, "-", stdin=pin + "\n")
 
     write("base.lock", f"All dependencies but torch, extras {', '.join(EXTRAS)}.", base)
-    write("torch-cuda.lock", "torch for CUDA and the libraries it bundles (install with --no-deps).", accelerator)
+    write(
+        "torch-cuda.lock",
+        "torch for CUDA and the libraries it bundles (install with --no-deps).",
+        accelerator,
+    )
     options = f"--extra-index-url {CPU_INDEX}\n"
     write("torch-cpu.lock", "torch for CPU (install with --no-deps).", cpu, options)
     pins = HERE / "base.lock"
-    write("build.lock", "Build tools.", compile_lock("--constraint", str(pins), "-", stdin=BUILD_TOOLS))
-    write("sbom.lock", "What writes the bill of materials of the image.", compile_lock("-", stdin=SBOM_TOOLS))
+    write(
+        "build.lock",
+        "Build tools.",
+        compile_lock("--constraint", str(pins), "-", stdin=BUILD_TOOLS),
+    )
+    write(
+        "sbom.lock",
+        "What writes the bill of materials of the image.",
+        compile_lock("-", stdin=SBOM_TOOLS),
+    )
     return 0
 
 
 def _hold(upgrade: bool) -> bool:
-    """Pin what the present locks pin, so that a new dependency changes nothing else. Returns whether there was any."""
+    """Pin what the present locks pin, so that a new dependency changes nothing else. Returns
+    whether there was any."""
     pins: list[str] = []
     for name in ("base.lock", "torch-cuda.lock"):
         if not upgrade and (HERE / name).is_file():
-            pins += [block.split(" ", 1)[0] for block in entries((HERE / name).read_text()).values()]
+            pins += [
+                block.split(" ", 1)[0] for block in entries((HERE / name).read_text()).values()
+            ]
     if pins:
         (HERE / "held.txt").write_text("\n".join(pins) + "\n")
     return bool(pins)

@@ -1,4 +1,5 @@
-"""A toy EpiBERT, a sparse autoencoder with random weights, and rows held at a layer, for the causal tests."""
+"""A toy EpiBERT, a sparse autoencoder with random weights, and rows held at a layer, for the causal
+tests."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ def design() -> Design:
 
 
 def held(probed: EpiBERT, layer: int, *, context: str, windows: int = 6, seed: int = 0) -> States:
-    """Rows of one context, one per (window, lineage), two windows per block; contexts differ in their accessibility."""
+    """Rows of one context, one per (window, lineage), two windows per block; contexts differ in
+    their accessibility."""
     rng = np.random.default_rng(seed)
     sequence = one_hot(rng.integers(0, 4, (windows, 4096)).astype(np.uint8))
     atac = rng.gamma(0.3, 1.0, (windows, 1, 1024, 1)) + np.arange(3).reshape(1, 3, 1, 1) * 0.2
@@ -64,5 +66,7 @@ def held(probed: EpiBERT, layer: int, *, context: str, windows: int = 6, seed: i
     signal = torch.tensor(atac.reshape(windows * 3, 1024, 1)).float()
     batch = Batch(sequence, signal, torch.full((windows * 3, 1, 5), 0.5))
     window = np.repeat(np.arange(windows), 3)
-    labels = RowLabels(window, window // 2, np.array(LINEAGES * windows), np.full(windows * 3, context))
+    labels = RowLabels(
+        window, window // 2, np.array(LINEAGES * windows), np.full(windows * 3, context)
+    )
     return gather(probed, [batch], layer, read, labels, CROP)

@@ -14,7 +14,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder of reference material (`../shared`): parity fixtures, real genomic data. Skips where it is absent."""
+    """Folder of reference material (`../shared`): parity fixtures, real genomic data. Skips where
+    it is absent."""
     folder = REPOSITORY.parent / "shared"
     if not (folder / "golden").is_dir():
         pytest.skip("reference material ../shared is not on this machine")
@@ -23,7 +24,8 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace (space and umlaut in its path) in which every stage ran on the tiny data set. Copy it to change it."""
+    """A workspace (space and umlaut in its path) in which every stage ran on the tiny data set.
+    Copy it to change it."""
     from petriscope.artifact.tiny import run_all, tiny_workspace
 
     workspace = tiny_workspace(tmp_path_factory.mktemp("tiny run ü") / "w")

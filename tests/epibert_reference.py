@@ -1,7 +1,8 @@
-"""EpiBERT once more, in float64 numpy, channels last, one plain formula a line: the independent reference of the tests.
+"""EpiBERT once more, in float64 numpy, channels last, one plain formula a line: the independent
+reference of the tests.
 
-It reads the original's variables by their checkpoint path and shares no arithmetic with the package. Below it, a small
-configuration with random inputs and weights.
+It reads the original's variables by their checkpoint path and shares no arithmetic with the
+package. Below it, a small configuration with random inputs and weights.
 """
 
 from __future__ import annotations
@@ -80,7 +81,9 @@ class NumpyEpiBERT:
         i = 0
         while f"conv_tower/layer_with_weights-{i}/layer_with_weights-1/dense/kernel" in self.w:
             stage = f"conv_tower/layer_with_weights-{i}"
-            x = self.pool(f"{stage}/layer_with_weights-1", self.block(f"{stage}/layer_with_weights-0", x))
+            x = self.pool(
+                f"{stage}/layer_with_weights-1", self.block(f"{stage}/layer_with_weights-0", x)
+            )
             i += 1
         return x
 
@@ -89,7 +92,10 @@ class NumpyEpiBERT:
         x = x + self.block("stem_res_conv_atac/_layer", x)
         x = x.reshape(x.shape[0], -1, self.stem_pool, x.shape[2]).max(2)
         i = 0
-        while f"conv_tower_atac/layer_with_weights-{i}/layer_with_weights-0/layer_with_weights-1/kernel" in self.w:
+        while (
+            f"conv_tower_atac/layer_with_weights-{i}/layer_with_weights-0/layer_with_weights-1/kernel"
+            in self.w
+        ):
             x = self.block(f"conv_tower_atac/layer_with_weights-{i}/layer_with_weights-0", x)
             x = x.reshape(x.shape[0], -1, 4, x.shape[2]).max(2)
             i += 1
@@ -101,9 +107,12 @@ class NumpyEpiBERT:
         return x @ self.w["motif_activity_fc2/kernel"] + self.w["motif_activity_fc2/bias"]
 
     def rotate(self, x: Array) -> Array:
-        """Each pair (a, b) of token t turned by t / 10000^(2i/D); sine and cosine have 8 bits of mantissa."""
+        """Each pair (a, b) of token t turned by t / 10000^(2i/D); sine and cosine have 8 bits of
+        mantissa."""
         tokens, dim = x.shape[1], x.shape[3]
-        frequency = (1 / 10000 ** (np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim))).astype(np.float32)
+        frequency = (
+            1 / 10000 ** (np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim))
+        ).astype(np.float32)
         angle = np.arange(tokens, dtype=np.float32)[:, None] * frequency
         sine, cosine = (_to_bfloat16(f(angle))[None, :, None] for f in (np.sin, np.cos))
         out = np.empty_like(x)
@@ -113,13 +122,16 @@ class NumpyEpiBERT:
 
     def attention(self, path: str, x: Array) -> Array:
         parts = [
-            np.einsum("btd,dhk->bthk", x, self.w[f"{path}/{p}_dense_layer/kernel"]) for p in ("query", "key", "value")
+            np.einsum("btd,dhk->bthk", x, self.w[f"{path}/{p}_dense_layer/kernel"])
+            for p in ("query", "key", "value")
         ]
         query, key, value = parts
         if self.rotary:
             query, key = self.rotate(query), self.rotate(key)
         features = len(self.projection)
-        query, key = (np.maximum(t @ self.projection.T / np.sqrt(features), 0) + 0.001 for t in (query, key))
+        query, key = (
+            np.maximum(t @ self.projection.T / np.sqrt(features), 0) + 0.001 for t in (query, key)
+        )
         scores = np.einsum("bthm,bshm->bhts", query, key)
         mixed = np.einsum("bhts,bshk->bthk", scores / scores.sum(-1, keepdims=True), value)
         return np.einsum("bthk,hkd->btd", mixed, self.w[f"{path}/output_dense_layer/kernel"])
@@ -137,7 +149,10 @@ class NumpyEpiBERT:
         """One-hot (B, L, 4), (B, L/4, 1), (B, 1, M)."""
         w, branch = self.w, self.sequence(sequence)
         motifs = np.repeat(self.motif(motif), branch.shape[1], axis=1)
-        x = np.concatenate([branch, self.atac(atac), motifs], 2) @ w["pre_transformer_projection/kernel"]
+        x = (
+            np.concatenate([branch, self.atac(atac), motifs], 2)
+            @ w["pre_transformer_projection/kernel"]
+        )
         hidden = [x]
         for i in range(self.layers):
             hidden.append(self.layer(f"performer/layers/{i}", hidden[-1]))
@@ -164,7 +179,9 @@ def random_batch(
     rows = windows * biosamples
     sequence = one_hot(rng.integers(0, 5, (windows, length), dtype=np.uint8))
     atac = torch.from_numpy(rng.exponential(1, (rows, length // 4, 1)).astype(np.float32))
-    return Batch(sequence, atac, torch.from_numpy(rng.random((rows, 1, config.num_motifs), dtype=np.float32)))
+    return Batch(
+        sequence, atac, torch.from_numpy(rng.random((rows, 1, config.num_motifs), dtype=np.float32))
+    )
 
 
 def random_weights(config: EpiBERTConfig, seed: int = 1) -> dict[str, np.ndarray]:
@@ -172,7 +189,9 @@ def random_weights(config: EpiBERTConfig, seed: int = 1) -> dict[str, np.ndarray
     rng = np.random.default_rng(seed)
     weights = {}
     for path, place in original_places(config).items():
-        fan_in = {"heads_in": place.shape[0], "vector": 25}.get(place.layout, int(np.prod(place.shape[:-1])))
+        fan_in = {"heads_in": place.shape[0], "vector": 25}.get(
+            place.layout, int(np.prod(place.shape[:-1]))
+        )
         array = rng.normal(0, fan_in**-0.5, place.shape)
         if path.endswith(("gamma", "moving_variance")):
             array = 1 + np.abs(array)

@@ -1,4 +1,5 @@
-"""Harvest against running the model row by row with its own sequence: same hidden states, masked bins from masked passes."""
+"""Harvest against running the model row by row with its own sequence: same hidden states, masked
+bins from masked passes."""
 
 from __future__ import annotations
 
@@ -6,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from petriscope.activations import WindowInputs, harvest, harvest_window, masking_difference, open_layers
+from petriscope.activations import (
+    WindowInputs,
+    harvest,
+    harvest_window,
+    masking_difference,
+    open_layers,
+)
 from petriscope.errors import UserError
 from petriscope.models.epibert import EpiBERT, EpiBERTConfig, one_hot
 from petriscope.models.masking import fold_masks, masked_input
@@ -33,7 +40,13 @@ def setup():
     sequence = rng.integers(0, 5, (3, 4096)).astype(np.uint8)
     signal = rng.gamma(0.3, 20, (3, 4, 1024)).astype(np.float16)
     motif = rng.random((4, 5)).astype(np.float32)
-    return EpiBERT(CONFIG).eval(), WindowInputs(sequence, signal, motif, crop=2), sequence, signal, motif
+    return (
+        EpiBERT(CONFIG).eval(),
+        WindowInputs(sequence, signal, motif, crop=2),
+        sequence,
+        signal,
+        motif,
+    )
 
 
 def _direct(model, sequence, signal, motif, mask):
@@ -49,7 +62,9 @@ def test_shared_sequence_harvest_equals_row_by_row(setup):
     for s in range(4):
         expected = _direct(model, sequence[1], signal[1, s], motif[s], np.zeros(28, bool))
         for layer in (0, 1, 2):
-            torch.testing.assert_close(found[layer][s], expected[layer][0, 2:30], rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(
+                found[layer][s], expected[layer][0, 2:30], rtol=1e-5, atol=1e-5
+            )
 
 
 @torch.inference_mode()

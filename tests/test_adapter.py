@@ -1,6 +1,8 @@
-"""Adapters against direct calls: a Hugging Face encoder's own hidden states, edits by hand, and the stages.
+"""Adapters against direct calls: a Hugging Face encoder's own hidden states, edits by hand, and the
+stages.
 
-Broken adapters are refused with the fault named; the code that runs is the one params.yaml names, never one from a file.
+Broken adapters are refused with the fault named; the code that runs is the one params.yaml names,
+never one from a file.
 """
 
 from __future__ import annotations
@@ -16,7 +18,13 @@ from torch import nn
 from petriscope.causal.states import predict
 from petriscope.data.simulate import DemoConfig, simulate_demo
 from petriscope.errors import UserError
-from petriscope.models.adapter import AdaptedModel, Build, build_adapted, check_adapted, find_adapter
+from petriscope.models.adapter import (
+    AdaptedModel,
+    Build,
+    build_adapted,
+    check_adapted,
+    find_adapter,
+)
 from petriscope.models.probe import NO_EDITS, Batch, ProbeOutput, TokenIndex
 from petriscope.params import load_params
 from petriscope.reproduce import adapter_edited
@@ -68,7 +76,9 @@ class Linear(nn.Module):
             if layer in capture and self.fault not in ("order", "nothing"):
                 captured[layer] = hidden
         prediction = nn.functional.softplus(self.head(hidden))  # Poisson loss: a mean is positive
-        return ProbeOutput(prediction if self.fault == "shape" else prediction[:, self.crop : -self.crop], captured)
+        return ProbeOutput(
+            prediction if self.fault == "shape" else prediction[:, self.crop : -self.crop], captured
+        )
 
 
 class NotAModule:
@@ -83,14 +93,18 @@ class Half(nn.Linear):
 
 def hf_model() -> AdaptedModel:
     pytest.importorskip("transformers", reason="the extra `docs` is not installed")
-    return build_adapted(find_adapter("examples/hf_encoder.py:HFEncoder", REPOSITORY), BUILD, seed=3).eval()
+    return build_adapted(
+        find_adapter("examples/hf_encoder.py:HFEncoder", REPOSITORY), BUILD, seed=3
+    ).eval()
 
 
 def random_batch(windows: int, rows: int) -> Batch:
     generator = torch.Generator().manual_seed(1)
     letters = torch.randint(0, 4, (windows, 2048), generator=generator)
     atac = torch.rand(rows, 512, 1, generator=generator)
-    return Batch(nn.functional.one_hot(letters, 4).float(), atac, torch.rand(rows, 1, 5, generator=generator))
+    return Batch(
+        nn.functional.one_hot(letters, 4).float(), atac, torch.rand(rows, 1, 5, generator=generator)
+    )
 
 
 def test_the_worked_example_is_under_sixty_lines():
@@ -99,18 +113,24 @@ def test_the_worked_example_is_under_sixty_lines():
 
 @torch.inference_mode()
 def test_the_residual_stream_is_hugging_faces_own():
-    """transformers' `output_hidden_states` is the reference, computed without our loop over blocks."""
+    """transformers' `output_hidden_states` is the reference, computed without our loop over
+    blocks."""
     model, batch = hf_model(), random_batch(2, 4)
     check_adapted(model)
     found = model.run(batch, capture=(0, 1, 2))
     inner = model.inner
-    bins = [batch.sequence.repeat_interleave(2, 0).reshape(4, 16, 512), batch.atac.reshape(4, 16, 32).log1p()]
+    bins = [
+        batch.sequence.repeat_interleave(2, 0).reshape(4, 16, 512),
+        batch.atac.reshape(4, 16, 32).log1p(),
+    ]
     embedded = inner.embed(torch.cat([*bins, batch.motif.expand(4, 16, -1)], 2))
     expected = inner.bert(inputs_embeds=embedded, output_hidden_states=True).hidden_states
     assert len(expected) == 3
     for layer, hidden in enumerate(expected):
         torch.testing.assert_close(found.hidden[layer], hidden, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(found.prediction, inner.head(expected[-1])[:, 2:-2], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        found.prediction, inner.head(expected[-1])[:, 2:-2], rtol=1e-5, atol=1e-5
+    )
 
 
 @torch.inference_mode()
@@ -169,7 +189,9 @@ def test_a_wrong_name_is_one_line_with_a_remedy(tmp_path):
 def workspace(tmp_path_factory):
     """A small simulated data set and a workspace whose params.yaml names an adapter."""
     root = tmp_path_factory.mktemp("adapted")
-    simulate_demo(root / "data", DemoConfig(chromosomes=2, mean_length=400_000, replicates=2, deepest=9000))
+    simulate_demo(
+        root / "data", DemoConfig(chromosomes=2, mean_length=400_000, replicates=2, deepest=9000)
+    )
     made = create_workspace(root / "run", root / "data")
     text = made.params.read_text()
     for entry, value in {
@@ -189,7 +211,8 @@ def workspace(tmp_path_factory):
 
 
 def test_the_stages_run_on_an_adapter_and_refuse_another_one(workspace):
-    """The model stage trains and keeps it, the harvest equals a direct run; docs/your-model.md runs the rest in CI."""
+    """The model stage trains and keeps it, the harvest equals a direct run; docs/your-model.md runs
+    the rest in CI."""
     for stage in ("windows", "tracks", "model", "activations"):
         run_stage(stage, workspace)
     params, model = load_params(workspace.params), load_model(workspace)
@@ -206,7 +229,10 @@ def test_the_stages_run_on_an_adapter_and_refuse_another_one(workspace):
     own = workspace.root / "own.py"
     own.write_text(own.read_text() + "# edited\n")
     assert adapter_edited(workspace, params)
-    with pytest.raises(UserError, match=r"was built by another version of own.py:Linear. Run `petriscope stage model`"):
+    with pytest.raises(
+        UserError,
+        match=r"was built by another version of own.py:Linear. Run `petriscope stage model`",
+    ):
         load_model(workspace)
     workspace.params.write_text(workspace.params.read_text().replace("own.py:Linear", "null"))
     with pytest.raises(UserError, match=r"was built by own.py:Linear, params.yaml names None"):

@@ -1,4 +1,5 @@
-"""Matched backgrounds against direct weighting bin by bin, and a balance that a planted confounder must reach."""
+"""Matched backgrounds against direct weighting bin by bin, and a balance that a planted confounder
+must reach."""
 
 from __future__ import annotations
 
@@ -7,7 +8,12 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from petriscope.annotation.background import MatchedBackground, sample_background, strata, tss_distance
+from petriscope.annotation.background import (
+    MatchedBackground,
+    sample_background,
+    strata,
+    tss_distance,
+)
 from petriscope.annotation.features import enrich_features
 from petriscope.errors import UserError
 
@@ -51,22 +57,29 @@ def test_counts_equal_weighting_bin_by_bin(universe):
         np.testing.assert_allclose(counts.background[f], w @ hits, rtol=1e-6)
         np.testing.assert_array_equal(counts.target[f], fore @ hits.astype(int))
         assert counts.dropped[f] == dropped and counts.targets[f] == fore.sum()
-        assert counts.total[f] == pytest.approx(w.sum()) == pytest.approx(w.sum() ** 2 / (w**2).sum())
-    np.testing.assert_allclose(matched.counts(sparse.csr_matrix(hits)).background, counts.background)
+        assert (
+            counts.total[f] == pytest.approx(w.sum()) == pytest.approx(w.sum() ** 2 / (w**2).sum())
+        )
+    np.testing.assert_allclose(
+        matched.counts(sparse.csr_matrix(hits)).background, counts.background
+    )
 
 
 def test_matching_removes_the_imbalance(universe):
     rng, gc, access, distance = universe
     matched = MatchedBackground(confounded(rng, gc, access, 1), strata(gc, access, distance))
-    report = matched.imbalance(0, {"gc": gc, "log accessibility": np.log(access), "tss": distance}).set_index(
-        "covariate"
+    report = matched.imbalance(
+        0, {"gc": gc, "log accessibility": np.log(access), "tss": distance}
+    ).set_index("covariate")
+    assert (
+        report.loc["gc", "smd_before"] > 0.3 and report.loc["log accessibility", "smd_before"] > 0.3
     )
-    assert report.loc["gc", "smd_before"] > 0.3 and report.loc["log accessibility", "smd_before"] > 0.3
     assert report["smd_after"].abs().max() < 0.1
 
 
 def test_matching_removes_the_false_enrichment(universe):
-    """A motif that depends on accessibility alone is enriched against all bins, not against matched ones."""
+    """A motif that depends on accessibility alone is enriched against all bins, not against matched
+    ones."""
     rng, gc, access, _ = universe
     hits = (rng.uniform(size=len(gc)) < 0.15 * (access > np.median(access)) + 0.05)[:, None]
     member = confounded(rng, gc, access, 1)
@@ -76,7 +89,8 @@ def test_matching_removes_the_false_enrichment(universe):
 
 
 def test_random_bins_find_nothing(universe):
-    """200 draws of random bins, 50 motifs: a term below q .05 in at most 5 % of draws (each draw its own family)."""
+    """200 draws of random bins, 50 motifs: a term below q .05 in at most 5 % of draws (each draw
+    its own family)."""
     rng, gc, access, distance = universe
     hits = rng.uniform(size=(len(gc), 50)) < rng.uniform(0.01, 0.3, 50)
     draws = sparse.csr_matrix(rng.uniform(size=(200, len(gc))) < 0.05)
@@ -104,8 +118,12 @@ def test_small_and_empty_features_are_not_tested(universe):
     member = sparse.lil_matrix((3, len(gc)), dtype=bool)
     member[1, :19] = True
     member[2, :] = True  # fires everywhere: no background
-    result = enrich_features(rng.uniform(size=(len(gc), 5)) < 0.5, MatchedBackground(member.tocsr(), strata(gc)))
-    assert not result.tested.any() and np.isnan(result.q).all() and result.table(list("abcde")).empty
+    result = enrich_features(
+        rng.uniform(size=(len(gc), 5)) < 0.5, MatchedBackground(member.tocsr(), strata(gc))
+    )
+    assert (
+        not result.tested.any() and np.isnan(result.q).all() and result.table(list("abcde")).empty
+    )
     assert result.counts.dropped[2] == len(gc)
 
 
@@ -128,7 +146,9 @@ def test_sampling_is_seeded_matched_and_counts_shortage(universe):
     one = sample_background(fore, classes, np.random.default_rng(5))
     assert not fore[one.bins].any() and len(set(one.bins.tolist())) == len(one.bins)
     assert one.short == fore.sum() - len(one.bins)
-    np.testing.assert_array_equal(one.bins, sample_background(fore, classes, np.random.default_rng(5)).bins)
+    np.testing.assert_array_equal(
+        one.bins, sample_background(fore, classes, np.random.default_rng(5)).bins
+    )
     with pytest.raises(UserError, match="foreground is empty"):
         sample_background(np.zeros(len(gc), bool), classes, rng)
 
@@ -141,5 +161,7 @@ def test_shapes_must_agree(universe):
 
 def test_distance_to_the_nearest_tss():
     genes = pd.DataFrame({"chrom": ["chr1", "chr1", "chr2"], "tss": [100, 1000, 5]})
-    got = tss_distance(np.array(["chr1", "chr1", "chr1", "chr2", "chr3"]), np.array([90, 600, 2000, 5, 5]), genes)
+    got = tss_distance(
+        np.array(["chr1", "chr1", "chr1", "chr2", "chr3"]), np.array([90, 600, 2000, 5, 5]), genes
+    )
     np.testing.assert_array_equal(got, [10, 400, 1000, 0, np.nan])

@@ -1,4 +1,5 @@
-"""Segmentations against bedtools, Fisher's test and odds ratios against scipy and statsmodels, real Roadmap files."""
+"""Segmentations against bedtools, Fisher's test and odds ratios against scipy and statsmodels, real
+Roadmap files."""
 
 from __future__ import annotations
 
@@ -55,12 +56,19 @@ def test_overlaps_equal_bedtools(tmp_path_factory, seed, overlap, regular):
 
 def test_majority_ties_gaps_and_unassigned(tmp_path):
     path = tmp_path / "seg.bed"
-    path.write_text("chr1\t0\t64\t7_Enh\nchr1\t64\t128\t1_TssA\nchr1\t128\t190\t7_Enh\nchr1\t256\t1000\t15_Quies\n")
+    path.write_text(
+        "chr1\t0\t64\t7_Enh\nchr1\t64\t128\t1_TssA\nchr1\t128\t190\t7_Enh\nchr1\t256\t1000\t15_Quies\n"
+    )
     segments = read_segmentation(path)
     names = [s.name for s in segments.states]
     start = np.array([0, 128, 256, 5000])
     bins = Intervals(np.array(["chr1"] * 4, dtype=object), start, start + 128)
-    assert majority_state(bins, segments).tolist() == [names.index("TssA"), -1, names.index("Quies"), -1]
+    assert majority_state(bins, segments).tolist() == [
+        names.index("TssA"),
+        -1,
+        names.index("Quies"),
+        -1,
+    ]
     assert "1 gaps of 66 bp" in segments.notes[0]
 
 
@@ -104,9 +112,15 @@ def test_numbers_alone_and_unknown_names(tmp_path):
     path = tmp_path / "e.bed"
     path.write_text("".join(f"chr1\t{i * 200}\t{i * 200 + 200}\tE{i + 1}\n" for i in range(15)))
     assert read_segmentation(path).vocabulary == "roadmap15"
-    path.write_text("chr1\t0\t200\tactive\t0\t.\t0\t200\t255,0,10\nchr1\t200\t400\tsilent\t0\t.\t0\t0\t1,2,3\n")
+    path.write_text(
+        "chr1\t0\t200\tactive\t0\t.\t0\t200\t255,0,10\nchr1\t200\t400\tsilent\t0\t.\t0\t0\t1,2,3\n"
+    )
     own = read_segmentation(path)
-    assert own.vocabulary == "file" and own.states[0].colour == "#ff000a" and "taken from the file" in own.notes[0]
+    assert (
+        own.vocabulary == "file"
+        and own.states[0].colour == "#ff000a"
+        and "taken from the file" in own.notes[0]
+    )
     states = tmp_path / "states.tsv"
     states.write_text("number\tname\tcolour\n1\tactive\t#ff0000\n2\tsilent\t#ffffff\n")
     assert [s.name for s in read_segmentation(path, states).states] == ["active", "silent"]
@@ -125,7 +139,8 @@ def test_a_segmentation_of_another_build_is_refused(tmp_path):
         len(read_segmentation(path, sizes={"chr1": 900}).start) == 2
     )  # the last step of 200 bp may reach past the end
     with pytest.raises(
-        UserError, match=r"other.bed: chr1:600-1000 ends past the chromosome \(700 bp\).*another genome build"
+        UserError,
+        match=r"other.bed: chr1:600-1000 ends past the chromosome \(700 bp\).*another genome build",
     ):
         read_segmentation(path, sizes={"chr1": 700})
 
@@ -149,7 +164,9 @@ def test_every_cell_matches_scipy_and_statsmodels():
         for s in range(4):
             a, c = (fore & (states == s)).sum(), (rest & (states == s)).sum()
             table = np.array([[a, fore.sum() - a], [c, rest.sum() - c]])
-            assert np.exp(result.ln_p[f, s]) == pytest.approx(stats.fisher_exact(table)[1], rel=1e-10)
+            assert np.exp(result.ln_p[f, s]) == pytest.approx(
+                stats.fisher_exact(table)[1], rel=1e-10
+            )
             woolf = Table2x2(table + 0.5, shift_zeros=False)
             assert result.odds_ratio[f, s] == pytest.approx(woolf.oddsratio)
             assert (result.low[f, s], result.high[f, s]) == pytest.approx(woolf.oddsratio_confint())
@@ -169,7 +186,8 @@ def test_matched_background_removes_what_matching_explains():
 
 
 def test_clustered_firing_is_not_enrichment_under_shifts():
-    """Runs of states against runs of firing, unrelated: Fisher rejects far too often, the shift test does not."""
+    """Runs of states against runs of firing, unrelated: Fisher rejects far too often, the shift
+    test does not."""
     rng = np.random.default_rng(2)
     n, run = 24000, 60
     segment = np.repeat(np.arange(4), n // 4)
@@ -180,7 +198,9 @@ def test_clustered_firing_is_not_enrichment_under_shifts():
     assert (fisher < 0.05).mean() > 0.2
     assert (shifted < 0.05).mean() < 0.1
     real = sparse.csr_matrix((states == 1)[None, :])
-    assert shift_p(real, states, 3, segment, rng=np.random.default_rng(3), n_shifts=99)[0, 1] == 0.01
+    assert (
+        shift_p(real, states, 3, segment, rng=np.random.default_rng(3), n_shifts=99)[0, 1] == 0.01
+    )
 
 
 def test_bad_shapes_and_order():
@@ -188,15 +208,20 @@ def test_bad_shapes_and_order():
     with pytest.raises(UserError, match="same universe"):
         state_enrichment(member, np.zeros(4, int), 2)
     with pytest.raises(UserError, match="Sort the bins"):
-        shift_p(member, np.zeros(5, int), 2, np.array([0, 1, 0, 1, 1]), rng=np.random.default_rng(0))
+        shift_p(
+            member, np.zeros(5, int), 2, np.array([0, 1, 0, 1, 1]), rng=np.random.default_rng(0)
+        )
     assert one_hot(np.array([-1, 1]), 2).tolist() == [[False, False], [False, True]]
 
 
 def test_real_accessible_sites_favour_promoters_and_enhancers(shared):
-    """GM12878 DNase against E116, chr22: TssA about 40x, active enhancers about 18x, quiescent below 1."""
+    """GM12878 DNase against E116, chr22: TssA about 40x, active enhancers about 18x, quiescent
+    below 1."""
     real = shared / "data" / "real"
     segments = read_segmentation(real / "chromhmm" / "GM12878.E116_25_imputed12marks.hg38.bed.gz")
-    peaks = pd.read_csv(real / "peaks" / "lymph_invitro.GM12878.DNase.hg38.bed.gz", sep="\t", header=None)
+    peaks = pd.read_csv(
+        real / "peaks" / "lymph_invitro.GM12878.DNase.hg38.bed.gz", sep="\t", header=None
+    )
     peaks = peaks[peaks[0] == "chr22"]
     start = np.arange(16_000_000, 50_000_000 // 128 * 128, 128)
     bins = Intervals(np.full(len(start), "chr22", dtype=object), start, start + 128)
@@ -205,5 +230,7 @@ def test_real_accessible_sites_favour_promoters_and_enhancers(shared):
     centre = ((peaks[1] + peaks[2]) // 2 - start[0]) // 128
     fires[centre[(centre >= 0) & (centre < len(start))]] = True
     result = state_enrichment(sparse.csr_matrix(fires[None, :]), states, len(segments.states))
-    fold = dict(zip([s.name for s in segments.states], result.share[0] / result.background_share[0]))
+    fold = dict(
+        zip([s.name for s in segments.states], result.share[0] / result.background_share[0])
+    )
     assert fold["TssA"] > 15 and fold["EnhA1"] > 8 and fold["Quies"] < 0.5

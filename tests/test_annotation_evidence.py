@@ -1,4 +1,5 @@
-"""Evidence beside a motif's p: specificity against plain 2x2 counts, logos and positions against planted words, the figure."""
+"""Evidence beside a motif's p: specificity against plain 2x2 counts, logos and positions against
+planted words, the figure."""
 
 from __future__ import annotations
 
@@ -9,7 +10,12 @@ from matplotlib import pyplot as plt
 from scipy import sparse
 
 from petriscope.annotation.background import Strata
-from petriscope.annotation.motif_evidence import best_motifs, families, lineage_specificity, logos_and_positions
+from petriscope.annotation.motif_evidence import (
+    best_motifs,
+    families,
+    lineage_specificity,
+    logos_and_positions,
+)
 from petriscope.annotation.motifs import Motif, with_threshold
 from petriscope.figures import motif_hits
 
@@ -49,16 +55,27 @@ def test_specificity_is_the_difference_of_log_odds_in_one_stratum():
     firing["blood"][0] |= hits[:, 0] & (rng.uniform(size=n) < 0.2)
     classes = Strata(np.zeros(n, dtype=np.int64), ["all"])
     found = lineage_specificity(
-        {x: sparse.csr_matrix(m) for x, m in firing.items()}, ["blood"], classes, hits, ["m", "other"]
+        {x: sparse.csr_matrix(m) for x, m in firing.items()},
+        ["blood"],
+        classes,
+        hits,
+        ["m", "other"],
     ).set_index("name")
 
     def log_odds(inside: np.ndarray, hit: np.ndarray) -> float:
-        cells = [(inside & hit).sum(), (inside & ~hit).sum(), (~inside & hit).sum(), (~inside & ~hit).sum()]
+        cells = [
+            (inside & hit).sum(),
+            (inside & ~hit).sum(),
+            (~inside & hit).sum(),
+            (~inside & ~hit).sum(),
+        ]
         a, b, c, d = (cell + 0.5 for cell in cells)
         return float(np.log2(a * d / (b * c)))
 
     for column, name in enumerate(("m", "other")):
-        expected = log_odds(firing["blood"][0], hits[:, column]) - log_odds(firing["liver"][0], hits[:, column])
+        expected = log_odds(firing["blood"][0], hits[:, column]) - log_odds(
+            firing["liver"][0], hits[:, column]
+        )
         assert found.loc[name, "specificity"] == pytest.approx(expected, rel=1e-6)
     assert found.loc["m", "specificity_low"] > 0 > found.loc["other", "specificity_low"]
     assert lineage_specificity(
@@ -85,7 +102,8 @@ def test_logos_and_positions_show_the_planted_word(planted):
     peak = positions.loc[positions.target.idxmax(), "offset"]
     assert -10 <= peak <= 0 and positions.target.max() > 20 * positions.background.max()
     figure = motif_hits.draw(
-        logos.assign(group="L2 blood", name="GATA/x"), positions.assign(group="L2 blood", name="GATA/x")
+        logos.assign(group="L2 blood", name="GATA/x"),
+        positions.assign(group="L2 blood", name="GATA/x"),
     )
     assert figure.axes[0].get_title(loc="left") == "L2 blood: GATA"
     assert figure.axes[1].get_title(loc="left").startswith(f"letters at {hits.n.iloc[0]} hits")
@@ -94,6 +112,8 @@ def test_logos_and_positions_show_the_planted_word(planted):
 
 
 def test_a_figure_without_motifs_says_so():
-    figure = motif_hits.draw(pd.DataFrame(columns=["group", "name"]), pd.DataFrame(columns=["group", "name"]))
+    figure = motif_hits.draw(
+        pd.DataFrame(columns=["group", "name"]), pd.DataFrame(columns=["group", "name"])
+    )
     assert "no motif" in figure.axes[0].texts[0].get_text()
     plt.close(figure)

@@ -1,4 +1,5 @@
-"""Foregrounds, lineage activity and families against dense numpy loops and statsmodels' Benjamini–Hochberg."""
+"""Foregrounds, lineage activity and families against dense numpy loops and statsmodels'
+Benjamini–Hochberg."""
 
 from __future__ import annotations
 
@@ -76,7 +77,11 @@ def test_peak_bins_find_the_bin_of_each_summit():
     bins = pd.DataFrame({"chrom": ["c1"] * 3 + ["c2"] * 2, "start": [256, 384, 640, 0, 128]})
     bins["end"] = bins.start + 128
     peaks = pd.DataFrame(
-        {"chrom": ["c1", "c1", "c2", "c1", "c3"], "summit": [390, 600, 127, 383, 5], "score": [1.0, 9, 5, 7, 9]}
+        {
+            "chrom": ["c1", "c1", "c2", "c1", "c3"],
+            "summit": [390, 600, 127, 383, 5],
+            "score": [1.0, 9, 5, 7, 9],
+        }
     )
     assert peak_bins(peaks, bins, 10).tolist() == [0, 3, 1]
     assert peak_bins(peaks, bins, 1).tolist() == [0]
@@ -93,7 +98,12 @@ def test_membership_rows_are_groups():
 def test_a_control_is_its_own_family_and_untested_terms_count():
     rng = np.random.default_rng(1)
     p = rng.random(30) ** 3
-    table = pd.DataFrame({"group": ["f1"] * 10 + ["f2"] * 10 + ["r"] * 10, "kind": ["feature"] * 20 + ["random"] * 10})
+    table = pd.DataFrame(
+        {
+            "group": ["f1"] * 10 + ["f2"] * 10 + ["r"] * 10,
+            "kind": ["feature"] * 20 + ["random"] * 10,
+        }
+    )
     table["ln_p"] = np.log(p)
     q = with_q(table).q.to_numpy()
     np.testing.assert_allclose(q[:20], multipletests(p[:20], method="fdr_bh")[1], rtol=1e-12)

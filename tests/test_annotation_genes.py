@@ -1,4 +1,5 @@
-"""GREAT domains against the rule applied gene by gene; TSS readers on BED windows, gene bodies and GTF."""
+"""GREAT domains against the rule applied gene by gene; TSS readers on BED windows, gene bodies and
+GTF."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ from petriscope.annotation.intervals import Intervals
 from petriscope.errors import UserError
 
 
-def by_rule(genes: pd.DataFrame, sizes: dict[str, int], up: int, down: int, extension: int) -> list[tuple[int, int]]:
+def by_rule(
+    genes: pd.DataFrame, sizes: dict[str, int], up: int, down: int, extension: int
+) -> list[tuple[int, int]]:
     """McLean 2010: basal, then to the nearest basal domain of a gene whose TSS is on that side."""
 
     def basal(g):
@@ -50,13 +53,24 @@ def test_domains_follow_the_rule(seed, n):
 
 def test_links_by_domain_and_by_nearest_tss():
     genes = pd.DataFrame(
-        {"gene": ["A", "B"], "chrom": ["chr1", "chr1"], "tss": [100_000, 300_000], "strand": ["+", "+"]}
+        {
+            "gene": ["A", "B"],
+            "chrom": ["chr1", "chr1"],
+            "tss": [100_000, 300_000],
+            "strand": ["+", "+"],
+        }
     )
     start = np.array([99_900, 150_000, 250_000, 297_000, 1_400_000])
     bins = Intervals(np.full(5, "chr1", dtype=object), start, start + 128)
     great = link_genes(bins, genes).matrix.toarray()
     assert great.tolist() == [[1, 0], [1, 1], [1, 1], [0, 1], [0, 0]]
-    assert link_genes(bins, genes, "nearest").matrix.toarray().tolist() == [[1, 0], [1, 0], [0, 1], [0, 1], [0, 0]]
+    assert link_genes(bins, genes, "nearest").matrix.toarray().tolist() == [
+        [1, 0],
+        [1, 0],
+        [0, 1],
+        [0, 1],
+        [0, 0],
+    ]
     with pytest.raises(UserError, match="Use great or nearest"):
         link_genes(bins, genes, "closest")
 
@@ -64,20 +78,30 @@ def test_links_by_domain_and_by_nearest_tss():
 def test_foreign_chromosome_names():
     genes = pd.DataFrame({"gene": ["A"], "chrom": ["1"], "tss": [5], "strand": ["+"]})
     with pytest.raises(UserError, match=r"chr1 and the genes on 1.*same chromosome names"):
-        link_genes(Intervals(np.array(["chr1"], dtype=object), np.array([0]), np.array([128])), genes)
+        link_genes(
+            Intervals(np.array(["chr1"], dtype=object), np.array([0]), np.array([128])), genes
+        )
 
 
 def test_bed_of_points_windows_and_bodies(tmp_path):
     path = tmp_path / "genes.bed"
-    path.write_text("chr1\t10\t11\tpoint\t0\t+\nchr1\t100\t600\twindow\t0\t-\nchr1\t5000\t9000\tBODY\t0\t-\n")
+    path.write_text(
+        "chr1\t10\t11\tpoint\t0\t+\nchr1\t100\t600\twindow\t0\t-\nchr1\t5000\t9000\tBODY\t0\t-\n"
+    )
     genes = read_genes(path)
-    assert dict(zip(genes.frame["gene"], genes.frame["tss"])) == {"POINT": 10, "WINDOW": 350, "BODY": 8999}
+    assert dict(zip(genes.frame["gene"], genes.frame["tss"])) == {
+        "POINT": 10,
+        "WINDOW": 350,
+        "BODY": 8999,
+    }
     assert "2 gene symbols were not in upper case" in genes.notes[0]
 
 
 def test_repeated_symbols_keep_the_most_upstream(tmp_path):
     path = tmp_path / "genes.bed"
-    path.write_text("chr1\t50\t51\tA\t0\t+\nchr1\t10\t11\tA\t0\t+\nchr1\t50\t51\tB\t0\t-\nchr1\t90\t91\tB\t0\t-\n")
+    path.write_text(
+        "chr1\t50\t51\tA\t0\t+\nchr1\t10\t11\tA\t0\t+\nchr1\t50\t51\tB\t0\t-\nchr1\t90\t91\tB\t0\t-\n"
+    )
     genes = read_genes(path)
     assert dict(zip(genes.frame["gene"], genes.frame["tss"])) == {"A": 10, "B": 90}
     assert "2 lines repeat" in genes.notes[0]

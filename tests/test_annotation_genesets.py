@@ -1,4 +1,5 @@
-"""Over-representation against gseapy and scipy's hypergeometric; GREAT's binomial against scipy; GMT reader."""
+"""Over-representation against gseapy and scipy's hypergeometric; GREAT's binomial against scipy;
+GMT reader."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ from petriscope.errors import UserError
 def collection():
     rng = np.random.default_rng(0)
     genes = [f"G{i}" for i in range(600)]
-    sets = {f"term{t}": tuple(rng.choice(genes, rng.integers(3, 80), replace=False)) for t in range(60)}
+    sets = {
+        f"term{t}": tuple(rng.choice(genes, rng.integers(3, 80), replace=False)) for t in range(60)
+    }
     return rng, genes, GeneSets(sets, ())
 
 
@@ -30,9 +33,14 @@ def test_one_list_equals_gseapy_and_scipy(collection):
     query = [*rng.choice(genes, 90, replace=False), "NOT_A_GENE"]
     ours = enrich_genes(query, sets, background, min_size=1).set_index("term")
     result = gseapy.enrich(
-        gene_list=query, gene_sets={k: list(v) for k, v in sets.sets.items()}, background=background, outdir=None
+        gene_list=query,
+        gene_sets={k: list(v) for k, v in sets.sets.items()},
+        background=background,
+        outdir=None,
     ).results.set_index("Term")
-    np.testing.assert_allclose(np.exp(ours["ln_p"].reindex(result.index)), result["P-value"].astype(float), rtol=1e-9)
+    np.testing.assert_allclose(
+        np.exp(ours["ln_p"].reindex(result.index)), result["P-value"].astype(float), rtol=1e-9
+    )
     assert (ours.loc[ours.index.difference(result.index), "ln_p"] == 0).all()
     asked = set(query) & set(background)
     for term in list(sets.sets)[:20]:
@@ -42,14 +50,18 @@ def test_one_list_equals_gseapy_and_scipy(collection):
         assert np.exp(ours.loc[term, "ln_p"]) == pytest.approx(p, rel=1e-9)
         assert set(filter(None, ours.loc[term, "genes"].split(";"))) == members & asked
     np.testing.assert_allclose(ours["q"], multipletests(np.exp(ours["ln_p"]), method="fdr_bh")[1])
-    assert (ours["q"].reindex(result.index) >= result["Adjusted P-value"].astype(float) - 1e-12).all()
+    assert (
+        ours["q"].reindex(result.index) >= result["Adjusted P-value"].astype(float) - 1e-12
+    ).all()
 
 
 def test_gseapy_engine_gives_the_same_table(collection):
     rng, genes, sets = collection
     query = list(rng.choice(genes, 60, replace=False))
     exact = enrich_genes(query, sets, genes)
-    pd.testing.assert_frame_equal(enrich_genes(query, sets, genes, engine="gseapy"), exact, rtol=1e-8)
+    pd.testing.assert_frame_equal(
+        enrich_genes(query, sets, genes, engine="gseapy"), exact, rtol=1e-8
+    )
 
 
 def test_features_equal_single_lists_and_scipy_binomial(collection):
@@ -61,7 +73,9 @@ def test_features_equal_single_lists_and_scipy_binomial(collection):
     member = sparse.csr_matrix(rng.uniform(size=(5, n)) < 0.02)
     universe = rng.uniform(size=n) < 0.8
     result = enrich_gene_sets(member, links, sets, universe=universe, features=list("abcde"))
-    background = [genes[g] for g in np.flatnonzero(np.asarray(matrix[universe].sum(axis=0)).ravel())]
+    background = [
+        genes[g] for g in np.flatnonzero(np.asarray(matrix[universe].sum(axis=0)).ravel())
+    ]
     assert result.background == len(background) and result.family == 5 * len(result.terms)
     for i, name in enumerate("abcde"):
         fires = (member[i].toarray().ravel() > 0) & universe
@@ -75,18 +89,28 @@ def test_features_equal_single_lists_and_scipy_binomial(collection):
         near = np.asarray(matrix @ column.astype(float)).ravel() > 0
         k, p = (near & fires).sum(), (near & universe).sum() / universe.sum()
         assert mine.loc[term, "region_hits"] == k
-        assert np.exp(mine.loc[term, "region_ln_p"]) == pytest.approx(stats.binom.sf(k - 1, fires.sum(), p), rel=1e-9)
+        assert np.exp(mine.loc[term, "region_ln_p"]) == pytest.approx(
+            stats.binom.sf(k - 1, fires.sum(), p), rel=1e-9
+        )
     full = np.ones(result.family)
     full[: len(result.table)] = np.exp(result.table["ln_p"])
-    np.testing.assert_allclose(result.table["q"], multipletests(full, method="fdr_bh")[1][: len(result.table)])
+    np.testing.assert_allclose(
+        result.table["q"], multipletests(full, method="fdr_bh")[1][: len(result.table)]
+    )
 
 
 def test_a_planted_process_is_first(collection):
     rng, genes, sets = collection
     n = 2400
-    links = Links(sparse.csr_matrix((np.ones(n), (np.arange(n), np.arange(n) % 600)), shape=(n, 600)), genes)
-    planted = np.isin(np.array(genes)[np.arange(n) % 600], sets.sets["term3"]) & (rng.uniform(size=n) < 0.5)
-    fires = sparse.csr_matrix(np.stack([planted | (rng.uniform(size=n) < 0.02), rng.uniform(size=n) < 0.05]))
+    links = Links(
+        sparse.csr_matrix((np.ones(n), (np.arange(n), np.arange(n) % 600)), shape=(n, 600)), genes
+    )
+    planted = np.isin(np.array(genes)[np.arange(n) % 600], sets.sets["term3"]) & (
+        rng.uniform(size=n) < 0.5
+    )
+    fires = sparse.csr_matrix(
+        np.stack([planted | (rng.uniform(size=n) < 0.02), rng.uniform(size=n) < 0.05])
+    )
     table = enrich_gene_sets(fires, links, sets).table
     assert table.iloc[0][["feature", "rank", "term"]].tolist() == [0, 1, "term3"]
     assert table.iloc[0]["q"] < 1e-6 and table.iloc[0]["region_q"] < 1e-6
@@ -110,7 +134,8 @@ def test_adjusted_chances_sum_to_the_genes_seen_and_give_the_binomial(collection
 
 
 def test_random_bins_find_nothing_although_genes_differ_in_bins(collection):
-    """200 draws; terms made of genes with many bins. The plain gene test is fooled; the adjusted and the region test not."""
+    """200 draws; terms made of genes with many bins. The plain gene test is fooled; the adjusted
+    and the region test not."""
     rng, genes, _ = collection
     size = np.where(np.arange(600) < 150, 60, 5)
     bins = np.repeat(np.arange(600), size)
@@ -123,9 +148,13 @@ def test_random_bins_find_nothing_although_genes_differ_in_bins(collection):
     found = {}
     for column in ("ln_p", "adjusted_ln_p", "region_ln_p", "ranked_ln_p"):
         by_draw = result.table.groupby("feature")[column]
-        found[column] = sum((benjamini_hochberg(values.to_numpy(), 60) < 0.05).any() for _, values in by_draw)
+        found[column] = sum(
+            (benjamini_hochberg(values.to_numpy(), 60) < 0.05).any() for _, values in by_draw
+        )
     assert found["ln_p"] > 150
-    assert max(found[x] for x in ("adjusted_ln_p", "region_ln_p", "ranked_ln_p")) <= 16  # 99 % limit of 5 % of 200
+    assert (
+        max(found[x] for x in ("adjusted_ln_p", "region_ln_p", "ranked_ln_p")) <= 16
+    )  # 99 % limit of 5 % of 200
 
 
 def test_gmt_mends_and_says_so(tmp_path):
@@ -141,7 +170,9 @@ def test_gmt_mends_and_says_so(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(("text", "message"), [("term only\n", r"x.gmt: line 1"), ("", r"holds no gene set")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("term only\n", r"x.gmt: line 1"), ("", r"holds no gene set")]
+)
 def test_bad_gmt(tmp_path, text, message):
     path = tmp_path / "x.gmt"
     path.write_text(text)
@@ -168,13 +199,18 @@ def test_real_go_collection(shared):
 def test_ranked_genes_are_scipys_binomial_and_see_what_presence_does_not(collection):
     rng, genes, sets = collection
     n = 4000
-    links = Links(sparse.csr_matrix((np.ones(n), (np.arange(n), np.sort(rng.integers(0, 600, n)))), (n, 600)), genes)
+    links = Links(
+        sparse.csr_matrix((np.ones(n), (np.arange(n), np.sort(rng.integers(0, 600, n)))), (n, 600)),
+        genes,
+    )
     large = max(sets.sets, key=lambda term: len(sets.sets[term]))
     inside = np.isin(genes, sets.sets[large])
     chance = np.full((2, n), 0.2)
     chance[1, np.asarray(links.matrix[:, inside].sum(axis=1)).ravel() > 0] = 0.35
     fires = rng.uniform(size=(2, n)) < chance
-    table = enrich_gene_sets(sparse.csr_matrix(fires), links, sets, min_size=1).table.set_index(["feature", "term"])
+    table = enrich_gene_sets(sparse.csr_matrix(fires), links, sets, min_size=1).table.set_index(
+        ["feature", "term"]
+    )
     size = np.asarray(links.matrix.sum(axis=0)).ravel()
     known = size > 0
     observed = (fires[1] @ links.matrix)[known]
@@ -184,6 +220,8 @@ def test_ranked_genes_are_scipys_binomial_and_see_what_presence_does_not(collect
         members = np.isin(np.array(genes)[known], sets.sets[term])
         spread = u.var() * members.sum() * (~members).sum() / (known.sum() - 1)
         z = (u[members].sum() - u.mean() * members.sum()) / np.sqrt(spread)
-        assert np.exp(table.loc[(1, term), "ranked_ln_p"]) == pytest.approx(stats.norm.sf(z), rel=0.05)
+        assert np.exp(table.loc[(1, term), "ranked_ln_p"]) == pytest.approx(
+            stats.norm.sf(z), rel=0.05
+        )
     assert table.loc[(1, large), "ranked_q"] < 1e-4 and (table.loc[0, "ranked_q"] > 0.05).all()
     assert table.loc[(1, large), "ranked_ln_p"] < 2 * table.loc[(1, large), "ln_p"]

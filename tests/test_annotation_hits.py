@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from petriscope.annotation.hits import compare_hits, feature_hits, hit_matrix, position_histogram, rank_sequences
+from petriscope.annotation.hits import (
+    compare_hits,
+    feature_hits,
+    hit_matrix,
+    position_histogram,
+    rank_sequences,
+)
 from petriscope.annotation.logos import draw_logo, letter_heights
 from petriscope.annotation.motifs import Motif, with_threshold
 from petriscope.annotation.scan import find_occurrences
@@ -18,7 +24,8 @@ matplotlib.use("Agg")
 
 @pytest.fixture
 def planted():
-    """400 sequences of 201 bp; the first 200 hold a word of the motif at the centre, every other one turned round."""
+    """400 sequences of 201 bp; the first 200 hold a word of the motif at the centre, every other
+    one turned round."""
     rng = np.random.default_rng(0)
     matrix = np.full((9, 4), 0.02)
     for j, letter in enumerate([0, 2, 0, 3, 0, 0, 2, 1, 1]):
@@ -87,7 +94,9 @@ def test_hits_of_features_are_those_of_each_features_own_bins(planted):
     sequences, motif = planted
     other = Motif("o", "AC", np.eye(4)[[0, 1, 0, 1]] * 0.97 + 0.0075, 4.0)
     rows = {"a": np.array([7, 3, 250]), "b": np.array([3, 9])}
-    wanted = pd.DataFrame({"feature": ["a", "b", "a"], "motif": [0, 0, 1], "rows": [rows["a"], rows["b"], rows["a"]]})
+    wanted = pd.DataFrame(
+        {"feature": ["a", "b", "a"], "motif": [0, 0, 1], "rows": [rows["a"], rows["b"], rows["a"]]}
+    )
     found = feature_hits(sequences, [motif, other], wanted)
     for (feature, index), hits in found.hits.groupby(["feature", "motif"]):
         alone = find_occurrences(sequences, (motif, other)[index])

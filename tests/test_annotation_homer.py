@@ -1,4 +1,5 @@
-"""Known-motif enrichment against the real homer2 4.10 on real hg38 sequence: weights, counts, ln p per motif."""
+"""Known-motif enrichment against the real homer2 4.10 on real hg38 sequence: weights, counts, ln p
+per motif."""
 
 from __future__ import annotations
 
@@ -45,9 +46,13 @@ class Golden:
 def load(shared: Path, name: str) -> Golden:
     folder = shared / "data" / "golden" / name
     motifs = read_motifs(shared / "data" / "real" / "motifs" / "homer.vertebrates.known.motifs")
-    frame = pd.read_csv(folder / "seq.tsv.gz", sep="\t", header=None, names=["id", "sequence"]).set_index("id")
+    frame = pd.read_csv(
+        folder / "seq.tsv.gz", sep="\t", header=None, names=["id", "sequence"]
+    ).set_index("id")
     for step in ("gcweight", "autonorm"):
-        group = pd.read_csv(folder / f"group.{step}.tsv.gz", sep="\t", header=None, names=["id", "group", "weight"])
+        group = pd.read_csv(
+            folder / f"group.{step}.tsv.gz", sep="\t", header=None, names=["id", "group", "weight"]
+        )
         frame[[f"group_{step}", step]] = group.set_index("id")[["group", "weight"]]
     sequences = encode(frame["sequence"].tolist())
     return Golden(
@@ -67,21 +72,25 @@ def golden(request, shared) -> Golden:
 
 
 def test_gc_weights_are_identical(golden):
-    np.testing.assert_array_equal(gc_weights(gc_fraction(golden.sequences), golden.is_target), golden.gc)
+    np.testing.assert_array_equal(
+        gc_weights(gc_fraction(golden.sequences), golden.is_target), golden.gc
+    )
 
 
 def test_normalised_weights_to_the_printed_digit(golden):
     result = oligo_normalise(golden.sequences, golden.is_target, golden.gc)
     assert np.abs(result.weights - golden.normalised).max() < 5.01e-7
-    printed = pd.read_csv(golden.folder / "homer2.norm.tsv.gz", sep="\t", index_col=0, keep_default_na=False).iloc[
-        :, -1
-    ]
+    printed = pd.read_csv(
+        golden.folder / "homer2.norm.tsv.gz", sep="\t", index_col=0, keep_default_na=False
+    ).iloc[:, -1]
     for k in (1, 2, 3):
         words = [w for w in printed.index if len(w) == k]
         codes = encode(words).astype(int) @ (4 ** np.arange(k)[::-1])
         before = oligo_factors(golden.sequences, golden.is_target, golden.gc, k)[codes]
         after = oligo_factors(golden.sequences, golden.is_target, result.weights, k)[codes]
-        if k == 1:  # homer2 prints the factors of 2- and 3-mers after the first step has moved the weights
+        if (
+            k == 1
+        ):  # homer2 prints the factors of 2- and 3-mers after the first step has moved the weights
             np.testing.assert_allclose(before, printed[words], atol=5.01e-4)
         assert ((after - 1) ** 2).mean() < 0.25 * ((before - 1) ** 2).mean()
 
@@ -89,9 +98,16 @@ def test_normalised_weights_to_the_printed_digit(golden):
 @pytest.mark.parametrize("statistic", ["binomial", "hypergeo"])
 def test_every_motif_matches_homer2(golden, statistic):
     ours = known_enrichment(
-        golden.sequences, golden.is_target, None, golden.motifs, hits=golden.hits, statistic=statistic
+        golden.sequences,
+        golden.is_target,
+        None,
+        golden.motifs,
+        hits=golden.hits,
+        statistic=statistic,
     ).set_index(["motif", "consensus"])
-    theirs = read_known_results(golden.folder / f"homer2.known.{statistic}.tsv.gz").set_index(["motif", "consensus"])
+    theirs = read_known_results(golden.folder / f"homer2.known.{statistic}.tsv.gz").set_index(
+        ["motif", "consensus"]
+    )
     assert len(theirs) == 364 and set(theirs.index) == set(ours.index)
     ours = ours.loc[theirs.index]
     np.testing.assert_array_equal(np.floor(ours["target_hits"]), theirs["target_hits"])
@@ -103,7 +119,9 @@ def test_every_motif_matches_homer2(golden, statistic):
 
 
 def test_weighted_counts_to_the_decimal_homer2_prints(golden):
-    ours = known_enrichment(golden.sequences, golden.is_target, None, golden.motifs, hits=golden.hits)
+    ours = known_enrichment(
+        golden.sequences, golden.is_target, None, golden.motifs, hits=golden.hits
+    )
     threshold = {m.key: round(m.threshold, 6) for m in golden.motifs}
     ours["threshold"] = [threshold[key] for key in zip(ours["motif"], ours["consensus"])]
     ours = ours.set_index(["motif", "threshold"])
@@ -113,14 +131,21 @@ def test_weighted_counts_to_the_decimal_homer2_prints(golden):
             row = ours.loc[(fields[1], float(fields[2]))]
             target, background = (part.split(":")[1] for part in fields[5].split(",")[:2])
             assert abs(row["target_hits"] - float(target.split("(")[0])) < 0.051
-            assert abs(row["background_hits"] - float(background.split("(")[0])) < 0.1001  # cut, not rounded
+            assert (
+                abs(row["background_hits"] - float(background.split("(")[0])) < 0.1001
+            )  # cut, not rounded
             assert abs(row["target_percent"] - float(target.split("(")[1].rstrip("%)"))) < 0.0051
-            assert abs(row["background_percent"] - float(background.split("(")[1].rstrip("%)"))) < 0.0051
+            assert (
+                abs(row["background_percent"] - float(background.split("(")[1].rstrip("%)")))
+                < 0.0051
+            )
             assert abs(row["ln_p"] - float(fields[3])) < 1e-6 * max(1, abs(row["ln_p"]))
 
 
 def test_known_results_of_the_whole_program(shared):
-    frame = read_known_results(shared / "data" / "published" / "homer_peaks" / "HepG2_vitro_liver.knownResults.txt")
+    frame = read_known_results(
+        shared / "data" / "published" / "homer_peaks" / "HepG2_vitro_liver.knownResults.txt"
+    )
     assert frame["factor"].iloc[0] == "FOXA1(Forkhead)"
     assert frame["targets"].iloc[0] == 83166 and frame["background"].iloc[0] == 82875
     assert frame["ln_p"].iloc[0] == pytest.approx(-527.8)
@@ -133,7 +158,8 @@ def stand_in(tmp_path, monkeypatch):
     folder.mkdir()
     script = folder / "homer2"
     script.write_text(
-        '#!/bin/sh\necho "$@" > "$KEPT/arguments"\ncp seq.tsv group.tsv known.motifs "$KEPT"\ncat "$KEPT/table"\n'
+        '#!/bin/sh\necho "$@" > "$KEPT/arguments"\ncp seq.tsv group.tsv known.motifs "$KEPT"\ncat '
+        '"$KEPT/table"\n'
     )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
@@ -168,11 +194,11 @@ def test_engine_homer_missing_or_failing(stand_in):
 
 
 def test_engine_homer_tests_each_group_against_bins_of_its_own_strata(stand_in):
-    header = (
-        "Motif Name\tConsensus\tP-value\tLog P-value\tq-value (Benjamini)\t# of Target Sequences with Motif(total=30)"
-    )
+    header = "Motif Name\tConsensus\tP-value\tLog P-value\tq-value (Benjamini)\t# of Target Sequences with Motif(total=30)"
     header += "\t% of Target Sequences with Motif\t# of Background Sequences with Motif(total=60)\t% of Background\n"
-    (stand_in / "table").write_text(header + "F(Zf)/x/Homer\tACGT\t1e-3\t-6.9\t0.001\t15.0\t50.00%\t10.0\t16.67%\n")
+    (stand_in / "table").write_text(
+        header + "F(Zf)/x/Homer\tACGT\t1e-3\t-6.9\t0.001\t15.0\t50.00%\t10.0\t16.67%\n"
+    )
     rng = np.random.default_rng(0)
     sequences = rng.integers(0, 4, (300, 20)).astype(np.uint8)
     code = np.arange(300) % 3
@@ -182,10 +208,17 @@ def test_engine_homer_tests_each_group_against_bins_of_its_own_strata(stand_in):
     member[2] = code == 2
     strata = Strata(code, ["a", "b", "c"])
     groups = {0: "L2/7", 1: "few", 2: "whole stratum"}
-    frame = enrich_by_homer(sequences, [], sparse.csr_matrix(member), strata, groups, ratio=2, seed=1)
+    frame = enrich_by_homer(
+        sequences, [], sparse.csr_matrix(member), strata, groups, ratio=2, seed=1
+    )
     assert frame["feature"].tolist() == ["L2/7"]  # few bins, and no bin left to draw: not tested
     row = frame.iloc[0]
-    assert (row["name"], row["rank"], row["target_hits"], row["targets"]) == ("F(Zf)/x/Homer", 1, 15, 30)
+    assert (row["name"], row["rank"], row["target_hits"], row["targets"]) == (
+        "F(Zf)/x/Homer",
+        1,
+        15,
+        30,
+    )
     assert row["ln_p"] == -6.9 and row["fold"] == pytest.approx(3.0)
     assert "-stat hypergeo" in (stand_in / "arguments").read_text()
     kept = [line.split("\t") for line in (stand_in / "group.tsv").read_text().splitlines()]
@@ -212,7 +245,9 @@ def test_bins_without_partner_are_dropped_with_their_sequences():
 
 
 def test_gc_bins_have_their_lower_edge_inside():
-    np.testing.assert_array_equal(gc_bin(np.array([0.0, 0.2, 0.4999, 0.5, 0.6, 0.8, 1.0])), [0, 1, 6, 7, 8, 10, 10])
+    np.testing.assert_array_equal(
+        gc_bin(np.array([0.0, 0.2, 0.4999, 0.5, 0.6, 0.8, 1.0])), [0, 1, 6, 7, 8, 10, 10]
+    )
 
 
 def test_sequence_filter():
@@ -230,7 +265,9 @@ def test_automatic_background_follows_the_targets_and_the_seed():
     assert len(chosen) == len(set(chosen.tolist())) and abs(len(chosen) - 2000) < 11
     share = np.bincount(gc_bin(pool[chosen]), minlength=11) / len(chosen)
     np.testing.assert_allclose(share, np.bincount(gc_bin(target), minlength=11) / 300, atol=0.001)
-    np.testing.assert_array_equal(chosen, select_background(target, pool, np.random.default_rng(1), total=2300))
+    np.testing.assert_array_equal(
+        chosen, select_background(target, pool, np.random.default_rng(1), total=2300)
+    )
 
 
 def test_empty_sides_are_named():
@@ -244,7 +281,9 @@ def test_empty_sides_are_named():
 
 def test_a_background_smaller_than_the_foreground_is_said():
     rows = np.random.default_rng(5).integers(0, 4, (90, 60)).astype(np.uint8)
-    with pytest.warns(UserWarning, match=r"background \(30 sequences\) is smaller than the foreground \(60\)"):
+    with pytest.warns(
+        UserWarning, match=r"background \(30 sequences\) is smaller than the foreground \(60\)"
+    ):
         known_enrichment(rows, np.arange(90) < 60, None, [], hits=np.zeros((90, 0), bool))
 
 

@@ -1,4 +1,5 @@
-"""Interval overlaps against bedtools (through pybedtools) on random and edge inputs; BED errors name file and line."""
+"""Interval overlaps against bedtools (through pybedtools) on random and edge inputs; BED errors
+name file and line."""
 
 from __future__ import annotations
 
@@ -17,15 +18,23 @@ from petriscope.errors import UserError
 
 def random_intervals(rng: np.random.Generator, n: int, reach: int, longest: int) -> Intervals:
     start = rng.integers(0, reach, n)
-    return Intervals(rng.choice(["chr1", "chr2", "chrX"], n).astype(object), start, start + rng.integers(1, longest, n))
+    return Intervals(
+        rng.choice(["chr1", "chr2", "chrX"], n).astype(object),
+        start,
+        start + rng.integers(1, longest, n),
+    )
 
 
 def bedtools_pairs(query: Intervals, subject: Intervals) -> list[tuple[int, int, int]]:
     a, b = (
-        pybedtools.BedTool.from_dataframe(pd.DataFrame({**x._asdict(), "name": np.arange(len(x.start))}))
+        pybedtools.BedTool.from_dataframe(
+            pd.DataFrame({**x._asdict(), "name": np.arange(len(x.start))})
+        )
         for x in (query, subject)
     )
-    return sorted((int(r.fields[3]), int(r.fields[7]), int(r.fields[8])) for r in a.intersect(b, wo=True))
+    return sorted(
+        (int(r.fields[3]), int(r.fields[7]), int(r.fields[8])) for r in a.intersect(b, wo=True)
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -38,14 +47,22 @@ def bedtools_pairs(query: Intervals, subject: Intervals) -> list[tuple[int, int,
 )
 def test_all_pairs_match_bedtools(seed, n, m, reach, longest):
     rng = np.random.default_rng(seed)
-    query, subject = random_intervals(rng, n, reach, longest), random_intervals(rng, m, reach, longest)
+    query, subject = (
+        random_intervals(rng, n, reach, longest),
+        random_intervals(rng, m, reach, longest),
+    )
     got = overlaps(query, subject)
-    assert list(zip(got.query.tolist(), got.subject.tolist(), got.bases.tolist())) == bedtools_pairs(query, subject)
+    assert list(
+        zip(got.query.tolist(), got.subject.tolist(), got.bases.tolist())
+    ) == bedtools_pairs(query, subject)
 
 
 def test_touching_intervals_do_not_overlap():
     chrom = np.array(["chr1"], dtype=object)
-    a, b = Intervals(chrom, np.array([10]), np.array([20])), Intervals(chrom, np.array([20]), np.array([30]))
+    a, b = (
+        Intervals(chrom, np.array([10]), np.array([20])),
+        Intervals(chrom, np.array([20]), np.array([30])),
+    )
     assert len(overlaps(a, b).query) == 0
     assert overlaps(a, a).bases.tolist() == [10]
 
@@ -85,12 +102,17 @@ def test_bad_bed_names_the_line(tmp_path, text, message):
 def test_book_ended_nested_equal_and_zero_length_intervals_match_bedtools(seed, n, m):
     """Coordinates so close together that most intervals touch, nest, repeat or are empty.
 
-    bedtools reports an empty interval beside its neighbours with 0 shared bases; here a pair shares at least one.
+    bedtools reports an empty interval beside its neighbours with 0 shared bases; here a pair shares
+    at least one.
     """
     rng = np.random.default_rng(seed)
     start = rng.integers(1, 13, n + m)  # bedtools takes no empty interval at 0
-    everything = Intervals(rng.choice(["chr1", "chr2"], n + m).astype(object), start, start + rng.integers(0, 5, n + m))
-    query, subject = (Intervals(*(part[rows] for part in everything)) for rows in (slice(n), slice(n, None)))
+    everything = Intervals(
+        rng.choice(["chr1", "chr2"], n + m).astype(object), start, start + rng.integers(0, 5, n + m)
+    )
+    query, subject = (
+        Intervals(*(part[rows] for part in everything)) for rows in (slice(n), slice(n, None))
+    )
     got = overlaps(query, subject)
     pairs = list(zip(got.query.tolist(), got.subject.tolist(), got.bases.tolist()))
     assert pairs == [pair for pair in bedtools_pairs(query, subject) if pair[2] > 0]

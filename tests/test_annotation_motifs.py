@@ -1,4 +1,5 @@
-"""Motif readers and thresholds against full enumeration of all words; error messages name file and line."""
+"""Motif readers and thresholds against full enumeration of all words; error messages name file and
+line."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from petriscope.annotation.scan import scan_hits
 from petriscope.errors import UserError
 
 HOMER = ">TGACTCA\tAP-1(bZIP)/demo/Homer\t6.5\t-10\t0\n" + "".join(
-    f"{row}\n" for row in ("0.01\t0.01\t0.01\t0.97", "0.01\t0.01\t0.97\t0.01", "0.97\t0.01\t0.01\t0.01")
+    f"{row}\n"
+    for row in ("0.01\t0.01\t0.01\t0.97", "0.01\t0.01\t0.97\t0.01", "0.97\t0.01\t0.01\t0.01")
 )
 MEME = """MEME version 4
 
@@ -76,7 +78,11 @@ def test_threshold_is_the_lowest_that_keeps_p(length, p, background):
             assert threshold == pytest.approx(best)
             continue
         assert tail(scores, background, threshold) <= p
-        every = sorted({round(sum(row), 9) for row in itertools.product(*scores)}, reverse=True) if length < 8 else []
+        every = (
+            sorted({round(sum(row), 9) for row in itertools.product(*scores)}, reverse=True)
+            if length < 8
+            else []
+        )
         below = [s for s in every if s < threshold - 2 * length * 2.5e-4]
         if below:
             assert tail(scores, background, below[0] - 1e-6) > p
@@ -85,7 +91,8 @@ def test_threshold_is_the_lowest_that_keeps_p(length, p, background):
 @pytest.mark.parametrize("best", [0.4, 0.55, 0.7, 0.9])
 @pytest.mark.parametrize("p", [0.05, 1e-2, 1e-3, 1e-4])
 def test_coarse_scores_use_the_whole_p(best, p):
-    """Equal positions leave wide gaps between scores: the tail is the largest that does not exceed p, not less."""
+    """Equal positions leave wide gaps between scores: the tail is the largest that does not exceed
+    p, not less."""
     matrix = np.full((9, 4), (1 - best) / 3)
     matrix[:, 2] = best
     scores = np.log(matrix / 0.25)
@@ -161,8 +168,14 @@ def test_motif_without_threshold_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (HOMER.replace("0.97\t0.01\t0.01\t0.01", "0.97\t0.01\t0.01"), r"motifs.txt: line 4: .*four numbers"),
-        (HOMER.replace("0.97\t0.01\t0.01\t0.01", "9\t1\t1\t1"), r"line 4: row 3 .*sum to 1.*Divide"),
+        (
+            HOMER.replace("0.97\t0.01\t0.01\t0.01", "0.97\t0.01\t0.01"),
+            r"motifs.txt: line 4: .*four numbers",
+        ),
+        (
+            HOMER.replace("0.97\t0.01\t0.01\t0.01", "9\t1\t1\t1"),
+            r"line 4: row 3 .*sum to 1.*Divide",
+        ),
         (HOMER.replace("\t6.5", "\tsix"), r"line 1: threshold 'six'.*third tab"),
         (HOMER.replace("\t", " "), r"line 1: a HOMER header.*tabs"),
         (HOMER + HOMER, r"occurs 2 times.*Keep one"),

@@ -1,4 +1,5 @@
-"""Known biology on real hg38 sequence: ChIP summits give their own factor, accessible sites their lineage's, random tiles none.
+"""Known biology on real hg38 sequence: ChIP summits give their own factor, accessible sites their
+lineage's, random tiles none.
 
 Only two pieces of the genome (4.4 Mb) are at hand, so foregrounds hold some 30 to 400 sites.
 """
@@ -58,12 +59,18 @@ def sites(shared) -> Sites:
         found = []
         for chrom, (start, letters) in pieces.items():
             middle = (frame[1] + offset)[frame[0] == chrom] - start
-            found += [(chrom, int(m)) for m in np.unique(middle) if HALF <= m <= len(letters) - HALF]
+            found += [
+                (chrom, int(m)) for m in np.unique(middle) if HALF <= m <= len(letters) - HALF
+            ]
         return found
 
     sets = {name: centres(real / "peaks" / file) for name, (_, file) in PEAKS.items()}
     sets |= {name: centres(real / "tf_chip" / f"{name}.summit200.hg38.bed.gz") for name in CHIP}
-    tiles = [(c, m) for c, (_, letters) in pieces.items() for m in range(HALF, len(letters) - HALF, 4 * HALF)]
+    tiles = [
+        (c, m)
+        for c, (_, letters) in pieces.items()
+        for m in range(HALF, len(letters) - HALF, 4 * HALF)
+    ]
     sets["tiles"] = [(c, m) for c, m in tiles if (pieces[c][1][m - HALF : m + HALF] < 4).all()]
     order = {chrom: i for i, chrom in enumerate(pieces)}
     flat = [site for group in sets.values() for site in group]
@@ -127,7 +134,9 @@ def test_chip_summits_give_their_own_factor(sites, chip, names):
 )
 def test_accessible_sites_against_other_lineages_give_lineage_factors(sites, sample, names, rank):
     lineage = PEAKS[sample][0]
-    other = np.concatenate([sites.rows[name] for name, (line, _) in PEAKS.items() if line != lineage])
+    other = np.concatenate(
+        [sites.rows[name] for name, (line, _) in PEAKS.items() if line != lineage]
+    )
     other = other[np.unique(sites.where[other], return_index=True)[1]]
     target = apart(sites.rows[sample], sites.where, np.sort(sites.where[other]), 2 * HALF)
     background = apart(other, sites.where, np.sort(sites.where[sites.rows[sample]]), 2 * HALF)
@@ -160,26 +169,37 @@ def test_random_tiles_find_nothing(sites):
 
 
 def test_own_sites_of_a_lineage_lie_near_its_genes(shared):
-    """Genome-wide: genes ranked by their sites give heme in K562, bile acids in liver, immune response in monocytes."""
+    """Genome-wide: genes ranked by their sites give heme in K562, bile acids in liver, immune
+    response in monocytes."""
     real = shared / "data" / "real"
     frames = []
     for name, (lineage, file) in PEAKS.items():
         if name in ("K562", "Monocyte", "Liver"):
             frame = pd.read_csv(real / "peaks" / file, sep="\t", header=None)
             score = (frame[6] if frame.shape[1] > 6 else frame[4]).astype(float)
-            frame = frame.loc[score.sort_values(ascending=False, kind="stable").index[:12_000], [0, 1, 2]]
-            frames.append(frame.set_axis(["chrom", "start", "end"], axis=1).assign(name=name, lineage=lineage))
+            frame = frame.loc[
+                score.sort_values(ascending=False, kind="stable").index[:12_000], [0, 1, 2]
+            ]
+            frames.append(
+                frame.set_axis(["chrom", "start", "end"], axis=1).assign(name=name, lineage=lineage)
+            )
     sites = pd.concat(frames, ignore_index=True)
     pairs = overlaps(Intervals.of(sites), Intervals.of(sites))
     kind = sites["name"].to_numpy()
     alone = np.ones(len(sites), dtype=bool)
     alone[pairs.query[kind[pairs.query] != kind[pairs.subject]]] = False
-    links = link_genes(Intervals.of(sites), read_genes(real / "genes" / "hg38.gencode43.TSS500bp.bed.gz").frame)
+    links = link_genes(
+        Intervals.of(sites), read_genes(real / "genes" / "hg38.gencode43.TSS500bp.bed.gz").frame
+    )
     names = ["K562", "Monocyte", "Liver"]
     member = sparse.csr_matrix(np.stack([(kind == name) & alone for name in names]))
     sets = read_gmt(real / "genesets" / "h.all.v7.0.symbols.gmt.gz")
     table = enrich_gene_sets(member, links, sets, features=names, max_size=500).table
-    expected = {"K562": "HEME_METABOLISM", "Monocyte": "INFLAMMATORY_RESPONSE", "Liver": "BILE_ACID_METABOLISM"}
+    expected = {
+        "K562": "HEME_METABOLISM",
+        "Monocyte": "INFLAMMATORY_RESPONSE",
+        "Liver": "BILE_ACID_METABOLISM",
+    }
     for name, term in expected.items():
         rows = table[table["feature"] == name].sort_values("ranked_ln_p", ignore_index=True)
         place = int(np.flatnonzero(rows["term"] == f"HALLMARK_{term}")[0])

@@ -1,4 +1,5 @@
-"""Motif scan against the plain sum over every placement, and against the target counts the real homer2 printed."""
+"""Motif scan against the plain sum over every placement, and against the target counts the real
+homer2 printed."""
 
 from __future__ import annotations
 
@@ -7,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petriscope.annotation.motifs import Motif, consensus_of, log_odds_threshold, read_motifs, reverse_complement
+from petriscope.annotation.motifs import (
+    Motif,
+    consensus_of,
+    log_odds_threshold,
+    read_motifs,
+    reverse_complement,
+)
 from petriscope.annotation.scan import best_scores, encode, find_occurrences, scan_hits
 from petriscope.errors import UserError
 
@@ -15,7 +22,10 @@ from petriscope.errors import UserError
 def random_motif(rng: np.random.Generator, length: int, p: float = 1e-3) -> Motif:
     matrix = rng.dirichlet([0.3] * 4, size=length)
     return Motif(
-        f"m{length}", consensus_of(matrix), matrix, log_odds_threshold(np.log(np.maximum(matrix, 1e-3) / 0.25), p)
+        f"m{length}",
+        consensus_of(matrix),
+        matrix,
+        log_odds_threshold(np.log(np.maximum(matrix, 1e-3) / 0.25), p),
     )
 
 
@@ -102,11 +112,15 @@ def test_threads_do_not_change_the_answer():
     rng = np.random.default_rng(6)
     motifs = [random_motif(rng, length, 1e-2) for length in (6, 12, 22)]
     sequences = rng.integers(0, 5, (301, 50)).astype(np.uint8)
-    np.testing.assert_array_equal(scan_hits(sequences, motifs, threads=1), scan_hits(sequences, motifs, threads=4))
+    np.testing.assert_array_equal(
+        scan_hits(sequences, motifs, threads=1), scan_hits(sequences, motifs, threads=4)
+    )
 
 
 def test_lower_case_and_foreign_letters():
-    np.testing.assert_array_equal(encode(["acGTNx", "AC"]), [[0, 1, 2, 3, 4, 4], [0, 1, 4, 4, 4, 4]])
+    np.testing.assert_array_equal(
+        encode(["acGTNx", "AC"]), [[0, 1, 2, 3, 4, 4], [0, 1, 4, 4, 4, 4]]
+    )
 
 
 def test_empty_inputs():
@@ -125,14 +139,18 @@ def test_chunks_do_not_change_the_answer():
     rng = np.random.default_rng(1)
     motifs = [random_motif(rng, length, 1e-2) for length in (5, 9, 15)]
     sequences = rng.integers(0, 5, (50, 40)).astype(np.uint8)
-    np.testing.assert_array_equal(scan_hits(sequences, motifs), scan_hits(sequences, motifs, chunk_bases=120))
+    np.testing.assert_array_equal(
+        scan_hits(sequences, motifs), scan_hits(sequences, motifs, chunk_bases=120)
+    )
 
 
 def test_best_score_decides_the_hit():
     rng = np.random.default_rng(2)
     motif = random_motif(rng, 9, 1e-2)
     sequences = rng.integers(0, 4, (200, 40)).astype(np.uint8)
-    np.testing.assert_array_equal(best_scores(sequences, motif) >= motif.threshold, scan_hits(sequences, [motif])[:, 0])
+    np.testing.assert_array_equal(
+        best_scores(sequences, motif) >= motif.threshold, scan_hits(sequences, [motif])[:, 0]
+    )
     assert best_scores(np.full((1, 20), 4, np.uint8), motif)[0] == -np.inf
 
 
@@ -142,7 +160,9 @@ def test_target_counts_of_homer2(shared):
     import pandas as pd
 
     sequences = pd.read_csv(folder / "seq.tsv.gz", sep="\t", header=None, names=["id", "sequence"])
-    groups = pd.read_csv(folder / "group.gcweight.tsv.gz", sep="\t", header=None, names=["id", "group", "weight"])
+    groups = pd.read_csv(
+        folder / "group.gcweight.tsv.gz", sep="\t", header=None, names=["id", "group", "weight"]
+    )
     target = sequences["id"].isin(groups.loc[groups["group"] == 1, "id"]).to_numpy()
     motifs = read_motifs(shared / "data" / "real" / "motifs" / "homer.vertebrates.known.motifs")
     hits = scan_hits(encode(sequences["sequence"].tolist()), motifs)

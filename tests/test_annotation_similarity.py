@@ -1,4 +1,5 @@
-"""Motif similarity against numpy.corrcoef on matrices padded with 0.25, every shift and both orientations (HOMER's rule)."""
+"""Motif similarity against numpy.corrcoef on matrices padded with 0.25, every shift and both
+orientations (HOMER's rule)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ from petriscope.annotation.similarity import family_of, motif_similarity
 def random_motifs(n: int) -> list[Motif]:
     rng = np.random.default_rng(3)
     matrices = [rng.dirichlet([0.3] * 4, size=int(rng.integers(4, 15))) for _ in range(n)]
-    return [Motif(f"m{i}/x", consensus_of(matrix), matrix, 0.0) for i, matrix in enumerate(matrices)]
+    return [
+        Motif(f"m{i}/x", consensus_of(matrix), matrix, 0.0) for i, matrix in enumerate(matrices)
+    ]
 
 
 def padded_correlation(a: np.ndarray, b: np.ndarray) -> float:

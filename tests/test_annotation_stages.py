@@ -1,4 +1,5 @@
-"""Stages motifs and labels where nothing passes: empty tables with their columns, no traceback; hits against a planted word."""
+"""Stages motifs and labels where nothing passes: empty tables with their columns, no traceback;
+hits against a planted word."""
 
 from __future__ import annotations
 
@@ -33,9 +34,12 @@ def motif() -> Motif:
 
 
 def universe() -> tuple[pd.DataFrame, np.ndarray]:
-    """Forty bins and their sequences; the word lies 64 bp left of the centre of bin 7 and turned round in bin 9."""
+    """Forty bins and their sequences; the word lies 64 bp left of the centre of bin 7 and turned
+    round in bin 9."""
     start = 1000 + 128 * np.arange(40)
-    bins = pd.DataFrame({"chrom": "chr1", "start": start, "end": start + 128, "window": start // 1024})
+    bins = pd.DataFrame(
+        {"chrom": "chr1", "start": start, "end": start + 128, "window": start // 1024}
+    )
     sequences = np.full((40, 200), 3, dtype=np.uint8)
     sequences[7, 36:45] = WORD
     sequences[9, 100:109] = 3 - WORD[::-1]
@@ -50,9 +54,20 @@ def test_hits_are_given_in_genome_coordinates(params, motif):
     hits, comparisons = motifs.hits_in_top_bins(table, top, bins, sequences, [motif], params)
     found = hits.set_index("bin_start")[["start", "end", "strand", "window"]].to_dict("index")
     first, second = bins.start[7], bins.start[9]
-    assert found[first] == {"start": first + 64 - 100 + 36, "end": first + 9, "strand": "+", "window": first // 1024}
+    assert found[first] == {
+        "start": first + 64 - 100 + 36,
+        "end": first + 9,
+        "strand": "+",
+        "window": first // 1024,
+    }
     assert found[second]["start"] == second + 64 and found[second]["strand"] == "-"
-    assert comparisons[["group", "layer", "feature", "n", "sequences"]].iloc[0].tolist() == ["L2/5", 2, 5, 2, 3]
+    assert comparisons[["group", "layer", "feature", "n", "sequences"]].iloc[0].tolist() == [
+        "L2/5",
+        2,
+        5,
+        2,
+        3,
+    ]
 
 
 def test_nothing_enriched_leaves_empty_tables_with_their_columns(params, motif):
@@ -61,11 +76,22 @@ def test_nothing_enriched_leaves_empty_tables_with_their_columns(params, motif):
     hits, comparisons = motifs.hits_in_top_bins(
         table, pd.DataFrame(columns=["group", "bin"]), bins, sequences, [motif], params
     )
-    assert hits.empty and {"chrom", "start", "end", "strand", "motif", "score", "layer", "feature"} <= set(hits)
+    assert hits.empty and {
+        "chrom",
+        "start",
+        "end",
+        "strand",
+        "motif",
+        "score",
+        "layer",
+        "feature",
+    } <= set(hits)
     assert comparisons.empty and "correlation" in comparisons
     nobody = pd.DataFrame(columns=GROUPS)
     firing = {x: sparse.csr_matrix((0, 40), dtype=bool) for x in ("blood", "liver")}
-    fore = Foregrounds(sparse.csr_matrix((0, 40)), nobody, bins, Strata(np.zeros(40, np.int64), ["all"]), firing)
+    fore = Foregrounds(
+        sparse.csr_matrix((0, 40)), nobody, bins, Strata(np.zeros(40, np.int64), ["all"]), firing
+    )
     assert motifs.specificity_table(table, fore, np.zeros((40, 1), dtype=bool), [motif]).empty
     logos, positions = motifs.of_lineages(table, fore, sequences, [motif], 2, params)
     assert logos.empty and positions.empty
@@ -77,7 +103,9 @@ def test_labels_of_features_without_any_evidence(tmp_path, params, features):
     workspace = Workspace(tmp_path)
     folder = workspace.table("foregrounds")
     folder.mkdir(parents=True)
-    groups = pd.DataFrame([[f"L0/{i}", "feature", 0, i, "blood", "in_vivo"] for i in range(features)], columns=GROUPS)
+    groups = pd.DataFrame(
+        [[f"L0/{i}", "feature", 0, i, "blood", "in_vivo"] for i in range(features)], columns=GROUPS
+    )
     groups.to_parquet(folder / "groups.parquet")
     sparse.save_npz(folder / "membership.npz", sparse.csr_matrix((features, 40), dtype=bool))
     universe()[0].to_parquet(folder / "bins.parquet")
@@ -90,7 +118,9 @@ def test_labels_of_features_without_any_evidence(tmp_path, params, features):
     }
     for stage, names in columns.items():
         workspace.table(stage).mkdir()
-        pd.DataFrame(columns=[*GROUPS, *names.split()]).to_csv(workspace.table(stage) / "enrichment.csv", index=False)
+        pd.DataFrame(columns=[*GROUPS, *names.split()]).to_csv(
+            workspace.table(stage) / "enrichment.csv", index=False
+        )
     specific = ["group", "name", "specificity", "specificity_low", "specificity_high", "family"]
     pd.DataFrame(columns=specific).to_parquet(workspace.table("motifs") / "specificity.parquet")
     metrics = labels.run(workspace, params)

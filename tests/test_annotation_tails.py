@@ -1,4 +1,5 @@
-"""Log tails against scipy.stats where it does not underflow and against exact integer arithmetic where it does."""
+"""Log tails against scipy.stats where it does not underflow and against exact integer arithmetic
+where it does."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ def test_binomial_matches_scipy_over_the_whole_range():
     k = np.rint(n * p + rng.normal(0, 4, 4000) * np.sqrt(n * p * (1 - p))).clip(-2, n + 2)
     expected = stats.binom.logsf(k - 1, n, p)
     fine = expected > -600
-    np.testing.assert_allclose(log_binomial_tail(k, n, p)[fine], expected[fine], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        log_binomial_tail(k, n, p)[fine], expected[fine], rtol=1e-9, atol=1e-12
+    )
 
 
 def test_binomial_below_the_smallest_double():
@@ -41,10 +44,12 @@ def test_binomial_below_the_smallest_double():
 
 def test_edges_of_the_support():
     np.testing.assert_array_equal(
-        log_binomial_tail([0, 6, 5, 5, 1], 5, [0.5, 0.5, 1.0, 0.0, 0.0]), [0, -np.inf, 0, -np.inf, -np.inf]
+        log_binomial_tail([0, 6, 5, 5, 1], 5, [0.5, 0.5, 1.0, 0.0, 0.0]),
+        [0, -np.inf, 0, -np.inf, -np.inf],
     )
     np.testing.assert_array_equal(
-        log_hypergeometric_tail([0, 4, 3, 2], 10, [3, 3, 3, 9], [5, 5, 2, 3]), [0, -np.inf, -np.inf, 0]
+        log_hypergeometric_tail([0, 4, 3, 2], 10, [3, 3, 3, 9], [5, 5, 2, 3]),
+        [0, -np.inf, -np.inf, 0],
     )
 
 
@@ -58,7 +63,10 @@ def test_hypergeometric_matches_scipy():
     expected = stats.hypergeom.logsf(k - 1, population, marked, drawn)
     fine = expected > -600
     np.testing.assert_allclose(
-        log_hypergeometric_tail(k, population, marked, drawn)[fine], expected[fine], rtol=1e-8, atol=1e-11
+        log_hypergeometric_tail(k, population, marked, drawn)[fine],
+        expected[fine],
+        rtol=1e-8,
+        atol=1e-11,
     )
 
 
@@ -68,7 +76,9 @@ def test_hypergeometric_below_the_smallest_double():
         sum(comb(marked, x) * comb(population - marked, drawn - x) for x in range(k, drawn + 1)),
         comb(population, drawn),
     )
-    assert log_hypergeometric_tail(k, population, marked, drawn) == pytest.approx(log_fraction(exact), rel=1e-10)
+    assert log_hypergeometric_tail(k, population, marked, drawn) == pytest.approx(
+        log_fraction(exact), rel=1e-10
+    )
 
 
 @pytest.mark.parametrize("alternative", ["greater", "less", "two-sided"])
@@ -86,7 +96,9 @@ def test_benjamini_hochberg_matches_statsmodels():
     p = np.random.default_rng(3).uniform(0, 1, (20, 7)) ** 4
     p[3, 3] = np.nan
     q = benjamini_hochberg(np.log(p))
-    np.testing.assert_allclose(q[~np.isnan(p)], multipletests(p[~np.isnan(p)], method="fdr_bh")[1], rtol=1e-12)
+    np.testing.assert_allclose(
+        q[~np.isnan(p)], multipletests(p[~np.isnan(p)], method="fdr_bh")[1], rtol=1e-12
+    )
     assert np.isnan(q[3, 3])
     np.testing.assert_allclose(benjamini_hochberg(np.array([-5000.0, -1.0])), [0, np.exp(-1.0)])
 

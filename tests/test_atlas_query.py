@@ -1,4 +1,5 @@
-"""Reference: the same filter, sort or overlap computed with pandas on the frames the atlas was built from."""
+"""Reference: the same filter, sort or overlap computed with pandas on the frames the atlas was
+built from."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def tables() -> AtlasTables:
-    spec = importlib.util.spec_from_file_location("synthetic_atlas", REPOSITORY / "benchmarks" / "synthetic_atlas.py")
+    spec = importlib.util.spec_from_file_location(
+        "synthetic_atlas", REPOSITORY / "benchmarks" / "synthetic_atlas.py"
+    )
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -48,7 +51,9 @@ def ids(frame: pd.DataFrame) -> set[int]:
 
 def enriched(tables: AtlasTables, kind: str, text: str) -> set[int]:
     a = tables.annotations
-    return ids(a[(a.kind == kind) & a.term.str.contains(text, case=False, regex=False) & (a.q < 0.05)])
+    return ids(
+        a[(a.kind == kind) & a.term.str.contains(text, case=False, regex=False) & (a.q < 0.05)]
+    )
 
 
 COMPARISONS: list[tuple[str, Callable[[pd.DataFrame], pd.Series]]] = [
@@ -74,8 +79,12 @@ COMPARISONS: list[tuple[str, Callable[[pd.DataFrame], pd.Series]]] = [
 ]
 
 
-@pytest.mark.parametrize(("query", "reference"), COMPARISONS, ids=[c[0] or "empty" for c in COMPARISONS])
-def test_filter_equals_pandas(atlas: Atlas, tables: AtlasTables, query: str, reference: Callable) -> None:
+@pytest.mark.parametrize(
+    ("query", "reference"), COMPARISONS, ids=[c[0] or "empty" for c in COMPARISONS]
+)
+def test_filter_equals_pandas(
+    atlas: Atlas, tables: AtlasTables, query: str, reference: Callable
+) -> None:
     expected = ids(tables.features[reference(tables.features).fillna(False)])
     assert set(atlas.order(query)) == expected
     assert atlas.count(query) == len(expected)
@@ -132,7 +141,12 @@ def test_gene_filter_reaches_100_kb(atlas: Atlas, tables: AtlasTables) -> None:
     assert atlas.gene("apol1")[0].tss == gene.tss
 
 
-@given(st.integers(0, MAX_END - 2), st.integers(1, 10**6), st.integers(0, MAX_END - 2), st.integers(1, 10**7))
+@given(
+    st.integers(0, MAX_END - 2),
+    st.integers(1, 10**6),
+    st.integers(0, MAX_END - 2),
+    st.integers(1, 10**7),
+)
 def test_bins_never_miss_an_overlap(start: int, length: int, other: int, width: int) -> None:
     end, stop = min(start + length, MAX_END), min(other + width, MAX_END)
     if start < stop and other < end:
@@ -142,8 +156,16 @@ def test_bins_never_miss_an_overlap(start: int, length: int, other: int, width: 
 
 def test_bin_numbers_equal_the_specification() -> None:
     """Worked values of the SAM specification's reg2bin."""
-    assert bin_of(0, 1) == 4681 and bin_of(0, 1 << 14) == 4681 and bin_of(1 << 14, (1 << 14) + 1) == 4682
-    assert bin_of(0, (1 << 14) + 1) == 585 and bin_of(0, (1 << 17) + 1) == 73 and bin_of(0, MAX_END) == 0
+    assert (
+        bin_of(0, 1) == 4681
+        and bin_of(0, 1 << 14) == 4681
+        and bin_of(1 << 14, (1 << 14) + 1) == 4682
+    )
+    assert (
+        bin_of(0, (1 << 14) + 1) == 585
+        and bin_of(0, (1 << 17) + 1) == 73
+        and bin_of(0, MAX_END) == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,7 +200,9 @@ def test_search_finds_by_kind_and_forgives_slips(atlas: Atlas) -> None:
     assert search(atlas, "chr22:37,500,000-37,600,000")[0].kind == "region"
     assert search(atlas, "scaffold1:1-100")[0].query == "region:scaffold1:1-100"
     assert search(atlas, "apol1")[0] == ("gene", "APOL1", None, "gene:APOL1")
-    assert search(atlas, "zzzzqq") == [] and search(atlas, " ") == [] and search(atlas, "L99/1") == []
+    assert (
+        search(atlas, "zzzzqq") == [] and search(atlas, " ") == [] and search(atlas, "L99/1") == []
+    )
     for found in search(atlas, "lipid"):
         assert found.features is None or atlas.count(found.query) == found.features
 
@@ -189,9 +213,9 @@ def test_names_and_regions_round_trip() -> None:
         and feature_name(6_001_234) == "L6/1234"
         and parse_feature("6/12") is None
     )
-    assert str(parse_region("chr1:1_000-2,000")) == "chr1:1,000-2,000" and parse_region("chr1:7") == Region(
-        "chr1", 6, 7
-    )
+    assert str(parse_region("chr1:1_000-2,000")) == "chr1:1,000-2,000" and parse_region(
+        "chr1:7"
+    ) == Region("chr1", 6, 7)
     with pytest.raises(UserError, match="empty or out of range"):
         parse_region("chr1:20-10")
 
@@ -208,5 +232,7 @@ def test_read_interface_needs_no_heavy_package() -> None:
         "print([m for m in ('numpy', 'pandas', 'torch', 'dvc', 'yaml') if m in sys.modules])"
     )
     path = {"PYTHONPATH": str(REPOSITORY / "src")}
-    done = subprocess.run([sys.executable, "-c", code], env=path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=path, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

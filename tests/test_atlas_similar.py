@@ -1,4 +1,5 @@
-"""Reference: numpy.corrcoef of the dense firing matrix, plain loops over cosines, two planted groups."""
+"""Reference: numpy.corrcoef of the dense firing matrix, plain loops over cosines, two planted
+groups."""
 
 from __future__ import annotations
 
@@ -63,7 +64,9 @@ def test_nearest_decoders(same: bool) -> None:
     assert best.shape == (6, 5 if same else 8)
     for i, row in enumerate(first):
         cosine = {
-            j: row @ x / np.linalg.norm(row) / np.linalg.norm(x) for j, x in enumerate(other) if not (same and i == j)
+            j: row @ x / np.linalg.norm(row) / np.linalg.norm(x)
+            for j, x in enumerate(other)
+            if not (same and i == j)
         }
         expected = sorted(cosine, key=lambda j: -cosine[j])[:8]
         assert best[i].tolist() == expected

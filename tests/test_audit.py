@@ -1,4 +1,5 @@
-"""The audit against the numbers printed in the papers (S1/S2) and the facts known of their released tables."""
+"""The audit against the numbers printed in the papers (S1/S2) and the facts known of their released
+tables."""
 
 from __future__ import annotations
 
@@ -18,8 +19,16 @@ def table(shared: Path):
 
 
 def test_counts_and_fractions(table):
-    assert [table[f"{layer}: significant features"] for layer in ("early", "mid", "late")] == [57, 82, 215]
-    assert [table[f"{layer}: alive latents"] for layer in ("early", "mid", "late")] == [91, 185, 1674]
+    assert [table[f"{layer}: significant features"] for layer in ("early", "mid", "late")] == [
+        57,
+        82,
+        215,
+    ]
+    assert [table[f"{layer}: alive latents"] for layer in ("early", "mid", "late")] == [
+        91,
+        185,
+        1674,
+    ]
     shares = [table[f"{layer}: share of alive, %"] for layer in ("early", "mid", "late")]
     assert shares == pytest.approx([62.6, 44.3, 12.8], abs=0.05)
 
@@ -32,7 +41,9 @@ def test_same_sign_is_below_chance(table):
 def test_ablation_and_steering(table, shared):
     assert table["ablation: effect size d"] == pytest.approx(1.789, abs=5e-4)
     # The released p is the floor of a one-sided exact Wilcoxon over 25 pairs, whatever the effect.
-    assert table["ablation: p"] == pytest.approx(stats.wilcoxon(range(1, 26), alternative="greater").pvalue)
+    assert table["ablation: p"] == pytest.approx(
+        stats.wilcoxon(range(1, 26), alternative="greater").pvalue
+    )
     assert table["steering: median gap closure"] == pytest.approx(0.112, abs=5e-4)
     assert table["steering: mean gap closure, same setting"] == pytest.approx(-0.065, abs=5e-4)
 

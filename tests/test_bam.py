@@ -1,4 +1,5 @@
-"""BAM to fragments against the original's recipe run with the real tools: samtools, bedtools bamtobed -bedpe, awk."""
+"""BAM to fragments against the original's recipe run with the real tools: samtools, bedtools
+bamtobed -bedpe, awk."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ from petriscope.data.tracks import signal_for_windows
 from petriscope.errors import UserError
 
 SIZES = {"chr1": 60_000, "chr2": 40_000}
-CONTIGS = pd.DataFrame({"chrom": list(SIZES), "start": 0, "end": list(SIZES.values()), "whole": True})
+CONTIGS = pd.DataFrame(
+    {"chrom": list(SIZES), "start": 0, "end": list(SIZES.values()), "whole": True}
+)
 RECIPE = r"""samtools sort -n in.bam -o named.bam && bedtools bamtobed -i named.bam -bedpe |
 awk '$1 == $4' | awk '$8 >= 20' |
 awk -v OFS="\t" '{if($9 == "+"){print $1,$2+4,$6-5}else if($9=="-"){print $1,$5+4,$3-5}}' |
@@ -28,9 +31,15 @@ awk '$3-$2 > 0' | sort -k1,1 -k2,2n -k3,3n"""
 
 
 def write_bam(
-    path: Path, pairs: int = 2_000, *, duplicates: bool = False, paired: bool = True, sizes: dict[str, int] = SIZES
+    path: Path,
+    pairs: int = 2_000,
+    *,
+    duplicates: bool = False,
+    paired: bool = True,
+    sizes: dict[str, int] = SIZES,
 ) -> Path:
-    """Random pairs: facing inwards, outwards or alike, on one or two chromosomes, good and poor MAPQ, soft clips."""
+    """Random pairs: facing inwards, outwards or alike, on one or two chromosomes, good and poor
+    MAPQ, soft clips."""
     rng = np.random.default_rng(5)
     header = {"HD": {"VN": "1.6"}, "SQ": [{"SN": name, "LN": size} for name, size in sizes.items()]}
     unsorted = path.with_suffix(".unsorted.bam")
@@ -62,11 +71,18 @@ def write_bam(
                 read.reference_id, read.reference_start = targets[mate], places[mate]
                 read.mapping_quality = int(rng.choice([60, 20, 19, 0], p=[0.6, 0.3, 0.05, 0.05]))
                 clip = 0 if tiny else int(rng.integers(0, 10))
-                read.cigartuples = [(4, clip), (0, length[mate] - clip)] if clip else [(0, length[mate])]
+                read.cigartuples = (
+                    [(4, clip), (0, length[mate] - clip)] if clip else [(0, length[mate])]
+                )
                 if paired:
-                    read.next_reference_id, read.next_reference_start = targets[other], places[other]
+                    read.next_reference_id, read.next_reference_start = (
+                        targets[other],
+                        places[other],
+                    )
                 out.write(read)
-                if rng.random() < 0.02:  # a supplementary piece elsewhere must not be taken for a mate
+                if (
+                    rng.random() < 0.02
+                ):  # a supplementary piece elsewhere must not be taken for a mate
                     piece = pysam.AlignedSegment.from_dict(read.to_dict(), out.header)
                     piece.flag |= 0x800
                     piece.reference_start = int(rng.integers(0, 30_000))
@@ -81,14 +97,22 @@ def frame_of(path: Path, **options: object) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-@pytest.mark.skipif(not (shutil.which("bedtools") and shutil.which("samtools")), reason="needs bedtools and samtools")
+@pytest.mark.skipif(
+    not (shutil.which("bedtools") and shutil.which("samtools")),
+    reason="needs bedtools and samtools",
+)
 def test_fragments_are_those_of_the_original_recipe(tmp_path: Path) -> None:
     path = write_bam(tmp_path / "in.bam")
     kept = tmp_path / "primary.bam"
     pysam.view("-b", "-F", "0x900", "-o", str(kept), str(path), catch_stdout=False)
     recipe = RECIPE.replace("in.bam", kept.name)
-    out = subprocess.run(["bash", "-c", recipe], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    expected = [(chrom, int(start), int(end)) for chrom, start, end in (line.split("\t") for line in out.splitlines())]
+    out = subprocess.run(
+        ["bash", "-c", recipe], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    expected = [
+        (chrom, int(start), int(end))
+        for chrom, start, end in (line.split("\t") for line in out.splitlines())
+    ]
     assert len(expected) > 1_200
     assert list(frame_of(path).itertuples(index=False, name=None)) == expected
 
@@ -104,7 +128,9 @@ def test_a_fragment_file_written_from_bam_gives_the_same_track(tmp_path: Path) -
     out = tmp_path / "out.fragments.tsv.gz"
     written = write_fragments(out, read_bam(path, CONTIGS))
     assert written == count_fragments(read_fragments(out, CONTIGS)) == len(frame_of(path))
-    windows = pd.DataFrame({"chrom": ["chr1", "chr2"], "start": [1024, 2048], "end": [17_408, 18_432]})
+    windows = pd.DataFrame(
+        {"chrom": ["chr1", "chr2"], "start": [1024, 2048], "end": [17_408, 18_432]}
+    )
     direct = signal_for_windows(path, "bam", windows, CONTIGS)
     through = signal_for_windows(out, "fragments", windows, CONTIGS)
     np.testing.assert_array_equal(direct.values, through.values)
@@ -115,7 +141,9 @@ def test_bad_files_are_named_and_refused(tmp_path: Path) -> None:
     path = write_bam(tmp_path / "in.bam", 200)
     with pytest.raises(UserError, match="chr1 has 60000 bp in the header but 60001 in the genome"):
         list(read_bam(path, CONTIGS.assign(end=CONTIGS.end + 1)))
-    with pytest.raises(UserError, match=r"in\.bam: column 1: no interval lies on the genome.*chr1.*1"):
+    with pytest.raises(
+        UserError, match=r"in\.bam: column 1: no interval lies on the genome.*chr1.*1"
+    ):
         list(read_bam(path, CONTIGS.assign(chrom=["1", "2"])))
     Path(f"{path}.bai").unlink()
     with pytest.raises(UserError, match=r"in\.bam: has no index.*samtools index in\.bam"):
@@ -157,7 +185,9 @@ def test_cram_needs_its_reference(tmp_path: Path) -> None:
     cram = tmp_path / "in.cram"
     pysam.view("-C", "-T", str(fasta), "-o", str(cram), str(bam), catch_stdout=False)
     pysam.index(str(cram))
-    with pytest.raises(UserError, match=r"in\.cram: CRAM cannot be read without its reference.*samtools view"):
+    with pytest.raises(
+        UserError, match=r"in\.cram: CRAM cannot be read without its reference.*samtools view"
+    ):
         list(read_bam(cram, CONTIGS))
     pd.testing.assert_frame_equal(frame_of(cram, reference=fasta), frame_of(bam))
 
@@ -168,7 +198,9 @@ def command(*arguments: object) -> argparse.Namespace:
     return parser.parse_args([str(argument) for argument in arguments])
 
 
-def test_the_verb_writes_an_indexed_fragment_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_verb_writes_an_indexed_fragment_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path, out = write_bam(tmp_path / "in.bam"), tmp_path / "out/x.tsv.gz"
     assert fragments_command.run(command(path, out)) == 0
     expected = frame_of(path)

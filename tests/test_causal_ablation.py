@@ -1,4 +1,5 @@
-"""Reference: direct forward passes of the model with one edit, set by set, and scipy's paired t test."""
+"""Reference: direct forward passes of the model with one edit, set by set, and scipy's paired t
+test."""
 
 from __future__ import annotations
 
@@ -20,7 +21,12 @@ from petriscope.causal.ablation_tests import (
     published_arms,
     published_effect,
 )
-from petriscope.causal.bases import context_order, principal_components, raw_neurons, single_direction
+from petriscope.causal.bases import (
+    context_order,
+    principal_components,
+    raw_neurons,
+    single_direction,
+)
 from petriscope.causal.directions import random_like
 from petriscope.causal.feature_sets import as_matrix, firing, matched_sets, usable_ks
 from petriscope.causal.scaling import scaled_feature_effects
@@ -44,7 +50,9 @@ def ablation(toy: tuple) -> Ablation:
     probed, states, sae = toy
     toward = held(probed, LAYER, context="in_vivo").prediction - states.prediction
     components = principal_components(states.tokens().numpy()).basis.numpy()
-    arms = AblationArms(ks=[2, 5, 10, 500], random_sets=12, direction_draws=3, published_random=2, seed=0)
+    arms = AblationArms(
+        ks=[2, 5, 10, 500], random_sets=12, direction_draws=3, published_random=2, seed=0
+    )
     ranking = np.random.default_rng(0).permutation(M)
     return ablate(
         probed, sae, states, ranking, arms, toward=toward, components=components, show_progress=False
@@ -64,12 +72,18 @@ def direct(probed: torch.nn.Module, states: States, replaced: torch.Tensor) -> n
         return edited
 
     with torch.inference_mode():
-        return probed.run(None, edits={LAYER: edit}, resume=(LAYER, states.hidden)).prediction[..., 0].numpy()
+        return (
+            probed.run(None, edits={LAYER: edit}, resume=(LAYER, states.hidden))
+            .prediction[..., 0]
+            .numpy()
+        )
 
 
 def test_resuming_equals_the_full_forward_pass(toy: tuple) -> None:
     probed, states, _ = toy
-    np.testing.assert_allclose(predict(probed, LAYER, states.hidden, 5), states.prediction, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        predict(probed, LAYER, states.hidden, 5), states.prediction, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_every_set_equals_a_direct_forward_pass(toy: tuple, ablation: Ablation) -> None:
@@ -93,7 +107,9 @@ def test_threads_do_not_change_a_bit(toy: tuple, ablation: Ablation) -> None:
     probed, states, sae = toy
     toward = held(probed, LAYER, context="in_vivo").prediction - states.prediction
     components = principal_components(states.tokens().numpy()).basis.numpy()
-    arms = AblationArms(ks=[2, 5, 10, 500], random_sets=12, direction_draws=3, published_random=2, seed=0)
+    arms = AblationArms(
+        ks=[2, 5, 10, 500], random_sets=12, direction_draws=3, published_random=2, seed=0
+    )
     ranking = np.random.default_rng(0).permutation(M)
     before = torch.get_num_threads()
     again = ablate(
@@ -107,9 +123,15 @@ def test_threads_do_not_change_a_bit(toy: tuple, ablation: Ablation) -> None:
 
 def test_a_lineage_is_read_on_its_own_rows(toy: tuple, ablation: Ablation) -> None:
     probed, states, sae = toy
-    features = np.array(ablation.sets.query("arm == 'cds' and k == 5")["features"].iloc[0].split(), np.int64)
-    change = np.abs(direct(probed, states, ablation_edit(sae, features)(inner(states))) - states.prediction)
-    found = ablation.only("liver").effects.query("arm == 'cds' and k == 5").set_index("block")["effect"]
+    features = np.array(
+        ablation.sets.query("arm == 'cds' and k == 5")["features"].iloc[0].split(), np.int64
+    )
+    change = np.abs(
+        direct(probed, states, ablation_edit(sae, features)(inner(states))) - states.prediction
+    )
+    found = (
+        ablation.only("liver").effects.query("arm == 'cds' and k == 5").set_index("block")["effect"]
+    )
     for block in np.unique(states.labels.block):
         rows = (states.labels.block == block) & (states.labels.lineage == "liver")
         assert found[block] == pytest.approx(change[rows][states.read[rows]].mean(), abs=1e-6)
@@ -122,8 +144,13 @@ def test_a_lineage_is_read_on_its_own_rows(toy: tuple, ablation: Ablation) -> No
 def test_shift_is_signed_toward_the_other_context(toy: tuple, ablation: Ablation) -> None:
     probed, states, sae = toy
     other = held(probed, LAYER, context="in_vivo").prediction
-    features = [int(f) for f in ablation.sets.query("arm == 'cds' and k == 10")["features"].iloc[0].split()]
-    change = direct(probed, states, ablation_edit(sae, np.array(features))(inner(states))) - states.prediction
+    features = [
+        int(f) for f in ablation.sets.query("arm == 'cds' and k == 10")["features"].iloc[0].split()
+    ]
+    change = (
+        direct(probed, states, ablation_edit(sae, np.array(features))(inner(states)))
+        - states.prediction
+    )
     signed = change * np.sign(other - states.prediction)
     found = ablation.effects.query("arm == 'cds' and k == 10 and block == 0")["shift"].iloc[0]
     rows = states.labels.block == 0
@@ -149,7 +176,9 @@ def test_nothing_ablated_is_bitwise_nothing(toy: tuple) -> None:
 
 def test_tokens_where_no_ablated_feature_fires_stay_bit_for_bit(toy: tuple) -> None:
     _, states, sae = toy
-    feature = int(np.argmax(firing(as_matrix(sae.encode(states.tokens()), M), sae.directions.numpy()).rate))
+    feature = int(
+        np.argmax(firing(as_matrix(sae.encode(states.tokens()), M), sae.directions.numpy()).rate)
+    )
     z = sae.encode_dense(states.tokens())[:, feature]
     edited = ablation_edit(sae, np.array([feature]))(states.tokens())
     assert torch.equal(edited[z == 0], states.tokens()[z == 0])
@@ -181,9 +210,9 @@ def test_matched_sets_match_and_avoid_the_target(toy: tuple) -> None:
     rng = np.random.default_rng(1)
     m = 400
     rate = rng.lognormal(-4, 1.0, m).clip(0, 1)
-    stats_ = firing(as_matrix(toy[2].encode(toy[1].tokens()), M), toy[2].directions.numpy())._replace(
-        rate=rate, weight=rate * rng.lognormal(0, 0.3, m)
-    )
+    stats_ = firing(
+        as_matrix(toy[2].encode(toy[1].tokens()), M), toy[2].directions.numpy()
+    )._replace(rate=rate, weight=rate * rng.lognormal(0, 0.3, m))
     target = np.argsort(-rate)[30:50]
     sets = matched_sets(target, stats_, 50, 0)
     assert sets.shape == (50, 20)
@@ -194,9 +223,13 @@ def test_matched_sets_match_and_avoid_the_target(toy: tuple) -> None:
     assert abs(np.log(rate).mean() - np.log(rate[target]).mean()) > 1
     assert len({tuple(sorted(row)) for row in sets}) == 50
     np.testing.assert_array_equal(sets, matched_sets(target, stats_, 50, 0))
-    giant = stats_._replace(weight=np.where(np.arange(m) == np.setdiff1d(np.arange(m), target)[0], 1e3, stats_.weight))
+    giant = stats_._replace(
+        weight=np.where(np.arange(m) == np.setdiff1d(np.arange(m), target)[0], 1e3, stats_.weight)
+    )
     assert not (matched_sets(target, giant, 50, 0) == np.setdiff1d(np.arange(m), target)[0]).any()
-    with pytest.raises(UserError, match=r"390 features are to be matched but only 10 other.*smaller k"):
+    with pytest.raises(
+        UserError, match=r"390 features are to be matched but only 10 other.*smaller k"
+    ):
         matched_sets(np.arange(390), stats_, 3, 0)
 
 
@@ -232,7 +265,9 @@ def test_a_strong_arm_stands_out_and_dose_response_rises() -> None:
         for block in range(10):
             rows.append(("cds", k, 0, block, 0.5 * np.log2(k) + rng.normal(0, 0.05)))
             rows += [("random", k, draw, block, 0.1 + rng.normal(0, 0.05)) for draw in range(20)]
-    frame = pd.DataFrame(rows, columns=["arm", "k", "draw", "block", "effect"]).assign(shift=0.0, edit=1.0, rows=1)
+    frame = pd.DataFrame(rows, columns=["arm", "k", "draw", "block", "effect"]).assign(
+        shift=0.0, edit=1.0, rows=1
+    )
     made = Ablation(frame, pd.DataFrame(), 100, 1)
     table = against_random(made, permutations=2000)
     assert (table["p_bonferroni"] < 1e-6).all()
@@ -248,7 +283,9 @@ def test_a_strong_arm_stands_out_and_dose_response_rises() -> None:
 def test_published_statistic_gives_the_published_number(shared: Path, ablation: Ablation) -> None:
     released = pd.read_csv(shared / "data" / "published" / "effects.tsv", sep="\t")
     targeted = released[released["ablation_type"] == "targeted"].set_index("k")["delta_mean"]
-    random = released[released["ablation_type"] == "random"].rename(columns={"delta_mean": "effect"})
+    random = released[released["ablation_type"] == "random"].rename(
+        columns={"delta_mean": "effect"}
+    )
     found = published_effect(targeted, random)
     assert found.d == pytest.approx(1.7885663439509796, rel=1e-12)
     assert found.p == pytest.approx(2.9802322387695312e-08, rel=1e-12)
@@ -263,7 +300,9 @@ def test_single_features_change_their_own_bins(toy: tuple) -> None:
     table = single_feature_effects(probed, sae, states, features, max_rows=5, resamples=100)
     z = sae.encode_dense(inner(states))[..., features[0]]
     rows = np.sort(np.argsort(-z.sum(1).numpy(), kind="stable")[:5])
-    change = direct(probed, states, ablation_edit(sae, features[:1])(inner(states))) - states.prediction
+    change = (
+        direct(probed, states, ablation_edit(sae, features[:1])(inner(states))) - states.prediction
+    )
     own = np.abs(change[rows][z[rows].numpy() > 0]).mean()
     assert table["own"].iloc[0] == pytest.approx(own, rel=1e-4, abs=1e-6)
     assert (table["specificity"] > 1).mean() >= 0.5
@@ -275,10 +314,14 @@ def test_single_features_change_their_own_bins(toy: tuple) -> None:
         hidden[:, CROP : CROP + BINS] -= z[strongest][..., None] * torch.from_numpy(along).float()
         drawn = probed.run(None, resume=(states.layer, hidden)).prediction[..., 0].detach().numpy()
         by_chance.append(np.abs(drawn - states.prediction[strongest])[active].mean())
-    few = single_feature_effects(probed, sae, states, features[:1], max_rows=5, null_draws=6, null_rows=3).iloc[0]
+    few = single_feature_effects(
+        probed, sae, states, features[:1], max_rows=5, null_draws=6, null_rows=3
+    ).iloc[0]
     assert few["null_own"] == pytest.approx(np.mean(by_chance), rel=1e-3, abs=1e-6)
     observed = np.abs(change[strongest][active]).mean()
-    assert few["null_percentile"] == pytest.approx(100 * (1 - (1 + np.sum(np.array(by_chance) >= observed)) / 7))
+    assert few["null_percentile"] == pytest.approx(
+        100 * (1 - (1 + np.sum(np.array(by_chance) >= observed)) / 7)
+    )
     silent = np.flatnonzero(rate == 0)
     if len(silent):
         nothing = single_feature_effects(probed, sae, states, silent[:1]).iloc[0]
@@ -291,7 +334,9 @@ def test_scaling_a_feature_is_a_direct_pass_with_its_activation_multiplied(toy: 
     rate = firing(as_matrix(sae.encode(states.tokens()), M), sae.directions.numpy()).rate
     feature = int(np.argsort(-np.where(rate < 0.2, rate, 0))[0])
     asked = np.array([feature, *np.flatnonzero(rate == 0)[:1]])
-    table = scaled_feature_effects(probed, sae, states, asked, factors=(0.0, 1.0, 3.0), rows=4, resamples=100)
+    table = scaled_feature_effects(
+        probed, sae, states, asked, factors=(0.0, 1.0, 3.0), rows=4, resamples=100
+    )
     assert set(table.feature) == {feature}  # one that is silent everywhere is left out
     z = sae.encode_dense(inner(states))[..., feature]
     rows = np.sort(np.argsort(-z.sum(1).numpy(), kind="stable")[:4])
@@ -313,7 +358,9 @@ def test_bases_reconstruct_and_take_the_place_of_an_autoencoder(toy: tuple) -> N
     rows = states.tokens().numpy()
     whole = principal_components(rows)
     np.testing.assert_allclose(whole.decode(whole.encode(rows)), rows, atol=1e-4)
-    np.testing.assert_allclose(raw_neurons(rows).decode(raw_neurons(rows).encode(rows)), rows, atol=1e-4)
+    np.testing.assert_allclose(
+        raw_neurons(rows).decode(raw_neurons(rows).encode(rows)), rows, atol=1e-4
+    )
     np.testing.assert_allclose(whole.basis @ whole.basis.T, np.eye(16), atol=1e-5)
     variances = (rows - rows.mean(0)) @ whole.basis.numpy().T
     assert (np.diff(variances.var(0)) <= 1e-6).all()

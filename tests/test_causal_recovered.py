@@ -1,4 +1,5 @@
-"""Reference: whole forward passes with an edit that replaces the stream, and torch's Poisson loss on the masked bins."""
+"""Reference: whole forward passes with an edit that replaces the stream, and torch's Poisson loss
+on the masked bins."""
 
 from __future__ import annotations
 
@@ -19,11 +20,15 @@ LAYER = 1
 def toy() -> tuple[torch.nn.Module, States, np.ndarray]:
     probed = model()
     states = held(probed, LAYER, context="in_vitro")
-    target = states.prediction * np.random.default_rng(0).gamma(8, 1 / 8, states.prediction.shape)  # a fair model
+    target = states.prediction * np.random.default_rng(0).gamma(
+        8, 1 / 8, states.prediction.shape
+    )  # a fair model
     return probed, states, target
 
 
-def by_definition(probed: torch.nn.Module, states: States, target: np.ndarray, inside: torch.Tensor) -> float:
+def by_definition(
+    probed: torch.nn.Module, states: States, target: np.ndarray, inside: torch.Tensor
+) -> float:
     """Loss with the predicted tokens' stream replaced, by torch."""
     hidden = states.hidden.clone()
     hidden[:, CROP : CROP + BINS] = inside
@@ -42,8 +47,12 @@ def test_every_loss_is_that_of_a_whole_pass(toy: tuple) -> None:
         for inside in (states.hidden[:, CROP : CROP + BINS], reconstruction, torch.zeros(D), mean)
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    assert found.over_zero == pytest.approx((expected[2] - expected[1]) / (expected[2] - expected[0]), rel=1e-3)
-    assert found.over_mean == pytest.approx((expected[3] - expected[1]) / (expected[3] - expected[0]), rel=1e-3)
+    assert found.over_zero == pytest.approx(
+        (expected[2] - expected[1]) / (expected[2] - expected[0]), rel=1e-3
+    )
+    assert found.over_mean == pytest.approx(
+        (expected[3] - expected[1]) / (expected[3] - expected[0]), rel=1e-3
+    )
 
 
 def test_the_ends_of_the_scale(toy: tuple) -> None:
@@ -53,7 +62,9 @@ def test_the_ends_of_the_scale(toy: tuple) -> None:
     assert perfect.over_zero == pytest.approx(1.0, abs=1e-4)
     assert perfect.over_mean == pytest.approx(1.0, abs=1e-4)
     nothing = SignedBasis(torch.zeros(1, D), torch.from_numpy(mean))
-    assert loss_recovered(probed, nothing, states, target, mean).over_mean == pytest.approx(0.0, abs=1e-4)
+    assert loss_recovered(probed, nothing, states, target, mean).over_mean == pytest.approx(
+        0.0, abs=1e-4
+    )
     harmless = loss_recovered(probed, nothing, states, np.zeros_like(target), np.zeros(D))
     assert harmless.zero == harmless.mean
 

@@ -1,4 +1,5 @@
-"""Reference: direct forward passes with h + alpha v, the definition of gap closure, scikit-learn's discriminant."""
+"""Reference: direct forward passes with h + alpha v, the definition of gap closure, scikit-learn's
+discriminant."""
 
 from __future__ import annotations
 
@@ -54,20 +55,31 @@ PLAN = SteeringPlan(
 def toy() -> tuple[torch.nn.Module, Pairs, Pairs, SAE, ContextMeans]:
     probed = model()
     tune, test = (
-        Pairs(*(held(probed, LAYER, context=context, seed=seed) for context in ("in_vitro", "in_vivo")))
+        Pairs(
+            *(
+                held(probed, LAYER, context=context, seed=seed)
+                for context in ("in_vitro", "in_vivo")
+            )
+        )
         for seed in (5, 9)
     )
     sae = autoencoder(tune.vitro)
-    learn = Pairs(*(held(probed, LAYER, context=context, seed=3) for context in ("in_vitro", "in_vivo")))
+    learn = Pairs(
+        *(held(probed, LAYER, context=context, seed=3) for context in ("in_vitro", "in_vivo"))
+    )
     names = design()
     hidden, biosample = [], []
     for s in range(len(names.biosamples)):
         side = learn.vivo if names.vivo[s] else learn.vitro
-        rows = (side.labels.lineage == LINEAGES[names.lineage_of[s]]) & (side.labels.window % 2 == s % 2)
+        rows = (side.labels.lineage == LINEAGES[names.lineage_of[s]]) & (
+            side.labels.window % 2 == s % 2
+        )
         tokens = side.subset(rows).tokens().numpy()
         hidden.append(tokens)
         biosample.append(np.full(len(tokens), s))
-    features = np.stack([sae.encode_dense(torch.from_numpy(part)).mean(0).numpy() for part in hidden])
+    features = np.stack(
+        [sae.encode_dense(torch.from_numpy(part)).mean(0).numpy() for part in hidden]
+    )
     means = context_means(np.concatenate(hidden), features, np.concatenate(biosample), names)
     return probed, tune, test, sae, means
 
@@ -76,7 +88,16 @@ def toy() -> tuple[torch.nn.Module, Pairs, Pairs, SAE, ContextMeans]:
 def steering(toy: tuple) -> Steering:
     probed, tune, test, sae, means = toy
     selected = np.argsort(-np.abs(means.difference(means.features, LINEAGES)))[:10]
-    return steer(probed, sae, tune=tune, test=test, means=means, selected=selected, plan=PLAN, show_progress=False)
+    return steer(
+        probed,
+        sae,
+        tune=tune,
+        test=test,
+        means=means,
+        selected=selected,
+        plan=PLAN,
+        show_progress=False,
+    )
 
 
 def test_added_vector_equals_a_direct_forward_pass(toy: tuple) -> None:
@@ -87,7 +108,11 @@ def test_added_vector_equals_a_direct_forward_pass(toy: tuple) -> None:
     with torch.inference_mode():
         expected = probed.run(None, resume=(LAYER, hidden)).prediction[..., 0].numpy()
         edits = {LAYER: steering_edit(vector, 1.5, CROP)}
-        edited = probed.run(None, edits=edits, resume=(LAYER, test.vitro.hidden)).prediction[..., 0].numpy()
+        edited = (
+            probed.run(None, edits=edits, resume=(LAYER, test.vitro.hidden))
+            .prediction[..., 0]
+            .numpy()
+        )
     found = steer_added(probed, test.vitro, vector, 1.5)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(edited, expected, atol=1e-6)
@@ -95,7 +120,10 @@ def test_added_vector_equals_a_direct_forward_pass(toy: tuple) -> None:
 
 def test_alpha_zero_is_bitwise_nothing(toy: tuple) -> None:
     probed, _, test, _, _ = toy
-    assert steer_added(probed, test.vitro, np.ones(16), 0.0).tobytes() == test.vitro.prediction.tobytes()
+    assert (
+        steer_added(probed, test.vitro, np.ones(16), 0.0).tobytes()
+        == test.vitro.prediction.tobytes()
+    )
     assert torch.equal(steering_edit(np.ones(16), 0.0, CROP)(test.vitro.hidden), test.vitro.hidden)
 
 
@@ -127,7 +155,10 @@ def test_gap_closure_is_its_definition(toy: tuple) -> None:
     assert gap_closure(over.remaining, over.gap) == pytest.approx(0.0, abs=1e-5)
     assert over.beyond.sum() == pytest.approx(over.gap.sum(), rel=1e-5)
     expected = sum(
-        np.abs(test.vitro.prediction[i][test.vitro.read[i]] - test.vivo.prediction[i][test.vitro.read[i]]).sum()
+        np.abs(
+            test.vitro.prediction[i][test.vitro.read[i]]
+            - test.vivo.prediction[i][test.vitro.read[i]]
+        ).sum()
         for i in range(len(steered))
     )
     assert found.gap.sum() == pytest.approx(expected, rel=1e-5)
@@ -135,7 +166,9 @@ def test_gap_closure_is_its_definition(toy: tuple) -> None:
 
 def test_the_swap_closes_the_gap_at_the_last_layer(toy: tuple) -> None:
     probed, _, _, _, _ = toy
-    pairs = Pairs(*(held(probed, 3, context=context, seed=9) for context in ("in_vitro", "in_vivo")))
+    pairs = Pairs(
+        *(held(probed, 3, context=context, seed=9) for context in ("in_vitro", "in_vivo"))
+    )
     np.testing.assert_allclose(swapped(probed, pairs), pairs.vivo.prediction, atol=1e-5)
 
 
@@ -143,7 +176,9 @@ def test_swapping_features_adds_the_difference_of_their_codes(toy: tuple) -> Non
     probed, _, test, sae, _ = toy
     features = np.array([1, 5, 9])
     vitro, vivo = (side.hidden[:, CROP : CROP + BINS] for side in test)
-    change = (sae.encode_dense(vivo) - sae.encode_dense(vitro))[..., features] @ sae.directions[features]
+    change = (sae.encode_dense(vivo) - sae.encode_dense(vitro))[..., features] @ sae.directions[
+        features
+    ]
     hidden = test.vitro.hidden.clone()
     hidden[:, CROP : CROP + BINS] += change
     with torch.inference_mode():
@@ -159,7 +194,9 @@ def test_interval_holds_the_value_and_needs_two_blocks() -> None:
     assert found.low < found.value < found.high
     assert found.value == pytest.approx(closed.sum() / gap.sum())
     assert np.isnan(closure_interval(closed, gap, np.zeros(40), resamples=10, seed=0).low)
-    assert np.isnan(closure_interval(closed * 0, gap * 0, np.arange(40), resamples=10, seed=0).value)
+    assert np.isnan(
+        closure_interval(closed * 0, gap * 0, np.arange(40), resamples=10, seed=0).value
+    )
 
 
 def test_directions_follow_their_definitions(toy: tuple) -> None:
@@ -171,7 +208,9 @@ def test_directions_follow_their_definitions(toy: tuple) -> None:
     np.testing.assert_allclose(both, (expected + difference_of_means(means, ("liver",))) / 2)
     change = means.features[2:4].mean(0) - means.features[0:2].mean(0)
     additive = sae_additive(means, sae.directions.numpy(), np.array([3, 7]), ("blood",))
-    np.testing.assert_allclose(additive, change[3] * sae.directions[3] + change[7] * sae.directions[7], rtol=1e-5)
+    np.testing.assert_allclose(
+        additive, change[3] * sae.directions[3] + change[7] * sae.directions[7], rtol=1e-5
+    )
     everything = sae_additive(means, sae.directions.numpy(), np.arange(M), ("blood",))
     assert np.corrcoef(everything, expected)[0, 1] > 0.5
 
@@ -192,7 +231,9 @@ def test_probe_points_where_scikit_learns_discriminant_does() -> None:
     mixing = rng.normal(size=(16, 16))
     names = design()
     biosample = np.repeat(np.arange(12), 200)
-    rows = rng.normal(size=(2400, 16)) @ mixing + names.vivo[biosample][:, None] * rng.normal(size=16)
+    rows = rng.normal(size=(2400, 16)) @ mixing + names.vivo[biosample][:, None] * rng.normal(
+        size=16
+    )
     means = context_means(rows, np.zeros((12, 1)), biosample, names)
     theirs = LinearDiscriminantAnalysis(solver="lsqr").fit(rows, names.vivo[biosample]).coef_[0]
     ours = linear_probe(means, LINEAGES, ridge=1e-6)
@@ -202,10 +243,13 @@ def test_probe_points_where_scikit_learns_discriminant_does() -> None:
 
 
 def erasure_data() -> tuple[np.ndarray, np.ndarray, ContextMeans]:
-    """One lineage of one biosample a side, where biosample labels are context labels, and correlated coordinates."""
+    """One lineage of one biosample a side, where biosample labels are context labels, and
+    correlated coordinates."""
     rng = np.random.default_rng(2)
     vivo = np.repeat([False, True], 300)
-    rows = rng.normal(size=(600, 12)) @ rng.normal(size=(12, 12)) + vivo[:, None] * rng.normal(size=12)
+    rows = rng.normal(size=(600, 12)) @ rng.normal(size=(12, 12)) + vivo[:, None] * rng.normal(
+        size=12
+    )
     names = Design(("a", "b"), ("blood",), np.zeros(2, int), np.array([False, True]))
     return rows, vivo, context_means(rows, np.zeros((2, 1)), vivo.astype(int), names)
 
@@ -232,7 +276,10 @@ def test_leace_equals_its_authors_library() -> None:
     rows, vivo, means = erasure_data()
     found = leace(means, ("blood",))
     fitter = LeaceFitter.fit(
-        torch.from_numpy(rows), torch.from_numpy(vivo.astype(np.int64)), method="leace", shrinkage=False
+        torch.from_numpy(rows),
+        torch.from_numpy(vivo.astype(np.int64)),
+        method="leace",
+        shrinkage=False,
     )
     theirs = fitter.eraser(torch.from_numpy(rows)).numpy()
     ours = rows - np.outer((rows - found.centre) @ found.read, found.write)
@@ -244,11 +291,15 @@ def test_replaced_tokens_reach_the_in_vivo_coordinate(toy: tuple) -> None:
     found = leace(means, LINEAGES)
     states = test.vitro
     tokens = states.tokens().double().numpy()
-    moved = tokens + 0.5 * np.outer(found.target - (tokens - found.centre) @ found.read, found.write)
+    moved = tokens + 0.5 * np.outer(
+        found.target - (tokens - found.centre) @ found.read, found.write
+    )
     hidden = states.hidden.clone()
     hidden[:, CROP : CROP + BINS] = torch.from_numpy(moved).float().reshape(len(hidden), BINS, -1)
     expected = probed.run(None, resume=(LAYER, hidden)).prediction[..., 0].detach().numpy()
-    np.testing.assert_allclose(steer_replaced(probed, states, found, 0.5), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        steer_replaced(probed, states, found, 0.5), expected, rtol=1e-4, atol=1e-5
+    )
     np.testing.assert_array_equal(steer_replaced(probed, states, found, 0.0), states.prediction)
     other = np.eye(len(found.write))[0]
     assert not np.allclose(steer_replaced(probed, states, found, 0.5, other), expected)
@@ -279,15 +330,24 @@ def test_run_tunes_on_tune_and_reads_once_on_test(toy: tuple, steering: Steering
         for origin in ("own", "others"):
             assert set(table.loc[lineage, origin].index) == methods
         assert table.loc[(lineage, "none", "floor"), "gc"] == 0.0
-        assert set(table.loc[lineage, "none"].index) == {"floor", "reconstruction", "swap", "feature_swap"}
+        assert set(table.loc[lineage, "none"].index) == {
+            "floor",
+            "reconstruction",
+            "swap",
+            "feature_swap",
+        }
     row = table.loc[("liver", "own", "difference_of_means")]
-    grid = steering.grid.query("lineage == 'liver' and origin == 'own' and method == 'difference_of_means'")
+    grid = steering.grid.query(
+        "lineage == 'liver' and origin == 'own' and method == 'difference_of_means'"
+    )
     assert row["alpha"] == grid.loc[grid["gc"].idxmax(), "alpha"]
     vector = of_length(difference_of_means(means, ("liver",)), means.spread)
     part = test.only("liver")
     expected = gaps(steer_added(probed, part.vitro, vector, row["alpha"]), part)
     assert row["gc"] == pytest.approx(gap_closure(expected.remaining, expected.gap), abs=1e-6)
-    on_tune = gaps(steer_added(probed, tune.only("liver").vitro, vector, row["alpha"]), tune.only("liver"))
+    on_tune = gaps(
+        steer_added(probed, tune.only("liver").vitro, vector, row["alpha"]), tune.only("liver")
+    )
     assert row["tuned_gc"] == pytest.approx(gap_closure(on_tune.remaining, on_tune.gap), abs=1e-6)
     assert row["gc_minus_random"] == pytest.approx(row["gc"] - row["gc_random"])
     assert row["gc_minus_random_low"] <= row["gc_minus_random"] <= row["gc_minus_random_high"]
@@ -299,7 +359,9 @@ def test_run_tunes_on_tune_and_reads_once_on_test(toy: tuple, steering: Steering
 
 def test_leave_one_lineage_out_never_sees_the_lineage(toy: tuple, steering: Steering) -> None:
     probed, _, test, _, means = toy
-    row = steering.table.query("lineage == 'lymph' and origin == 'others' and method == 'difference_of_means'").iloc[0]
+    row = steering.table.query(
+        "lineage == 'lymph' and origin == 'others' and method == 'difference_of_means'"
+    ).iloc[0]
     vector = of_length(difference_of_means(means, ("blood", "liver")), means.spread)
     part = test.only("lymph")
     expected = gaps(steer_added(probed, part.vitro, vector, row["alpha"]), part)
@@ -319,6 +381,14 @@ def test_bad_input_is_refused(toy: tuple) -> None:
     with pytest.raises(UserError, match=r"rows differ in window.*same window"):
         steer(probed, sae, tune=tune, test=crossed, means=means, selected=np.arange(3), plan=PLAN)
     with pytest.raises(UserError, match="no test row belongs to a lineage"):
-        steer(probed, sae, tune=tune, test=test.only("skin"), means=means, selected=np.arange(3), plan=PLAN)
+        steer(
+            probed,
+            sae,
+            tune=tune,
+            test=test.only("skin"),
+            means=means,
+            selected=np.arange(3),
+            plan=PLAN,
+        )
     with pytest.raises(UserError, match="biosample blood_in_vitro_1 has no token"):
         context_means(np.ones((3, 2)), np.ones((12, 2)), np.zeros(3, int), design())

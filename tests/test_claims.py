@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from petriscope.claims import NOT_SUPPORTED, SUPPORTED, UNTESTABLE, as_markdown, evaluate, evaluate_rule, read_rules
+from petriscope.claims import (
+    NOT_SUPPORTED,
+    SUPPORTED,
+    UNTESTABLE,
+    as_markdown,
+    evaluate,
+    evaluate_rule,
+    read_rules,
+)
 from petriscope.errors import UserError
 
 METRICS = {
@@ -52,7 +60,15 @@ def test_anything_else_is_refused(rule, message):
 
 def _entry(**changes):
     entry = dict.fromkeys(
-        ("source", "statement", "published", "definition_published", "definition_corrected", "control"), "words"
+        (
+            "source",
+            "statement",
+            "published",
+            "definition_published",
+            "definition_corrected",
+            "control",
+        ),
+        "words",
     )
     entry |= {
         "id": "c",
@@ -91,14 +107,19 @@ def test_shipped_ledger_is_complete_and_a_wrong_field_is_named(tmp_path):
     ]
     assert [i for i in ids if i in wanted] == wanted
     copy = tmp_path / "claims.yaml"
-    copy.write_text(shipped.read_text().replace("  verdict", "").replace("  control: the gate", "  contrl: the gate"))
+    copy.write_text(
+        shipped.read_text()
+        .replace("  verdict", "")
+        .replace("  control: the gate", "  contrl: the gate")
+    )
     with pytest.raises(UserError, match=r"claims\[1\].control: is missing or unknown"):
         read_rules(copy)
 
 
 def test_what_the_controls_measured_stands_beside_the_verdict():
     measured, silent = evaluate(
-        [_entry(control_results=["a.text", "a.none", "a.x"]), _entry(id="d", needs=["a.no"])], METRICS
+        [_entry(control_results=["a.text", "a.none", "a.x"]), _entry(id="d", needs=["a.no"])],
+        METRICS,
     )
     assert measured.control_results == "two; 2.0"
     assert silent.control_results == "-"

@@ -1,4 +1,5 @@
-"""Dockerfile, .dockerignore and entry point, without an engine: hadolint, the shell itself, and the rules of the image."""
+"""Dockerfile, .dockerignore and entry point, without an engine: hadolint, the shell itself, and the
+rules of the image."""
 
 from __future__ import annotations
 
@@ -20,11 +21,15 @@ def test_hadolint_finds_nothing():
     hadolint = shutil.which("hadolint")
     if hadolint is None:
         pytest.skip("hadolint is not installed (extra: dev)")
-    result = subprocess.run([hadolint, str(REPOSITORY / "Dockerfile")], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [hadolint, str(REPOSITORY / "Dockerfile")], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.parametrize("script", sorted((REPOSITORY / "docker/bin").iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "script", sorted((REPOSITORY / "docker/bin").iterdir()), ids=lambda path: path.name
+)
 def test_shell_scripts_parse_and_are_executable(script):
     shell = script.read_text().splitlines()[0].removeprefix("#!")
     assert os.access(script, os.X_OK)
@@ -33,7 +38,9 @@ def test_shell_scripts_parse_and_are_executable(script):
 
 def test_the_base_is_pinned_and_the_user_is_not_root():
     base = re.search(r"(?m)^ARG BASE_IMAGE=(\S+)$", DOCKERFILE)
-    assert base is not None and re.fullmatch(r"[a-z/]+:[\w.-]*\d{8}[\w.-]*@sha256:[0-9a-f]{64}", base[1])
+    assert base is not None and re.fullmatch(
+        r"[a-z/]+:[\w.-]*\d{8}[\w.-]*@sha256:[0-9a-f]{64}", base[1]
+    )
     last = DOCKERFILE.rsplit("\nFROM ", 1)[1]
     assert re.search(r"(?m)^USER (?!0|root)\S+$", last)
     assert "HEALTHCHECK" in last and "tini" in last
@@ -42,26 +49,39 @@ def test_the_base_is_pinned_and_the_user_is_not_root():
 
 
 def test_the_context_is_an_allow_list():
-    lines = [line for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    lines = [
+        line
+        for line in (REPOSITORY / ".dockerignore").read_text().splitlines()
+        if line and line[0] != "#"
+    ]
     assert lines[0] == "*"
     allowed = {line[1:] for line in lines if line.startswith("!")}
     for source in re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", DOCKERFILE):
         for name in source.split():
             if name != ".":
-                assert any(name == entry or name.startswith(entry + "/") for entry in allowed), f"{name} is left out"
+                assert any(name == entry or name.startswith(entry + "/") for entry in allowed), (
+                    f"{name} is left out"
+                )
     assert not allowed & {".git", "results", "data", "runs", ".venv"}
 
 
 def test_the_entry_point_says_what_to_do_about_an_unwritable_out(tmp_path):
-    """The script itself, with /out and /opt moved: an unwritable /out is status 2 and one line with the remedy."""
+    """The script itself, with /out and /opt moved: an unwritable /out is status 2 and one line with
+    the remedy."""
     text = ENTRY.read_text().replace("/out", f"{tmp_path}/absent/out")
     script = tmp_path / "entry"
     script.write_text(text.replace("HOLD=/opt/petriscope", f"HOLD={tmp_path}"))
     (tmp_path / "matplotlib").mkdir()
     (tmp_path / "matplotlib" / "fontlist.json").write_text("{}")
     environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path / "cache")}
-    result = subprocess.run(["sh", str(script)], env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 2 and "is not writable" in result.stderr and "docker run --user" in result.stderr
+    result = subprocess.run(
+        ["sh", str(script)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (
+        result.returncode == 2
+        and "is not writable" in result.stderr
+        and "docker run --user" in result.stderr
+    )
     assert "Traceback" not in result.stderr
 
 
@@ -71,19 +91,34 @@ def test_every_service_of_compose_is_closed_and_calls_a_verb_of_the_entry_point(
     verbs = set(re.findall(r"(?m)^    ([a-z |]+)\)", ENTRY.read_text()))
     for name, service in services.items():
         assert service["command"][0] in {word for line in verbs for word in line.split(" | ")}, name
-        assert service["read_only"] and service["cap_drop"] == ["ALL"] and service["volumes"] == ["./out:/out"], name
-        assert service.get("network_mode") == "none" or service["ports"] == ["127.0.0.1:8765:8765"], name
+        assert (
+            service["read_only"]
+            and service["cap_drop"] == ["ALL"]
+            and service["volumes"] == ["./out:/out"]
+        ), name
+        assert service.get("network_mode") == "none" or service["ports"] == [
+            "127.0.0.1:8765:8765"
+        ], name
 
 
 def test_compose_itself_finds_the_file_valid(tmp_path):
     for command in (["docker", "compose"], ["docker-compose"]):
         if (
             shutil.which(command[0])
-            and not subprocess.run([*command, "version"], capture_output=True, check=False).returncode
+            and not subprocess.run(
+                [*command, "version"], capture_output=True, check=False
+            ).returncode
         ):
             break
     else:
         pytest.skip("neither docker's compose plugin nor docker-compose is installed")
-    command += ["-f", str(REPOSITORY / "compose.yaml"), "--project-directory", str(tmp_path), "config", "-q"]
+    command += [
+        "-f",
+        str(REPOSITORY / "compose.yaml"),
+        "--project-directory",
+        str(tmp_path),
+        "config",
+        "-q",
+    ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -1,4 +1,5 @@
-"""Reference: data without any contrast, where p must be uniform; unlike donors, where locus-level p must not be."""
+"""Reference: data without any contrast, where p must be uniform; unlike donors, where locus-level p
+must not be."""
 
 from __future__ import annotations
 
@@ -20,7 +21,13 @@ from petriscope.contrast.null_runs import (
     published_nulls,
     sign_nulls,
 )
-from petriscope.contrast.nulls import gaussian, independent_sets, replicates, shuffled, without_contrast
+from petriscope.contrast.nulls import (
+    gaussian,
+    independent_sets,
+    replicates,
+    shuffled,
+    without_contrast,
+)
 from petriscope.stages.calibration import metrics
 
 
@@ -35,7 +42,8 @@ def design(replicates_each: int = 3) -> Design:
 
 
 def block_means(seed: int, m: int = 200, blocks: int = 20, donor: float = 0.2) -> np.ndarray:
-    """(B, S, m) without context effects: donors differ at every locus, loci differ, features share donor factors."""
+    """(B, S, m) without context effects: donors differ at every locus, loci differ, features share
+    donor factors."""
     rng = np.random.default_rng(seed)
     factors = rng.normal(size=(18, 4)) @ rng.normal(size=(4, m)) * 0.5 + rng.normal(size=(18, m))
     return (
@@ -49,7 +57,9 @@ def block_means(seed: int, m: int = 200, blocks: int = 20, donor: float = 0.2) -
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_corrected_test_is_calibrated_and_max_t_controls_family_errors(seed: int) -> None:
     means = block_means(seed).mean(0)
-    run = biosample_nulls(((null, design()) for null in gaussian(means, design(), 60, seed)), permutations=99)
+    run = biosample_nulls(
+        ((null, design()) for null in gaussian(means, design(), 60, seed)), permutations=99
+    )
     summaries = {row.test: row for row in run.summaries("moderated t", "gaussian")[:4]}  # type: ignore[union-attr]
     for name, row in summaries.items():
         assert 0.04 < row.share < 0.06, name
@@ -59,14 +69,21 @@ def test_corrected_test_is_calibrated_and_max_t_controls_family_errors(seed: int
 
 def test_replicates_are_calibrated_at_biosample_level_only() -> None:
     blocks = block_means(3)
-    corrected = biosample_nulls(((blocks.mean(0), null) for null in replicates(design(), 40, 0)), permutations=99)
+    corrected = biosample_nulls(
+        ((blocks.mean(0), null) for null in replicates(design(), 40, 0)), permutations=99
+    )
     shares = uniformity(
-        corrected.p, test="moderated", null="replicates", independent=independent_sets(design(), "replicates")
+        corrected.p,
+        test="moderated",
+        null="replicates",
+        independent=independent_sets(design(), "replicates"),
     )
     assert shares.calibrated
     locus = locus_nulls(blocks, replicates(design(), 5, 0), permutations=99)
     assert (locus.p <= 0.05).mean() > 0.3
-    assert (published_nulls(blocks, replicates(design(), 5, 0), permutations=200) <= 0.05).mean() > 0.3
+    assert (
+        published_nulls(blocks, replicates(design(), 5, 0), permutations=200) <= 0.05
+    ).mean() > 0.3
 
 
 def test_shuffled_labels_are_calibrated_where_no_feature_has_a_contrast() -> None:
@@ -164,7 +181,9 @@ def test_coverage_counts_independent_intervals_only() -> None:
 
 def test_all_tests_over_seeds() -> None:
     values = block_means(12, m=30)
-    moments = Moments(values * 100, values**2 * 100, np.full(values.shape, 50), np.full(values.shape[:2], 100))
+    moments = Moments(
+        values * 100, values**2 * 100, np.full(values.shape, 50), np.full(values.shape[:2], 100)
+    )
     depth = np.random.default_rng(0).uniform(3e5, 6e5, 18)
     given = replace(design(), covariates=np.log2(depth)[:, None])
     found = calibrate(moments, moments, values, given, sets=20, seeds=[5, 6])

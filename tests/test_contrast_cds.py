@@ -1,4 +1,5 @@
-"""Reference: scipy's tests on dense tokens and blocks, scikit-learn's AUROC, and the definitions written as loops."""
+"""Reference: scipy's tests on dense tokens and blocks, scikit-learn's AUROC, and the definitions
+written as loops."""
 
 from __future__ import annotations
 
@@ -39,10 +40,15 @@ def biosamples(lineages: int = 3, replicates: int = 3) -> pd.DataFrame:
 def tokens_and_moments(
     frame: pd.DataFrame, blocks: int = 8, per_block: int = 20, m: int = 12, seed: int = 0
 ) -> tuple[np.ndarray, Moments]:
-    """Sparse activations (B, S, n, m) with a planted difference in features 0 and 1, and their moments."""
+    """Sparse activations (B, S, n, m) with a planted difference in features 0 and 1, and their
+    moments."""
     rng = np.random.default_rng(seed)
     shape = (blocks, len(frame), per_block, m)
-    values = rng.gamma(2.0, 1.0, shape) * (rng.uniform(size=shape) < 0.4) * rng.lognormal(0, 0.2, (1, len(frame), 1, m))
+    values = (
+        rng.gamma(2.0, 1.0, shape)
+        * (rng.uniform(size=shape) < 0.4)
+        * rng.lognormal(0, 0.2, (1, len(frame), 1, m))
+    )
     vivo = (frame["context"] == "in_vivo").to_numpy()
     values[:, vivo, :, :2] *= 3.0
     values[..., m - 1] = 0.0
@@ -59,7 +65,10 @@ def test_alive_features_fire_so_often_in_a_biosample_on_average() -> None:
     assert 0 < moments.alive(float(np.median(events))).sum() < len(events) - 1
     assert moments.alive(float(events[3]))[3] and not moments.alive(float(events[3]) + 1e-6)[3]
     rarer = float(events[3]) + 1e-6
-    assert len(cds_t(moments, Design.from_frame(frame), min_events=rarer).combined.p) == moments.alive(rarer).sum()
+    assert (
+        len(cds_t(moments, Design.from_frame(frame), min_events=rarer).combined.p)
+        == moments.alive(rarer).sum()
+    )
 
 
 def test_biosample_welch_equals_scipy_on_dense_tokens() -> None:
@@ -74,13 +83,17 @@ def test_biosample_welch_equals_scipy_on_dense_tokens() -> None:
         np.testing.assert_allclose(test.statistic, theirs.statistic, rtol=1e-10)
         np.testing.assert_allclose(test.p, theirs.pvalue, rtol=1e-10)
         assert test.n == {"in_vitro": 3, "in_vivo": 3}
-    z = np.stack([stats.norm.isf(stats.t.sf(r.statistic, r.extra["df"])) for r in result.lineages.values()])
+    z = np.stack(
+        [stats.norm.isf(stats.t.sf(r.statistic, r.extra["df"])) for r in result.lineages.values()]
+    )
     np.testing.assert_allclose(result.combined.statistic, z.sum(0) / np.sqrt(3), rtol=1e-8)
     two_sided = 2 * stats.norm.sf(np.abs(z.sum(0) / np.sqrt(3)))
     np.testing.assert_allclose(result.combined.extra["p_stouffer"], two_sided, rtol=1e-6)
     np.testing.assert_array_equal(result.combined.p, result.combined.extra["p_permutation"])
     assert result.combined.p.min() >= 2 / 8000
-    np.testing.assert_array_equal(result.conjunction.p, np.max([r.p for r in result.lineages.values()], axis=0))
+    np.testing.assert_array_equal(
+        result.conjunction.p, np.max([r.p for r in result.lineages.values()], axis=0)
+    )
 
 
 def test_locus_level_equals_scipy_on_block_means() -> None:
@@ -94,7 +107,9 @@ def test_locus_level_equals_scipy_on_block_means() -> None:
         difference = block_means[:, rows & vivo].mean(1) - block_means[:, rows & ~vivo].mean(1)
         theirs = stats.ttest_1samp(difference[:, :11], 0.0)
         np.testing.assert_allclose(test.statistic, theirs.statistic, rtol=1e-10)
-        np.testing.assert_allclose(test.low, theirs.confidence_interval(0.95).low, rtol=1e-8, atol=1e-12)
+        np.testing.assert_allclose(
+            test.low, theirs.confidence_interval(0.95).low, rtol=1e-8, atol=1e-12
+        )
         assert test.n == {"blocks": 8}
 
 
@@ -127,7 +142,12 @@ def test_planted_features_are_found_and_every_p_has_its_family() -> None:
     assert result.lineages["blood"].family.size == 59 * 3
     table = result.frame()
     assert len(table) == 6 * 59
-    assert not table[["method", "n", "family", "family_size", "status", "estimate", "p"]].isna().any().any()
+    assert (
+        not table[["method", "n", "family", "family_size", "status", "estimate", "p"]]
+        .isna()
+        .any()
+        .any()
+    )
     assert "59 alive features" in str(result.combined)
     assert result.combined.adjusted["maxt"].min() > 0
     assert result.permutation is not None
@@ -170,13 +190,21 @@ def test_bad_input_is_refused_with_its_place_and_remedy() -> None:
     design = Design.from_frame(frame)
     broken = moments.sum.copy()
     broken[1, 2, 3] = np.nan
-    with pytest.raises(UserError, match=r"sum: not finite at \(block, biosample, feature\) \(1, 2, 3\).*harvest"):
+    with pytest.raises(
+        UserError, match=r"sum: not finite at \(block, biosample, feature\) \(1, 2, 3\).*harvest"
+    ):
         cds_t(moments._replace(sum=broken), design)
     with pytest.raises(UserError, match="18 biosamples are described but the activations hold 17"):
         cds_t(Moments(*(array[:, :17] for array in moments)), design)
     nothing = cds_t(moments, design, min_events=1e6)
-    assert nothing.combined.status == "cannot be tested: no feature fires on 1e+06 tokens of a biosample"
-    assert len(nothing.union.p) == len(nothing.lineages["blood"].p) == 0 and nothing.permutation is None
+    assert (
+        nothing.combined.status
+        == "cannot be tested: no feature fires on 1e+06 tokens of a biosample"
+    )
+    assert (
+        len(nothing.union.p) == len(nothing.lineages["blood"].p) == 0
+        and nothing.permutation is None
+    )
     with pytest.raises(UserError, match="unknown context 'vivo'"):
         Design.from_frame(frame.assign(context="vivo"))
     with pytest.raises(UserError, match="'blood_in_vitro_0' occurs twice"):
@@ -193,9 +221,13 @@ def test_meandiff_is_the_published_arithmetic() -> None:
     windows = rng.normal(size=(30, 18, 7)).astype(np.float32)
     windows[:, :, 6] = 0
     result = cds_meandiff(windows, Design.from_frame(frame), permutations=2000, seed=3, chunk=3)
-    expected = np.mean([(windows[:, 6 * i + 3] - windows[:, 6 * i]).mean(0) for i in range(3)], axis=0)
+    expected = np.mean(
+        [(windows[:, 6 * i + 3] - windows[:, 6 * i]).mean(0) for i in range(3)], axis=0
+    )
     np.testing.assert_allclose(result.estimate, expected, rtol=1e-5, atol=1e-7)
-    difference = np.mean([windows[:, 6 * i + 3] - windows[:, 6 * i] for i in range(3)], axis=0, dtype=np.float64)
+    difference = np.mean(
+        [windows[:, 6 * i + 3] - windows[:, 6 * i] for i in range(3)], axis=0, dtype=np.float64
+    )
     flips = rng.choice([-1, 1], size=(4000, 30))
     loop = (np.abs(flips @ difference / 30) >= np.abs(difference.mean(0))).mean(0)
     np.testing.assert_allclose(result.p, loop, atol=4 * np.sqrt(0.25 / 2000 + 0.25 / 4000))
@@ -216,10 +248,16 @@ def test_hedges_g_matches_its_formula() -> None:
     rng = np.random.default_rng(3)
     a, b = rng.normal(1, 1, (4, 5)), rng.normal(0, 2, (6, 5))
     pooled = np.sqrt((3 * a.var(0, ddof=1) + 5 * b.var(0, ddof=1)) / 8)
-    np.testing.assert_allclose(hedges_g(a, b), (a.mean(0) - b.mean(0)) / pooled * hedges_correction(8))
+    np.testing.assert_allclose(
+        hedges_g(a, b), (a.mean(0) - b.mean(0)) / pooled * hedges_correction(8)
+    )
     assert hedges_correction(8) == pytest.approx(1 - 3 / (4 * 8 - 1), rel=1e-3)
     after, before = rng.normal(1, 1, 9), rng.normal(0, 1, 9)
-    expected = (after - before).mean() / ((after.std(ddof=1) + before.std(ddof=1)) / 2) * hedges_correction(8)
+    expected = (
+        (after - before).mean()
+        / ((after.std(ddof=1) + before.std(ddof=1)) / 2)
+        * hedges_correction(8)
+    )
     assert hedges_g_av(after, before) == pytest.approx(expected)
     assert np.isnan(hedges_g(np.ones((2, 1)), np.ones((2, 1)))[0])
     assert np.isnan(hedges_g(np.ones((1, 1)), np.ones((1, 1)))[0])
@@ -233,7 +271,12 @@ def test_auroc_equals_scikit_learn() -> None:
     np.testing.assert_allclose(auroc(dense[label], dense[~label]), expected, rtol=1e-12)
     row, feature = np.nonzero(dense)
     ours = auroc_sparse(
-        feature, dense[row, feature], label[row], n_positive=int(label.sum()), n_negative=int((~label).sum()), m=7
+        feature,
+        dense[row, feature],
+        label[row],
+        n_positive=int(label.sum()),
+        n_negative=int((~label).sum()),
+        m=7,
     )
     np.testing.assert_allclose(ours[:6], expected, rtol=1e-12)
     assert ours[6] == 0.5
@@ -252,8 +295,12 @@ def test_effects_come_from_resampled_blocks() -> None:
     values, moments = tokens_and_moments(frame)
     found = effects(moments, Design.from_frame(frame), "liver", resamples=500, seed=1, chunk=5)
     means = values.mean((0, 2))[6:12]
-    np.testing.assert_allclose(found.difference.estimate, means[3:].mean(0) - means[:3].mean(0), rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(found.hedges_g.estimate[:11], hedges_g(means[3:], means[:3])[:11], rtol=1e-10)
+    np.testing.assert_allclose(
+        found.difference.estimate, means[3:].mean(0) - means[:3].mean(0), rtol=1e-10, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        found.hedges_g.estimate[:11], hedges_g(means[3:], means[:3])[:11], rtol=1e-10
+    )
     block_means = values.mean(2)[:, 6:12]
     expected = np.mean([auroc(block[3:], block[:3]) for block in block_means], axis=0)
     np.testing.assert_allclose(found.auroc.estimate, expected, rtol=1e-12)
@@ -278,13 +325,21 @@ def test_standard_errors_of_effects_equal_numerical_influence() -> None:
     found: dict[str, np.ndarray] = {}
 
     class Keep(_Resamples):
-        def _bounded(self, draws: np.ndarray, errors: np.ndarray, low: float = 0.0, high: float = 0.0) -> Effect:
+        def _bounded(
+            self, draws: np.ndarray, errors: np.ndarray, low: float = 0.0, high: float = 0.0
+        ) -> Effect:
             influence = (draws[1:] - draws[0]) / step * blocks
-            found[str(len(found))] = np.stack([errors[0], np.sqrt((influence**2).sum(0) / blocks / (blocks - 1))])
+            found[str(len(found))] = np.stack(
+                [errors[0], np.sqrt((influence**2).sum(0) / blocks / (blocks - 1))]
+            )
             return Effect(draws[0], draws[0], draws[0])
 
     Keep(weights, tokens, 3).effects(sums)
-    for number in ("0", "1", "3"):  # the AUROC is a plain mean over blocks, its share of weights normalised elsewhere
+    for number in (
+        "0",
+        "1",
+        "3",
+    ):  # the AUROC is a plain mean over blocks, its share of weights normalised elsewhere
         np.testing.assert_allclose(found[number][0], found[number][1], rtol=1e-3)
 
 

@@ -1,4 +1,5 @@
-"""Reference: scipy's Welch test and t, limma's fitFDist/squeezeVar (values of its port InMoose 0.9.1, to 1e-12)."""
+"""Reference: scipy's Welch test and t, limma's fitFDist/squeezeVar (values of its port InMoose
+0.9.1, to 1e-12)."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from petriscope.contrast.inference import (
 
 
 def variances_and_covariate() -> tuple[np.ndarray, np.ndarray]:
-    """40 variances with 4 degrees of freedom that fall along a covariate: the numbers given to InMoose's squeezeVar."""
+    """40 variances with 4 degrees of freedom that fall along a covariate: the numbers given to
+    InMoose's squeezeVar."""
     rng = np.random.default_rng(5)
     covariate = rng.uniform(0, 6, 40)
     variance = np.exp(1 - 0.4 * covariate) * rng.chisquare(4, 40) / 4 * (6 / rng.chisquare(6, 40))
@@ -91,7 +93,9 @@ def test_moderated_is_uniform_under_its_model() -> None:
 
 def test_trigamma_inverse() -> None:
     for x in (1e-8, 1e-3, 0.4, 1.0, 7.0, 1e9):
-        assert special.polygamma(1, trigamma_inverse(x)) == pytest.approx(x, rel=1e-4 if x > 1e7 else 1e-6)
+        assert special.polygamma(1, trigamma_inverse(x)) == pytest.approx(
+            x, rel=1e-4 if x > 1e7 else 1e-6
+        )
 
 
 def test_combinations_equal_scipy() -> None:
@@ -120,7 +124,9 @@ def test_pool_of_one_group_is_that_test_and_two_are_satterthwaite() -> None:
     np.testing.assert_allclose(pool([first]).p, first.p)
     both = pool([first, second])
     np.testing.assert_allclose(both.estimate, (first.estimate + second.estimate) / 2)
-    expected = (first.error**2 + second.error**2) ** 2 / (first.error**4 / first.df + second.error**4 / second.df)
+    expected = (first.error**2 + second.error**2) ** 2 / (
+        first.error**4 / first.df + second.error**4 / second.df
+    )
     np.testing.assert_allclose(both.df, expected)
 
 

@@ -1,4 +1,5 @@
-"""Reference: statsmodels' OLS contrasts, limma's moderation written out, and permutations refitted one by one."""
+"""Reference: statsmodels' OLS contrasts, limma's moderation written out, and permutations refitted
+one by one."""
 
 from __future__ import annotations
 
@@ -21,7 +22,10 @@ from petriscope.contrast.technical import covariates
 
 
 def design(
-    lineages: int = 3, replicates: int = 3, depth: np.ndarray | None = None, frip: np.ndarray | None = None
+    lineages: int = 3,
+    replicates: int = 3,
+    depth: np.ndarray | None = None,
+    frip: np.ndarray | None = None,
 ) -> Design:
     rows = [
         (f"{lineage}{context}{i}", lineage, context)
@@ -31,20 +35,28 @@ def design(
     ]
     frame = pd.DataFrame(rows, columns=["biosample", "lineage", "context"])
     known = {"fragments": depth, "frip": frip}
-    return Design.from_frame(frame.assign(**{name: values for name, values in known.items() if values is not None}))
+    return Design.from_frame(
+        frame.assign(**{name: values for name, values in known.items() if values is not None})
+    )
 
 
 def confounded(seed: int, replicates: int = 3) -> np.ndarray:
     """Fragments of 18 biosamples: in vitro deeper on average, ranges overlapping."""
     rng = np.random.default_rng(seed)
     return np.concatenate(
-        [rng.permutation(np.geomspace(*ends, replicates)) for _ in range(3) for ends in ((45e4, 1e6), (25e4, 66e4))]
+        [
+            rng.permutation(np.geomspace(*ends, replicates))
+            for _ in range(3)
+            for ends in ((45e4, 1e6), (25e4, 66e4))
+        ]
     )
 
 
 def means(seed: int, m: int, samples: int = 18) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return rng.gamma(2, 0.2, m) * np.exp(0.2 * rng.normal(size=(samples, m)) * np.sqrt(6 / rng.chisquare(6, m)))
+    return rng.gamma(2, 0.2, m) * np.exp(
+        0.2 * rng.normal(size=(samples, m)) * np.sqrt(6 / rng.chisquare(6, m))
+    )
 
 
 @pytest.mark.parametrize("depth", [None, confounded(0)])
@@ -62,7 +74,9 @@ def test_contrasts_equal_statsmodels_and_their_moderation_limma(depth: np.ndarra
         contrast = np.zeros(exog.shape[1])
         contrast[2 * i : 2 * i + 2] = (-1, 1)
         tests = [one.t_test(contrast) for one in fits]
-        np.testing.assert_allclose(ours.lineages[lineage].estimate, [float(t.effect[0]) for t in tests], rtol=1e-9)
+        np.testing.assert_allclose(
+            ours.lineages[lineage].estimate, [float(t.effect[0]) for t in tests], rtol=1e-9
+        )
         expected = np.array([float(t.tvalue.squeeze()) for t in tests]) / scale
         np.testing.assert_allclose(ours.lineages[lineage].t, expected, rtol=1e-9)
     assert ours.lineages["a"].df[0] == pytest.approx(prior.df + shape.df)
@@ -78,10 +92,13 @@ def test_the_combined_score_is_stouffers_of_scores_that_share_a_variance() -> No
 
 
 def refitted(values: np.ndarray, order: np.ndarray, given: Design) -> np.ndarray:
-    """|t| of the combined contrast after moving residuals by ``order``, by least squares from scratch."""
+    """|t| of the combined contrast after moving residuals by ``order``, by least squares from
+    scratch."""
     shape = layout(given, given.lineages)
     names = np.repeat(np.eye(len(shape.sizes)), [sum(size) for size in shape.sizes], axis=0)
-    left = residuals(values[shape.rows], np.column_stack([names, shape.columns[:, 2 * len(shape.sizes) :]]))[order]
+    left = residuals(
+        values[shape.rows], np.column_stack([names, shape.columns[:, 2 * len(shape.sizes) :]])
+    )[order]
     prior = fit(values, shape).prior
     variance = (residuals(left, shape.columns) ** 2).sum(0) / shape.df
     return np.abs(shape.direction @ left) / np.sqrt(squeeze(variance, shape.df, prior))
@@ -95,7 +112,11 @@ def test_permutation_without_covariates_is_every_relabelling_refitted() -> None:
     ours = permute(values, shape, fitted, 1000, 0)
     null = []
     for chosen in product(combinations(range(6), 3), repeat=2):
-        order = [6 * i + j for i, pick in enumerate(chosen) for j in [*sorted(set(range(6)) - set(pick)), *pick]]
+        order = [
+            6 * i + j
+            for i, pick in enumerate(chosen)
+            for j in [*sorted(set(range(6)) - set(pick)), *pick]
+        ]
         null.append(refitted(values, np.array(order), given))
     assert ours.exact and ours.n == relabellings(shape) == 400
     observed = np.abs(fitted.combined.t)
@@ -139,7 +160,8 @@ def test_very_strong_features_keep_a_p_above_zero() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_null_features_stay_null_among_features_with_real_effects(seed: int) -> None:
-    """Refitting the prior to each relabelling takes others' effects for variance: too many null features are found."""
+    """Refitting the prior to each relabelling takes others' effects for variance: too many null
+    features are found."""
     rng, shares = np.random.default_rng(seed), []
     given = design()
     for _ in range(30):
@@ -169,8 +191,13 @@ def test_a_depth_that_only_tells_contexts_apart_cannot_be_adjusted_for() -> None
     depth = np.where(design().vivo, 3e5, 6e5)
     assert layout(design(depth=depth), ("a", "b", "c")).covariates == 0
     assert layout(design(depth=np.full(18, 5e5)), ("a", "b", "c")).covariates == 0
-    assert layout(design(depth=confounded(0)), ("a", "b", "c")).adjusted == ("depth", "depth squared")
-    frame = pd.DataFrame({"biosample": ["x", "y"], "lineage": "a", "context": ["in_vitro", "in_vivo"]})
+    assert layout(design(depth=confounded(0)), ("a", "b", "c")).adjusted == (
+        "depth",
+        "depth squared",
+    )
+    frame = pd.DataFrame(
+        {"biosample": ["x", "y"], "lineage": "a", "context": ["in_vitro", "in_vivo"]}
+    )
     assert Design.from_frame(frame.assign(fragments=[1e5, np.nan])).covariates is None
 
 
@@ -189,7 +216,9 @@ def test_covariates_are_logs_in_the_order_of_need_and_only_where_known_for_all()
 
 def test_few_biosamples_keep_two_degrees_of_freedom_and_drop_the_square_first() -> None:
     rng = np.random.default_rng(5)
-    given = design(1, 3, depth=rng.permutation(np.geomspace(2e5, 8e5, 6)), frip=rng.uniform(0.3, 0.5, 6))
+    given = design(
+        1, 3, depth=rng.permutation(np.geomspace(2e5, 8e5, 6)), frip=rng.uniform(0.3, 0.5, 6)
+    )
     shape = layout(given, ("a",))
     assert (shape.adjusted, shape.df) == (("depth", "frip"), 2)
 

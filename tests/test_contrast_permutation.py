@@ -1,4 +1,5 @@
-"""Reference: scipy's permutation_test; Westfall-Young step-down maxT as nested loops over an enumeration."""
+"""Reference: scipy's permutation_test; Westfall-Young step-down maxT as nested loops over an
+enumeration."""
 
 from __future__ import annotations
 
@@ -10,7 +11,13 @@ from statsmodels.stats.multitest import multipletests
 
 from petriscope.contrast.inference import welch
 from petriscope.contrast.multiplicity import Family, adjust, adjust_all, ledger
-from petriscope.contrast.permutation import label_splits, sign_flip, signs, single_step_max_t, stratified_labels
+from petriscope.contrast.permutation import (
+    label_splits,
+    sign_flip,
+    signs,
+    single_step_max_t,
+    stratified_labels,
+)
 
 
 def welch_z(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -18,12 +25,15 @@ def welch_z(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def step_down(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """Adjusted p by definition: successive maxima over features no larger than this one, then monotone."""
+    """Adjusted p by definition: successive maxima over features no larger than this one, then
+    monotone."""
     order = np.argsort(-np.abs(observed), kind="stable")
     adjusted, running = np.empty(len(observed)), 0.0
     for rank, feature in enumerate(order):
         rivals = order[rank:]
-        above = np.mean([np.abs(row[rivals]).max() >= abs(observed[feature]) - 1e-9 for row in null])
+        above = np.mean(
+            [np.abs(row[rivals]).max() >= abs(observed[feature]) - 1e-9 for row in null]
+        )
         running = max(running, above)
         adjusted[feature] = running
     return adjusted
@@ -36,7 +46,10 @@ def test_sign_flip_enumerates_and_equals_scipy() -> None:
     assert ours.n == 256
     for f in range(6):
         theirs = stats.permutation_test(
-            (units[:, f],), lambda x, axis=-1: np.abs(x.mean(axis)), permutation_type="samples", alternative="greater"
+            (units[:, f],),
+            lambda x, axis=-1: np.abs(x.mean(axis)),
+            permutation_type="samples",
+            alternative="greater",
         )
         np.testing.assert_allclose(ours.p[f], theirs.pvalue, rtol=1e-12)
 
@@ -46,7 +59,9 @@ def test_sign_flip_max_t_is_step_down() -> None:
     flips, exact = signs(1000, 7, 0)
     assert exact
     scaled = units / np.sqrt((units**2).sum(0))
-    np.testing.assert_allclose(sign_flip(units, 1000, 0).max_t, step_down(scaled.sum(0), flips @ scaled), rtol=1e-12)
+    np.testing.assert_allclose(
+        sign_flip(units, 1000, 0).max_t, step_down(scaled.sum(0), flips @ scaled), rtol=1e-12
+    )
 
 
 def test_monte_carlo_counts_the_observed_once_and_is_deterministic() -> None:
@@ -116,9 +131,16 @@ def test_adjustments_equal_statsmodels_and_leave_out_untested() -> None:
     p = np.random.default_rng(7).uniform(size=(2, 20)) ** 2
     p[1, 4] = np.nan
     tested = p[np.isfinite(p)]
-    for name, theirs in (("bonferroni", "bonferroni"), ("holm", "holm"), ("bh", "fdr_bh"), ("by", "fdr_by")):
+    for name, theirs in (
+        ("bonferroni", "bonferroni"),
+        ("holm", "holm"),
+        ("bh", "fdr_bh"),
+        ("by", "fdr_by"),
+    ):
         ours = adjust(p, name)
-        np.testing.assert_allclose(ours[np.isfinite(p)], multipletests(tested, method=theirs)[1], rtol=1e-12)
+        np.testing.assert_allclose(
+            ours[np.isfinite(p)], multipletests(tested, method=theirs)[1], rtol=1e-12
+        )
         assert np.isnan(ours[1, 4])
 
 

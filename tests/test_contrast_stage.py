@@ -1,4 +1,5 @@
-"""Reference: what a user is told. Bad inputs pass the whole stage: an explicit reason, never a silent NaN or a p of 0."""
+"""Reference: what a user is told. Bad inputs pass the whole stage: an explicit reason, never a
+silent NaN or a p of 0."""
 
 from __future__ import annotations
 
@@ -23,9 +24,16 @@ from petriscope.workspace import Workspace, template
 WINDOWS, BINS, FEATURES = 8, 124, 20
 
 
-def biosamples(replicates: int = 3, lineages: tuple[str, ...] = ("blood", "liver", "lymph")) -> pd.DataFrame:
+def biosamples(
+    replicates: int = 3, lineages: tuple[str, ...] = ("blood", "liver", "lymph")
+) -> pd.DataFrame:
     rows = [
-        (f"{lineage}_{context}_{i}", lineage, context, 300_000 + 40_000 * ((7 * i + len(lineage)) % 5))
+        (
+            f"{lineage}_{context}_{i}",
+            lineage,
+            context,
+            300_000 + 40_000 * ((7 * i + len(lineage)) % 5),
+        )
         for lineage in lineages
         for context in ("in_vitro", "in_vivo")
         for i in range(replicates)
@@ -33,8 +41,11 @@ def biosamples(replicates: int = 3, lineages: tuple[str, ...] = ("blood", "liver
     return pd.DataFrame(rows, columns=["biosample", "lineage", "context", "fragments"])
 
 
-def workspace(tmp_path: Path, frame: pd.DataFrame, seed: int = 0, layers: int = 2) -> tuple[Workspace, Params]:
-    """A workspace as stage codes leaves it: blocks of two windows, feature 0 with a real difference."""
+def workspace(
+    tmp_path: Path, frame: pd.DataFrame, seed: int = 0, layers: int = 2
+) -> tuple[Workspace, Params]:
+    """A workspace as stage codes leaves it: blocks of two windows, feature 0 with a real
+    difference."""
     tmp_path.mkdir(exist_ok=True)
     for name in ("params.yaml", "dvc.yaml", "claims.yaml"):
         (tmp_path / name).write_text(template(name).read_text())
@@ -94,7 +105,9 @@ def test_a_whole_data_set_is_tested_in_one_family(tmp_path: Path) -> None:
 def test_seed_stability_enters_where_it_was_measured(tmp_path: Path) -> None:
     space, params = workspace(tmp_path, biosamples())
     space.sae.mkdir()
-    stability = pd.DataFrame({"layer": np.repeat([0, 1], FEATURES), "feature": np.tile(range(FEATURES), 2)})
+    stability = pd.DataFrame(
+        {"layer": np.repeat([0, 1], FEATURES), "feature": np.tile(range(FEATURES), 2)}
+    )
     stability["stability"] = np.where(stability.feature < 5, 0.9, 0.3)
     stability.to_parquet(space.sae / "stability.parquet")
     metrics = cds.run(space, params)
@@ -118,7 +131,9 @@ def test_one_biosample_a_side_has_no_biosample_level_p(tmp_path: Path) -> None:
 
 def test_a_lineage_without_one_context_is_left_out_with_its_reason(tmp_path: Path) -> None:
     frame = biosamples()
-    space, params = workspace(tmp_path, frame[~((frame.lineage == "liver") & (frame.context == "in_vivo"))])
+    space, params = workspace(
+        tmp_path, frame[~((frame.lineage == "liver") & (frame.context == "in_vivo"))]
+    )
     metrics = cds.run(space, params)
     assert metrics["testable"]
     assert metrics["lineages_without_test"] == ["lineage liver has no in_vivo biosample"]
@@ -139,30 +154,40 @@ def test_silent_features_and_silent_layers(tmp_path: Path) -> None:
     assert not table.loc[(0, 3), "alive"] and np.isnan(table.loc[(0, 3), "p_biosample"])
     assert table.loc[(0, 3), "p_published_bonferroni"] == 1.0
     change(space, "block_active", (...,), 0.0)
-    with pytest.raises(UserError, match=r"cds.min_events: no feature of layer 0 fires that often.*Lower it"):
+    with pytest.raises(
+        UserError, match=r"cds.min_events: no feature of layer 0 fires that often.*Lower it"
+    ):
         cds.run(space, params)
 
 
-def test_a_control_in_which_nothing_fires_has_no_test_and_takes_none_from_the_other_layers() -> None:
+def test_a_control_in_which_nothing_fires_has_no_test_and_takes_none_from_the_other_layers() -> (
+    None
+):
     rng, shape = np.random.default_rng(2), (WINDOWS, 18, FEATURES)
     active, tokens = rng.integers(20, 60, shape), np.full(shape[:2], BINS)
     total = active * rng.gamma(4.0, 0.25, shape)
     fires = SufficientStatistics(total, total**2, active, tokens)
     silent = SufficientStatistics(*(np.zeros_like(part) for part in fires[:3]), tokens)
     scored, blocks = Design.from_frame(biosamples()), np.arange(WINDOWS) // 2
-    settings = Cds(alpha=0.05, permutations=200, bootstrap=50, min_events=50.0, adjust=["depth"], stable=0.7)
+    settings = Cds(
+        alpha=0.05, permutations=200, bootstrap=50, min_events=50.0, adjust=["depth"], stable=0.7
+    )
     both = branch_table([(0, fires), (1, silent)], blocks, scored, settings, seed=1)
     alone = branch_table([(0, fires)], blocks, scored, settings, seed=1)
     assert not both[both.layer == 1].alive.any() and both[both.layer == 1].p_biosample.isna().all()
     pd.testing.assert_frame_equal(both[both.layer == 0][list(alone)], alone, check_dtype=False)
-    nothing = layer_summary(branch_table([(1, silent)], blocks, scored, settings, seed=1), scored.lineages, 0.05)
+    nothing = layer_summary(
+        branch_table([(1, silent)], blocks, scored, settings, seed=1), scored.lineages, 0.05
+    )
     assert nothing.alive.tolist() == nothing.context_count.tolist() == [0]
 
 
 def test_nan_is_refused_with_its_place(tmp_path: Path) -> None:
     space, params = workspace(tmp_path, biosamples())
     change(space, "block_sum", (1, 2, 3), np.nan)
-    with pytest.raises(UserError, match=r"sum: not finite at \(block, biosample, feature\) \(1, 2, 3\).*harvest"):
+    with pytest.raises(
+        UserError, match=r"sum: not finite at \(block, biosample, feature\) \(1, 2, 3\).*harvest"
+    ):
         cds.run(space, params)
     space, params = workspace(tmp_path / "windows", biosamples())
     change(space, "window_sum", (1, 0, 3), np.nan)

@@ -14,8 +14,16 @@ from petriscope.contrast.summary import layer_summary, summary_metrics
 def features() -> pd.DataFrame:
     rng = np.random.default_rng(0)
     n = 400
-    frame = pd.DataFrame({"layer": np.repeat([0, 1], n), "alive": rng.random(2 * n) < 0.7, "sign_consistent": True})
-    for name in ("p_published_bonferroni", "q_biosample", "q_locus", "q_conjunction_biosample", "q_a_biosample"):
+    frame = pd.DataFrame(
+        {"layer": np.repeat([0, 1], n), "alive": rng.random(2 * n) < 0.7, "sign_consistent": True}
+    )
+    for name in (
+        "p_published_bonferroni",
+        "q_biosample",
+        "q_locus",
+        "q_conjunction_biosample",
+        "q_a_biosample",
+    ):
         frame[name] = rng.random(2 * n) ** np.where(frame.layer == 1, 6, 2)
     frame.loc[~frame.alive, "q_biosample"] = np.nan
     return frame
@@ -28,8 +36,12 @@ def test_counts_are_of_alive_features_only(features):
         assert row.alive == mine.alive.sum()
         assert row.context_count == ((mine.q_biosample < 0.05) & mine.alive).sum()
         assert row.published_count == (mine.p_published_bonferroni < 0.05).sum()
-        assert row.published_share_of_alive == (mine.p_published_bonferroni[mine.alive] < 0.05).mean()
-        assert (row.context_low, row.context_high) == proportion_confint(row.context_count, row.alive, method="wilson")
+        assert (
+            row.published_share_of_alive == (mine.p_published_bonferroni[mine.alive] < 0.05).mean()
+        )
+        assert (row.context_low, row.context_high) == proportion_confint(
+            row.context_count, row.alive, method="wilson"
+        )
 
 
 def test_the_rise_and_what_cannot_be_tested(features):

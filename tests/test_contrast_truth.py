@@ -1,4 +1,5 @@
-"""Reference: effects planted by hand, scikit-learn's AUROC, statsmodels' power of the t test, counting by loops."""
+"""Reference: effects planted by hand, scikit-learn's AUROC, statsmodels' power of the t test,
+counting by loops."""
 
 from __future__ import annotations
 
@@ -44,7 +45,11 @@ def test_true_differences_are_found_with_their_sign() -> None:
 def test_match_is_the_auroc_over_element_tokens() -> None:
     rng = np.random.default_rng(1)
     programme = np.array(["a"] * 20 + ["b"] * 30, dtype=object)
-    openness = {"a": np.array([True, False]), "b": np.array([False, True]), "absent": np.array([True, True])}
+    openness = {
+        "a": np.array([True, False]),
+        "b": np.array([False, True]),
+        "absent": np.array([True, True]),
+    }
     activity = rng.integers(0, 3, (50, 2, 4)).astype(float)
     activity[:20, 0, 2] += 5
     found = planted_match(activity, programme, openness)
@@ -56,7 +61,11 @@ def test_match_is_the_auroc_over_element_tokens() -> None:
 
 def test_general_openness_matches_no_programme_of_one_context() -> None:
     programme = np.repeat(np.array(["shared", "vitro", "vivo"], dtype=object), 20)
-    openness = {"shared": np.array([True, True]), "vitro": np.array([True, False]), "vivo": np.array([False, True])}
+    openness = {
+        "shared": np.array([True, True]),
+        "vitro": np.array([True, False]),
+        "vivo": np.array([False, True]),
+    }
     activity = np.stack([openness[name] for name in programme])[:, :, None].astype(float)
     found = planted_match(activity, programme, openness)
     assert found.programme[0] == "shared"
@@ -70,7 +79,9 @@ def test_expected_power_equals_statsmodels() -> None:
     assert ours[0] == pytest.approx(theirs, rel=1e-6)
     assert ours[1] == pytest.approx(0.05)
     strong = Truth(np.linspace(1, 200, 100), np.ones(100), np.ones(100))
-    assert (np.diff(expected_power(strong, design(1, 3), 0.05)) > -1e-9).all(), "never NaN, and rising with the effect"
+    assert (np.diff(expected_power(strong, design(1, 3), 0.05)) > -1e-9).all(), (
+        "never NaN, and rising with the effect"
+    )
 
 
 def test_a_discovery_that_points_the_wrong_way_is_false() -> None:
@@ -108,14 +119,20 @@ def test_libraries_that_are_alike_differ_in_openness_and_donors_alone() -> None:
     assert made.signal.tobytes() == again.signal.tobytes()
     totals = made.signal.astype(float).sum((0, 2))
     assert totals.std() > 0.01 * totals.mean(), "donors differ"
-    bins = made.signal.astype(float).reshape(2, 18, 128, 32).sum(3).transpose(1, 0, 2).reshape(18, -1)
+    bins = (
+        made.signal.astype(float).reshape(2, 18, 128, 32).sum(3).transpose(1, 0, 2).reshape(18, -1)
+    )
     alike = np.corrcoef(np.sqrt(bins))
     condition = (made.table.lineage + made.table.context).to_numpy()
     same = condition[:, None] == condition
-    assert alike[same & ~np.eye(18, dtype=bool)].mean() > alike[~same].mean() + 0.1, "conditions open other elements"
+    assert alike[same & ~np.eye(18, dtype=bool)].mean() > alike[~same].mean() + 0.1, (
+        "conditions open other elements"
+    )
 
 
-def test_fraction_of_reads_in_peaks_tells_the_library_and_not_the_shape_of_a_contexts_elements() -> None:
+def test_fraction_of_reads_in_peaks_tells_the_library_and_not_the_shape_of_a_contexts_elements() -> (
+    None
+):
     config = DemoConfig(chromosomes=1, mean_length=1_500_000, replicates=2, deepest=60_000)
     starts = np.arange(0, config.lengths()["chr1"] - 16_384, 16_384)
     windows = pd.DataFrame({"chrom": "chr1", "start": starts, "end": starts + 16_384})
@@ -143,7 +160,13 @@ def test_multiplicity_ledger_states_family_and_size() -> None:
     motifs = pd.DataFrame({"q": [0.01, np.nan, 0.5]})
     rows = multiplicity({"cds/features": features, "motifs/enrichment": motifs}, ["blood"], 0.05)
     first = rows.iloc[0]
-    assert (first.stage, first.method, first["size"], first.tested, first.rejected) == ("cds", "BH", 2, 2, 1)
+    assert (first.stage, first.method, first["size"], first.tested, first.rejected) == (
+        "cds",
+        "BH",
+        2,
+        2,
+        1,
+    )
     assert first.units == "9 in_vitro, 9 in_vivo"
     assert "lineage blood, biosample level" not in set(rows.test)
     published = rows[rows.test.str.startswith("published")]

@@ -1,4 +1,5 @@
-"""Reference: the main pipeline's own harvest, encode and sum; scikit-learn's AUROC; numpy's correlation."""
+"""Reference: the main pipeline's own harvest, encode and sum; scikit-learn's AUROC; numpy's
+correlation."""
 
 from __future__ import annotations
 
@@ -12,9 +13,20 @@ from causal_toy import BINS, CROP, D, M, design, model
 from sklearn.metrics import roc_auc_score
 
 from petriscope.activations import WindowInputs, harvest, open_layers
-from petriscope.controls.branch import Followed, agreement, branch_statistics, followed, followed_auroc
+from petriscope.controls.branch import (
+    Followed,
+    agreement,
+    branch_statistics,
+    followed,
+    followed_auroc,
+)
 from petriscope.sae.coder import SAE
-from petriscope.sae.codes import SufficientStatistics, encode_rows, row_labels, sufficient_statistics
+from petriscope.sae.codes import (
+    SufficientStatistics,
+    encode_rows,
+    row_labels,
+    sufficient_statistics,
+)
 from petriscope.sae.config import SAEConfig
 
 SAMPLES, WINDOWS = 12, 3
@@ -28,8 +40,12 @@ def inputs() -> WindowInputs:
 
 
 def autoencoder(seed: int) -> SAE:
-    decoder = torch.nn.functional.normalize(torch.randn(M, D, generator=torch.Generator().manual_seed(seed)), dim=1)
-    return SAE(SAEConfig(d=D, m=M, k=8), decoder.clone(), torch.zeros(M), decoder, torch.zeros(D), 1.0, 0.5)
+    decoder = torch.nn.functional.normalize(
+        torch.randn(M, D, generator=torch.Generator().manual_seed(seed)), dim=1
+    )
+    return SAE(
+        SAEConfig(d=D, m=M, k=8), decoder.clone(), torch.zeros(M), decoder, torch.zeros(D), 1.0, 0.5
+    )
 
 
 @pytest.mark.parametrize("folds", [None, 2])
@@ -42,10 +58,14 @@ def test_unchanged_inputs_give_the_main_pipelines_sums(tmp_path: Path, folds: in
     for layer, store in open_layers(tmp_path).items():
         labels = row_labels(*store.shape[:3])
         sizes = {"n_blocks": len(chosen), "n_biosamples": SAMPLES, "m": M}
-        wanted = sufficient_statistics(encode_rows(saes[layer], store), labels.window, labels.biosample, **sizes)
+        wanted = sufficient_statistics(
+            encode_rows(saes[layer], store), labels.window, labels.biosample, **sizes
+        )
         assert wanted.active.sum() > 0
         for name in SufficientStatistics._fields:
-            np.testing.assert_allclose(getattr(found[layer], name), getattr(wanted, name), rtol=1e-12, err_msg=name)
+            np.testing.assert_allclose(
+                getattr(found[layer], name), getattr(wanted, name), rtol=1e-12, err_msg=name
+            )
 
 
 def test_followed_auroc_is_scikit_learns() -> None:
@@ -95,4 +115,6 @@ def test_agreement_is_the_correlation_over_features_alive_in_both() -> None:
     both = alive_a & alive_b
     assert table.z_correlation[0] == pytest.approx(np.corrcoef(a[both], b[both])[0, 1], abs=1e-12)
     assert table.same_sign[0] == pytest.approx((np.sign(a) == np.sign(b))[both].mean())
-    assert np.isnan(agreement(frame(np.zeros(30), alive_b), frame(a, alive_a), "z").z_correlation[0])
+    assert np.isnan(
+        agreement(frame(np.zeros(30), alive_b), frame(a, alive_a), "z").z_correlation[0]
+    )

@@ -1,4 +1,5 @@
-"""Reference: dinucleotide counts by definition, all Eulerian paths of a short word by enumeration, and the plain inputs."""
+"""Reference: dinucleotide counts by definition, all Eulerian paths of a short word by enumeration,
+and the plain inputs."""
 
 from __future__ import annotations
 
@@ -56,9 +57,13 @@ def test_every_arrangement_is_equally_likely() -> None:
     codes = np.array([0, 1, 2, 1, 0, 1, 1, 2, 0], np.uint8)
     wanted = pairs(codes)
     inner = {
-        (0, *order, 0) for order in permutations(codes[1:-1].tolist()) if pairs(np.array((0, *order, 0))) == wanted
+        (0, *order, 0)
+        for order in permutations(codes[1:-1].tolist())
+        if pairs(np.array((0, *order, 0))) == wanted
     }
-    drawn = Counter(tuple(dinucleotide_shuffle(codes, seed).tolist()) for seed in range(200 * len(inner)))
+    drawn = Counter(
+        tuple(dinucleotide_shuffle(codes, seed).tolist()) for seed in range(200 * len(inner))
+    )
     assert set(drawn) == inner
     assert stats.chisquare(list(drawn.values())).pvalue > 1e-3
 
@@ -76,9 +81,15 @@ def test_variants_change_what_they_name_and_nothing_else() -> None:
     chosen = np.array([3, 1])
     for variant in VARIANTS:
         given_ = vary(plain, chosen, variant, layout, seed=5)
-        np.testing.assert_array_equal((given_.sequence == plain.sequence[chosen]).all(), variant.dna == "real")
-        np.testing.assert_array_equal((given_.signal == plain.signal[chosen]).all(), variant.atac == "real")
-        np.testing.assert_array_equal((given_.motif_activity == plain.motif_activity).all(), variant.motif == "real")
+        np.testing.assert_array_equal(
+            (given_.sequence == plain.sequence[chosen]).all(), variant.dna == "real"
+        )
+        np.testing.assert_array_equal(
+            (given_.signal == plain.signal[chosen]).all(), variant.atac == "real"
+        )
+        np.testing.assert_array_equal(
+            (given_.motif_activity == plain.motif_activity).all(), variant.motif == "real"
+        )
         batch = given_.batch(0)
         assert batch.sequence is not None
         if variant.dna == "zero":
@@ -90,7 +101,9 @@ def test_variants_change_what_they_name_and_nothing_else() -> None:
     for got, original in zip(shuffled.sequence, plain.sequence[chosen]):
         assert pairs(got) == pairs(original)
     averaged = vary(plain, chosen, InputVariant(motif="averaged"), layout, seed=5)
-    np.testing.assert_allclose(averaged.motif_activity, np.tile(plain.motif_activity.mean(0), (6, 1)))
+    np.testing.assert_allclose(
+        averaged.motif_activity, np.tile(plain.motif_activity.mean(0), (6, 1))
+    )
     assert len({variant.name for variant in VARIANTS}) == len(VARIANTS) == 8
 
 
@@ -105,4 +118,6 @@ def test_swapped_rows_are_of_the_other_context_of_the_lineage() -> None:
 
 def test_an_unknown_variant_is_refused() -> None:
     with pytest.raises(UserError, match=r"is 'mirrored'.*Use one of: real, shuffled, zero"):
-        vary(inputs(), np.array([0]), InputVariant(dna="mirrored"), design([False, True], [0, 0]), 0)
+        vary(
+            inputs(), np.array([0]), InputVariant(dna="mirrored"), design([False, True], [0, 0]), 0
+        )

@@ -1,4 +1,5 @@
-"""Reference: statsmodels' Benjamini-Hochberg over all layers, the contrast of the main pipeline, numpy's quantiles."""
+"""Reference: statsmodels' Benjamini-Hochberg over all layers, the contrast of the main pipeline,
+numpy's quantiles."""
 
 from __future__ import annotations
 
@@ -42,7 +43,14 @@ def test_counts_are_benjamini_hochbergs_over_the_layers_of_a_draw() -> None:
     rng = np.random.default_rng(5)
     frame = pd.DataFrame(
         [
-            {"null": "n", "draw": draw, "layer": layer, "feature": f, "p": rng.random() ** 4, "published": rng.random()}
+            {
+                "null": "n",
+                "draw": draw,
+                "layer": layer,
+                "feature": f,
+                "p": rng.random() ** 4,
+                "published": rng.random(),
+            }
             for draw in range(3)
             for layer in (0, 1)
             for f in range(20)
@@ -60,7 +68,14 @@ def test_counts_are_benjamini_hochbergs_over_the_layers_of_a_draw() -> None:
 
 def test_the_observed_counts_stand_beside_the_nulls() -> None:
     counts = pd.DataFrame(
-        {"null": "n", "draw": range(4), "layer": 0, "alive": 10, "count": [0, 1, 2, 5], "published": [3, 3, 3, 3]}
+        {
+            "null": "n",
+            "draw": range(4),
+            "layer": 0,
+            "alive": 10,
+            "count": [0, 1, 2, 5],
+            "published": [3, 3, 3, 3],
+        }
     )
     observed = pd.DataFrame(
         {

@@ -1,4 +1,5 @@
-"""Reference: scikit-learn's AUROC on dense codes, direct forward passes, and data where one direction is the context."""
+"""Reference: scikit-learn's AUROC on dense codes, direct forward passes, and data where one
+direction is the context."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ def learning(pairs: Pairs) -> Learning:
     hidden, biosample = [], []
     for s in range(len(names.biosamples)):
         side = pairs.vivo if names.vivo[s] else pairs.vitro
-        rows = (side.labels.lineage == LINEAGES[names.lineage_of[s]]) & (side.labels.window % 2 == s % 2)
+        rows = (side.labels.lineage == LINEAGES[names.lineage_of[s]]) & (
+            side.labels.window % 2 == s % 2
+        )
         hidden.append(side.subset(rows).tokens().numpy())
         biosample.append(np.full(len(hidden[-1]), s))
     return Learning(np.concatenate(hidden), np.concatenate(biosample), names)
@@ -38,7 +41,12 @@ def learning(pairs: Pairs) -> Learning:
 def board() -> tuple[pd.DataFrame, torch.nn.Module, Pairs, SAE]:
     probed = model()
     learn, tune, test = (
-        Pairs(*(held(probed, LAYER, context=context, seed=seed) for context in ("in_vitro", "in_vivo")))
+        Pairs(
+            *(
+                held(probed, LAYER, context=context, seed=seed)
+                for context in ("in_vitro", "in_vivo")
+            )
+        )
         for seed in (3, 5, 9)
     )
     sae = autoencoder(tune.vitro)
@@ -68,7 +76,9 @@ def test_the_difference_of_means_tells_contexts_apart_on_held_out_tokens(board: 
 
 def test_auroc_and_effect_equal_their_definitions(board: tuple) -> None:
     table, probed, test, _ = board
-    pairs = Pairs(*(held(probed, LAYER, context=context, seed=3) for context in ("in_vitro", "in_vivo")))
+    pairs = Pairs(
+        *(held(probed, LAYER, context=context, seed=3) for context in ("in_vitro", "in_vivo"))
+    )
     found = learning(pairs).only("liver")
     assert found.design.biosamples == tuple(n for n in design().biosamples if n.startswith("liver"))
     basis = entrants(found, {})["difference_of_means"]
@@ -78,12 +88,22 @@ def test_auroc_and_effect_equal_their_definitions(board: tuple) -> None:
     label = np.repeat([False, True], len(part.vitro.tokens()))
     row = table.loc[("liver", "difference_of_means")]
     assert row["auroc"] == pytest.approx(roc_auc_score(label, along), abs=0.02)
-    single = [roc_auc_score(label, np.maximum(along, 0)), 1 - roc_auc_score(label, np.maximum(-along, 0))]
+    single = [
+        roc_auc_score(label, np.maximum(along, 0)),
+        1 - roc_auc_score(label, np.maximum(-along, 0)),
+    ]
     assert row["auroc_single"] == pytest.approx(np.mean(single), abs=1e-6)
     edited = ablation_edit(basis, np.array([0, 1]))(part.vitro.tokens())
-    change = predict_edited(probed, part.vitro, edited - part.vitro.tokens()) - part.vitro.prediction
+    change = (
+        predict_edited(probed, part.vitro, edited - part.vitro.tokens()) - part.vitro.prediction
+    )
     blocks = part.vitro.labels.block
-    effect = np.mean([np.abs(change[blocks == b])[part.vitro.read[blocks == b]].mean() for b in np.unique(blocks)])
+    effect = np.mean(
+        [
+            np.abs(change[blocks == b])[part.vitro.read[blocks == b]].mean()
+            for b in np.unique(blocks)
+        ]
+    )
     assert row["effect"] == pytest.approx(effect, abs=1e-6)
 
 
@@ -96,7 +116,10 @@ def test_block_auroc_is_scikit_learns_and_its_limits_resample_blocks() -> None:
     assert found.value == pytest.approx(roc_auc_score(positive, score), abs=1e-12)
     assert found.low < found.value < found.high
     counts = np.random.default_rng(1).multinomial(8, np.full(8, 1 / 8), size=300)
-    drawn = [roc_auc_score(np.repeat(positive, c := row[block]), np.repeat(score, c)) for row in counts[:, :]]
+    drawn = [
+        roc_auc_score(np.repeat(positive, c := row[block]), np.repeat(score, c))
+        for row in counts[:, :]
+    ]
     wide = np.quantile(drawn, [0.025, 0.975])
     assert found.low <= wide[0] + 1e-9
     assert found.high >= wide[1] - 1e-9
@@ -109,5 +132,7 @@ def test_discriminant_is_scikit_learns() -> None:
     rows = rng.normal(size=(500, 6)) @ rng.normal(size=(6, 6)) + vivo[:, None] * rng.normal(size=6)
     ours = discriminant(sp.csr_matrix(rows), vivo, ridge=1e-9)
     theirs = LinearDiscriminantAnalysis(solver="lsqr").fit(rows, vivo).coef_[0]
-    assert ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs) == pytest.approx(1, abs=1e-6)
+    assert ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs) == pytest.approx(
+        1, abs=1e-6
+    )
     assert np.isfinite(discriminant(sp.csr_matrix((500, 2)), vivo)).all()

@@ -1,4 +1,5 @@
-"""Reference: the shipped parameters and claims; a control that is off or impossible says so in its folder and its metrics."""
+"""Reference: the shipped parameters and claims; a control that is off or impossible says so in its
+folder and its metrics."""
 
 from __future__ import annotations
 
@@ -29,7 +30,14 @@ def workspace(folder: Path, table: pd.DataFrame) -> Workspace:
     made = Workspace(folder)
     made.tracks.mkdir(parents=True)
     table.to_parquet(made.tracks / "biosamples.parquet")
-    window = {"window": ["w0"], "chrom": ["chr1"], "start": [0], "end": [4096], "split": ["test"], "block": [0]}
+    window = {
+        "window": ["w0"],
+        "chrom": ["chr1"],
+        "start": [0],
+        "end": [4096],
+        "split": ["test"],
+        "block": [0],
+    }
     pd.DataFrame(window).to_parquet(made.windows)
     return made
 
@@ -49,7 +57,9 @@ def test_a_control_switched_off_says_so(tmp_path: Path, name: str) -> None:
     assert metrics["text"].endswith(f"not run: {why}")
     assert [path.name for path in made.table(name).iterdir()] == ["not_run.txt"]
     assert (made.table(name) / "not_run.txt").read_text() == why + "\n"
-    asked = [entry for rule in read_rules(template("claims.yaml")) for entry in rule["control_results"]]
+    asked = [
+        entry for rule in read_rules(template("claims.yaml")) for entry in rule["control_results"]
+    ]
     assert {entry.split(".")[1] for entry in asked if entry.startswith(name + ".")} <= set(metrics)
 
 
@@ -58,7 +68,9 @@ def test_impossible_controls_name_the_reason(tmp_path: Path) -> None:
     made = workspace(tmp_path, single)
     shuffled = label_shuffle.run(made, params())
     assert "blood has 1 in_vitro and 1 in_vivo biosample(s)" in shuffled["why_not"]
-    assert depth_matched.run(made, params())["why_not"].startswith("no fragments are known of blood_in_vitro_0")
+    assert depth_matched.run(made, params())["why_not"].startswith(
+        "no fragments are known of blood_in_vitro_0"
+    )
     one_sided = workspace(tmp_path / "b", single[single.context == "in_vivo"])
     assert leaderboard.run(one_sided, params())["why_not"] == "no lineage has both contexts"
 
@@ -79,7 +91,12 @@ def test_a_variant_in_which_nothing_fires_says_so_in_the_ledgers_text() -> None:
         "context_count": [4, 0],
         "auroc": [0.71, 0.5],
     }
-    rows |= {"context_fraction": [4 / 9, 0.0], "z_correlation": [0.9, np.nan], "model_r": 0.5, "model_r_condition": 0.4}
+    rows |= {
+        "context_fraction": [4 / 9, 0.0],
+        "z_correlation": [0.9, np.nan],
+        "model_r": 0.5,
+        "model_r_condition": 0.4,
+    }
     text = input_controls._metrics(pd.DataFrame(rows), 24)["text"]
     assert "real 4 / 0.71 / +0.90" in text and "nan" not in text
     assert "ATAC zero none fires often enough to be tested / 0.50 / too few to correlate" in text

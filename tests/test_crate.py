@@ -1,4 +1,5 @@
-"""RO-Crate, citation and licences: read back through the rocrate library, held to the run's records and to sources.yaml."""
+"""RO-Crate, citation and licences: read back through the rocrate library, held to the run's records
+and to sources.yaml."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ def test_a_crate_holds_results_records_and_an_action_per_stage(tiny_run, tmp_pat
     assert sha256(table) == sha256(tiny_run.figures / "tables/table1_context_features.csv")
     graph = json.loads((out / "ro-crate-metadata.json").read_text())["@graph"]
     raw = next(entity for entity in graph if entity.get("name") == "data/tiny")
-    assert raw["sha256"] == read_json(tiny_run.provenance("windows"))["inputs"]["data/tiny"]["sha256"]
+    assert (
+        raw["sha256"] == read_json(tiny_run.provenance("windows"))["inputs"]["data/tiny"]["sha256"]
+    )
     assert "CC BY 4.0" in raw["license"]
     with pytest.raises(UserError, match=r"exists already. Name a new folder"):
         write_crate(tiny_run, out)
@@ -50,7 +53,9 @@ def test_the_citation_has_what_the_format_demands():
     """Required by CFF 1.2.0: cff-version, message, title, authors with a name."""
     citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
     assert citation["cff-version"] == "1.2.0" and citation["message"] and citation["title"]
-    assert all({"name"} <= set(author) or {"family-names"} <= set(author) for author in citation["authors"])
+    assert all(
+        {"name"} <= set(author) or {"family-names"} <= set(author) for author in citation["authors"]
+    )
     assert str(citation["version"]) == __version__ and citation["license"] == "MIT"
 
 
@@ -58,7 +63,11 @@ def test_every_licence_of_the_sources_is_on_the_page():
     page = (REPOSITORY / "docs/data-licences.md").read_text()
     sources = yaml.safe_load((REPOSITORY / "src/petriscope/data/sources.yaml").read_text())
     for key, text in sources["licences"].items():
-        words = [w for w in ("CC BY 4.0", "MIT", "unrestricted", "open access", "doi:10.1038/nature14248") if w in text]
+        words = [
+            w
+            for w in ("CC BY 4.0", "MIT", "unrestricted", "open access", "doi:10.1038/nature14248")
+            if w in text
+        ]
         assert words and all(word in page for word in words), key
     used = {entry["licence"] for entry in sources["sources"]}
     assert used <= set(sources["licences"])

@@ -1,4 +1,5 @@
-"""The data-set description: the bundled one fits the real files; each mistake is named with field and remedy (PyYAML)."""
+"""The data-set description: the bundled one fits the real files; each mistake is named with field
+and remedy (PyYAML)."""
 
 from __future__ import annotations
 
@@ -19,8 +20,20 @@ def folder(tmp_path):
         "genome": {"build": "b", "fasta": ["g.fa"]},
         "lineages": ["blood"],
         "biosamples": [
-            {"id": "a", "lineage": "blood", "context": "in_vitro", "signal": "s.bedgraph", "format": "bedgraph"},
-            {"id": "b", "lineage": "blood", "context": "in_vivo", "signal": "s.bedgraph", "format": "bedgraph"},
+            {
+                "id": "a",
+                "lineage": "blood",
+                "context": "in_vitro",
+                "signal": "s.bedgraph",
+                "format": "bedgraph",
+            },
+            {
+                "id": "b",
+                "lineage": "blood",
+                "context": "in_vivo",
+                "signal": "s.bedgraph",
+                "format": "bedgraph",
+            },
         ],
         "annotation": {
             "genes": "genes.bed",
@@ -55,13 +68,19 @@ def test_a_description_is_read_and_says_what_it_cannot_support(folder):
             lambda d: d["biosamples"][0].update(context="vitro"),
             r"biosamples\[0\].context: is 'vitro'. Use one of: in_vitro, in_vivo",
         ),
-        (lambda d: d["biosamples"][1].update(lineage="gut"), r"biosamples\[1\].lineage: is 'gut'. Use one of: blood"),
+        (
+            lambda d: d["biosamples"][1].update(lineage="gut"),
+            r"biosamples\[1\].lineage: is 'gut'. Use one of: blood",
+        ),
         (lambda d: d["biosamples"][1].update(id="a"), r"biosamples\[1\].id: 'a' appears twice"),
         (
             lambda d: d["biosamples"][0].update(signal="no.bw"),
             r"biosamples\[0\].signal: names .*no.bw, which does not exist",
         ),
-        (lambda d: d["biosamples"][0].update(library_share=2), r"biosamples\[0\].library_share: is 2"),
+        (
+            lambda d: d["biosamples"][0].update(library_share=2),
+            r"biosamples\[0\].library_share: is 2",
+        ),
         (lambda d: d["genome"].update(fasta="g.fa"), r"genome.fasta: must be a list"),
         (lambda d: d.pop("annotation"), r"annotation: is missing"),
         (lambda d: d.update(format=2), r"format: is 2. This version reads format 1"),

@@ -1,6 +1,8 @@
-"""The documentation against the program: pages parse, generated tables cover the code, named functions exist.
+"""The documentation against the program: pages parse, generated tables cover the code, named
+functions exist.
 
-The commands themselves are run by `docs/run_commands.py` in CI; here the runner is tried on pages made for it.
+The commands themselves are run by `docs/run_commands.py` in CI; here the runner is tried on pages
+made for it.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ def test_every_command_of_a_page_is_run_in_ci_or_says_why_not(page):
     for block in commands.read_blocks(page):
         if block.language == "console":
             assert block.commands()
-            assert page.name in run or block.mark[0] == "not run", f"{page.name}:{block.line} is run nowhere"
+            assert page.name in run or block.mark[0] == "not run", (
+                f"{page.name}:{block.line} is run nowhere"
+            )
 
 
 def test_every_page_is_in_the_menu_and_every_link_leads_somewhere():
@@ -52,12 +56,16 @@ def test_every_page_is_in_the_menu_and_every_link_leads_somewhere():
     assert {page.stem for page in PAGES} - {"index"} <= menu
     for page in [*PAGES, REPOSITORY / "README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)\)", commands.FENCE.sub("", page.read_text())):
-            assert (page.parent / target).exists() or target.startswith("generated/"), f"{page.name}: {target}"
+            assert (page.parent / target).exists() or target.startswith("generated/"), (
+                f"{page.name}: {target}"
+            )
 
 
 def options_of(verb: str) -> set[str]:
     """Every option that a verb or one of its sub-verbs takes."""
-    verbs = next(a for a in build_parser(verb)._actions if isinstance(a, argparse._SubParsersAction))
+    verbs = next(
+        a for a in build_parser(verb)._actions if isinstance(a, argparse._SubParsersAction)
+    )
     waiting, found = [verbs.choices[verb]], set()
     while waiting:
         for action in waiting.pop()._actions:
@@ -71,13 +79,23 @@ def options_of(verb: str) -> set[str]:
 def test_every_command_is_shell_and_names_a_verb_and_options_that_exist(page):
     """Also what is run nowhere (a GPU, an engine, a download): it cannot go stale in its form."""
     text = page.read_text()
-    blocks = [match["body"] for match in commands.FENCE.finditer(text) if match["info"].split()[:1] == ["sh"]]
-    blocks += [c.text for b in commands.read_blocks(page) if b.language == "console" for c in b.commands()]
+    blocks = [
+        match["body"]
+        for match in commands.FENCE.finditer(text)
+        if match["info"].split()[:1] == ["sh"]
+    ]
+    blocks += [
+        c.text for b in commands.read_blocks(page) if b.language == "console" for c in b.commands()
+    ]
     for block in blocks:
-        parsed = subprocess.run(["bash", "-n", "-c", block], capture_output=True, text=True, check=False)
+        parsed = subprocess.run(
+            ["bash", "-n", "-c", block], capture_output=True, text=True, check=False
+        )
         assert parsed.returncode == 0, f"{page.name}: {block}\n{parsed.stderr}"
     called = [*blocks, *re.findall(r"`(petriscope [^`\n]+)`", text)]
-    for verb, rest in re.findall(r"\bpetriscope +([a-z]+)\b([^|;&#`\n]*)", "\n".join(called).replace("\\\n", " ")):
+    for verb, rest in re.findall(
+        r"\bpetriscope +([a-z]+)\b([^|;&#`\n]*)", "\n".join(called).replace("\\\n", " ")
+    ):
         assert verb in VERBS, f"{page.name}: petriscope has no verb {verb}"
         unknown = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", rest)) - options_of(verb)
         assert not unknown, f"{page.name}: petriscope {verb} has no {', '.join(unknown)}"
@@ -114,13 +132,17 @@ def test_the_runner_runs_in_order_and_stops_where_a_page_is_wrong(tmp_path):
     page = tmp_path / "p.md"
     page.write_text(
         "<!-- file: d/f.txt -->\n```text\nhello\n```\n```console\n$ cd d\n$ cat f.txt\nhello\n```\n"
-        "<!-- exit: 3 -->\n```console\n$ pwd | grep -q /d$ && exit 3\n```\n<!-- not run: reason -->\n```console\n$ false\n```\n"
+        "<!-- exit: 3 -->\n```console\n$ pwd | grep -q /d$ && exit 3\n```\n<!-- not run: reason "
+        "-->\n```console\n$ false\n```\n"
     )
     cwd = tmp_path
     for block in commands.read_blocks(page):
         cwd = commands.run_block(block, tmp_path, cwd)
     assert cwd == tmp_path / "d"
-    for text, message in (("$ false", "ended with 1, the page says 0"), ("$ echo a\nb", "the page says\nb")):
+    for text, message in (
+        ("$ false", "ended with 1, the page says 0"),
+        ("$ echo a\nb", "the page says\nb"),
+    ):
         page.write_text(f"```console\n{text}\n```\n")
         with pytest.raises(SystemExit, match=re.escape(message)):
             commands.run_block(commands.read_blocks(page)[0], tmp_path, cwd)
@@ -173,12 +195,16 @@ def test_messages_are_read_off_the_sources():
     found = reference.messages()
     assert len(found) > 100
     texts = {(message.what, message.remedy) for message in found}
-    assert ("no stage …", "Stages: ….") in texts or ("does not exist yet", "Run `petriscope reproduce` first.") in texts
+    assert ("no stage …", "Stages: ….") in texts or (
+        "does not exist yet",
+        "Run `petriscope reproduce` first.",
+    ) in texts
     assert all("\n" not in line for line in reference.messages_page().splitlines())
 
 
 def test_the_cost_table_follows_its_formula():
-    """By hand: 500 windows, 12 biosamples: 24.552 M tokens, 50.3 GB a site, 500 (27.3 + 92.4) s = 16.6 h."""
+    """By hand: 500 windows, 12 biosamples: 24.552 M tokens, 50.3 GB a site, 500 (27.3 + 92.4) s =
+    16.6 h."""
     assert "| 500 | 12 | 24.6 M | 50 GB | 453 GB | 16.6 |" in reference.cost_table()
 
 
@@ -197,14 +223,22 @@ RULE = {"id": "x", "statement": "S", "as_published": None, "corrected": "b.text"
 def test_a_claim_costs_its_stages_and_what_they_need():
     rule = {**RULE, "needs": ["b.testable"], "rule": "b.low > 0 and above(b.curve, c.curve)"}
     ledger = {"x": {"corrected": "4|2", "interval": "-", "verdict": "supported"}}
-    (check,) = claim_checks([rule], ledger, GRAPH, {"a": 30.0, "b": 2.0, "c": 1.0, "figures": 100.0})
+    (check,) = claim_checks(
+        [rule], ledger, GRAPH, {"a": 30.0, "b": 2.0, "c": 1.0, "figures": 100.0}
+    )
     assert check.commands == ("petriscope stage c", "petriscope stage b")  # the graph's order
     assert (check.seconds, check.seconds_from_scratch, check.expected) == (3.0, 33.0, "4|2")
-    assert "| **x** S | `petriscope stage c`; `petriscope stage b` | 4/2 | supported | 3 s | 33 s |" in as_markdown(
-        [check]
+    assert (
+        "| **x** S | `petriscope stage c`; `petriscope stage b` | 4/2 | supported | 3 s | 33 s |"
+        in as_markdown([check])
     )
     (fresh,) = claim_checks([rule], {}, GRAPH, {"b": 2.0})
-    assert (fresh.expected, fresh.verdict, fresh.seconds, fresh.seconds_from_scratch) == ("-", "-", None, None)
+    assert (fresh.expected, fresh.verdict, fresh.seconds, fresh.seconds_from_scratch) == (
+        "-",
+        "-",
+        None,
+        None,
+    )
     assert [duration(value) for value in (None, 99.4, 150)] == ["-", "99 s", "2.5 min"]
 
 
@@ -219,7 +253,8 @@ def test_every_shipped_claim_names_stages_that_exist(capsys):
 
 
 def test_the_miniature_is_what_its_page_describes(tmp_path):
-    """BAM pairs carry the fragments they were made of: read back by our own reader, shifted as Tn5 cuts are."""
+    """BAM pairs carry the fragments they were made of: read back by our own reader, shifted as Tn5
+    cuts are."""
     command = [sys.executable, str(REPOSITORY / "examples/miniature.py"), str(tmp_path / "mini")]
     subprocess.run(command, check=True, capture_output=True)
     block = next(b for b in commands.read_blocks(DOCS / "your-biosample.md") if b.mark[0] == "file")

@@ -1,4 +1,5 @@
-"""Downloads against a local HTTP server that cuts connections, changes files, stalls, refuses and sends web pages."""
+"""Downloads against a local HTTP server that cuts connections, changes files, stalls, refuses and
+sends web pages."""
 
 from __future__ import annotations
 
@@ -110,7 +111,9 @@ def site() -> Iterator[Site]:
     site = Site({"/a": DATA})
     handler = type("Bound", (Handler,), {"site": site})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+    )
     thread.start()
     site.base = f"http://127.0.0.1:{server.server_port}"
     yield site
@@ -120,11 +123,17 @@ def site() -> Iterator[Site]:
 
 def only(folder: Path) -> list[str]:
     """Names of the files in ``folder``, without the run's own."""
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != ".download.lock")
+    return sorted(
+        str(p.relative_to(folder))
+        for p in folder.rglob("*")
+        if p.is_file() and p.name != ".download.lock"
+    )
 
 
 def test_a_file_arrives_whole_and_is_recorded(site: Site, tmp_path: Path) -> None:
-    (outcome,) = download_all([Remote("d/a", f"{site.base}/a", sha256=SHA, bytes=len(DATA))], tmp_path, policy=QUICK)
+    (outcome,) = download_all(
+        [Remote("d/a", f"{site.base}/a", sha256=SHA, bytes=len(DATA))], tmp_path, policy=QUICK
+    )
     assert (tmp_path / "d/a").read_bytes() == DATA
     assert outcome == ("d/a", len(DATA), SHA, True, False)
     assert only(tmp_path) == ["d/a", LOCK_NAME]
@@ -143,7 +152,10 @@ def test_a_cut_connection_is_continued_with_a_range(site: Site, tmp_path: Path) 
 
 def test_an_interrupted_run_is_continued_by_the_next(site: Site, tmp_path: Path) -> None:
     site.cuts["/a"] = 3
-    with pytest.raises(UserError, match=r"gave up after 3 attempts: the connection closed after \d+ of 300000 bytes"):
+    with pytest.raises(
+        UserError,
+        match=r"gave up after 3 attempts: the connection closed after \d+ of 300000 bytes",
+    ):
         download_all([Remote("a", f"{site.base}/a", sha256=SHA)], tmp_path, policy=QUICK)
     assert not (tmp_path / "a").exists() and (tmp_path / "a.part").stat().st_size == 262_500
     download_all([Remote("a", f"{site.base}/a", sha256=SHA)], tmp_path, policy=QUICK)
@@ -172,7 +184,9 @@ def test_a_spoilt_part_is_thrown_away_and_fetched_once_more(site: Site, tmp_path
 
 
 @pytest.mark.parametrize("tag", ["", 'W/"1"'])
-def test_without_a_strong_validator_or_ranges_it_starts_over(site: Site, tmp_path: Path, tag: str) -> None:
+def test_without_a_strong_validator_or_ranges_it_starts_over(
+    site: Site, tmp_path: Path, tag: str
+) -> None:
     site.cuts["/a"], site.tags["/a"] = 1, tag
     download_all([Remote("a", f"{site.base}/a", sha256=SHA)], tmp_path, policy=QUICK)
     assert [asked for _, asked in site.asked] == [None, None]
@@ -189,7 +203,9 @@ def test_a_part_longer_than_the_file_starts_over(site: Site, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ["sha256", "md5"])
-def test_a_wrong_checksum_is_refused_and_nothing_is_kept(site: Site, tmp_path: Path, kind: str) -> None:
+def test_a_wrong_checksum_is_refused_and_nothing_is_kept(
+    site: Site, tmp_path: Path, kind: str
+) -> None:
     wrong = Remote("a", f"{site.base}/a", **{kind: "0" * 64})  # type: ignore[arg-type]
     with pytest.raises(UserError, match=rf"a: {kind} is [0-9a-f]+, but http.*/a should give 000"):
         download_all([wrong], tmp_path, policy=QUICK)
@@ -202,7 +218,9 @@ def test_an_unknown_checksum_is_recorded_and_then_held_to(site: Site, tmp_path: 
     assert outcome.first and read_json(tmp_path / LOCK_NAME)["a"]["checked"] is False
     (tmp_path / "a").unlink()
     site.files["/a"] = DATA[:-1] + b"?"
-    with pytest.raises(UserError, match=rf"but {LOCK_NAME} records {SHA} from the first download.*delete its entry"):
+    with pytest.raises(
+        UserError, match=rf"but {LOCK_NAME} records {SHA} from the first download.*delete its entry"
+    ):
         download_all([remote], tmp_path, policy=QUICK)
     assert not (tmp_path / "a").exists()
 
@@ -211,7 +229,9 @@ def test_a_damaged_file_on_disk_is_noticed(site: Site, tmp_path: Path) -> None:
     remote = Remote("a", f"{site.base}/a", sha256=SHA)
     download_all([remote], tmp_path, policy=QUICK)
     (tmp_path / "a").write_bytes(DATA[::-1])
-    assert not download_all([remote], tmp_path, policy=QUICK)[0].fetched, "same size: only --verify reads it"
+    assert not download_all([remote], tmp_path, policy=QUICK)[0].fetched, (
+        "same size: only --verify reads it"
+    )
     with pytest.raises(UserError, match=r"a: sha256 is .*Delete it"):
         download_all([remote], tmp_path, policy=QUICK, verify=True)
     (tmp_path / "a").write_bytes(DATA[:-1])
@@ -236,7 +256,11 @@ def test_a_web_page_in_place_of_data_is_refused(site: Site, tmp_path: Path) -> N
 
 def test_404_is_final_and_the_others_still_arrive(site: Site, tmp_path: Path) -> None:
     site.files["/b.gz"] = gzip.compress(b"b")
-    remotes = [Remote("no", f"{site.base}/no"), Remote("a", f"{site.base}/a"), Remote("b.gz", f"{site.base}/b.gz")]
+    remotes = [
+        Remote("no", f"{site.base}/no"),
+        Remote("a", f"{site.base}/a"),
+        Remote("b.gz", f"{site.base}/b.gz"),
+    ]
     with pytest.raises(UserError, match=r"/no: the server answered 404 Not Found"):
         download_all(remotes, tmp_path, policy=QUICK)
     assert (tmp_path / "a").read_bytes() == DATA and (tmp_path / "b.gz").is_file()
@@ -257,7 +281,9 @@ def test_busy_and_slow_servers_are_waited_for(site: Site, tmp_path: Path) -> Non
 
 
 def test_nobody_listening_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9/x: gave up after 3 attempts.*Check the network"):
+    with pytest.raises(
+        UserError, match=r"http://127\.0\.0\.1:9/x: gave up after 3 attempts.*Check the network"
+    ):
         download_all([Remote("x", "http://127.0.0.1:9/x")], tmp_path, policy=QUICK)
 
 
@@ -304,13 +330,19 @@ def test_a_full_disk_stops_everything_and_keeps_what_is_finished(
 
     monkeypatch.setattr("petriscope.data.download.stream", full)
     with pytest.raises(OSError, match="No space left"):
-        download_all([Remote("a", f"{site.base}/a"), Remote("b", f"{site.base}/a")], tmp_path, jobs=1, policy=QUICK)
+        download_all(
+            [Remote("a", f"{site.base}/a"), Remote("b", f"{site.base}/a")],
+            tmp_path,
+            jobs=1,
+            policy=QUICK,
+        )
     assert site.asked == []
 
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Ctrl-C raises, also where the test run itself was started with interrupts ignored (in the background)."""
+    """Ctrl-C raises, also where the test run itself was started with interrupts ignored (in the
+    background)."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -322,7 +354,9 @@ def test_an_interrupt_ends_at_once_and_keeps_the_part(site: Site, tmp_path: Path
     threading.Timer(0.4, _thread.interrupt_main).start()
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        download_all([Remote("a", f"{site.base}/a", sha256=SHA)], tmp_path, policy=Policy(timeout=20.0))
+        download_all(
+            [Remote("a", f"{site.base}/a", sha256=SHA)], tmp_path, policy=Policy(timeout=20.0)
+        )
     assert time.monotonic() - begin < 10, "it does not wait for the stalled server"
     assert not (tmp_path / "a").exists() and (tmp_path / "a.part").stat().st_size == 1_000
     download_all([Remote("a", f"{site.base}/a", sha256=SHA)], tmp_path, policy=QUICK)

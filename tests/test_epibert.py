@@ -1,4 +1,5 @@
-"""EpiBERT against the original TensorFlow model (parity fixture) and, in other shapes, a float64 numpy model."""
+"""EpiBERT against the original TensorFlow model (parity fixture) and, in other shapes, a float64
+numpy model."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ def golden(shared: Path) -> Golden:
     config = EpiBERTConfig.from_original(json.loads(str(arrays["config_json"])))
     model = EpiBERT(config).load_original(arrays)
     sequence = one_hot(arrays["input/sequence_index"])
-    batch = Batch(sequence, torch.from_numpy(arrays["input/atac"]), torch.from_numpy(arrays["input/motif"]))
+    batch = Batch(
+        sequence, torch.from_numpy(arrays["input/atac"]), torch.from_numpy(arrays["input/motif"])
+    )
     return Golden(arrays, model, batch)
 
 
@@ -64,7 +67,9 @@ def test_an_edit_and_a_resumed_edit_match_the_original(golden: Golden) -> None:
     with torch.no_grad():
         plain = golden.model.run(golden.batch, capture=[layer])
         edited = golden.model.run(golden.batch, capture=[layer, 3], edits=edits)
-        resumed = golden.model.run(None, capture=[3], edits=edits, resume=(layer, plain.hidden[layer]))
+        resumed = golden.model.run(
+            None, capture=[3], edits=edits, resume=(layer, plain.hidden[layer])
+        )
     assert relative(edited.hidden[3], golden.arrays["edit/hidden_last"]) < 3e-6
     assert relative(edited.prediction, golden.arrays["edit/output"]) < 3e-6
     torch.testing.assert_close(edited.hidden[layer], plain.hidden[layer] + delta, rtol=0, atol=0)
@@ -76,7 +81,10 @@ def test_every_intermediate_matches_the_original(golden: Golden) -> None:
     model, arrays = golden.model, golden.arrays
     channels_first: dict[str, nn.Module] = {"stem_pool": model.sequence.stem_pool}
     channels_first |= {f"conv_tower_{i}": pool for i, pool in enumerate(model.sequence.pools)}
-    channels_last: dict[str, nn.Module] = {"conv_tower_atac_1": model.atac, "motif_fc2": model.motif}
+    channels_last: dict[str, nn.Module] = {
+        "conv_tower_atac_1": model.atac,
+        "motif_fc2": model.motif,
+    }
     channels_last |= {"hidden_0": model.projection, "performer_out": model.final_norm}
     for i, block in enumerate(model.blocks):
         channels_last |= {f"layer_{i}_ln": block.norm, f"layer_{i}_attn_out": block.attention}
@@ -85,7 +93,13 @@ def test_every_intermediate_matches_the_original(golden: Golden) -> None:
     for modules, transpose in ((channels_first, True), (channels_last, False)):
         for name, module in modules.items():
 
-            def keep(_m: nn.Module, _x: object, out: Tensor, name: str = name, transpose: bool = transpose) -> None:
+            def keep(
+                _m: nn.Module,
+                _x: object,
+                out: Tensor,
+                name: str = name,
+                transpose: bool = transpose,
+            ) -> None:
                 seen[name] = out.transpose(1, 2) if transpose else out
 
             handles.append(module.register_forward_hook(keep))
@@ -98,13 +112,19 @@ def test_every_intermediate_matches_the_original(golden: Golden) -> None:
 
     handles += [model.projection.register_forward_hook(keep_input)]
     handles += [model.head.block.register_forward_hook(keep_pointwise)]
-    handles += [model.head.register_forward_hook(lambda _m, _x, out: seen.update(profile_uncropped=out))]
+    handles += [
+        model.head.register_forward_hook(lambda _m, _x, out: seen.update(profile_uncropped=out))
+    ]
     with torch.no_grad():
         model.run(golden.batch)
     for handle in handles:
         handle.remove()
     assert len(seen) == 1 + 6 + 4 + 6 + 3
-    assert {name: error for name in seen if (error := relative(seen[name], arrays[f"act/{name}"])) > 3e-6} == {}
+    assert {
+        name: error
+        for name in seen
+        if (error := relative(seen[name], arrays[f"act/{name}"])) > 3e-6
+    } == {}
 
 
 def test_kernel_features_match_the_original(golden: Golden) -> None:
@@ -119,7 +139,9 @@ def test_kernel_features_match_the_original(golden: Golden) -> None:
     finally:
         del attention.features
     for name, found in zip(("q", "k"), kept):
-        assert relative(found.permute(2, 0, 1, 3), golden.arrays[f"act/layer_0_{name}_prime"]) < 3e-6
+        assert (
+            relative(found.permute(2, 0, 1, 3), golden.arrays[f"act/layer_0_{name}_prime"]) < 3e-6
+        )
 
 
 def test_gradients_point_where_the_originals_do(golden: Golden) -> None:
@@ -149,7 +171,9 @@ def test_a_precision_the_device_lacks_is_refused(monkeypatch: pytest.MonkeyPatch
         to_precision(model, "float32", "cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    with pytest.raises(UserError, match=r"precision: cuda cannot compute in bfloat16\. Choose float32"):
+    with pytest.raises(
+        UserError, match=r"precision: cuda cannot compute in bfloat16\. Choose float32"
+    ):
         to_precision(model, "bf16", "cuda")
 
 
@@ -163,7 +187,9 @@ def test_projections_match_the_original(shared: Path, golden: Golden) -> None:
 
 
 @pytest.mark.parametrize(("features", "dim"), [(256, 24), (256, 100), (256, 300), (40, 7)])
-def test_projection_rows_are_orthogonal_in_blocks_with_gaussian_lengths(features: int, dim: int) -> None:
+def test_projection_rows_are_orthogonal_in_blocks_with_gaussian_lengths(
+    features: int, dim: int
+) -> None:
     matrix = projection_matrix(features, dim, 19).astype(np.float64)
     lengths = np.linalg.norm(matrix, axis=1)
     for start in range(0, features, dim):
@@ -186,7 +212,9 @@ def test_the_rows_that_remain_are_a_block_of_their_own_seed() -> None:
 def test_philox_known_answers() -> None:
     # Random123's kat_vectors, philox4x32 10.
     ones = 0xFFFFFFFF
-    counter = np.array([[0] * 4, [ones] * 4, [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344]], dtype=np.uint32)
+    counter = np.array(
+        [[0] * 4, [ones] * 4, [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344]], dtype=np.uint32
+    )
     keys = [(0, 0), (ones, ones), (0xA4093822, 0x299F31D0)]
     answers = [
         [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8],
@@ -210,18 +238,42 @@ def numpy_model(config: EpiBERTConfig, weights: dict[str, np.ndarray]) -> NumpyE
 
 
 def test_the_numpy_model_is_the_original(golden: Golden) -> None:
-    weights = {k.removeprefix("weight/model/"): v for k, v in golden.arrays.items() if k.startswith("weight/")}
-    found = numpy_model(golden.model.config, weights).run(*(np.asarray(x, dtype=np.float64) for x in golden.batch))
+    weights = {
+        k.removeprefix("weight/model/"): v
+        for k, v in golden.arrays.items()
+        if k.startswith("weight/")
+    }
+    found = numpy_model(golden.model.config, weights).run(
+        *(np.asarray(x, dtype=np.float64) for x in golden.batch)
+    )
     assert relative(found.prediction, golden.arrays["output"]) < 3e-6
 
 
 OTHERS = {
-    "head of 6, remainder": {"heads": 4, "sequence_filters": (8, 8, 10, 12, 12, 24), "random_features": 256},
-    "head of 22, no crop": {"heads": 1, "sequence_filters": (4, 6, 8, 10, 12, 22), "final_output_length": 16},
+    "head of 6, remainder": {
+        "heads": 4,
+        "sequence_filters": (8, 8, 10, 12, 12, 24),
+        "random_features": 256,
+    },
+    "head of 22, no crop": {
+        "heads": 1,
+        "sequence_filters": (4, 6, 8, 10, 12, 22),
+        "final_output_length": 16,
+    },
     "head wider than the features": {"heads": 1, "random_features": 7},
     "odd crop, no final norm": {"final_output_length": 9, "final_norm": False},
-    "None crop, odd head without rotary": {"final_output_length": None, "rotary": False, "heads": 16},
-    "other depth and motifs": {"layers": 3, "num_motifs": 5, "motif_units_fc": 20, "final_point_scale": 3, "seed": 7},
+    "None crop, odd head without rotary": {
+        "final_output_length": None,
+        "rotary": False,
+        "heads": 16,
+    },
+    "other depth and motifs": {
+        "layers": 3,
+        "num_motifs": 5,
+        "motif_units_fc": 20,
+        "final_point_scale": 3,
+        "seed": 7,
+    },
     "long window": {"input_length": 8192, "output_length": 64, "final_output_length": 58},
     "64-bp tokens": {
         "sequence_filters": (8, 8, 10, 12, 16),
@@ -250,10 +302,16 @@ def test_other_configurations_match_the_numpy_model(change: dict[str, object]) -
 def test_crops_take_the_lower_half_from_either_side(final: int | None, tokens: int) -> None:
     config = replace(SMALL, final_output_length=final)
     with torch.no_grad():
-        assert EpiBERT(config).eval().run(random_batch(config, 1, 1)).prediction.shape == (1, tokens, 1)
+        assert EpiBERT(config).eval().run(random_batch(config, 1, 1)).prediction.shape == (
+            1,
+            tokens,
+            1,
+        )
 
 
-def test_long_sequences_are_computed_in_chunks_to_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_sequences_are_computed_in_chunks_to_the_same_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model, batch = EpiBERT(SMALL).eval(), random_batch(SMALL, 2, 1)
     with torch.no_grad():
         whole = model.sequence_features(batch.sequence)
@@ -265,14 +323,20 @@ def test_long_sequences_are_computed_in_chunks_to_the_same_numbers(monkeypatch: 
 def test_one_sequence_serves_its_consecutive_biosamples() -> None:
     model, batch = EpiBERT(SMALL).eval(), random_batch(SMALL, 2, 3)
     with torch.no_grad():
-        naive = model.run(batch._replace(sequence=batch.sequence.repeat_interleave(3, dim=0)), capture=[0, 2])
+        naive = model.run(
+            batch._replace(sequence=batch.sequence.repeat_interleave(3, dim=0)), capture=[0, 2]
+        )
         shared = model.run(batch, capture=[0, 2])
         features = model.sequence_features(batch.sequence)
-        handed = model.run(batch._replace(sequence=None), capture=[0, 2], sequence_features=features)
+        handed = model.run(
+            batch._replace(sequence=None), capture=[0, 2], sequence_features=features
+        )
     for found in (shared, handed):
         torch.testing.assert_close(found.prediction, naive.prediction, rtol=1e-5, atol=1e-6)
         for layer in (0, 2):
-            torch.testing.assert_close(found.hidden[layer], naive.hidden[layer], rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(
+                found.hidden[layer], naive.hidden[layer], rtol=1e-5, atol=1e-5
+            )
 
 
 def test_fresh_weights_follow_the_seed_and_differ_between_query_key_and_value() -> None:
@@ -292,7 +356,9 @@ def test_training_reaches_every_parameter_and_the_running_statistics() -> None:
     torch.manual_seed(0)
     prediction = model.train().run(batch).prediction
     prediction.log().mean().backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert [
+        name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()
+    ] == []
     assert not torch.equal(model.head.block.norm.running_mean, before)
     assert model.head.block.norm.momentum == pytest.approx(0.1)
     assert not torch.equal(model.run(batch).prediction, model.run(batch).prediction)  # dropout
@@ -302,13 +368,17 @@ def test_training_reaches_every_parameter_and_the_running_statistics() -> None:
 
 def test_full_size_has_the_parameters_of_the_original() -> None:
     config = EpiBERTConfig.from_original({})
-    assert sum(int(np.prod(place.shape)) for place in original_places(config).values()) == 84_314_237
+    assert (
+        sum(int(np.prod(place.shape)) for place in original_places(config).values()) == 84_314_237
+    )
     assert (config.head_dim, config.crop, config.input_channels) == (128, 2, 1096)
 
 
 def test_places_name_every_tensor_of_the_model() -> None:
     names = {place.name for place in original_places(SMALL).values()}
-    assert names == {name for name in EpiBERT(SMALL).state_dict() if not name.endswith("num_batches_tracked")}
+    assert names == {
+        name for name in EpiBERT(SMALL).state_dict() if not name.endswith("num_batches_tracked")
+    }
 
 
 def test_safetensors_give_the_model_back(tmp_path: Path) -> None:
@@ -319,7 +389,9 @@ def test_safetensors_give_the_model_back(tmp_path: Path) -> None:
     assert again.config == SMALL
     assert not again.training
     with torch.no_grad():
-        torch.testing.assert_close(again(*_unshared(batch, 2)), model(*_unshared(batch, 2)), rtol=0, atol=0)
+        torch.testing.assert_close(
+            again(*_unshared(batch, 2)), model(*_unshared(batch, 2)), rtol=0, atol=0
+        )
 
 
 def _unshared(batch: Batch, biosamples: int) -> Batch:
@@ -352,12 +424,18 @@ def test_original_weights_load_strictly_under_each_spelling() -> None:
         model.load_original(weights).state_dict(), EpiBERT(SMALL).load_original(spelt).state_dict()
     )
     assert not model.training
-    with pytest.raises(UserError, match=r"1 of the model's \d+ variables are missing: stem_conv/kernel"):
-        model.load_original({path: array for path, array in weights.items() if path != "stem_conv/kernel"})
+    with pytest.raises(
+        UserError, match=r"1 of the model's \d+ variables are missing: stem_conv/kernel"
+    ):
+        model.load_original(
+            {path: array for path, array in weights.items() if path != "stem_conv/kernel"}
+        )
     with pytest.raises(UserError, match="belong to no part of this model: stem_conv/extra"):
         model.load_original(weights | {"stem_conv/extra": np.zeros(3)})
     key = "performer/layers/1/self_attention/query_dense_layer/kernel"
-    with pytest.raises(UserError, match=rf"{key}: shape \(16, 4, 4\) does not fit .* needs \(16, 2, 8\)"):
+    with pytest.raises(
+        UserError, match=rf"{key}: shape \(16, 4, 4\) does not fit .* needs \(16, 2, 8\)"
+    ):
         model.load_original(weights | {key: weights[key].reshape(16, 4, 4)})
     with pytest.raises(UserError, match="stem_conv/bias: has type int64"):
         model.load_original(weights | {"stem_conv/bias": np.zeros(8, dtype=np.int64)})
@@ -367,7 +445,10 @@ BAD_CONFIGS = {
     "heads": ({"heads": 3}, "heads: width 16 is not divisible by 3 heads"),
     "odd head": ({"heads": 16}, "head_dim: rotary positions turn pairs"),
     "window": ({"input_length": 2000}, "output_length: 16 tokens of 128 bp are not 2000 bp"),
-    "crop": ({"final_output_length": 17}, "final_output_length: 17 tokens cannot be cropped out of 16"),
+    "crop": (
+        {"final_output_length": 17},
+        "final_output_length: 17 tokens cannot be cropped out of 16",
+    ),
     "branches": ({"atac_filters": (4,)}, "atac_filters: the accessibility branch pools 32 bp"),
     "empty": ({"sequence_filters": ()}, "sequence_filters: the list is empty"),
     "no list": ({"sequence_filters": "8"}, "sequence_filters: '8' is not a list"),
@@ -385,7 +466,9 @@ def test_impossible_configurations_are_refused(change: dict[str, object], messag
 
 
 def test_original_names_are_understood_and_other_kernels_refused() -> None:
-    config = EpiBERTConfig.from_original({"output_length": 64, "num_heads": 4, "BN_momentum": 0.8, "norm": False})
+    config = EpiBERTConfig.from_original(
+        {"output_length": 64, "num_heads": 4, "BN_momentum": 0.8, "norm": False}
+    )
     assert (config.input_length, config.final_output_length, config.crop) == (8192, 60, 2)
     assert (config.head_dim, config.bn_momentum, config.final_norm) == (256, 0.8, False)
     assert EpiBERTConfig.from_original({"input_length": 4096}).output_length == 32
@@ -394,4 +477,6 @@ def test_original_names_are_understood_and_other_kernels_refused() -> None:
 
 
 def test_one_hot_has_a_row_of_zeros_at_n() -> None:
-    assert one_hot(np.array([[0, 1, 2, 3, 4]], dtype=np.uint8)).tolist() == [np.eye(5)[:, :4].tolist()]
+    assert one_hot(np.array([[0, 1, 2, 3, 4]], dtype=np.uint8)).tolist() == [
+        np.eye(5)[:, :4].tolist()
+    ]

@@ -10,7 +10,13 @@ from scipy import stats
 
 from petriscope.data.tracks import model_target
 from petriscope.models.epibert import EpiBERT, EpiBERTConfig, one_hot
-from petriscope.models.evaluate import condition_part, evaluate_masked, masked_accuracy, pearson, predict_masked
+from petriscope.models.evaluate import (
+    condition_part,
+    evaluate_masked,
+    masked_accuracy,
+    pearson,
+    predict_masked,
+)
 from petriscope.models.masking import fold_masks, masked_input
 
 TINY = EpiBERTConfig(
@@ -48,7 +54,9 @@ def test_pearson_is_scipys() -> None:
 
 def test_pearson_survives_a_large_offset() -> None:
     x = np.random.default_rng(2).normal(size=1000).astype(np.float32)
-    assert pearson(x + np.float32(0), (x * 2 + 3).astype(np.float32)) == pytest.approx(1.0, abs=1e-6)
+    assert pearson(x + np.float32(0), (x * 2 + 3).astype(np.float32)) == pytest.approx(
+        1.0, abs=1e-6
+    )
 
 
 def test_condition_part_is_the_centred_group_mean_of_pandas() -> None:
@@ -66,7 +74,9 @@ def test_condition_part_ignores_what_conditions_share() -> None:
     exact = masked_accuracy(np.exp(shared + own), np.exp(shared + own), CONDITIONS)
     assert exact.r == exact.r_condition == pytest.approx(1.0)
     blind = masked_accuracy(np.exp(shared + 0 * own), np.exp(shared + own), CONDITIONS)
-    assert blind.r_log > 0.9 and (np.isnan(blind.r_condition_log) or abs(blind.r_condition_log) < 0.05)
+    assert blind.r_log > 0.9 and (
+        np.isnan(blind.r_condition_log) or abs(blind.r_condition_log) < 0.05
+    )
 
 
 def test_predictions_are_those_of_one_forward_pass_each(
@@ -80,8 +90,14 @@ def test_predictions_are_those_of_one_forward_pass_each(
         for place, window in enumerate((2, 0)):
             for s in range(4):
                 for mask in fold_masks(28, 3):
-                    atac = torch.from_numpy(masked_input(signal[window, s][None], mask[None], 2, None))[..., None]
-                    out = model(one_hot(sequence[window][None]), atac, torch.from_numpy(motif[s])[None, None])
+                    atac = torch.from_numpy(
+                        masked_input(signal[window, s][None], mask[None], 2, None)
+                    )[..., None]
+                    out = model(
+                        one_hot(sequence[window][None]),
+                        atac,
+                        torch.from_numpy(motif[s])[None, None],
+                    )
                     want[place, s, mask] = out[0, :, 0].numpy()[mask]
     assert np.allclose(got, want, rtol=1e-4, atol=1e-5)
 

@@ -1,4 +1,5 @@
-"""Reference: the tables themselves; every panel shows the numbers it was given, or says that its control was not run."""
+"""Reference: the tables themselves; every panel shows the numbers it was given, or says that its
+control was not run."""
 
 from __future__ import annotations
 
@@ -18,7 +19,12 @@ NONE = pd.DataFrame()
 def counts(shift: float) -> pd.DataFrame:
     share = np.array([0.1, 0.2, 0.3]) + shift
     return pd.DataFrame(
-        {"layer": range(3), "context_fraction": share, "context_low": share - 0.05, "context_high": share + 0.05}
+        {
+            "layer": range(3),
+            "context_fraction": share,
+            "context_low": share - 0.05,
+            "context_high": share + 0.05,
+        }
     )
 
 
@@ -26,11 +32,15 @@ def test_a_share_of_nothing_is_drawn_though_rounding_puts_its_limit_above_it() -
     none = counts(0).assign(context_fraction=0.0, context_low=1e-17)
     figure = plt.figure()
     controls._fractions(figure.add_subplot(), none, none)
-    np.testing.assert_array_equal(whiskers([0.0, 0.5], [1e-17, 0.4], [0.1, 0.7]), [[0.0, 0.5 - 0.4], [0.1, 0.7 - 0.5]])
+    np.testing.assert_array_equal(
+        whiskers([0.0, 0.5], [1e-17, 0.4], [0.1, 0.7]), [[0.0, 0.5 - 0.4], [0.1, 0.7 - 0.5]]
+    )
 
 
 def shuffles() -> pd.DataFrame:
-    table = pd.DataFrame({"layer": [0, 1, 2] * 2, "null": ["labels shuffled"] * 3 + ["replicates"] * 3, "draws": 4})
+    table = pd.DataFrame(
+        {"layer": [0, 1, 2] * 2, "null": ["labels shuffled"] * 3 + ["replicates"] * 3, "draws": 4}
+    )
     for name in ("fraction", "published"):
         for suffix, value in (("", 2), ("_low", 1), ("_high", 3), ("_observed", 9)):
             table[name + suffix] = float(value)
@@ -38,8 +48,12 @@ def shuffles() -> pd.DataFrame:
 
 
 def inputs() -> pd.DataFrame:
-    rows = [{"variant": v.name, **v._asdict(), "layer": layer} for v in VARIANTS for layer in range(3)]
-    return pd.DataFrame(rows).assign(context_fraction=0.2, auroc=0.6, model_r=0.5, model_r_condition=0.4, windows=32)
+    rows = [
+        {"variant": v.name, **v._asdict(), "layer": layer} for v in VARIANTS for layer in range(3)
+    ]
+    return pd.DataFrame(rows).assign(
+        context_fraction=0.2, auroc=0.6, model_r=0.5, model_r_condition=0.4, windows=32
+    )
 
 
 def texts(figure: plt.Figure) -> str:
@@ -49,7 +63,9 @@ def texts(figure: plt.Figure) -> str:
 def test_missing_controls_say_that_they_were_not_run() -> None:
     figure = controls.draw(counts(0), NONE, NONE, NONE, NONE, NONE)
     found = texts(figure)
-    for words in ("random model: not run", "label shuffles: not run", "equal depth: not run", "input controls: not run",
+    for words in ("random model: not "
+                  "run", "label shuffles: not "
+                         "run", "equal depth: not run", "input controls: not run",
                   "one seed"):  # fmt: skip
         assert words in found
     assert texts(leaderboard.draw(NONE)).count("leaderboard: not run") == 3
@@ -60,14 +76,20 @@ def test_every_control_curve_is_the_tables() -> None:
     depth = counts(0.2).assign(
         context_fraction_main=0.2, context_low_main=0.1, context_high_main=0.3, fragments=150_000
     )
-    stable = pd.DataFrame({"layer": range(3), "share": [0.5, 0.6, 0.7], "share_alive": [0.4, 0.4, 0.4]})
+    stable = pd.DataFrame(
+        {"layer": range(3), "share": [0.5, 0.6, 0.7], "share_alive": [0.4, 0.4, 0.4]}
+    )
     figure = controls.draw(counts(0), counts(0.3), shuffles(), depth, inputs(), stable)
     assert texts(figure) == ""
     curves = [line.get_ydata().tolist() for line in figure.axes[0].lines]
     assert pytest.approx([0.1, 0.2, 0.3]) in curves
     assert pytest.approx([0.4, 0.5, 0.6]) in curves
     for panel in (1, 2):  # observed, then the mean over draws of either null
-        assert [line.get_ydata().tolist() for line in figure.axes[panel].lines] == [[9.0] * 3, [2.0] * 3, [2.0] * 3]
+        assert [line.get_ydata().tolist() for line in figure.axes[panel].lines] == [
+            [9.0] * 3,
+            [2.0] * 3,
+            [2.0] * 3,
+        ]
     assert [label.get_text() for label in figure.axes[4].get_legend().get_texts()] == [
         "real", "motif averaged", "motif swapped",
     ]  # fmt: skip
@@ -79,7 +101,11 @@ def test_every_control_curve_is_the_tables() -> None:
 def test_the_leaderboard_shows_each_entrant_of_each_lineage() -> None:
     rows = [
         {"lineage": lineage, "entrant": entrant, "layer": 2}
-        | {f"{name}{end}": i for name in ("auroc", "effect", "gc_minus_random") for end in ("", "_low", "_high")}
+        | {
+            f"{name}{end}": i
+            for name in ("auroc", "effect", "gc_minus_random")
+            for end in ("", "_low", "_high")
+        }
         for lineage in ("blood", "liver")
         for i, entrant in enumerate(leaderboard.ENTRANTS)
     ]

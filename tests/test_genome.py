@@ -1,4 +1,5 @@
-"""Genome access against samtools faidx (through pysam) and string arithmetic, on real hg38 pieces and small files."""
+"""Genome access against samtools faidx (through pysam) and string arithmetic, on real hg38 pieces
+and small files."""
 
 from __future__ import annotations
 
@@ -47,13 +48,18 @@ def test_codes_are_the_letters(tmp_path: Path, records: dict[str, str], kind: st
         pysam.faidx(str(path))
     genome = Genome([path])
     assert "".join(LETTERS[genome.fetch_codes("chr1", 0, 1003)]) == records["chr1"]
-    assert "".join(LETTERS[genome.fetch_codes("chr2", 510, 600)]) == records["chr2:501-1100"][10:100].upper()
+    assert (
+        "".join(LETTERS[genome.fetch_codes("chr2", 510, 600)])
+        == records["chr2:501-1100"][10:100].upper()
+    )
     assert genome.fetch_codes("chr1", 7, 7).shape == (0,)
     table = genome.contigs
     assert table.chrom.tolist() == ["chr1", "chr2"] and table.start.tolist() == [0, 500]
     assert table.end.tolist() == [1003, 1100] and table.whole.tolist() == [True, False]
     if "fai" not in kind:
-        assert not list(tmp_path.glob("*.fai")), "a missing index is built in memory, not beside the user's file"
+        assert not list(tmp_path.glob("*.fai")), (
+            "a missing index is built in memory, not beside the user's file"
+        )
 
 
 def test_real_pieces_agree_with_samtools(shared: Path) -> None:
@@ -78,7 +84,9 @@ def test_gaps_are_the_runs_of_n_across_chunks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_truncated_fasta_is_refused_by_name(tmp_path: Path, records: dict[str, str], compressed: bool) -> None:
+def test_a_truncated_fasta_is_refused_by_name(
+    tmp_path: Path, records: dict[str, str], compressed: bool
+) -> None:
     path = write_fasta(tmp_path / "g.fa", records)
     path = bgzip(path) if compressed else path
     pysam.faidx(str(path))
@@ -88,7 +96,9 @@ def test_a_truncated_fasta_is_refused_by_name(tmp_path: Path, records: dict[str,
 
 
 @pytest.mark.parametrize("suffix", [".fai", ".gzi"])
-def test_a_truncated_index_is_refused_by_name(tmp_path: Path, records: dict[str, str], suffix: str) -> None:
+def test_a_truncated_index_is_refused_by_name(
+    tmp_path: Path, records: dict[str, str], suffix: str
+) -> None:
     path = bgzip(write_fasta(tmp_path / "g.fa", {**records, "chr3": "ACGT" * 40_000}))
     pysam.faidx(str(path))
     index = path.with_name(path.name + suffix)
@@ -106,7 +116,9 @@ def test_an_index_that_lacks_a_record_is_refused(tmp_path: Path, records: dict[s
         Genome([path])
 
 
-def test_other_mistakes_name_the_file_and_the_remedy(tmp_path: Path, records: dict[str, str]) -> None:
+def test_other_mistakes_name_the_file_and_the_remedy(
+    tmp_path: Path, records: dict[str, str]
+) -> None:
     with pytest.raises(UserError, match=r"absent\.fa: no such FASTA"):
         Genome([tmp_path / "absent.fa"])
     (tmp_path / "empty.fa").touch()

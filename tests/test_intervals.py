@@ -1,4 +1,5 @@
-"""Interval files read in chunks against pandas reading them whole; every refusal by its line number."""
+"""Interval files read in chunks against pandas reading them whole; every refusal by its line
+number."""
 
 from __future__ import annotations
 
@@ -9,10 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from petriscope.data.intervals import OrderCheck, check_bounds, known_sizes, read_chunks, read_intervals
+from petriscope.data.intervals import (
+    OrderCheck,
+    check_bounds,
+    known_sizes,
+    read_chunks,
+    read_intervals,
+)
 from petriscope.errors import UserError
 
-LINES = [f"chr{1 + i // 20}\t{10 * (i % 20)}\t{10 * (i % 20) + 10}\t{i / 4}\tname {i}" for i in range(40)]
+LINES = [
+    f"chr{1 + i // 20}\t{10 * (i % 20)}\t{10 * (i % 20) + 10}\t{i / 4}\tname {i}" for i in range(40)
+]
 
 
 def write(path: Path, lines: list[str], header: str = "") -> Path:
@@ -28,10 +37,15 @@ def test_chunks_are_the_file(tmp_path: Path, name: str, header: str) -> None:
     chunks = list(read_chunks(path, {3: "value"}, rows=7))
     assert [chunk.line for chunk in chunks] == [1 + header.count("\n") + 7 * i for i in range(6)]
     got = pd.concat([chunk.frame.astype({"chrom": str}) for chunk in chunks], ignore_index=True)
-    whole = pd.DataFrame([line.split("\t")[:4] for line in LINES], columns=["chrom", "start", "end", "value"])
+    whole = pd.DataFrame(
+        [line.split("\t")[:4] for line in LINES], columns=["chrom", "start", "end", "value"]
+    )
     whole = whole.astype({"start": np.int64, "end": np.int64, "value": np.float64})
     assert got.to_numpy().tolist() == whole.to_numpy().tolist()
-    assert read_intervals(path).to_numpy().tolist() == whole[["chrom", "start", "end"]].to_numpy().tolist()
+    assert (
+        read_intervals(path).to_numpy().tolist()
+        == whole[["chrom", "start", "end"]].to_numpy().tolist()
+    )
 
 
 @pytest.mark.parametrize("bad", [0, 6, 7, 13, 39])
@@ -48,7 +62,9 @@ def test_the_line_named_is_the_line_meant(tmp_path: Path, bad: int) -> None:
 
     where = f"line {bad + 2}:"
     chrom = LINES[bad].split("\t")[0]
-    assert where in feed(f"{chrom}\t{bad % 20 * 10}\t201") and "ends beyond" in feed(f"{chrom}\t{bad % 20 * 10}\t201")
+    assert where in feed(f"{chrom}\t{bad % 20 * 10}\t201") and "ends beyond" in feed(
+        f"{chrom}\t{bad % 20 * 10}\t201"
+    )
     assert where in feed(f"{chrom}\tx\t20")
     assert where in feed(f"{chrom}\t{bad % 20 * 10}\t{bad % 20 * 10}")
     if bad % 20 > 0:
@@ -72,7 +88,9 @@ def test_touching_intervals_are_disjoint_and_equal_starts_are_sorted(tmp_path: P
 
 
 def test_sizes_are_known_for_whole_chromosomes_only() -> None:
-    contigs = pd.DataFrame({"chrom": ["a", "b"], "start": [0, 100], "end": [50, 200], "whole": [True, False]})
+    contigs = pd.DataFrame(
+        {"chrom": ["a", "b"], "start": [0, 100], "end": [50, 200], "whole": [True, False]}
+    )
     assert known_sizes(contigs) == {"a": 50}
 
 

@@ -1,4 +1,5 @@
-"""Masks and masked inputs against the counts and formulas of the original's preparation (epibert.md 2.4–2.5)."""
+"""Masks and masked inputs against the counts and formulas of the original's preparation (epibert.md
+2.4–2.5)."""
 
 from __future__ import annotations
 
@@ -46,7 +47,10 @@ def test_row_without_peak_hides_no_peak() -> None:
 
 def test_same_seed_same_mask() -> None:
     peaks = np.ones((5, 124), bool)
-    assert (random_masks(np.random.default_rng(3), peaks) == random_masks(np.random.default_rng(3), peaks)).all()
+    assert (
+        random_masks(np.random.default_rng(3), peaks)
+        == random_masks(np.random.default_rng(3), peaks)
+    ).all()
 
 
 @pytest.mark.parametrize(("bins", "folds"), [(124, 6), (124, 4), (4092, 6), (60, 2)])
@@ -81,7 +85,9 @@ def test_noise_is_small_positive_and_never_in_hidden_bins() -> None:
     hidden = np.zeros(16 * 32, bool)
     hidden[5 * 32 : 6 * 32] = True
     assert (got[:, hidden] == 0).all() and (got[:, ~hidden] > 0).all()
-    assert got[:, ~hidden].mean() == pytest.approx(1.17e-4, rel=0.1)  # folded normal, mean and sd 1e-4
+    assert got[:, ~hidden].mean() == pytest.approx(
+        1.17e-4, rel=0.1
+    )  # folded normal, mean and sd 1e-4
 
 
 def test_peak_bins_are_isolated_maxima() -> None:

@@ -47,14 +47,18 @@ def test_min_max_spans_each_row_and_maps_constants_to_zero() -> None:
 
 
 def test_summit_regions_takes_the_strongest_in_file_order() -> None:
-    peaks = pd.DataFrame({"chrom": list("abcd"), "summit": [100, 200, 300, 400], "score": [1.0, 9.0, 9.0, 2.0]})
+    peaks = pd.DataFrame(
+        {"chrom": list("abcd"), "summit": [100, 200, 300, 400], "score": [1.0, 9.0, 9.0, 2.0]}
+    )
     got = summit_regions(peaks, max_peaks=3, width=128)
     assert got["chrom"].tolist() == ["b", "c", "d"]
     assert got["start"].tolist() == [136, 236, 336] and ((got["end"] - got["start"]) == 128).all()
 
 
 def test_shared_regions_merge_near_summits_across_biosamples() -> None:
-    peaks = pd.DataFrame({"chrom": ["x", "x", "y", "x", "x"], "summit": [1000, 5000, 1200, 1300, 1700]})
+    peaks = pd.DataFrame(
+        {"chrom": ["x", "x", "y", "x", "x"], "summit": [1000, 5000, 1200, 1300, 1700]}
+    )
     got = shared_regions(peaks)
     assert got["chrom"].tolist() == ["x", "x", "y"]
     assert got["start"].tolist() == [round((1000 + 1300 + 1700) / 3) - 64, 5000 - 64, 1200 - 64]

@@ -55,7 +55,11 @@ def test_a_users_mistake_in_a_worker_arrives_as_such_and_later_calls_work() -> N
 
 def test_a_killed_worker_is_one_line_with_a_remedy() -> None:
     with pytest.raises(UserError, match=r"killing: a worker process was killed. Out of memory\?"):
-        list(in_processes(lambda item: os.kill(os.getpid(), signal.SIGKILL), range(4), "killing", workers=2))
+        list(
+            in_processes(
+                lambda item: os.kill(os.getpid(), signal.SIGKILL), range(4), "killing", workers=2
+            )
+        )
     assert list(in_processes(lambda item: item, range(3), "after", workers=2)) == [0, 1, 2]
 
 
@@ -71,9 +75,13 @@ def test_a_call_within_a_worker_stays_in_it() -> None:
 
 def test_no_worker_outlives_its_parent_however_that_ends() -> None:
     for number in (signal.SIGKILL, signal.SIGINT):
-        parent = subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        parent = subprocess.Popen(
+            [sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         assert parent.stdout is not None
-        assert [parent.stdout.readline() for _ in range(2)] == [b"begun\n"] * 2  # each worker is at its item
+        assert [parent.stdout.readline() for _ in range(2)] == [
+            b"begun\n"
+        ] * 2  # each worker is at its item
         workers = psutil.Process(parent.pid).children(recursive=True)
         assert len(workers) == 2
         parent.send_signal(number)

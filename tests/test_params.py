@@ -1,4 +1,5 @@
-"""Parameters: the shipped file loads; each kind of mistake is named with entry and remedy (PyYAML as the parser)."""
+"""Parameters: the shipped file loads; each kind of mistake is named with entry and remedy (PyYAML
+as the parser)."""
 
 from __future__ import annotations
 
@@ -39,7 +40,12 @@ def test_the_shipped_file_loads_and_its_digest_follows_every_value(raw):
         ),
         ("windows", "crop", 64, r"windows.crop: is 64, which leaves no bin"),
         ("sae", "k", 192, r"sae.k: is 192, not below sae.latents 192"),
-        ("sae", "variant", "gated", r"sae.variant: is 'gated'. Use one of: batchtopk, topk, relu_l1"),
+        (
+            "sae",
+            "variant",
+            "gated",
+            r"sae.variant: is 'gated'. Use one of: batchtopk, topk, relu_l1",
+        ),
         ("sae", "seeds", [-1], r"sae.seeds\[0\]: is -1, out of range"),
         ("ablation", "layer", "late", r"ablation.layer: is 'late'. Use `middle` or a layer number"),
     ],

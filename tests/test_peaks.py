@@ -1,4 +1,5 @@
-"""Peak files against their columns as pandas reads them, on real ENCODE files; the caller against planted peaks."""
+"""Peak files against their columns as pandas reads them, on real ENCODE files; the caller against
+planted peaks."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ import pytest
 from petriscope.data.peaks import call_peaks, read_peaks
 from petriscope.errors import UserError
 
-CONTIGS = pd.DataFrame({"chrom": ["chr22", "chr9"], "start": [37_200_000, 0], "end": [40_600_000, 1_000_000]})
+CONTIGS = pd.DataFrame(
+    {"chrom": ["chr22", "chr9"], "start": [37_200_000, 0], "end": [40_600_000, 1_000_000]}
+)
 CONTIGS["whole"] = False
 
 
@@ -30,7 +33,9 @@ def test_narrowpeak_columns(shared: Path) -> None:
     path = shared / "data/real/peaks/K562.ENCFF738NOA.narrowPeak.gz"
     got, table = read_peaks(path, CONTIGS), on_pieces(raw(path))
     assert got.columns.tolist() == ["chrom", "start", "end", "summit", "score"]
-    expected = table.assign(summit=table[1] + table[9]).sort_values([0, 1, 2, "summit"])[[0, 1, 2, "summit", 6]]
+    expected = table.assign(summit=table[1] + table[9]).sort_values([0, 1, 2, "summit"])[
+        [0, 1, 2, "summit", 6]
+    ]
     assert len(got) > 50
     np.testing.assert_array_equal(got.to_numpy(), expected.to_numpy())
 
@@ -77,9 +82,12 @@ def test_plain_bed_and_strand_columns(tmp_path: Path) -> None:
 
 
 def planted(seed: int, height: float) -> tuple[np.ndarray, pd.DataFrame, list[tuple[int, int]]]:
-    """Poisson cuts at 0.02 per 4 bp over 6 windows with hills of ``height`` times that, 4 per window."""
+    """Poisson cuts at 0.02 per 4 bp over 6 windows with hills of ``height`` times that, 4 per
+    window."""
     rng = np.random.default_rng(seed)
-    windows = pd.DataFrame({"chrom": "chr1", "start": np.arange(6) * 16_384, "end": np.arange(1, 7) * 16_384})
+    windows = pd.DataFrame(
+        {"chrom": "chr1", "start": np.arange(6) * 16_384, "end": np.arange(1, 7) * 16_384}
+    )
     rate, truth = np.full((6, 4096), 0.02), []
     for row in range(6):
         for centre in (500, 1500, 2500, 3500):
@@ -94,7 +102,11 @@ def test_planted_peaks_are_called_and_little_else() -> None:
     expected = [row * 16_384 + 4 * centre for row, centre in truth]
     assert len(called) == len(truth)
     assert np.abs(np.sort(called.summit) - expected).max() < 80
-    assert (called.start <= called.summit).all() and (called.summit < called.end).all() and (called.score > 5).all()
+    assert (
+        (called.start <= called.summit).all()
+        and (called.summit < called.end).all()
+        and (called.score > 5).all()
+    )
 
 
 def test_noise_alone_calls_next_to_nothing() -> None:

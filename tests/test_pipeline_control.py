@@ -1,4 +1,5 @@
-"""Reference: DVC itself, on a small pipeline: `dvc status`, its lock file, its runs and their interruption."""
+"""Reference: DVC itself, on a small pipeline: `dvc status`, its lock file, its runs and their
+interruption."""
 
 from __future__ import annotations
 
@@ -125,8 +126,18 @@ def test_status_agrees_with_dvc(reproduced: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "stage", "state", "reason"),
     [
-        (lambda r: (r / "source.txt").write_text("other\n"), "one", "changed", "dependency source.txt changed"),
-        (lambda r: (r / "code" / "sub" / "b.py").write_text("3"), "one", "changed", "dependency code changed"),
+        (
+            lambda r: (r / "source.txt").write_text("other\n"),
+            "one",
+            "changed",
+            "dependency source.txt changed",
+        ),
+        (
+            lambda r: (r / "code" / "sub" / "b.py").write_text("3"),
+            "one",
+            "changed",
+            "dependency code changed",
+        ),
         (
             lambda r: (r / "params.yaml").write_text("pace: {wait: 2}\nrate: 1e-3\n"),
             "one",
@@ -146,7 +157,12 @@ def test_status_agrees_with_dvc(reproduced: Path) -> None:
             "rate is missing from params",
         ),
         (lambda r: (r / "two.txt").unlink(), "two", "missing", "output missing: two.txt"),
-        (lambda r: (r / "two.txt").write_text("edited"), "two", "changed", "output two.txt changed"),
+        (
+            lambda r: (r / "two.txt").write_text("edited"),
+            "two",
+            "changed",
+            "output two.txt changed",
+        ),
     ],
 )
 def test_every_change_is_seen_and_named(
@@ -218,11 +234,17 @@ def test_run_streams_and_names_the_failing_line(workspace: Path) -> None:
     runner.start("upstream", "three")
     state = wait(runner, lambda s: s.ended_now)
     assert (state.exit_status, state.failed, state.done) == (255, "three", ("one", "two"))
-    assert state.failing_line == "petriscope: no such layer" and state.brief == "run failed at three"
+    assert (
+        state.failing_line == "petriscope: no such layer" and state.brief == "run failed at three"
+    )
     text, offset = runner.log()
     assert "Running stage 'one'" in text and "before" in text and runner.log(offset) == ("", offset)
     history = runner.history()
-    assert [e["ok"] for name in ("one", "two", "three") for e in history[name]] == [True, True, False]
+    assert [e["ok"] for name in ("one", "two", "three") for e in history[name]] == [
+        True,
+        True,
+        False,
+    ]
     assert states(workspace)["two"][0] == "up_to_date"
     assert not runner.poll().ended_now
 
@@ -259,10 +281,16 @@ def test_a_killed_run_is_not_running_for_ever(workspace: Path) -> None:
 
 def test_locks_of_others_are_shown_not_fought(workspace: Path) -> None:
     lock = workspace / ".dvc" / "tmp" / "rwlock"
-    lock.write_text(json.dumps({"x": {"write": {"pid": os.getpid(), "cmd": "dvc repro other"}, "read": []}}))
+    lock.write_text(
+        json.dumps({"x": {"write": {"pid": os.getpid(), "cmd": "dvc repro other"}, "read": []}})
+    )
     runner = Runner(workspace)
-    assert [(h.pid, h.command, h.alive) for h in runner.holders()] == [(os.getpid(), "dvc repro other", True)]
-    with pytest.raises(UserError, match=r"DVC is busy: process \d+ \(dvc repro other\) holds its lock"):
+    assert [(h.pid, h.command, h.alive) for h in runner.holders()] == [
+        (os.getpid(), "dvc repro other", True)
+    ]
+    with pytest.raises(
+        UserError, match=r"DVC is busy: process \d+ \(dvc repro other\) holds its lock"
+    ):
         runner.start("all")
     lock.write_text(json.dumps({"x": {"read": [{"pid": 2**22 - 1, "cmd": "dvc pull"}]}}))
     assert [h.alive for h in runner.holders()] == [False] and not process_alive(2**22 - 1)
@@ -274,7 +302,9 @@ def test_places_where_nothing_can_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a DVC workspace"):
         Runner(tmp_path).start("all")
     assert (
-        Runner(tmp_path).poll() == RunState() and Runner(tmp_path).history() == {} and Runner(tmp_path).log() == ("", 0)
+        Runner(tmp_path).poll() == RunState()
+        and Runner(tmp_path).history() == {}
+        and Runner(tmp_path).log() == ("", 0)
     )
 
 
@@ -290,14 +320,21 @@ def test_commands() -> None:
         "sae",
     ]
     assert repro_command(root, "downstream", "sae", False)[3:] == ["repro", "--downstream", "sae"]
-    assert repro_command(root, "all", None, False)[1:5] == ["-m", "petriscope", "reproduce", "--workspace"]
+    assert repro_command(root, "all", None, False)[1:5] == [
+        "-m",
+        "petriscope",
+        "reproduce",
+        "--workspace",
+    ]
 
 
 def test_assignments_change_their_lines_alone() -> None:
     path = REPOSITORY / "params.yaml"
     text = path.read_text()
     assert assign(text, [], path) == text
-    changed = assign(text, ["sae.gate.fvu=0.5", "tracks.match_depth=1000", "ablation.ks=[5, 10]"], path)
+    changed = assign(
+        text, ["sae.gate.fvu=0.5", "tracks.match_depth=1000", "ablation.ks=[5, 10]"], path
+    )
     lines = [(a, b) for a, b in zip(text.splitlines(), changed.splitlines(), strict=True) if a != b]
     assert len(lines) == 3 and all(a.partition("#")[2] == b.partition("#")[2] for a, b in lines)
     new = parse_params(yaml.safe_load(changed))
@@ -321,7 +358,10 @@ def test_parameter_edit_names_what_it_invalidates(tmp_path: Path) -> None:
     now = parse_params(yaml.safe_load(text)).calibration.nulls
     edit = preview(text, text.replace(f"nulls: {now}", "nulls: 300"), graph, path)
     assert edit.changes == (f"calibration.nulls: {now} -> 300",) and edit.direct == ("calibration",)
-    assert edit.invalidated == tuple(graph.downstream(["calibration"])) and "sae" not in edit.invalidated
+    assert (
+        edit.invalidated == tuple(graph.downstream(["calibration"]))
+        and "sae" not in edit.invalidated
+    )
     assert "sea is not a parameter" in str(
         preview(text, text.replace("\nsae:", "\nsea:"), graph, path).problem
     ).replace(": is", " is")

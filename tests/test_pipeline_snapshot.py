@@ -1,4 +1,5 @@
-"""Reference: the installed sources themselves, and DVC's view of a stand-alone workspace whose code is of another day."""
+"""Reference: the installed sources themselves, and DVC's view of a stand-alone workspace whose code
+is of another day."""
 
 from __future__ import annotations
 
@@ -25,15 +26,24 @@ PACKAGE = Path(petriscope.__file__).parent
 def workspace(tmp_path: Path) -> Iterator[Path]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield create_workspace(tmp_path / "alone").root
-    for number, handler in handlers.items():  # the supervisor, called here in this process, takes them
+    for (
+        number,
+        handler,
+    ) in handlers.items():  # the supervisor, called here in this process, takes them
         signal.signal(number, handler)
 
 
 def test_the_copy_equals_the_sources_and_is_left_alone(workspace: Path) -> None:
     assert refresh_code(workspace)
-    copied = {p.relative_to(workspace / "code").as_posix() for p in (workspace / "code").rglob("*") if p.is_file()}
+    copied = {
+        p.relative_to(workspace / "code").as_posix()
+        for p in (workspace / "code").rglob("*")
+        if p.is_file()
+    }
     assert copied == {
-        p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*") if p.suffix in (".py", ".yaml", ".json")
+        p.relative_to(PACKAGE).as_posix()
+        for p in PACKAGE.rglob("*")
+        if p.suffix in (".py", ".yaml", ".json")
     }
     assert (workspace / "code" / "claims.py").read_bytes() == (PACKAGE / "claims.py").read_bytes()
     before = (workspace / "code").stat()
@@ -47,7 +57,9 @@ def test_an_old_copy_is_replaced_and_the_status_says_so(workspace: Path) -> None
     (workspace / "code" / "stages" / "sae.py").write_text("yesterday")
     (workspace / "code" / "gone.py").write_text("removed since")
     deps = [{"path": d, "md5": hasher.path(d) or "0"} for d in graph.stages["sae"].deps]
-    (workspace / "dvc.lock").write_text(f"schema: '2.0'\nstages:\n  sae: {{cmd: petriscope stage sae, deps: {deps}}}\n")
+    (workspace / "dvc.lock").write_text(
+        f"schema: '2.0'\nstages:\n  sae: {{cmd: petriscope stage sae, deps: {deps}}}\n"
+    )
     assert refresh_code(workspace) and not (workspace / "code" / "gone.py").exists()
     assert Hasher(workspace).path("code/stages/sae.py") == now
     status = {s.name: s for s in pipeline_status(workspace, graph, Hasher(workspace))}["sae"]
@@ -71,7 +83,11 @@ def test_a_copy_that_cannot_be_written_ends_the_run_with_its_reason(
     monkeypatch.setattr("petriscope.pipeline.supervisor.refresh_code", full)
     assert supervise(workspace, workspace / "log", ["true"]) == 1
     state = Runner(workspace).poll()
-    assert not state.running and state.exit_status == 1 and "No space left" in (state.failing_line or "")
+    assert (
+        not state.running
+        and state.exit_status == 1
+        and "No space left" in (state.failing_line or "")
+    )
 
 
 def test_a_run_from_the_ui_starts_on_no_damaged_cache(workspace: Path) -> None:
@@ -80,7 +96,9 @@ def test_a_run_from_the_ui_starts_on_no_damaged_cache(workspace: Path) -> None:
     copy.parent.mkdir(parents=True)
     copy.write_text("other bytes than the name says")
     assert supervise(workspace, workspace / "log", ["touch", str(workspace / "ran")]) == 2
-    assert f"{copy}: was changed after DVC cached it" in (Runner(workspace).poll().failing_line or "")
+    assert f"{copy}: was changed after DVC cached it" in (
+        Runner(workspace).poll().failing_line or ""
+    )
     assert not (workspace / "ran").exists()
 
 

@@ -1,4 +1,5 @@
-"""Pre-training against torch's Poisson loss, hand-made augmentation, an unshared pass and an unbroken run."""
+"""Pre-training against torch's Poisson loss, hand-made augmentation, an unshared pass and an
+unbroken run."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ TINY = EpiBERTConfig(
     head_dropout=0.0,
     motif_dropout=0.1,
 )
-QUICK = PretrainConfig(epochs=3, windows_per_step=2, biosamples_per_step=2, learning_rate=3e-3, folds=2)
+QUICK = PretrainConfig(
+    epochs=3, windows_per_step=2, biosamples_per_step=2, learning_rate=3e-3, folds=2
+)
 CONDITIONS = ("a", "a", "b", "b")
 SPLITS = {"train": np.arange(6), "tune": np.array([6, 7])}
 
@@ -69,7 +72,9 @@ def arrays() -> Arrays:
 
 
 def weights(model: EpiBERT) -> torch.Tensor:
-    return torch.cat([p.detach().ravel() for p in model.state_dict().values() if p.is_floating_point()])
+    return torch.cat(
+        [p.detach().ravel() for p in model.state_dict().values() if p.is_floating_point()]
+    )
 
 
 def test_loss_is_torchs_poisson_over_hidden_bins() -> None:
@@ -80,7 +85,11 @@ def test_loss_is_torchs_poisson_over_hidden_bins() -> None:
     want = F.poisson_nll_loss(prediction[mask], target[mask], log_input=False, eps=1e-7)
     assert got.item() == pytest.approx(want.item(), rel=1e-5)
     got.backward()
-    assert prediction.grad is not None and (prediction.grad[~mask] == 0).all() and (prediction.grad[mask] != 0).all()
+    assert (
+        prediction.grad is not None
+        and (prediction.grad[~mask] == 0).all()
+        and (prediction.grad[mask] != 0).all()
+    )
     assert poisson_loss(prediction, target, torch.zeros_like(mask)).item() == 0
 
 
@@ -123,7 +132,9 @@ def test_augmentation_shifts_the_sequence_and_reads_the_other_strand(arrays: Arr
     whole = "".join(letters[i] for i in arrays.sequence[3])
     other = whole[::-1].translate(str.maketrans("ACGT", "TGCA"))
     for seed in range(30):
-        step = training_step_arrays(arrays, [3], np.array([[0]]), np.random.default_rng(seed), PretrainConfig(), crop=2)
+        step = training_step_arrays(
+            arrays, [3], np.array([[0]]), np.random.default_rng(seed), PretrainConfig(), crop=2
+        )
         codes = step.batch.sequence[0]
         text = "".join("N" if not row.any() else letters[int(row.argmax())] for row in codes)
         found = [(k, False) for k in range(4) if text == whole[k:] + "N" * k]
@@ -140,19 +151,27 @@ def test_augmentation_shifts_the_sequence_and_reads_the_other_strand(arrays: Arr
 def test_shared_sequence_branch_gives_the_unshared_gradient(arrays: Arrays) -> None:
     """Without batch statistics (eval mode) sharing changes neither loss nor gradient."""
     drawn = np.array([[0, 1, 2], [1, 2, 3]])
-    step = training_step_arrays(arrays, [0, 5], drawn, np.random.default_rng(0), PretrainConfig(), crop=2)
+    step = training_step_arrays(
+        arrays, [0, 5], drawn, np.random.default_rng(0), PretrainConfig(), crop=2
+    )
     gradients = []
     for sequence in (step.batch.sequence, step.batch.sequence.repeat_interleave(3, dim=0)):
         model = EpiBERT(TINY, init_seed=2).eval()
         out = model.run(Batch(sequence, step.batch.atac, step.batch.motif)).prediction[..., 0]
         poisson_loss(out, step.target, step.mask).backward()
-        gradients.append(torch.cat([p.grad.ravel() for p in model.parameters() if p.grad is not None]))
-    assert torch.allclose(gradients[0], gradients[1], rtol=1e-3, atol=1e-4 * gradients[0].abs().max().item())
+        gradients.append(
+            torch.cat([p.grad.ravel() for p in model.parameters() if p.grad is not None])
+        )
+    assert torch.allclose(
+        gradients[0], gradients[1], rtol=1e-3, atol=1e-4 * gradients[0].abs().max().item()
+    )
 
 
 def test_same_seed_same_weights(arrays: Arrays) -> None:
     config = dataclasses.replace(QUICK, epochs=1)
-    runs = [pretrain(TINY, config, arrays, SPLITS, CONDITIONS, seed=s, evaluate=()) for s in (1, 1, 2)]
+    runs = [
+        pretrain(TINY, config, arrays, SPLITS, CONDITIONS, seed=s, evaluate=()) for s in (1, 1, 2)
+    ]
     assert torch.equal(weights(runs[0].model), weights(runs[1].model))
     assert not torch.equal(weights(runs[0].model), weights(runs[2].model))
     assert runs[0].history == runs[1].history
@@ -175,7 +194,9 @@ def test_training_leaves_torchs_random_state_alone(arrays: Arrays) -> None:
     torch.manual_seed(5)
     want = torch.rand(3)
     torch.manual_seed(5)
-    pretrain(TINY, dataclasses.replace(QUICK, epochs=1), arrays, SPLITS, CONDITIONS, seed=1, evaluate=())
+    pretrain(
+        TINY, dataclasses.replace(QUICK, epochs=1), arrays, SPLITS, CONDITIONS, seed=1, evaluate=()
+    )
     assert torch.equal(torch.rand(3), want)
 
 
@@ -188,7 +209,17 @@ def test_interrupted_run_resumes_to_the_same_weights(arrays: Arrays, tmp_path: P
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pretrain(TINY, QUICK, arrays, SPLITS, CONDITIONS, seed=3, evaluate=(), checkpoint=file, on_epoch=stop)
+        pretrain(
+            TINY,
+            QUICK,
+            arrays,
+            SPLITS,
+            CONDITIONS,
+            seed=3,
+            evaluate=(),
+            checkpoint=file,
+            on_epoch=stop,
+        )
     seen: list[float] = []
     resumed = pretrain(
         TINY, QUICK, arrays, SPLITS, CONDITIONS,
@@ -203,7 +234,9 @@ def test_checkpoint_of_another_run_or_damaged_is_refused(arrays: Arrays, tmp_pat
     file = tmp_path / "run.safetensors"
     config = dataclasses.replace(QUICK, epochs=1)
     pretrain(TINY, config, arrays, SPLITS, CONDITIONS, seed=3, evaluate=(), checkpoint=file)
-    with pytest.raises(UserError, match=r"run.safetensors: belongs to another configuration or seed"):
+    with pytest.raises(
+        UserError, match=r"run.safetensors: belongs to another configuration or seed"
+    ):
         pretrain(TINY, config, arrays, SPLITS, CONDITIONS, seed=4, evaluate=(), checkpoint=file)
     file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(UserError, match=r"run.safetensors: cannot be read.*Remove it"):
@@ -213,7 +246,9 @@ def test_checkpoint_of_another_run_or_damaged_is_refused(arrays: Arrays, tmp_pat
 def test_it_learns_what_is_open_where_and_in_which_condition() -> None:
     arrays = simulated(24, seed=1)
     splits = {"train": np.arange(20), "tune": np.arange(20, 24)}
-    config = PretrainConfig(epochs=5, windows_per_step=1, biosamples_per_step=4, learning_rate=1e-2, folds=3)
+    config = PretrainConfig(
+        epochs=5, windows_per_step=1, biosamples_per_step=4, learning_rate=1e-2, folds=3
+    )
     trained = pretrain(TINY, config, arrays, splits, CONDITIONS, seed=0, evaluate=("tune",))
     assert trained.metrics["tune"].r > 0.6
     assert trained.metrics["tune"].r_condition > 0.6
@@ -230,7 +265,9 @@ def test_it_learns_what_is_open_where_and_in_which_condition() -> None:
         ({"folds": 1}, r"model.mask_folds: is 1.*Give 2 or more"),
     ],
 )
-def test_config_out_of_range_names_the_field(arrays: Arrays, change: dict[str, float], message: str) -> None:
+def test_config_out_of_range_names_the_field(
+    arrays: Arrays, change: dict[str, float], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         pretrain(TINY, dataclasses.replace(QUICK, **change), arrays, SPLITS, CONDITIONS, seed=0)
 

@@ -1,4 +1,5 @@
-"""A run that is stopped stops whole: what the run's process started is looked up in the process table."""
+"""A run that is stopped stops whole: what the run's process started is looked up in the process
+table."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("stage", ["willing", "stubborn"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_the_run_alone_ends_all_it_started(stage: str, number: signal.Signals) -> None:
-    run = subprocess.Popen([sys.executable, "-c", RUN, stage], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    run = subprocess.Popen(
+        [sys.executable, "-c", RUN, stage], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     assert run.stdout is not None and run.stdout.readline() == b"begun\n"
     family = psutil.Process(run.pid).children(recursive=True)
     assert len(family) == 2

@@ -1,4 +1,5 @@
-"""A run that is killed, starved, raced or tampered with: the reference is the same run undisturbed, byte for byte."""
+"""A run that is killed, starved, raced or tampered with: the reference is the same run undisturbed,
+byte for byte."""
 
 from __future__ import annotations
 
@@ -65,7 +66,9 @@ def run(script: str, workspace: Workspace, *arguments: str) -> subprocess.Comple
     return subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(("stage", "kill_at"), [("windows", 1), ("cds", 2), ("codes", 1), ("labels", 1)])
+@pytest.mark.parametrize(
+    ("stage", "kill_at"), [("windows", 1), ("cds", 2), ("codes", 1), ("labels", 1)]
+)
 def test_a_stage_killed_while_it_writes_leaves_earlier_outputs_and_runs_again_to_the_same_bytes(
     tiny_copy: Workspace, stage, kill_at
 ):
@@ -79,7 +82,9 @@ def test_a_stage_killed_while_it_writes_leaves_earlier_outputs_and_runs_again_to
 
 
 @pytest.mark.slow
-def test_every_stage_killed_at_its_first_write_then_run_again_gives_identical_outputs(tiny_copy: Workspace):
+def test_every_stage_killed_at_its_first_write_then_run_again_gives_identical_outputs(
+    tiny_copy: Workspace,
+):
     stages = [s.name for s in load_graph(tiny_copy.root).stages.values() if not s.is_data]
     wanted = {stage: contents(tiny_copy, stage) for stage in stages}
     for stage in stages:
@@ -88,11 +93,14 @@ def test_every_stage_killed_at_its_first_write_then_run_again_gives_identical_ou
         run_stage(stage, tiny_copy)
     for stage in stages:
         found = contents(tiny_copy, stage)
-        assert {name for name in wanted[stage] if wanted[stage][name] != found.get(name)} == set(), stage
+        assert {
+            name for name in wanted[stage] if wanted[stage][name] != found.get(name)
+        } == set(), stage
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_earlier_output(tiny_copy: Workspace):
-    """RLIMIT_FSIZE lets no file grow beyond 2000 bytes: what a full disk or a quota does, without a disk to fill."""
+    """RLIMIT_FSIZE lets no file grow beyond 2000 bytes: what a full disk or a quota does, without a
+    disk to fill."""
     before = contents(tiny_copy, "windows")
     result = run(LIMIT, tiny_copy, "windows")
     assert result.returncode != 0
@@ -114,13 +122,16 @@ def test_two_runs_of_one_stage_at_once_leave_a_whole_output(tiny_copy: Workspace
 
 @pytest.fixture(scope="session")
 def one_stage(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The tiny data set and a graph of one stage, so that `petriscope reproduce` takes seconds; stage windows ran once."""
+    """The tiny data set and a graph of one stage, so that `petriscope reproduce` takes seconds;
+    stage windows ran once."""
     workspace = tiny_workspace(tmp_path_factory.mktemp("one stage") / "w")
     graph = yaml.safe_load((workspace.root / "dvc.yaml").read_text())
     alone = {"vars": graph["vars"], "stages": {"windows": graph["stages"]["windows"]}}
     (workspace.root / "dvc.yaml").write_text(yaml.safe_dump(alone))
     workspace.figures.mkdir()
-    shutil.copy(REPOSITORY / "paper_figures/claims.json", workspace.figures)  # `reproduce` ends with the ledger
+    shutil.copy(
+        REPOSITORY / "paper_figures/claims.json", workspace.figures
+    )  # `reproduce` ends with the ledger
     run_stage("windows", workspace)
     return workspace
 
@@ -132,11 +143,15 @@ def workspace(one_stage: Workspace, tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "Läufe 模型" / "w 1")
 
 
-def petriscope(workspace: Workspace, *arguments: str, before: tuple[str, ...] = (), **environment: str):
+def petriscope(
+    workspace: Workspace, *arguments: str, before: tuple[str, ...] = (), **environment: str
+):
     """A verb in a process of its own, in the workspace."""
     command = [*before, sys.executable, "-m", "petriscope", *arguments]
     given = {**os.environ, **environment}
-    return subprocess.run(command, cwd=workspace.root, env=given, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=workspace.root, env=given, capture_output=True, text=True, check=False
+    )
 
 
 def test_a_copy_tampered_with_in_the_cache_is_refused_and_made_anew(workspace: Workspace):
@@ -145,7 +160,11 @@ def test_a_copy_tampered_with_in_the_cache_is_refused_and_made_anew(workspace: W
     assert petriscope(workspace, "reproduce").returncode == 0
     wanted = workspace.windows.read_bytes()
     assert cached(workspace).state == "ok"
-    copy = next(p for p in (workspace.root / ".dvc/cache/files/md5").glob("??/*") if p.read_bytes() == wanted)
+    copy = next(
+        p
+        for p in (workspace.root / ".dvc/cache/files/md5").glob("??/*")
+        if p.read_bytes() == wanted
+    )
     copy.chmod(0o644)
     copy.write_bytes(bytes([wanted[0] ^ 1]) + wanted[1:])
     copy.chmod(0o444)
@@ -178,7 +197,9 @@ def test_a_cache_elsewhere_is_looked_at_too(workspace: Workspace, tmp_path: Path
     assert damaged_copies(workspace.root) == [wrong]
 
 
-def test_two_reproductions_at_once_leave_whole_outputs_and_one_says_why_it_did_nothing(workspace: Workspace):
+def test_two_reproductions_at_once_leave_whole_outputs_and_one_says_why_it_did_nothing(
+    workspace: Workspace,
+):
     before = contents(workspace, "windows")
     command = [sys.executable, "-m", "petriscope", "reproduce"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -194,11 +215,14 @@ def test_two_reproductions_at_once_leave_whole_outputs_and_one_says_why_it_did_n
 
 
 def plain_user() -> tuple[str, ...]:
-    """What to put before a command so that permissions count: root gives up its capabilities for it."""
+    """What to put before a command so that permissions count: root gives up its capabilities for
+    it."""
     if os.geteuid() != 0:
         return ()
     if shutil.which("setpriv") is None:
-        pytest.skip("root writes everywhere, and setpriv (util-linux) is not installed to give that up")
+        pytest.skip(
+            "root writes everywhere, and setpriv (util-linux) is not installed to give that up"
+        )
     return ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 
 
@@ -206,7 +230,15 @@ def plain_user() -> tuple[str, ...]:
 def read_only_sources(tmp_path: Path):
     """The program's source tree as a clone that its user may not write."""
     sources = tmp_path / "clone"
-    names = ("src", "tui", "params.yaml", "dvc.yaml", "claims.yaml", "paper_figures", "pyproject.toml")
+    names = (
+        "src",
+        "tui",
+        "params.yaml",
+        "dvc.yaml",
+        "claims.yaml",
+        "paper_figures",
+        "pyproject.toml",
+    )
     for name in names:
         found = REPOSITORY / name
         if found.is_dir():
@@ -223,13 +255,22 @@ def read_only_sources(tmp_path: Path):
 
 def from_read_only(sources: Path, workspace: Workspace, *arguments: str):
     """A verb of the read-only sources, by a user who may not write them."""
-    found = petriscope(workspace, *arguments, before=plain_user(), PYTHONPATH=f"{sources}/src{os.pathsep}{sources}/tui")
-    written = [p for p in sources.rglob("*") if p.name == "__pycache__" or os.stat(p).st_mode & 0o222]
+    found = petriscope(
+        workspace,
+        *arguments,
+        before=plain_user(),
+        PYTHONPATH=f"{sources}/src{os.pathsep}{sources}/tui",
+    )
+    written = [
+        p for p in sources.rglob("*") if p.name == "__pycache__" or os.stat(p).st_mode & 0o222
+    ]
     assert not written, written
     return found
 
 
-def test_a_read_only_source_tree_runs_in_a_workspace_elsewhere(read_only_sources: Path, workspace: Workspace):
+def test_a_read_only_source_tree_runs_in_a_workspace_elsewhere(
+    read_only_sources: Path, workspace: Workspace
+):
     wanted = workspace.windows.read_bytes()
     workspace.windows.unlink()
     by_hand = from_read_only(read_only_sources, workspace, "stage", "windows")
@@ -245,13 +286,20 @@ def test_a_read_only_source_tree_runs_in_a_workspace_elsewhere(read_only_sources
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     result = subprocess.run(
-        [*plain_user(), *command], cwd=workspace.root, env=environment, capture_output=True, text=True, check=False
+        [*plain_user(), *command],
+        cwd=workspace.root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     assert workspace.windows.read_bytes() == wanted
     inside = from_read_only(read_only_sources, Workspace(read_only_sources), "reproduce")
     assert inside.returncode == 1 and inside.stderr.count("\n") == 1, inside.stderr
-    assert "Permission denied. Choose a writable folder (for a run: --workspace DIR)" in inside.stderr
+    assert (
+        "Permission denied. Choose a writable folder (for a run: --workspace DIR)" in inside.stderr
+    )
 
 
 @pytest.mark.slow
@@ -262,12 +310,17 @@ def test_the_whole_graph_through_dvc_from_a_read_only_tree_in_a_folder_with_an_o
     workspace = tiny_workspace(tmp_path / "Ärger mit 'Namen' & 模型")
     result = from_read_only(read_only_sources, workspace, "reproduce")
     assert result.returncode == 0, (result.stdout + result.stderr)[-2000:]
-    assert "Data and pipelines are up to date" in from_read_only(read_only_sources, workspace, "status").stdout
+    assert (
+        "Data and pipelines are up to date"
+        in from_read_only(read_only_sources, workspace, "status").stdout
+    )
     compared = 0
     for stage in (s.name for s in load_graph(workspace.root).stages.values() if not s.is_data):
         wanted, found = contents(tiny_run, stage), contents(workspace, stage)
         assert wanted.keys() == found.keys()
-        tables = {name for name in wanted if name.endswith((".csv", ".parquet", ".npy", ".safetensors"))}
+        tables = {
+            name for name in wanted if name.endswith((".csv", ".parquet", ".npy", ".safetensors"))
+        }
         assert {name for name in tables if wanted[name] != found[name]} == set(), stage
         compared += len(tables)
     assert compared > 50
@@ -287,19 +340,32 @@ rm filler
 """
 
 
-def test_a_disk_that_is_really_full_is_one_line_and_the_next_run_goes_on(workspace: Workspace, tmp_path: Path):
-    """A small file system in memory, filled to the last byte; it goes with the private mount namespace it lives in."""
-    alone = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+def test_a_disk_that_is_really_full_is_one_line_and_the_next_run_goes_on(
+    workspace: Workspace, tmp_path: Path
+):
+    """A small file system in memory, filled to the last byte; it goes with the private mount
+    namespace it lives in."""
+    alone = (
+        ["unshare", "--mount"]
+        if os.geteuid() == 0
+        else ["unshare", "--user", "--map-root-user", "--mount"]
+    )
     (tmp_path / "disk").mkdir()
     command = [*alone, "sh", "-c", FULL, "sh", str(tmp_path / "disk"), sys.executable]
-    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode
+    ):
         pytest.skip("no private mount namespace can be had here (unshare --mount)")
-    result = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, cwd=workspace.root, capture_output=True, text=True, check=False
+    )
     if result.returncode == 99:
         pytest.skip(f"no file system can be mounted here: {result.stderr.strip()}")
-    assert [line for line in result.stdout.splitlines() if line.startswith("status")] == ["status 1", "status 0"], (
-        result
-    )
+    assert [line for line in result.stdout.splitlines() if line.startswith("status")] == [
+        "status 1",
+        "status 0",
+    ], result
     assert "as before" in result.stdout
     assert "the disk is full. Free space and run the same command again" in result.stderr
     assert "Traceback" not in result.stderr, result.stderr
@@ -310,14 +376,17 @@ def test_a_workspace_that_cannot_be_written_is_one_line(tiny_copy: Workspace):
     tiny_copy.results.chmod(0o500)
     try:
         command = [sys.executable, "-m", "petriscope", "stage", "windows"]
-        result = subprocess.run(command, cwd=tiny_copy.root, capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            command, cwd=tiny_copy.root, capture_output=True, text=True, check=False
+        )
         assert result.returncode == 1 and "Choose a writable folder" in result.stderr
     finally:
         tiny_copy.results.chmod(0o700)
 
 
 def test_nothing_in_the_package_unpickles_or_runs_what_it_reads():
-    """Pickle, unsafe YAML, torch.load of anything but weights, and shells are ways to execute an input."""
+    """Pickle, unsafe YAML, torch.load of anything but weights, and shells are ways to execute an
+    input."""
     forbidden = {
         r"\bimport pickle\b|\bpickle\.load|\bjoblib\b|\bread_pickle\(": "pickle",
         r"allow_pickle\s*=\s*True": "numpy pickle",
@@ -331,5 +400,7 @@ def test_nothing_in_the_package_unpickles_or_runs_what_it_reads():
         for pattern, what in forbidden.items():
             for match in re.finditer(pattern, text):
                 line = text[text.rfind("\n", 0, match.start()) + 1 : text.find("\n", match.start())]
-                safe = what == "unsafe YAML" and "YAML()" in path.read_text()  # ruamel's round trip builds no objects
+                safe = (
+                    what == "unsafe YAML" and "YAML()" in path.read_text()
+                )  # ruamel's round trip builds no objects
                 assert safe, f"{path.relative_to(REPOSITORY)}: {what}: {line.strip()}"

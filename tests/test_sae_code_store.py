@@ -1,4 +1,5 @@
-"""Codes on disk, co-activation and histograms against plain dense numpy (np.histogram) on the same codes."""
+"""Codes on disk, co-activation and histograms against plain dense numpy (np.histogram) on the same
+codes."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def test_codes_written_in_pieces_come_back(tmp_path: Path, rows: np.ndarray, cod
     back = load_codes(tmp_path / "layer_1")
     assert isinstance(back.values, np.memmap)
     assert np.array_equal(back.dense(), codes.dense())
-    np.testing.assert_allclose(make_sae().decode(back.rows(5, 20)), make_sae().decode(codes.rows(5, 20)))
+    np.testing.assert_allclose(
+        make_sae().decode(back.rows(5, 20)), make_sae().decode(codes.rows(5, 20))
+    )
     (tmp_path / "layer_1/values.npy").unlink()
     with pytest.raises(UserError, match=r"layer_1: cannot be read .* Encode this layer again"):
         load_codes(tmp_path / "layer_1")
@@ -69,5 +72,7 @@ def test_histograms(codes: Codes) -> None:
         for g in range(3):
             z = dense[group == g, feature].astype(float)
             # bins are closed on the right: mirror numpy, whose bins are closed on the left
-            expected = np.histogram(maximum[feature] - z[z > 0], bins=8, range=(0, maximum[feature]))[0][::-1]
+            expected = np.histogram(
+                maximum[feature] - z[z > 0], bins=8, range=(0, maximum[feature])
+            )[0][::-1]
             assert np.array_equal(counts[g, feature], expected)

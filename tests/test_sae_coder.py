@@ -1,4 +1,5 @@
-"""Encoding and decoding against the dense definition in float64; the folder format round trip; unusable input."""
+"""Encoding and decoding against the dense definition in float64; the folder format round trip;
+unusable input."""
 
 from __future__ import annotations
 
@@ -21,7 +22,15 @@ def make_sae(variant: str = "batchtopk", seed: int = 0) -> SAE:
     W_dec = torch.nn.functional.normalize(torch.randn(M, D, generator=rng), dim=1)
     W_enc = W_dec + 0.05 * torch.randn(M, D, generator=rng)
     b_enc, b_dec = 0.1 * torch.randn(M, generator=rng), torch.randn(D, generator=rng)
-    return SAE(SAEConfig(d=D, m=M, k=K, variant=variant), W_enc, b_enc, W_dec, b_dec, scale=0.37, threshold=0.8)
+    return SAE(
+        SAEConfig(d=D, m=M, k=K, variant=variant),
+        W_enc,
+        b_enc,
+        W_dec,
+        b_dec,
+        scale=0.37,
+        threshold=0.8,
+    )
 
 
 def hidden(dtype: type = np.float32) -> np.ndarray:
@@ -78,10 +87,14 @@ def test_save_and_load_are_exact(tmp_path: Path) -> None:
     back = SAE.load(tmp_path / "sae")
     assert back.config == sae.config
     assert (back.scale, back.threshold) == (sae.scale, sae.threshold)
-    assert all(torch.equal(getattr(back, n), getattr(sae, n)) for n in ("W_enc", "b_enc", "W_dec", "b_dec"))
+    assert all(
+        torch.equal(getattr(back, n), getattr(sae, n)) for n in ("W_enc", "b_enc", "W_dec", "b_dec")
+    )
     sae.save(tmp_path / "again")
     names = ("cfg.json", "sae.safetensors")
-    assert all((tmp_path / "sae" / n).read_bytes() == (tmp_path / "again" / n).read_bytes() for n in names)
+    assert all(
+        (tmp_path / "sae" / n).read_bytes() == (tmp_path / "again" / n).read_bytes() for n in names
+    )
 
 
 def test_unusable_vectors() -> None:
@@ -99,7 +112,9 @@ def test_unusable_folders(tmp_path: Path) -> None:
     make_sae().save(tmp_path / "sae")
     described = read_json(tmp_path / "sae/cfg.json")
     write_json(tmp_path / "sae/cfg.json", {**described, "m": 99, "k": 3})
-    with pytest.raises(UserError, match=r"sae.safetensors: W_enc: is \(64, 20\), cfg.json says \(99, 20\)"):
+    with pytest.raises(
+        UserError, match=r"sae.safetensors: W_enc: is \(64, 20\), cfg.json says \(99, 20\)"
+    ):
         SAE.load(tmp_path / "sae")
     write_json(tmp_path / "sae/cfg.json", {**described, "format": 7})
     with pytest.raises(UserError, match=r"cfg.json: format: is not an SAE folder of this program"):
@@ -110,7 +125,9 @@ def test_unusable_folders(tmp_path: Path) -> None:
     write_json(tmp_path / "sae/cfg.json", described)
     tensors = tmp_path / "sae/sae.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"sae: cannot be read .* Train it again, or restore the file"):
+    with pytest.raises(
+        UserError, match=r"sae: cannot be read .* Train it again, or restore the file"
+    ):
         SAE.load(tmp_path / "sae")
 
 
@@ -122,7 +139,10 @@ def test_unusable_folders(tmp_path: Path) -> None:
         ({"variant": "gated"}, r"sae.variant: is 'gated', but must be one of batchtopk"),
         ({"lr": 2.0}, r"sae.lr: is 2.0"),
         ({"warmup": 9999}, r"sae.warmup: is 9999, but must be between 0 and steps"),
-        ({"groups": (3, 4)}, r"sae.groups: is \(3, 4\), but must be positive sizes that sum to m = 64"),
+        (
+            {"groups": (3, 4)},
+            r"sae.groups: is \(3, 4\), but must be positive sizes that sum to m = 64",
+        ),
         ({"filter": "fp8"}, r"sae.filter"),
         ({"betas": (0.9, 1.0)}, r"sae.betas"),
     ],

@@ -1,4 +1,5 @@
-"""`petriscope sae`, parallel training and the rate sweep against plain calls of the library on the same data."""
+"""`petriscope sae`, parallel training and the rate sweep against plain calls of the library on the
+same data."""
 
 from __future__ import annotations
 
@@ -52,11 +53,24 @@ def test_train_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert metrics["quality"]["fvu"] < 0.3
     assert "FVU" in capsys.readouterr().out
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "shards"]
-    assert main(["sae", "export", str(tmp_path / "out"), str(tmp_path / "lens"), "--format", "saelens"]) == 0
-    assert main(["sae", "import", str(tmp_path / "lens"), str(tmp_path / "back"), "--format", "saelens"]) == 0
+    assert (
+        main(
+            ["sae", "export", str(tmp_path / "out"), str(tmp_path / "lens"), "--format", "saelens"]
+        )
+        == 0
+    )
+    assert (
+        main(
+            ["sae", "import", str(tmp_path / "lens"), str(tmp_path / "back"), "--format", "saelens"]
+        )
+        == 0
+    )
     rows = planted(200, 5)
     np.testing.assert_allclose(
-        SAE.load(tmp_path / "back").encode(rows).dense(), sae.encode(rows).dense(), rtol=1e-5, atol=1e-5
+        SAE.load(tmp_path / "back").encode(rows).dense(),
+        sae.encode(rows).dense(),
+        rtol=1e-5,
+        atol=1e-5,
     )
 
 
@@ -66,20 +80,47 @@ def test_train_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["--input", "nowhere.npy"], "nowhere.npy: does not exist"),
         (["--input", "."], "holds no .npy file"),
         (["--input", "x.npy", "--lr", "fast"], "--lr: is 'fast'"),
-        (["--input", "x.npy", "--lr", "0.1", "--k", "600"], "sae.k: is 600, but must be below m = 192"),
+        (
+            ["--input", "x.npy", "--lr", "0.1", "--k", "600"],
+            "sae.k: is 600, but must be below m = 192",
+        ),
         (["--input", "x.npy", "--block-rows", "100000"], "is one block, nothing can be held out"),
         (["--input", "x.npy", "--block-rows", "0"], "--block-rows: is 0. Give a positive number"),
         (["--input", "x.npy", "--batch", "0"], "--batch: is 0. Give a positive number"),
-        (["--input", "x.npy", "--tokens", "1000"], "--tokens: is 1000, less than one batch of 1024. Give more"),
-        (["--input", "x.npy", "wide.npy"], "input: shards are [24, 25] wide. Give shards of one layer"),
-        (["--input", "x.npy", "nan.npy", "--lr", "0.01"], "nan.npy: row 2042 holds NaN or infinity. Harvest this"),
-        (["--input", "huge.npy", "--lr", "0.01"], "huge.npy: row 2042 holds NaN or infinity. Harvest this"),
-        (["--input", "constant.npy", "--lr", "0.01"], "input: all vectors are the same. Check the harvest"),
-        (["--input", "few.npy", "--block-rows", "50", "--lr", "0.01"], "is 1024, but only 150 training tokens exist"),
+        (
+            ["--input", "x.npy", "--tokens", "1000"],
+            "--tokens: is 1000, less than one batch of 1024. Give more",
+        ),
+        (
+            ["--input", "x.npy", "wide.npy"],
+            "input: shards are [24, 25] wide. Give shards of one layer",
+        ),
+        (
+            ["--input", "x.npy", "nan.npy", "--lr", "0.01"],
+            "nan.npy: row 2042 holds NaN or infinity. Harvest this",
+        ),
+        (
+            ["--input", "huge.npy", "--lr", "0.01"],
+            "huge.npy: row 2042 holds NaN or infinity. Harvest this",
+        ),
+        (
+            ["--input", "constant.npy", "--lr", "0.01"],
+            "input: all vectors are the same. Check the harvest",
+        ),
+        (
+            ["--input", "few.npy", "--block-rows", "50", "--lr", "0.01"],
+            "is 1024, but only 150 training tokens exist",
+        ),
         (["--input", "empty.npy"], "no rows are left to train on"),
-        (["--input", "many.npz"], "many.npz: holds several arrays (.npz). Save each with numpy.save"),
+        (
+            ["--input", "many.npz"],
+            "many.npz: holds several arrays (.npz). Save each with numpy.save",
+        ),
         (["--input", "x.npy", "--out", "x.npy"], "x.npy: is a file. Name a new folder"),
-        (["--input", "x.npy", "--out", "."], ".: holds other files, which would be lost. Name a new folder"),
+        (
+            ["--input", "x.npy", "--out", "."],
+            ".: holds other files, which would be lost. Name a new folder",
+        ),
     ],
 )
 def test_mistakes_are_one_line(
@@ -118,7 +159,20 @@ def test_a_left_checkpoint_is_refused_or_used(
     """What an interrupted `sae train` leaves: of another rate, cut short, and as it should be."""
     monkeypatch.chdir(tmp_path)
     write_inputs()
-    command = ["sae", "train", "--input", "x.npy", "--out", "out", "--k", "3", "--batch", "128", "--tokens", "1280"]
+    command = [
+        "sae",
+        "train",
+        "--input",
+        "x.npy",
+        "--out",
+        "out",
+        "--k",
+        "3",
+        "--batch",
+        "128",
+        "--tokens",
+        "1280",
+    ]
     command += ["--latents", "64", "--block-rows", "100", "--lr"]
 
     def fails(*_: object, **__: object) -> None:
@@ -131,7 +185,10 @@ def test_a_left_checkpoint_is_refused_or_used(
     monkeypatch.chdir(tmp_path)
     assert main([*command, "0.02"]) == 2
     error = capsys.readouterr().err.strip()
-    assert ".out.checkpoint: is of another configuration: lr was 0.01, now 0.02. Delete .out.checkpoint" in error
+    assert (
+        ".out.checkpoint: is of another configuration: lr was 0.01, now 0.02. Delete "
+        ".out.checkpoint" in error
+    )
     state = tmp_path / ".out.checkpoint/state.safetensors"
     whole = state.read_bytes()
     state.write_bytes(whole[:3000])

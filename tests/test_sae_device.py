@@ -1,7 +1,9 @@
-"""Training off the host without a GPU: numpy forbidden and the default device useless, results equal to the host's.
+"""Training off the host without a GPU: numpy forbidden and the default device useless, results
+equal to the host's.
 
-A tensor made without a device lands on `meta`, where mixing with real ones fails; `Tensor.numpy` raises. So a step that
-passes here touches neither the host's shortcuts nor a device of its own choosing.
+A tensor made without a device lands on `meta`, where mixing with real ones fails; `Tensor.numpy`
+raises. So a step that passes here touches neither the host's shortcuts nor a device of its own
+choosing.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ def pattern() -> Pattern:
     mask = torch.from_numpy(rng.random((40, 30)) < 0.2)
     mask[7] = False
     return Pattern(
-        torch.nn.functional.pad(mask.sum(1).cumsum(0), (1, 0)).int(), mask.nonzero()[:, 1].int(), mask.shape[1]
+        torch.nn.functional.pad(mask.sum(1).cumsum(0), (1, 0)).int(),
+        mask.nonzero()[:, 1].int(),
+        mask.shape[1],
     )
 
 
@@ -56,7 +60,15 @@ def test_sparse_operations_equal_the_hosts(monkeypatch: pytest.MonkeyPatch) -> N
     def all_of_them() -> list[torch.Tensor]:
         flipped, order = transpose(given)
         part, where = keep_entries(given, kept)
-        return [flipped.indptr, flipped.columns, order, row_sums(given, values), part.indptr, part.columns, where]
+        return [
+            flipped.indptr,
+            flipped.columns,
+            order,
+            row_sums(given, values),
+            part.indptr,
+            part.columns,
+            where,
+        ]
 
     host = all_of_them()
     elsewhere(monkeypatch)
@@ -70,12 +82,20 @@ def test_sparse_operations_equal_the_hosts(monkeypatch: pytest.MonkeyPatch) -> N
 def test_training_elsewhere_is_the_same_training(
     monkeypatch: pytest.MonkeyPatch, own_default_device: None, variant: str, precision: str
 ) -> None:
-    settings = {"variant": variant, "filter": precision, "lr": 2e-2, "dead_after_tokens": 200, "resample_every": 15}
+    settings = {
+        "variant": variant,
+        "filter": precision,
+        "lr": 2e-2,
+        "dead_after_tokens": 200,
+        "resample_every": 15,
+    }
     config = dataclasses.replace(SHORT, **settings).resolved()
     host = run(config).sae
     source = TokenSource.of_windows(DATA, np.arange(20))
     started = Run.started(config, source, "cpu")
-    batches = [x * started.scale for x in islice(source.batches(config.batch, config.seed), config.steps)]
+    batches = [
+        x * started.scale for x in islice(source.batches(config.batch, config.seed), config.steps)
+    ]
     elsewhere(monkeypatch)
     torch.set_default_device("meta")
     for x in batches:

@@ -1,4 +1,5 @@
-"""The audit of training rows against selections made dense, and against selections spoilt on purpose."""
+"""The audit of training rows against selections made dense, and against selections spoilt on
+purpose."""
 
 from __future__ import annotations
 
@@ -74,8 +75,12 @@ def test_a_filter_that_misses_stops_the_training(monkeypatch: pytest.MonkeyPatch
     class Leaky(BatchTopK):
         def __call__(self, filter_: CandidateFilter, x: torch.Tensor) -> Selection:
             whole = super().__call__(filter_, x)
-            return without(whole, strongest(whole, torch.arange(0, 128, 32)))  # rows that the first audit reads
+            return without(
+                whole, strongest(whole, torch.arange(0, 128, 32))
+            )  # rows that the first audit reads
 
     monkeypatch.setattr(train_module, "BatchTopK", Leaky)
-    with pytest.raises(UserError, match=r"sae.filter: missed 1 latents and kept 0 too many in 4 rows of step 0"):
+    with pytest.raises(
+        UserError, match=r"sae.filter: missed 1 latents and kept 0 too many in 4 rows of step 0"
+    ):
         train_module.train_sae(SHORT, TokenSource(DATA), heldout=None, progress=False)

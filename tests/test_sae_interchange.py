@@ -1,7 +1,8 @@
-"""Exported folders against the real libraries: same codes and reconstructions there, and the same back here.
+"""Exported folders against the real libraries: same codes and reconstructions there, and the same
+back here.
 
-Install them to run all of this: pip install sae-lens==6.54.12 dictionary-learning==0.1.0 eai-sparsify==1.3.3
-(sae-lens does not import where torchvision is installed beside a CPU torch.)
+Install them to run all of this: pip install sae-lens==6.54.12 dictionary-learning==0.1.0
+eai-sparsify==1.3.3 (sae-lens does not import where torchvision is installed beside a CPU torch.)
 """
 
 from __future__ import annotations
@@ -35,12 +36,19 @@ def library(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (ImportError, RuntimeError) as error:
-        pytest.skip(f"{name} does not import ({type(error).__name__}); the module's docstring says how to install it")
+        pytest.skip(
+            f"{name} does not import ({type(error).__name__}); the module's docstring says how to "
+            f"install it"
+        )
 
 
 def ours(variant: str) -> SAE:
     sae = make_sae(variant)
-    return SAE(sae.config, sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec, sae.scale, 0.0) if variant == "relu_l1" else sae
+    return (
+        SAE(sae.config, sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec, sae.scale, 0.0)
+        if variant == "relu_l1"
+        else sae
+    )
 
 
 def close(found: np.ndarray, expected: np.ndarray) -> None:
@@ -82,13 +90,18 @@ def test_dictionary_learning(tmp_path: Path, variant: str) -> None:
     loaded, described = load_dictionary(str(tmp_path / "a"), device="cpu")
     with torch.no_grad():
         codes = loaded.encode(torch.from_numpy(x))
-        unit = sae.scale if variant == "relu_l1" else 1.0  # their ReLU class needs unit decoder rows
+        unit = (
+            sae.scale if variant == "relu_l1" else 1.0
+        )  # their ReLU class needs unit decoder rows
         close(codes.numpy() * unit, sae.encode(x).dense())
         close(loaded.decode(codes).numpy(), sae.decode(sae.encode(x)))
     (tmp_path / "b").mkdir()
     torch.save(loaded.state_dict(), tmp_path / "b/ae.pt")
     write_json(tmp_path / "b/config.json", described)
-    close(FORMATS["dictionary_learning"].load(tmp_path / "b").encode(x).dense() * unit, sae.encode(x).dense())
+    close(
+        FORMATS["dictionary_learning"].load(tmp_path / "b").encode(x).dense() * unit,
+        sae.encode(x).dense(),
+    )
 
 
 def test_sparsify(tmp_path: Path) -> None:

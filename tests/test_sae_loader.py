@@ -1,4 +1,5 @@
-"""The token stream against its definition: each epoch every allowed row exactly once, any batch reachable directly."""
+"""The token stream against its definition: each epoch every allowed row exactly once, any batch
+reachable directly."""
 
 from __future__ import annotations
 
@@ -23,8 +24,12 @@ def numbered() -> np.ndarray:
     return rows.reshape(W, S, T, D)
 
 
-def row_numbers(source: TokenSource, batch: int, seed: int, count: int, first: int = 0) -> np.ndarray:
-    return np.concatenate([x[:, 0].numpy() for x in islice(source.batches(batch, seed, first), count)]).astype(int)
+def row_numbers(
+    source: TokenSource, batch: int, seed: int, count: int, first: int = 0
+) -> np.ndarray:
+    return np.concatenate(
+        [x[:, 0].numpy() for x in islice(source.batches(batch, seed, first), count)]
+    ).astype(int)
 
 
 def test_an_epoch_holds_every_row_of_the_windows_once() -> None:
@@ -44,7 +49,9 @@ def test_any_step_is_reached_directly(batch: int) -> None:
     source = TokenSource(numbered(), block_rows=4)
     whole = row_numbers(source, batch, 3, 12)
     for first in (1, 5, 11):
-        assert np.array_equal(row_numbers(source, batch, 3, 12 - first, first), whole[first * batch :])
+        assert np.array_equal(
+            row_numbers(source, batch, 3, 12 - first, first), whole[first * batch :]
+        )
 
 
 def test_small_buffers_resume_within_an_epoch() -> None:
@@ -90,7 +97,9 @@ def test_sample_is_of_allowed_rows_and_repeats() -> None:
 
 def test_unusable_input(tmp_path: Path) -> None:
     rows = numbered().reshape(-1, D)
-    with pytest.raises(UserError, match=r"sae.batch: is 91, but only 90 training tokens exist. Use a smaller batch"):
+    with pytest.raises(
+        UserError, match=r"sae.batch: is 91, but only 90 training tokens exist. Use a smaller batch"
+    ):
         next(TokenSource(rows).batches(91, 0))
     bad = rows.astype(np.float16)
     bad[41, 1] = np.nan
@@ -138,8 +147,11 @@ def test_bfloat16_as_numpy_saves_it(tmp_path: Path) -> None:
         next(source.batches(40, 0))
 
 
-def test_blocks_of_a_file_are_read_not_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mapped pages would count as the process's memory; a view of a map is no whole file and is copied from the map."""
+def test_blocks_of_a_file_are_read_not_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mapped pages would count as the process's memory; a view of a map is no whole file and is
+    copied from the map."""
     rows = numbered().reshape(-1, D)
     np.save(tmp_path / "a.npy", rows)
     np.save(tmp_path / "columns_first.npy", np.asfortranarray(rows))

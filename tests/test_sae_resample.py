@@ -1,4 +1,5 @@
-"""Resampling of dead latents against its published definition (Bricken et al. 2023, "Neuron Resampling")."""
+"""Resampling of dead latents against its published definition (Bricken et al. 2023, "Neuron
+Resampling")."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def test_dead_latents_become_inputs_of_large_loss() -> None:
     assert not adam.parameters.b_enc[dead].any()
     for moments in (adam.first, adam.second):
         assert not any(getattr(moments, name)[dead].any() for name in ("W_enc", "W_dec", "b_enc"))
-        assert all((getattr(moments, name)[alive] == 1).all() for name in ("W_enc", "W_dec", "b_enc"))
+        assert all(
+            (getattr(moments, name)[alive] == 1).all() for name in ("W_enc", "W_dec", "b_enc")
+        )
     for name, tensor in zip(("W_enc", "b_enc", "W_dec", "b_dec"), before, strict=True):
         kept = slice(None) if name == "b_dec" else alive
         assert torch.equal(getattr(adam.parameters, name)[kept], tensor[kept])

@@ -1,4 +1,5 @@
-"""Selections against dense torch.topk on the full pre-activation matrix; the filter against its own definition."""
+"""Selections against dense torch.topk on the full pre-activation matrix; the filter against its own
+definition."""
 
 from __future__ import annotations
 
@@ -53,10 +54,14 @@ def test_filter_misses_nothing(precision: str, outlier: float) -> None:
     for floor in (0.0, 0.8, torch.rand(N) + 0.1):
         found = CandidateFilter(W_enc, b_enc, precision).candidates(x, floor)
         hit = torch.zeros(M, N, dtype=torch.bool)
-        hit[torch.repeat_interleave(torch.arange(M), found.indptr.diff()), found.columns.long()] = True
+        hit[torch.repeat_interleave(torch.arange(M), found.indptr.diff()), found.columns.long()] = (
+            True
+        )
         missed = (exact > floor) & ~hit
         assert not bool(missed.any())
-        assert int(hit.sum()) < 1.5 * int((exact > floor).sum()) + 50  # a filter that lets all pass is none
+        assert (
+            int(hit.sum()) < 1.5 * int((exact > floor).sum()) + 50
+        )  # a filter that lets all pass is none
 
 
 @pytest.mark.parametrize("n", [5, 64, 1003])
@@ -73,7 +78,9 @@ def test_filter_follows_a_change_of_some_rows() -> None:
     b_enc[20:30] += 1
     filter_.refresh(20, 30)
     fresh = CandidateFilter(W_enc, b_enc, "bf16")
-    assert torch.equal(filter_.candidates(tokens(), 0.5).columns, fresh.candidates(tokens(), 0.5).columns)
+    assert torch.equal(
+        filter_.candidates(tokens(), 0.5).columns, fresh.candidates(tokens(), 0.5).columns
+    )
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -81,7 +88,9 @@ def test_filter_follows_a_change_of_some_rows() -> None:
 def test_batchtopk_is_exact_over_drifting_batches(precision: str, outlier: float) -> None:
     W_enc, b_enc = encoder()
     filter_, select = CandidateFilter(W_enc, b_enc, precision), BatchTopK(K)
-    for step, grow in enumerate([1.0, 1.01, 0.5, 3.0, 1.0]):  # the carried floor is far too high, then far too low
+    for step, grow in enumerate(
+        [1.0, 1.01, 0.5, 3.0, 1.0]
+    ):  # the carried floor is far too high, then far too low
         x = tokens(step, outlier) * grow
         selection = select(filter_, x)
         pre = (x @ W_enc.T + b_enc).relu().flatten()
@@ -110,7 +119,9 @@ def test_topk_is_exact_over_drifting_batches(precision: str, outlier: float) -> 
 def test_both_precisions_select_the_same_bits() -> None:
     W_enc, b_enc = encoder()
     for make in (BatchTopK, TopK):
-        one, two = (make(K)(CandidateFilter(W_enc, b_enc, precision), tokens()) for precision in PRECISIONS)
+        one, two = (
+            make(K)(CandidateFilter(W_enc, b_enc, precision), tokens()) for precision in PRECISIONS
+        )
         assert torch.equal(dense(one), dense(two))
 
 
@@ -123,7 +134,9 @@ def test_fewer_positive_than_k(make: type[BatchTopK] | type[TopK]) -> None:
     filter_ = CandidateFilter(W_enc, b_enc, "bf16")
     for _ in range(2):
         selection = select(filter_, x)
-        torch.testing.assert_close(dense(selection), (x @ W_enc.T + b_enc).relu(), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            dense(selection), (x @ W_enc.T + b_enc).relu(), rtol=1e-5, atol=1e-5
+        )
         check_orders_agree(selection)
 
 
@@ -141,7 +154,9 @@ def test_threshold_selection_and_empty_result() -> None:
     W_enc, b_enc = encoder()
     filter_ = CandidateFilter(W_enc, b_enc, "bf16")
     pre = tokens() @ W_enc.T + b_enc
-    torch.testing.assert_close(dense(above_threshold(filter_, tokens(), 0.7)), pre.where(pre > 0.7, 0.0))
+    torch.testing.assert_close(
+        dense(above_threshold(filter_, tokens(), 0.7)), pre.where(pre > 0.7, 0.0)
+    )
     nothing = above_threshold(filter_, tokens(), 1e6)
     assert len(nothing.values) == 0
     assert nothing.smallest == 0.0

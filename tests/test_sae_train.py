@@ -1,4 +1,5 @@
-"""Training against planted factors it must find again, and resumed runs against uninterrupted ones (same bytes)."""
+"""Training against planted factors it must find again, and resumed runs against uninterrupted ones
+(same bytes)."""
 
 from __future__ import annotations
 
@@ -43,17 +44,27 @@ SHORT = SAEConfig(d=D, m=64, k=3, steps=60, batch=128, dead_after_tokens=1500, s
 
 
 def run(config: SAEConfig, **kwargs: object) -> TrainResult:
-    return train_sae(config, TokenSource.of_windows(DATA, np.arange(20)), heldout=None, progress=False, **kwargs)
+    return train_sae(
+        config, TokenSource.of_windows(DATA, np.arange(20)), heldout=None, progress=False, **kwargs
+    )
 
 
 def same(one: TrainResult, two: TrainResult) -> bool:
-    tensors = all(torch.equal(getattr(one.sae, n), getattr(two.sae, n)) for n in ("W_enc", "b_enc", "W_dec", "b_dec"))
+    tensors = all(
+        torch.equal(getattr(one.sae, n), getattr(two.sae, n))
+        for n in ("W_enc", "b_enc", "W_dec", "b_dec")
+    )
     return tensors and one.sae.threshold == two.sae.threshold and one.history == two.history
 
 
 @pytest.mark.parametrize(
     ("variant", "fvu", "found"),
-    [("batchtopk", 0.08, 0.9), ("topk", 0.12, 0.9), ("matryoshka", 0.15, 0.3), ("relu_l1", 0.25, 0.8)],
+    [
+        ("batchtopk", 0.08, 0.9),
+        ("topk", 0.12, 0.9),
+        ("matryoshka", 0.15, 0.3),
+        ("relu_l1", 0.25, 0.8),
+    ],
 )
 def test_planted_factors_are_found(variant: str, fvu: float, found: float) -> None:
     config = SAEConfig(d=D, m=64, k=3, variant=variant, steps=500, batch=256, lr=5e-3, l1=2.0)
@@ -72,7 +83,9 @@ def test_planted_factors_are_found(variant: str, fvu: float, found: float) -> No
 def test_same_seed_same_bytes_and_the_filter_does_not_matter() -> None:
     one, two = run(SHORT), run(SHORT)
     assert same(one, two)
-    bf16, exact = (run(SAEConfig(**{**SHORT.as_dict(), "filter": name})) for name in ("bf16", "float32"))
+    bf16, exact = (
+        run(SAEConfig(**{**SHORT.as_dict(), "filter": name})) for name in ("bf16", "float32")
+    )
     assert same(bf16, exact)
     assert not same(one, run(SAEConfig(**{**SHORT.as_dict(), "seed": 4})))
 
@@ -109,18 +122,30 @@ def test_resumed_run_writes_the_same_bytes(tmp_path: Path, variant: str) -> None
     whole = run(config)
     with pytest.raises(Interrupted):
         source = StoppingSource(DATA, block_rows=100)
-        train_sae(config, source, heldout=None, checkpoint=tmp_path / "c", checkpoint_every=10, progress=False)
+        train_sae(
+            config,
+            source,
+            heldout=None,
+            checkpoint=tmp_path / "c",
+            checkpoint_every=10,
+            progress=False,
+        )
     resumed = run(config, checkpoint=tmp_path / "c", checkpoint_every=10)
     assert same(whole, resumed)
     for name, result in (("whole", whole), ("resumed", resumed)):
         result.sae.save(tmp_path / name)
     names = ("cfg.json", "sae.safetensors")
-    assert all((tmp_path / "whole" / n).read_bytes() == (tmp_path / "resumed" / n).read_bytes() for n in names)
+    assert all(
+        (tmp_path / "whole" / n).read_bytes() == (tmp_path / "resumed" / n).read_bytes()
+        for n in names
+    )
 
 
 def test_foreign_and_corrupt_checkpoints_are_refused(tmp_path: Path) -> None:
     run(SHORT, checkpoint=tmp_path / "c", checkpoint_every=30)
-    with pytest.raises(UserError, match=r"c: is of another configuration: lr was 0.003, now 0.001. Delete"):
+    with pytest.raises(
+        UserError, match=r"c: is of another configuration: lr was 0.003, now 0.001. Delete"
+    ):
         run(SAEConfig(**{**SHORT.as_dict(), "lr": 1e-3}), checkpoint=tmp_path / "c")
     state = tmp_path / "c/state.safetensors"
     state.write_bytes(state.read_bytes()[:2000])
@@ -182,14 +207,17 @@ def test_a_full_disk_is_noticed_before_training_and_told_from_other_errors(
     little = shutil.disk_usage(tmp_path)._replace(free=50_000)
     monkeypatch.setattr(checkpoint_module.shutil, "disk_usage", lambda _: little)
     with pytest.raises(
-        UserError, match=r"c: lies on a disk with 0.1 MB free, checkpoints need 0.1 MB. Free some space"
+        UserError,
+        match=r"c: lies on a disk with 0.1 MB free, checkpoints need 0.1 MB. Free some space",
     ):
         run(SHORT, checkpoint=tmp_path / "c")
 
 
 def test_divergence_is_noticed_early() -> None:
     config = SAEConfig(d=D, m=64, k=3, steps=400, batch=64, lr=0.9, warmup=0)
-    with pytest.raises(UserError, match=r"sae.learning_rate: training diverged at step \d+ .* Use less than 0.9"):
+    with pytest.raises(
+        UserError, match=r"sae.learning_rate: training diverged at step \d+ .* Use less than 0.9"
+    ):
         run(config)
 
 
@@ -197,7 +225,9 @@ def test_unusable_data() -> None:
     with pytest.raises(UserError, match=r"sae.d: is 30, but the vectors are 24 wide"):
         run(SAEConfig(d=30, m=64, k=3))
     with pytest.raises(UserError, match=r"input: all vectors are the same. Check the harvest"):
-        train_sae(SHORT, TokenSource(np.full((500, D), 0.25, np.float32)), heldout=None, progress=False)
+        train_sae(
+            SHORT, TokenSource(np.full((500, D), 0.25, np.float32)), heldout=None, progress=False
+        )
     with pytest.raises(UserError, match=r"sae.batch: is 128, but only 100 training tokens exist"):
         train_sae(SHORT, TokenSource(planted(100, 0)), heldout=None, progress=False)
 
@@ -215,7 +245,9 @@ def test_quality_is_the_definition() -> None:
     x = rows.astype(np.float64)
     z = sae.encode(rows)
     decoded = sae.decode(z).astype(np.float64)
-    assert found.fvu == pytest.approx(((x - decoded) ** 2).sum() / ((x - x.mean(0)) ** 2).sum(), rel=1e-5)
+    assert found.fvu == pytest.approx(
+        ((x - decoded) ** 2).sum() / ((x - x.mean(0)) ** 2).sum(), rel=1e-5
+    )
     cosine = (x * decoded).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(decoded, axis=1)
     assert found.cosine == pytest.approx(cosine.mean(), rel=1e-5)
     assert found.l0 == pytest.approx(len(z.values) / 3000)

@@ -1,4 +1,5 @@
-"""A hundred training steps against the `dictionary_learning` package: same start, same batches, same weights after.
+"""A hundred training steps against the `dictionary_learning` package: same start, same batches,
+same weights after.
 
 Install it to run this: pip install dictionary-learning==0.1.0
 """
@@ -23,7 +24,9 @@ def batches() -> list[torch.Tensor]:
     factors = torch.randn(60, D, generator=rng)
     found = []
     for _ in range(STEPS):
-        active = (torch.rand(BATCH, 60, generator=rng) < 0.06) * torch.rand(BATCH, 60, generator=rng)
+        active = (torch.rand(BATCH, 60, generator=rng) < 0.06) * torch.rand(
+            BATCH, 60, generator=rng
+        )
         found.append(active @ factors + 0.05 * torch.randn(BATCH, D, generator=rng))
     return found
 

@@ -1,4 +1,5 @@
-"""Motif-activity assembly against the vector of the original's function (golden/epibert_preproc.npz), bit for bit."""
+"""Motif-activity assembly against the vector of the original's function
+(golden/epibert_preproc.npz), bit for bit."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ def test_a_real_run_gives_the_originals_vector(shared: Path) -> None:
 
 def test_order_and_scale(tmp_path: Path) -> None:
     path = tmp_path / "sea.tsv"
-    path.write_text(HEADER + "1\tdb\tAC2\t2.0\t-30\n2\tdb\tAC1\t1.5\t-10\n3\tdb\tAC3\t1.0\t5\n\n# footer\n")
+    path.write_text(
+        HEADER + "1\tdb\tAC2\t2.0\t-30\n2\tdb\tAC1\t1.5\t-10\n3\tdb\tAC3\t1.0\t5\n\n# footer\n"
+    )
     activity = assemble_sea(read_sea(path))
     assert activity.index.tolist() == ["AC1", "AC2", "AC3"]
     np.testing.assert_allclose(activity, [15 / 35, 1, 0], rtol=1e-6)

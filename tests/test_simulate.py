@@ -1,4 +1,5 @@
-"""The demo data set against independent readers (pysam, pandas, scipy) and against the truth it says it planted."""
+"""The demo data set against independent readers (pysam, pandas, scipy) and against the truth it
+says it planted."""
 
 from __future__ import annotations
 
@@ -21,10 +22,23 @@ from petriscope.data.genome import Genome
 from petriscope.data.peaks import read_peaks
 from petriscope.data.simulate import DemoConfig, dataset_digest, demo_motifs_path, simulate_demo
 from petriscope.data.simulate_chromhmm import STATES
-from petriscope.data.simulate_elements import CONDITIONS, CONTEXTS, LINEAGE_FACTORS, Element, programmes, sample_site
+from petriscope.data.simulate_elements import (
+    CONDITIONS,
+    CONTEXTS,
+    LINEAGE_FACTORS,
+    Element,
+    programmes,
+    sample_site,
+)
 from petriscope.data.simulate_genes import MARKERS, PLANTED_TERMS
 from petriscope.data.simulate_genome import SimulatedGenome, merge, random_bases, reverse_complement
-from petriscope.data.simulate_signal import SimulatedBiosample, call_peaks, design, element_rates, simulate_fragments
+from petriscope.data.simulate_signal import (
+    SimulatedBiosample,
+    call_peaks,
+    design,
+    element_rates,
+    simulate_fragments,
+)
 from petriscope.errors import UserError
 
 SMALL = DemoConfig(seed=3, chromosomes=4, mean_length=300_000, replicates=2, deepest=18_000)
@@ -66,7 +80,8 @@ def in_elements(folder: Path, name: str, elements: pd.DataFrame) -> np.ndarray:
     positions = cuts(folder, name)
     return np.array(
         [
-            np.searchsorted(positions[e.chrom], e.element_end) - np.searchsorted(positions[e.chrom], e.element_start)
+            np.searchsorted(positions[e.chrom], e.element_end)
+            - np.searchsorted(positions[e.chrom], e.element_start)
             for e in elements.itertuples()
         ]
     )
@@ -142,10 +157,14 @@ def test_fragments_are_sorted_inside_and_off_the_gaps(folder: Path) -> None:
         for row in genome.contigs.itertuples():
             codes = genome.fetch_codes(row.chrom, row.start, row.end)
             here = frame[frame["chrom"] == row.chrom]
-            assert (codes[here["start"].to_numpy()] < 4).all() and (codes[here["end"].to_numpy() - 1] < 4).all()
+            assert (codes[here["start"].to_numpy()] < 4).all() and (
+                codes[here["end"].to_numpy() - 1] < 4
+            ).all()
 
 
-def test_elements_keep_off_the_blacklist_and_follow_their_programme(folder: Path, elements: pd.DataFrame) -> None:
+def test_elements_keep_off_the_blacklist_and_follow_their_programme(
+    folder: Path, elements: pd.DataFrame
+) -> None:
     blacklist = pd.read_csv(folder / "blacklist.bed", sep="\t", header=None)
     for e in elements.itertuples():
         same = blacklist[blacklist[0] == e.chrom]
@@ -159,7 +178,9 @@ def test_elements_keep_off_the_blacklist_and_follow_their_programme(folder: Path
 
 
 def test_truth_bins_are_covered_by_their_element(truth: pd.DataFrame) -> None:
-    overlap = np.minimum(truth["end"], truth["element_end"]) - np.maximum(truth["start"], truth["element_start"])
+    overlap = np.minimum(truth["end"], truth["element_end"]) - np.maximum(
+        truth["start"], truth["element_start"]
+    )
     assert (overlap == truth["overlap"]).all() and (overlap >= 32).all()
     assert (truth["start"] % 128 == 0).all()
     on = truth[truth["programme"] == "liver_in_vivo"]
@@ -171,7 +192,9 @@ def test_truth_bins_are_covered_by_their_element(truth: pd.DataFrame) -> None:
 def test_lineage_motifs_lie_in_their_elements_and_hardly_elsewhere(
     folder: Path, elements: pd.DataFrame, lineage: str
 ) -> None:
-    motifs = [m for m in read_motifs(folder / "motifs.meme") if m.factor in LINEAGE_FACTORS[lineage]]
+    motifs = [
+        m for m in read_motifs(folder / "motifs.meme") if m.factor in LINEAGE_FACTORS[lineage]
+    ]
     assert len(motifs) == 2
     mine = elements["programme"].str.startswith(lineage).to_numpy()
     hits = scan_hits(element_dna(folder, elements), motifs)
@@ -190,14 +213,21 @@ def test_sites_score_near_their_matrix_and_vary() -> None:
 
 
 def test_accessibility_follows_the_truth(folder: Path, elements: pd.DataFrame) -> None:
-    counts = in_elements(folder, "liver_vivo_1", elements) / (elements["element_end"] - elements["element_start"])
+    counts = in_elements(folder, "liver_vivo_1", elements) / (
+        elements["element_end"] - elements["element_start"]
+    )
     for programme in ("liver", "in_vivo", "shared"):
-        assert counts[elements["programme"] == programme].mean() > 4 * counts[elements["programme"] == "blood"].mean()
+        assert (
+            counts[elements["programme"] == programme].mean()
+            > 4 * counts[elements["programme"] == "blood"].mean()
+        )
     on = elements["open_liver_in_vivo"] > 0.3
     assert stats.spearmanr(counts[on], elements["open_liver_in_vivo"][on]).statistic > 0.2
 
 
-def test_replicates_differ_by_more_than_counting_noise(folder: Path, elements: pd.DataFrame) -> None:
+def test_replicates_differ_by_more_than_counting_noise(
+    folder: Path, elements: pd.DataFrame
+) -> None:
     on = (elements["open_blood_in_vivo"] > 0.5).to_numpy()
     a, b = (in_elements(folder, f"blood_vivo_{i}", elements)[on].astype(float) for i in (1, 2))
     expected = (a + b) * (a.sum() / (a.sum() + b.sum()))
@@ -209,13 +239,20 @@ def test_fragment_counts_are_negative_binomial() -> None:
     """Poisson of a gamma with variance .04: Var = mean + .04 mean²."""
     rng = np.random.default_rng(0)
     sequence = rng.integers(0, 4, 1_024_000).astype(np.uint8)
-    genome = SimulatedGenome({"c": sequence}, {"c": np.full(1000, 0.41)}, {}, {"c": np.zeros((0, 2), np.int64)})
+    genome = SimulatedGenome(
+        {"c": sequence}, {"c": np.full(1000, 0.41)}, {}, {"c": np.zeros((0, 2), np.int64)}
+    )
     places = range(2000, 1_020_000, 1000)
-    elements = [Element(i, "c", at, at + 400, i, "x", "shared", False, (), 1.0) for i, at in enumerate(places)]
+    elements = [
+        Element(i, "c", at, at + 400, i, "x", "shared", False, (), 1.0)
+        for i, at in enumerate(places)
+    ]
     sample = SimulatedBiosample("s", "blood", "in_vitro", "d", 220 * len(elements), 0.9)
     fragments = simulate_fragments(rng, genome, elements, np.ones(len(elements)), sample)["c"]
     middle = fragments.sum(axis=1) // 2
-    near = np.bincount((middle[middle >= 1700] - 1700) // 1000, minlength=len(elements))[: len(elements)]
+    near = np.bincount((middle[middle >= 1700] - 1700) // 1000, minlength=len(elements))[
+        : len(elements)
+    ]
     assert near.var() / (near.mean() + 0.04 * near.mean() ** 2) == pytest.approx(1, abs=0.2)
 
 
@@ -225,10 +262,15 @@ def test_depth_and_signal_to_noise_differ_between_contexts_and_overlap_in_every_
     assert 1.5 < max(everything) / min(everything) < 2
     for value in (lambda s: s.fragments, lambda s: s.in_elements):
         for lineage in ("blood", "liver", "lymph"):
-            of = {c: [value(s) for s in samples if (s.lineage, s.context) == (lineage, c)] for c in CONTEXTS}
+            of = {
+                c: [value(s) for s in samples if (s.lineage, s.context) == (lineage, c)]
+                for c in CONTEXTS
+            }
             assert np.mean(of["in_vitro"]) > 1.02 * np.mean(of["in_vivo"])
             assert sum(x > min(of["in_vitro"]) for x in of["in_vivo"]) >= 2
-    order = [np.argsort([s.fragments for s in samples[i : i + 5]]).tolist() for i in range(0, 30, 5)]
+    order = [
+        np.argsort([s.fragments for s in samples[i : i + 5]]).tolist() for i in range(0, 30, 5)
+    ]
     assert len({tuple(x) for x in order}) > 1
 
 
@@ -248,7 +290,9 @@ def test_peaks_find_open_elements_without_the_truth(folder: Path, elements: pd.D
     column = f"open_{biosample.lineage}_{biosample.context}"
     strong = elements[elements[column] > 0.8]
     found = [
-        ((peaks.chrom == e.chrom) & (peaks.start < e.element_end) & (peaks.end > e.element_start)).any()
+        (
+            (peaks.chrom == e.chrom) & (peaks.start < e.element_end) & (peaks.end > e.element_start)
+        ).any()
         for e in strong.itertuples()
     ]
     assert np.mean(found) > 0.85
@@ -281,10 +325,14 @@ def test_narrowpeak_has_ten_columns_and_summits_inside(folder: Path) -> None:
         assert (table[4].between(0, 1000)).all() and (table[7] >= 6).all()
 
 
-def test_segmentation_tiles_the_genome_in_official_states(folder: Path, elements: pd.DataFrame) -> None:
+def test_segmentation_tiles_the_genome_in_official_states(
+    folder: Path, elements: pd.DataFrame
+) -> None:
     names = {f"{i + 1}_{name}": colour for i, (name, colour) in enumerate(STATES)}
     for lineage, context in CONDITIONS:
-        bed = pd.read_csv(folder / "chromhmm" / f"{lineage}_{context}.bed.gz", sep="\t", header=None)
+        bed = pd.read_csv(
+            folder / "chromhmm" / f"{lineage}_{context}.bed.gz", sep="\t", header=None
+        )
         for chrom, length in SMALL.lengths().items():
             here = bed[bed[0] == chrom]
             assert here[1].iloc[0] == 0 and here[2].iloc[-1] == length
@@ -295,13 +343,17 @@ def test_segmentation_tiles_the_genome_in_official_states(folder: Path, elements
         state = np.empty(len(on), dtype=object)
         for chrom, here in bed.groupby(0):
             rows = np.flatnonzero(on["chrom"] == chrom)
-            state[rows] = here[3].to_numpy()[np.searchsorted(here[2].to_numpy(), middle[rows], side="right")]
+            state[rows] = here[3].to_numpy()[
+                np.searchsorted(here[2].to_numpy(), middle[rows], side="right")
+            ]
         assert np.mean([name.split("_")[1] in ("EnhA1", "EnhA2", "EnhG1") for name in state]) > 0.7
 
 
 def test_gene_sets_carry_their_programme(folder: Path) -> None:
     genes = pd.read_csv(folder / "genes.bed", sep="\t", header=None)
-    assert genes[3].is_unique and (genes[2] == genes[1] + 1).all() and genes[5].isin(["+", "-"]).all()
+    assert (
+        genes[3].is_unique and (genes[2] == genes[1] + 1).all() and genes[5].isin(["+", "-"]).all()
+    )
     known = set(genes[3])
     lines = [line.split("\t") for line in (folder / "go.gmt").read_text().splitlines()]
     assert len({line[0] for line in lines}) == len(lines)
@@ -312,7 +364,9 @@ def test_gene_sets_carry_their_programme(folder: Path) -> None:
             assert term.split(" (PETRI")[0] in PLANTED_TERMS[note.removeprefix("planted:")]
     for programme, text in MARKERS.items():
         share = {
-            note: np.mean([np.isin(line[2:], text.split()).mean() for line in lines if line[1] == note])
+            note: np.mean(
+                [np.isin(line[2:], text.split()).mean() for line in lines if line[1] == note]
+            )
             for note in {line[1] for line in lines}
         }
         assert share[f"planted:{programme}"] > 1.5 * share["random"]
@@ -328,11 +382,14 @@ def test_motif_file_names_its_source_and_licence() -> None:
     needed = {name for rule in programmes() for recipe in rule.recipes for name in recipe}
     assert needed <= {m.factor for m in motifs}
     ebf = next(m for m in motifs if m.factor == "EBF1")
-    assert "TCCC" in "".join("ACGT"[i] if p > 0.6 else "N" for i, p in zip(ebf.matrix.argmax(1), ebf.matrix.max(1)))
+    assert "TCCC" in "".join(
+        "ACGT"[i] if p > 0.6 else "N" for i, p in zip(ebf.matrix.argmax(1), ebf.matrix.max(1))
+    )
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("seed", -1), ("chromosomes", 0), ("mean_length", 1000), ("replicates", 0), ("deepest", 1)]
+    ("field", "value"),
+    [("seed", -1), ("chromosomes", 0), ("mean_length", 1000), ("replicates", 0), ("deepest", 1)],
 )
 def test_config_out_of_range_names_the_field(tmp_path: Path, field: str, value: int) -> None:
     with pytest.raises(UserError, match=rf"{field}: is {value}.*at least"):
@@ -358,7 +415,8 @@ def test_interrupted_simulation_leaves_the_earlier_data_set(
 
 
 class TestVerb:
-    """`petriscope data demo`: first run writes, second changes nothing, a different folder is refused."""
+    """`petriscope data demo`: first run writes, second changes nothing, a different folder is
+    refused."""
 
     @pytest.fixture(autouse=True)
     def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,7 +463,9 @@ def test_gzip_is_readable_to_its_end(folder: Path) -> None:
             assert handle.read()[-1:] == b"\n"
 
 
-def test_elements_of_one_context_differ_in_shape_and_not_in_strength(elements: pd.DataFrame) -> None:
+def test_elements_of_one_context_differ_in_shape_and_not_in_strength(
+    elements: pd.DataFrame,
+) -> None:
     width = (elements.element_end - elements.element_start).groupby(elements.contexts)
     assert width.min()["in_vitro"] >= 500 and width.max()["in_vivo"] <= 220
     assert width.min()["in_vitro,in_vivo"] >= 200 and width.max()["in_vitro,in_vivo"] <= 600

@@ -1,4 +1,5 @@
-"""The source table and `petriscope data paper` against a local server that answers as ENCODE and Zenodo do."""
+"""The source table and `petriscope data paper` against a local server that answers as ENCODE and
+Zenodo do."""
 
 from __future__ import annotations
 
@@ -57,9 +58,13 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.base = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        threading.Thread(
+            target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
 
-    def encode_file(self, accession: str, suffix: str, body: bytes, **more: object) -> dict[str, Any]:
+    def encode_file(
+        self, accession: str, suffix: str, body: bytes, **more: object
+    ) -> dict[str, Any]:
         href = f"/files/{accession}/@@download/{accession}.{suffix}"
         self.answers[href] = body
         item = {
@@ -75,7 +80,9 @@ class Server:
         self.answers[f"/files/{accession}/?format=json"] = json.dumps(item).encode()
         return item
 
-    def experiment(self, accession: str, files: list[dict[str, Any]], organism: str = "Homo sapiens") -> None:
+    def experiment(
+        self, accession: str, files: list[dict[str, Any]], organism: str = "Homo sapiens"
+    ) -> None:
         replicate = {"library": {"biosample": {"organism": {"scientific_name": organism}}}}
         body = {"accession": accession, "files": files, "replicates": [replicate]}
         self.answers[f"/experiments/{accession}/?format=json"] = json.dumps(body).encode()
@@ -91,7 +98,15 @@ def server() -> Iterator[Server]:
 
 def source(**more: Any) -> Source:
     return Source(
-        **{"id": "x", "group": "signal", "path": "x.bam", "licence": "l", "what": "w", "suffix": "bam", **more}
+        **{
+            "id": "x",
+            "group": "signal",
+            "path": "x.bam",
+            "licence": "l",
+            "what": "w",
+            "suffix": "bam",
+            **more,
+        }
     )
 
 
@@ -103,23 +118,33 @@ def test_the_bundled_table_is_whole() -> None:
     table = load_sources()
     assert {s.group for s in table.sources} == set(GROUPS)
     conditions = {(b.lineage, b.context) for b in table.biosamples}
-    assert conditions == {(line, c) for line in ("blood", "liver", "lymph") for c in ("in_vitro", "in_vivo")}
+    assert conditions == {
+        (line, c) for line in ("blood", "liver", "lymph") for c in ("in_vitro", "in_vivo")
+    }
     for lineage, context in conditions:
         assert sum((b.lineage, b.context) == (lineage, context) for b in table.biosamples) >= 2
     assert "mouse" in table.excluded["ENCFF395WJI"]
     assert not any("ENCFF395WJI" in str(s) for s in table.sources)
     for s in table.sources:
-        assert s.encode is None or re.fullmatch(r"ENC(FF|SR)\d{3}[A-Z]{3}|GRCh38_no_alt\w+\.15", s.encode)
+        assert s.encode is None or re.fullmatch(
+            r"ENC(FF|SR)\d{3}[A-Z]{3}|GRCh38_no_alt\w+\.15", s.encode
+        )
         assert s.url is None or s.url.startswith("https://")
     assert any(s.zenodo == "14504049" for s in table.sources)
 
 
-def test_the_dry_run_prints_bytes_licences_and_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_dry_run_prints_bytes_licences_and_what_is_left_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     parser = argparse.ArgumentParser()
     paper.add_arguments(parser)
     assert paper.run(parser.parse_args(["--dry-run"])) == 0
     text = capsys.readouterr().out
-    assert "CC BY 4.0" in text and "1,339,860" in text and re.search(r"39 sources, about [\d,]+ bytes", text)
+    assert (
+        "CC BY 4.0" in text
+        and "1,339,860" in text
+        and re.search(r"39 sources, about [\d,]+ bytes", text)
+    )
     assert "is mouse" in text and "ENCFF077FBI" in text and "unknown size" in text
     paper.run(parser.parse_args(["--dry-run", "--only", "chromhmm", "gencode"]))
     text = capsys.readouterr().out
@@ -161,7 +186,10 @@ def test_an_experiment_gives_its_best_file(server: Server) -> None:
     ]
     server.experiment("ENCSR000AAA", files)
     assert find(server, encode="ENCSR000AAA")[0].url.endswith("ENCFF000AAD.bam")
-    server.experiment("ENCSR000AAD", [*files, bam("ENCFF000AAL", [1], date_created="2019", preferred_default=True)])
+    server.experiment(
+        "ENCSR000AAD",
+        [*files, bam("ENCFF000AAL", [1], date_created="2019", preferred_default=True)],
+    )
     assert find(server, encode="ENCSR000AAD")[0].url.endswith("ENCFF000AAL.bam")
     peaks = [
         server.encode_file("ENCFF000AAJ", "bed.gz", b"x", output_type="pseudoreplicated peaks"),
@@ -170,7 +198,9 @@ def test_an_experiment_gives_its_best_file(server: Server) -> None:
     server.experiment("ENCSR000AAB", files + peaks)
     assert find(server, encode="ENCSR000AAB", suffix="bed.gz")[0].url.endswith("ENCFF000AAK.bed.gz")
     server.experiment("ENCSR000AAC", files[4:5])
-    with pytest.raises(UserError, match=r"ENCSR000AAC.*no released GRCh38 file of alignments \(assemblies: hg19\)"):
+    with pytest.raises(
+        UserError, match=r"ENCSR000AAC.*no released GRCh38 file of alignments \(assemblies: hg19\)"
+    ):
         find(server, encode="ENCSR000AAC")
     server.experiment("ENCSR366VBB", files, organism="Mus musculus")
     with pytest.raises(UserError, match="is Mus musculus, not Homo sapiens"):
@@ -183,7 +213,9 @@ def test_a_zenodo_record_lists_its_files(server: Server) -> None:
     server.answers["/api/records/7"] = json.dumps({"files": [item]}).encode()
     (remote,) = find(server, zenodo="7", path="model")
     assert (remote.path, remote.bytes, remote.md5) == ("model/m.zip", 9, "abc")
-    server.answers["/api/records/8"] = json.dumps({"files": [{**item, "key": "../../m.zip"}]}).encode()
+    server.answers["/api/records/8"] = json.dumps(
+        {"files": [{**item, "key": "../../m.zip"}]}
+    ).encode()
     with pytest.raises(UserError, match="leaves the data set's folder"):
         find(server, zenodo="8", path="model")
     server.answers["/api/records/9"] = b"<html>"
@@ -206,7 +238,11 @@ def write_table(server: Server, folder: Path) -> Path:
     server.encode_file("ENCFF000AAA", "bam", bam)
     server.experiment(
         "ENCSR000AAA",
-        [server.encode_file("ENCFF000AAB", "bam", bam, output_type="alignments", biological_replicates=[1])],
+        [
+            server.encode_file(
+                "ENCFF000AAB", "bam", bam, output_type="alignments", biological_replicates=[1]
+            )
+        ],
     )
     server.encode_file("ENCFF000AAC", "bed.gz", gzip.compress(b"chr1\t1\t9\n"))
     checkpoint = folder / "m.zip"
@@ -216,10 +252,17 @@ def write_table(server: Server, folder: Path) -> Path:
     body = checkpoint.read_bytes()
     server.answers["/m.zip"] = body
     md5 = hashlib.md5(body).hexdigest()
-    item = {"key": "m.zip", "size": len(body), "checksum": f"md5:{md5}", "links": {"self": f"{server.base}/m.zip"}}
+    item = {
+        "key": "m.zip",
+        "size": len(body),
+        "checksum": f"md5:{md5}",
+        "links": {"self": f"{server.base}/m.zip"},
+    }
     server.answers["/api/records/7"] = json.dumps({"files": [item]}).encode()
     for name in ("bl", "gtf", "go", "jaspar", "e1"):
-        server.answers[f"/{name}"] = gzip.compress(name.encode()) if name in ("bl", "gtf", "e1") else name.encode()
+        server.answers[f"/{name}"] = (
+            gzip.compress(name.encode()) if name in ("bl", "gtf", "e1") else name.encode()
+        )
 
     def url(name: str, group: str, path: str) -> dict[str, Any]:
         return {
@@ -248,7 +291,14 @@ def write_table(server: Server, folder: Path) -> Path:
             "licence": "l",
             "what": "w",
         },
-        {"id": "weights", "group": "model", "path": "model", "zenodo": 7, "licence": "l", "what": "w"},
+        {
+            "id": "weights",
+            "group": "model",
+            "path": "model",
+            "zenodo": 7,
+            "licence": "l",
+            "what": "w",
+        },
     ]
     common = {"lineage": "blood", "peaks": "ENCFF000AAC", "chromhmm": "E1"}
     biosamples = [
@@ -257,7 +307,11 @@ def write_table(server: Server, folder: Path) -> Path:
     ]
     services = {"encode": server.base, "zenodo": server.base}
     path = folder / "sources.yaml"
-    path.write_text(yaml.safe_dump({"format": 1, "services": services, "sources": entries, "biosamples": biosamples}))
+    path.write_text(
+        yaml.safe_dump(
+            {"format": 1, "services": services, "sources": entries, "biosamples": biosamples}
+        )
+    )
     return path
 
 
@@ -276,7 +330,11 @@ def test_the_whole_path_from_table_to_dataset(
     assert (out / "genome/hg38.fa.fai").read_text() == "chr1\t400\t6\t400\t401\n"
     description = yaml.safe_load((out / "dataset.yaml").read_text())
     assert [b["id"] for b in description["biosamples"]] == ["a", "b"]
-    named = [description["genome"]["fasta"][0], description["genome"]["blacklist"], description["annotation"]["genes"]]
+    named = [
+        description["genome"]["fasta"][0],
+        description["genome"]["blacklist"],
+        description["annotation"]["genes"],
+    ]
     named += [b[key] for b in description["biosamples"] for key in ("signal", "peaks", "chromhmm")]
     assert all((out / path).is_file() for path in named)
     lock = read_json(out / LOCK_NAME)
@@ -322,7 +380,9 @@ def test_released_weights_become_safetensors(
         ({"id": "go"}, "id 'go' appears twice"),
     ],
 )
-def test_a_wrong_table_is_refused(server: Server, tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_a_wrong_table_is_refused(
+    server: Server, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     path = write_table(server, tmp_path)
     raw = yaml.safe_load(path.read_text())
     raw["sources"][0] = {k: v for k, v in {**raw["sources"][0], **change}.items() if v is not None}
@@ -360,9 +420,14 @@ def test_archives_that_reach_outside_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("../evil", tarfile.REGTYPE), ("/evil", tarfile.REGTYPE), ("a/../../evil", tarfile.REGTYPE)]
-    + [("inside", kind) for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE)],
+    + [
+        ("inside", kind)
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE)
+    ],
 )
-def test_a_tar_with_anything_but_files_below_it_is_refused(tmp_path: Path, name: str, kind: bytes) -> None:
+def test_a_tar_with_anything_but_files_below_it_is_refused(
+    tmp_path: Path, name: str, kind: bytes
+) -> None:
     with tarfile.open(tmp_path / "t.tar.gz", "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("good"))
         bad = tarfile.TarInfo(name)

@@ -1,4 +1,5 @@
-"""Reference: the safetensors library reads back what was written; other processes write the same bytes."""
+"""Reference: the safetensors library reads back what was written; other processes write the same
+bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +14,11 @@ from safetensors import safe_open
 from petriscope.models.stable_file import stable_bytes
 
 METADATA = {name: name * 3 for name in ("format", "config", "adapter", "sha256", "build", "é")}
-STATE = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor([1.5], dtype=torch.float64), "empty": torch.zeros(0)}
+STATE = {
+    "b": torch.arange(6.0).reshape(2, 3),
+    "a": torch.tensor([1.5], dtype=torch.float64),
+    "empty": torch.zeros(0),
+}
 SCRIPT = """
 import hashlib, sys; sys.path.insert(0, sys.argv[1])
 from test_stable_file import METADATA, STATE, stable_bytes
@@ -33,6 +38,9 @@ def test_every_process_writes_the_same_bytes() -> None:
     here = hashlib.sha256(stable_bytes(STATE, METADATA)).hexdigest()
     for _ in range(3):
         done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(Path(__file__).parent)], capture_output=True, text=True, check=True
+            [sys.executable, "-c", SCRIPT, str(Path(__file__).parent)],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert done.stdout.strip() == here

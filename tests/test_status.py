@@ -1,4 +1,5 @@
-"""`petriscope status --graph` against DVC's own word on a small pipeline, and the shipped graph against a screen."""
+"""`petriscope status --graph` against DVC's own word on a small pipeline, and the shipped graph
+against a screen."""
 
 from __future__ import annotations
 
@@ -47,10 +48,14 @@ def drawn(capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_the_shipped_graph_fits_a_screen_and_shows_every_stage():
     graph = load_graph(REPOSITORY)
     why = tuple(f"dependency results/{name} changed" for name in graph.stages)
-    lines = list(as_lines(graph, [StageStatus(name, "upstream", why) for name in graph.stages], {}, COLUMNS))
+    lines = list(
+        as_lines(graph, [StageStatus(name, "upstream", why) for name in graph.stages], {}, COLUMNS)
+    )
     assert len(lines) + 2 <= ROWS and max(map(len, lines)) <= COLUMNS
     assert [line.split("waits")[0].split()[-1] for line in lines] == list(graph.stages)
-    assert all("dependency results/data.dvc ch" in line for line in lines)  # room is left for a reason
+    assert all(
+        "dependency results/data.dvc ch" in line for line in lines
+    )  # room is left for a reason
 
 
 def test_the_drawing_of_the_documentation_is_of_the_shipped_graph():
@@ -77,14 +82,22 @@ def test_states_and_reasons_follow_the_files_as_dvc_does(reproduced: Path, capsy
         "4 nodes: 2 changed, 1 waits for input, 1 missing",
     ]
     command = [sys.executable, "-m", "dvc", "status"]
-    said = subprocess.run(command, cwd=reproduced, capture_output=True, text=True, check=True).stdout
-    assert [line for line in said.splitlines() if line[:1].isalpha()] == ["first:", "right:", "last:"]
+    said = subprocess.run(
+        command, cwd=reproduced, capture_output=True, text=True, check=True
+    ).stdout
+    assert [line for line in said.splitlines() if line[:1].isalpha()] == [
+        "first:",
+        "right:",
+        "last:",
+    ]
 
 
 def test_a_terminal_without_line_drawing_gets_plain_characters(reproduced: Path):
     command = [sys.executable, "-m", "petriscope", "status", "--graph"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    result = subprocess.run(command, cwd=reproduced, env=environment, capture_output=True, check=True)
+    result = subprocess.run(
+        command, cwd=reproduced, env=environment, capture_output=True, check=True
+    )
     assert result.stdout.decode("ascii").splitlines()[1:4] == [
         "+-o left   up to date",
         "o | right  up to date",
@@ -93,4 +106,8 @@ def test_a_terminal_without_line_drawing_gets_plain_characters(reproduced: Path)
 
 
 def test_what_does_not_fit_is_marked():
-    assert clipped("abcdef", 6) == "abcdef" and clipped("abcdefg", 6) == "abcde…" and clipped("ab   ", 3) == "ab"
+    assert (
+        clipped("abcdef", 6) == "abcdef"
+        and clipped("abcdefg", 6) == "abcde…"
+        and clipped("ab   ", 3) == "ab"
+    )

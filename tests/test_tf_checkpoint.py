@@ -1,4 +1,5 @@
-"""TensorFlow checkpoints against one that TensorFlow wrote and its weights as arrays; CRC-32C against RFC 3720."""
+"""TensorFlow checkpoints against one that TensorFlow wrote and its weights as arrays; CRC-32C
+against RFC 3720."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ def copied(released: Path, tmp_path: Path) -> Path:
     return tmp_path / "ckpt-45"
 
 
-def small_checkpoint(prefix: Path, root: str = "model/", **options: object) -> dict[str, np.ndarray]:
+def small_checkpoint(
+    prefix: Path, root: str = "model/", **options: object
+) -> dict[str, np.ndarray]:
     """A checkpoint of random weights under ``root``; returns them by path below the model."""
     weights = random_weights(SMALL)
     write_checkpoint(prefix, {root + path: array for path, array in weights.items()}, **options)
@@ -62,7 +65,9 @@ def test_crc32c_known_answers_and_lengths() -> None:
     for length in (1, 63, 64, 65, 127, 128, 129, 4000, 20_000):
         data = rng.bytes(length)
         assert crc32c.crc32c(data) == crc32c_by_bits(data)
-        assert crc32c.crc32c(data[length // 3 :], crc32c.crc32c(data[: length // 3])) == crc32c_by_bits(data)
+        assert crc32c.crc32c(
+            data[length // 3 :], crc32c.crc32c(data[: length // 3])
+        ) == crc32c_by_bits(data)
 
 
 def test_crc32c_spans_segments(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,14 +79,20 @@ def test_crc32c_spans_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_variable_is_bit_for_bit_what_tensorflow_wrote(released: Path, shared: Path) -> None:
     checkpoint = ObjectCheckpoint(released)
     with np.load(shared / "golden" / "epibert_small.npz") as file:
-        weights = {key.removeprefix("weight/model/"): file[key] for key in file.files if key.startswith("weight/")}
+        weights = {
+            key.removeprefix("weight/model/"): file[key]
+            for key in file.files
+            if key.startswith("weight/")
+        }
     assert set(checkpoint.variables()) == set(weights)
     for path, array in weights.items():
         found = checkpoint.array(path)
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found, array, err_msg=path)
     kernel = "performer/layers/0/self_attention/query_dense_layer/kernel"
-    assert checkpoint.entry_key(kernel) == checkpoint.entry_key(kernel.replace("/kernel", "/_kernel"))
+    assert checkpoint.entry_key(kernel) == checkpoint.entry_key(
+        kernel.replace("/kernel", "/_kernel")
+    )
 
 
 def test_every_checksum_of_the_released_format_holds(released: Path) -> None:
@@ -91,7 +102,9 @@ def test_every_checksum_of_the_released_format_holds(released: Path) -> None:
     assert len(bundle.entries) > 122
 
 
-def test_the_converted_model_has_the_originals_output(released: Path, shared: Path, tmp_path: Path) -> None:
+def test_the_converted_model_has_the_originals_output(
+    released: Path, shared: Path, tmp_path: Path
+) -> None:
     with np.load(shared / "golden" / "epibert_small.npz") as file:
         arrays = {key: file[key] for key in file.files if not key.startswith("act/")}
     original = json.loads(str(arrays["config_json"]))
@@ -111,7 +124,9 @@ def test_the_converted_model_has_the_originals_output(released: Path, shared: Pa
             found = model(*batch).numpy()
         assert np.linalg.norm(found - arrays["output"]) / np.linalg.norm(arrays["output"]) < 3e-6
         assert report.variables == 122
-        assert report.parameters == sum(a.size for key, a in arrays.items() if key.startswith("weight/"))
+        assert report.parameters == sum(
+            a.size for key, a in arrays.items() if key.startswith("weight/")
+        )
         assert model.config == report.config
         if options is not None:
             wanted = EpiBERTConfig.from_original(original)
@@ -132,7 +147,9 @@ def test_the_converted_model_has_the_originals_output(released: Path, shared: Pa
     ],
     ids=["model", "root is the model", "opaque keys", "opaque, three files", "two files"],
 )
-def test_other_roots_keys_and_files_convert(tmp_path: Path, root: str, options: dict[str, object]) -> None:
+def test_other_roots_keys_and_files_convert(
+    tmp_path: Path, root: str, options: dict[str, object]
+) -> None:
     weights = small_checkpoint(tmp_path / "ckpt", root, **options)
     out = tmp_path / "out.safetensors"
     report = convert_checkpoint(tmp_path / "ckpt", out, WINDOW)
@@ -155,31 +172,41 @@ def test_kernels_found_under_their_other_name_and_other_precisions(tmp_path: Pat
     weights = random_weights(SMALL)
     aliases = {f"model/{p}": f"model/{p[:-6]}_kernel" for p in weights if "self_attention" in p}
     stored = {f"model/{path}": array for path, array in weights.items()}
-    stored["model/stem_conv/bias"] = (weights["stem_conv/bias"].view(np.uint32) >> 16).astype(np.uint16)
+    stored["model/stem_conv/bias"] = (weights["stem_conv/bias"].view(np.uint32) >> 16).astype(
+        np.uint16
+    )
     stored["model/stem_conv/kernel"] = weights["stem_conv/kernel"].astype(np.float16)
     write_checkpoint(tmp_path / "ckpt", stored, aliases=aliases)
     report = convert_checkpoint(tmp_path / "ckpt", tmp_path / "out.safetensors", WINDOW)
     model = EpiBERT.from_safetensors(tmp_path / "out.safetensors")
     kernel = weights["stem_conv/kernel"].astype(np.float16).astype(np.float32).transpose(2, 1, 0)
     np.testing.assert_array_equal(model.sequence.stem.weight.detach(), kernel)
-    np.testing.assert_allclose(model.sequence.stem.bias.detach(), weights["stem_conv/bias"], rtol=2**-7)
+    np.testing.assert_allclose(
+        model.sequence.stem.bias.detach(), weights["stem_conv/bias"], rtol=2**-7
+    )
     assert "weights stored in other than float32 were cast to it" in report.notes
 
 
 def test_damage_is_named_by_variable_and_checksum(copied: Path) -> None:
     data = copied.with_name("ckpt-45.data-00000-of-00001")
-    entry = ObjectCheckpoint(copied).bundle.entries["model/stem_conv/kernel/.ATTRIBUTES/VARIABLE_VALUE"]
+    entry = ObjectCheckpoint(copied).bundle.entries[
+        "model/stem_conv/kernel/.ATTRIBUTES/VARIABLE_VALUE"
+    ]
     damage(data, entry.offset + 5)
     out = copied.with_name("out.safetensors")
     with pytest.raises(
-        UserError, match=rf"model/stem_conv/kernel.*is damaged: checksum \w+, not the stored {entry.checksum:08x}"
+        UserError,
+        match=rf"model/stem_conv/kernel.*is damaged: checksum \w+, not the stored "
+        rf"{entry.checksum:08x}",
     ):
         convert_checkpoint(copied, out)
     assert not out.exists()
 
 
 def test_damage_outside_the_weights_is_found_too(copied: Path) -> None:
-    entry = ObjectCheckpoint(copied).bundle.entries["optimizer/_variables/99/.ATTRIBUTES/VARIABLE_VALUE"]
+    entry = ObjectCheckpoint(copied).bundle.entries[
+        "optimizer/_variables/99/.ATTRIBUTES/VARIABLE_VALUE"
+    ]
     damage(copied.with_name("ckpt-45.data-00000-of-00001"), entry.offset)
     with pytest.raises(UserError, match=r"optimizer/_variables/99.*is damaged"):
         convert_checkpoint(copied, copied.with_name("out.safetensors"))
@@ -189,20 +216,25 @@ def test_truncated_data_is_named_by_variable(copied: Path) -> None:
     data = copied.with_name("ckpt-45.data-00000-of-00001")
     data.write_bytes(data.read_bytes()[:900_000])
     with pytest.raises(
-        UserError, match=r"_CHECKPOINTABLE_OBJECT_GRAPH: ends at byte \d+, the file at 900000: truncated"
+        UserError,
+        match=r"_CHECKPOINTABLE_OBJECT_GRAPH: ends at byte \d+, the file at 900000: truncated",
     ):
         convert_checkpoint(copied, copied.with_name("out.safetensors"))
     small_checkpoint(copied.with_name("two"), shards=2)
     second = copied.with_name("two.data-00001-of-00002")
     second.write_bytes(second.read_bytes()[:-3])
-    with pytest.raises(UserError, match=r"model/.*VARIABLE_VALUE: ends at byte .* truncated \(stored checksum"):
+    with pytest.raises(
+        UserError, match=r"model/.*VARIABLE_VALUE: ends at byte .* truncated \(stored checksum"
+    ):
         convert_checkpoint(copied.with_name("two"), copied.with_name("out.safetensors"), WINDOW)
 
 
 @pytest.mark.parametrize("at", [100, 10_000, 19_840, -60, -48])
 def test_a_damaged_index_is_refused(copied: Path, at: int) -> None:
     damage(copied.with_name("ckpt-45.index"), at)
-    with pytest.raises(UserError, match=r"ckpt-45\.index: (is damaged|is truncated|has no object graph)"):
+    with pytest.raises(
+        UserError, match=r"ckpt-45\.index: (is damaged|is truncated|has no object graph)"
+    ):
         convert_checkpoint(copied, copied.with_name("out.safetensors"))
 
 
@@ -232,10 +264,13 @@ def test_compressed_blocks_are_refused(tmp_path: Path) -> None:
 def test_a_fine_tuned_model_is_refused_by_its_heads(tmp_path: Path) -> None:
     weights = {f"model/{path}": array for path, array in random_weights(SMALL).items()}
     weights["model/final_dense_profile_rna/kernel"] = np.zeros((2, 1), dtype=np.float32)
-    weights["model/final_pointwise_conv_rna/layer_with_weights-1/kernel"] = np.zeros((1, 16, 2), dtype=np.float32)
+    weights["model/final_pointwise_conv_rna/layer_with_weights-1/kernel"] = np.zeros(
+        (1, 16, 2), dtype=np.float32
+    )
     write_checkpoint(tmp_path / "ckpt", weights)
     with pytest.raises(
-        UserError, match=r"fine-tuned \(RAMPAGE\) model: it has final_dense_profile_rna and final_pointwise"
+        UserError,
+        match=r"fine-tuned \(RAMPAGE\) model: it has final_dense_profile_rna and final_pointwise",
     ):
         convert_checkpoint(tmp_path / "ckpt", tmp_path / "out", WINDOW)
 
@@ -243,16 +278,23 @@ def test_a_fine_tuned_model_is_refused_by_its_heads(tmp_path: Path) -> None:
 def test_missing_and_foreign_variables_are_named(tmp_path: Path) -> None:
     weights = {f"model/{path}": array for path, array in random_weights(SMALL).items()}
     gone = "model/performer/layers/1/FFN/FFN_dense_wide/bias"
-    write_checkpoint(tmp_path / "gone", {path: array for path, array in weights.items() if path != gone})
+    write_checkpoint(
+        tmp_path / "gone", {path: array for path, array in weights.items() if path != gone}
+    )
     with pytest.raises(
-        UserError, match=r"lacks 1 of the model's .* variables: performer/layers/1/FFN/FFN_dense_wide/bias"
+        UserError,
+        match=r"lacks 1 of the model's .* variables: performer/layers/1/FFN/FFN_dense_wide/bias",
     ):
         convert_checkpoint(tmp_path / "gone", tmp_path / "out", WINDOW)
-    write_checkpoint(tmp_path / "more", weights | {"model/adapter/kernel": np.zeros((2, 2), dtype=np.float32)})
+    write_checkpoint(
+        tmp_path / "more", weights | {"model/adapter/kernel": np.zeros((2, 2), dtype=np.float32)}
+    )
     with pytest.raises(UserError, match="has 1 variables that EpiBERT has not: adapter/kernel"):
         convert_checkpoint(tmp_path / "more", tmp_path / "out", WINDOW)
     write_checkpoint(tmp_path / "other", {"model/dense/kernel": np.zeros((2, 2), dtype=np.float32)})
-    with pytest.raises(UserError, match="pre_transformer_projection/kernel: is missing, so this is not"):
+    with pytest.raises(
+        UserError, match="pre_transformer_projection/kernel: is missing, so this is not"
+    ):
         convert_checkpoint(tmp_path / "other", tmp_path / "out", WINDOW)
 
 
@@ -260,21 +302,31 @@ def test_a_misshapen_variable_is_named(tmp_path: Path) -> None:
     weights = {f"model/{path}": array for path, array in random_weights(SMALL).items()}
     weights["model/performer/layers/1/layer_norm/beta"] = np.zeros(17, dtype=np.float32)
     write_checkpoint(tmp_path / "ckpt", weights)
-    with pytest.raises(UserError, match=r"performer/layers/1/layer_norm/beta: shape \(17,\) .* needs \(16,\)"):
+    with pytest.raises(
+        UserError, match=r"performer/layers/1/layer_norm/beta: shape \(17,\) .* needs \(16,\)"
+    ):
         convert_checkpoint(tmp_path / "ckpt", tmp_path / "out", WINDOW)
 
 
-def test_heads_that_contradict_the_configuration_are_refused(released: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="num_heads: the configuration says 8, the shapes of the checkpoint 4"):
+def test_heads_that_contradict_the_configuration_are_refused(
+    released: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        UserError, match="num_heads: the configuration says 8, the shapes of the checkpoint 4"
+    ):
         convert_checkpoint(released, tmp_path / "out", {"heads": 8})
 
 
 def test_a_released_size_model_with_four_heads_needs_its_seed(tmp_path: Path) -> None:
     small_checkpoint(tmp_path / "ckpt")
-    # The same rule at a size that fits a test: as if the released model were SMALL with eight heads.
+    # The same rule at a size that fits a test: as if the released model were SMALL with eight
+    # heads.
     released = replace(SMALL, heads=8, head_dim=0)
     checkpoint = ObjectCheckpoint(tmp_path / "ckpt")
-    with pytest.raises(UserError, match=r"has 2 heads, the released models 8: seed 19 would be wrong\. Give the seed"):
+    with pytest.raises(
+        UserError,
+        match=r"has 2 heads, the released models 8: seed 19 would be wrong\. Give the seed",
+    ):
         infer_config(checkpoint, WINDOW, released=released)
     assert infer_config(checkpoint, WINDOW | {"seed": 21}, released=released).config.seed == 21
 
@@ -284,7 +336,9 @@ def test_configuration_files_are_checked(tmp_path: Path) -> None:
     file.write_text("num_heads: 4\nseed: 21\nfilter_list_atac: [4, 8]\n")
     assert read_config(file) == {"heads": 4, "seed": 21, "atac_filters": [4, 8]}
     file.write_text("num_head: 4\n")
-    with pytest.raises(UserError, match=r"num_head: is no hyper-parameter of EpiBERT\. Did you mean num_heads\?"):
+    with pytest.raises(
+        UserError, match=r"num_head: is no hyper-parameter of EpiBERT\. Did you mean num_heads\?"
+    ):
         read_config(file)
     for text, message in (("- 1\n", "holds no name: value lines"), ("a: [", "is not YAML")):
         file.write_text(text)
@@ -312,4 +366,6 @@ def test_a_converted_small_model_runs(tmp_path: Path) -> None:
     convert_checkpoint(tmp_path / "ckpt", tmp_path / "out.safetensors", WINDOW)
     batch = random_batch(SMALL, 1, 2)
     with torch.no_grad():
-        assert EpiBERT.from_safetensors(tmp_path / "out.safetensors").run(batch).prediction.shape == (2, 12, 1)
+        assert EpiBERT.from_safetensors(tmp_path / "out.safetensors").run(
+            batch
+        ).prediction.shape == (2, 12, 1)

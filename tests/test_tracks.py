@@ -1,4 +1,5 @@
-"""Tracks against `bedtools genomecov -bg -scale`, pyBigWig and the original's clips (golden/epibert_preproc.npz)."""
+"""Tracks against `bedtools genomecov -bg -scale`, pyBigWig and the original's clips
+(golden/epibert_preproc.npz)."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ from petriscope.data.fragments import subsample
 from petriscope.errors import UserError
 
 SIZES = {"chr1": 6_000, "chr2": 4_000}
-CONTIGS = pd.DataFrame({"chrom": list(SIZES), "start": 0, "end": list(SIZES.values()), "whole": True})
+CONTIGS = pd.DataFrame(
+    {"chrom": list(SIZES), "start": 0, "end": list(SIZES.values()), "whole": True}
+)
 WINDOWS = pd.DataFrame(
     {
         "chrom": ["chr2", "chr1", "chr1", "chr1"],
@@ -28,7 +31,8 @@ WINDOWS = pd.DataFrame(
 
 
 def fragments(n: int = 3_000, seed: int = 0) -> pd.DataFrame:
-    """Sorted fragments with crowds at both ends of the chromosomes and on a contig the genome lacks."""
+    """Sorted fragments with crowds at both ends of the chromosomes and on a contig the genome
+    lacks."""
     rng = np.random.default_rng(seed)
     chrom = rng.choice(["chr1", "chr2", "chrUn"], n, p=[0.6, 0.35, 0.05])
     size = np.array([{**SIZES, "chrUn": 2_000}[c] for c in chrom])
@@ -53,34 +57,72 @@ def per_base(bedgraph: str) -> dict[str, np.ndarray]:
 
 
 def in_windows(base: dict[str, np.ndarray]) -> np.ndarray:
-    return np.stack([base[c][s:e].reshape(-1, 4).sum(axis=1) for c, s, e in WINDOWS.itertuples(index=False)])
+    return np.stack(
+        [base[c][s:e].reshape(-1, 4).sum(axis=1) for c, s, e in WINDOWS.itertuples(index=False)]
+    )
 
 
 @pytest.mark.parametrize("shift", [(4, 5), (0, 0)])
 @pytest.mark.skipif(shutil.which("bedtools") is None, reason="bedtools is not installed")
 def test_fragments_give_what_genomecov_gives(tmp_path: Path, shift: tuple[int, int]) -> None:
     frame = fragments()
-    path = write(tmp_path / "f.tsv.gz", frame.assign(barcode="ACGT-1", count=2), header="# from a single-cell run\n")
+    path = write(
+        tmp_path / "f.tsv.gz",
+        frame.assign(barcode="ACGT-1", count=2),
+        header="# from a single-cell run\n",
+    )
     cuts = pd.concat(
         [
             pd.DataFrame(
-                {"chrom": frame.chrom, "start": frame.start + shift[0] - 5, "end": frame.start + shift[0] + 6}
+                {
+                    "chrom": frame.chrom,
+                    "start": frame.start + shift[0] - 5,
+                    "end": frame.start + shift[0] + 6,
+                }
             ),
-            pd.DataFrame({"chrom": frame.chrom, "start": frame.end - shift[1] - 5, "end": frame.end - shift[1] + 6}),
+            pd.DataFrame(
+                {
+                    "chrom": frame.chrom,
+                    "start": frame.end - shift[1] - 5,
+                    "end": frame.end - shift[1] + 6,
+                }
+            ),
         ]
     )
     cuts = cuts[(cuts.start >= 0) & (cuts.chrom != "chrUn")].sort_values(["chrom", "start"])
     write(tmp_path / "cuts.bed", cuts)
     write(tmp_path / "sizes", pd.DataFrame(SIZES.items()))
     scale = 20e6 / len(frame)
-    command = ["bedtools", "genomecov", "-i", "cuts.bed", "-g", "sizes", "-bg", "-scale", f"{scale:.12g}"]
+    command = [
+        "bedtools",
+        "genomecov",
+        "-i",
+        "cuts.bed",
+        "-g",
+        "sizes",
+        "-bg",
+        "-scale",
+        f"{scale:.12g}",
+    ]
     out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     got = tracks.signal_for_windows(path, "fragments", WINDOWS, CONTIGS, cut_shift=shift)
-    assert got.fragments == len(frame) and got.values.dtype == np.float32 and got.values.shape == (4, 256)
-    np.testing.assert_allclose(got.values, in_windows(per_base(out)), rtol=5e-6)  # it prints six digits
-    raw = subprocess.run(command[:-2], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    np.testing.assert_array_equal(got.values, in_windows(per_base(raw)).astype(np.float32) * np.float32(scale))
-    halved = tracks.signal_for_windows(path, "fragments", WINDOWS, CONTIGS, cut_shift=shift, scale=0.5)
+    assert (
+        got.fragments == len(frame)
+        and got.values.dtype == np.float32
+        and got.values.shape == (4, 256)
+    )
+    np.testing.assert_allclose(
+        got.values, in_windows(per_base(out)), rtol=5e-6
+    )  # it prints six digits
+    raw = subprocess.run(
+        command[:-2], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    np.testing.assert_array_equal(
+        got.values, in_windows(per_base(raw)).astype(np.float32) * np.float32(scale)
+    )
+    halved = tracks.signal_for_windows(
+        path, "fragments", WINDOWS, CONTIGS, cut_shift=shift, scale=0.5
+    )
     np.testing.assert_array_equal(halved.values, got.values * np.float32(0.5))
 
 
@@ -88,21 +130,32 @@ def test_chunks_do_not_change_the_track(tmp_path: Path, monkeypatch: pytest.Monk
     path = write(tmp_path / "f.tsv", fragments())
     whole = tracks.signal_for_windows(path, "fragments", WINDOWS, CONTIGS).values
     monkeypatch.setattr(tracks.read_fragments, "__kwdefaults__", {"rows": 97})
-    np.testing.assert_array_equal(tracks.signal_for_windows(path, "fragments", WINDOWS, CONTIGS).values, whole)
+    np.testing.assert_array_equal(
+        tracks.signal_for_windows(path, "fragments", WINDOWS, CONTIGS).values, whole
+    )
 
 
 def test_depth_matching_is_exact_seeded_and_fair(tmp_path: Path) -> None:
     path = write(tmp_path / "f.tsv.gz", fragments())
-    runs = [tracks.signal_for_windows(path, "fragments", WINDOWS, CONTIGS, depth=700, seed=s) for s in (1, 1, 2)]
+    runs = [
+        tracks.signal_for_windows(path, "fragments", WINDOWS, CONTIGS, depth=700, seed=s)
+        for s in (1, 1, 2)
+    ]
     assert [run.fragments for run in runs] == [700] * 3
     np.testing.assert_array_equal(runs[0].values, runs[1].values)
     assert not np.array_equal(runs[0].values, runs[2].values)
     whole = tracks.signal_for_windows(path, "fragments", WINDOWS, CONTIGS).values
     mean = np.mean(
-        [tracks.signal_for_windows(path, "fragments", WINDOWS, CONTIGS, depth=700, seed=s).values for s in range(60)],
+        [
+            tracks.signal_for_windows(path, "fragments", WINDOWS, CONTIGS, depth=700, seed=s).values
+            for s in range(60)
+        ],
         axis=0,
     )
-    assert abs(mean.sum() / whole.sum() - 1) < 0.01 and np.corrcoef(mean.ravel(), whole.ravel())[0, 1] > 0.97
+    assert (
+        abs(mean.sum() / whole.sum() - 1) < 0.01
+        and np.corrcoef(mean.ravel(), whole.ravel())[0, 1] > 0.97
+    )
     full = tracks.signal_for_windows(path, "fragments", WINDOWS, CONTIGS, depth=3_000, seed=9)
     np.testing.assert_array_equal(full.values, whole)
     chunks = [frame for _, frame in fragments().groupby(np.arange(3_000) // 97)]
@@ -110,7 +163,10 @@ def test_depth_matching_is_exact_seeded_and_fair(tmp_path: Path) -> None:
     assert len(kept) == 700 and kept.index.is_monotonic_increasing and kept.index.is_unique
     share = np.mean([pd.concat(subsample(chunks, 3_000, 700, s)).index < 1_000 for s in range(40)])
     assert abs(share - 1 / 3) < 0.01, "early and late chunks are as likely to be kept"
-    with pytest.raises(UserError, match=r"tracks\.match_depth.*3001 fragments of a file that has 3000.*at most 3000"):
+    with pytest.raises(
+        UserError,
+        match=r"tracks\.match_depth.*3001 fragments of a file that has 3000.*at most 3000",
+    ):
         tracks.signal_for_windows(path, "fragments", WINDOWS, CONTIGS, depth=3_001)
 
 
@@ -165,7 +221,9 @@ def test_pseudo_signal_peaks_at_the_summit_with_the_height_of_signalvalue() -> N
     got = tracks.pseudo_signal(peaks, WINDOWS) / tracks.BACKGROUND
     window = got[2]
     assert window[:25].sum() == 0 and window[175:250].sum() == 0
-    assert window[50] == pytest.approx(4 * 10, rel=2e-3) and window[150] == pytest.approx(4 * 4, rel=2e-3)
+    assert window[50] == pytest.approx(4 * 10, rel=2e-3) and window[150] == pytest.approx(
+        4 * 4, rel=2e-3
+    )
     assert np.argmax(window[:100]) in (49, 50)
     assert got[3].sum() > 0 and got[3][:19].sum() == pytest.approx(got[3].sum())
     assert got[[0, 1]].sum() == 0
@@ -174,22 +232,33 @@ def test_pseudo_signal_peaks_at_the_summit_with_the_height_of_signalvalue() -> N
 def test_a_peak_files_own_scale_does_not_matter(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     start = np.sort(rng.integers(0, 5_000, 40))
-    peaks = pd.DataFrame({"chrom": "chr1", "start": start, "end": start + 200, "name": "p", "n": 0, "strand": "."})
+    peaks = pd.DataFrame(
+        {"chrom": "chr1", "start": start, "end": start + 200, "name": "p", "n": 0, "strand": "."}
+    )
     peaks = peaks.assign(score=rng.gamma(2, 5, 40), p=1, q=1, summit=100)
     once = write(tmp_path / "a", peaks)
     tenfold = write(tmp_path / "b", peaks.assign(score=10 * peaks.score))
-    tracks_ = [tracks.signal_for_windows(path, "narrowpeak", WINDOWS, CONTIGS).values for path in (once, tenfold)]
+    tracks_ = [
+        tracks.signal_for_windows(path, "narrowpeak", WINDOWS, CONTIGS).values
+        for path in (once, tenfold)
+    ]
     np.testing.assert_allclose(tracks_[0], tracks_[1], rtol=1e-5)
-    expected = tracks.pseudo_signal(peaks.assign(summit=start + 100), WINDOWS, 15 / np.median(peaks.score))
+    expected = tracks.pseudo_signal(
+        peaks.assign(summit=start + 100), WINDOWS, 15 / np.median(peaks.score)
+    )
     np.testing.assert_allclose(tracks_[0], expected, rtol=1e-5)
 
 
 def test_clips_and_targets_are_the_originals(shared: Path) -> None:
     golden = np.load(shared / "golden/epibert_preproc.npz")
     signal = golden["atac_in_first4096"][:, 0]
-    np.testing.assert_array_equal(tracks.model_input(signal), golden["atac_softclip_first4096"][:, 0])
+    np.testing.assert_array_equal(
+        tracks.model_input(signal), golden["atac_softclip_first4096"][:, 0]
+    )
     masked = golden["atac_in"][:, 0].copy()
-    lower, upper = (golden["mask_bins"] * 32 - 65_000).tolist()  # the excerpt begins at bin 65,000 of the window
+    lower, upper = (
+        golden["mask_bins"] * 32 - 65_000
+    ).tolist()  # the excerpt begins at bin 65,000 of the window
     masked[lower:upper] = 0
     np.testing.assert_array_equal(tracks.model_input(masked), golden["atac_masked_clipped"][:, 0])
     expected = golden["target_sum128_first120"][:, 0]
@@ -198,7 +267,9 @@ def test_clips_and_targets_are_the_originals(shared: Path) -> None:
 
 def test_soft_clip_by_hand() -> None:
     values = np.array([0, 150, 151, 154, 2150], dtype=np.float32)
-    np.testing.assert_allclose(tracks.soft_clip(values, 150), [0, 150, 151, 152, 150 + np.sqrt(2000)], rtol=1e-6)
+    np.testing.assert_allclose(
+        tracks.soft_clip(values, 150), [0, 150, 151, 152, 150 + np.sqrt(2000)], rtol=1e-6
+    )
     assert tracks.model_target(np.full((2, 3, 320), 100, np.float32)).shape == (2, 3, 6)
 
 
@@ -208,9 +279,17 @@ def lines(*rows: str) -> str:
 
 GOOD = "chr1\t10\t200"
 BAD_FILES = [
-    ("fragments", lines(GOOD, "chr1\t5900\t6001"), r"line 2: interval chr1:5900-6001 ends beyond chr1.*6000 bp.*build"),
+    (
+        "fragments",
+        lines(GOOD, "chr1\t5900\t6001"),
+        r"line 2: interval chr1:5900-6001 ends beyond chr1.*6000 bp.*build",
+    ),
     ("fragments", lines(GOOD, "chr1\t9\t200"), r"line 2: is not sorted.*sort -k1,1"),
-    ("fragments", lines(GOOD, "chr2\t9\t20", "chr1\t300\t400"), r"line 3: is not sorted.*comes back to chr1"),
+    (
+        "fragments",
+        lines(GOOD, "chr2\t9\t20", "chr1\t300\t400"),
+        r"line 3: is not sorted.*comes back to chr1",
+    ),
     ("fragments", lines("1\t10\t200"), r"column 1: no interval lies on the genome.*says 1.*chr1"),
     ("fragments", lines("#x", GOOD, "chr1\tten\t20"), r"line 3: start is 'ten'.*tab-separated"),
     ("fragments", lines(GOOD, "chr1\t30"), r"line 2: end is missing"),
@@ -219,10 +298,18 @@ BAD_FILES = [
     ("fragments", lines("chr1\t-1\t30"), r"line 1: interval chr1:-1-30 is empty or negative"),
     ("fragments", "", r"the file is empty"),
     ("fragments", lines("# only a comment"), r"the file is empty"),
-    ("bedgraph", lines(GOOD + "\t1.5", "chr1\t150\t220\t1"), r"line 2: is not sorted: the interval overlaps"),
+    (
+        "bedgraph",
+        lines(GOOD + "\t1.5", "chr1\t150\t220\t1"),
+        r"line 2: is not sorted: the interval overlaps",
+    ),
     ("bedgraph", lines(GOOD), r"line 1: value is missing"),
     ("bedgraph", lines(GOOD + "\tnan"), r"line 1: value is 'nan'"),
-    ("narrowpeak", lines("chr2\t3900\t4100\tp\t0\t.\t5\t1\t1\t50"), r"line 1: interval chr2:3900-4100 ends beyond"),
+    (
+        "narrowpeak",
+        lines("chr2\t3900\t4100\tp\t0\t.\t5\t1\t1\t50"),
+        r"line 1: interval chr2:3900-4100 ends beyond",
+    ),
     (
         "narrowpeak",
         lines("chr2\t390\t400\tp\t0\t.\t5\t1\t1\t10"),
@@ -234,7 +321,9 @@ BAD_FILES = [
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(("format", "text", "message"), BAD_FILES)
-def test_bad_files_are_refused_in_one_line(tmp_path: Path, format: str, text: str, message: str, packed: bool) -> None:
+def test_bad_files_are_refused_in_one_line(
+    tmp_path: Path, format: str, text: str, message: str, packed: bool
+) -> None:
     path = tmp_path / ("x.gz" if packed else "x")
     path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
     with pytest.raises(UserError, match=message) as caught:
@@ -267,7 +356,9 @@ def test_other_mistakes(tmp_path: Path) -> None:
     for format in ("fragments", "bedgraph", "narrowpeak", "bigwig", "bam"):
         with pytest.raises(UserError, match="absent: no such file"):
             tracks.signal_for_windows(tmp_path / "absent", format, WINDOWS, CONTIGS)
-    with pytest.raises(UserError, match=r"tracks\.match_depth: a narrowpeak file cannot be subsampled"):
+    with pytest.raises(
+        UserError, match=r"tracks\.match_depth: a narrowpeak file cannot be subsampled"
+    ):
         tracks.signal_for_windows(tmp_path / "x", "narrowpeak", WINDOWS, CONTIGS, depth=3)
     with pytest.raises(ValueError, match="multiples of 4"):
         WindowBins(WINDOWS.assign(start=WINDOWS.start + 1, end=WINDOWS.end + 1))

@@ -1,4 +1,5 @@
-"""Reference: headless Chromium, driven through its own debugging protocol: what a visitor sees and types."""
+"""Reference: headless Chromium, driven through its own debugging protocol: what a visitor sees and
+types."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ from petriscope.atlas.build import build_atlas
 from petriscope_tui.web import refusal
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -46,13 +49,16 @@ SHOWN = "document.querySelector('.xterm-rows')?.innerText ?? ''"
 LOADED = "performance.getEntriesByType('resource').map(e => e.name)"
 PATIENCE = 120
 serves = pytest.mark.skipif(
-    importlib.util.find_spec("textual_serve") is None, reason="textual-serve (extra web) is not installed"
+    importlib.util.find_spec("textual_serve") is None,
+    reason="textual-serve (extra web) is not installed",
 )
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    spec = importlib.util.spec_from_file_location("synthetic_atlas", REPOSITORY / "benchmarks" / "synthetic_atlas.py")
+    spec = importlib.util.spec_from_file_location(
+        "synthetic_atlas", REPOSITORY / "benchmarks" / "synthetic_atlas.py"
+    )
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -70,8 +76,12 @@ async def served(workspace: Path) -> AsyncIterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "petriscope_tui", str(workspace), "--web", "--port", str(port)]
-    paths = os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY / "tui"), *(p for p in sys.path if p)])
-    server = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.DEVNULL)
+    paths = os.pathsep.join(
+        [str(REPOSITORY / "src"), str(REPOSITORY / "tui"), *(p for p in sys.path if p)]
+    )
+    server = subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.DEVNULL
+    )
     address = f"http://127.0.0.1:{port}/"
     try:
         async with asyncio.timeout(PATIENCE), aiohttp.ClientSession() as session:
@@ -96,7 +106,9 @@ class Browser:
     async def send(self, method: str, **parameters: Any) -> dict[str, Any]:
         number = next(self.numbers)
         message = {"id": number, "method": method, "params": parameters}
-        await self.connection.send_json({**message, "sessionId": self.session} if self.session else message)
+        await self.connection.send_json(
+            {**message, "sessionId": self.session} if self.session else message
+        )
         async for answer in self.connection:
             found = answer.json()
             if found.get("id") == number:
@@ -107,7 +119,9 @@ class Browser:
     async def open(self, address: str, before: str = "") -> None:
         self.session = None
         target = await self.send("Target.createTarget", url="about:blank")
-        attached = await self.send("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        attached = await self.send(
+            "Target.attachToTarget", targetId=target["targetId"], flatten=True
+        )
         self.session = attached["sessionId"]
         await self.send("Page.enable")
         if before:
@@ -166,7 +180,9 @@ async def chromium(profile: Path) -> AsyncIterator[Browser]:
 
 
 @serves
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
+@pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)"
+)
 async def test_a_visitor_sees_types_and_goes_on(workspace: Path, tmp_path: Path) -> None:
     async with served(workspace) as address, chromium(tmp_path / "profile") as browser:
         await browser.open(address, before=PLAIN)
@@ -178,11 +194,15 @@ async def test_a_visitor_sees_types_and_goes_on(workspace: Path, tmp_path: Path)
         await browser.until(SHOWN, lambda shown: "Enter: to the table" in shown)
         await browser.type("layer:1")
         await browser.until(SHOWN, lambda shown: "50 of 100" in shown)
-        assert all(name.startswith(address) for name in await browser.value(LOADED))  # nothing from elsewhere
+        assert all(
+            name.startswith(address) for name in await browser.value(LOADED)
+        )  # nothing from elsewhere
         await browser.open(address)  # as visitors have it: drawn on a canvas
         await browser.until("document.body.classList.contains('-first-byte')", bool)
         async with asyncio.timeout(PATIENCE):
-            while len((await browser.picture()).getcolors(1 << 24) or []) < 200:  # letters, frames, colours
+            while (
+                len((await browser.picture()).getcolors(1 << 24) or []) < 200
+            ):  # letters, frames, colours
                 await asyncio.sleep(0.2)
         kept = os.environ.get("PETRISCOPE_KEEP_PICTURE")
         if kept:
@@ -200,19 +220,27 @@ async def test_other_sites_are_refused(workspace: Path) -> None:
             assert response.status == 403 and "this machine alone" in await response.text()
         with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
             await session.ws_connect(address + "ws", headers={"Origin": "https://evil.example"})
-        async with session.ws_connect(address + "ws", headers={"Origin": address.rstrip("/")}) as connection:
+        async with session.ws_connect(
+            address + "ws", headers={"Origin": address.rstrip("/")}
+        ) as connection:
             assert (await connection.receive(PATIENCE)).data
 
 
 def test_who_is_refused() -> None:
     here = "127.0.0.1:8765"
-    assert refusal("127.0.0.1", here, None) is None and refusal("127.0.0.1", here, f"http://{here}") is None
     assert (
-        refusal("::1", "[::1]:8765", "http://[::1]:8765") is None and refusal("localhost", "localhost:1", None) is None
+        refusal("127.0.0.1", here, None) is None
+        and refusal("127.0.0.1", here, f"http://{here}") is None
+    )
+    assert (
+        refusal("::1", "[::1]:8765", "http://[::1]:8765") is None
+        and refusal("localhost", "localhost:1", None) is None
     )
     assert "https://evil.example" in (refusal("127.0.0.1", here, "https://evil.example") or "")
     assert "null" in (refusal("127.0.0.1", here, "null") or "")
-    assert "evil.example" in (refusal("127.0.0.1", "evil.example:8765", "http://evil.example:8765") or "")
+    assert "evil.example" in (
+        refusal("127.0.0.1", "evil.example:8765", "http://evil.example:8765") or ""
+    )
     assert refusal("0.0.0.0", "lab.example:8765", "http://lab.example:8765") is None
     assert refusal("0.0.0.0", "lab.example:8765", "http://evil.example") is not None
     behind = "https://lab.example/petri/"

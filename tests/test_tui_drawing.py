@@ -48,16 +48,30 @@ def test_values_in_sensible_digits(value: object, form: str, text: str) -> None:
 
 def test_small_forms() -> None:
     assert interval(0.1, None) == "·" and interval(-0.5, 0.25, "signed") == "[-0.50, +0.25]"
-    assert [duration(x) for x in (None, 0.61, 42, 200, 7500)] == ["·", "0.6 s", "42 s", "3 min 20 s", "2 h 05 min"]
-    assert axis(8.0) == "8" and axis(0.125) == "0.125" and number(0) == "0" and share(1) == "100.0 %"
+    assert [duration(x) for x in (None, 0.61, 42, 200, 7500)] == [
+        "·",
+        "0.6 s",
+        "42 s",
+        "3 min 20 s",
+        "2 h 05 min",
+    ]
+    assert (
+        axis(8.0) == "8" and axis(0.125) == "0.125" and number(0) == "0" and share(1) == "100.0 %"
+    )
     assert probability(1.0) == "1.000"
 
 
 def test_bars_are_exact_to_an_eighth() -> None:
-    assert bar(0.5, 4, UNICODE) == "██  " and bar(0.53125, 4, UNICODE) == "██▏ " and bar(0.5, 4, ASCII) == "##  "
+    assert (
+        bar(0.5, 4, UNICODE) == "██  "
+        and bar(0.53125, 4, UNICODE) == "██▏ "
+        and bar(0.5, 4, ASCII) == "##  "
+    )
     assert bar(7, 2, UNICODE) == "██" and bar(-1, 2, UNICODE) == "  "
     assert (
-        spark([0, 1, 1000], UNICODE, log=False) == " ▁█" and spark([], UNICODE) == "" and spark([0, 0], ASCII) == "  "
+        spark([0, 1, 1000], UNICODE, log=False) == " ▁█"
+        and spark([], UNICODE) == ""
+        and spark([0, 0], ASCII) == "  "
     )
     assert columns([1, 2], 2, UNICODE) == [" █", "██"]
 
@@ -73,18 +87,33 @@ def test_line_plot_has_the_size_asked_for_and_marks_points() -> None:
     text = line_plot([one], 40, 12, UNICODE, "dim", "x", "y").plain
     lines = text.split("\n")
     assert len(lines) == 12 and max(len(line) for line in lines) <= 40
-    assert text.count("a") == 3 and "first" in lines[-1] and lines[0] == "y" and lines[-2].rstrip().endswith("10")
+    assert (
+        text.count("a") == 3
+        and "first" in lines[-1]
+        and lines[0] == "y"
+        and lines[-2].rstrip().endswith("10")
+    )
     assert line_plot([one], 40, 12, ASCII, "dim").plain.isascii()
     assert line_plot([], 40, 12, UNICODE, "dim").plain == "no data"
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # a busy machine is no failure
 @given(
-    st.lists(st.tuples(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9)), max_size=6), st.integers(5, 150), st.integers(1, 40)
+    st.lists(st.tuples(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9)), max_size=6),
+    st.integers(5, 150),
+    st.integers(1, 40),
 )
-def test_line_plot_takes_any_points(points: list[tuple[float, float]], width: int, height: int) -> None:
+def test_line_plot_takes_any_points(
+    points: list[tuple[float, float]], width: int, height: int
+) -> None:
     text = line_plot(
-        [Series("s", points, "red", "m", [(y, y) for _, y in points])], width, height, UNICODE, "dim"
+        [Series("s", points, "red", "m", [(y, y) for _, y in points])],
+        width,
+        height,
+        UNICODE,
+        "dim",
     ).plain
     assert (text == "no data") == (not points)
 
@@ -137,30 +166,58 @@ def test_block_art_keeps_colours_and_proportions(tmp_path: Path) -> None:
 
 
 def test_graphics_only_where_known() -> None:
-    assert graphics_protocol({"TERM": "xterm-kitty"}) == "kitty" and graphics_protocol({"TERM": "foot"}) == "sixel"
-    assert graphics_protocol({"TERM": "xterm-kitty", "TMUX": "x"}) is None and graphics_protocol({}) is None
+    assert (
+        graphics_protocol({"TERM": "xterm-kitty"}) == "kitty"
+        and graphics_protocol({"TERM": "foot"}) == "sixel"
+    )
+    assert (
+        graphics_protocol({"TERM": "xterm-kitty", "TMUX": "x"}) is None
+        and graphics_protocol({}) is None
+    )
     assert graphics_protocol({"PETRISCOPE_GRAPHICS": "off", "TERM": "foot"}) is None
     assert graphics_protocol({"PETRISCOPE_GRAPHICS": "kitty"}) == "kitty"
 
 
 def test_a_wide_span_of_x_is_logarithmic_and_the_floor_cuts() -> None:
     points = [(1.0, 0.0), (10.0, 0.5), (100.0, 1.0)]
-    lines = line_plot([Series("a", points, "", "A")], 42, 14, UNICODE, "", "alpha").plain.split("\n")
+    lines = line_plot([Series("a", points, "", "A")], 42, 14, UNICODE, "", "alpha").plain.split(
+        "\n"
+    )
     marks = [line.index("A") for line in lines if "A" in line and "│" in line]
-    assert len(marks) == 3 and abs(2 * marks[1] - marks[0] - marks[2]) <= 1 and "(log scale)" in lines[-2]
-    near = line_plot([Series("a", [(1.0, 0.0), (2.0, 0.5)], "", "A")], 42, 14, UNICODE, "", "alpha").plain
+    assert (
+        len(marks) == 3
+        and abs(2 * marks[1] - marks[0] - marks[2]) <= 1
+        and "(log scale)" in lines[-2]
+    )
+    near = line_plot(
+        [Series("a", [(1.0, 0.0), (2.0, 0.5)], "", "A")], 42, 14, UNICODE, "", "alpha"
+    ).plain
     assert "log scale" not in near
     fallen = [(1.0, 0.1), (2.0, -50.0)]
     cut = line_plot([Series("a", fallen, "", "A")], 42, 14, UNICODE, "", floor=-0.5).plain
-    assert "-0.5" in cut and "-50" not in cut and sum("A" in line for line in cut.split("\n") if "│" in line) == 1
+    assert (
+        "-0.5" in cut
+        and "-50" not in cut
+        and sum("A" in line for line in cut.split("\n") if "│" in line) == 1
+    )
 
 
 def test_delimited_text_is_aligned_shortened_and_cut_to_the_room() -> None:
     content = "name,value,long\na,0.123456789,x\nbb,10,y\n,,\n"
     lines = aligned(content, ",", "", "", 60).plain.split("\n")
-    assert lines[0] == "name  value  long" and lines[1] == "a     0.123  x" and lines[2] == "bb       10  y"
-    narrow = aligned("a,b,c\n" + ",".join(["word " * 9] * 3) + "\n", ",", "", "", 44).plain.split("\n")
-    assert all(len(line) <= 44 for line in narrow) and narrow[-1] == "further columns: c" and "…" in narrow[1]
+    assert (
+        lines[0] == "name  value  long"
+        and lines[1] == "a     0.123  x"
+        and lines[2] == "bb       10  y"
+    )
+    narrow = aligned("a,b,c\n" + ",".join(["word " * 9] * 3) + "\n", ",", "", "", 44).plain.split(
+        "\n"
+    )
+    assert (
+        all(len(line) <= 44 for line in narrow)
+        and narrow[-1] == "further columns: c"
+        and "…" in narrow[1]
+    )
     assert aligned("a\n1\n2\n3\n", ",", "", "", 40, 2).plain.endswith("the first 2 of 3 rows")
     assert aligned("", ",", "", "", 40).plain == "empty"
 
@@ -173,6 +230,10 @@ def test_a_single_features_effect_stands_on_the_ruler_of_its_null() -> None:
     assert shown(None, None).startswith("not measured")
     lines = shown(0.0123, 0.5).split("\n")
     assert "0.0123" in lines[0] and "beats 50.0 % of random directions" in lines[1]
-    assert lines[2].index("●") == 10 + 20 and lines[2].index("│") == 10 + 38 and lines[3].endswith("95 %")
+    assert (
+        lines[2].index("●") == 10 + 20
+        and lines[2].index("│") == 10 + 38
+        and lines[3].endswith("95 %")
+    )
     assert lines[3].index("95 %") <= lines[2].index("│") < lines[3].index("95 %") + 4
     assert "●" in shown(1.0, 1.0) and "not measured" in shown(1.0, None)

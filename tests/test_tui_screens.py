@@ -1,4 +1,5 @@
-"""Reference: the atlas's own answers (petriscope.atlas.query); real key presses and clicks through Textual's Pilot."""
+"""Reference: the atlas's own answers (petriscope.atlas.query); real key presses and clicks through
+Textual's Pilot."""
 
 from __future__ import annotations
 
@@ -26,13 +27,26 @@ from petriscope_tui.widgets.table import VirtualTable
 from petriscope_tui.workspace import config_folder, short_path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PAGES = ["overview", "features", "feature", "compare", "layers", "causal", "pipeline", "figures", "search", "controls"]
+PAGES = [
+    "overview",
+    "features",
+    "feature",
+    "compare",
+    "layers",
+    "causal",
+    "pipeline",
+    "figures",
+    "search",
+    "controls",
+]
 PIPELINE = "stages:\n  one: {cmd: sleep 30, params: [seed], outs: [x]}\n  two: {cmd: echo b, deps: [x], outs: [y]}\n"
 
 
 @pytest.fixture(scope="session")
 def tables() -> AtlasTables:
-    spec = importlib.util.spec_from_file_location("synthetic_atlas", REPOSITORY / "benchmarks" / "synthetic_atlas.py")
+    spec = importlib.util.spec_from_file_location(
+        "synthetic_atlas", REPOSITORY / "benchmarks" / "synthetic_atlas.py"
+    )
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -163,7 +177,9 @@ async def test_features_filter_sort_scroll_open(workspace: Path, atlas_file: Pat
         assert app.screen is page
 
 
-async def test_features_columns_saved_filters_export(workspace: Path, atlas_file: Path, tmp_path: Path) -> None:
+async def test_features_columns_saved_filters_export(
+    workspace: Path, atlas_file: Path, tmp_path: Path
+) -> None:
     atlas = Atlas(atlas_file)
     app = app_of(workspace)
     async with app.run_test(size=(120, 40)) as pilot:
@@ -172,7 +188,11 @@ async def test_features_columns_saved_filters_export(workspace: Path, atlas_file
         choice.deselect("label")
         choice.select("module")
         await settle(pilot)
-        marked = {line.split("▌")[1].split()[0]: "▐X▌" in line for line in screen_text(app).split("\n") if "▐" in line}
+        marked = {
+            line.split("▌")[1].split()[0]: "▐X▌" in line
+            for line in screen_text(app).split("\n")
+            if "▐" in line
+        }
         assert marked["density"] and not marked["layer"] and len(marked) > 15
         await press(pilot, "enter")
         page = app.screen
@@ -204,7 +224,9 @@ async def test_features_columns_saved_filters_export(workspace: Path, atlas_file
         assert "module" in again.screen.shown  # type: ignore[attr-defined]
 
 
-async def test_feature_page_shows_evidence_and_leads_on(workspace: Path, atlas_file: Path, tables: AtlasTables) -> None:
+async def test_feature_page_shows_evidence_and_leads_on(
+    workspace: Path, atlas_file: Path, tables: AtlasTables
+) -> None:
     key = tables.annotations.iloc[40]
     name = f"L{key.layer}/{key.feature}"
     app = app_of(workspace, name)
@@ -269,7 +291,11 @@ async def test_layers_and_causal(workspace: Path) -> None:
     async with app.run_test(size=(120, 60)) as pilot:
         await press(pilot, "5", "down")
         text = screen_text(app)
-        assert "Feature density, layer 1" in text and "Flow between layers" in text and "recovered" in text
+        assert (
+            "Feature density, layer 1" in text
+            and "Flow between layers" in text
+            and "recovered" in text
+        )
         await press(pilot, "y")
         assert app.clipboard.startswith("layer\tfvu")
         await press(pilot, "enter")
@@ -325,7 +351,11 @@ async def test_pipeline_page_states_menu_and_refusals(workspace: Path) -> None:
         await press(pilot, "7")
         await until(pilot, lambda: "not up to date" in screen_text(app))
         text = screen_text(app)
-        assert "2 of 2 stages are not up to date" in text and "never run" in text and "sleep 30" in text
+        assert (
+            "2 of 2 stages are not up to date" in text
+            and "never run" in text
+            and "sleep 30" in text
+        )
         await press(pilot, "down")
         assert "echo b" in screen_text(app) and "needs" in screen_text(app)
         await press(pilot, "enter")
@@ -350,11 +380,15 @@ async def test_parameter_editor_checks_before_it_saves(workspace: Path) -> None:
         assert "seed: 17" in (workspace / "params.yaml").read_text()
         area.text = area.text.replace("seed: x", "seed: 18")
         await settle(pilot)
-        assert "seed: 17 -> 18" in screen_text(app) and "invalidates 2 stages: one, two" in screen_text(app)
+        assert "seed: 17 -> 18" in screen_text(
+            app
+        ) and "invalidates 2 stages: one, two" in screen_text(app)
         await press(pilot, "escape")
         assert app.screen.query_one(TextArea)
         await press(pilot, "ctrl+s")
-        assert "seed: 18" in (workspace / "params.yaml").read_text() and app.screen.NAME == "pipeline"  # type: ignore[attr-defined]
+        assert (
+            "seed: 18" in (workspace / "params.yaml").read_text() and app.screen.NAME == "pipeline"
+        )  # type: ignore[attr-defined]
 
 
 async def test_controls_show_what_their_stages_wrote(workspace: Path) -> None:
@@ -366,16 +400,27 @@ async def test_controls_show_what_their_stages_wrote(workspace: Path) -> None:
     )
     metrics = workspace / "results" / "metrics"
     metrics.mkdir()
-    (metrics / "random_init.json").write_text('{"run": true, "alive": [3, 1234], "context_fraction": [0.128, 0.25]}')
+    (metrics / "random_init.json").write_text(
+        '{"run": true, "alive": [3, 1234], "context_fraction": [0.128, 0.25]}'
+    )
     (metrics / "depth_matched.json").write_text('{"run": false}')
     (workspace / "results" / "random_init").mkdir()
-    (workspace / "results" / "random_init" / "layers.csv").write_text("layer,share\n0,0.123456\n1,0.5\n")
+    (workspace / "results" / "random_init" / "layers.csv").write_text(
+        "layer,share\n0,0.123456\n1,0.5\n"
+    )
     app = app_of(workspace)
     async with app.run_test(size=(120, 40)) as pilot:
         await press(pilot, "0")
         text = screen_text(app)
-        assert "plain" not in text and "context_fraction 0.128 0.25" in text and "switched off" in text
-        assert "1,234" in text and "randomly initialised model" in text and "layers.csv" in text and "0.123" in text
+        assert (
+            "plain" not in text and "context_fraction 0.128 0.25" in text and "switched off" in text
+        )
+        assert (
+            "1,234" in text
+            and "randomly initialised model" in text
+            and "layers.csv" in text
+            and "0.123" in text
+        )
         await press(pilot, "y")
         assert app.clipboard.startswith("random_init.run\tTrue\nrandom_init.alive\t[3, 1234]")
         await press(pilot, "end")
@@ -419,7 +464,9 @@ async def test_no_atlas_says_what_to_do(tmp_path: Path) -> None:
     app = app_of(tmp_path)
     async with app.run_test(size=(100, 30)) as pilot:
         await settle(pilot)
-        assert "Run the pipeline as far" in screen_text(app) and "petriscope reproduce" in screen_text(app)
+        assert "Run the pipeline as far" in screen_text(
+            app
+        ) and "petriscope reproduce" in screen_text(app)
         for number in "23479":
             if isinstance(app.focused, Input):
                 await press(pilot, "escape")
@@ -430,7 +477,9 @@ async def test_no_atlas_says_what_to_do(tmp_path: Path) -> None:
         assert "runs all of it" in screen_text(app)
 
 
-async def test_atlas_of_another_version_and_partial_atlas(tmp_path: Path, tables: AtlasTables) -> None:
+async def test_atlas_of_another_version_and_partial_atlas(
+    tmp_path: Path, tables: AtlasTables
+) -> None:
     import sqlite3
 
     path = tmp_path / "results" / "atlas.sqlite"
@@ -455,7 +504,9 @@ async def test_atlas_of_another_version_and_partial_atlas(tmp_path: Path, tables
             assert words in screen_text(app), number
 
 
-async def test_unknown_feature_and_read_only_folder(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unknown_feature_and_read_only_folder(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UserError, match=r"'x' is no feature\. Write for example L6/1234"):
         run(workspace, "x")
     app = app_of(workspace, "L99/1")
@@ -509,7 +560,8 @@ def test_nothing_heavy_is_imported() -> None:
     import subprocess
 
     code = (
-        "import sys, asyncio; from pathlib import Path; from petriscope_tui.app import PetriscopeApp\n"
+        "import sys, asyncio; from pathlib import Path; from petriscope_tui.app import "
+        "PetriscopeApp\n"
         "async def main():\n"
         "    app = PetriscopeApp(Path(sys.argv[1]))\n"
         "    async with app.run_test() as pilot:\n"
@@ -517,7 +569,8 @@ def test_nothing_heavy_is_imported() -> None:
         "            await pilot.press(key)\n"
         "            await pilot.pause()\n"
         "asyncio.run(main())\n"
-        "print([m for m in ('torch', 'numpy', 'pandas', 'dvc', 'scipy', 'matplotlib') if m in sys.modules])"
+        "print([m for m in ('torch', 'numpy', 'pandas', 'dvc', 'scipy', 'matplotlib') if m in "
+        "sys.modules])"
     )
     path = f"{REPOSITORY / 'src'}:{REPOSITORY / 'tui'}"
     done = subprocess.run(
@@ -530,7 +583,9 @@ def test_nothing_heavy_is_imported() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_user_without_entry_and_home_gets_whole_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_user_without_entry_and_home_gets_whole_paths(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert short_path(tmp_path / "x") == "~/x"
     monkeypatch.delenv("HOME")

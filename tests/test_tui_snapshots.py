@@ -1,6 +1,8 @@
-"""Reference: tests/snapshots/*.svg, looked at by a person; PETRISCOPE_UPDATE_SNAPSHOTS=1 draws them anew.
+"""Reference: tests/snapshots/*.svg, looked at by a person; PETRISCOPE_UPDATE_SNAPSHOTS=1 draws them
+anew.
 
-Skipped under another Textual version than the one that drew them: its own widgets may differ by a cell.
+Skipped under another Textual version than the one that drew them: its own widgets may differ by a
+cell.
 """
 
 from __future__ import annotations
@@ -29,11 +31,15 @@ def load(path: Path):  # type: ignore[no-untyped-def]
     return module
 
 
-@pytest.mark.skipif(textual.__version__ != DRAWN_WITH, reason=f"snapshots were drawn with Textual {DRAWN_WITH}")
+@pytest.mark.skipif(
+    textual.__version__ != DRAWN_WITH, reason=f"snapshots were drawn with Textual {DRAWN_WITH}"
+)
 async def test_pages_look_as_approved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.delenv("NO_COLOR", raising=False)
-    tables = load(HERE.parent / "benchmarks" / "synthetic_atlas.py").synthetic_tables(layers=3, per_layer=200)
+    tables = load(HERE.parent / "benchmarks" / "synthetic_atlas.py").synthetic_tables(
+        layers=3, per_layer=200
+    )
     build_atlas(tmp_path / "w" / "results" / "atlas.sqlite", tables)
     monkeypatch.chdir(tmp_path)
     here = Path("/proc/self/cwd/w")  # the path is on the picture: the same text on every machine
@@ -46,4 +52,6 @@ async def test_pages_look_as_approved(tmp_path: Path, monkeypatch: pytest.Monkey
         approved = gzip.decompress(path.read_bytes()).decode()
         if picture != approved:
             (tmp_path / f"{page}.svg").write_text(picture)
-        assert picture == approved, f"{page} looks different: compare {tmp_path / page}.svg with {path}"
+        assert picture == approved, (
+            f"{page} looks different: compare {tmp_path / page}.svg with {path}"
+        )

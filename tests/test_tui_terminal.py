@@ -1,4 +1,5 @@
-"""Reference: a real terminal (tmux) and a real browser protocol (textual-serve's websocket): type, capture, compare."""
+"""Reference: a real terminal (tmux) and a real browser protocol (textual-serve's websocket): type,
+capture, compare."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ stages:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    spec = importlib.util.spec_from_file_location("synthetic_atlas", REPOSITORY / "benchmarks" / "synthetic_atlas.py")
+    spec = importlib.util.spec_from_file_location(
+        "synthetic_atlas", REPOSITORY / "benchmarks" / "synthetic_atlas.py"
+    )
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -54,7 +57,13 @@ class Terminal:
         command = ["tmux", "-u", "-L", self.name, "-f", "/dev/null", *words]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
-    def start(self, workspace: Path, *arguments: str, size: tuple[int, int] = (110, 32), **environment: str) -> None:
+    def start(
+        self,
+        workspace: Path,
+        *arguments: str,
+        size: tuple[int, int] = (110, 32),
+        **environment: str,
+    ) -> None:
         settings = {
             "PYTHONPATH": SOURCES,
             "LC_ALL": "C.UTF-8",
@@ -127,7 +136,8 @@ def test_browse_in_a_terminal(terminal: Terminal, workspace: Path) -> None:
 
 
 def test_pipeline_in_a_terminal(terminal: Terminal, workspace: Path) -> None:
-    """Run, see a failure's last words, leave a run going, find it again, cancel it; nothing stays behind."""
+    """Run, see a failure's last words, leave a run going, find it again, cancel it; nothing stays
+    behind."""
     terminal.start(workspace)
     terminal.wait("Claims")
     terminal.keys("7")
@@ -147,7 +157,9 @@ def test_pipeline_in_a_terminal(terminal: Terminal, workspace: Path) -> None:
     terminal.wait("A run is in progress")
     terminal.keys("k")
     terminal.wait("ended with 0")
-    pid = json.loads((workspace / ".dvc" / "tmp" / "petriscope" / "current.json").read_text())["pid"]
+    pid = json.loads((workspace / ".dvc" / "tmp" / "petriscope" / "current.json").read_text())[
+        "pid"
+    ]
     assert process_alive(pid)
     terminal.tmux("kill-server")
     while terminal.tmux("list-sessions"):
@@ -173,14 +185,21 @@ def test_ascii_locale_and_no_colour_in_a_terminal(terminal: Terminal, workspace:
 
 def test_wrong_feature_is_one_line(workspace: Path) -> None:
     command = [sys.executable, "-m", "petriscope_tui", str(workspace), "--feature", "nonsense"]
-    done = subprocess.run(command, env={"PYTHONPATH": SOURCES}, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and done.stderr == "petriscope: 'nonsense' is no feature. Write for example L6/1234\n"
+    done = subprocess.run(
+        command, env={"PYTHONPATH": SOURCES}, capture_output=True, text=True, check=False
+    )
+    assert (
+        done.returncode == 2
+        and done.stderr == "petriscope: 'nonsense' is no feature. Write for example L6/1234\n"
+    )
 
 
 def test_loopback_is_told_from_exposure(tmp_path: Path) -> None:
     assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.0.0.9", "::1")))
     assert not any(map(is_loopback, ("0.0.0.0", "192.168.1.5", "example.org", "::")))
-    assert app_command(tmp_path / "a b", "L1/2").endswith(f"-m petriscope_tui '{tmp_path}/a b' --feature L1/2")
+    assert app_command(tmp_path / "a b", "L1/2").endswith(
+        f"-m petriscope_tui '{tmp_path}/a b' --feature L1/2"
+    )
 
 
 async def test_browser_gets_the_same_pages(workspace: Path) -> None:
@@ -193,9 +212,14 @@ async def test_browser_gets_the_same_pages(workspace: Path) -> None:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "petriscope_tui", str(workspace), "--web", "--port", str(port)]
     paths = os.pathsep.join([SOURCES, *(p for p in sys.path if p)])
-    server = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE)
+    server = subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE
+    )
     try:
-        assert server.stdout is not None and f"http://127.0.0.1:{port}/" in server.stdout.readline().decode()
+        assert (
+            server.stdout is not None
+            and f"http://127.0.0.1:{port}/" in server.stdout.readline().decode()
+        )
         async with aiohttp.ClientSession() as session:
             page = ""
             for _ in range(100):
@@ -206,12 +230,18 @@ async def test_browser_gets_the_same_pages(workspace: Path) -> None:
                 except aiohttp.ClientError:
                     time.sleep(0.1)
             assert "Petriscope" in page
-            async with session.ws_connect(f"http://127.0.0.1:{port}/ws?width=120&height=40") as socket_:
+            async with session.ws_connect(
+                f"http://127.0.0.1:{port}/ws?width=120&height=40"
+            ) as socket_:
                 received = b""
                 sent = False
                 async with asyncio.timeout(150):
                     async for message in socket_:
-                        received += message.data if isinstance(message.data, bytes) else str(message.data).encode()
+                        received += (
+                            message.data
+                            if isinstance(message.data, bytes)
+                            else str(message.data).encode()
+                        )
                         if b"Claims" in received and not sent:
                             await socket_.send_json(["stdin", "2"])
                             sent = True

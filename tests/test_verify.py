@@ -1,4 +1,5 @@
-"""verify: the parity vector against the float64 numpy model, the checks against machines and runs that are wrong."""
+"""verify: the parity vector against the float64 numpy model, the checks against machines and runs
+that are wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +13,13 @@ import pytest
 from epibert_reference import NumpyEpiBERT
 
 from petriscope.artifact import checks, compare, parity
-from petriscope.artifact.compare import Tolerance, compare_claims, compare_frames, load_tolerances, shipped_results
+from petriscope.artifact.compare import (
+    Tolerance,
+    compare_claims,
+    compare_frames,
+    load_tolerances,
+    shipped_results,
+)
 from petriscope.cli import main
 from petriscope.errors import UserError
 from petriscope.files import read_json, write_json
@@ -48,16 +55,27 @@ def test_parity_holds_and_a_wrong_weight_breaks_it(monkeypatch):
 
 def test_packages_outside_their_range_are_named(monkeypatch):
     assert checks.packages().state == "ok"
-    monkeypatch.setattr(importlib.metadata, "requires", lambda _: ["numpy<1", "no-such-package", 'x; extra == "test"'])
+    monkeypatch.setattr(
+        importlib.metadata,
+        "requires",
+        lambda _: ["numpy<1", "no-such-package", 'x; extra == "test"'],
+    )
     check = checks.packages()
-    assert check.state == "failed" and "is outside <1" in check.seen and "no-such-package is missing" in check.seen
+    assert (
+        check.state == "failed"
+        and "is outside <1" in check.seen
+        and "no-such-package is missing" in check.seen
+    )
 
 
 def test_programs_room_and_device_say_what_is_wrong(tmp_path, monkeypatch):
     workspace = create_workspace(tmp_path / "w")
     assert checks.device(workspace).state == "ok"
     monkeypatch.setattr(checks, "tool_version", lambda name: None)
-    assert checks.programs().state == "failed" and "apt-get install bedtools" in checks.programs().remedy
+    assert (
+        checks.programs().state == "failed"
+        and "apt-get install bedtools" in checks.programs().remedy
+    )
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 10))
     assert checks.room(workspace).state == "failed"
     text = workspace.params.read_text()
@@ -77,7 +95,9 @@ def test_data_other_than_the_pinned_is_refused(tmp_path):
     assert check.state == "failed" and "d is not the data that data.dvc pins" in check.seen
 
 
-def test_records_of_a_finished_run_hold_and_damage_is_named(tiny_run, tiny_copy: Workspace, tmp_path):
+def test_records_of_a_finished_run_hold_and_damage_is_named(
+    tiny_run, tiny_copy: Workspace, tmp_path
+):
     assert checks.records(tiny_run).state == "ok"
     labels = tiny_copy.table("labels") / "labels.csv"
     labels.write_bytes(labels.read_bytes()[:-2] + b"9\n")  # same size: only the bytes differ
@@ -90,7 +110,10 @@ def test_records_of_a_finished_run_hold_and_damage_is_named(tiny_run, tiny_copy:
 
 def test_tolerances_know_every_table_and_no_other_field(tmp_path):
     known = load_tolerances()
-    assert set(known) - {"default"} <= set(TABLES) and known["table2_sae_quality"].keys == ("layer", "seed")
+    assert set(known) - {"default"} <= set(TABLES) and known["table2_sae_quality"].keys == (
+        "layer",
+        "seed",
+    )
     bad = tmp_path / "t.yaml"
     bad.write_text("default: {}\ntables: {a: {abslute: 1}}\n")
     with pytest.raises(UserError, match=r"t.yaml: a.abslute: is not a field"):
@@ -104,19 +127,39 @@ def test_frames_compare_as_numpy_isclose():
     near = shipped.assign(x=[1.09, 1.81, np.nan])
     assert compare_frames("t", near.iloc[::-1], shipped, rule).state == "within"
     far = compare_frames("t", shipped.assign(x=[1.2, 2.0, np.nan]), shipped, rule)
-    assert far.state == "outside" and "x (0, 0): 1.2 here, 1.0 shipped; 67% of the column agrees" in far.detail
-    assert compare_frames("t", far_text := shipped.assign(what=["a", "b", "z"]), shipped, rule).state == "outside"
-    assert compare_frames("t", far_text, shipped, Tolerance(keys=("layer",), free=("what",))).state == "within"
-    assert "columns differ: x" in compare_frames("t", shipped.drop(columns="x"), shipped, rule).detail
+    assert (
+        far.state == "outside"
+        and "x (0, 0): 1.2 here, 1.0 shipped; 67% of the column agrees" in far.detail
+    )
+    assert (
+        compare_frames("t", far_text := shipped.assign(what=["a", "b", "z"]), shipped, rule).state
+        == "outside"
+    )
+    assert (
+        compare_frames("t", far_text, shipped, Tolerance(keys=("layer",), free=("what",))).state
+        == "within"
+    )
+    assert (
+        "columns differ: x" in compare_frames("t", shipped.drop(columns="x"), shipped, rule).detail
+    )
     assert "2 of 3 rows" in compare_frames("t", shipped.head(2), shipped, rule).detail
-    assert compare_frames("t", shipped.head(2), shipped, Tolerance(keys=("layer",), rows=0.6)).state == "within"
+    assert (
+        compare_frames("t", shipped.head(2), shipped, Tolerance(keys=("layer",), rows=0.6)).state
+        == "within"
+    )
 
 
-def test_a_run_is_held_against_a_reference_folder(tiny_run, tiny_copy: Workspace, tmp_path, capsys, monkeypatch):
+def test_a_run_is_held_against_a_reference_folder(
+    tiny_run, tiny_copy: Workspace, tmp_path, capsys, monkeypatch
+):
     results = ["verify", "--results", "--workspace", str(tiny_copy.root), "--reference"]
     assert main([*results, str(tiny_run.figures), "--json", str(tmp_path / "v.json")]) == 0
     out = capsys.readouterr().out
-    assert "identical" in out and "none failed" in out and read_json(tmp_path / "v.json")["failed"] == []
+    assert (
+        "identical" in out
+        and "none failed" in out
+        and read_json(tmp_path / "v.json")["failed"] == []
+    )
     claims = read_json(tiny_copy.figures / "claims.json")
     claims["claims"][0]["verdict"] = "made up"
     write_json(tiny_copy.figures / "claims.json", claims)
@@ -138,7 +181,9 @@ def test_shipped_results_of_a_checkout_come_from_git_not_from_the_overwritten_fi
 
     def git(*arguments: str) -> None:
         identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        subprocess.run(["git", "-C", str(root), *identity, *arguments], check=True, capture_output=True)
+        subprocess.run(
+            ["git", "-C", str(root), *identity, *arguments], check=True, capture_output=True
+        )
 
     git("init")
     assert compare._from_git(root) is None
@@ -146,10 +191,15 @@ def test_shipped_results_of_a_checkout_come_from_git_not_from_the_overwritten_fi
     git("commit", "-m", "a")
     (root / "paper_figures" / "tables" / "t.csv").write_text("a\n2\n")
     tables, claims, where = compare._from_git(root)
-    assert tables == {"t": b"a\n1\n"} and claims["dataset"] == "demo" and where.startswith("revision ")
+    assert (
+        tables == {"t": b"a\n1\n"} and claims["dataset"] == "demo" and where.startswith("revision ")
+    )
     here = shipped_results(Workspace(tmp_path / "elsewhere"))
     assert here is not None and set(here[0]) >= {"table1_context_features"}
-    assert compare_claims(Workspace(root), {"claims": [{"id": "x", "verdict": "supported"}]}).state == "unlike"
+    assert (
+        compare_claims(Workspace(root), {"claims": [{"id": "x", "verdict": "supported"}]}).state
+        == "unlike"
+    )
 
 
 def test_another_processor_may_give_other_numbers_but_not_other_tables(
@@ -167,14 +217,29 @@ def test_another_processor_may_give_other_numbers_but_not_other_tables(
     assert states()["claims"] == "differs"
     (tiny_copy.figures / "tables" / "table2_sae_quality.csv").unlink()
     assert states()["table2_sae_quality"] == "failed"
-    assert "failed" not in {state for name, state in states().items() if name != "table2_sae_quality"}
+    assert "failed" not in {
+        state for name, state in states().items() if name != "table2_sae_quality"
+    }
 
 
-def test_the_command_reports_every_check_and_fails_with_one(tiny_copy: Workspace, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(checks, "tiny_run", lambda: checks.Check("tiny run", "failed", "stage sae: no", "mend it"))
+def test_the_command_reports_every_check_and_fails_with_one(
+    tiny_copy: Workspace, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(
+        checks, "tiny_run", lambda: checks.Check("tiny run", "failed", "stage sae: no", "mend it")
+    )
     assert main(["verify", "--workspace", str(tiny_copy.root)]) == 1
     out = capsys.readouterr().out
-    for name in ("packages", "programs", "room", "device", "arithmetic", "data", "tiny run", "records"):
+    for name in (
+        "packages",
+        "programs",
+        "room",
+        "device",
+        "arithmetic",
+        "data",
+        "tiny run",
+        "records",
+    ):
         assert f" {name} " in out
     assert "-> mend it" in out and "1 of " in out
     empty = create_workspace(tmp_path / "empty")

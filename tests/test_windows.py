@@ -1,4 +1,5 @@
-"""Windows against their definition, brute force over every base on random genomes, and on real hg38 pieces."""
+"""Windows against their definition, brute force over every base on random genomes, and on real hg38
+pieces."""
 
 from __future__ import annotations
 
@@ -39,10 +40,21 @@ def test_windows_keep_every_promise(seed: int, length: int, share: float, n: int
     marks = []
     for _ in range(2):
         start = rng.integers(0, 12_000, 6)
-        marks.append(intervals([(names[rng.integers(n)], int(s), int(s + rng.integers(1, 300))) for s in start]))
+        marks.append(
+            intervals(
+                [(names[rng.integers(n)], int(s), int(s + rng.integers(1, 300))) for s in start]
+            )
+        )
     black, gaps = marks
     frame = tile_windows(
-        table, length, black, gaps=gaps, max_n_fraction=share, fractions=SHARES, block_bp=2_000, seed=seed
+        table,
+        length,
+        black,
+        gaps=gaps,
+        max_n_fraction=share,
+        fractions=SHARES,
+        block_bp=2_000,
+        seed=seed,
     )
     masks = {c: np.zeros((2, size), dtype=bool) for c, size in zip(table.chrom, table.end)}
     for row, mark in enumerate(marks):
@@ -66,13 +78,22 @@ def test_windows_keep_every_promise(seed: int, length: int, share: float, n: int
     pd.testing.assert_frame_equal(
         frame,
         tile_windows(
-            table, length, black, gaps=gaps, max_n_fraction=share, fractions=SHARES, block_bp=2_000, seed=seed
+            table,
+            length,
+            black,
+            gaps=gaps,
+            max_n_fraction=share,
+            fractions=SHARES,
+            block_bp=2_000,
+            seed=seed,
         ),
     )
 
 
 def test_an_unmarked_genome_is_tiled_from_end_to_end() -> None:
-    frame = tile_windows(contigs(dict.fromkeys("abcd", 1280)), 128, fractions=SHARES, block_bp=1_000)
+    frame = tile_windows(
+        contigs(dict.fromkeys("abcd", 1280)), 128, fractions=SHARES, block_bp=1_000
+    )
     assert len(frame) == 40
 
 
@@ -104,14 +125,29 @@ def test_four_chromosomes_give_one_to_each_split() -> None:
 
 def test_real_windows_avoid_the_blacklist_and_n(shared: Path) -> None:
     folder = shared / "data/real/genome"
-    genome = Genome([folder / "hg38.chr22_37200000_40600000.fa.gz", folder / "hg38.chr9_0_1000000.fa.gz"])
-    black = pd.read_csv(folder / "hg38-blacklist.v2.bed.gz", sep="\t", header=None, usecols=[0, 1, 2])
+    genome = Genome(
+        [folder / "hg38.chr22_37200000_40600000.fa.gz", folder / "hg38.chr9_0_1000000.fa.gz"]
+    )
+    black = pd.read_csv(
+        folder / "hg38-blacklist.v2.bed.gz", sep="\t", header=None, usecols=[0, 1, 2]
+    )
     black.columns = pd.Index(["chrom", "start", "end"])
-    frame = tile_windows(genome.contigs, 16_384, black, gaps=genome.gaps(), fractions=SHARES, block_bp=250_000, seed=0)
+    frame = tile_windows(
+        genome.contigs,
+        16_384,
+        black,
+        gaps=genome.gaps(),
+        fractions=SHARES,
+        block_bp=250_000,
+        seed=0,
+    )
     assert len(frame) > 240 and frame[frame.chrom == "chr9"].start.min() >= 10_000
     joined = frame.merge(black, on="chrom", suffixes=("", "_b"))
     assert not ((joined.start < joined.end_b) & (joined.end > joined.start_b)).any()
-    assert all((genome.fetch_codes(c, s, e) < 4).all() for c, s, e in zip(frame.chrom, frame.start, frame.end))
+    assert all(
+        (genome.fetch_codes(c, s, e) < 4).all()
+        for c, s, e in zip(frame.chrom, frame.start, frame.end)
+    )
 
 
 @pytest.mark.parametrize(

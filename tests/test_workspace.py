@@ -1,4 +1,5 @@
-"""Workspaces and the graph: DVC itself (as a library of truth) parses the shipped dvc.yaml in a stand-alone workspace."""
+"""Workspaces and the graph: DVC itself (as a library of truth) parses the shipped dvc.yaml in a
+stand-alone workspace."""
 
 from __future__ import annotations
 
@@ -35,17 +36,22 @@ def test_a_workspace_is_complete_and_keeps_edits(tmp_path):
 
 def test_every_stage_has_a_module_of_its_name_and_dvc_accepts_the_graph(tmp_path):
     stages = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
-    modules = {path.stem for path in (REPOSITORY / "src/petriscope/stages").glob("*.py")} - {"__init__"}
+    modules = {path.stem for path in (REPOSITORY / "src/petriscope/stages").glob("*.py")} - {
+        "__init__"
+    }
     assert set(stages) == modules
     assert all(stage["cmd"] == f"petriscope stage {name}" for name, stage in stages.items())
     workspace = create_workspace(tmp_path / "w", tmp_path)
     command = [sys.executable, "-m", "dvc", "stage", "list", "--name-only"]
-    listed = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=True).stdout.split()
+    listed = subprocess.run(
+        command, cwd=workspace.root, capture_output=True, text=True, check=True
+    ).stdout.split()
     assert listed == list(stages)
 
 
 def test_parameters_reach_exactly_the_stages_that_read_them():
-    """What the README promises: cds.alpha leaves the autoencoders alone, sae.k leaves the harvest alone."""
+    """What the README promises: cds.alpha leaves the autoencoders alone, sae.k leaves the harvest
+    alone."""
     stages = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
 
     def outs(name: str) -> set[str]:
@@ -54,7 +60,11 @@ def test_parameters_reach_exactly_the_stages_that_read_them():
 
     def affected(key: str) -> set[str]:
         section = key.split(".", maxsplit=1)[0]
-        found = {n for n, s in stages.items() if section in s.get("params", []) or key in s.get("params", [])}
+        found = {
+            n
+            for n, s in stages.items()
+            if section in s.get("params", []) or key in s.get("params", [])
+        }
         while True:
             produced = set().union(*(outs(name) for name in found)) if found else set()
             more = {
@@ -68,10 +78,21 @@ def test_parameters_reach_exactly_the_stages_that_read_them():
             found |= more
 
     by_alpha = affected("cds.alpha")
-    assert {"cds", "ablation", "steering", "foregrounds", "motifs", "claims", "figures", "atlas"} <= by_alpha
+    assert {
+        "cds",
+        "ablation",
+        "steering",
+        "foregrounds",
+        "motifs",
+        "claims",
+        "figures",
+        "atlas",
+    } <= by_alpha
     assert by_alpha.isdisjoint({"windows", "tracks", "model", "activations", "sae", "codes"})
     by_k = affected("sae.k")
-    assert {"sae", "codes", "cds"} <= by_k and by_k.isdisjoint({"windows", "tracks", "model", "activations"})
+    assert {"sae", "codes", "cds"} <= by_k and by_k.isdisjoint(
+        {"windows", "tracks", "model", "activations"}
+    )
     assert affected("figures.dpi") == {"figures"}
 
 
@@ -87,21 +108,27 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, capsys, monkeypatch):
     assert main(["stage", "codes"]) == 2
     error = capsys.readouterr().err
     assert (
-        error.count("\n") == 1 and "windows.parquet: stage codes needs this file, which no stage has written" in error
+        error.count("\n") == 1
+        and "windows.parquet: stage codes needs this file, which no stage has written" in error
     )
     text = workspace.params.read_text()
     workspace.params.write_text(text.replace("  alpha:", "  alhpa:"))
     capsys.readouterr()
     assert main(["reproduce"]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "cds.alhpa: is not a parameter. Did you mean cds.alpha?" in error
+    assert (
+        error.count("\n") == 1 and "cds.alhpa: is not a parameter. Did you mean cds.alpha?" in error
+    )
 
 
 def test_a_stranger_is_told_where_to_start(capsys, monkeypatch):
     assert main([]) == 2
     assert "first steps:\n  petriscope reproduce" in capsys.readouterr().err
     assert main(["reproducee"]) == 2
-    assert capsys.readouterr().err == "petriscope: reproducee: is not a verb. Did you mean reproduce?\n"
+    assert (
+        capsys.readouterr().err
+        == "petriscope: reproducee: is not a verb. Did you mean reproduce?\n"
+    )
     assert main(["xyz"]) == 2
     assert "Verbs: reproduce, stage," in capsys.readouterr().err
     monkeypatch.delenv("TEXTUAL_DRIVER", raising=False)
@@ -111,7 +138,10 @@ def test_a_stranger_is_told_where_to_start(capsys, monkeypatch):
 
 def test_module_and_command_are_one():
     result = subprocess.run(
-        [sys.executable, "-m", "petriscope", "--version"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "petriscope", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert result.stdout.startswith("petriscope ")
 
@@ -134,5 +164,8 @@ def test_a_full_disk_is_one_line_and_leaves_earlier_outputs(tmp_path, capsys, mo
     monkeypatch.setattr(stage, "find_workspace", lambda _: None)
     assert main(["stage", "any"]) == 1
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "the disk is full. Free space and run the same command again" in error
+    assert (
+        error.count("\n") == 1
+        and "the disk is full. Free space and run the same command again" in error
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"] and len(np.load(target)) == 3

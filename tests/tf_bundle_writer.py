@@ -1,4 +1,5 @@
-"""Writes a TensorFlow 2 object checkpoint byte by byte, to test readers on object graphs the fixture does not have."""
+"""Writes a TensorFlow 2 object checkpoint byte by byte, to test readers on object graphs the
+fixture does not have."""
 
 from __future__ import annotations
 
@@ -9,7 +10,12 @@ from pathlib import Path
 import numpy as np
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
-DTYPES = {np.dtype("float32"): 1, np.dtype("float64"): 2, np.dtype("float16"): 19, np.dtype("uint16"): 14}
+DTYPES = {
+    np.dtype("float32"): 1,
+    np.dtype("float64"): 2,
+    np.dtype("float16"): 19,
+    np.dtype("uint16"): 14,
+}
 """uint16 arrays are written as the bit patterns of bfloat16."""
 
 
@@ -42,23 +48,37 @@ def message(field: int, value: bytes) -> bytes:
     return varint(field << 3 | 2) + varint(len(value)) + value
 
 
-def _entry(dtype: int, shape: Sequence[int], place: tuple[int, int], size: int, covered: bytes) -> bytes:
+def _entry(
+    dtype: int, shape: Sequence[int], place: tuple[int, int], size: int, covered: bytes
+) -> bytes:
     dims = b"".join(message(2, number(1, size)) for size in shape)
     where = number(3, place[0]) + number(4, place[1]) + number(5, size)
-    return number(1, dtype) + message(2, dims) + where + varint(6 << 3 | 5) + struct.pack("<I", mask(crc32c(covered)))
+    return (
+        number(1, dtype)
+        + message(2, dims)
+        + where
+        + varint(6 << 3 | 5)
+        + struct.pack("<I", mask(crc32c(covered)))
+    )
 
 
 def _block(items: Sequence[tuple[bytes, bytes]]) -> bytes:
     """A table block with prefix compression and one restart point."""
     out, last = b"", b""
     for key, value in items:
-        shared = next((i for i, (a, b) in enumerate(zip(last, key)) if a != b), min(len(last), len(key)))
-        out += varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
+        shared = next(
+            (i for i, (a, b) in enumerate(zip(last, key)) if a != b), min(len(last), len(key))
+        )
+        out += (
+            varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
+        )
         last = key
     return out + struct.pack("<II", 0, 1)
 
 
-def write_table(path: Path, items: Sequence[tuple[bytes, bytes]], per_block: int = 7, compression: int = 0) -> None:
+def write_table(
+    path: Path, items: Sequence[tuple[bytes, bytes]], per_block: int = 7, compression: int = 0
+) -> None:
     """A LevelDB table of several blocks."""
     out, handles = b"", []
 
@@ -79,7 +99,8 @@ def write_table(path: Path, items: Sequence[tuple[bytes, bytes]], per_block: int
 
 
 def _graph(paths: Sequence[str], keys: Mapping[str, str], aliases: Mapping[str, str]) -> bytes:
-    """TrackableObjectGraph of the tree of ``paths``; ``aliases`` renames the last name of a path."""
+    """TrackableObjectGraph of the tree of ``paths``; ``aliases`` renames the last name of a
+    path."""
     nodes: list[dict[str, int]] = [{}]
     values: dict[int, str] = {}
     for path in paths:
@@ -92,9 +113,14 @@ def _graph(paths: Sequence[str], keys: Mapping[str, str], aliases: Mapping[str, 
         values[at] = keys[path]
     out = b""
     for i, children in enumerate(nodes):
-        node = b"".join(message(1, number(1, child) + message(2, name.encode())) for name, child in children.items())
+        node = b"".join(
+            message(1, number(1, child) + message(2, name.encode()))
+            for name, child in children.items()
+        )
         if i in values:
-            attribute = message(1, b"VARIABLE_VALUE") + message(2, b"name") + message(3, values[i].encode())
+            attribute = (
+                message(1, b"VARIABLE_VALUE") + message(2, b"name") + message(3, values[i].encode())
+            )
             node += message(2, attribute)
         out += message(1, node)
     return out
@@ -109,14 +135,17 @@ def write_checkpoint(
     shards: int = 1,
     compression: int = 0,
 ) -> None:
-    """Write ``variables`` by object path; ``opaque`` keys say nothing of it, tensors are dealt out to ``shards``."""
+    """Write ``variables`` by object path; ``opaque`` keys say nothing of it, tensors are dealt out
+    to ``shards``."""
     keys = {path: f"v{i:04d}" if opaque else path + SUFFIX for i, path in enumerate(variables)}
     graph = _graph(list(variables), keys, aliases or {})
     files = [b""] * shards
     items = {b"": number(1, shards) + message(3, number(1, 1))}
     for i, (path, array) in enumerate(variables.items()):
         data, shard = np.ascontiguousarray(array).tobytes(), i % shards
-        entry = _entry(DTYPES[array.dtype], array.shape, (shard, len(files[shard])), len(data), data)
+        entry = _entry(
+            DTYPES[array.dtype], array.shape, (shard, len(files[shard])), len(data), data
+        )
         items[keys[path].encode()], files[shard] = entry, files[shard] + data
     length = struct.pack("<I", len(graph))
     check = struct.pack("<I", mask(crc32c(length)))

@@ -1,4 +1,5 @@
-"""Waiting for the terminal UI in tests by what it has done, never by the clock, so that a loaded machine changes nothing."""
+"""Waiting for the terminal UI in tests by what it has done, never by the clock, so that a loaded
+machine changes nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from textual.pilot import Pilot
 async def settle(pilot: Pilot, calm_rounds: int = 3) -> None:
     """Until every message, whatever followed from it, and the layout are done.
 
-    ``pilot.pause()`` measures processor time, and takes a process that is given none for an idle one.
+    ``pilot.pause()`` measures processor time, and takes a process that is given none for an idle
+    one.
     """
     calm = 0
     while calm < calm_rounds and pilot.app.is_running:
@@ -23,7 +25,9 @@ async def settle(pilot: Pilot, calm_rounds: int = 3) -> None:
 
 def _busy(app: App) -> bool:
     screen = app.screen
-    waiting = any(not node._message_queue.empty() or node._next_callbacks for node in (app, *app._registry))
+    waiting = any(
+        not node._message_queue.empty() or node._next_callbacks for node in (app, *app._registry)
+    )
     return waiting or bool(screen._layout_required or screen._dirty_widgets or screen._callbacks)
 
 

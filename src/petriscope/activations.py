@@ -1,4 +1,5 @@
-"""The token store: the residual stream of every layer for every window and biosample, harvested once, memory-mapped."""
+"""The token store: the residual stream of every layer for every window and biosample, harvested
+once, memory-mapped."""
 
 from __future__ import annotations
 
@@ -19,36 +20,56 @@ from petriscope.parallel import in_processes
 class WindowInputs:
     """Model inputs of each window, all biosamples at once.
 
-    Parameters: ``sequence`` uint8 (W, L); ``signal`` (W, S, L/4); ``motif_activity`` float32 (S, M); ``crop`` tokens
-    without a prediction at either edge.
+    Parameters: ``sequence`` uint8 (W, L); ``signal`` (W, S, L/4); ``motif_activity`` float32 (S,
+    M); ``crop`` tokens without a prediction at either edge.
     """
 
-    def __init__(self, sequence: np.ndarray, signal: np.ndarray, motif_activity: np.ndarray, crop: int) -> None:
-        self.sequence, self.signal, self.motif_activity, self.crop = sequence, signal, motif_activity, crop
+    def __init__(
+        self, sequence: np.ndarray, signal: np.ndarray, motif_activity: np.ndarray, crop: int
+    ) -> None:
+        self.sequence, self.signal, self.motif_activity, self.crop = (
+            sequence,
+            signal,
+            motif_activity,
+            crop,
+        )
         self.bins = signal.shape[2] // BINS_PER_TOKEN - 2 * crop
 
     def batch(
-        self, window: int, mask: np.ndarray | None = None, biosamples: Sequence[int] | slice = slice(None)
+        self,
+        window: int,
+        mask: np.ndarray | None = None,
+        biosamples: Sequence[int] | slice = slice(None),
     ) -> Batch:
         """Inputs of one window: sequence (1, L, 4), atac (S, L/4, 1) soft-clipped, motif (S, 1, M).
 
-        ``mask`` (T',) bool: bins whose accessibility is set to zero, as the model saw hidden bins in pre-training.
+        ``mask`` (T',) bool: bins whose accessibility is set to zero, as the model saw hidden bins
+        in pre-training.
         """
         hidden = np.zeros(self.bins, dtype=bool) if mask is None else mask
         signal = np.asarray(self.signal[window, biosamples])
-        atac = masked_input(signal, np.broadcast_to(hidden, (len(signal), self.bins)), self.crop, None)
+        atac = masked_input(
+            signal, np.broadcast_to(hidden, (len(signal), self.bins)), self.crop, None
+        )
         motif = np.ascontiguousarray(self.motif_activity[biosamples])
         sequence = one_hot(np.array(self.sequence[window : window + 1]))
-        return Batch(sequence, torch.from_numpy(atac).unsqueeze(-1), torch.from_numpy(motif).unsqueeze(1))
+        return Batch(
+            sequence, torch.from_numpy(atac).unsqueeze(-1), torch.from_numpy(motif).unsqueeze(1)
+        )
 
 
 def harvest_window(
-    model: PipelineModel, inputs: WindowInputs, window: int, layers: Sequence[int], masks: np.ndarray | None = None
+    model: PipelineModel,
+    inputs: WindowInputs,
+    window: int,
+    layers: Sequence[int],
+    masks: np.ndarray | None = None,
 ) -> dict[int, Tensor]:
     """Residual streams of one window: layer → (S, T', d) float32 on the bins the model predicts.
 
-    With ``masks`` (folds, T') each bin is taken from the pass in which it was hidden, so that no bin shows its own
-    signal to the model. The sequence branch runs once for all biosamples and folds.
+    With ``masks`` (folds, T') each bin is taken from the pass in which it was hidden, so that no
+    bin shows its own signal to the model. The sequence branch runs once for all biosamples and
+    folds.
     """
     batch = to_device(inputs.batch(window), model)
     assert batch.sequence is not None
@@ -88,7 +109,8 @@ def harvest(
 ) -> None:
     """Write `layer_<k>.npy`, float16 (len(windows), S, T', d), for every layer into ``folder``.
 
-    ``folds``: harvest each bin while masked, in that many passes. Raises `UserError` where a value leaves float16.
+    ``folds``: harvest each bin while masked, in that many passes. Raises `UserError` where a value
+    leaves float16.
     """
     model.eval()
     masks = None if folds is None else fold_masks(inputs.bins, folds)
@@ -104,7 +126,8 @@ def harvest(
                 raise UserError(
                     f"layer {layer}, window {window}: a value is NaN or exceeds float16",
                     field="activations",
-                    remedy="Check the weights; a model this large needs a rescaled residual stream.",
+                    remedy="Check the weights; a model this large needs a rescaled residual "
+                    "stream.",
                 )
             np.lib.format.open_memmap(store_file(folder, layer), mode="r+")[row] = values
 
@@ -113,10 +136,14 @@ def harvest(
         with torch.inference_mode():
             write(row, window, harvest_window(model, inputs, int(window), layers, masks))
 
-    first = harvest_window(model, inputs, int(windows[0]), layers, masks)  # its shapes are the store's
+    first = harvest_window(
+        model, inputs, int(windows[0]), layers, masks
+    )  # its shapes are the store's
     for layer in layers:
         shape = (len(rows), *first[layer].shape)
-        np.lib.format.open_memmap(store_file(folder, layer), mode="w+", dtype=np.float16, shape=shape).flush()
+        np.lib.format.open_memmap(
+            store_file(folder, layer), mode="w+", dtype=np.float16, shape=shape
+        ).flush()
     write(0, int(windows[0]), first)
     for _ in in_processes(one, rows[1:], what, unit="window"):
         pass
@@ -129,11 +156,17 @@ def store_file(folder: Path, layer: int) -> Path:
 
 @torch.inference_mode()
 def masking_difference(
-    model: PipelineModel, inputs: WindowInputs, windows: Sequence[int] | np.ndarray, layers: Sequence[int], folds: int
+    model: PipelineModel,
+    inputs: WindowInputs,
+    windows: Sequence[int] | np.ndarray,
+    layers: Sequence[int],
+    folds: int,
 ) -> dict[int, float]:
-    """How much a bin's own signal matters: ‖h_visible − h_hidden‖ / ‖h_visible − mean‖ per layer, over ``windows``.
+    """How much a bin's own signal matters: ‖h_visible − h_hidden‖ / ‖h_visible − mean‖ per layer,
+    over ``windows``.
 
-    Near zero the residual stream says nothing that the surroundings do not; near one it mostly copies the input.
+    Near zero the residual stream says nothing that the surroundings do not; near one it mostly
+    copies the input.
     """
     model.eval()
     masks = fold_masks(inputs.bins, folds)
@@ -143,7 +176,9 @@ def masking_difference(
         hidden = harvest_window(model, inputs, window, layers, masks)
         for layer in layers:
             values = visible[layer].double().reshape(-1, visible[layer].shape[-1])
-            changed[layer] += float((values - hidden[layer].double().reshape(values.shape)).square().sum())
+            changed[layer] += float(
+                (values - hidden[layer].double().reshape(values.shape)).square().sum()
+            )
             spread[layer] += float((values - values.mean(0)).square().sum())
     return {layer: (changed[layer] / spread[layer]) ** 0.5 for layer in layers}
 
@@ -152,5 +187,7 @@ def open_layers(folder: Path) -> dict[int, np.ndarray]:
     """The store of every layer in ``folder``, memory-mapped: layer → (W, S, T', d)."""
     paths = {int(path.stem.split("_")[1]): path for path in folder.glob("layer_*.npy")}
     if not paths:
-        raise UserError("holds no activations", file=folder, remedy="Run `petriscope stage activations`.")
+        raise UserError(
+            "holds no activations", file=folder, remedy="Run `petriscope stage activations`."
+        )
     return {layer: np.load(paths[layer], mmap_mode="r") for layer in sorted(paths)}

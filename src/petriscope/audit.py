@@ -1,4 +1,5 @@
-"""`petriscope audit DIR`: recompute from the authors' released tables what their abstract states, and print both."""
+"""`petriscope audit DIR`: recompute from the authors' released tables what their abstract states,
+and print both."""
 
 from __future__ import annotations
 
@@ -18,10 +19,22 @@ LINEAGES = ("blood", "liver", "lymph")
 COLUMNS = {
     "stats.tsv": ["test", "layer", "metric", "value", "pval"],
     "effects.tsv": ["k", "ablation_type", "delta_mean", "seed"],
-    "gap_closure.tsv": ["alpha", "beta", "gap_closure_median", "gap_closure_mean", "rand_gc_median", "ablation_type"],
+    "gap_closure.tsv": [
+        "alpha",
+        "beta",
+        "gap_closure_median",
+        "gap_closure_mean",
+        "rand_gc_median",
+        "ablation_type",
+    ],
     "sae_qc.tsv": ["layer", "norm_mse", "l0", "dead_frac", "pass"],
     **{
-        f"layer_{layer}_features.tsv": ["mean_vitro", "mean_vivo", "cds_avg", *(f"cds_{x}" for x in LINEAGES)]
+        f"layer_{layer}_features.tsv": [
+            "mean_vitro",
+            "mean_vivo",
+            "cds_avg",
+            *(f"cds_{x}" for x in LINEAGES),
+        ]
         for layer in LAYERS
     },
 }
@@ -30,8 +43,8 @@ COLUMNS = {
 def audit(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Recompute the published quantities.
 
-    Parameters: ``tables`` — the released tables by file name. Returns columns claim, stated (what the paper says),
-    recomputed, how (the computation in words).
+    Parameters: ``tables`` — the released tables by file name. Returns columns claim, stated (what
+    the paper says), recomputed, how (the computation in words).
     """
     rows: list[dict[str, Any]] = []
 
@@ -39,16 +52,32 @@ def audit(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
         rows.append({"claim": claim, "stated": stated, "recomputed": recomputed, "how": how})
 
     for layer, stated in zip(LAYERS, (57, 82, 215)):
-        released = tables["stats.tsv"].query("test == 'permutation_bonferroni' and layer == @layer").value.iloc[0]
+        released = (
+            tables["stats.tsv"]
+            .query("test == 'permutation_bonferroni' and layer == @layer")
+            .value.iloc[0]
+        )
         features = tables[f"layer_{layer}_features.tsv"]
         m = len(features)
         count = round(released * m)
         alive = int(((features.mean_vitro != 0) | (features.mean_vivo != 0)).sum())
-        top = features.reindex(features.cds_avg.abs().sort_values(ascending=False, kind="stable").index)[:count]
+        top = features.reindex(
+            features.cds_avg.abs().sort_values(ascending=False, kind="stable").index
+        )[:count]
         signs = np.sign(top[[f"cds_{x}" for x in LINEAGES]].to_numpy())
         same = int((np.abs(signs.sum(axis=1)) == len(LINEAGES)).sum())
-        add(f"{layer}: significant features", stated, count, f"released share {released:.6g} x {m} latents")
-        add(f"{layer}: alive latents", "not stated", alive, "mean activation non-zero in either context")
+        add(
+            f"{layer}: significant features",
+            stated,
+            count,
+            f"released share {released:.6g} x {m} latents",
+        )
+        add(
+            f"{layer}: alive latents",
+            "not stated",
+            alive,
+            "mean activation non-zero in either context",
+        )
         add(f"{layer}: share of alive, %", "not stated", 100 * count / alive, f"{count} / {alive}")
         add(
             f"{layer}: same sign in all lineages",
@@ -69,16 +98,30 @@ def audit(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _audit_ablation(effects: pd.DataFrame, add: Any) -> None:
-    by_k = effects.pivot_table(index="k", columns="ablation_type", values="delta_mean", aggfunc="mean")
+    by_k = effects.pivot_table(
+        index="k", columns="ablation_type", values="delta_mean", aggfunc="mean"
+    )
     random = effects[effects.ablation_type == "random"]
     targeted = random.k.map(by_k.targeted).to_numpy()
     difference = targeted - random.delta_mean.to_numpy()
     p = stats.wilcoxon(targeted, random.delta_mean, alternative="greater").pvalue
     pairs = f"{by_k.shape[0]} k-levels x {random.seed.nunique()} seeds of random sets = {len(random)} pseudo-pairs"
-    add("ablation: effect size d", 1.789, difference.mean() / difference.std(ddof=1), f"paired d over {pairs}")
-    add("ablation: p", 2.98e-8, p, "one-sided Wilcoxon over the same pseudo-pairs: its floor is 2^-25")
+    add(
+        "ablation: effect size d",
+        1.789,
+        difference.mean() / difference.std(ddof=1),
+        f"paired d over {pairs}",
+    )
+    add(
+        "ablation: p",
+        2.98e-8,
+        p,
+        "one-sided Wilcoxon over the same pseudo-pairs: its floor is 2^-25",
+    )
     for k, row in by_k.iterrows():
-        stronger = "top-activation stronger" if row.top_activation > row.targeted else "targeted stronger"
+        stronger = (
+            "top-activation stronger" if row.top_activation > row.targeted else "targeted stronger"
+        )
         add(
             f"ablation: k = {k}, targeted / random / top-activation",
             "targeted is specific",
@@ -120,12 +163,18 @@ def read_tables(folder: str | Path) -> dict[str, pd.DataFrame]:
     for name, columns in COLUMNS.items():
         path = folder / name
         if not path.is_file():
-            remedy = "Give the folder with the authors' released tables (stats.tsv, effects.tsv, ...)."
+            remedy = (
+                "Give the folder with the authors' released tables (stats.tsv, effects.tsv, ...)."
+            )
             raise UserError("does not exist", file=path, remedy=remedy)
         frame = pd.read_csv(path, sep="\t")
         missing = [c for c in columns if c not in frame.columns]
         if missing:
-            raise UserError(f"lacks the column {missing[0]}", file=path, remedy="Use the released table unchanged.")
+            raise UserError(
+                f"lacks the column {missing[0]}",
+                file=path,
+                remedy="Use the released table unchanged.",
+            )
         tables[name] = frame
     return tables
 

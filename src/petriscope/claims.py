@@ -1,4 +1,5 @@
-"""The claims ledger: published value, our value as published, our corrected value, and a verdict by a frozen rule."""
+"""The claims ledger: published value, our value as published, our corrected value, and a verdict by
+a frozen rule."""
 
 from __future__ import annotations
 
@@ -14,10 +15,23 @@ import yaml
 from petriscope.errors import UserError
 
 TEXTS = ("as_published", "corrected", "interval")
-SUPPORTED, NOT_SUPPORTED, UNTESTABLE = "supported", "not supported", "cannot be tested on this data set"
+SUPPORTED, NOT_SUPPORTED, UNTESTABLE = (
+    "supported",
+    "not supported",
+    "cannot be tested on this data set",
+)
 FIELDS = (
     *("id", "source", "statement", "published", "definition_published", "definition_corrected"),
-    *("as_published", "corrected", "interval", "needs", "reason", "control", "control_results", "rule"),
+    *(
+        "as_published",
+        "corrected",
+        "interval",
+        "needs",
+        "reason",
+        "control",
+        "control_results",
+        "rule",
+    ),
 )
 
 
@@ -50,10 +64,14 @@ def read_rules(path: str | Path) -> list[dict[str, Any]]:
     path = Path(path)
     entries = yaml.safe_load(path.read_text())["claims"]
     for i, entry in enumerate(entries):
-        wrong = [name for name in FIELDS if name not in entry] + [name for name in entry if name not in FIELDS]
+        wrong = [name for name in FIELDS if name not in entry] + [
+            name for name in entry if name not in FIELDS
+        ]
         if wrong:
             remedy = f"An entry has exactly: {', '.join(FIELDS)}."
-            raise UserError("is missing or unknown", file=path, field=f"claims[{i}].{wrong[0]}", remedy=remedy)
+            raise UserError(
+                "is missing or unknown", file=path, field=f"claims[{i}].{wrong[0]}", remedy=remedy
+            )
     return entries
 
 
@@ -74,11 +92,17 @@ def evaluate(
             why = f"{rule['rule']} is {'true' if holds else 'false'}"
         shown = ("as_published",) if missing else TEXTS
         texts = dict.fromkeys(TEXTS, "-") | {
-            name: str(_look_up(rule[name], metrics, where) or "-") for name in shown if rule[name] is not None
+            name: str(_look_up(rule[name], metrics, where) or "-")
+            for name in shown
+            if rule[name] is not None
         }
         found = [_look_up(name, metrics, where) for name in rule["control_results"]]
         texts["control_results"] = "; ".join(str(text) for text in found if text) or "-"
-        fixed = {name: str(rule[name]) for name in Claim.__dataclass_fields__ if name in rule and name not in texts}
+        fixed = {
+            name: str(rule[name])
+            for name in Claim.__dataclass_fields__
+            if name in rule and name not in texts
+        }
         claims.append(Claim(**fixed, **texts, verdict=verdict, why=why))
     return claims
 
@@ -93,7 +117,13 @@ def above(values: Sequence[float], others: Sequence[float]) -> bool:
     return len(values) == len(others) > 0 and all(a > b for a, b in zip(values, others))
 
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {"rises": rises, "above": above, "min": min, "max": max, "len": len}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "rises": rises,
+    "above": above,
+    "min": min,
+    "max": max,
+    "len": len,
+}
 OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
@@ -111,16 +141,21 @@ OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 def evaluate_rule(text: str, metrics: Mapping[str, Any], where: str = "rule") -> bool:
     """Evaluate one rule: a restricted expression over dotted names of ``metrics``, nothing else.
 
-    A comparison with a value that is missing (None) is false: what was not measured supports nothing.
+    A comparison with a value that is missing (None) is false: what was not measured supports
+    nothing.
     """
     try:
         tree = ast.parse(text, mode="eval").body
     except SyntaxError:
-        raise UserError(f"cannot be parsed: {text}", file=where, field="rule", remedy="Mend claims.yaml.") from None
+        raise UserError(
+            f"cannot be parsed: {text}", file=where, field="rule", remedy="Mend claims.yaml."
+        ) from None
     return bool(_value(tree, metrics, where))
 
 
-def headline(rules: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def headline(
+    rules: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     """The single numbers that the rules compare, by stage: what `dvc metrics show` prints."""
     found: dict[str, dict[str, Any]] = {}
     for rule in rules:
@@ -158,11 +193,14 @@ def _value(node: ast.expr, metrics: Mapping[str, Any], where: str) -> Any:
             values = [value(arg) for arg in args]
             return None not in values and FUNCTIONS[name](*values)
     remedy = f"Use comparisons, and/or/not, arithmetic and {', '.join(FUNCTIONS)}."
-    raise UserError(f"not allowed in a rule: {ast.unparse(node)}", file=where, field="rule", remedy=remedy)
+    raise UserError(
+        f"not allowed in a rule: {ast.unparse(node)}", file=where, field="rule", remedy=remedy
+    )
 
 
 def _look_up(name: str | None, metrics: Mapping[str, Any], where: str) -> Any:
-    """``stage.entry.sub`` in the metrics; a name no stage wrote is a mistake in claims.yaml, not a verdict."""
+    """``stage.entry.sub`` in the metrics; a name no stage wrote is a mistake in claims.yaml, not a
+    verdict."""
     if name is None:
         return None
     value: Any = metrics
@@ -177,11 +215,23 @@ def _look_up(name: str | None, metrics: Mapping[str, Any], where: str) -> Any:
 def as_markdown(claims: Sequence[Claim], heading: str, notes: Sequence[str]) -> str:
     """The ledger as a readable page."""
     lines = [f"# {heading}", "", *(f"- {note}" for note in notes), ""]
-    lines += ["| claim | published | ours, as published | ours, corrected | interval / control | verdict |"]
+    lines += [
+        "| claim | published | ours, as published | ours, corrected | interval / control | "
+        "verdict |"
+    ]
     lines += ["|---|---|---|---|---|---|"]
     for c in claims:
-        cells = (f"**{c.id}** {c.statement}", c.published, c.as_published, c.corrected, c.interval, f"**{c.verdict}**")
-        lines.append("| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |")
+        cells = (
+            f"**{c.id}** {c.statement}",
+            c.published,
+            c.as_published,
+            c.corrected,
+            c.interval,
+            f"**{c.verdict}**",
+        )
+        lines.append(
+            "| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |"
+        )
     lines += ["", "## How each verdict came about", ""]
     for c in claims:
         lines += [

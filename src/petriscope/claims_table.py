@@ -1,4 +1,5 @@
-"""How each claim is checked: the command that computes it, what to expect, and how long it took where it last ran."""
+"""How each claim is checked: the command that computes it, what to expect, and how long it took
+where it last ran."""
 
 from __future__ import annotations
 
@@ -43,16 +44,25 @@ def claim_checks(
 ) -> list[Check]:
     """One row per entry of claims.yaml.
 
-    Parameters: ``ledger`` — claims.json's entries by id, empty before a run; ``seconds`` — by stage, from provenance.
+    Parameters: ``ledger`` — claims.json's entries by id, empty before a run; ``seconds`` — by
+    stage, from provenance.
     """
 
     def total(stages: Sequence[str]) -> float | None:
-        return sum(seconds[stage] for stage in stages) if all(stage in seconds for stage in stages) else None
+        return (
+            sum(seconds[stage] for stage in stages)
+            if all(stage in seconds for stage in stages)
+            else None
+        )
 
     checks = []
     for rule in rules:
         read = stages_read(rule, list(graph.stages))
-        needed = [s for s in graph.stages if not graph.stages[s].is_data and set(graph.downstream([s])) & set(read)]
+        needed = [
+            s
+            for s in graph.stages
+            if not graph.stages[s].is_data and set(graph.downstream([s])) & set(read)
+        ]
         found = ledger.get(rule["id"], {})
         parts = [found[name] for name in ("corrected", "interval") if found.get(name, "-") != "-"]
         checks.append(
@@ -71,7 +81,10 @@ def claim_checks(
 
 def as_markdown(checks: Sequence[Check]) -> str:
     """The table: claim, command, expected, time."""
-    lines = ["| claim | command | expected | verdict | time | from scratch |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| claim | command | expected | verdict | time | from scratch |",
+        "|---|---|---|---|---|---|",
+    ]
     for check in checks:
         command = "; ".join(f"`{command}`" for command in check.commands)
         cells = (

@@ -1,4 +1,5 @@
-"""The command line: `petriscope VERB`. A user's mistake is one line and status 2; nothing here computes anything."""
+"""The command line: `petriscope VERB`. A user's mistake is one line and status 2; nothing here
+computes anything."""
 
 from __future__ import annotations
 
@@ -19,21 +20,36 @@ EXIT_FILE = "PETRISCOPE_EXIT_FILE"
 
 # verb → (module with add_arguments(parser) and run(args), one line of help)
 VERBS = {
-    "reproduce": ("petriscope.reproduce", "run the whole pipeline: data, every stage, figures, claims"),
+    "reproduce": (
+        "petriscope.reproduce",
+        "run the whole pipeline: data, every stage, figures, claims",
+    ),
     "stage": ("petriscope.commands.stage", "run one stage by hand in the current workspace"),
-    "calibrate": ("petriscope.commands.calibrate", "try every test of the contrast where nothing differs"),
+    "calibrate": (
+        "petriscope.commands.calibrate",
+        "try every test of the contrast where nothing differs",
+    ),
     "status": ("petriscope.commands.status", "which stages are up to date, and why not"),
     "data": ("petriscope.commands.data", "make or fetch a data set: demo, paper, fragments"),
-    "convert": ("petriscope.models.convert", "turn a released TensorFlow checkpoint into safetensors"),
+    "convert": (
+        "petriscope.models.convert",
+        "turn a released TensorFlow checkpoint into safetensors",
+    ),
     "sae": ("petriscope.sae.command", "train a sparse autoencoder on any stream of vectors"),
-    "audit": ("petriscope.audit", "recompute the abstract's numbers from the authors' released tables"),
+    "audit": (
+        "petriscope.audit",
+        "recompute the abstract's numbers from the authors' released tables",
+    ),
     "claims": ("petriscope.commands.claims", "print the claims ledger of the current workspace"),
     "provenance": (
         "petriscope.commands.provenance",
         "who made a figure, table or claim, from what, back to raw inputs",
     ),
     "crate": ("petriscope.commands.crate", "bundle a finished run as an RO-Crate"),
-    "verify": ("petriscope.commands.verify", "does the installation work, does a finished run hold"),
+    "verify": (
+        "petriscope.commands.verify",
+        "does the installation work, does a finished run hold",
+    ),
     "tui": ("petriscope_tui.command", "browse the atlas and drive the pipeline in the terminal"),
 }
 
@@ -50,12 +66,15 @@ Exit status: 0 done, 1 failed, 2 a mistake in the input, 130 interrupted.
 
 
 def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
-    """The parser; only the module of ``verb`` is imported, so that one verb does not pay for all."""
+    """The parser; only the module of ``verb`` is imported, so that one verb does not pay for
+    all."""
     parser = argparse.ArgumentParser(
         prog="petriscope",
         description="What does a chromatin foundation model know about a petri dish?",
         epilog=FIRST_STEPS,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=20),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+            prog, max_help_position=20
+        ),
     )
     parser.add_argument("--version", action="version", version=f"petriscope {__version__}")
     commands = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -71,7 +90,8 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point. Exit status: 0 done, 1 failed, 2 the user's mistake, 130 interrupted.
 
-    The status is also left in the file that the environment names, since DVC hides it from `petriscope reproduce`.
+    The status is also left in the file that the environment names, since DVC hides it from
+    `petriscope reproduce`.
     """
     status = _main(argv)
     if status and os.environ.get(EXIT_FILE):
@@ -82,8 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = next((a for a in arguments if not a.startswith("-")), None)
-    # One thread unless asked otherwise, set before numpy or torch load: small products on a busy machine spend their
-    # time in thread barriers (measured: ten times slower), and the bits do not depend on the machine's core count.
+    # One thread unless asked otherwise, set before numpy or torch load: small products on a busy
+    # machine spend their time in thread barriers (measured: ten times slower), and the bits do not
+    # depend on the machine's core count.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
@@ -100,14 +121,19 @@ def _main(argv: Sequence[str] | None) -> int:
         print(f"petriscope: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("petriscope: interrupted; finished outputs are intact, run the same command to go on", file=sys.stderr)
+        print(
+            "petriscope: interrupted; finished outputs are intact, run the same command to go on",
+            file=sys.stderr,
+        )
         return 130
     except BrokenPipeError:
         return 1
     except OSError as error:
         # numpy reports a full disk without an error number
         full = (
-            error.errno in (errno.ENOSPC, errno.EDQUOT) or "free space" in str(error) or "requested and" in str(error)
+            error.errno in (errno.ENOSPC, errno.EDQUOT)
+            or "free space" in str(error)
+            or "requested and" in str(error)
         )
         if not full and error.errno not in (errno.EACCES, errno.EROFS):
             raise
@@ -118,7 +144,9 @@ def _main(argv: Sequence[str] | None) -> int:
             else "Choose a writable folder (for a run: --workspace DIR)"
         )
         where = error.filename or "output"
-        print(f"petriscope: {where}: {what}. {remedy}; earlier outputs are intact.", file=sys.stderr)
+        print(
+            f"petriscope: {where}: {what}. {remedy}; earlier outputs are intact.", file=sys.stderr
+        )
         return 1
 
 

@@ -1,4 +1,5 @@
-"""The one exception a user's mistake raises: a single line that names the file, the field and the remedy."""
+"""The one exception a user's mistake raises: a single line that names the file, the field and the
+remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from os import PathLike
 class UserError(Exception):
     """Something the user can mend. The command line prints it as one line and exits with status 2.
 
-    Parameters: ``what`` went wrong; ``file`` and ``field`` (or line) where; ``remedy`` what to do about it.
+    Parameters: ``what`` went wrong; ``file`` and ``field`` (or line) where; ``remedy`` what to do
+    about it.
     """
 
     def __init__(

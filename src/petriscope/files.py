@@ -1,4 +1,5 @@
-"""Files that are whole or absent: every writer goes to a temporary name in the same folder, then renames."""
+"""Files that are whole or absent: every writer goes to a temporary name in the same folder, then
+renames."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ import pandas as pd
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` (same suffix): renamed into place on success, deleted on failure."""
+    """Yield a temporary path beside ``path`` (same suffix): renamed into place on success, deleted
+    on failure."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
@@ -34,7 +36,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a fresh temporary folder that replaces ``path`` on success; an earlier ``path`` stays intact on failure."""
+    """Yield a fresh temporary folder that replaces ``path`` on success; an earlier ``path`` stays
+    intact on failure."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -49,7 +52,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def _swap(fresh: Path, path: Path) -> None:
-    """Put the folder ``fresh`` in place of ``path``; of two processes that do so at once, the later one stays."""
+    """Put the folder ``fresh`` in place of ``path``; of two processes that do so at once, the later
+    one stays."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.old")
     while True:
         shutil.rmtree(aside, ignore_errors=True)
@@ -65,7 +69,8 @@ def _swap(fresh: Path, path: Path) -> None:
 
 
 def plain(value: Any) -> Any:
-    """``value`` with numpy scalars and arrays as Python numbers and lists, NaN and infinities as None (strict JSON)."""
+    """``value`` with numpy scalars and arrays as Python numbers and lists, NaN and infinities as
+    None (strict JSON)."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -82,7 +87,9 @@ def plain(value: Any) -> Any:
 def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as sorted, indented, strict JSON."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(plain(value), indent=2, sort_keys=True, allow_nan=False) + "\n")
+        temporary.write_text(
+            json.dumps(plain(value), indent=2, sort_keys=True, allow_nan=False) + "\n"
+        )
 
 
 def read_json(path: str | Path) -> Any:
@@ -103,13 +110,15 @@ def write_parquet(path: str | Path, frame: pd.DataFrame) -> None:
 
 
 def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
-    """Write one frame as CSV with six significant digits: enough to check, stable across thread counts."""
+    """Write one frame as CSV with six significant digits: enough to check, stable across thread
+    counts."""
     with atomic_path(path) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6g")
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 of one file, or of a folder: the digest of its sorted (relative name, digest) list."""
+    """SHA-256 of one file, or of a folder: the digest of its sorted (relative name, digest)
+    list."""
     path = Path(path)
     digest = hashlib.sha256()
     if path.is_dir():

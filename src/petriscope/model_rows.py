@@ -1,4 +1,5 @@
-"""Model rows for the causal tests: chosen windows and biosamples, some bins masked, held at one layer."""
+"""Model rows for the causal tests: chosen windows and biosamples, some bins masked, held at one
+layer."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from petriscope.models.probe import PipelineModel
 
 
 def read_masks(rows: int, bins: int, share: float, seed: int) -> np.ndarray:
-    """(rows, T') bool: 12-bin blocks masked with probability ``share``, at least one per row, as in pre-training."""
+    """(rows, T') bool: 12-bin blocks masked with probability ``share``, at least one per row, as in
+    pre-training."""
     rng = np.random.default_rng(seed)
     blocks = -(-bins // BLOCK)
     chosen = rng.random((rows, blocks)) < share
@@ -28,7 +30,8 @@ def spread(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def condition_rows(biosamples: pd.DataFrame, lineages: Sequence[str]) -> pd.DataFrame:
-    """The first in vitro and in vivo biosample per lineage that has both: columns lineage, vitro, vivo (rows)."""
+    """The first in vitro and in vivo biosample per lineage that has both: columns lineage, vitro,
+    vivo (rows)."""
     found = []
     for lineage in lineages:
         sides = [
@@ -51,9 +54,12 @@ def hold(
     share: float,
     seed: int,
 ) -> States:
-    """`States` of windows ``chosen`` x biosamples ``columns``, window-major. A window masks the same bins in all."""
+    """`States` of windows ``chosen`` x biosamples ``columns``, window-major. A window masks the
+    same bins in all."""
     masks = read_masks(len(chosen), inputs.bins, share, seed)
-    batches = [to_device(inputs.batch(w, mask, list(columns)), model) for w, mask in zip(chosen, masks)]
+    batches = [
+        to_device(inputs.batch(w, mask, list(columns)), model) for w, mask in zip(chosen, masks)
+    ]
     repeated = np.repeat(chosen, len(columns))
     of_row = np.tile(np.asarray(columns), len(chosen))
     labels = RowLabels(
@@ -62,4 +68,6 @@ def hold(
         biosamples.lineage.to_numpy(str)[of_row],
         biosamples.context.to_numpy(str)[of_row],
     )
-    return gather(model, batches, layer, np.repeat(masks, len(columns), axis=0), labels, inputs.crop)
+    return gather(
+        model, batches, layer, np.repeat(masks, len(columns), axis=0), labels, inputs.crop
+    )

@@ -1,4 +1,5 @@
-"""A pure function over many items in forked one-thread processes: results in order, the same whatever their number."""
+"""A pure function over many items in forked one-thread processes: results in order, the same
+whatever their number."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _function: Callable[..., Any] | None = None
-"""What the forked workers call: set before they are forked, so that neither it nor the model it holds is ever pickled."""
+"""What the forked workers call: set before they are forked, so that neither it nor the model it
+holds is ever pickled."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -31,16 +33,23 @@ def in_processes(
     unit: str = "it",
     workers: int | None = None,
 ) -> Iterator[Result]:
-    """Yield ``function(item)`` for every item, in order, with a progress bar; one worker per processor unless given.
+    """Yield ``function(item)`` for every item, in order, with a progress bar; one worker per
+    processor unless given.
 
-    ``function`` and what it closes over is inherited, not pickled; results are. It must not depend on earlier items. The
-    first error stops what has not begun. All happens in this process where forking is not to be had or of no use: once
-    an accelerator is in use, off Linux, inside another worker, with one item or one processor.
+    ``function`` and what it closes over is inherited, not pickled; results are. It must not depend
+    on earlier items. The first error stops what has not begun. All happens in this process where
+    forking is not to be had or of no use: once an accelerator is in use, off Linux, inside another
+    worker, with one item or one processor.
     """
     items = list(items)
     wanted = workers or len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
     count = min(wanted, len(items))
-    if count <= 1 or _accelerated() or _function is not None or multiprocessing.parent_process() is not None:
+    if (
+        count <= 1
+        or _accelerated()
+        or _function is not None
+        or multiprocessing.parent_process() is not None
+    ):
         yield from progress(map(function, items), what, total=len(items), unit=unit)
         return
     try:
@@ -50,7 +59,9 @@ def in_processes(
         raise UserError("a worker process was killed", field=what, remedy=remedy) from None
 
 
-def _forked(function: Callable[[Item], Result], items: list[Item], workers: int) -> Iterator[Result]:
+def _forked(
+    function: Callable[[Item], Result], items: list[Item], workers: int
+) -> Iterator[Result]:
     global _function  # noqa: PLW0603
     _function = function
     sys.stderr.flush()
@@ -68,7 +79,9 @@ def _forked(function: Callable[[Item], Result], items: list[Item], workers: int)
                 for future in waiting:
                     yield future.result()
             except BaseException as error:
-                if not isinstance(error, Exception):  # an interrupt does not wait for what has begun
+                if not isinstance(
+                    error, Exception
+                ):  # an interrupt does not wait for what has begun
                     for worker in multiprocessing.active_children():
                         worker.terminate()
                 pool.shutdown(cancel_futures=True)
@@ -78,7 +91,8 @@ def _forked(function: Callable[[Item], Result], items: list[Item], workers: int)
 
 
 def begin_worker(parent: int) -> None:
-    """One thread; interrupts are the parent's business; no worker outlives its parent, however that ended."""
+    """One thread; interrupts are the parent's business; no worker outlives its parent, however that
+    ended."""
     if "torch" in sys.modules:  # not imported for those who do without
         sys.modules["torch"].set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,5 @@
-"""`params.yaml` as frozen dataclasses, validated at load; a misspelt name or a value out of range is refused."""
+"""`params.yaml` as frozen dataclasses, validated at load; a misspelt name or a value out of range
+is refused."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ import yaml
 from petriscope.errors import UserError
 
 
-def _f(low: float | None = None, high: float | None = None, choices: tuple[Any, ...] | None = None) -> Any:
+def _f(
+    low: float | None = None, high: float | None = None, choices: tuple[Any, ...] | None = None
+) -> Any:
     """A required field with an allowed range or set; lists are checked element by element."""
     return field(metadata={"low": low, "high": high, "choices": choices})
 
@@ -54,7 +57,8 @@ class Tracks:
 
 @dataclass(frozen=True)
 class Model:
-    """The probed model: EpiBERT, or what the adapter `FILE.py:NAME` builds; given weights, or pre-trained here."""
+    """The probed model: EpiBERT, or what the adapter `FILE.py:NAME` builds; given weights, or
+    pre-trained here."""
 
     adapter: str | None = _f()
     weights: str | None = _f()
@@ -225,15 +229,20 @@ class Params:
 
 
 def load_params(path: str | Path) -> Params:
-    """Read and check a parameter file. Raises `UserError` naming the file, the entry and the remedy."""
+    """Read and check a parameter file. Raises `UserError` naming the file, the entry and the
+    remedy."""
     path = Path(path)
     try:
         raw = yaml.safe_load(path.read_text())
     except FileNotFoundError:
-        remedy = "Run inside a Petriscope workspace (the folder with params.yaml) or give --workspace."
+        remedy = (
+            "Run inside a Petriscope workspace (the folder with params.yaml) or give --workspace."
+        )
         raise UserError("does not exist", file=path, remedy=remedy) from None
     except yaml.YAMLError as error:
-        raise UserError(f"not valid YAML ({error})", file=path, remedy="Mend the line named.") from None
+        raise UserError(
+            f"not valid YAML ({error})", file=path, remedy="Mend the line named."
+        ) from None
     params = parse_params(raw, path)
     return params
 
@@ -250,21 +259,34 @@ def parse_params(raw: Any, path: str | Path = "params.yaml") -> Params:
         remedy = f"Use {windows.length // 128 * 128} or {(windows.length // 128 + 1) * 128}."
         raise refuse("windows.length", f"is {windows.length}, not a multiple of 128 bp", remedy)
     if 2 * windows.crop >= windows.length // 128:
-        raise refuse("windows.crop", f"is {windows.crop}, which leaves no bin", "Use a smaller crop.")
+        raise refuse(
+            "windows.crop", f"is {windows.crop}, which leaves no bin", "Use a smaller crop."
+        )
     total = sum(dataclasses.astuple(windows.split))
     if abs(total - 1) > 1e-6:
         raise refuse("windows.split", f"adds up to {total:g}", "Make the four shares add up to 1.")
     if params.sae.k >= params.sae.latents:
-        raise refuse("sae.k", f"is {params.sae.k}, not below sae.latents {params.sae.latents}", "Use a smaller k.")
+        raise refuse(
+            "sae.k",
+            f"is {params.sae.k}, not below sae.latents {params.sae.latents}",
+            "Use a smaller k.",
+        )
     if isinstance(params.sae.learning_rate, str) and params.sae.learning_rate != "auto":
-        raise refuse("sae.learning_rate", f"is {params.sae.learning_rate!r}", "Use `auto` or a number such as 0.003.")
+        raise refuse(
+            "sae.learning_rate",
+            f"is {params.sae.learning_rate!r}",
+            "Use `auto` or a number such as 0.003.",
+        )
     if len(set(params.sae.seeds)) < len(params.sae.seeds):
         raise refuse("sae.seeds", "names a seed twice", "Give each seed once.")
     if not params.sae.seeds:
         raise refuse("sae.seeds", "is empty", "Give at least one seed.")
     if len(params.annotation.geneset_sizes) != 2:
         raise refuse("annotation.geneset_sizes", "needs two numbers", "Write [smallest, largest].")
-    for entry, layer in (("ablation.layer", params.ablation.layer), ("steering.layer", params.steering.layer)):
+    for entry, layer in (
+        ("ablation.layer", params.ablation.layer),
+        ("steering.layer", params.steering.layer),
+    ):
         if isinstance(layer, str) and layer != "middle":
             raise refuse(entry, f"is {layer!r}", "Use `middle` or a layer number.")
     return params
@@ -283,13 +305,19 @@ def _build(kind: type, raw: Any, prefix: str, path: Path) -> Any:
     for name in raw:
         if name not in fields:
             close = difflib.get_close_matches(str(name), fields, n=1)
-            remedy = f"Did you mean {prefix}{close[0]}?" if close else f"Known here: {', '.join(fields)}."
+            remedy = (
+                f"Did you mean {prefix}{close[0]}?"
+                if close
+                else f"Known here: {', '.join(fields)}."
+            )
             raise UserError("is not a parameter", file=path, field=f"{prefix}{name}", remedy=remedy)
     values = {}
     for name, spec in fields.items():
         entry = f"{prefix}{name}"
         if name not in raw:
-            raise UserError("is missing", file=path, field=entry, remedy="Compare with the shipped params.yaml.")
+            raise UserError(
+                "is missing", file=path, field=entry, remedy="Compare with the shipped params.yaml."
+            )
         hint = hints[name]
         if dataclasses.is_dataclass(hint):
             values[name] = _build(typing.cast(type, hint), raw[name], f"{entry}.", path)
@@ -301,22 +329,44 @@ def _build(kind: type, raw: Any, prefix: str, path: Path) -> Any:
 def _value(hint: Any, value: Any, limits: typing.Mapping[str, Any], entry: str, path: Path) -> Any:
     if typing.get_origin(hint) is list:
         if not isinstance(value, list):
-            raise UserError(f"is {value!r}, not a list", file=path, field=entry, remedy="Write it as [a, b, ...].")
+            raise UserError(
+                f"is {value!r}, not a list",
+                file=path,
+                field=entry,
+                remedy="Write it as [a, b, ...].",
+            )
         (inner,) = typing.get_args(hint)
         return [_value(inner, item, limits, f"{entry}[{i}]", path) for i, item in enumerate(value)]
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in options:
         return None
-    if isinstance(value, int) and not isinstance(value, bool) and float in options and int not in options:
+    if (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and float in options
+        and int not in options
+    ):
         value = float(value)
     if type(value) not in options:
         names = " or ".join(o.__name__ for o in options if o is not type(None))
-        raise UserError(f"is {value!r}, not {names}", file=path, field=entry, remedy=f"Give a value of type {names}.")
+        raise UserError(
+            f"is {value!r}, not {names}",
+            file=path,
+            field=entry,
+            remedy=f"Give a value of type {names}.",
+        )
     if limits.get("choices") and value not in limits["choices"]:
-        raise UserError(f"is {value!r}", file=path, field=entry, remedy=f"Use one of: {', '.join(limits['choices'])}.")
+        raise UserError(
+            f"is {value!r}",
+            file=path,
+            field=entry,
+            remedy=f"Use one of: {', '.join(limits['choices'])}.",
+        )
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         low, high = limits.get("low"), limits.get("high")
         if (low is not None and value < low) or (high is not None and value > high):
             allowed = f"from {low if low is not None else '-inf'} to {high if high is not None else 'inf'}"
-            raise UserError(f"is {value}, out of range", file=path, field=entry, remedy=f"Allowed: {allowed}.")
+            raise UserError(
+                f"is {value}, out of range", file=path, field=entry, remedy=f"Allowed: {allowed}."
+            )
     return value

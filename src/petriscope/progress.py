@@ -1,4 +1,5 @@
-"""One progress bar for all over two seconds: a bar with ETA in a terminal, a line every ten seconds elsewhere."""
+"""One progress bar for all over two seconds: a bar with ETA in a terminal, a line every ten seconds
+elsewhere."""
 
 from __future__ import annotations
 
@@ -11,12 +12,16 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], what: str, *, total: int | None = None, unit: str = "it") -> Iterator[T]:
+def progress(
+    items: Iterable[T], what: str, *, total: int | None = None, unit: str = "it"
+) -> Iterator[T]:
     """Iterate over ``items`` showing ``what``, rate and ETA on standard error."""
     yield from bar(what, items=items, total=total, unit=unit)
 
 
-def bar(what: str, *, items: Iterable[T] | None = None, total: int | None = None, unit: str = "it") -> tqdm:
+def bar(
+    what: str, *, items: Iterable[T] | None = None, total: int | None = None, unit: str = "it"
+) -> tqdm:
     """A tqdm bar in the house's style, for loops that update it themselves or set a postfix."""
     terminal = sys.stderr.isatty()
     return tqdm(

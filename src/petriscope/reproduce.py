@@ -1,4 +1,5 @@
-"""`petriscope reproduce`: check the inputs, make the demo data if needed, run the whole graph, say where things are."""
+"""`petriscope reproduce`: check the inputs, make the demo data if needed, run the whole graph, say
+where things are."""
 
 from __future__ import annotations
 
@@ -30,24 +31,34 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("--dataset", metavar="PATH", help="folder of another data set; its run gets its own workspace")
     parser.add_argument(
-        "--workspace", metavar="DIR", help="where to run (default: here or above; runs/NAME with --dataset)"
+        "--dataset",
+        metavar="PATH",
+        help="folder of another data set; its run gets its own workspace",
+    )
+    parser.add_argument(
+        "--workspace",
+        metavar="DIR",
+        help="where to run (default: here or above; runs/NAME with --dataset)",
     )
     parser.add_argument(
         "--set",
         metavar="ENTRY=VALUE",
         action="append",
         default=[],
-        help="write a parameter into the workspace's params.yaml first, e.g. sae.k=32 (may be repeated)",
+        help="write a parameter into the workspace's params.yaml first, e.g. sae.k=32 (may be "
+        "repeated)",
     )
     parser.add_argument(
-        "--force", action="store_true", help="run every stage, up to date or not, without the run cache"
+        "--force",
+        action="store_true",
+        help="run every stage, up to date or not, without the run cache",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run every stage that is not up to date; returns the status of the stage that failed, if one did."""
+    """Run every stage that is not up to date; returns the status of the stage that failed, if one
+    did."""
     started = time.time()
     workspace = choose_workspace(args.workspace, args.dataset)
     if args.set:
@@ -62,7 +73,9 @@ def run(args: argparse.Namespace) -> int:
     status = 0
     if adapter_edited(workspace, params):
         print(
-            f"note       {params.model.adapter} was edited since it built the model: stage model runs again", flush=True
+            f"note       {params.model.adapter} was edited since it built the model: stage model "
+            f"runs again",
+            flush=True,
         )
         status = repro(workspace, force=True, targets=("--single-item", "model"))
     status = status or repro(workspace, force=args.force)
@@ -72,18 +85,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def choose_workspace(folder: str | None, dataset: str | None) -> Workspace:
-    """The workspace asked for, made if it does not exist; another data set never shares the default one's folder."""
+    """The workspace asked for, made if it does not exist; another data set never shares the default
+    one's folder."""
     source = None if dataset is None else load_dataset(dataset)
     if folder is not None:
         target = Path(folder)
         inside_clone = (target / "dvc.yaml").is_file() and (target / ".git").exists()
         return (
-            Workspace(target.resolve()) if inside_clone and source is None else create_workspace(target, _root(source))
+            Workspace(target.resolve())
+            if inside_clone and source is None
+            else create_workspace(target, _root(source))
         )
     try:
         here = find_workspace()
     except UserError:
-        return create_workspace("petriscope-run" if source is None else f"runs/{source.name}", _root(source))
+        return create_workspace(
+            "petriscope-run" if source is None else f"runs/{source.name}", _root(source)
+        )
     if source is None:
         return here
     if here.dataset(load_params(here.params).dataset).resolve() == source.root.resolve():
@@ -104,36 +122,64 @@ def ensure_dataset(workspace: Workspace, params: Params) -> Dataset:
 
 
 def adapter_edited(workspace: Workspace, params: Params) -> bool:
-    """Whether the adapter's file differs from the one that built the model: DVC sees its name alone."""
+    """Whether the adapter's file differs from the one that built the model: DVC sees its name
+    alone."""
     if params.model.adapter is None:
         return False
-    from petriscope.models.adapter import adapter_record, find_adapter  # torch, which no other part of this verb needs
+    from petriscope.models.adapter import (
+        adapter_record,
+        find_adapter,
+    )  # torch, which no other part of this verb needs
 
     record = adapter_record(workspace.model / "model.safetensors")
     asked = find_adapter(params.model.adapter, workspace.root)
-    return record is not None and record["adapter"] == asked.spec and record["sha256"] != asked.sha256
+    return (
+        record is not None and record["adapter"] == asked.spec and record["sha256"] != asked.sha256
+    )
 
 
 def repro(workspace: Workspace, *, force: bool = False, targets: tuple[str, ...] = ()) -> int:
-    """`dvc repro` in the workspace. Returns 0, or the status of the stage that failed (DVC itself says only 255)."""
+    """`dvc repro` in the workspace. Returns 0, or the status of the stage that failed (DVC itself
+    says only 255)."""
     refresh_code(workspace.root)
-    command = [sys.executable, "-m", "dvc", "repro", *(["--force", "--no-run-cache"] if force else []), *targets]
+    command = [
+        sys.executable,
+        "-m",
+        "dvc",
+        "repro",
+        *(["--force", "--no-run-cache"] if force else []),
+        *targets,
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         exit_file = Path(scratch) / "status"
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        environment = {**os.environ, "PATH": path, EXIT_FILE: str(exit_file), "PYTHONUNBUFFERED": "1"}
+        environment = {
+            **os.environ,
+            "PATH": path,
+            EXIT_FILE: str(exit_file),
+            "PYTHONUNBUFFERED": "1",
+        }
         returned = run_whole(command, cwd=workspace.root, env=environment)
         if returned and exit_file.is_file():
             return int(exit_file.read_text())
         return min(returned, 1) if returned >= 0 else 130
 
 
-def run_whole(command: list[str], *, cwd: Path, env: dict[str, str], grace: float = 1.0, patience: float = 20.0) -> int:
-    """Run a command and return its status (negative: the signal that ended it); stop it with all it started.
+def run_whole(
+    command: list[str],
+    *,
+    cwd: Path,
+    env: dict[str, str],
+    grace: float = 1.0,
+    patience: float = 20.0,
+) -> int:
+    """Run a command and return its status (negative: the signal that ended it); stop it with all it
+    started.
 
-    A terminal interrupts every process by itself; `kill` reaches this one alone. So an interrupt, a termination or a
-    hang-up is handed on to the descendants that are still there after ``grace`` seconds, and what is left ``patience``
-    seconds later is killed: no stage goes on writing after its run was stopped. Raises `KeyboardInterrupt` then.
+    A terminal interrupts every process by itself; `kill` reaches this one alone. So an interrupt, a
+    termination or a hang-up is handed on to the descendants that are still there after ``grace``
+    seconds, and what is left ``patience`` seconds later is killed: no stage goes on writing after
+    its run was stopped. Raises `KeyboardInterrupt` then.
     """
     child = subprocess.Popen(command, cwd=cwd, env=env)
     asked: list[int] = []

@@ -1,4 +1,5 @@
-"""Run one stage: check parameters, call its body, write metrics and the provenance record beside the outputs."""
+"""Run one stage: check parameters, call its body, write metrics and the provenance record beside
+the outputs."""
 
 from __future__ import annotations
 
@@ -25,27 +26,37 @@ def stage_names(workspace: Workspace) -> list[str]:
 
 
 def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
-    """Run stage ``name`` in ``workspace`` and return its metrics. Raises `UserError` for an unknown stage."""
+    """Run stage ``name`` in ``workspace`` and return its metrics. Raises `UserError` for an unknown
+    stage."""
     names = stage_names(workspace)
     if name not in names:
-        raise UserError(f"no stage {name!r}", file=workspace.root / "dvc.yaml", remedy=f"Stages: {', '.join(names)}.")
+        raise UserError(
+            f"no stage {name!r}",
+            file=workspace.root / "dvc.yaml",
+            remedy=f"Stages: {', '.join(names)}.",
+        )
     refresh_code(workspace.root)
     params = load_params(workspace.params)
     body = importlib.import_module(f"petriscope.stages.{name}")
     set_threads()
     recorder = Recorder(name, workspace, params)
     started = time.time()
-    # statsmodels collects garbage at every correction for multiple testing: .2 s a time with all libraries in its sight
+    # statsmodels collects garbage at every correction for multiple testing: .2 s a time with all
+    # libraries in its sight
     gc.freeze()
     try:
         metrics = body.run(workspace, params)
     except FileNotFoundError as error:
-        missing = Path(str(error.filename or next(iter(error.args), "")))  # pyarrow gives the path as its only argument
+        missing = Path(
+            str(error.filename or next(iter(error.args), ""))
+        )  # pyarrow gives the path as its only argument
         if workspace.root not in missing.parents:
             raise
         remedy = "Run `petriscope reproduce`, or the stage that writes it."
         raise UserError(
-            f"stage {name} needs this file, which no stage has written yet", file=missing, remedy=remedy
+            f"stage {name} needs this file, which no stage has written yet",
+            file=missing,
+            remedy=remedy,
         ) from None
     finally:
         gc.unfreeze()

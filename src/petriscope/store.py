@@ -1,4 +1,5 @@
-"""Read back what stages wrote: one function per kind of file, so that no stage knows another's file names."""
+"""Read back what stages wrote: one function per kind of file, so that no stage knows another's file
+names."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ from petriscope.workspace import Workspace
 
 
 def load_windows(workspace: Workspace) -> pd.DataFrame:
-    """Columns window, chrom, start, end, split, block; the row number is the window's index in every array."""
+    """Columns window, chrom, start, end, split, block; the row number is the window's index in
+    every array."""
     return pd.read_parquet(workspace.windows)
 
 
@@ -74,16 +76,24 @@ def chosen_layer(value: int | str, layers: int, entry: str) -> int:
     """A layer number from params.yaml; `middle` is the middle block's output."""
     layer = (layers + 1) // 2 if value == "middle" else int(value)
     if not 0 <= layer <= layers:
-        raise UserError(f"is {layer}", file="params.yaml", field=entry, remedy=f"The model has layers 0 to {layers}.")
+        raise UserError(
+            f"is {layer}",
+            file="params.yaml",
+            field=entry,
+            remedy=f"The model has layers 0 to {layers}.",
+        )
     return layer
 
 
 def bins_table(windows: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """Columns chrom, start, end, window, split, block of every predicted bin, in the order of the T' axis."""
+    """Columns chrom, start, end, window, split, block of every predicted bin, in the order of the
+    T' axis."""
     bins = params.windows.length // 128 - 2 * params.windows.crop
     offset = 128 * (np.arange(bins) + params.windows.crop)
     start = (windows.start.to_numpy()[:, None] + offset).ravel()
-    repeated = windows.loc[windows.index.repeat(bins), ["chrom", "window", "split", "block"]].reset_index(drop=True)
+    repeated = windows.loc[
+        windows.index.repeat(bins), ["chrom", "window", "split", "block"]
+    ].reset_index(drop=True)
     return repeated.assign(start=start, end=start + 128)
 
 
@@ -94,21 +104,35 @@ def load_sae(workspace: Workspace, layer: int, seed: int) -> SAE:
 
 def load_autoencoders(workspace: Workspace, params: Params) -> dict[int, SAE]:
     """The probed autoencoder of every layer."""
-    return {layer: load_sae(workspace, layer, params.sae.seeds[0]) for layer in layer_numbers(workspace.sae)}
+    return {
+        layer: load_sae(workspace, layer, params.sae.seeds[0])
+        for layer in layer_numbers(workspace.sae)
+    }
 
 
 def harvest_folds(params: Params) -> int | None:
-    """Passes in which each bin is harvested while masked; None where the stream is read with the bin visible."""
+    """Passes in which each bin is harvested while masked; None where the stream is read with the
+    bin visible."""
     return params.activations.folds if params.activations.masking == "kfold" else None
 
 
 def layer_numbers(folder: Path) -> list[int]:
-    """Layers that have a `layer_<k>` folder or file in ``folder``. Raises `FileNotFoundError` where it does not exist."""
-    return sorted({int(path.stem.split("_")[1]) for path in folder.iterdir() if path.name.startswith("layer_")})
+    """Layers that have a `layer_<k>` folder or file in ``folder``. Raises `FileNotFoundError` where
+    it does not exist."""
+    return sorted(
+        {
+            int(path.stem.split("_")[1])
+            for path in folder.iterdir()
+            if path.name.startswith("layer_")
+        }
+    )
 
 
-def block_moments(by_window: SufficientStatistics, block: np.ndarray, n_blocks: int | None = None) -> Moments:
-    """Window-level statistics (W, S, m) summed into the blocks (B, S, m) of each window; B = max(block) + 1 if not given."""
+def block_moments(
+    by_window: SufficientStatistics, block: np.ndarray, n_blocks: int | None = None
+) -> Moments:
+    """Window-level statistics (W, S, m) summed into the blocks (B, S, m) of each window; B =
+    max(block) + 1 if not given."""
     shape = (block.max() + 1 if n_blocks is None else n_blocks, len(block))
     onto = sparse.csr_matrix((np.ones(len(block)), (block, np.arange(len(block)))), shape=shape)
 
@@ -138,9 +162,9 @@ def layer_codes(workspace: Workspace, layer: int) -> Codes:
 def read_features(workspace: Workspace) -> pd.DataFrame:
     """The feature table of stage cds with columns context, rank, lineage and direction added.
 
-    ``context``: q < alpha at biosample level, or at locus level where the data set has no replicates (column
-    ``evidence`` says which); ``rank`` by that level's |z| within the layer; ``direction`` the context with the higher
-    activation; ``lineage`` that of the largest |t|.
+    ``context``: q < alpha at biosample level, or at locus level where the data set has no
+    replicates (column ``evidence`` says which); ``rank`` by that level's |z| within the layer;
+    ``direction`` the context with the higher activation; ``lineage`` that of the largest |t|.
     """
     features = pd.read_parquet(workspace.table("cds") / "features.parquet")
     alpha = float(read_json(workspace.metrics("cds"))["alpha"])
@@ -166,7 +190,8 @@ class Foregrounds(NamedTuple):
     bins: pd.DataFrame
     strata: Strata
     firing: dict[str, sparse.csr_matrix]
-    """Lineage → (features, n) bool, where each feature of kind `feature` fires in that lineage's biosamples."""
+    """Lineage → (features, n) bool, where each feature of kind `feature` fires in that lineage's
+    biosamples."""
 
 
 def load_foregrounds(workspace: Workspace) -> Foregrounds:
@@ -185,7 +210,8 @@ def load_foregrounds(workspace: Workspace) -> Foregrounds:
 
 
 def layer_of_claims(workspace: Workspace, params: Params) -> int:
-    """The one layer, fixed beforehand, on which annotation claims are read: that of the ablation."""
+    """The one layer, fixed beforehand, on which annotation claims are read: that of the
+    ablation."""
     layers = int(read_json(workspace.metrics("activations"))["layers"]) - 1
     return chosen_layer(params.ablation.layer, layers, "ablation.layer")
 
@@ -193,7 +219,8 @@ def layer_of_claims(workspace: Workspace, params: Params) -> int:
 def sample_hidden(
     workspace: Workspace, layer: int, windows: np.ndarray, every: int = 4
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Residual stream of every ``every``-th window of ``windows``: rows (n, d) float32, their biosample index (n,)."""
+    """Residual stream of every ``every``-th window of ``windows``: rows (n, d) float32, their
+    biosample index (n,)."""
     store = open_layers(workspace.activations)[layer]
     part = np.asarray(store[windows[::every]], dtype=np.float32)
     shape = part.shape

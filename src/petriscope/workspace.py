@@ -1,4 +1,5 @@
-"""A workspace: the folder with `params.yaml` and `dvc.yaml` where a run happens, and the place of each file in it."""
+"""A workspace: the folder with `params.yaml` and `dvc.yaml` where a run happens, and the place of
+each file in it."""
 
 from __future__ import annotations
 
@@ -90,7 +91,9 @@ def template(name: str) -> Path:
     for path in (checkout, installed):
         if path.is_file():
             return path
-    raise UserError("is missing from this installation", file=installed, remedy="Reinstall petriscope.")
+    raise UserError(
+        "is missing from this installation", file=installed, remedy="Reinstall petriscope."
+    )
 
 
 def find_workspace(start: str | Path = ".") -> Workspace:
@@ -104,12 +107,14 @@ def find_workspace(start: str | Path = ".") -> Workspace:
 
 
 def create_workspace(root: str | Path, dataset: str | Path | None = None) -> Workspace:
-    """Make (or complete) a stand-alone workspace: shipped files copied, `dataset` set, a DVC folder without git.
+    """Make (or complete) a stand-alone workspace: shipped files copied, `dataset` set, a DVC folder
+    without git.
 
-    Its graph depends on `code`, a snapshot of the package's sources that every petriscope command keeps current.
+    Its graph depends on `code`, a snapshot of the package's sources that every petriscope command
+    keeps current.
 
-    A user's edits to params.yaml survive (only the data set line is rewritten); the graph and the ledger's rules follow
-    the installed version.
+    A user's edits to params.yaml survive (only the data set line is rewritten); the graph and the
+    ledger's rules follow the installed version.
     """
     root = Path(root).resolve()
     for name in TEMPLATES:
@@ -125,12 +130,15 @@ def create_workspace(root: str | Path, dataset: str | Path | None = None) -> Wor
     config = root / ".dvc" / "config"
     if not config.exists():
         with atomic_path(config) as temporary:
-            temporary.write_text("[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n")
+            temporary.write_text(
+                "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
+            )
     return Workspace(root)
 
 
 def set_dataset(params: Path, dataset: Path) -> None:
-    """Rewrite the one `dataset:` line of a parameter file, leaving comments and order as they are."""
+    """Rewrite the one `dataset:` line of a parameter file, leaving comments and order as they
+    are."""
     text = params.read_text()
     new = re.sub(r"(?m)^dataset:.*$", f"dataset: {dataset.as_posix()}", text, count=1)
     if new != text:

@@ -1,4 +1,5 @@
-"""Build the image with a real engine and hold it to its promises: `python tests/container/check.py --log FILE`.
+"""Build the image with a real engine and hold it to its promises: `python tests/container/check.py
+--log FILE`.
 
 What runs in the container is compared with a bare run from the same lock files on the same machine.
 """
@@ -86,12 +87,22 @@ class Image:
         volume = [] if out is None else ["-v", f"{out}:/out"]
         return ["run", "--rm", "--network", "none", *volume, *more, self.tag]
 
-    def run(self, out: Path | None, *command: str, options: tuple[str, ...] = (), check: bool = True):
+    def run(
+        self, out: Path | None, *command: str, options: tuple[str, ...] = (), check: bool = True
+    ):
         return self.docker(*self.options(out, *options), *command, check=check)
 
 
 def build(docker: Engine, torch: str) -> str:
-    command = ["build", "--network", "host", "--build-arg", f"TORCH={torch}", "--build-arg", f"REVISION={revision()}"]
+    command = [
+        "build",
+        "--network",
+        "host",
+        "--build-arg",
+        f"TORCH={torch}",
+        "--build-arg",
+        f"REVISION={revision()}",
+    ]
     command += [] if docker.base is None else ["--build-arg", f"BASE_IMAGE={docker.base}"]
     docker(*command, "-t", f"petriscope:{torch}", str(REPOSITORY))
     size = int(docker("image", "inspect", "-f", "{{.Size}}", f"petriscope:{torch}").stdout)
@@ -132,15 +143,28 @@ def bill(image: Image, scratch: Path) -> str:
 
 def verify(image: Image) -> str:
     """On an empty /out: the installation, with the tiny run of every stage."""
-    return image.run(None, "verify", options=("--tmpfs", "/out:mode=1777", *CLOSED)).stdout.strip().splitlines()[-1]
+    return (
+        image.run(None, "verify", options=("--tmpfs", "/out:mode=1777", *CLOSED))
+        .stdout.strip()
+        .splitlines()[-1]
+    )
 
 
 def verify_run(image: Image, out: Path, full: bool) -> str:
-    """On the finished run: records and cache hold; of the whole demo, tables and verdicts are the shipped ones too."""
-    found = image.run(out, "verify", "--results", "--json", "/out/verify.json", options=CLOSED, check=full)
-    states = {check["name"]: check for check in json.loads((out / "verify.json").read_text())["checks"]}
+    """On the finished run: records and cache hold; of the whole demo, tables and verdicts are the
+    shipped ones too."""
+    found = image.run(
+        out, "verify", "--results", "--json", "/out/verify.json", options=CLOSED, check=full
+    )
+    states = {
+        check["name"]: check for check in json.loads((out / "verify.json").read_text())["checks"]
+    }
     assert {"records", "cache"} <= states.keys(), found.stdout
-    wrong = [f"{name}: {states[name]['seen']}" for name in ("records", "cache") if states[name]["state"] != "ok"]
+    wrong = [
+        f"{name}: {states[name]['seen']}"
+        for name in ("records", "cache")
+        if states[name]["state"] != "ok"
+    ]
     assert not wrong, "; ".join(wrong)
     if not full:
         return "records and cache hold (small models: no shipped tables to compare with)"
@@ -148,7 +172,8 @@ def verify_run(image: Image, out: Path, full: bool) -> str:
 
 
 def traced(image: Image, out: Path) -> str:
-    """A figure's and a claim's chain to raw inputs without a broken link, and the run as an RO-Crate, made in the container."""
+    """A figure's and a claim's chain to raw inputs without a broken link, and the run as an
+    RO-Crate, made in the container."""
     for target in ("fig5", "ctx-count"):
         image.run(out, "provenance", target, options=CLOSED)
     said = image.run(out, "crate", "/out/crate", options=CLOSED).stdout.strip().splitlines()[-1]
@@ -179,14 +204,21 @@ def composed(image: Image, scratch: Path) -> str:
     for command in (["/usr/bin/docker-compose"], [image.docker.client, "compose"]):
         if (
             shutil.which(command[0])
-            and subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0
+            and subprocess.run([*command, "version"], capture_output=True, check=False).returncode
+            == 0
         ):
             break
     else:
         raise NotChecked("neither docker-compose nor docker's compose plugin is installed")
     (scratch / "compose/out").mkdir(parents=True)
     (scratch / "compose/out").chmod(0o777)
-    here = [*command, "-f", str(REPOSITORY / "compose.yaml"), "--project-directory", str(scratch / "compose")]
+    here = [
+        *command,
+        "-f",
+        str(REPOSITORY / "compose.yaml"),
+        "--project-directory",
+        str(scratch / "compose"),
+    ]
     given = {"env": image.docker.environment, "capture_output": True, "text": True}
     version = subprocess.run([*command, "version", "--short"], check=False, **given).stdout.strip()
     valid = subprocess.run([*here, "config", "-q"], check=False, **given)
@@ -194,32 +226,45 @@ def composed(image: Image, scratch: Path) -> str:
     if image.tag != "petriscope:cpu":
         return f"docker-compose {version}: valid"
     inside = "id -u; touch /out/mine && echo written; touch /elsewhere 2>/dev/null || echo refused"
-    ran = subprocess.run([*here, "run", "--rm", "-T", "reproduce", "shell", "sh", "-c", inside], check=False, **given)
+    ran = subprocess.run(
+        [*here, "run", "--rm", "-T", "reproduce", "shell", "sh", "-c", inside], check=False, **given
+    )
     assert ran.stdout.split() == ["1000", "written", "refused"], ran.stdout + ran.stderr
     return f"docker-compose {version}: valid, service reproduce runs read-only"
 
 
 def killed_and_resumed(image: Image, out: Path) -> str:
-    """The demo with no network, a read-only image and an unknown user: killed in a stage, stopped in another, finished."""
+    """The demo with no network, a read-only image and an unknown user: killed in a stage, stopped
+    in another, finished."""
     start_and_end(image, out, CLOSED, "windows", ("kill",))
     seconds = start_and_end(image, out, CLOSED, "model", ("stop", "-t", "60"))
     assert seconds < 5, f"docker stop took {seconds:.1f} s"
     result = image.run(out, options=CLOSED)
     assert "done in" in result.stdout, result.stdout[-500:]
     given = {"params.yaml", "data"} | {path.name for path in (out / "data").rglob("*")}
-    owners = {(path.stat().st_uid, path.stat().st_gid) for path in out.rglob("*") if path.name not in given}
+    owners = {
+        (path.stat().st_uid, path.stat().st_gid)
+        for path in out.rglob("*")
+        if path.name not in given
+    }
     assert owners == {tuple(int(part) for part in STRANGER.split(":"))}, f"owners {owners}"
     record = json.loads((out / "results/provenance/figures.json").read_text())
     assert record["revision"] not in ("", "unknown"), "provenance without revision"
     return f"docker stop {seconds:.1f} s, all files {STRANGER}, revision {record['revision']}"
 
 
-def start_and_end(image: Image, out: Path, options: tuple[str, ...], stage: str, how: tuple[str, ...]) -> float:
+def start_and_end(
+    image: Image, out: Path, options: tuple[str, ...], stage: str, how: tuple[str, ...]
+) -> float:
     """Start the run, wait until ``stage`` runs, end the container; returns how long that took."""
     name = f"petriscope-{how[0]}"
     command = [image.docker.client, *image.options(out, *options, "--name", name)]
     process = subprocess.Popen(
-        command, env=image.docker.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env=image.docker.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     assert process.stdout is not None
     said = []
@@ -246,10 +291,16 @@ def up_to_date(image: Image, out: Path) -> str:
 def terminal(image: Image, out: Path) -> str:
     """The terminal UI under a real terminal: it draws, and `q` ends it with status 0."""
     name = "petriscope-tui"
-    command = [image.docker.client, *image.options(out, "-it", "--name", name, "--user", STRANGER), "tui"]
+    command = [
+        image.docker.client,
+        *image.options(out, "-it", "--name", name, "--user", STRANGER),
+        "tui",
+    ]
     pid, screen = pty.fork()
     if pid == 0:
-        os.execve(image.docker.client, command, {**image.docker.environment, "TERM": "xterm-256color"})
+        os.execve(
+            image.docker.client, command, {**image.docker.environment, "TERM": "xterm-256color"}
+        )
     fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     drawn = ""
     asked = False
@@ -296,7 +347,8 @@ def bare_reproduce(venv: Path, bare: Path) -> str:
 
 
 def whole_run(bare: Path, boxed: Path) -> str:
-    """Seconds of all stages on both sides, as their records say; for reading only, since the two ran at different times."""
+    """Seconds of all stages on both sides, as their records say; for reading only, since the two
+    ran at different times."""
     left, right = recorded_seconds(bare), recorded_seconds(boxed)
     assert left.keys() == right.keys() and left
     slowest = max(left, key=lambda name: left[name])
@@ -304,8 +356,11 @@ def whole_run(bare: Path, boxed: Path) -> str:
     return f"{len(left)} stages: {total} ({sum(right.values()) / sum(left.values()):.3f}); longest {slowest}"
 
 
-def overhead(image: Image, venv: Path, bare: Path, boxed: Path, rounds: int, names: tuple[str, ...]) -> str:
-    """Stages bare and in the container, in turn; medians. Processor time decides: wall time needs an idle machine."""
+def overhead(
+    image: Image, venv: Path, bare: Path, boxed: Path, rounds: int, names: tuple[str, ...]
+) -> str:
+    """Stages bare and in the container, in turn; medians. Processor time decides: wall time needs
+    an idle machine."""
     stages = " && ".join(f"petriscope stage {name}" for name in names)
     wall: dict[str, list[float]] = {"bare": [], "container": []}
     busy: dict[str, list[float]] = {"bare": [], "container": []}
@@ -315,7 +370,9 @@ def overhead(image: Image, venv: Path, bare: Path, boxed: Path, rounds: int, nam
             if side == "bare":
                 said = bare_run(venv, bare, "sh", "-c", f"{stages} && times")
             else:
-                said = image.run(boxed, "shell", "sh", "-c", f"{stages} && times", options=("--user", STRANGER)).stdout
+                said = image.run(
+                    boxed, "shell", "sh", "-c", f"{stages} && times", options=("--user", STRANGER)
+                ).stdout
             wall[side].append(time.monotonic() - started)
             minutes = re.findall(r"(\d+)m([\d.]+)s", said.strip().splitlines()[-1])
             busy[side].append(sum(60 * int(m) + float(s) for m, s in minutes))
@@ -327,7 +384,9 @@ def overhead(image: Image, venv: Path, bare: Path, boxed: Path, rounds: int, nam
         for name, times in (("wall", wall), ("processor", busy))
         for side in times
     )
-    result = f"container/bare: processor {ratios['processor']:.3f}, wall {ratios['wall']:.3f} ({detail})"
+    result = (
+        f"container/bare: processor {ratios['processor']:.3f}, wall {ratios['wall']:.3f} ({detail})"
+    )
     assert ratios["processor"] <= 1.05, result
     return result
 
@@ -366,7 +425,11 @@ def checks(report: Report, docker: Engine, scratch: Path, args: argparse.Namespa
             report.check("same results", lambda: identical(bare, boxed))
             report.check("time of all stages", lambda: whole_run(bare, boxed))
             rounds = args.rounds or (2 if args.full else 3)
-            names = ("codes", "cds", "ablation") if args.full else ("model", "activations", "codes", "ablation")
+            names = (
+                ("codes", "cds", "ablation")
+                if args.full
+                else ("model", "activations", "codes", "ablation")
+            )
             report.check("overhead", lambda: overhead(image, venv, bare, boxed, rounds, names))
     if args.tests != "":
         chosen = args.tests.split() if args.tests else [] if args.full else ["tests/test_files.py"]
@@ -377,19 +440,29 @@ def main() -> int:
     """Status 0: all held; 1: something did not; 77: no engine can be had here."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--torch", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--base", metavar="IMAGE", help="an image at hand instead of the Dockerfile's base")
-    parser.add_argument("--full", action="store_true", help="the whole demo, not the small one")
-    parser.add_argument("--rounds", type=int, help="rounds of the overhead measurement (default: 3, with --full 2)")
     parser.add_argument(
-        "--tests", help="what pytest runs inside (default: one file, with --full the whole suite; '' skips)"
+        "--base", metavar="IMAGE", help="an image at hand instead of the Dockerfile's base"
     )
-    parser.add_argument("--scratch", type=Path, help="keep everything in this folder (default: temporary, removed)")
+    parser.add_argument("--full", action="store_true", help="the whole demo, not the small one")
+    parser.add_argument(
+        "--rounds", type=int, help="rounds of the overhead measurement (default: 3, with --full 2)"
+    )
+    parser.add_argument(
+        "--tests",
+        help="what pytest runs inside (default: one file, with --full the whole suite; '' skips)",
+    )
+    parser.add_argument(
+        "--scratch", type=Path, help="keep everything in this folder (default: temporary, removed)"
+    )
     parser.add_argument("--log", type=Path, help="write the lines here too, each as it comes")
     args = parser.parse_args()
     if args.log:
         args.log.write_text("")
     report = Report(args.log)
-    report.say(f"{'whole demo' if args.full else 'small models'}, torch {args.torch}, revision {revision()}")
+    report.say(
+        f"{'whole demo' if args.full else 'small models'}, torch {args.torch}, revision "
+        f"{revision()}"
+    )
     with scratch_folder(args.scratch) as scratch:
         try:
             with engine(scratch, args.base) as docker:

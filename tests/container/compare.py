@@ -1,4 +1,5 @@
-"""The bare side of the comparison: a run from the same lock files without a container, and what of it must be equal."""
+"""The bare side of the comparison: a run from the same lock files without a container, and what of
+it must be equal."""
 
 from __future__ import annotations
 
@@ -46,16 +47,24 @@ SMALL = {
     "ablation": {"random_sets": 10, "windows": 4, "ks": [2, 4]},
     "steering": {"features": 4, "windows": 4, "alphas": [1.0, 2.0]},
     "annotation": {"max_features": 4, "random_draws": 4, "max_foreground": 50},
-    "controls": {"random_init_tokens": 20_000, "input_windows": 4, "label_shuffle_draws": 2, "leaderboard_features": 4},
+    "controls": {
+        "random_init_tokens": 20_000,
+        "input_windows": 4,
+        "label_shuffle_draws": 2,
+        "leaderboard_features": 4,
+    },
 }
 
 
 def content(path: Path) -> bytes:
-    """A file's bytes, without what its writer leaves open: compression (the zlib at hand) and the order of a header."""
+    """A file's bytes, without what its writer leaves open: compression (the zlib at hand) and the
+    order of a header."""
     raw = path.read_bytes()
     if path.suffix == ".npz":
         with zipfile.ZipFile(path) as archive:
-            return b"".join(name.encode() + archive.read(name) for name in sorted(archive.namelist()))
+            return b"".join(
+                name.encode() + archive.read(name) for name in sorted(archive.namelist())
+            )
     if path.suffix == ".safetensors":
         size = int.from_bytes(raw[:8], "little")
         return json.dumps(json.loads(raw[8 : 8 + size]), sort_keys=True).encode() + raw[8 + size :]
@@ -63,12 +72,15 @@ def content(path: Path) -> bytes:
 
 
 def hashes(root: Path) -> dict[str, str]:
-    """Every table, figure and result of a workspace by content; provenance and metrics carry times, DVC's files paths."""
+    """Every table, figure and result of a workspace by content; provenance and metrics carry times,
+    DVC's files paths."""
     found = {}
     for top in ("paper_figures", "results"):
         for path in sorted((root / top).rglob("*")):
             name = path.relative_to(root).as_posix()
-            private = "/provenance/" in name or name.startswith("results/cache/")  # inodes and times
+            private = "/provenance/" in name or name.startswith(
+                "results/cache/"
+            )  # inodes and times
             if path.is_file() and not private and not name.endswith((".sqlite", ".log")):
                 found[name] = hashlib.sha256(content(path)).hexdigest()
     return found
@@ -78,19 +90,24 @@ def differing(bare: Path, boxed: Path) -> tuple[int, list[str]]:
     """Number of files compared, and the names of those that differ or exist on one side alone."""
     left, right = hashes(bare), hashes(boxed)
     assert left, f"{bare} holds no results"
-    return len(left), sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
+    return len(left), sorted(
+        name for name in left.keys() | right.keys() if left.get(name) != right.get(name)
+    )
 
 
 def small_demo(venv: Path, folder: Path) -> Path:
     """A demo of a megabase instead of ten."""
     script = "import sys; from pathlib import Path; from petriscope.data.simulate import DemoConfig, simulate_demo; "
     script += f"simulate_demo(Path(sys.argv[1]), DemoConfig({SMALL_DATA}))"
-    subprocess.run([str(venv / "bin/python"), "-c", script, str(folder)], check=True, capture_output=True)
+    subprocess.run(
+        [str(venv / "bin/python"), "-c", script, str(folder)], check=True, capture_output=True
+    )
     return folder
 
 
 def workspace(folder: Path, small: bool, demo: Path | None = None) -> Path:
-    """A folder for /out, open to any user; with ``small`` its parameters are the quick ones, its data ``demo``."""
+    """A folder for /out, open to any user; with ``small`` its parameters are the quick ones, its
+    data ``demo``."""
     folder.mkdir(parents=True)
     folder.chmod(0o777)
     if small:
@@ -106,18 +123,25 @@ def workspace(folder: Path, small: bool, demo: Path | None = None) -> Path:
 
 def git(*arguments: str) -> str:
     command = ["git", "-C", str(REPOSITORY), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    return (
+        subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        or "unknown"
+    )
 
 
 @functools.cache
 def revision() -> str:
-    """What both sides write onto figures and tables, read once: a commit made meanwhile is no difference of results."""
+    """What both sides write onto figures and tables, read once: a commit made meanwhile is no
+    difference of results."""
     return git("describe", "--always", "--dirty", "--abbrev=10", "--exclude", "*")
 
 
 def recorded_seconds(root: Path) -> dict[str, float]:
     """Seconds of each stage's run that made the results which lie there."""
-    return {path.stem: json.loads(path.read_text())["seconds"] for path in (root / "results/provenance").glob("*.json")}
+    return {
+        path.stem: json.loads(path.read_text())["seconds"]
+        for path in (root / "results/provenance").glob("*.json")
+    }
 
 
 def bare_environment(scratch: Path) -> Path:
@@ -130,7 +154,9 @@ def bare_environment(scratch: Path) -> Path:
     if locks:
         subprocess.run([python, "-m", "venv", str(venv)], check=True)
     for lock in locks:
-        more = ["--require-hashes", "--no-build-isolation"] if lock == "base" else ["--require-hashes"]
+        more = (
+            ["--require-hashes", "--no-build-isolation"] if lock == "base" else ["--require-hashes"]
+        )
         result = subprocess.run(
             [*pip, *more, "-r", str(REPOSITORY / f"requirements/{lock}.lock")],
             capture_output=True,
@@ -148,7 +174,9 @@ def bare_run(venv: Path, out: Path, *command: str) -> str:
     environment = {**os.environ, "PATH": f"{venv}/bin:{os.environ['PATH']}"}
     environment["PETRISCOPE_REVISION"] = revision()
     environment.pop("PYTHONPATH", None)
-    result = subprocess.run(command, cwd=out, env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, cwd=out, env=environment, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, (result.stdout + result.stderr)[-1500:]
     return result.stdout
 

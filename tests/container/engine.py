@@ -1,4 +1,5 @@
-"""A container engine for the checks: the one that is there, or Debian's own daemon on a private socket, for this run only."""
+"""A container engine for the checks: the one that is there, or Debian's own daemon on a private
+socket, for this run only."""
 
 from __future__ import annotations
 
@@ -25,20 +26,27 @@ class NoEngine(Exception):
 
 @dataclass(frozen=True)
 class Engine:
-    """A client bound to a daemon; `base` is the stand-in for the Dockerfile's base image, None where that can be pulled."""
+    """A client bound to a daemon; `base` is the stand-in for the Dockerfile's base image, None
+    where that can be pulled."""
 
     client: str
     environment: dict[str, str]
     base: str | None
     private: bool
 
-    def __call__(self, *arguments: str, check: bool = True, **options) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *arguments: str, check: bool = True, **options
+    ) -> subprocess.CompletedProcess[str]:
         """Run `docker ARGUMENTS`; output is captured unless told otherwise."""
         options = {"capture_output": True, "text": True, **options}
-        result = subprocess.run([self.client, *arguments], env=self.environment, check=False, **options)
+        result = subprocess.run(
+            [self.client, *arguments], env=self.environment, check=False, **options
+        )
         if check and result.returncode:
             tail = "\n".join(((result.stdout or "") + (result.stderr or "")).splitlines()[-30:])
-            raise AssertionError(f"docker {' '.join(arguments)} ended with {result.returncode}:\n{tail}")
+            raise AssertionError(
+                f"docker {' '.join(arguments)} ended with {result.returncode}:\n{tail}"
+            )
         return result
 
 
@@ -57,7 +65,10 @@ def engine(scratch: Path, base: str | None = None) -> Iterator[Engine]:
     """
     distribution = Path("/usr/bin/docker")  # other clients on the path may lack the builder
     found = str(distribution) if distribution.exists() else shutil.which("docker")
-    if found is not None and subprocess.run([found, "info"], capture_output=True, check=False).returncode == 0:
+    if (
+        found is not None
+        and subprocess.run([found, "info"], capture_output=True, check=False).returncode == 0
+    ):
         yield Engine(found, {**os.environ, "DOCKER_BUILDKIT": "1"}, base, private=False)
         return
     if os.geteuid() != 0:
@@ -82,7 +93,13 @@ def engine(scratch: Path, base: str | None = None) -> Iterator[Engine]:
 @contextlib.contextmanager
 def _daemon(scratch: Path) -> Iterator[dict[str, str]]:
     socket = scratch / "docker.sock"
-    command = ["/usr/sbin/dockerd", "--data-root", str(scratch / "data"), "--exec-root", str(scratch / "exec")]
+    command = [
+        "/usr/sbin/dockerd",
+        "--data-root",
+        str(scratch / "data"),
+        "--exec-root",
+        str(scratch / "exec"),
+    ]
     command += ["-H", f"unix://{socket}", "--pidfile", str(scratch / "docker.pid")]
     command += ["--iptables=false", "--ip6tables=false", "--bridge=none"]
     environment = {**os.environ, "DOCKER_HOST": f"unix://{socket}", "DOCKER_BUILDKIT": "1"}
@@ -113,7 +130,8 @@ def _daemon(scratch: Path) -> Iterator[dict[str, str]]:
 
 @contextlib.contextmanager
 def _wheels() -> Iterator[str | None]:
-    """Serve the host's folder of wheels to the build, where its pip is set up with one; yields the address."""
+    """Serve the host's folder of wheels to the build, where its pip is set up with one; yields the
+    address."""
     command = [sys.executable, "-m", "pip", "config", "get", "global.find-links"]
     told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     folder = os.environ.get("PIP_FIND_LINKS") or told
@@ -133,9 +151,15 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def _stand_in_base(docker: Engine, scratch: Path, find_links: str | None) -> None:
-    """A minimal Debian of the base image's release with the host's certificates and package-client settings."""
+    """A minimal Debian of the base image's release with the host's certificates and package-client
+    settings."""
     assert docker.base is not None
-    settings = [f"cert = {CERTIFICATES}", "retries = 1", "timeout = 180", "disable-pip-version-check = true"]
+    settings = [
+        f"cert = {CERTIFICATES}",
+        "retries = 1",
+        "timeout = 180",
+        "disable-pip-version-check = true",
+    ]
     if find_links:
         settings.append(f"find-links = {find_links}")
     if os.environ.get("PIP_INDEX_URL"):
@@ -144,6 +168,14 @@ def _stand_in_base(docker: Engine, scratch: Path, find_links: str | None) -> Non
     tar = scratch / "base.tar"
     hooks = [f"--customize-hook=upload {scratch / 'pip.conf'} /etc/pip.conf"]
     hooks.append(f"--customize-hook=upload {CERTIFICATES} {CERTIFICATES}")
-    run("mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates", *hooks, "bookworm", str(tar))
+    run(
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        "--include=ca-certificates",
+        *hooks,
+        "bookworm",
+        str(tar),
+    )
     docker("import", str(tar), docker.base)
     tar.unlink()

@@ -1,4 +1,5 @@
-"""The quick parameters of the container's checks against the loader of params.yaml: a renamed one is noticed without an engine."""
+"""The quick parameters of the container's checks against the loader of params.yaml: a renamed one
+is noticed without an engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""``python -m petriscope_tui``: the terminal UI without the rest of the program (what the web server starts)."""
+"""``python -m petriscope_tui``: the terminal UI without the rest of the program (what the web
+server starts)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ from petriscope_tui.command import add_arguments, run
 
 def main() -> int:
     """Parse, run, print a user's mistake as one line."""
-    parser = argparse.ArgumentParser(prog="petriscope tui", description="Browse the atlas, drive the pipeline.")
+    parser = argparse.ArgumentParser(
+        prog="petriscope tui", description="Browse the atlas, drive the pipeline."
+    )
     add_arguments(parser)
     try:
         return run(parser.parse_args())

@@ -1,4 +1,5 @@
-"""The application: owns the workspace, the atlas and the run; screens are loaded when first visited."""
+"""The application: owns the workspace, the atlas and the run; screens are loaded when first
+visited."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 def _loader(name: str) -> Callable[[], Screen]:
     def load() -> Screen:
-        return getattr(import_module(f"petriscope_tui.screens.{name}"), f"{name.capitalize()}Page")()
+        return getattr(
+            import_module(f"petriscope_tui.screens.{name}"), f"{name.capitalize()}Page"
+        )()
 
     return load
 
@@ -44,7 +47,9 @@ class PetriscopeApp(App[None]):
         *(Binding(key, f"visit('{page}')", name, show=False) for page, key, name in PAGES),
         Binding("slash", "visit('search')", "Search", show=False),
         Binding("question_mark,f1", "help", "Help", key_display="?"),
-        Binding("ctrl+o", "command_palette", "Commands", show=True, key_display="^o", priority=True),
+        Binding(
+            "ctrl+o", "command_palette", "Commands", show=True, key_display="^o", priority=True
+        ),
         Binding("colon", "command_palette", "Commands", show=False),
         Binding("T", "toggle_theme", "Light or dark", show=False),
         Binding("backspace", "back", "Back", show=False),
@@ -53,8 +58,12 @@ class PetriscopeApp(App[None]):
         Binding("ctrl+q", "leave", "Quit", show=False, priority=True),
     ]
 
-    def __init__(self, workspace: Path, feature: str | None = None, *, glyphs: Glyphs | None = None) -> None:
-        browser = "TEXTUAL_DRIVER" in os.environ  # a browser's terminal speaks UTF-8 whatever the server's locale is
+    def __init__(
+        self, workspace: Path, feature: str | None = None, *, glyphs: Glyphs | None = None
+    ) -> None:
+        browser = (
+            "TEXTUAL_DRIVER" in os.environ
+        )  # a browser's terminal speaks UTF-8 whatever the server's locale is
         ascii_only = (wants_ascii() and not browser) if glyphs is None else not glyphs.unicode
         if ascii_only and os.name == "posix" and glyphs is None:
             from petriscope_tui.ascii_driver import AsciiDriver
@@ -77,7 +86,8 @@ class PetriscopeApp(App[None]):
             self.register_theme(theme)
         self.theme = "petriscope-dark"
 
-    # State shared by the screens --------------------------------------------------------------------------------
+    # State shared by the screens
+    # -------------------------------------------------------------------------------
 
     @property
     def atlas(self) -> Atlas | None:
@@ -98,7 +108,8 @@ class PetriscopeApp(App[None]):
             self._runner = Runner(self.workspace.root)
         return self._runner
 
-    # Life --------------------------------------------------------------------------------------------------------
+    # Life
+    # ------------------------------------------------------------------------------------------
 
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, self._theme_changed)
@@ -111,9 +122,14 @@ class PetriscopeApp(App[None]):
 
     def _watch_run(self) -> None:
         """Show a run's state on every page; load a new atlas when the run that writes it ends."""
-        if not self.is_running or not self.screen_stack:  # the timer can fire once more while the app closes
+        if (
+            not self.is_running or not self.screen_stack
+        ):  # the timer can fire once more while the app closes
             return
-        if self._runner is None and not (self.workspace.root / ".dvc" / "tmp" / "petriscope" / "current.json").exists():
+        if (
+            self._runner is None
+            and not (self.workspace.root / ".dvc" / "tmp" / "petriscope" / "current.json").exists()
+        ):
             return
         state = self.runner.poll()
         for nav in self.screen.query(Nav):
@@ -134,7 +150,8 @@ class PetriscopeApp(App[None]):
 
         return [s for s in self._installed_screens.values() if isinstance(s, Page) and s.alive]
 
-    # Going places --------------------------------------------------------------------------------------------------
+    # Going places
+    # ------------------------------------------------------------------------------------------
 
     def action_visit(self, page: str) -> None:
         """Show a page."""
@@ -173,13 +190,16 @@ class PetriscopeApp(App[None]):
         """Mark a feature for comparison; the second mark opens the comparison of both."""
         if self.marked_feature is None or self.marked_feature == identifier:
             self.marked_feature = identifier
-            self.notify(f"marked {feature_name(identifier)}: mark another with m to compare", timeout=4)
+            self.notify(
+                f"marked {feature_name(identifier)}: mark another with m to compare", timeout=4
+            )
             return
         self.compared = (self.marked_feature, identifier)
         self.marked_feature = None
         self.action_visit("compare")
 
-    # Actions ---------------------------------------------------------------------------------------------------------
+    # Actions
+    # ------------------------------------------------------------------------------------------
 
     def action_toggle_theme(self) -> None:
         """Light or dark."""
@@ -217,12 +237,16 @@ class PetriscopeApp(App[None]):
     def copy(self, text: str) -> None:
         """Put text on the clipboard of the terminal (OSC 52) and say so."""
         self.copy_to_clipboard(text)
-        self.notify(f"copied {text if len(text) < 60 else str(len(text)) + ' characters'}", timeout=2)
+        self.notify(
+            f"copied {text if len(text) < 60 else str(len(text)) + ' characters'}", timeout=2
+        )
 
     def get_system_commands(self, screen: Screen) -> Iterable[SystemCommand]:
         """Every page and every action, also in the command palette."""
         for page, key, name in PAGES:
-            yield SystemCommand(f"Go to {name}", f"key {key}", lambda page=page: self.action_visit(page))
+            yield SystemCommand(
+                f"Go to {name}", f"key {key}", lambda page=page: self.action_visit(page)
+            )
         for binding in screen.BINDINGS:
             if isinstance(binding, Binding) and binding.description:
                 action = binding.action
@@ -235,8 +259,12 @@ class PetriscopeApp(App[None]):
         yield SystemCommand("Reload the atlas", "key r", self.action_reload)
         if self.current_feature is not None:
             name = feature_name(self.current_feature)
-            yield SystemCommand(f"Copy {name}", "identifier of the current feature", lambda: self.copy(name))
-        yield SystemCommand("Save a screenshot", "an SVG in the workspace", self.action_save_picture)
+            yield SystemCommand(
+                f"Copy {name}", "identifier of the current feature", lambda: self.copy(name)
+            )
+        yield SystemCommand(
+            "Save a screenshot", "an SVG in the workspace", self.action_save_picture
+        )
         yield SystemCommand("Help", "keys and filter language", self.action_help)
         yield SystemCommand("Quit", "key q", self.action_leave)
 
@@ -251,7 +279,8 @@ class PetriscopeApp(App[None]):
 
 
 def run(workspace: Path, feature: str | None = None) -> int:
-    """Run the application in this terminal. Raises UserError where ``feature`` is not a feature's name."""
+    """Run the application in this terminal. Raises UserError where ``feature`` is not a feature's
+    name."""
     check_feature(feature)
     app = PetriscopeApp(workspace, feature)
     app.run()

@@ -1,4 +1,5 @@
-"""A terminal driver for locales without UTF-8: every character leaves as ASCII, frames and bars included."""
+"""A terminal driver for locales without UTF-8: every character leaves as ASCII, frames and bars
+included."""
 
 from __future__ import annotations
 

@@ -14,17 +14,29 @@ from petriscope.errors import UserError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument(
-        "workspace", nargs="?", type=Path, default=Path(), help="folder with dvc.yaml and results (here)"
+        "workspace",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        help="folder with dvc.yaml and results (here)",
     )
     parser.add_argument("--feature", metavar="L6/1234", help="open this feature's page")
     parser.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
     parser.add_argument(
-        "--web", action="store_true", help="serve to a browser on this machine (extra: petriscope[web])"
+        "--web",
+        action="store_true",
+        help="serve to a browser on this machine (extra: petriscope[web])",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to serve on (127.0.0.1; others can run commands!)")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to serve on (127.0.0.1; others can run commands!)",
+    )
     parser.add_argument("--port", type=int, default=8765, help="port to serve on (8765)")
     parser.add_argument(
-        "--public-url", metavar="URL", help="address the browser uses, where it is another (a forwarded port)"
+        "--public-url",
+        metavar="URL",
+        help="address the browser uses, where it is another (a forwarded port)",
     )
 
 

@@ -1,4 +1,5 @@
-"""Delimited files as aligned text: numbers at the right with three digits, a heading, long files cut with their length said."""
+"""Delimited files as aligned text: numbers at the right with three digits, a heading, long files
+cut with their length said."""
 
 from __future__ import annotations
 
@@ -13,8 +14,11 @@ from petriscope_tui.form import number
 WIDEST, NARROWEST = 40, 18
 
 
-def aligned(content: str, separator: str, accent: str, dim: str, width: int, rows: int = 500) -> Text:
-    """``content`` (comma- or tab-separated, first line the heading) as at most ``rows`` lines of ``width`` cells.
+def aligned(
+    content: str, separator: str, accent: str, dim: str, width: int, rows: int = 500
+) -> Text:
+    """``content`` (comma- or tab-separated, first line the heading) as at most ``rows`` lines of
+    ``width`` cells.
 
     Text columns shrink to make room; columns that still do not fit are named instead of shown.
     """
@@ -24,7 +28,8 @@ def aligned(content: str, separator: str, accent: str, dim: str, width: int, row
     count = max(len(row) for row in lines)
     cells = [[shortened(v) for v in row] + [""] * (count - len(row)) for row in lines[: rows + 1]]
     numeric = [
-        any(row[i] for row in cells[1:]) and all(_is_number(r[i]) for r in cells[1:] if r[i]) for i in range(count)
+        any(row[i] for row in cells[1:]) and all(_is_number(r[i]) for r in cells[1:] if r[i])
+        for i in range(count)
     ]
     natural = [max(len(row[i]) for row in cells) for i in range(count)]
     widest = WIDEST
@@ -36,10 +41,16 @@ def aligned(content: str, separator: str, accent: str, dim: str, width: int, row
         shown -= 1
     text = Text(no_wrap=True)
     for place, row in enumerate(cells):
-        line = [_cut(v, w).rjust(w) if r else _cut(v, w).ljust(w) for v, w, r in zip(row[:shown], widths, numeric)]
+        line = [
+            _cut(v, w).rjust(w) if r else _cut(v, w).ljust(w)
+            for v, w, r in zip(row[:shown], widths, numeric)
+        ]
         text.append("  ".join(line).rstrip() + "\n", style=f"bold {accent}" if place == 0 else "")
     if shown < count:
-        text.append("\n".join(wrap(f"further columns: {', '.join(cells[0][shown:])}", width)) + "\n", style=dim)
+        text.append(
+            "\n".join(wrap(f"further columns: {', '.join(cells[0][shown:])}", width)) + "\n",
+            style=dim,
+        )
     if len(lines) > rows + 1:
         text.append(f"the first {rows} of {len(lines) - 1:,} rows", style=dim)
     text.rstrip()

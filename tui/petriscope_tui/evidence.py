@@ -1,4 +1,5 @@
-"""Does the evidence for one feature hold? The checks, and the drawings that show each number beside its null."""
+"""Does the evidence for one feature hold? The checks, and the drawings that show each number beside
+its null."""
 
 from __future__ import annotations
 
@@ -7,7 +8,15 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from petriscope.atlas.records import Activation, Annotation, CurvePoint, Feature, Gene, MotifHit, TopBin
+from petriscope.atlas.records import (
+    Activation,
+    Annotation,
+    CurvePoint,
+    Feature,
+    Gene,
+    MotifHit,
+    TopBin,
+)
 from petriscope.atlas.schema import SIGNIFICANT_Q, STABLE, feature_name
 from petriscope_tui.form import interval, number, show
 from petriscope_tui.glyphs import Glyphs
@@ -76,13 +85,16 @@ def identity(feature: Feature, lineages: list[str], p: Palette, g: Glyphs) -> Te
     text.append("\n")
     if v["direction"]:
         text.append("higher ", style=p.dim)
-        text.append(CONTEXT_WORDS.get(v["direction"], v["direction"]), style=p.context(v["direction"]))
+        text.append(
+            CONTEXT_WORDS.get(v["direction"], v["direction"]), style=p.context(v["direction"])
+        )
         if v["lineage"]:
             text.append(", strongest in ", style=p.dim)
             text.append(v["lineage"], style=p.lineage(v["lineage"], lineages))
         text.append("\n")
     text.append(
-        f"density {show(v['density'], 'share', g.none)}   mean {show(v['mean_activation'], 'number', g.none)}",
+        f"density {show(v['density'], 'share', g.none)}   mean "
+        f"{show(v['mean_activation'], 'number', g.none)}",
         style=p.dim,
     )
     if v["module"] is not None:
@@ -93,11 +105,15 @@ def identity(feature: Feature, lineages: list[str], p: Palette, g: Glyphs) -> Te
     measured = sum(c.holds is not None for c in results)
     text.append(f"{held} of {measured} measured checks hold\n", style="bold")
     for check in results:
-        sign, colour = {True: (g.yes, p.supported), False: (g.no, p.not_supported)}.get(check.holds, (g.unsure, p.dim))  # type: ignore[arg-type]
+        sign, colour = {True: (g.yes, p.supported), False: (g.no, p.not_supported)}.get(
+            check.holds, (g.unsure, p.dim)
+        )  # type: ignore[arg-type]
         text.append(f"{sign} ", style=f"bold {colour}")
         ask = check.ask if g.unicode else check.ask.replace("≥", ">=")
         text.append(f"{ask:<38}")
-        text.append(f"{check.found if check.holds is not None else 'not measured':>12}\n", style=colour)
+        text.append(
+            f"{check.found if check.holds is not None else 'not measured':>12}\n", style=colour
+        )
     text.rstrip()
     return text
 
@@ -114,14 +130,18 @@ def statistics(feature: Feature, lineages: list[str], p: Palette, g: Glyphs, wid
     text.append(f"{'corrected':<10}", style=p.dim)
     text.append(f"t {show(v['cds'], 'signed', none)}", style=f"bold {_signed(v['cds'], p)}")
     text.append(f"   p {show(v['p'], 'p', none)}   q {show(v['q'], 'p', none)}\n")
-    text.append(f"{'':<10}g {show(v['effect'], 'signed', none)} {interval(v['lo'], v['hi'], 'signed', none)}\n")
+    text.append(
+        f"{'':<10}g {show(v['effect'], 'signed', none)} "
+        f"{interval(v['lo'], v['hi'], 'signed', none)}\n"
+    )
     if v["p"] is not None:
         text.append(f"{'':<10}null percentile {_percentile(1 - v['p'])}", style=p.dim)
     if v["n_units"] is not None:
         gap = 3 if v["p"] is not None else 10
         text.append(f"{'':<{gap}}n = {v['n_units']} {v['level'] or 'unit'}s", style=p.dim)
     text.append(
-        f"\n{'published':<10}CDS {show(v['cds_published'], 'number', none)}   p {_counted(v['p_published'], none)}\n",
+        f"\n{'published':<10}CDS {show(v['cds_published'], 'number', none)}   p "
+        f"{_counted(v['p_published'], none)}\n",
         style=p.dim,
     )
     effects = feature.lineages
@@ -136,9 +156,13 @@ def statistics(feature: Feature, lineages: list[str], p: Palette, g: Glyphs, wid
         text.append(f"{e.lineage[:8]:<9}", style=p.lineage(e.lineage, lineages))
         text.append(f"{show(e.t, 'signed', none):>7}", style=_signed(e.t, p))
         text.append(f" {show(e.q, 'p', none):>8} {show(e.effect, 'signed', none):>7} ")
-        text.append(f"{interval(e.lo, e.hi, 'signed', none):<16} {show(e.n_units, 'count', none):<2} ", style=p.dim)
         text.append(
-            (span(e.lo, e.effect, e.hi, low, high, room, g) if room >= 8 else "") + "\n", style=_signed(e.effect, p)
+            f"{interval(e.lo, e.hi, 'signed', none):<16} {show(e.n_units, 'count', none):<2} ",
+            style=p.dim,
+        )
+        text.append(
+            (span(e.lo, e.effect, e.hi, low, high, room, g) if room >= 8 else "") + "\n",
+            style=_signed(e.effect, p),
         )
     text.rstrip()
     return text
@@ -157,7 +181,9 @@ def _signed(value: float | None, p: Palette) -> str:
     return p.dim if value is None else p.in_vivo if value > 0 else p.in_vitro
 
 
-def activation(rows: list[Activation], lineages: list[str], p: Palette, g: Glyphs, width: int) -> Text:
+def activation(
+    rows: list[Activation], lineages: list[str], p: Palette, g: Glyphs, width: int
+) -> Text:
     """One line per biosample: distribution of firing tokens, density, mean as a bar."""
     text = Text()
     if not rows:
@@ -173,7 +199,9 @@ def activation(rows: list[Activation], lineages: list[str], p: Palette, g: Glyph
         if before not in (None, r.lineage):
             text.append("\n")
         before = r.lineage
-        text.append(f"{r.biosample[:name_width]:<{name_width}}  ", style=p.lineage(r.lineage, lineages))
+        text.append(
+            f"{r.biosample[:name_width]:<{name_width}}  ", style=p.lineage(r.lineage, lineages)
+        )
         colour = p.context(r.context)
         text.append(f"{CONTEXT_WORDS.get(r.context or '', g.none):<8}", style=colour)
         text.append(f" {show(r.density, 'share', g.none):>8} {show(r.mean, 'number', g.none):>7}  ")
@@ -184,13 +212,17 @@ def activation(rows: list[Activation], lineages: list[str], p: Palette, g: Glyph
     maximum = next((r.maximum for r in rows if r.maximum), None)
     if maximum:
         text.append(
-            f"distribution: log count of firing tokens, activation 0 to {number(maximum)}; bar: mean", style=p.dim
+            f"distribution: log count of firing tokens, activation 0 to {number(maximum)}; bar: "
+            f"mean",
+            style=p.dim,
         )
     text.rstrip()
     return text
 
 
-def states(rows: list[Annotation], colours: dict[str, str], p: Palette, g: Glyphs, width: int) -> Text:
+def states(
+    rows: list[Annotation], colours: dict[str, str], p: Palette, g: Glyphs, width: int
+) -> Text:
     """ChromHMM odds ratios as bars in the states' official colours."""
     if not rows:
         return Text("no ChromHMM annotation", style=p.dim)
@@ -200,21 +232,35 @@ def states(rows: list[Annotation], colours: dict[str, str], p: Palette, g: Glyph
     scopes = sorted({r.scope.partition(".")[0] for r in rows})
     where = min(max(len(s) for s in scopes) + 1, 11 if width < 62 else 16) if len(scopes) > 1 else 0
     room = width - 47 - where
-    text.append(f"{'state':<12}{'where' if where else '':<{where}}{'odds':>6} {'95 %':<16} {'q':>8}\n", style=p.dim)
+    text.append(
+        f"{'state':<12}{'where' if where else '':<{where}}{'odds':>6} {'95 %':<16} {'q':>8}\n",
+        style=p.dim,
+    )
     for r in rows:
         weak = r.q is None or r.q >= SIGNIFICANT_Q
-        name = f"{r.term[:11]:<12}{r.scope.partition('.')[0][: where - 1] if where else '':<{where}}"
+        name = (
+            f"{r.term[:11]:<12}{r.scope.partition('.')[0][: where - 1] if where else '':<{where}}"
+        )
         text.append(name, style=p.dim if weak else "bold")
         text.append(f"{show(r.estimate, 'number', g.none):>6} ")
-        text.append(f"{interval(r.lo, r.hi, 'number', g.none):<16} {show(r.q, 'p', g.none):>8}  ", style=p.dim)
+        text.append(
+            f"{interval(r.lo, r.hi, 'number', g.none):<16} {show(r.q, 'p', g.none):>8}  ",
+            style=p.dim,
+        )
         tint = p.faint if weak else colours.get(r.term, p.accent)
-        text.append((bar((r.estimate or 0) / top, room, g).rstrip() if room > 3 else "") + "\n", style=tint)
+        text.append(
+            (bar((r.estimate or 0) / top, room, g).rstrip() if room > 3 else "") + "\n", style=tint
+        )
     against = f"; segmentation {scopes[0]}" if len(scopes) == 1 and scopes[0] else ""
-    text.append("\n".join(wrap(f"odds ratio where it fires; grey: q >= .05{against}", width)), style=p.dim)
+    text.append(
+        "\n".join(wrap(f"odds ratio where it fires; grey: q >= .05{against}", width)), style=p.dim
+    )
     return text
 
 
-def curve(points: list[CurvePoint], what: str, p: Palette, g: Glyphs, width: int, height: int = 14) -> Text:
+def curve(
+    points: list[CurvePoint], what: str, p: Palette, g: Glyphs, width: int, height: int = 14
+) -> Text:
     """Ablation or steering curves, or those of scaling one feature; one letter per arm."""
     if not points:
         stage = "ablation" if what == "scaling" else what
@@ -223,28 +269,58 @@ def curve(points: list[CurvePoint], what: str, p: Palette, g: Glyphs, width: int
     tints = (p.accent, p.in_vivo, p.in_vitro, p.supported, p.not_supported, p.undecided, p.dim)
     series = []
     for i, (arm, lineage) in enumerate(arms):
-        mine = [pt for pt in points if (pt.arm, pt.lineage) == (arm, lineage) and pt.estimate is not None]
+        mine = [
+            pt
+            for pt in points
+            if (pt.arm, pt.lineage) == (arm, lineage) and pt.estimate is not None
+        ]
         name = arm.replace("_", " ") + (f" ({lineage})" if lineage else "")
         style = p.dim if arm_rank(arm) == 2 else tints[i % len(tints)]
         ends = [(pt.lo, pt.hi) if pt.lo is not None and pt.hi is not None else None for pt in mine]
-        series.append(Series(name, [(pt.x, pt.estimate or 0.0) for pt in mine], style, MARKS[i % len(MARKS)], ends))
+        series.append(
+            Series(
+                name,
+                [(pt.x, pt.estimate or 0.0) for pt in mine],
+                style,
+                MARKS[i % len(MARKS)],
+                ends,
+            )
+        )
     if what == "ablation":
-        return line_plot(series, width, height, g, p.dim, "features ablated", "mean |change of prediction|")
+        return line_plot(
+            series, width, height, g, p.dim, "features ablated", "mean |change of prediction|"
+        )
     if what == "scaling":
-        return line_plot(series, width, height, g, p.dim, "its activation times (0 ablates)", "change of prediction")
+        return line_plot(
+            series,
+            width,
+            height,
+            g,
+            p.dim,
+            "its activation times (0 ablates)",
+            "change of prediction",
+        )
     values = [v for pt in points for v in (pt.estimate, pt.lo, pt.hi) if v is not None]
-    floor = -max(3 * max(values, default=0.0), 0.1)  # a large alpha can spoil everything: the gain must stay visible
+    floor = -max(
+        3 * max(values, default=0.0), 0.1
+    )  # a large alpha can spoil everything: the gain must stay visible
     lowest = min(values, default=0.0)
-    y = "gap closure" + (f" (drawn above {number(floor)}; lowest {number(lowest)})" if lowest < floor else "")
+    y = "gap closure" + (
+        f" (drawn above {number(floor)}; lowest {number(lowest)})" if lowest < floor else ""
+    )
     return line_plot(series, width, height, g, p.dim, "alpha", y, floor=floor)
 
 
 def single(feature: Feature, p: Palette, g: Glyphs, width: int) -> Text:
-    """Ablation of this feature alone: the effect on a ruler of its null's percentiles, then its curve where one was run."""
+    """Ablation of this feature alone: the effect on a ruler of its null's percentiles, then its
+    curve where one was run."""
     effect, percentile = feature.values["causal_effect"], feature.values["causal_percentile"]
     text = Text()
     if effect is None and not feature.ablation:
-        return Text("not measured: the stage ablation takes single features among the strongest only", style=p.dim)
+        return Text(
+            "not measured: the stage ablation takes single features among the strongest only",
+            style=p.dim,
+        )
     if effect is not None:
         text.append(f"{'alone':<10}", style=p.dim)
         text.append(number(effect), style="bold")
@@ -254,7 +330,10 @@ def single(feature: Feature, p: Palette, g: Glyphs, width: int) -> Text:
             text.append("not measured", style=p.dim)
         else:
             tint = p.supported if percentile >= CAUSAL_PERCENTILE else p.not_supported
-            text.append(f"beats {show(percentile, 'share')} of random directions of equal size\n", style=tint)
+            text.append(
+                f"beats {show(percentile, 'share')} of random directions of equal size\n",
+                style=tint,
+            )
             cells = [g.rule] * max(min(width - 10, 60), 10)
             cells[round(CAUSAL_PERCENTILE * (len(cells) - 1))] = g.column
             cells[round(min(max(percentile, 0.0), 1.0) * (len(cells) - 1))] = g.dot
@@ -268,14 +347,18 @@ def single(feature: Feature, p: Palette, g: Glyphs, width: int) -> Text:
 
 
 def arm_rank(arm: str) -> int:
-    """Order of arms: what the claim is about first, its rivals next, random and reconstruction controls last."""
+    """Order of arms: what the claim is about first, its rivals next, random and reconstruction
+    controls last."""
     if arm in ("cds", "sae_additive", "this feature"):
         return 0
     return 2 if "random" in arm or "reconstruction" in arm or "shuffle" in arm else 1
 
 
-def sequence(one: TopBin, hits: list[MotifHit] | None, genes: list[Gene], p: Palette, g: Glyphs, width: int) -> Text:
-    """The bin's bases with motif hits coloured (``hits`` None: not measured), and the genes around it."""
+def sequence(
+    one: TopBin, hits: list[MotifHit] | None, genes: list[Gene], p: Palette, g: Glyphs, width: int
+) -> Text:
+    """The bin's bases with motif hits coloured (``hits`` None: not measured), and the genes around
+    it."""
     text = Text()
     text.append(f"{one.chrom}:{one.start + 1:,}-{one.end:,}", style=f"bold {p.accent}")
     text.append(f"  activation {number(one.activation)}  {one.biosample}\n", style=p.dim)
@@ -285,9 +368,13 @@ def sequence(one: TopBin, hits: list[MotifHit] | None, genes: list[Gene], p: Pal
         line_width = min(max(width, 16), 128)
         for start in range(0, len(one.sequence), line_width):
             for i in range(start, min(start + line_width, len(one.sequence))):
-                hit = next((k for k, h in enumerate(shown) if h.start <= one.start + i < h.end), None)
+                hit = next(
+                    (k for k, h in enumerate(shown) if h.start <= one.start + i < h.end), None
+                )
                 style = p.dim if hit is None else f"bold {tints[hit]} underline"
-                text.append(one.sequence[i].lower() if hit is None else one.sequence[i].upper(), style=style)
+                text.append(
+                    one.sequence[i].lower() if hit is None else one.sequence[i].upper(), style=style
+                )
             text.append("\n")
         for k, h in enumerate(shown):
             text.append(f"{h.motif} {h.strand or ''} ", style=f"bold {tints[k]}")
@@ -301,11 +388,16 @@ def sequence(one: TopBin, hits: list[MotifHit] | None, genes: list[Gene], p: Pal
     return text
 
 
-def gene_track(one: TopBin, genes: list[Gene], p: Palette, g: Glyphs, width: int, reach: int = 100_000) -> Text:
-    """A ruler of 200 kb with the bin in the middle and start sites as arrows; the nearest are named."""
+def gene_track(
+    one: TopBin, genes: list[Gene], p: Palette, g: Glyphs, width: int, reach: int = 100_000
+) -> Text:
+    """A ruler of 200 kb with the bin in the middle and start sites as arrows; the nearest are
+    named."""
     centre = (one.start + one.end) // 2
     text = Text()
-    near = sorted((x for x in genes if abs(x.tss - centre) <= reach), key=lambda x: abs(x.tss - centre))
+    near = sorted(
+        (x for x in genes if abs(x.tss - centre) <= reach), key=lambda x: abs(x.tss - centre)
+    )
     cells = [g.rule] * max(width - 1, 10)
     for x in near:
         place = round((x.tss - centre + reach) / (2 * reach) * (len(cells) - 1))

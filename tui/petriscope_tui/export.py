@@ -26,7 +26,8 @@ def write_csv(path: Path, atlas: Atlas, ids: Sequence[int]) -> int:
 
 
 def write_bed(path: Path, atlas: Atlas, ids: Sequence[int]) -> int:
-    """Top bins of the features as BED6: name is feature and biosample, score the activation scaled to 0-1000."""
+    """Top bins of the features as BED6: name is feature and biosample, score the activation scaled
+    to 0-1000."""
     bins = [b for i in ids for b in atlas.top_bins(i)]
     top = max((b.activation for b in bins), default=1.0) or 1.0
     bins.sort(key=lambda b: (b.chrom, b.start, b.id))
@@ -46,7 +47,10 @@ def write_bedgraph(path: Path, atlas: Atlas, ids: Sequence[int]) -> int:
             best[key] = max(best.get(key, 0.0), b.activation)
     name = feature_name(ids[0]) if len(ids) == 1 else f"{len(ids)}_features"
     lines = [f'track type=bedGraph name="{name}" description="activation"\n']
-    lines += [f"{chrom}\t{start}\t{end}\t{value:.6g}\n" for (chrom, start, end), value in sorted(best.items())]
+    lines += [
+        f"{chrom}\t{start}\t{end}\t{value:.6g}\n"
+        for (chrom, start, end), value in sorted(best.items())
+    ]
     return _write_lines(path, lines) - 1
 
 
@@ -67,7 +71,8 @@ def _write_lines(path: Path, lines: Iterable[str]) -> int:
 
 
 class _whole:
-    """A temporary name beside ``path``, renamed into place on success (petriscope.files would load numpy)."""
+    """A temporary name beside ``path``, renamed into place on success (petriscope.files would load
+    numpy)."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.temporary = path, path.with_name(f".{path.name}.{os.getpid()}.part")

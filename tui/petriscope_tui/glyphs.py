@@ -1,4 +1,5 @@
-"""Two alphabets for everything drawn: Unicode, and ASCII for terminals whose locale cannot show it."""
+"""Two alphabets for everything drawn: Unicode, and ASCII for terminals whose locale cannot show
+it."""
 
 from __future__ import annotations
 
@@ -30,8 +31,44 @@ class Glyphs:
     cursor: str
 
 
-UNICODE = Glyphs(True, "·", "✓", "✗", "?", "▲", "▼", "→", "●", "█", " ▏▎▍▌▋▊▉█", " ▁▂▃▄▅▆▇█", "─", "│", "…", "±", "▌")
-ASCII = Glyphs(False, ".", "+", "x", "?", "^", "v", ">", "o", "#", "  ----##", " ..::-=+#", "-", "|", "~", "+-", ">")
+UNICODE = Glyphs(
+    True,
+    "·",
+    "✓",
+    "✗",
+    "?",
+    "▲",
+    "▼",
+    "→",
+    "●",
+    "█",
+    " ▏▎▍▌▋▊▉█",
+    " ▁▂▃▄▅▆▇█",
+    "─",
+    "│",
+    "…",
+    "±",
+    "▌",
+)
+ASCII = Glyphs(
+    False,
+    ".",
+    "+",
+    "x",
+    "?",
+    "^",
+    "v",
+    ">",
+    "o",
+    "#",
+    "  ----##",
+    " ..::-=+#",
+    "-",
+    "|",
+    "~",
+    "+-",
+    ">",
+)
 
 _TO_ASCII = {
     **dict.fromkeys("─━╌┄┈▔▁▂▃⎯", "-"),
@@ -40,8 +77,32 @@ _TO_ASCII = {
     **dict.fromkeys("█▇▆▅▄▀▌▐▋■", "#"),
     **dict.fromkeys("→▶▸›", ">"),
     **dict.fromkeys("←◀◂‹", "<"),
-    **{"▲": "^", "↑": "^", "▼": "v", "↓": "v", "●": "o", "○": "o", "•": "*", "·": ".", "✓": "+", "✗": "x", "…": "~"},
-    **{"–": "-", "—": "-", "±": "+", "×": "x", "≥": ">", "≤": "<", "⭘": "o", "°": "o", "µ": "u", "α": "a", "Δ": "D"},
+    **{
+        "▲": "^",
+        "↑": "^",
+        "▼": "v",
+        "↓": "v",
+        "●": "o",
+        "○": "o",
+        "•": "*",
+        "·": ".",
+        "✓": "+",
+        "✗": "x",
+        "…": "~",
+    },
+    **{
+        "–": "-",
+        "—": "-",
+        "±": "+",
+        "×": "x",
+        "≥": ">",
+        "≤": "<",
+        "⭘": "o",
+        "°": "o",
+        "µ": "u",
+        "α": "a",
+        "Δ": "D",
+    },
 }
 _TABLE = str.maketrans(_TO_ASCII)
 
@@ -54,7 +115,8 @@ def to_ascii(text: str) -> str:
 
 
 def wants_ascii(environment: Mapping[str, str] | None = None) -> bool:
-    """Whether the locale names an encoding other than UTF-8 (unset counts as UTF-8, except on a bare console)."""
+    """Whether the locale names an encoding other than UTF-8 (unset counts as UTF-8, except on a
+    bare console)."""
     environment = os.environ if environment is None else environment
     if environment.get("PETRISCOPE_ASCII"):
         return environment["PETRISCOPE_ASCII"] != "0"

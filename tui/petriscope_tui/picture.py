@@ -1,4 +1,5 @@
-"""Pictures in a terminal: through its graphics protocol where it has one, else two pixels a character cell."""
+"""Pictures in a terminal: through its graphics protocol where it has one, else two pixels a
+character cell."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ CELL_ASPECT = 2.0
 
 
 def graphics_protocol(environment: Mapping[str, str] | None = None) -> str | None:
-    """``kitty`` or ``sixel`` where the terminal is known for it; PETRISCOPE_GRAPHICS overrides (off, kitty, sixel)."""
+    """``kitty`` or ``sixel`` where the terminal is known for it; PETRISCOPE_GRAPHICS overrides
+    (off, kitty, sixel)."""
     environment = os.environ if environment is None else environment
     wish = environment.get("PETRISCOPE_GRAPHICS")
     if wish:
@@ -38,7 +40,8 @@ def graphics_protocol(environment: Mapping[str, str] | None = None) -> str | Non
 
 
 def graphics_widget() -> Callable[[str], Any] | None:
-    """A widget class that draws a picture file, if terminal and the extra ``graphics`` (textual-image) allow."""
+    """A widget class that draws a picture file, if terminal and the extra ``graphics``
+    (textual-image) allow."""
     protocol = graphics_protocol()
     if protocol is None:
         return None
@@ -50,7 +53,8 @@ def graphics_widget() -> Callable[[str], Any] | None:
 
 
 def block_art(path: Path, width: int, height: int, glyphs: Glyphs) -> Text:
-    """The picture in at most ``width`` x ``height`` cells. Raises OSError where it is no picture."""
+    """The picture in at most ``width`` x ``height`` cells. Raises OSError where it is no
+    picture."""
     from PIL import Image
 
     with Image.open(path) as source:
@@ -67,7 +71,11 @@ def block_art(path: Path, width: int, height: int, glyphs: Glyphs) -> Text:
         shades = grey.tobytes()
         for y in range(rows):
             text.append(
-                "".join(RAMP[(255 - v) * len(RAMP) // 256] for v in shades[y * columns : (y + 1) * columns]) + "\n"
+                "".join(
+                    RAMP[(255 - v) * len(RAMP) // 256]
+                    for v in shades[y * columns : (y + 1) * columns]
+                )
+                + "\n"
             )
         return text
     pixels = picture.resize((columns, rows * 2), Image.Resampling.LANCZOS).tobytes()

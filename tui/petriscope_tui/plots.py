@@ -1,4 +1,5 @@
-"""Small plots as styled text: pure functions of values, width and height; braille where the terminal has it."""
+"""Small plots as styled text: pure functions of values, width and height; braille where the
+terminal has it."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ _BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: points (x, y), optional (lo, hi) per point, a colour and a one-letter mark drawn at its points."""
+    """One curve: points (x, y), optional (lo, hi) per point, a colour and a one-letter mark drawn
+    at its points."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -58,7 +60,13 @@ def columns(values: Sequence[float], height: int, glyphs: Glyphs, width: int = 1
 
 
 def span(
-    lo: float | None, estimate: float | None, hi: float | None, low: float, high: float, width: int, glyphs: Glyphs
+    lo: float | None,
+    estimate: float | None,
+    hi: float | None,
+    low: float,
+    high: float,
+    width: int,
+    glyphs: Glyphs,
 ) -> str:
     """An interval on a line from ``low`` to ``high``: ``──●──`` with ``│`` at zero."""
     cells = [" "] * width
@@ -86,9 +94,11 @@ def line_plot(
     y_label: str = "",
     floor: float = -math.inf,
 ) -> Text:
-    """Curves with their intervals in a frame of ``width`` x ``height`` cells, axes and legend included.
+    """Curves with their intervals in a frame of ``width`` x ``height`` cells, axes and legend
+    included.
 
-    Positive x that span a factor of ten or more stand on a logarithmic axis; what lies below ``floor`` is not drawn.
+    Positive x that span a factor of ten or more stand on a logarithmic axis; what lies below
+    ``floor`` is not drawn.
     """
     points = [p for s in series for p in s.points]
     if not points:
@@ -128,7 +138,9 @@ def line_plot(
         text.append_text(canvas.row(row))
         text.append("\n")
     first, last = axis(x0), axis(x1)
-    middle = f"{x_label}{' (log scale)' if scale is math.log else ''}".center(max(cols - len(first) - len(last), 0))
+    middle = f"{x_label}{' (log scale)' if scale is math.log else ''}".center(
+        max(cols - len(first) - len(last), 0)
+    )
     text.append(" " * (gutter + 1) + first + middle + last, style=dim)
     for line in legend:
         text.append("\n")
@@ -152,7 +164,8 @@ def _legend(series: Sequence[Series], width: int, dim: str) -> list[Text]:
 
 
 class _Canvas:
-    """A grid of cells, 2 x 4 dots each in braille, 1 x 1 in ASCII; coordinates are shares of width and height, y up."""
+    """A grid of cells, 2 x 4 dots each in braille, 1 x 1 in ASCII; coordinates are shares of width
+    and height, y up."""
 
     def __init__(self, width: int, height: int, glyphs: Glyphs) -> None:
         self.width, self.height, self.unicode = width, height, glyphs.unicode

@@ -1,4 +1,5 @@
-"""Saved filters and chosen columns, in the user's configuration folder; an unwritable folder is reported, not fatal."""
+"""Saved filters and chosen columns, in the user's configuration folder; an unwritable folder is
+reported, not fatal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""One pipeline stage in words: its state, why it is stale, what it is for, how long it took, what hangs on it."""
+"""One pipeline stage in words: its state, why it is stale, what it is for, how long it took, what
+hangs on it."""
 
 from __future__ import annotations
 
@@ -38,13 +39,19 @@ class StageFacts(NamedTuple):
 
 def colour(state: str, p: Palette) -> str:
     """Style of a state."""
-    tints = {"up_to_date": p.supported, "running": f"bold {p.accent}", "failed": f"bold {p.not_supported}"}
+    tints = {
+        "up_to_date": p.supported,
+        "running": f"bold {p.accent}",
+        "failed": f"bold {p.not_supported}",
+    }
     return tints.get(state, p.dim if state == "unknown" else p.undecided)
 
 
 def sign(state: str, g: Glyphs) -> str:
     """One character for a state."""
-    return {"up_to_date": g.yes, "failed": g.no, "running": g.right, "unknown": g.none}.get(state, "~")
+    return {"up_to_date": g.yes, "failed": g.no, "running": g.right, "unknown": g.none}.get(
+        state, "~"
+    )
 
 
 def describe(name: str, graph: Graph, facts: StageFacts, p: Palette, g: Glyphs, width: int) -> Text:
@@ -62,7 +69,9 @@ def describe(name: str, graph: Graph, facts: StageFacts, p: Palette, g: Glyphs, 
         text.append(wrapped(what, width) + "\n")
     if facts.history:
         text.append(f"{'took':<8}", style=p.dim)
-        past = [duration(e["seconds"]) + ("" if e["ok"] else " (failed)") for e in facts.history[-6:]]
+        past = [
+            duration(e["seconds"]) + ("" if e["ok"] else " (failed)") for e in facts.history[-6:]
+        ]
         text.append(wrapped(", ".join(past), width, 8) + "\n")
     for label, items in (
         ("needs", graph.needs[name]),
@@ -80,6 +89,7 @@ def describe(name: str, graph: Graph, facts: StageFacts, p: Palette, g: Glyphs, 
 
 
 def wrapped(text: str, width: int, indent: int = 0) -> str:
-    """Lines of at most ``width``, those after the first indented; breaks inside long words where it must."""
+    """Lines of at most ``width``, those after the first indented; breaks inside long words where it
+    must."""
     room = max(width - indent, 10)
     return f"\n{'':<{indent}}".join(textwrap.wrap(text, room, break_long_words=True) or [""])

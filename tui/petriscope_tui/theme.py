@@ -1,4 +1,5 @@
-"""One visual language: two colours for context, three for lineages, three for verdicts; the rest is grey."""
+"""One visual language: two colours for context, three for lineages, three for verdicts; the rest is
+grey."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from textual.theme import Theme
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours with meaning (hex). Everything they say is also said by a word or a sign, for NO_COLOR."""
+    """Colours with meaning (hex). Everything they say is also said by a word or a sign, for
+    NO_COLOR."""
 
     text: str
     dim: str
@@ -29,7 +31,9 @@ class Palette:
 
     def verdict(self, name: str | None) -> str:
         """Colour of a verdict."""
-        return {"supported": self.supported, "not_supported": self.not_supported}.get(name or "", self.undecided)
+        return {"supported": self.supported, "not_supported": self.not_supported}.get(
+            name or "", self.undecided
+        )
 
     def lineage(self, name: str | None, order: list[str]) -> str:
         """Colour of a lineage by its place in the data set."""
@@ -64,7 +68,9 @@ LIGHT = Palette(
 )
 
 
-def _theme(name: str, palette: Palette, dark: bool, background: str, surface: str, panel: str) -> Theme:
+def _theme(
+    name: str, palette: Palette, dark: bool, background: str, surface: str, panel: str
+) -> Theme:
     return Theme(
         name=name,
         primary=palette.accent,

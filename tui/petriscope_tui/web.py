@@ -1,4 +1,5 @@
-"""The same application in a browser, through textual-serve (the extra ``web``); on this machine alone unless told otherwise."""
+"""The same application in a browser, through textual-serve (the extra ``web``); on this machine
+alone unless told otherwise."""
 
 from __future__ import annotations
 
@@ -26,16 +27,21 @@ def is_loopback(host: str) -> bool:
 
 
 def refusal(bound: str, host: str, origin: str | None, public_url: str | None = None) -> str | None:
-    """Why a request is refused, if it is: a page of another site must not reach the terminal through the visitor's browser.
+    """Why a request is refused, if it is: a page of another site must not reach the terminal
+    through the visitor's browser.
 
-    ``bound`` is the address served on, ``host`` and ``origin`` the request's headers. A browser names the page that opens
-    a connection in ``origin``; a name that was made to point at this machine shows in ``host``. What the user declared as
-    ``public_url`` is allowed.
+    ``bound`` is the address served on, ``host`` and ``origin`` the request's headers. A browser
+    names the page that opens a connection in ``origin``; a name that was made to point at this
+    machine shows in ``host``. What the user declared as ``public_url`` is allowed.
     """
     declared = urlsplit(public_url).netloc if public_url else None
     if origin is not None and urlsplit(origin).netloc not in (host, declared):
         return f"this page may not be used from {origin}"
-    if host != declared and is_loopback(bound) and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+    if (
+        host != declared
+        and is_loopback(bound)
+        and not is_loopback(urlsplit(f"//{host}").hostname or "")
+    ):
         return f"served for this machine alone, not as {host}"
     return None
 
@@ -53,8 +59,9 @@ def serve(
     feature: str | None = None,
     public_url: str | None = None,
 ) -> int:
-    """Serve until interrupted. The page's own addresses are relative; ``public_url`` is where the browser finds it (default:
-    host and port), printed and let in where a proxy gives it another name.
+    """Serve until interrupted. The page's own addresses are relative; ``public_url`` is where the
+    browser finds it (default: host and port), printed and let in where a proxy gives it another
+    name.
 
     Raises UserError where textual-serve is missing or the port is taken.
     """
@@ -81,7 +88,8 @@ def serve(
 
     if not is_loopback(host):
         warning = (
-            f"WARNING: {host} can be reached from other machines. Whoever opens the page can read this workspace and run "
+            f"WARNING: {host} can be reached from other machines. Whoever opens the page can read "
+            f"this workspace and run "
             "its pipeline, that is, commands in your name. There is no password."
         )
         print(warning, file=sys.stderr)
@@ -91,5 +99,7 @@ def serve(
         command = app_command(workspace, feature)
         Guarded(command, host, port, "Petriscope", public_url, templates_path=TEMPLATES).serve()
     except OSError as error:
-        raise UserError(f"cannot serve on {host}:{port} ({error.strerror})", remedy="Choose another --port") from None
+        raise UserError(
+            f"cannot serve on {host}:{port} ({error.strerror})", remedy="Choose another --port"
+        ) from None
     return 0

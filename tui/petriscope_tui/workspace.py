@@ -1,4 +1,5 @@
-"""The folder a session works in: where its atlas, figures and pipeline lie, and what state they are in."""
+"""The folder a session works in: where its atlas, figures and pipeline lie, and what state they are
+in."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from petriscope.errors import UserError
 
 @dataclass(frozen=True)
 class Workspace:
-    """A folder with dvc.yaml, params.yaml, results/ and paper_figures/ (any of which may be missing)."""
+    """A folder with dvc.yaml, params.yaml, results/ and paper_figures/ (any of which may be
+    missing)."""
 
     root: Path
 

@@ -1,4 +1,5 @@
-"""Matched background: bins weighted, or drawn, so that GC, accessibility and TSS distance follow the foreground's."""
+"""Matched background: bins weighted, or drawn, so that GC, accessibility and TSS distance follow
+the foreground's."""
 
 from __future__ import annotations
 
@@ -49,16 +50,20 @@ def strata(
     tss_distance: np.ndarray | None = None,
     accessibility_quantiles: Sequence[float] = ACCESSIBILITY_QUANTILES,
 ) -> Strata:
-    """Cross HOMER's GC bins with quantile classes of accessibility and classes of distance to the nearest TSS.
+    """Cross HOMER's GC bins with quantile classes of accessibility and classes of distance to the
+    nearest TSS.
 
-    All (n,); any covariate may be None; NaN puts a bin outside. ``accessibility`` in any unit (its order alone counts).
+    All (n,); any covariate may be None; NaN puts a bin outside. ``accessibility`` in any unit (its
+    order alone counts).
     """
     parts: list[tuple[np.ndarray, list[str]]] = [_classes(gc, np.array(GC_EDGES), "GC")]
     outside = ~np.isfinite(gc)
     if accessibility is not None:
         outside |= ~np.isfinite(accessibility)
         finite = accessibility[np.isfinite(accessibility)]
-        edges = np.unique(np.quantile(finite, accessibility_quantiles)) if finite.size else np.zeros(0)
+        edges = (
+            np.unique(np.quantile(finite, accessibility_quantiles)) if finite.size else np.zeros(0)
+        )
         code = np.searchsorted(edges, accessibility, side="right")
         parts.append((code, [f"access {i + 1}/{len(edges) + 1}" for i in range(len(edges) + 1)]))
     if tss_distance is not None:
@@ -86,10 +91,11 @@ def _classes(values: np.ndarray, edges: np.ndarray, what: str) -> tuple[np.ndarr
 class MatchedBackground:
     """Weights that give every feature's background the foreground's distribution over strata.
 
-    ``membership`` (F, n) sparse bool: the bins each feature fires in. A feature's background is every other bin of the
-    universe in the strata of its foreground, with weight proportional to (foreground share of the stratum) /
-    (background bins in it), scaled so that the weights sum to Kish's effective number (Σw)²/Σw²: a stratum with few
-    background bins then cannot pass for many. Foreground bins in a stratum without background are dropped and counted.
+    ``membership`` (F, n) sparse bool: the bins each feature fires in. A feature's background is
+    every other bin of the universe in the strata of its foreground, with weight proportional to
+    (foreground share of the stratum) / (background bins in it), scaled so that the weights sum to
+    Kish's effective number (Σw)²/Σw²: a stratum with few background bins then cannot pass for many.
+    Foreground bins in a stratum without background are dropped and counted.
     """
 
     def __init__(self, membership: sparse.spmatrix | np.ndarray, strata: Strata) -> None:
@@ -119,17 +125,23 @@ class MatchedBackground:
         self.dropped = np.asarray(member.sum(axis=1)).ravel() - self.targets
         self.ratio = ratio * scale[:, None]
         """(F, S) weight of a background bin of each stratum."""
-        feature, place = np.repeat(np.arange(member.shape[0]), np.diff(member.indptr)), member.indices
+        feature, place = (
+            np.repeat(np.arange(member.shape[0]), np.diff(member.indptr)),
+            member.indices,
+        )
         stratum = strata.code[place]
         kept = (stratum >= 0) & (fore[feature, stratum] > 0)
         shape = member.shape
-        self.foreground = sparse.csr_matrix((np.ones(kept.sum()), (feature[kept], place[kept])), shape=shape)
+        self.foreground = sparse.csr_matrix(
+            (np.ones(kept.sum()), (feature[kept], place[kept])), shape=shape
+        )
         """(F, n) foreground bins that have a background."""
         own = self.ratio[feature[kept], stratum[kept]]
         self._own = sparse.csr_matrix((own, (feature[kept], place[kept])), shape=shape)
 
     def counts(self, values: Any) -> Counts:
-        """Count the columns of ``values`` (n, M) bool, dense array or sparse matrix, in foreground and background."""
+        """Count the columns of ``values`` (n, M) bool, dense array or sparse matrix, in foreground
+        and background."""
         n_columns = values.shape[1]
         shape = (self.foreground.shape[0], n_columns)
         target, background = np.zeros(shape), np.zeros(shape)
@@ -150,7 +162,8 @@ class MatchedBackground:
         return weights
 
     def imbalance(self, feature: int, covariates: Mapping[str, np.ndarray]) -> pd.DataFrame:
-        """Standardised mean difference foreground − background of each covariate (n,), before and after matching.
+        """Standardised mean difference foreground − background of each covariate (n,), before and
+        after matching.
 
         Before = against all other bins of the universe. Below 0.1 is the usual mark of balance.
         """
@@ -162,11 +175,18 @@ class MatchedBackground:
         for name, values in covariates.items():
             known = np.isfinite(values)
             inside = values[fore & known]
-            row: dict[str, object] = {"covariate": name, "foreground_mean": inside.mean() if inside.size else np.nan}
+            row: dict[str, object] = {
+                "covariate": name,
+                "foreground_mean": inside.mean() if inside.size else np.nan,
+            }
             for when, w in (("before", plain), ("after", weights)):
                 w = w * known
                 mean = np.average(values[w > 0], weights=w[w > 0]) if (w > 0).any() else np.nan
-                var = np.average((values[w > 0] - mean) ** 2, weights=w[w > 0]) if (w > 0).any() else np.nan
+                var = (
+                    np.average((values[w > 0] - mean) ** 2, weights=w[w > 0])
+                    if (w > 0).any()
+                    else np.nan
+                )
                 pooled = np.sqrt((inside.var() + var) / 2) if inside.size else np.nan
                 row[f"background_mean_{when}"] = mean
                 row[f"smd_{when}"] = (row["foreground_mean"] - mean) / pooled if pooled > 0 else 0.0  # type: ignore[operator]
@@ -186,15 +206,24 @@ class Sample(NamedTuple):
 def sample_background(
     is_foreground: np.ndarray, strata: Strata, rng: np.random.Generator, per_foreground: float = 1.0
 ) -> Sample:
-    """Draw ``per_foreground`` background bins per foreground bin from the same stratum, without replacement, seeded."""
+    """Draw ``per_foreground`` background bins per foreground bin from the same stratum, without
+    replacement, seeded."""
     is_foreground = np.asarray(is_foreground, dtype=bool)
     if not is_foreground.any():
-        raise UserError("the foreground is empty", remedy="Lower the feature's threshold or choose another feature")
-    wanted = np.bincount(strata.code[is_foreground & (strata.code >= 0)], minlength=len(strata.names)) * per_foreground
+        raise UserError(
+            "the foreground is empty",
+            remedy="Lower the feature's threshold or choose another feature",
+        )
+    wanted = (
+        np.bincount(strata.code[is_foreground & (strata.code >= 0)], minlength=len(strata.names))
+        * per_foreground
+    )
     chosen, short = [], 0
     pool = ~is_foreground & (strata.code >= 0)
     order = np.argsort(np.where(pool, strata.code, -1), kind="stable")
-    edges = np.searchsorted(np.where(pool, strata.code, -1)[order], np.arange(len(strata.names) + 1))
+    edges = np.searchsorted(
+        np.where(pool, strata.code, -1)[order], np.arange(len(strata.names) + 1)
+    )
     for s, number in enumerate(np.rint(wanted).astype(int)):
         members = order[edges[s] : edges[s + 1]]
         chosen.append(rng.permutation(members)[:number])
@@ -203,7 +232,8 @@ def sample_background(
 
 
 def tss_distance(chrom: np.ndarray, position: np.ndarray, genes: pd.DataFrame) -> np.ndarray:
-    """(n,) float64 distance in bp from each position to the nearest TSS of its chromosome; NaN where it has none.
+    """(n,) float64 distance in bp from each position to the nearest TSS of its chromosome; NaN
+    where it has none.
 
     ``genes`` with columns chrom and tss.
     """
@@ -214,5 +244,7 @@ def tss_distance(chrom: np.ndarray, position: np.ndarray, genes: pd.DataFrame) -
         if tss.size:
             right = np.searchsorted(tss, position[here]).clip(0, len(tss) - 1)
             left = (right - 1).clip(0)
-            distance[here] = np.minimum(np.abs(tss[right] - position[here]), np.abs(tss[left] - position[here]))
+            distance[here] = np.minimum(
+                np.abs(tss[right] - position[here]), np.abs(tss[left] - position[here])
+            )
     return distance

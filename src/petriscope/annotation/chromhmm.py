@@ -1,4 +1,5 @@
-"""ChromHMM segmentations: vocabularies with official names and colours, BED reader, states of bins and intervals."""
+"""ChromHMM segmentations: vocabularies with official names and colours, BED reader, states of bins
+and intervals."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """A genome cut into states. Segments are sorted and never overlap; stretches between them are unassigned."""
+    """A genome cut into states. Segments are sorted and never overlap; stretches between them are
+    unassigned."""
 
     chrom: np.ndarray
     start: np.ndarray
@@ -44,13 +46,15 @@ class Segmentation:
     """(n,) int64 index into ``states``."""
     states: tuple[State, ...]
     vocabulary: str
-    """roadmap15, roadmap18, roadmap25, rederived12, varshney18, or 'file' where the file's own names were taken."""
+    """roadmap15, roadmap18, roadmap25, rederived12, varshney18, or 'file' where the file's own
+    names were taken."""
     notes: tuple[str, ...]
     """What was mended or is missing, in words: overlaps cut, gaps, states taken from the file."""
 
 
 def vocabularies() -> dict[str, tuple[State, ...]]:
-    """Name → states in numerical order: roadmap15, roadmap18, roadmap25, rederived12, varshney18."""
+    """Name → states in numerical order: roadmap15, roadmap18, roadmap25, rederived12,
+    varshney18."""
     with resources.files("petriscope.annotation").joinpath("states.tsv").open() as handle:
         frame = pd.read_csv(handle, sep="\t")
     return {
@@ -65,12 +69,14 @@ def vocabularies() -> dict[str, tuple[State, ...]]:
 def read_segmentation(
     path: str | Path, states_file: str | Path | None = None, sizes: Mapping[str, int] | None = None
 ) -> Segmentation:
-    """Read a segmentation BED (4 or 9 columns, plain or gzipped; column 4 = state, e.g. '13_EnhA1', 'E13' or 'EnhA1').
+    """Read a segmentation BED (4 or 9 columns, plain or gzipped; column 4 = state, e.g. '13_EnhA1',
+    'E13' or 'EnhA1').
 
-    The vocabulary is the built-in one that holds every (number, name) of the file, else the names of ``states_file``
-    (columns number, name, colour), else the file's own names with the colours of its column 9. Where segments overlap
-    the earlier one keeps the shared bases; this and gaps are said in ``notes``. Raises UserError naming file and line;
-    where chromosome ``sizes`` are given, also for a segment that ends a step of 200 bp (ChromHMM's) past its chromosome.
+    The vocabulary is the built-in one that holds every (number, name) of the file, else the names
+    of ``states_file`` (columns number, name, colour), else the file's own names with the colours of
+    its column 9. Where segments overlap the earlier one keeps the shared bases; this and gaps are
+    said in ``notes``. Raises UserError naming file and line; where chromosome ``sizes`` are given,
+    also for a segment that ends a step of 200 bp (ChromHMM's) past its chromosome.
     """
     frame = read_bed(path, min_columns=4)
     within_genome(frame, sizes or {}, path, slack=STEP - 1)
@@ -79,7 +85,9 @@ def read_segmentation(
     given = _read_states(states_file) if states_file is not None else None
     vocabulary, states, index = _match(distinct, given, frame, path)
     notes = (
-        [] if vocabulary != "file" else [f"{len(states)} states not in a known vocabulary: names taken from the file"]
+        []
+        if vocabulary != "file"
+        else [f"{len(states)} states not in a known vocabulary: names taken from the file"]
     )
     code = labels.map(index).to_numpy(dtype=np.int64)
     order = np.lexsort((frame["end"], frame["start"], frame["chrom"]))
@@ -87,20 +95,29 @@ def read_segmentation(
     code = code[order]
     chrom, start, end, code, cut = _without_overlap(chrom, start, end, code)
     if cut:
-        notes.append(f"{cut:,} segments overlapped an earlier one: the earlier one kept the shared bases")
+        notes.append(
+            f"{cut:,} segments overlapped an earlier one: the earlier one kept the shared bases"
+        )
     same = chrom[1:] == chrom[:-1]
     gap = np.where(same, start[1:] - end[:-1], 0)
     if (gap > 0).any():
-        notes.append(f"{int((gap > 0).sum()):,} gaps of {int(gap.sum()):,} bp in all between segments: left unassigned")
+        notes.append(
+            f"{int((gap > 0).sum()):,} gaps of {int(gap.sum()):,} bp in all between segments: "
+            f"left unassigned"
+        )
     return Segmentation(chrom, start, end, code, states, vocabulary, tuple(notes))
 
 
 def overlap_bases(
-    bins: Intervals, segmentation: Segmentation, engine: Literal["arithmetic", "bedtools"] = "arithmetic"
+    bins: Intervals,
+    segmentation: Segmentation,
+    engine: Literal["arithmetic", "bedtools"] = "arithmetic",
 ) -> np.ndarray:
-    """(n, S) int64 bases of each interval in each state; irregular and overlapping intervals are fine.
+    """(n, S) int64 bases of each interval in each state; irregular and overlapping intervals are
+    fine.
 
-    Engine ``bedtools`` asks ``bedtools intersect`` through pybedtools for the same numbers, some ten times slower.
+    Engine ``bedtools`` asks ``bedtools intersect`` through pybedtools for the same numbers, some
+    ten times slower.
     """
     shape = (len(bins.start), len(segmentation.states))
     if engine == "bedtools":
@@ -111,16 +128,19 @@ def overlap_bases(
     return counted.astype(np.int64).reshape(shape)
 
 
-def majority_state(bins: Intervals, segmentation: Segmentation, min_share: float = 0.5) -> np.ndarray:
+def majority_state(
+    bins: Intervals, segmentation: Segmentation, min_share: float = 0.5
+) -> np.ndarray:
     """(n,) int64 state index with the most bases of each bin; ties go to the lower number.
 
-    -1 where less than ``min_share`` of the bin is assigned. Raises UserError when no bin lies on a chromosome of the
-    segmentation.
+    -1 where less than ``min_share`` of the bin is assigned. Raises UserError when no bin lies on a
+    chromosome of the segmentation.
     """
     known, asked = (sorted(set(chrom.tolist())) for chrom in (segmentation.chrom, bins.chrom))
     if asked and not set(known) & set(asked):
         raise UserError(
-            f"the bins lie on {', '.join(asked[:3])} and the segmentation on {', '.join(known[:3])}",
+            f"the bins lie on {', '.join(asked[:3])} and the segmentation on "
+            f"{', '.join(known[:3])}",
             remedy="Use the same chromosome names (chr1 or 1) and the same genome build in both",
         )
     bases = overlap_bases(bins, segmentation)
@@ -152,10 +172,16 @@ def _match(
     parts = {label: _split(label) for label in labels}
     for name, states in candidates.items():
         by_number = {s.number: i for i, s in enumerate(states)}
-        by_name = {_plain(text): i for i, s in enumerate(states) for text in (s.description, s.name)}
+        by_name = {
+            _plain(text): i for i, s in enumerate(states) for text in (s.description, s.name)
+        }
         index: dict[str, int] = {}
         for label, (number, text) in parts.items():
-            if not text and number is not None and (given is not None or len(labels) == len(states)):
+            if (
+                not text
+                and number is not None
+                and (given is not None or len(labels) == len(states))
+            ):
                 where = by_number.get(number)
             else:
                 where = by_name.get(_plain(text))
@@ -168,11 +194,20 @@ def _match(
     if given is not None:
         missing = next(label for label in labels if label not in index)
         raise UserError(
-            f"state '{missing}' is not in the states file", file=path, field="column 4", remedy="Add it there"
+            f"state '{missing}' is not in the states file",
+            file=path,
+            field="column 4",
+            remedy="Add it there",
         )
     colours = dict(zip(frame["name"].astype(str), frame["colour"])) if "colour" in frame else {}
     own = tuple(
-        State(parts[label][0] or i + 1, parts[label][1] or label, label, _hex(colours.get(label)), "other")
+        State(
+            parts[label][0] or i + 1,
+            parts[label][1] or label,
+            label,
+            _hex(colours.get(label)),
+            "other",
+        )
         for i, label in enumerate(labels)
     )
     return "file", own, {label: i for i, label in enumerate(labels)}
@@ -181,7 +216,11 @@ def _match(
 def _hex(rgb: object) -> str:
     """#rrggbb of a BED colour '255,0,0'; grey where there is none."""
     found = re.fullmatch(r"(\d+),(\d+),(\d+),?", str(rgb))
-    return "#{:02x}{:02x}{:02x}".format(*(min(int(x), 255) for x in found.groups())) if found else "#999999"
+    return (
+        "#{:02x}{:02x}{:02x}".format(*(min(int(x), 255) for x in found.groups()))
+        if found
+        else "#999999"
+    )
 
 
 def _read_states(path: str | Path) -> tuple[State, ...]:
@@ -201,7 +240,9 @@ def _read_states(path: str | Path) -> tuple[State, ...]:
         )
     except (OSError, KeyError, ValueError) as error:
         raise UserError(
-            f"is not a table of states ({error})", file=path, remedy="Give tab-separated columns number, name, colour"
+            f"is not a table of states ({error})",
+            file=path,
+            remedy="Give tab-separated columns number, name, colour",
         ) from error
 
 
@@ -211,8 +252,12 @@ def _without_overlap(
     """Cut every sorted segment at the furthest end before it; those left empty disappear."""
     first = np.flatnonzero(np.concatenate([[True], chrom[1:] != chrom[:-1]]))
     group = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(chrom))))
-    reach = np.maximum.accumulate(end + group * (end.max(initial=0) + 1)) - group * (end.max(initial=0) + 1)
-    before = np.where(np.concatenate([[True], chrom[1:] != chrom[:-1]]), 0, np.concatenate([[0], reach[:-1]]))
+    reach = np.maximum.accumulate(end + group * (end.max(initial=0) + 1)) - group * (
+        end.max(initial=0) + 1
+    )
+    before = np.where(
+        np.concatenate([[True], chrom[1:] != chrom[:-1]]), 0, np.concatenate([[0], reach[:-1]])
+    )
     trimmed = np.maximum(start, before)
     cut = int((trimmed > start).sum())
     kept = trimmed < end
@@ -224,7 +269,12 @@ def _bedtools_bases(bins: Intervals, segmentation: Segmentation) -> np.ndarray:
 
     query = pd.DataFrame({**bins._asdict(), "name": np.arange(len(bins.start))})
     subject = pd.DataFrame(
-        {"chrom": segmentation.chrom, "start": segmentation.start, "end": segmentation.end, "name": segmentation.code}
+        {
+            "chrom": segmentation.chrom,
+            "start": segmentation.start,
+            "end": segmentation.end,
+            "name": segmentation.code,
+        }
     )
     a, b = (pybedtools.BedTool.from_dataframe(frame) for frame in (query, subject))
     result = np.zeros((len(bins.start), len(segmentation.states)), dtype=np.int64)

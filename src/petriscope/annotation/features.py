@@ -1,4 +1,5 @@
-"""Motif enrichment of thousands of features at once: one scan of the universe, then sparse algebra."""
+"""Motif enrichment of thousands of features at once: one scan of the universe, then sparse
+algebra."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from petriscope.annotation.tails import benjamini_hochberg
 
 @dataclass(frozen=True, eq=False)
 class FeatureEnrichment:
-    """Enrichment of M columns (motifs, or any property of bins) in F features; NaN where a feature was not tested."""
+    """Enrichment of M columns (motifs, or any property of bins) in F features; NaN where a feature
+    was not tested."""
 
     ln_p: np.ndarray
     """(F, M) ln of the one-sided p."""
@@ -34,16 +36,22 @@ class FeatureEnrichment:
         return int(self.tested.sum()) * self.ln_p.shape[1]
 
     def table(
-        self, names: Sequence[str], features: Sequence[object] | None = None, max_q: float = 1.0, top: int | None = None
+        self,
+        names: Sequence[str],
+        features: Sequence[object] | None = None,
+        max_q: float = 1.0,
+        top: int | None = None,
     ) -> pd.DataFrame:
         """Long table, best first within each feature.
 
-        ``names`` (M,) and ``features`` (F,) label columns and rows; rows above ``max_q`` and beyond ``top`` are left
-        out.
+        ``names`` (M,) and ``features`` (F,) label columns and rows; rows above ``max_q`` and beyond
+        ``top`` are left out.
         """
         order = np.lexsort((-self.fold, self.ln_p), axis=1)
         rank = np.empty_like(order)
-        np.put_along_axis(rank, order, np.broadcast_to(np.arange(1, order.shape[1] + 1), order.shape), axis=1)
+        np.put_along_axis(
+            rank, order, np.broadcast_to(np.arange(1, order.shape[1] + 1), order.shape), axis=1
+        )
         keep = self.tested[:, None] & (self.q <= max_q) & (rank <= (top or order.shape[1]))
         f, m = np.nonzero(keep)
         by_rank = np.lexsort((rank[f, m], f))
@@ -74,15 +82,18 @@ def enrich_features(
 ) -> FeatureEnrichment:
     """Test every column of ``hits`` (n_bins, M) bool in every feature of ``background``.
 
-    The statistic is HOMER's on weighted counts cut to whole numbers. Hypergeometric is the default: with matched strata
-    the background can be as small as the foreground, and the binomial would take its rate for known. Features with
-    fewer than ``min_targets`` matched foreground bins are not tested.
+    The statistic is HOMER's on weighted counts cut to whole numbers. Hypergeometric is the default:
+    with matched strata the background can be as small as the foreground, and the binomial would
+    take its rate for known. Features with fewer than ``min_targets`` matched foreground bins are
+    not tested.
     """
     counts = background.counts(hits)
     tested = (counts.targets >= min_targets) & (counts.total >= 1)
     ln_p = np.full(counts.target.shape, np.nan)
     ratio = np.full(counts.target.shape, np.nan)
     targets, total = counts.targets[tested, None], counts.total[tested, None]
-    ln_p[tested] = log_p(counts.target[tested], counts.background[tested], targets, total, statistic)
+    ln_p[tested] = log_p(
+        counts.target[tested], counts.background[tested], targets, total, statistic
+    )
     ratio[tested] = fold(counts.target[tested], counts.background[tested], targets, total)
     return FeatureEnrichment(ln_p, benjamini_hochberg(ln_p), ratio, counts, tested, statistic)

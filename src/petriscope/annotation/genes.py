@@ -1,4 +1,5 @@
-"""Genes and the bins they claim: TSS readers (BED, GTF), GREAT's basal-plus-extension domains, nearest TSS."""
+"""Genes and the bins they claim: TSS readers (BED, GTF), GREAT's basal-plus-extension domains,
+nearest TSS."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ from scipy import sparse
 from petriscope.annotation.intervals import Intervals, overlaps, read_bed, within_genome
 from petriscope.errors import UserError
 
-_PROMOTER = 1000  # an interval up to this long is a window centred on its TSS; a longer one is a gene body
+_PROMOTER = (
+    1000  # an interval up to this long is a window centred on its TSS; a longer one is a gene body
+)
 
 
 class Genes(NamedTuple):
@@ -36,12 +39,14 @@ class Links(NamedTuple):
 
 
 def read_genes(path: str | Path, sizes: Mapping[str, int] | None = None) -> Genes:
-    """Read TSSs from a GTF (gene lines, else transcripts) or a BED of TSSs, of windows round TSSs, or of gene bodies.
+    """Read TSSs from a GTF (gene lines, else transcripts) or a BED of TSSs, of windows round TSSs,
+    or of gene bodies.
 
-    In a BED, column 4 is the symbol and column 6 the strand (without it every gene is '+'); an interval up to 1 kb is
-    centred on its TSS, a longer one is a gene body whose 5' end is the TSS. Symbols become upper case; of one symbol on
-    several lines the most upstream TSS is kept. Raises UserError naming file and line; where chromosome ``sizes`` are
-    given, also for a TSS past its chromosome's end.
+    In a BED, column 4 is the symbol and column 6 the strand (without it every gene is '+'); an
+    interval up to 1 kb is centred on its TSS, a longer one is a gene body whose 5' end is the TSS.
+    Symbols become upper case; of one symbol on several lines the most upstream TSS is kept. Raises
+    UserError naming file and line; where chromosome ``sizes`` are given, also for a TSS past its
+    chromosome's end.
     """
     path = Path(path)
     name = path.name.removesuffix(".gz").lower()
@@ -68,7 +73,9 @@ def _from_bed(path: Path) -> pd.DataFrame:
     five_prime = np.where(strand == "-", bed["end"] - 1, bed["start"])
     tss = np.where(body, five_prime, (bed["start"] + bed["end"]) // 2)
     tss = np.where(bed["end"] - bed["start"] == 1, bed["start"], tss)
-    return pd.DataFrame({"gene": bed["name"].astype(str), "chrom": bed["chrom"], "tss": tss, "strand": strand})
+    return pd.DataFrame(
+        {"gene": bed["name"].astype(str), "chrom": bed["chrom"], "tss": tss, "strand": strand}
+    )
 
 
 def _from_gtf(path: Path) -> pd.DataFrame:
@@ -79,7 +86,9 @@ def _from_gtf(path: Path) -> pd.DataFrame:
         fields = line.split("\t")
         if line.startswith("#") or len(fields) < 9 or fields[2] not in rows:
             continue
-        found = re.search(r'gene_name[ =]"?([^";]+)', fields[8]) or re.search(r'gene_id[ =]"?([^";]+)', fields[8])
+        found = re.search(r'gene_name[ =]"?([^";]+)', fields[8]) or re.search(
+            r'gene_id[ =]"?([^";]+)', fields[8]
+        )
         if not found or not fields[3].isdigit() or not fields[4].isdigit():
             raise UserError(
                 "a gene without gene_name or gene_id, or without whole-number coordinates",
@@ -91,7 +100,9 @@ def _from_gtf(path: Path) -> pd.DataFrame:
         rows[fields[2]].append((found[1], fields[0], tss, fields[6]))
     chosen = rows["gene"] or rows["transcript"]
     if not chosen:
-        raise UserError("holds no gene and no transcript line", file=path, remedy="Give a GTF or a BED of TSSs")
+        raise UserError(
+            "holds no gene and no transcript line", file=path, remedy="Give a GTF or a BED of TSSs"
+        )
     return pd.DataFrame(chosen, columns=["gene", "chrom", "tss", "strand"])
 
 
@@ -102,14 +113,17 @@ def great_domains(
     downstream: int = 1_000,
     extension: int = 1_000_000,
 ) -> pd.DataFrame:
-    """Regulatory domains by GREAT's basal-plus-extension rule (McLean 2010, the rule since version 1.5).
+    """Regulatory domains by GREAT's basal-plus-extension rule (McLean 2010, the rule since version
+    1.5).
 
-    Basal domain: ``upstream`` and ``downstream`` bp of the TSS, whatever lies near. It is extended each way to the
-    nearest basal domain of a gene whose TSS lies on that side, at most ``extension`` bp from the TSS, and never past
-    the chromosome. Returns gene, chrom, start, end.
+    Basal domain: ``upstream`` and ``downstream`` bp of the TSS, whatever lies near. It is extended
+    each way to the nearest basal domain of a gene whose TSS lies on that side, at most
+    ``extension`` bp from the TSS, and never past the chromosome. Returns gene, chrom, start, end.
     """
     parts = []
-    for chrom, group in genes.sort_values(["chrom", "tss"], kind="stable").groupby("chrom", sort=False):
+    for chrom, group in genes.sort_values(["chrom", "tss"], kind="stable").groupby(
+        "chrom", sort=False
+    ):
         tss = group["tss"].to_numpy()
         forward = (group["strand"] != "-").to_numpy()
         size = (chrom_sizes or {}).get(str(chrom), np.iinfo(np.int64).max)
@@ -121,8 +135,16 @@ def great_domains(
         place = np.searchsorted(tss, tss, side="right")
         reach = np.concatenate([np.minimum.accumulate(basal_start[::-1])[::-1], [size]])
         end = np.maximum(basal_end, np.minimum(reach[place], np.minimum(tss + extension, size)))
-        parts.append(pd.DataFrame({"gene": group["gene"].to_numpy(), "chrom": chrom, "start": start, "end": end}))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["gene", "chrom", "start", "end"])
+        parts.append(
+            pd.DataFrame(
+                {"gene": group["gene"].to_numpy(), "chrom": chrom, "start": start, "end": end}
+            )
+        )
+    return (
+        pd.concat(parts, ignore_index=True)
+        if parts
+        else pd.DataFrame(columns=["gene", "chrom", "start", "end"])
+    )
 
 
 def link_genes(
@@ -132,7 +154,8 @@ def link_genes(
     chrom_sizes: Mapping[str, int] | None = None,
     max_distance: int = 1_000_000,
 ) -> Links:
-    """Bins (by their middle) to genes: every domain that holds it (``great``) or the nearest TSS (``nearest``).
+    """Bins (by their middle) to genes: every domain that holds it (``great``) or the nearest TSS
+    (``nearest``).
 
     ``max_distance`` bounds both: GREAT's extension, or the distance to the nearest TSS.
 
@@ -154,7 +177,10 @@ def link_genes(
         rows, columns = _nearest(bins.chrom, middle, genes, max_distance)
     else:
         raise UserError(f"unknown rule '{rule}'", field="rule", remedy="Use great or nearest")
-    return Links(sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(middle), len(names))), names)
+    return Links(
+        sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(middle), len(names))),
+        names,
+    )
 
 
 def _nearest(
@@ -171,7 +197,9 @@ def _nearest(
         tss = genes["tss"].to_numpy()[mine]
         right = np.searchsorted(tss, middle[here]).clip(0, len(tss) - 1)
         left = (right - 1).clip(0)
-        best = np.where(np.abs(tss[left] - middle[here]) <= np.abs(tss[right] - middle[here]), left, right)
+        best = np.where(
+            np.abs(tss[left] - middle[here]) <= np.abs(tss[right] - middle[here]), left, right
+        )
         near = np.abs(tss[best] - middle[here]) <= max_distance
         rows.append(here[near])
         columns.append(mine[best[near]])

@@ -1,4 +1,5 @@
-"""What a motif's occurrences look like: their matrix beside the motif's, their positions round the bin centre."""
+"""What a motif's occurrences look like: their matrix beside the motif's, their positions round the
+bin centre."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from petriscope.annotation.scan import Occurrences, best_scores, find_occurrence
 
 
 class HitComparison(NamedTuple):
-    """A motif beside the letters it was found on: does the whole motif carry the enrichment, or a part of it?"""
+    """A motif beside the letters it was found on: does the whole motif carry the enrichment, or a
+    part of it?"""
 
     matrix: np.ndarray
     """(L, 4) letter frequencies over the occurrences, in the motif's orientation."""
@@ -29,21 +31,27 @@ class HitComparison(NamedTuple):
 
 
 def hit_matrix(sequences: np.ndarray, occurrences: Occurrences, length: int) -> np.ndarray:
-    """(L, 4) counts of the letters under the occurrences of a motif of ``length``, reverse strand turned round."""
+    """(L, 4) counts of the letters under the occurrences of a motif of ``length``, reverse strand
+    turned round."""
     places = occurrences.start[:, None] + np.arange(length)
     letters = sequences[occurrences.sequence[:, None], places].astype(np.int64)
     letters = np.where(occurrences.strand[:, None] < 0, 3 - letters[:, ::-1], letters)
     return np.stack([(letters == code).sum(axis=0) for code in range(4)], axis=1)
 
 
-def compare_hits(sequences: np.ndarray, motif: Motif, best_per_sequence: bool = True) -> HitComparison:
-    """Letters at the motif's occurrences in a feature's top sequences (N, L) against the motif, without de-novo search.
+def compare_hits(
+    sequences: np.ndarray, motif: Motif, best_per_sequence: bool = True
+) -> HitComparison:
+    """Letters at the motif's occurrences in a feature's top sequences (N, L) against the motif,
+    without de-novo search.
 
-    ``best_per_sequence`` counts each sequence's best placement alone (the first of equals), so that repeats do not
-    dominate.
+    ``best_per_sequence`` counts each sequence's best placement alone (the first of equals), so that
+    repeats do not dominate.
     """
     found = find_occurrences(sequences, motif)
-    return compare_occurrences(sequences, best_of_each(found) if best_per_sequence else found, motif)
+    return compare_occurrences(
+        sequences, best_of_each(found) if best_per_sequence else found, motif
+    )
 
 
 def best_of_each(found: Occurrences) -> Occurrences:
@@ -60,12 +68,19 @@ def compare_occurrences(sequences: np.ndarray, found: Occurrences, motif: Motif)
     length = len(motif.matrix)
     if not len(found.start):
         empty = np.full((length, 4), 0.25)
-        return HitComparison(empty, 0, "N" * length, np.zeros(length), motif.information(), float("nan"))
+        return HitComparison(
+            empty, 0, "N" * length, np.zeros(length), motif.information(), float("nan")
+        )
     counts = hit_matrix(sequences, found, length)
     seen = Motif("", "", counts / counts.sum(axis=1, keepdims=True), 0.0)
     correlation = float(np.corrcoef(seen.matrix.ravel(), motif.matrix.ravel())[0, 1])
     return HitComparison(
-        seen.matrix, len(found.start), consensus_of(seen.matrix), seen.information(), motif.information(), correlation
+        seen.matrix,
+        len(found.start),
+        consensus_of(seen.matrix),
+        seen.information(),
+        motif.information(),
+        correlation,
     )
 
 
@@ -73,16 +88,21 @@ class FeatureHits(NamedTuple):
     """Occurrences of each feature's best motifs in its strongest bins."""
 
     hits: pd.DataFrame
-    """feature, motif (index), sequence (row), offset (bp from the sequence's left end), strand, score, length."""
+    """feature, motif (index), sequence (row), offset (bp from the sequence's left end), strand,
+    score, length."""
     comparisons: pd.DataFrame
-    """feature, motif, n, sequences, consensus, information, motif_information (bits in all), correlation."""
+    """feature, motif, n, sequences, consensus, information, motif_information (bits in all),
+    correlation."""
 
 
-def feature_hits(sequences: np.ndarray, motifs: Sequence[Motif], wanted: pd.DataFrame) -> FeatureHits:
+def feature_hits(
+    sequences: np.ndarray, motifs: Sequence[Motif], wanted: pd.DataFrame
+) -> FeatureHits:
     """Find the motifs each feature asks for in the bins it asks for.
 
-    ``sequences`` (n, L) uint8 codes of the universe; ``wanted``: columns feature, motif (index), rows (int array of the
-    feature's strongest bins). Each motif is searched once over all bins asked for.
+    ``sequences`` (n, L) uint8 codes of the universe; ``wanted``: columns feature, motif (index),
+    rows (int array of the feature's strongest bins). Each motif is searched once over all bins
+    asked for.
     """
     hits, comparisons = [], []
     for index, group in wanted.groupby("motif", sort=True):
@@ -121,17 +141,27 @@ def feature_hits(sequences: np.ndarray, motifs: Sequence[Motif], wanted: pd.Data
             )
     columns = ["feature", "motif", "sequence", "offset", "strand", "score", "length"]
     frame = pd.concat(hits, ignore_index=True) if hits else pd.DataFrame(columns=columns)
-    compared = ["feature", "motif", "n", "sequences", "consensus", "information", "motif_information", "correlation"]
+    compared = [
+        "feature",
+        "motif",
+        "n",
+        "sequences",
+        "consensus",
+        "information",
+        "motif_information",
+        "correlation",
+    ]
     return FeatureHits(frame, pd.DataFrame(comparisons, columns=compared))
 
 
 def position_histogram(
     sequences: np.ndarray, motif: Motif, width: int = 10, is_target: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """Occurrences by the distance of the motif's middle to the sequence's centre: offset (bp, left edge), densities.
+    """Occurrences by the distance of the motif's middle to the sequence's centre: offset (bp, left
+    edge), densities.
 
-    Densities are occurrences per sequence and bp; with ``is_target`` (N,) there is one column for targets and one for
-    the rest.
+    Densities are occurrences per sequence and bp; with ``is_target`` (N,) there is one column for
+    targets and one for the rest.
     """
     found = find_occurrences(sequences, motif)
     centre = sequences.shape[1] / 2
@@ -140,7 +170,10 @@ def position_histogram(
     edges = np.arange(-steps, steps + 1) * width
     groups = {"density": np.ones(len(sequences), dtype=bool)}
     if is_target is not None:
-        groups = {"target": np.asarray(is_target, dtype=bool), "background": ~np.asarray(is_target, dtype=bool)}
+        groups = {
+            "target": np.asarray(is_target, dtype=bool),
+            "background": ~np.asarray(is_target, dtype=bool),
+        }
     frame = pd.DataFrame({"offset": edges[:-1]})
     for name, flags in groups.items():
         count, _ = np.histogram(offset[flags[found.sequence]], edges)
@@ -149,5 +182,6 @@ def position_histogram(
 
 
 def rank_sequences(sequences: np.ndarray, motif: Motif, top: int) -> np.ndarray:
-    """Rows of the ``top`` sequences by best placement score, best first; equals keep their order."""
+    """Rows of the ``top`` sequences by best placement score, best first; equals keep their
+    order."""
     return np.argsort(-best_scores(sequences, motif), kind="stable")[:top]

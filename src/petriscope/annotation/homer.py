@@ -1,5 +1,5 @@
-"""HOMER's known-motif enrichment for one foreground, the same numbers as ``homer2 known``, and its own table read
-back."""
+"""HOMER's known-motif enrichment for one foreground, the same numbers as ``homer2 known``, and its
+own table read back."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ import pandas as pd
 from petriscope.annotation.motifs import Motif
 from petriscope.annotation.normalise import gc_fraction, gc_weights, oligo_normalise, usable
 from petriscope.annotation.scan import scan_hits
-from petriscope.annotation.tails import benjamini_hochberg, homer_q, log_binomial_tail, log_hypergeometric_tail
+from petriscope.annotation.tails import (
+    benjamini_hochberg,
+    homer_q,
+    log_binomial_tail,
+    log_hypergeometric_tail,
+)
 from petriscope.errors import UserError
 
 Statistic = Literal["binomial", "hypergeo"]
 
 
 def known_weights(sequences: np.ndarray, is_target: np.ndarray) -> np.ndarray:
-    """(N,) weights as ``findMotifsGenome.pl`` prepares them: filter, GC bins, oligo normalisation; 0 = dropped."""
+    """(N,) weights as ``findMotifsGenome.pl`` prepares them: filter, GC bins, oligo normalisation;
+    0 = dropped."""
     is_target = np.asarray(is_target, dtype=bool)
     kept = usable(sequences)
     weights = np.zeros(len(sequences))
@@ -39,16 +45,18 @@ def known_enrichment(
 ) -> pd.DataFrame:
     """Enrichment of each motif in the target sequences over the weighted background, best first.
 
-    ``sequences`` (N, L) uint8 codes; ``is_target`` (N,) bool; ``weights`` (N,) or None for HOMER's own
-    (``known_weights``); ``hits`` (N, M) bool if already scanned. Weighted sums are cut to whole numbers before the
-    test, as in HOMER. Columns: rank, motif, consensus, factor, ln_p, p, q (Benjamini–Hochberg over the motifs),
-    q_homer, fold, log2_fold, target_hits, targets, target_percent, background_hits, background, background_percent.
-    Raises UserError for an empty foreground or background.
+    ``sequences`` (N, L) uint8 codes; ``is_target`` (N,) bool; ``weights`` (N,) or None for HOMER's
+    own (``known_weights``); ``hits`` (N, M) bool if already scanned. Weighted sums are cut to whole
+    numbers before the test, as in HOMER. Columns: rank, motif, consensus, factor, ln_p, p, q
+    (Benjamini–Hochberg over the motifs), q_homer, fold, log2_fold, target_hits, targets,
+    target_percent, background_hits, background, background_percent. Raises UserError for an empty
+    foreground or background.
     """
     is_target = np.asarray(is_target, dtype=bool)
     if len(is_target) != len(sequences):
         raise UserError(
-            f"{len(sequences)} sequences but {len(is_target)} target flags", remedy="Give one flag per sequence"
+            f"{len(sequences)} sequences but {len(is_target)} target flags",
+            remedy="Give one flag per sequence",
         )
     if not is_target.any() or is_target.all():
         raise UserError(
@@ -57,7 +65,8 @@ def known_enrichment(
         )
     if 2 * is_target.sum() > len(is_target):
         warnings.warn(
-            f"the background ({(~is_target).sum()} sequences) is smaller than the foreground ({is_target.sum()}): "
+            f"the background ({(~is_target).sum()} sequences) is smaller than the foreground "
+            f"({is_target.sum()}): "
             "tested as it is, with little power",
             stacklevel=2,
         )
@@ -107,25 +116,32 @@ def log_p(
 ) -> np.ndarray:
     """ln p of HOMER's known-motif test from weighted counts; arrays broadcast.
 
-    Counts and totals are cut to whole numbers. Binomial: rate b/B within [1/B, (B−1)/B]. Hypergeometric: population T +
-    B, T of them targets, t + b drawn. No target hit gives 0.
+    Counts and totals are cut to whole numbers. Binomial: rate b/B within [1/B, (B−1)/B].
+    Hypergeometric: population T + B, T of them targets, t + b drawn. No target hit gives 0.
     """
-    t, b, n_t, n_b = np.broadcast_arrays(*(np.floor(a) for a in (target_hits, background_hits, targets, background)))
+    t, b, n_t, n_b = np.broadcast_arrays(
+        *(np.floor(a) for a in (target_hits, background_hits, targets, background))
+    )
     if statistic == "binomial":
         safe = np.maximum(n_b, 1)
         ln_p = log_binomial_tail(t, n_t, np.clip(b / safe, 1 / safe, (safe - 1) / safe))
     elif statistic == "hypergeo":
         ln_p = log_hypergeometric_tail(t, n_t + n_b, n_t, t + b)
     else:
-        raise UserError(f"unknown statistic '{statistic}'", field="statistic", remedy="Use binomial or hypergeo")
+        raise UserError(
+            f"unknown statistic '{statistic}'", field="statistic", remedy="Use binomial or hypergeo"
+        )
     return np.where(t > 0, ln_p, 0.0)
 
 
 def fold(
-    target_hits: np.ndarray, background_hits: np.ndarray, targets: np.ndarray | float, background: np.ndarray | float
+    target_hits: np.ndarray,
+    background_hits: np.ndarray,
+    targets: np.ndarray | float,
+    background: np.ndarray | float,
 ) -> np.ndarray:
-    """Share of targets with the motif over the share of background; half a sequence is added to each count that is
-    below it."""
+    """Share of targets with the motif over the share of background; half a sequence is added to
+    each count that is below it."""
     t, b = np.maximum(target_hits, 0.5), np.maximum(background_hits, 0.5)
     return (t / targets) / (b / background)
 

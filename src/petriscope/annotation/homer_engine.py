@@ -1,4 +1,5 @@
-"""HOMER itself, where it is installed: run ``homer2 known`` and read its table into the house's schema."""
+"""HOMER itself, where it is installed: run ``homer2 known`` and read its table into the house's
+schema."""
 
 from __future__ import annotations
 
@@ -30,14 +31,17 @@ def run_homer2(
     threads: int = 1,
     program: str = "homer2",
 ) -> pd.DataFrame:
-    """Known-motif enrichment by the installed homer2; arguments and columns as ``known_enrichment``.
+    """Known-motif enrichment by the installed homer2; arguments and columns as
+    ``known_enrichment``.
 
     Sequences of weight 0 are left out. Raises UserError where the program is missing or fails.
     """
     found = shutil.which(program)
     if found is None:
         raise UserError(
-            f"'{program}' is not installed", field="engine", remedy="Install HOMER or use the built-in engine"
+            f"'{program}' is not installed",
+            field="engine",
+            remedy="Install HOMER or use the built-in engine",
         )
     kept = np.flatnonzero(weights > 0)
     letters = np.frombuffer(b"ACGTN", dtype=np.uint8)
@@ -54,7 +58,8 @@ def run_homer2(
         if done.returncode != 0:
             reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
             raise UserError(
-                f"homer2 ended with status {done.returncode}: {reason[0]}", remedy="Use the built-in engine"
+                f"homer2 ended with status {done.returncode}: {reason[0]}",
+                remedy="Use the built-in engine",
             )
         (folder / "known.tsv").write_text(done.stdout)
         return read_known_results(folder / "known.tsv")
@@ -72,11 +77,13 @@ def enrich_by_homer(
     min_targets: int = 20,
     program: str = "homer2",
 ) -> pd.DataFrame:
-    """The long table of ``enrich_features`` by the installed homer2: column feature holds the group's name.
+    """The long table of ``enrich_features`` by the installed homer2: column feature holds the
+    group's name.
 
-    ``sequences`` (n, L) of the universe, ``membership`` (F, n) bool, ``groups`` row → name of the rows asked for. Each
-    is tested (hypergeometric) against a background of ``ratio`` bins per bin of it, drawn with ``seed`` from its own
-    strata; groups with fewer than ``min_targets`` bins, or without a bin to draw, are left out.
+    ``sequences`` (n, L) of the universe, ``membership`` (F, n) bool, ``groups`` row → name of the
+    rows asked for. Each is tested (hypergeometric) against a background of ``ratio`` bins per bin
+    of it, drawn with ``seed`` from its own strata; groups with fewer than ``min_targets`` bins, or
+    without a bin to draw, are left out.
     """
     rng, frames = np.random.default_rng(seed), []
     for row, name in progress(groups.items(), "homer2", unit="group"):
@@ -90,25 +97,43 @@ def enrich_by_homer(
             continue
         is_target = np.arange(len(rows)) < len(target)
         weights = np.ones(len(rows))
-        found = run_homer2(sequences[rows], is_target, weights, motifs, statistic="hypergeo", program=program)
+        found = run_homer2(
+            sequences[rows], is_target, weights, motifs, statistic="hypergeo", program=program
+        )
         frames.append(found.rename(columns={"motif": "name"}).assign(feature=name))
-    columns = ["feature", "rank", "name", "ln_p", "q", "fold", "target_hits", "targets", "target_percent"]
+    columns = [
+        "feature",
+        "rank",
+        "name",
+        "ln_p",
+        "q",
+        "fold",
+        "target_hits",
+        "targets",
+        "target_percent",
+    ]
     columns.append("background_percent")
-    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+    return (
+        pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+    )
 
 
 def read_known_results(path: str | Path) -> pd.DataFrame:
-    """A table HOMER wrote (``knownResults.txt`` or the output of ``homer2 known``) in the columns of
-    ``known_enrichment``."""
+    """A table HOMER wrote (``knownResults.txt`` or the output of ``homer2 known``) in the columns
+    of ``known_enrichment``."""
     try:
         raw = pd.read_csv(path, sep="\t")
     except (OSError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot be read ({error})", file=path, remedy="Name HOMER's knownResults.txt") from error
+        raise UserError(
+            f"cannot be read ({error})", file=path, remedy="Name HOMER's knownResults.txt"
+        ) from error
     columns = {_kind(name): name for name in raw.columns}
     needed = ("motif", "consensus", "ln_p", "target_hits", "background_hits")
     if missing := [name for name in needed if name not in columns]:
         raise UserError(
-            f"columns for {', '.join(missing)} are missing", file=path, remedy="Name HOMER's knownResults.txt"
+            f"columns for {', '.join(missing)} are missing",
+            file=path,
+            remedy="Name HOMER's knownResults.txt",
         )
     frame = known_table(
         raw[columns["motif"]].astype(str).tolist(),
@@ -130,12 +155,18 @@ def _kind(header: str) -> str:
         return header
     if text.startswith("#"):
         return "target_hits" if "target" in text else "background_hits"
-    return {"motif name": "motif", "consensus": "consensus", "log p-value": "ln_p"}.get(text, header)
+    return {"motif name": "motif", "consensus": "consensus", "log p-value": "ln_p"}.get(
+        text, header
+    )
 
 
 def _total(header: str, path: str | Path) -> float:
     """The number of sequences HOMER puts in a column's header: '(total=746)' or '(of 83166)'."""
     found = re.search(r"\((?:total=|of )\s*([0-9.]+)\)", header)
     if not found:
-        raise UserError(f"column '{header}' does not give its total", file=path, remedy="Name HOMER's knownResults.txt")
+        raise UserError(
+            f"column '{header}' does not give its total",
+            file=path,
+            remedy="Name HOMER's knownResults.txt",
+        )
     return float(found[1])

@@ -29,7 +29,8 @@ class Intervals(NamedTuple):
 
 
 class Overlaps(NamedTuple):
-    """Every pair of a query and a subject interval that share at least one base, by query then subject order."""
+    """Every pair of a query and a subject interval that share at least one base, by query then
+    subject order."""
 
     query: np.ndarray
     """(k,) int64 row in the query."""
@@ -40,17 +41,20 @@ class Overlaps(NamedTuple):
 
 
 def read_bed(path: str | Path, min_columns: int = 3) -> pd.DataFrame:
-    """A BED file (plain or gzipped; comments, 'track' and 'browser' lines skipped) with up to nine named columns.
+    """A BED file (plain or gzipped; comments, 'track' and 'browser' lines skipped) with up to nine
+    named columns.
 
-    Raises UserError naming file and line for a missing column, a coordinate that is not a whole number, or an end
-    before its start.
+    Raises UserError naming file and line for a missing column, a coordinate that is not a whole
+    number, or an end before its start.
     """
     path = Path(path)
     try:
         raw = path.read_bytes()
         text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode()
     except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise UserError(f"cannot be read ({error})", file=path, remedy="Name an existing BED file") from error
+        raise UserError(
+            f"cannot be read ({error})", file=path, remedy="Name an existing BED file"
+        ) from error
     rows, numbers = [], []
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip() and not line.startswith(("#", "track", "browser")):
@@ -60,7 +64,9 @@ def read_bed(path: str | Path, min_columns: int = 3) -> pd.DataFrame:
     if width < min_columns:
         number = next((n for n, row in zip(numbers, rows) if len(row) < min_columns), 1)
         raise UserError(
-            f"{width} columns where at least {min_columns} are needed" if rows else "the file holds no interval",
+            f"{width} columns where at least {min_columns} are needed"
+            if rows
+            else "the file holds no interval",
             file=path,
             field=f"line {number}",
             remedy=f"A BED line here has {', '.join(_NAMES[:min_columns])}, separated by tabs",
@@ -90,14 +96,18 @@ def read_bed(path: str | Path, min_columns: int = 3) -> pd.DataFrame:
     return frame
 
 
-def within_genome(frame: pd.DataFrame, sizes: Mapping[str, int], path: str | Path, slack: int = 0) -> None:
-    """Raise UserError when an interval ends more than ``slack`` bp past its chromosome: the mark of another build."""
+def within_genome(
+    frame: pd.DataFrame, sizes: Mapping[str, int], path: str | Path, slack: int = 0
+) -> None:
+    """Raise UserError when an interval ends more than ``slack`` bp past its chromosome: the mark of
+    another build."""
     limit = frame["chrom"].map(dict(sizes))
     past = np.flatnonzero((frame["end"] > limit + slack).to_numpy(dtype=bool, na_value=False))
     if past.size:
         row = frame.iloc[past[0]]
         raise UserError(
-            f"{row['chrom']}:{row['start']}-{row['end']} ends past the chromosome ({sizes[row['chrom']]:,} bp); "
+            f"{row['chrom']}:{row['start']}-{row['end']} ends past the chromosome "
+            f"({sizes[row['chrom']]:,} bp); "
             f"{past.size} such intervals",
             file=path,
             remedy="The file is of another genome build: lift it over or change the genome",
@@ -105,7 +115,8 @@ def within_genome(frame: pd.DataFrame, sizes: Mapping[str, int], path: str | Pat
 
 
 def overlaps(query: Intervals, subject: Intervals) -> Overlaps:
-    """All pairs of intervals that share a base; either side in any order, overlapping itself or not."""
+    """All pairs of intervals that share a base; either side in any order, overlapping itself or
+    not."""
     found: list[tuple[np.ndarray, np.ndarray]] = []
     query_of, subject_of = _by_chrom(query.chrom), _by_chrom(subject.chrom)
     for chrom, mine in query_of.items():

@@ -1,4 +1,5 @@
-"""Names for features: the best state, motif and process that pass, with the evidence and a confidence."""
+"""Names for features: the best state, motif and process that pass, with the evidence and a
+confidence."""
 
 from __future__ import annotations
 
@@ -37,20 +38,25 @@ def label_features(
 ) -> pd.DataFrame:
     """One row per feature: label 'state · motif · process' of whatever passes, else 'unlabelled'.
 
-    The long tables of the enrichments, each with a column feature: ``states`` (state, odds_ratio, low, high, q, share,
-    background_share, and shift_p where known), ``motifs`` (name, ln_p, fold, q), ``processes`` (term, ln_p, fold, q,
-    region_q). State: q, shift_p, share and the interval's lower end pass; the one that holds most bins beyond its background
-    wins (a rare state with high odds names few of a feature's bins). Motif: q and fold pass; lowest p wins. Process: q
-    of the gene test, q of the region test and fold pass; lowest p wins. Confidence is the number of levels that pass:
-    none, low, medium, high.
-    Columns: feature, label, confidence, levels, state, state_odds, state_low, state_high, state_q,
-    state_share, motif, motif_fold,
-    motif_q, process, process_fold, process_q, process_region_q, evidence.
+    The long tables of the enrichments, each with a column feature: ``states`` (state, odds_ratio,
+    low, high, q, share, background_share, and shift_p where known), ``motifs`` (name, ln_p, fold,
+    q), ``processes`` (term, ln_p, fold, q, region_q). State: q, shift_p, share and the interval's
+    lower end pass; the one that holds most bins beyond its background wins (a rare state with high
+    odds names few of a feature's bins). Motif: q and fold pass; lowest p wins. Process: q of the
+    gene test, q of the region test and fold pass; lowest p wins. Confidence is the number of levels
+    that pass: none, low, medium, high. Columns: feature, label, confidence, levels, state,
+    state_odds, state_low, state_high, state_q, state_share, motif, motif_fold, motif_q, process,
+    process_fold, process_q, process_region_q, evidence.
     """
     rule = rule or LabelRule()
-    frame = pd.DataFrame({"feature": pd.Series(list(features), dtype=object)})  # typed where there is none
+    frame = pd.DataFrame(
+        {"feature": pd.Series(list(features), dtype=object)}
+    )  # typed where there is none
     columns = {
-        "state": (None, {"odds_ratio": "odds", "low": "low", "high": "high", "q": "q", "share": "share"}),
+        "state": (
+            None,
+            {"odds_ratio": "odds", "low": "low", "high": "high", "q": "q", "share": "share"},
+        ),
         "motif": ("name", {"fold": "fold", "q": "q"}),
         "process": ("term", {"fold": "fold", "q": "q", "region_q": "region_q"}),
     }
@@ -61,7 +67,9 @@ def label_features(
         if "shift_p" in passing:
             passing = passing[passing["shift_p"] <= rule.max_shift_p]
         beyond = passing["share"] - passing["background_share"]
-        best["state"] = passing.assign(beyond=beyond).sort_values("beyond", ascending=False, kind="stable")
+        best["state"] = passing.assign(beyond=beyond).sort_values(
+            "beyond", ascending=False, kind="stable"
+        )
     if motifs is not None:
         passing = motifs[(motifs["q"] <= rule.max_q) & (motifs["fold"] >= rule.min_motif_fold)]
         passing = passing.assign(name=passing["name"].str.split("/").str[0])
@@ -76,7 +84,9 @@ def label_features(
         given = pd.DataFrame(columns=["feature", *wanted]) if table is None else table
         found = given.drop_duplicates("feature").set_index("feature").reindex(frame["feature"])
         names = found[wanted[0]].to_numpy(dtype=object)
-        frame[level] = pd.Series([name if isinstance(name, str) else None for name in names], dtype=object)
+        frame[level] = pd.Series(
+            [name if isinstance(name, str) else None for name in names], dtype=object
+        )
         for column, short in numbers.items():
             frame[f"{level}_{short}"] = found[column].to_numpy(dtype=float)
     parts = frame[["state", "motif", "process"]].to_numpy(dtype=object)
@@ -91,8 +101,8 @@ def label_features(
 def label_parts(labels: pd.DataFrame) -> pd.DataFrame:
     """The labels of `label_features` in long form: one row per feature and part that passes.
 
-    Columns: feature, kind (state, motif, process), term, estimate (odds ratio or fold), low, high (NaN where the part
-    has none), q.
+    Columns: feature, kind (state, motif, process), term, estimate (odds ratio or fold), low, high
+    (NaN where the part has none), q.
     """
     frames = []
     for kind, estimate in (("state", "odds"), ("motif", "fold"), ("process", "fold")):
@@ -118,7 +128,10 @@ def _evidence(row: Mapping[Hashable, Any]) -> str:
     parts = []
     if isinstance(row["state"], str):
         interval = f"{row['state_odds']:.1f} [{row['state_low']:.1f}, {row['state_high']:.1f}]"
-        parts.append(f"{row['state']} odds {interval} q {row['state_q']:.1g}, {row['state_share']:.0%} of bins")
+        parts.append(
+            f"{row['state']} odds {interval} q {row['state_q']:.1g}, {row['state_share']:.0%} of "
+            f"bins"
+        )
     if isinstance(row["motif"], str):
         parts.append(f"{row['motif']} {row['motif_fold']:.1f}x q {row['motif_q']:.1g}")
     if isinstance(row["process"], str):

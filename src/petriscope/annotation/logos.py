@@ -15,14 +15,18 @@ _FONT = FontProperties(family="DejaVu Sans", weight="bold")
 
 
 def letter_heights(matrix: np.ndarray) -> np.ndarray:
-    """(L, 4) height of each letter in bits: probability times the position's information content 2 + Σ p log2 p."""
+    """(L, 4) height of each letter in bits: probability times the position's information content 2
+    + Σ p log2 p."""
     p = matrix / matrix.sum(axis=1, keepdims=True)
     bits = 2.0 + np.sum(p * np.log2(np.where(p > 0, p, 1.0)), axis=1, keepdims=True)
     return p * bits
 
 
-def draw_logo(axes: Axes, matrix: np.ndarray, *, smallest: float = 0.02, bare: bool = False) -> None:
-    """Draw the logo of an (L, 4) probability matrix; no letters below ``smallest`` bits; ``bare`` hides the axes."""
+def draw_logo(
+    axes: Axes, matrix: np.ndarray, *, smallest: float = 0.02, bare: bool = False
+) -> None:
+    """Draw the logo of an (L, 4) probability matrix; no letters below ``smallest`` bits; ``bare``
+    hides the axes."""
     heights = letter_heights(np.asarray(matrix, dtype=np.float64))
     for position, column in enumerate(heights):
         floor = 0.0
@@ -47,5 +51,10 @@ def _letter(letter: str, x: float, y: float, height: float) -> PathPatch:
     """One letter stretched to fill its cell."""
     path = TextPath((0, 0), letter, size=1, prop=_FONT)
     box = path.get_extents()
-    stretch = Affine2D().translate(-box.x0, -box.y0).scale(0.94 / box.width, height / box.height).translate(x + 0.03, y)
+    stretch = (
+        Affine2D()
+        .translate(-box.x0, -box.y0)
+        .scale(0.94 / box.width, height / box.height)
+        .translate(x + 0.03, y)
+    )
     return PathPatch(path.transformed(stretch), facecolor=COLOURS[letter], linewidth=0)

@@ -1,4 +1,5 @@
-"""Transcription-factor motifs: the record, its scores and threshold, readers of HOMER, MEME and JASPAR files."""
+"""Transcription-factor motifs: the record, its scores and threshold, readers of HOMER, MEME and
+JASPAR files."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ from petriscope.errors import UserError
 from petriscope.files import atomic_path
 
 DEFAULT_P = 1e-4
-FLOOR = 0.001  # HOMER floors every probability here before taking the logarithm, without renormalising
+FLOOR = (
+    0.001  # HOMER floors every probability here before taking the logarithm, without renormalising
+)
 UNIFORM = (0.25, 0.25, 0.25, 0.25)
 _GRID = 2.5e-4  # nat: width of a score class in the threshold's dynamic programme
 _ROUNDING = 1e-9  # nat: a threshold at an attainable score lies this much below it, whatever order a scan sums in
@@ -23,7 +26,23 @@ _IUPAC = {
     frozenset(letters): code
     for code, letters in zip(
         "ACGTRYSWKMBDHVN",
-        ("A", "C", "G", "T", "AG", "CT", "CG", "AT", "GT", "AC", "CGT", "AGT", "ACT", "ACG", "ACGT"),
+        (
+            "A",
+            "C",
+            "G",
+            "T",
+            "AG",
+            "CT",
+            "CG",
+            "AT",
+            "GT",
+            "AC",
+            "CGT",
+            "AGT",
+            "ACT",
+            "ACG",
+            "ACGT",
+        ),
     )
 }
 _RECIPES = {
@@ -35,7 +54,8 @@ _RECIPES = {
 
 @dataclass(frozen=True, eq=False)
 class Motif:
-    """One position weight matrix. Names repeat in HOMER's library: ``key`` is what identifies a motif."""
+    """One position weight matrix. Names repeat in HOMER's library: ``key`` is what identifies a
+    motif."""
 
     name: str
     consensus: str
@@ -65,9 +85,12 @@ class Motif:
 
 
 def consensus_of(matrix: np.ndarray) -> str:
-    """IUPAC consensus of an (L, 4) probability matrix: every letter with at least half the probability of the best."""
+    """IUPAC consensus of an (L, 4) probability matrix: every letter with at least half the
+    probability of the best."""
     best = matrix.max(axis=1, keepdims=True)
-    return "".join(_IUPAC[frozenset(np.array(list("ACGT"))[row].tolist())] for row in matrix >= 0.5 * best)
+    return "".join(
+        _IUPAC[frozenset(np.array(list("ACGT"))[row].tolist())] for row in matrix >= 0.5 * best
+    )
 
 
 def reverse_complement(matrix: np.ndarray) -> np.ndarray:
@@ -80,11 +103,12 @@ def log_odds_threshold(
 ) -> float:
     """Score that a random placement on one strand reaches with probability at most ``p``.
 
-    The exact distribution of the score under independent letters drawn from ``background`` (4,) is built position by
-    position (Staden 1989) on classes of 2.5e-4 nat, from the highest score down and only as far as ``p`` needs. A class
-    is known to L/2 classes (rounding); the threshold lies where no word beyond ``p`` can reach it and, if the scores
-    leave room, every word within ``p`` does. Where even the best word is likelier than ``p``, its score is returned: a
-    short motif then hits its best words only.
+    The exact distribution of the score under independent letters drawn from ``background`` (4,) is
+    built position by position (Staden 1989) on classes of 2.5e-4 nat, from the highest score down
+    and only as far as ``p`` needs. A class is known to L/2 classes (rounding); the threshold lies
+    where no word beyond ``p`` can reach it and, if the scores leave room, every word within ``p``
+    does. Where even the best word is likelier than ``p``, its score is returned: a short motif then
+    hits its best words only.
     """
     if not 0 < p < 1:
         raise UserError(f"the threshold's p is {p}", remedy="Give a probability between 0 and 1")
@@ -108,41 +132,58 @@ def log_odds_threshold(
         if mass[-1] > p or reach > deficit.max(axis=1).sum():
             break
         reach *= 4
-    within = int(np.searchsorted(mass, p, side="right"))  # classes 0 .. within-1 hold at most p together
+    within = int(
+        np.searchsorted(mass, p, side="right")
+    )  # classes 0 .. within-1 hold at most p together
     top = float(best.sum()) - _ROUNDING
     if within == 0:
         return top
-    last = int(np.flatnonzero(tail[:within])[-1])  # words of this class are within p, those of the next are not
+    last = int(
+        np.flatnonzero(tail[:within])[-1]
+    )  # words of this class are within p, those of the next are not
     following = within + int(np.flatnonzero(tail[within:])[0])
     rounding = 0.5 * len(scores)
     return min(top, top - _GRID * min(last + rounding, following - rounding))
 
 
-def with_threshold(motif: Motif, p: float = DEFAULT_P, background: tuple[float, ...] = UNIFORM) -> Motif:
+def with_threshold(
+    motif: Motif, p: float = DEFAULT_P, background: tuple[float, ...] = UNIFORM
+) -> Motif:
     """The motif with its threshold set at tail probability ``p``."""
     return replace(motif, threshold=log_odds_threshold(motif, p, background))
 
 
-def read_motifs(path: str | Path, format: str | None = None, threshold_p: float = DEFAULT_P) -> list[Motif]:
+def read_motifs(
+    path: str | Path, format: str | None = None, threshold_p: float = DEFAULT_P
+) -> list[Motif]:
     """Read a motif file, plain or gzipped, in HOMER, MEME (minimal or full text) or JASPAR format.
 
-    ``format`` None looks at the first line. MEME and JASPAR matrices carry no threshold and get the one at
-    ``threshold_p`` in uniform DNA; a HOMER motif without threshold gets it too, with a warning that names it. Raises
-    UserError naming file and line.
+    ``format`` None looks at the first line. MEME and JASPAR matrices carry no threshold and get the
+    one at ``threshold_p`` in uniform DNA; a HOMER motif without threshold gets it too, with a
+    warning that names it. Raises UserError naming file and line.
     """
     path = Path(path)
     try:
         raw = path.read_bytes()
         lines = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot be read as text ({error})", file=path, remedy="Name an existing motif file") from error
+        raise UserError(
+            f"cannot be read as text ({error})", file=path, remedy="Name an existing motif file"
+        ) from error
     kind = format or _guess(lines, path)
     if kind not in _READERS:
-        raise UserError(f"unknown motif format '{kind}'", file=path, field="format", remedy="Use homer, meme or jaspar")
+        raise UserError(
+            f"unknown motif format '{kind}'",
+            file=path,
+            field="format",
+            remedy="Use homer, meme or jaspar",
+        )
     motifs = list(_READERS[kind](lines, path))
     if not motifs:
         raise UserError(
-            f"no motif found reading it as {kind}", file=path, remedy=f"A {kind} motif begins with {_RECIPES[kind]}"
+            f"no motif found reading it as {kind}",
+            file=path,
+            remedy=f"A {kind} motif begins with {_RECIPES[kind]}",
         )
     seen: dict[tuple[str, str], int] = {}
     for motif in motifs:
@@ -155,7 +196,8 @@ def read_motifs(path: str | Path, format: str | None = None, threshold_p: float 
         )
     if kind == "homer" and (bare := [m.name for m in motifs if np.isnan(m.threshold)]):
         warnings.warn(
-            f"{path}: {len(bare)} motif(s) without a threshold, first '{bare[0]}': set at p {threshold_p:g}",
+            f"{path}: {len(bare)} motif(s) without a threshold, first '{bare[0]}': set at p "
+            f"{threshold_p:g}",
             stacklevel=2,
         )
     return [with_threshold(m, threshold_p) if np.isnan(m.threshold) else m for m in motifs]
@@ -166,7 +208,9 @@ def write_homer(path: str | Path, motifs: Sequence[Motif]) -> None:
     blocks = []
     for motif in motifs:
         rows = ["\t".join(f"{p:.6f}" for p in row) for row in motif.matrix]
-        blocks.append("\n".join([f">{motif.consensus}\t{motif.name}\t{motif.threshold:.6f}\t0\t0\t", *rows]))
+        blocks.append(
+            "\n".join([f">{motif.consensus}\t{motif.name}\t{motif.threshold:.6f}\t0\t0\t", *rows])
+        )
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(blocks) + "\n")
 
@@ -191,11 +235,16 @@ def _matrix(rows: list[list[float]], first_line: int, path: Path, name: str) -> 
     where = f"line {first_line}"
     if not rows:
         raise UserError(
-            f"motif '{name}' has no rows", file=path, field=where, remedy="Give one row of four probabilities each"
+            f"motif '{name}' has no rows",
+            file=path,
+            field=where,
+            remedy="Give one row of four probabilities each",
         )
     matrix = np.array(rows, dtype=np.float64)
     bad = np.flatnonzero(
-        ~np.isfinite(matrix).all(axis=1) | (matrix < 0).any(axis=1) | (np.abs(matrix.sum(axis=1) - 1) > 0.05)
+        ~np.isfinite(matrix).all(axis=1)
+        | (matrix < 0).any(axis=1)
+        | (np.abs(matrix.sum(axis=1) - 1) > 0.05)
     )
     if bad.size:
         raise UserError(
@@ -236,7 +285,9 @@ def _read_homer(lines: list[str], path: Path) -> Iterator[Motif]:
                 remedy="Separate the fields with tabs",
             )
         name = fields[1].strip()
-        rows = [_numbers(lines[i], i + 1, path, name) for i in range(start + 1, end) if lines[i].strip()]
+        rows = [
+            _numbers(lines[i], i + 1, path, name) for i in range(start + 1, end) if lines[i].strip()
+        ]
         try:
             threshold = float(fields[2]) if len(fields) > 2 and fields[2].strip() else np.nan
         except ValueError:
@@ -256,22 +307,39 @@ def _read_meme(lines: list[str], path: Path) -> Iterator[Motif]:
     i = 0
     while i < len(lines):
         line = lines[i]
-        if line.startswith("ALPHABET") and re.sub(r"[\s=]", "", line.removeprefix("ALPHABET")).upper() not in (
+        if line.startswith("ALPHABET") and re.sub(
+            r"[\s=]", "", line.removeprefix("ALPHABET")
+        ).upper() not in (
             "",
             "ACGT",
         ):
             raise UserError(
-                f"alphabet is '{line.strip()}'", file=path, field=f"line {i + 1}", remedy="Only ACGT motifs are read"
+                f"alphabet is '{line.strip()}'",
+                file=path,
+                field=f"line {i + 1}",
+                remedy="Only ACGT motifs are read",
             )
         if line.startswith("MOTIF"):
             fields = line.split(maxsplit=2)
             if len(fields) < 2:
-                raise UserError("MOTIF without a name", file=path, field=f"line {i + 1}", remedy="Write 'MOTIF name'")
-            name = fields[1] if len(fields) == 2 or fields[2] == fields[1] else f"{fields[2].strip()}/{fields[1]}"
+                raise UserError(
+                    "MOTIF without a name",
+                    file=path,
+                    field=f"line {i + 1}",
+                    remedy="Write 'MOTIF name'",
+                )
+            name = (
+                fields[1]
+                if len(fields) == 2 or fields[2] == fields[1]
+                else f"{fields[2].strip()}/{fields[1]}"
+            )
         elif line.startswith("letter-probability matrix"):
             if name is None:
                 raise UserError(
-                    "matrix before any MOTIF line", file=path, field=f"line {i + 1}", remedy="Name the motif first"
+                    "matrix before any MOTIF line",
+                    file=path,
+                    field=f"line {i + 1}",
+                    remedy="Name the motif first",
                 )
             declared = re.search(r"\bw=\s*(\d+)", line)
             rows: list[list[float]] = []
@@ -297,21 +365,32 @@ def _read_meme(lines: list[str], path: Path) -> Iterator[Motif]:
 
 
 def _read_jaspar(lines: list[str], path: Path) -> Iterator[Motif]:
-    """``>id name`` then ``A [ counts ]`` to ``T [ counts ]``; a pseudocount of 0.25 a letter is added to the counts."""
+    """``>id name`` then ``A [ counts ]`` to ``T [ counts ]``; a pseudocount of 0.25 a letter is
+    added to the counts."""
     filled = [(i, line) for i, line in enumerate(lines) if line.strip()]
     for first in range(0, len(filled), 5):
         number, header = filled[first]
         body = filled[first + 1 : first + 5]
         name = "/".join(reversed(header[1:].split(maxsplit=1))) if header.startswith(">") else ""
-        counts = [re.findall(r"[-+.\deE]+", line.split("[", 1)[-1].rstrip().rstrip("]")) for _, line in body]
+        counts = [
+            re.findall(r"[-+.\deE]+", line.split("[", 1)[-1].rstrip().rstrip("]"))
+            for _, line in body
+        ]
         letters = [line.split("[", 1)[0].strip() for _, line in body]
         try:
             table = np.array(counts, dtype=np.float64)
         except ValueError:
             table = np.zeros(0)
-        if not name or letters != list("ACGT") or table.ndim != 2 or table.shape[1] == 0 or (table < 0).any():
+        if (
+            not name
+            or letters != list("ACGT")
+            or table.ndim != 2
+            or table.shape[1] == 0
+            or (table < 0).any()
+        ):
             raise UserError(
-                f"JASPAR motif '{name or header[:30]}' is not a '>' line and four rows A C G T of equal length",
+                f"JASPAR motif '{name or header[:30]}' is not a '>' line and four rows A C G T of "
+                f"equal length",
                 file=path,
                 field=f"line {number + 1}",
                 remedy="Mend or remove the motif",

@@ -1,4 +1,5 @@
-"""HOMER's background normalisation: sequence filter, GC bins, and the iterative oligo weighting that follows them."""
+"""HOMER's background normalisation: sequence filter, GC bins, and the iterative oligo weighting
+that follows them."""
 
 from __future__ import annotations
 
@@ -25,7 +26,11 @@ class OligoNormalisation(NamedTuple):
 def usable(sequences: np.ndarray, max_n: float = 0.7, min_length: int = 5) -> np.ndarray:
     """(N,) bool: HOMER keeps a sequence of at least 5 bases of which at most 70 % are N."""
     width = sequences.shape[1]
-    return (sequences > 3).mean(axis=1) <= max_n if width >= min_length else np.zeros(len(sequences), dtype=bool)
+    return (
+        (sequences > 3).mean(axis=1) <= max_n
+        if width >= min_length
+        else np.zeros(len(sequences), dtype=bool)
+    )
 
 
 def gc_fraction(sequences: np.ndarray) -> np.ndarray:
@@ -42,8 +47,9 @@ def gc_bin(gc: np.ndarray) -> np.ndarray:
 def gc_weights(gc: np.ndarray, is_target: np.ndarray) -> np.ndarray:
     """(N,) weights after HOMER's GC step, rounded to the five decimals its group file keeps.
 
-    Targets weigh 1 and background sequences (p_bin / P · B) / b_bin. Bins that lack targets or background are dropped:
-    their sequences, targets too, weigh 0. Raises UserError where nothing remains.
+    Targets weigh 1 and background sequences (p_bin / P · B) / b_bin. Bins that lack targets or
+    background are dropped: their sequences, targets too, weigh 0. Raises UserError where nothing
+    remains.
     """
     is_target = np.asarray(is_target, dtype=bool)
     bins = gc_bin(gc)
@@ -52,7 +58,8 @@ def gc_weights(gc: np.ndarray, is_target: np.ndarray) -> np.ndarray:
     kept = (targets > 0) & (background > 0)
     if not kept.any():
         raise UserError(
-            f"no GC bin holds both targets ({is_target.sum()}) and background ({(~is_target).sum()})",
+            f"no GC bin holds both targets ({is_target.sum()}) and background "
+            f"({(~is_target).sum()})",
             remedy="Give a background that covers the foreground's GC content",
         )
     targets, background = targets * kept, background * kept
@@ -63,10 +70,12 @@ def gc_weights(gc: np.ndarray, is_target: np.ndarray) -> np.ndarray:
 def select_background(
     target_gc: np.ndarray, pool_gc: np.ndarray, rng: np.random.Generator, total: int | None = None
 ) -> np.ndarray:
-    """Indices into the pool of a background with the targets' GC distribution, without replacement, seeded, sorted.
+    """Indices into the pool of a background with the targets' GC distribution, without replacement,
+    seeded, sorted.
 
-    HOMER's rule: ``total`` sequences in all (default max(50,000, 2 x targets)), targets included; from the highest GC
-    bin down, each takes its share of total − P, and what a bin lacks is carried to the next.
+    HOMER's rule: ``total`` sequences in all (default max(50,000, 2 x targets)), targets included;
+    from the highest GC bin down, each takes its share of total − P, and what a bin lacks is carried
+    to the next.
     """
     targets = np.bincount(gc_bin(target_gc), minlength=len(GC_EDGES) + 1)
     pool_bin = gc_bin(pool_gc)
@@ -95,13 +104,14 @@ def oligo_normalise(
     max_k: int = 3,
     max_iterations: int = 160,
 ) -> OligoNormalisation:
-    """HOMER's automatic normalisation (``-nlen 3 -nmax 160``): background weights that level the 1-, 2- and 3-mer
-    content.
+    """HOMER's automatic normalisation (``-nlen 3 -nmax 160``): background weights that level the
+    1-, 2- and 3-mer content.
 
-    ``sequences`` (N, L) codes, ``weights`` (N,) after the GC step, 0 = dropped. Per k: f = target over background
-    frequency of each k-mer (both strands averaged, floor 0.5 sequences), a sequence's proposal is its weight times its
-    mean f within 1/1000..1000; a proposal that moves further from 1 is taken only by 1/max(w, 1/w)² of the step. Ends
-    when Σ_k mean (f − 1)² no longer falls, with one more full iteration.
+    ``sequences`` (N, L) codes, ``weights`` (N,) after the GC step, 0 = dropped. Per k: f = target
+    over background frequency of each k-mer (both strands averaged, floor 0.5 sequences), a
+    sequence's proposal is its weight times its mean f within 1/1000..1000; a proposal that moves
+    further from 1 is taken only by 1/max(w, 1/w)² of the step. Ends when Σ_k mean (f − 1)² no
+    longer falls, with one more full iteration.
     """
     is_target = np.asarray(is_target, dtype=bool)
     weights = np.array(weights, dtype=np.float64)
@@ -113,7 +123,10 @@ def oligo_normalise(
             remedy="Give a foreground and a background that are not empty",
         )
     contents = {k: _kmer_frequencies(sequences, k) for k in range(1, max_k + 1)}
-    fixed = {k: _level(weights[target] @ content[target], weights[target].sum(), k) for k, content in contents.items()}
+    fixed = {
+        k: _level(weights[target] @ content[target], weights[target].sum(), k)
+        for k, content in contents.items()
+    }
     contents = {k: content[background] for k, content in contents.items()}
     w = weights[background]
     errors: list[float] = []
@@ -135,11 +148,15 @@ def oligo_normalise(
     return OligoNormalisation(weights, np.array(errors))
 
 
-def oligo_factors(sequences: np.ndarray, is_target: np.ndarray, weights: np.ndarray, k: int) -> np.ndarray:
-    """(4^k,) frequency of each k-mer (A C G T order) in the targets over the weighted background's; 1 is balance."""
+def oligo_factors(
+    sequences: np.ndarray, is_target: np.ndarray, weights: np.ndarray, k: int
+) -> np.ndarray:
+    """(4^k,) frequency of each k-mer (A C G T order) in the targets over the weighted background's;
+    1 is balance."""
     content = _kmer_frequencies(sequences, k)
     target, background = (
-        _level(weights[side] @ content[side], weights[side].sum(), k) for side in (is_target, ~is_target)
+        _level(weights[side] @ content[side], weights[side].sum(), k)
+        for side in (is_target, ~is_target)
     )
     return target / background
 
@@ -154,7 +171,8 @@ def _level(summed: np.ndarray, total: float, k: int) -> np.ndarray:
 
 
 def _kmer_frequencies(sequences: np.ndarray, k: int) -> np.ndarray:
-    """(N, 4^k) k-mer frequencies per sequence over starts 0 .. L−k−1 (HOMER leaves out the last k-mer); N skipped."""
+    """(N, 4^k) k-mer frequencies per sequence over starts 0 .. L−k−1 (HOMER leaves out the last
+    k-mer); N skipped."""
     n, width = sequences.shape
     span = max(width - k, 0)
     code = np.zeros((n, span), dtype=np.int64)

@@ -1,4 +1,5 @@
-"""Zero-or-one motif occurrences over many sequences, HOMER's rule, through a sorted index of 11-mers."""
+"""Zero-or-one motif occurrences over many sequences, HOMER's rule, through a sorted index of
+11-mers."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class Occurrences(NamedTuple):
     sequence: np.ndarray
     """(n,) int64 row of the sequence."""
     start: np.ndarray
-    """(n,) int64 0-based leftmost base of the placement, on the given strand's sequence as stored (forward)."""
+    """(n,) int64 0-based leftmost base of the placement, on the given strand's sequence as stored
+    (forward)."""
     strand: np.ndarray
     """(n,) int8 +1 or -1."""
     score: np.ndarray
@@ -44,7 +46,9 @@ class _Index(NamedTuple):
     words: np.ndarray  # (n,) int32 11-mer code at each base of the flattened chunk
     room: np.ndarray  # (n,) uint8 bases from here to the next N or the row's end
     order: np.ndarray  # (n,) int32 bases sorted by word
-    first: np.ndarray | None  # (4^11 + 1,) int32 first place in ``order`` of each word; None in a small chunk
+    first: (
+        np.ndarray | None
+    )  # (4^11 + 1,) int32 first place in ``order`` of each word; None in a small chunk
     sorted: np.ndarray  # (n,) int64 words in ``order``
 
     def range(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,13 +68,18 @@ def encode(sequences: Sequence[str]) -> np.ndarray:
 
 
 def scan_hits(
-    sequences: np.ndarray, motifs: Sequence[Motif], *, threads: int | None = None, chunk_bases: int = 8_000_000
+    sequences: np.ndarray,
+    motifs: Sequence[Motif],
+    *,
+    threads: int | None = None,
+    chunk_bases: int = 8_000_000,
 ) -> np.ndarray:
     """Which sequences hold at least one occurrence of which motif.
 
-    ``sequences`` (N, L) uint8 codes 0..3 = A C G T, 4 = N. Returns (N, M) bool. A placement on either strand is an
-    occurrence when its log-odds sum reaches the motif's threshold; any N kills it (HOMER's rule). Each of ``threads``
-    (default: all cores) works through about ``chunk_bases`` bases at a time, some 30 bytes of memory each.
+    ``sequences`` (N, L) uint8 codes 0..3 = A C G T, 4 = N. Returns (N, M) bool. A placement on
+    either strand is an occurrence when its log-odds sum reaches the motif's threshold; any N kills
+    it (HOMER's rule). Each of ``threads`` (default: all cores) works through about ``chunk_bases``
+    bases at a time, some 30 bytes of memory each.
     """
     sequences = _checked(sequences)
     n, width = sequences.shape
@@ -79,7 +88,11 @@ def scan_hits(
         return hits.T
     threads = threads or len(os.sched_getaffinity(0))
     rows = max(1, min(chunk_bases // width, -(-n // threads)))
-    searches = [(m, _Search(scores, motif.threshold)) for m, motif in enumerate(motifs) for scores in _both(motif)]
+    searches = [
+        (m, _Search(scores, motif.threshold))
+        for m, motif in enumerate(motifs)
+        for scores in _both(motif)
+    ]
 
     def scan(begin: int) -> None:
         index = _build(sequences[begin : begin + rows])
@@ -94,8 +107,11 @@ def scan_hits(
     return np.ascontiguousarray(hits.T)
 
 
-def find_occurrences(sequences: np.ndarray, motif: Motif, chunk_bases: int = 8_000_000) -> Occurrences:
-    """Every placement of one motif that reaches its threshold, on either strand; a palindrome counts on both."""
+def find_occurrences(
+    sequences: np.ndarray, motif: Motif, chunk_bases: int = 8_000_000
+) -> Occurrences:
+    """Every placement of one motif that reaches its threshold, on either strand; a palindrome
+    counts on both."""
     sequences = _checked(sequences)
     n, width = sequences.shape
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -105,16 +121,21 @@ def find_occurrences(sequences: np.ndarray, motif: Motif, chunk_bases: int = 8_0
         index = _build(sequences[begin : begin + rows])
         for sign, search in zip((1, -1), searches):
             starts, scores = search.find(index)
-            parts.append((starts + begin * width, np.full(len(starts), sign, dtype=np.int8), scores))
+            parts.append(
+                (starts + begin * width, np.full(len(starts), sign, dtype=np.int8), scores)
+            )
     if not parts:
-        return Occurrences(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int8), np.zeros(0))
+        return Occurrences(
+            np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int8), np.zeros(0)
+        )
     flat, strand, score = (np.concatenate([part[i] for part in parts]) for i in range(3))
     order = np.lexsort((-strand, flat))
     return Occurrences(flat[order] // width, flat[order] % width, strand[order], score[order])
 
 
 def best_scores(sequences: np.ndarray, motif: Motif) -> np.ndarray:
-    """(N,) best log-odds score over all placements and both strands; -inf where no placement is free of N."""
+    """(N,) best log-odds score over all placements and both strands; -inf where no placement is
+    free of N."""
     sequences = _checked(sequences)
     n, width = sequences.shape
     best = np.full(n, -np.inf)
@@ -164,7 +185,8 @@ def _build(rows: np.ndarray) -> _Index:
 
 
 def _words(letters: np.ndarray) -> np.ndarray:
-    """(n,) int32 code of the word that starts at each base, A beyond the end; ``letters`` (n,) uint8 codes 0..3."""
+    """(n,) int32 code of the word that starts at each base, A beyond the end; ``letters`` (n,)
+    uint8 codes 0..3."""
     one = np.concatenate([letters, np.zeros(16, dtype=np.uint8)])
     two = (one[:-1] << 2) | one[1:]
     four = (two[:-2] << 4) | two[2:]
@@ -197,7 +219,8 @@ def _expand(first: np.ndarray, count: np.ndarray) -> np.ndarray:
 
 
 class _Piece(NamedTuple):
-    """A run of at most eleven motif positions whose words are looked up, and what decides its candidates afterwards."""
+    """A run of at most eleven motif positions whose words are looked up, and what decides its
+    candidates afterwards."""
 
     anchor: int
     shift: int  # bits between a word of this length and a 11-mer
@@ -210,11 +233,12 @@ class _Piece(NamedTuple):
 class _Search:
     """One strand of one motif, ready to be looked up in any index.
 
-    A motif of up to eleven positions is one word: those that reach the threshold are enumerated from sorted tables of
-    two halves. A longer one is cut into runs. If a placement falls short of the best score by at most D in total and
-    the runs are allowed w_i D with Σ w_i = 1, then at least one run keeps within its allowance (pigeonhole), so looking
-    up the words of every run that do finds every hit; the remaining positions decide, six at a time. The cut and the
-    w_i are those with the fewest candidates.
+    A motif of up to eleven positions is one word: those that reach the threshold are enumerated
+    from sorted tables of two halves. A longer one is cut into runs. If a placement falls short of
+    the best score by at most D in total and the runs are allowed w_i D with Σ w_i = 1, then at
+    least one run keeps within its allowance (pigeonhole), so looking up the words of every run that
+    do finds every hit; the remaining positions decide, six at a time. The cut and the w_i are those
+    with the fewest candidates.
     """
 
     def __init__(self, scores: np.ndarray, threshold: float) -> None:
@@ -272,7 +296,8 @@ class _Search:
 
 
 class _Halves:
-    """Words of one run as sums of two sorted tables, so that those above a bound are counted or listed at once."""
+    """Words of one run as sums of two sorted tables, so that those above a bound are counted or
+    listed at once."""
 
     def __init__(self, scores: np.ndarray) -> None:
         left, right = _table(scores[:_HALF]), _table(scores[_HALF:])
@@ -282,7 +307,9 @@ class _Halves:
         self.best = scores.max(axis=1).sum()
 
     def _counts(self, allowance: float) -> np.ndarray:
-        return np.searchsorted(self.descending, self.left - (self.best - allowance - _EDGE), side="right")
+        return np.searchsorted(
+            self.descending, self.left - (self.best - allowance - _EDGE), side="right"
+        )
 
     def count(self, allowance: float) -> int:
         """How many words fall short of the best by at most ``allowance``."""
@@ -301,14 +328,16 @@ class _Halves:
 def _plans(
     scores: np.ndarray, runs: list[tuple[int, int]], shortfall: float
 ) -> Iterator[tuple[float, list[tuple[int, int]], list[_Halves], list[float]]]:
-    """Ways to share the shortfall between the runs: (share of all words that are candidates, runs, tables, allowances)."""
+    """Ways to share the shortfall between the runs: (share of all words that are candidates, runs,
+    tables, allowances)."""
     halves = [_Halves(scores[a:b]) for a, b in runs]
     if len(runs) == 1:
         yield halves[0].count(shortfall) / 4 ** (runs[0][1] - runs[0][0]), runs, halves, [shortfall]
         return
     steps = range(1, _STEPS + 1)
     cost = [
-        [0.0, *(h.count(step * shortfall / _STEPS) / 4 ** (b - a) for step in steps)] for h, (a, b) in zip(halves, runs)
+        [0.0, *(h.count(step * shortfall / _STEPS) / 4 ** (b - a) for step in steps)]
+        for h, (a, b) in zip(halves, runs)
     ]
     for shares in itertools.product(range(_STEPS + 1), repeat=len(runs)):
         if sum(shares) == _STEPS:
@@ -317,7 +346,8 @@ def _plans(
 
 
 def _cuts(scores: np.ndarray) -> list[list[tuple[int, int]]]:
-    """Ways to cut a motif into runs: its eleven positions of widest score range, or equal parts that tile it."""
+    """Ways to cut a motif into runs: its eleven positions of widest score range, or equal parts
+    that tile it."""
     length = len(scores)
     if length <= _K:
         return [[(0, length)]]
@@ -328,10 +358,17 @@ def _cuts(scores: np.ndarray) -> list[list[tuple[int, int]]]:
     return [[(anchor, anchor + _K)], list(itertools.pairwise(edges))]
 
 
-def _piece(scores: np.ndarray, anchor: int, words: np.ndarray, word_scores: np.ndarray, length: int) -> _Piece:
+def _piece(
+    scores: np.ndarray, anchor: int, words: np.ndarray, word_scores: np.ndarray, length: int
+) -> _Piece:
     rest = _groups([j for j in range(len(scores)) if not anchor <= j < anchor + length])
     return _Piece(
-        anchor, 2 * (_K - length), words, word_scores, rest, [float(scores[g].max(axis=1).sum()) for g in rest]
+        anchor,
+        2 * (_K - length),
+        words,
+        word_scores,
+        rest,
+        [float(scores[g].max(axis=1).sum()) for g in rest],
     )
 
 

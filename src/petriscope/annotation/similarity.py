@@ -15,9 +15,10 @@ FAMILY = 0.85
 def motif_similarity(motifs: Sequence[Motif], others: Sequence[Motif] | None = None) -> np.ndarray:
     """(M, K) highest Pearson correlation of two matrices over all shifts and both orientations.
 
-    HOMER's measure (compareMotifs.pl; monaLisa's motifSimilarity): base frequencies of the aligned matrices, positions
-    that one motif does not reach filled with 0.25, at least one position shared. Written with sums over the overlap: a
-    filled position adds nothing to the covariance, since 0.25 is the mean of every row.
+    HOMER's measure (compareMotifs.pl; monaLisa's motifSimilarity): base frequencies of the aligned
+    matrices, positions that one motif does not reach filled with 0.25, at least one position
+    shared. Written with sums over the overlap: a filled position adds nothing to the covariance,
+    since 0.25 is the mean of every row.
     """
     others = motifs if others is None else others
     longest = max(len(motif.matrix) for motif in [*motifs, *others])
@@ -35,15 +36,19 @@ def motif_similarity(motifs: Sequence[Motif], others: Sequence[Motif] | None = N
             product = np.einsum("ksbw,wb->ks", views, matrix)
             shared = np.arange(views.shape[1])[None, :] + width > longest
             shared = shared & (
-                np.arange(views.shape[1])[None, :] < longest + np.array([len(m) for m in second])[:, None]
+                np.arange(views.shape[1])[None, :]
+                < longest + np.array([len(m) for m in second])[:, None]
             )
             best = np.where(shared, product, -np.inf).max(axis=1)
             result[i] = np.maximum(result[i], best / (norms * np.linalg.norm(matrix)))
     return result
 
 
-def family_of(index: int, motifs: Sequence[Motif], similarity: np.ndarray, least: float = FAMILY) -> list[str]:
-    """Factors whose motif is at least ``least`` alike to motif ``index``, most alike first, itself among them."""
+def family_of(
+    index: int, motifs: Sequence[Motif], similarity: np.ndarray, least: float = FAMILY
+) -> list[str]:
+    """Factors whose motif is at least ``least`` alike to motif ``index``, most alike first, itself
+    among them."""
     order = np.argsort(-similarity[index], kind="stable")
     return list(dict.fromkeys(motifs[j].factor for j in order if similarity[index, j] >= least))
 

@@ -25,25 +25,34 @@ class Specificity(NamedTuple):
     level: float
 
 
-def feature_specificity(counts: Mapping[str, Counts], own: Sequence[str], level: float = 0.95) -> Specificity:
-    """Per feature: log2 odds of each column in its own lineage's foreground minus the mean over the other lineages.
+def feature_specificity(
+    counts: Mapping[str, Counts], own: Sequence[str], level: float = 0.95
+) -> Specificity:
+    """Per feature: log2 odds of each column in its own lineage's foreground minus the mean over the
+    other lineages.
 
-    ``counts``: lineage → counts of the same F features (``MatchedBackground.counts`` on where they fire in that
-    lineage); ``own`` (F,) each feature's lineage. Odds have 0.5 added to each cell; the interval takes the lineages as
-    independent (variance = Woolf's of the own + Σ of the others / (n − 1)²), which is wide where they share bins.
+    ``counts``: lineage → counts of the same F features (``MatchedBackground.counts`` on where they
+    fire in that lineage); ``own`` (F,) each feature's lineage. Odds have 0.5 added to each cell;
+    the interval takes the lineages as independent (variance = Woolf's of the own + Σ of the others
+    / (n − 1)²), which is wide where they share bins.
     """
     lineages = list(counts)
     if len(lineages) < 2 or set(own) - set(lineages):
         raise UserError(
-            f"lineages given: {', '.join(lineages)}; features belong to: {', '.join(sorted(set(own)))}",
+            f"lineages given: {', '.join(lineages)}; features belong to: "
+            f"{', '.join(sorted(set(own)))}",
             remedy="Give counts for every lineage a feature belongs to, and for at least two",
         )
-    odds, variance = (np.stack(part) for part in zip(*(_log_odds(counts[name]) for name in lineages)))
+    odds, variance = (
+        np.stack(part) for part in zip(*(_log_odds(counts[name]) for name in lineages))
+    )
     mine = np.array([lineages.index(name) for name in own])
     feature = np.arange(len(mine))
     n_others = len(lineages) - 1
     difference = odds[mine, feature] - (odds.sum(axis=0) - odds[mine, feature]) / n_others
-    spread = variance[mine, feature] + (variance.sum(axis=0) - variance[mine, feature]) / n_others**2
+    spread = (
+        variance[mine, feature] + (variance.sum(axis=0) - variance[mine, feature]) / n_others**2
+    )
     width = norm.ppf(0.5 + level / 2) * np.sqrt(spread)
     low, high = difference - width, difference + width
     return Specificity(difference / np.log(2), low / np.log(2), high / np.log(2), level)
@@ -58,11 +67,12 @@ def lineage_contrast(
     n_bootstrap: int = 1000,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Per lineage and column: mean log2 fold over the lineage's features minus the mean over the others' features.
+    """Per lineage and column: mean log2 fold over the lineage's features minus the mean over the
+    others' features.
 
-    ``log2_fold`` (F, M), NaN rows (untested features) left out; ``lineage`` (F,). The interval is a percentile
-    bootstrap over features. Columns: lineage, name, difference, low, high, own_mean, other_mean, own_features,
-    other_features, rank (by difference within the lineage).
+    ``log2_fold`` (F, M), NaN rows (untested features) left out; ``lineage`` (F,). The interval is a
+    percentile bootstrap over features. Columns: lineage, name, difference, low, high, own_mean,
+    other_mean, own_features, other_features, rank (by difference within the lineage).
     """
     tested = np.isfinite(log2_fold).all(axis=1)
     values, of = log2_fold[tested], np.asarray(lineage, dtype=object)[tested]
@@ -71,7 +81,9 @@ def lineage_contrast(
         own, other = values[of == name], values[of != name]
         if not len(own) or not len(other):
             continue
-        draws = np.stack([_mean_of_draw(own, rng) - _mean_of_draw(other, rng) for _ in range(n_bootstrap)])
+        draws = np.stack(
+            [_mean_of_draw(own, rng) - _mean_of_draw(other, rng) for _ in range(n_bootstrap)]
+        )
         low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=0)
         part = pd.DataFrame(
             {
@@ -89,7 +101,10 @@ def lineage_contrast(
         part["rank"] = np.arange(1, len(part) + 1)
         parts.append(part)
     if not parts:
-        raise UserError("no lineage has tested features beside another's", remedy="Annotate features of two lineages")
+        raise UserError(
+            "no lineage has tested features beside another's",
+            remedy="Annotate features of two lineages",
+        )
     return pd.concat(parts, ignore_index=True)
 
 

@@ -1,4 +1,5 @@
-"""Chromatin states of features: odds ratios with Woolf intervals, Fisher's exact test, and a circular-shift test."""
+"""Chromatin states of features: odds ratios with Woolf intervals, Fisher's exact test, and a
+circular-shift test."""
 
 from __future__ import annotations
 
@@ -41,7 +42,9 @@ class StateEnrichment:
     level: float
     alternative: str
 
-    def table(self, states: Sequence[str], features: Sequence[object] | None = None) -> pd.DataFrame:
+    def table(
+        self, states: Sequence[str], features: Sequence[object] | None = None
+    ) -> pd.DataFrame:
         """Long table of the tested features, a row per feature and state."""
         f, s = np.nonzero(np.broadcast_to(self.tested[:, None], self.q.shape))
         columns = ("odds_ratio", "low", "high", "ln_p", "q", "share", "background_share")
@@ -67,9 +70,10 @@ def state_enrichment(
 ) -> StateEnrichment:
     """Odds of each state inside a feature's foreground against outside.
 
-    ``membership`` (F, n) sparse bool; ``states`` (n,) state index, -1 = unassigned, which takes no part. Without
-    ``background`` every other assigned bin is the background and Fisher's p is exact; with one its weighted counts are
-    rounded to whole numbers first. Features with fewer than ``min_targets`` assigned foreground bins are not tested.
+    ``membership`` (F, n) sparse bool; ``states`` (n,) state index, -1 = unassigned, which takes no
+    part. Without ``background`` every other assigned bin is the background and Fisher's p is exact;
+    with one its weighted counts are rounded to whole numbers first. Features with fewer than
+    ``min_targets`` assigned foreground bins are not tested.
     """
     if membership.shape[1] != len(states):
         raise UserError(
@@ -121,16 +125,20 @@ def shift_p(
     rng: np.random.Generator,
     n_shifts: int = 200,
 ) -> np.ndarray:
-    """(F, S) one-sided p of each state's foreground count when the states are shifted round each genome segment.
+    """(F, S) one-sided p of each state's foreground count when the states are shifted round each
+    genome segment.
 
-    Bins must be in genome order; ``segment`` (n,) numbers the stretches (windows, or contiguous runs on a chromosome)
-    round which states move, all by the same random share of their length. Both sides keep their runs, so clustered
-    firing does not pass for enrichment. p = (b + 1) / (N + 1).
+    Bins must be in genome order; ``segment`` (n,) numbers the stretches (windows, or contiguous
+    runs on a chromosome) round which states move, all by the same random share of their length.
+    Both sides keep their runs, so clustered firing does not pass for enrichment. p = (b + 1) / (N +
+    1).
     """
     segment = np.asarray(segment)
     edges = np.flatnonzero(np.concatenate([[True], segment[1:] != segment[:-1], [True]]))
     if len(np.unique(segment)) != len(edges) - 1:
-        raise UserError("the bins of a segment are not together", remedy="Sort the bins by chromosome and start")
+        raise UserError(
+            "the bins of a segment are not together", remedy="Sort the bins by chromosome and start"
+        )
     first, length = np.repeat(edges[:-1], np.diff(edges)), np.repeat(np.diff(edges), np.diff(edges))
     member = sparse.csr_matrix(membership, dtype=bool).astype(np.float64)
     seen = member @ one_hot(states, n_states).astype(np.float64)

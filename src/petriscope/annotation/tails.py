@@ -1,4 +1,5 @@
-"""Tails in log space and step-up correction of log p-values: enrichments reach far below the smallest double."""
+"""Tails in log space and step-up correction of log p-values: enrichments reach far below the
+smallest double."""
 
 from __future__ import annotations
 
@@ -59,7 +60,9 @@ class _Binomial(_Counts):
 
     def log_mass(self, x: np.ndarray) -> np.ndarray:
         n, p = self.parameters
-        return gammaln(n + 1) - gammaln(x + 1) - gammaln(n - x + 1) + xlogy(x, p) + xlog1py(n - x, -p)
+        return (
+            gammaln(n + 1) - gammaln(x + 1) - gammaln(n - x + 1) + xlogy(x, p) + xlog1py(n - x, -p)
+        )
 
     def rise(self, x: np.ndarray) -> np.ndarray:
         n, p = self.parameters
@@ -81,7 +84,11 @@ class _Hypergeometric(_Counts):
 
     def log_mass(self, x: np.ndarray) -> np.ndarray:
         population, marked, drawn = self.parameters
-        return _choose(marked, x) + _choose(population - marked, drawn - x) - _choose(population, drawn)
+        return (
+            _choose(marked, x)
+            + _choose(population - marked, drawn - x)
+            - _choose(population, drawn)
+        )
 
     def rise(self, x: np.ndarray) -> np.ndarray:
         population, marked, drawn = self.parameters
@@ -94,8 +101,11 @@ def log_binomial_tail(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> np.ndarray:
     return _upper(seen.ravel(), _Binomial(trials.ravel(), rate.ravel())).reshape(seen.shape)
 
 
-def log_hypergeometric_tail(k: ArrayLike, population: ArrayLike, marked: ArrayLike, drawn: ArrayLike) -> np.ndarray:
-    """ln P(X ≥ k), X the marked ones among ``drawn`` of a ``population`` that holds ``marked``; arrays broadcast."""
+def log_hypergeometric_tail(
+    k: ArrayLike, population: ArrayLike, marked: ArrayLike, drawn: ArrayLike
+) -> np.ndarray:
+    """ln P(X ≥ k), X the marked ones among ``drawn`` of a ``population`` that holds ``marked``;
+    arrays broadcast."""
     return log_fisher(k, population, marked, drawn, alternative="greater")
 
 
@@ -107,20 +117,26 @@ def log_fisher(
     *,
     alternative: Alternative = "two-sided",
 ) -> np.ndarray:
-    """ln p of Fisher's exact test of the 2 x 2 table with these margins and ``k`` in its corner; arrays broadcast.
+    """ln p of Fisher's exact test of the 2 x 2 table with these margins and ``k`` in its corner;
+    arrays broadcast.
 
-    Two-sided sums every table no likelier than the one seen (scipy.stats.fisher_exact's definition).
+    Two-sided sums every table no likelier than the one seen (scipy.stats.fisher_exact's
+    definition).
     """
-    seen, *margins = (np.asarray(a, dtype=np.float64) for a in np.broadcast_arrays(k, population, marked, drawn))
+    seen, *margins = (
+        np.asarray(a, dtype=np.float64) for a in np.broadcast_arrays(k, population, marked, drawn)
+    )
     counts = _Hypergeometric(*(margin.ravel() for margin in margins))
     test = {"greater": _upper, "less": _lower, "two-sided": _both_sides}[alternative]
     return test(seen.ravel(), counts).reshape(seen.shape)
 
 
 def benjamini_hochberg(ln_p: np.ndarray, family: int | None = None) -> np.ndarray:
-    """Benjamini–Hochberg adjusted p of log p-values of any shape; NaN entries are outside the family and stay NaN.
+    """Benjamini–Hochberg adjusted p of log p-values of any shape; NaN entries are outside the
+    family and stay NaN.
 
-    ``family`` is the number of tests where more were made than are given; the others must have p = 1.
+    ``family`` is the number of tests where more were made than are given; the others must have p =
+    1.
     """
     ln_p = np.asarray(ln_p, dtype=np.float64)
     q = np.full(ln_p.shape, np.nan)
@@ -138,7 +154,8 @@ def benjamini_hochberg(ln_p: np.ndarray, family: int | None = None) -> np.ndarra
 
 
 def homer_q(ln_p: np.ndarray) -> np.ndarray:
-    """q as HOMER prints it: p·n/rank, ties take the last rank, running maximum from the smallest p up, capped at 1."""
+    """q as HOMER prints it: p·n/rank, ties take the last rank, running maximum from the smallest p
+    up, capped at 1."""
     ln_p = np.asarray(ln_p, dtype=np.float64)
     order = np.argsort(ln_p, kind="stable")
     ranks = np.searchsorted(ln_p[order], ln_p[order], side="right")
@@ -165,12 +182,18 @@ def _sum(start: np.ndarray, counts: _Counts, up: bool) -> np.ndarray:
         low, high = members.bounds
         going = (term_alive > _CONVERGED * total[alive]) & ((x < high) if up else (x > low))
         if not going.all():
-            alive, x, term_alive, members = alive[going], x[going], term_alive[going], members.at(going)
+            alive, x, term_alive, members = (
+                alive[going],
+                x[going],
+                term_alive[going],
+                members.at(going),
+            )
     return counts.log_mass(start) + np.log(total)
 
 
 def _one_sided(k: np.ndarray, counts: _Counts, up: bool) -> np.ndarray:
-    """ln P(X ≥ k) or ln P(X ≤ k): the series of the side that falls, or the complement of the other one."""
+    """ln P(X ≥ k) or ln P(X ≤ k): the series of the side that falls, or the complement of the other
+    one."""
     low, high = counts.bounds
     out = np.zeros(len(k))
     beyond, whole = (k > high, k <= low) if up else (k < low, k >= high)
@@ -194,13 +217,16 @@ def _lower(k: np.ndarray, counts: _Counts) -> np.ndarray:
 
 
 def _both_sides(k: np.ndarray, counts: _Counts) -> np.ndarray:
-    """Own tail plus the far tail from where the mass falls to that of ``k`` (bisection on either side of the mode)."""
+    """Own tail plus the far tail from where the mass falls to that of ``k`` (bisection on either
+    side of the mode)."""
     population, marked, drawn = counts.parameters
     low, high = counts.bounds
     mode = np.clip(np.floor((drawn + 1) * (marked + 1) / (population + 2)), low, high)
     seen = counts.log_mass(k) + np.log(_SAME)
     above = k > mode
-    far_left = _first(lambda x: counts.log_mass(x) > seen, low, mode) - 1  # last x below the mode no likelier than k
+    far_left = (
+        _first(lambda x: counts.log_mass(x) > seen, low, mode) - 1
+    )  # last x below the mode no likelier than k
     far_right = _first(lambda x: counts.log_mass(x) <= seen, mode, high + 1)
     own = np.where(above, _upper(k, counts), _lower(k, counts))
     far = np.where(above, _lower(far_left, counts), _upper(far_right, counts))
@@ -208,7 +234,9 @@ def _both_sides(k: np.ndarray, counts: _Counts) -> np.ndarray:
     return np.where(at_mode, 0.0, np.minimum(np.logaddexp(own, far), 0.0))
 
 
-def _first(holds: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _first(
+    holds: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
     """Smallest integer in [low, high) where the monotone ``holds`` is true, else ``high``."""
     low, high = low.copy(), high.copy()
     while (low < high).any():

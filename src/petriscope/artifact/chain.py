@@ -1,4 +1,5 @@
-"""The chain behind a figure, table, claim or file, back to raw inputs, from the stages' provenance records."""
+"""The chain behind a figure, table, claim or file, back to raw inputs, from the stages' provenance
+records."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ FIGURES = ("figures", "tables")
 class Source:
     """A file or folder. ``maker`` is the stage that wrote it (None: a raw input or code).
 
-    ``state``: `changed` since the record was written, `missing`, `stale` (its stage ran again after it was read), or
-    `not recorded`; ``detail`` names the file or stage.
+    ``state``: `changed` since the record was written, `missing`, `stale` (its stage ran again after
+    it was read), or `not recorded`; ``detail`` names the file or stage.
     """
 
     path: str
@@ -42,7 +43,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Step:
-    """One stage's run. ``reads`` are the files the target needs, of what the stage read in all; ``record`` as written."""
+    """One stage's run. ``reads`` are the files the target needs, of what the stage read in all;
+    ``record`` as written."""
 
     stage: str
     reads: tuple[Source, ...]
@@ -51,7 +53,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Chain:
-    """``target`` as asked for, what it is, the file(s) that hold it, and every step behind it, nearest first."""
+    """``target`` as asked for, what it is, the file(s) that hold it, and every step behind it,
+    nearest first."""
 
     target: str
     title: str
@@ -71,7 +74,9 @@ class Records:
         self.workspace = workspace
         self.graph: Graph = load_graph(workspace.root)
         self.digests = digests or Digests(workspace.root)
-        self.stages = {name: stage for name, stage in self.graph.stages.items() if not stage.is_data}
+        self.stages = {
+            name: stage for name, stage in self.graph.stages.items() if not stage.is_data
+        }
         self.records = {name: self._record(name) for name in self.stages}
         self._present: dict[str, dict[str, str]] = {}
 
@@ -82,7 +87,9 @@ class Records:
         try:
             record = read_json(path)
         except ValueError:
-            raise UserError("is not JSON", file=path, remedy=f"Run `petriscope stage {name}` again.") from None
+            raise UserError(
+                "is not JSON", file=path, remedy=f"Run `petriscope stage {name}` again."
+            ) from None
         return record if isinstance(record.get("inputs"), dict) else None
 
     def maker(self, path: str) -> tuple[Stage, str] | None:
@@ -93,13 +100,19 @@ class Records:
                     return stage, out.path
         return None
 
-    def source(self, path: str, reader: str = "", inputs: Mapping[str, Any] | None = None) -> Source:
-        """State of a path; ``inputs`` are those in the record of the stage ``reader`` that read it."""
+    def source(
+        self, path: str, reader: str = "", inputs: Mapping[str, Any] | None = None
+    ) -> Source:
+        """State of a path; ``inputs`` are those in the record of the stage ``reader`` that read
+        it."""
         made = self.maker(path)
         read_as, read = covering(inputs or {}, path)
         if made is None:
             kind: Literal["code", "raw"] = "code" if is_code(path) else "raw"
-            return replace(self._compared(path, read, None, kind, path), origin=origin(self.workspace.root / path))
+            return replace(
+                self._compared(path, read, None, kind, path),
+                origin=origin(self.workspace.root / path),
+            )
         stage, out = made
         record = self.records[stage.name]
         entry = None if record is None else record["outputs"].get(out)
@@ -126,7 +139,9 @@ class Records:
         then: Mapping[str, str] = entry.get("files") or {"": entry["sha256"]}
         digest = str(entry["sha256"])
         if inner:  # one file, or a folder in a recorded folder
-            then = {_below(name, inner): sha for name, sha in then.items() if _within(name, inner)} or {"": ""}
+            then = {
+                _below(name, inner): sha for name, sha in then.items() if _within(name, inner)
+            } or {"": ""}
             now = {_below(name, inner): sha for name, sha in now.items() if _within(name, inner)}
             digest = combined(then)
         elif "files" not in entry and now:
@@ -137,7 +152,14 @@ class Records:
         if wrong:
             named = ", ".join(f"{path}/{name}" if name else path for name in wrong[:3])
             more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-            return Source(path, digest, "changed", f"{named}{more} changed after the record was written", maker, kind)
+            return Source(
+                path,
+                digest,
+                "changed",
+                f"{named}{more} changed after the record was written",
+                maker,
+                kind,
+            )
         return Source(path, digest, "as recorded", "", maker, kind)
 
     def present(self, path: str) -> dict[str, str]:
@@ -168,7 +190,9 @@ def origin(path: Path) -> str:
     content = yaml.safe_load(description.read_text())
     parts = [f"data set {content.get('name')}", f"licence {content.get('licence')}"]
     if simulation := content.get("simulation"):
-        parts.insert(1, f"simulated with {', '.join(f'{key} {value}' for key, value in simulation.items())}")
+        parts.insert(
+            1, f"simulated with {', '.join(f'{key} {value}' for key, value in simulation.items())}"
+        )
     if (path / "sources.lock.json").is_file():
         parts.insert(1, "addresses and hashes of its downloads in sources.lock.json")
     return "; ".join(parts)
@@ -180,7 +204,8 @@ def is_code(path: str) -> bool:
 
 
 def trace(workspace: Workspace, target: str, records: Records | None = None) -> Chain:
-    """The chain behind ``target``: a figure or table (`fig5`, `table3_calibration`), a claim, a stage, or a file.
+    """The chain behind ``target``: a figure or table (`fig5`, `table3_calibration`), a claim, a
+    stage, or a file.
 
     Raises `UserError` for a name that is none of these, with the nearest ones.
     """
@@ -206,8 +231,16 @@ def trace(workspace: Workspace, target: str, records: Records | None = None) -> 
 
 
 def narrow(inputs: Iterable[str], only: Sequence[str]) -> list[str]:
-    """The files the target was drawn from, in place of the stage's other made inputs; code and raw inputs stay."""
-    return [*only, *(path for path in inputs if is_code(path) or not path.startswith(("results/", "paper_figures/")))]
+    """The files the target was drawn from, in place of the stage's other made inputs; code and raw
+    inputs stay."""
+    return [
+        *only,
+        *(
+            path
+            for path in inputs
+            if is_code(path) or not path.startswith(("results/", "paper_figures/"))
+        ),
+    ]
 
 
 def covering(inputs: Mapping[str, Any], path: str) -> tuple[str, Mapping[str, Any] | None]:
@@ -219,20 +252,30 @@ def covering(inputs: Mapping[str, Any], path: str) -> tuple[str, Mapping[str, An
 
 
 def resolve(records: Records, target: str) -> tuple[str, list[str], Sequence[str] | None]:
-    """(what it is, files that hold it, files it was drawn from where that is less than all its stage read)."""
+    """(what it is, files that hold it, files it was drawn from where that is less than all its
+    stage read)."""
     workspace = records.workspace
     rules = {rule["id"]: rule for rule in read_rules(workspace.claims_rules)}
     if target in rules:
         rule = rules[target]
-        metrics = [workspace.metrics(stage).relative_to(workspace.root).as_posix() for stage in metrics_of(rule)]
+        metrics = [
+            workspace.metrics(stage).relative_to(workspace.root).as_posix()
+            for stage in metrics_of(rule)
+        ]
         return f"claim: {rule['statement']}", ["paper_figures/claims.json"], metrics
     drawn = drawn_from(workspace)
-    names = [n for n in drawn if n == Path(target).stem] or [n for n in drawn if n.startswith(f"{Path(target).stem}_")]
+    names = [n for n in drawn if n == Path(target).stem] or [
+        n for n in drawn if n.startswith(f"{Path(target).stem}_")
+    ]
     if len(names) == 1 and ("/" not in target or (workspace.root / target).exists()):
         folder, sources = drawn[names[0]]
         files = sorted(p for p in records.present(folder) if PurePosixPath(p).stem == names[0])
         what = "table" if folder.endswith("tables") else "figure"
-        return f"{what} {names[0]}", [f"{folder}/{file}" for file in files], [f"results/{s}" for s in sources]
+        return (
+            f"{what} {names[0]}",
+            [f"{folder}/{file}" for file in files],
+            [f"results/{s}" for s in sources],
+        )
     if target in records.stages:
         outs = [out.path for out in records.stages[target].outs if "/provenance/" not in out.path]
         return f"stage {target}", outs, None
@@ -243,12 +286,17 @@ def resolve(records: Records, target: str) -> tuple[str, list[str], Sequence[str
         return f"file {path}", [path], None
     known = [*rules, *drawn, *records.stages]
     close = difflib.get_close_matches(target, known, n=3, cutoff=0.4)
-    remedy = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(known)}, or a file a stage wrote."
+    remedy = (
+        f"Did you mean {' or '.join(close)}?"
+        if close
+        else f"Known: {', '.join(known)}, or a file a stage wrote."
+    )
     raise UserError("is no figure, table, claim, stage or output", field=target, remedy=remedy)
 
 
 def drawn_from(workspace: Workspace) -> dict[str, tuple[str, list[str]]]:
-    """Each figure and table: the folder it lies in and the files under results/ it was drawn from."""
+    """Each figure and table: the folder it lies in and the files under results/ it was drawn
+    from."""
     found: dict[str, tuple[str, list[str]]] = {}
     for folder in FIGURES:
         path = workspace.figures / folder / "sources.json"
@@ -269,6 +317,10 @@ def metrics_of(rule: Mapping[str, Any]) -> list[str]:
     found: dict[str, None] = {}
     for text in texts:
         if text:
-            nodes = [node for node in ast.walk(ast.parse(text, mode="eval")) if isinstance(node, ast.Attribute)]
+            nodes = [
+                node
+                for node in ast.walk(ast.parse(text, mode="eval"))
+                if isinstance(node, ast.Attribute)
+            ]
             found |= {node.value.id: None for node in nodes if isinstance(node.value, ast.Name)}
     return list(found)

@@ -1,4 +1,5 @@
-"""A run's tables and verdicts against the shipped ones: identical, or within declared tolerances."""
+"""A run's tables and verdicts against the shipped ones: identical, or within declared
+tolerances."""
 
 from __future__ import annotations
 
@@ -23,10 +24,12 @@ FOLDER = "paper_figures"
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What may differ in one table when the processor does (the same processor gives the same bytes).
+    """What may differ in one table when the processor does (the same processor gives the same
+    bytes).
 
-    A number agrees if |a − b| ≤ absolute + relative·|b|. ``share`` of a column's numbers must agree, in every column
-    but those in ``free``. ``keys``: columns that name a row; ``rows``: share of the rows that must be on both sides.
+    A number agrees if |a − b| ≤ absolute + relative·|b|. ``share`` of a column's numbers must
+    agree, in every column but those in ``free``. ``keys``: columns that name a row; ``rows``: share
+    of the rows that must be on both sides.
     """
 
     keys: tuple[str, ...] = ()
@@ -39,7 +42,8 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How one table compares. ``state``: identical, within, outside (the tolerances), missing, or unlike (in columns)."""
+    """How one table compares. ``state``: identical, within, outside (the tolerances), missing, or
+    unlike (in columns)."""
 
     name: str
     state: str
@@ -47,7 +51,8 @@ class Comparison:
 
 
 def load_tolerances(path: Path | None = None) -> dict[str, Tolerance]:
-    """Tolerances by table name (and `default`), from the package's tolerances.yaml. `UserError` for an unknown field."""
+    """Tolerances by table name (and `default`), from the package's tolerances.yaml. `UserError` for
+    an unknown field."""
     path = path or Path(str(resources.files("petriscope.artifact") / "tolerances.yaml"))
     content = yaml.safe_load(path.read_text())
     found = {}
@@ -55,14 +60,18 @@ def load_tolerances(path: Path | None = None) -> dict[str, Tolerance]:
         unknown = set(entry) - set(Tolerance.__dataclass_fields__)
         if unknown:
             remedy = f"Known: {', '.join(Tolerance.__dataclass_fields__)}."
-            raise UserError("is not a field", file=path, field=f"{name}.{sorted(unknown)[0]}", remedy=remedy)
+            raise UserError(
+                "is not a field", file=path, field=f"{name}.{sorted(unknown)[0]}", remedy=remedy
+            )
         values: dict[str, Any] = {**content["default"], **entry}
         values |= {key: tuple(values.get(key, ())) for key in ("keys", "free")}
         found[name] = Tolerance(**values)
     return found
 
 
-def compare_frames(name: str, found: pd.DataFrame, shipped: pd.DataFrame, tolerance: Tolerance) -> Comparison:
+def compare_frames(
+    name: str, found: pd.DataFrame, shipped: pd.DataFrame, tolerance: Tolerance
+) -> Comparison:
     """Compare two tables row by row (matched by ``tolerance.keys``; in order without keys)."""
     if found.equals(shipped):
         return Comparison(name, "identical", f"{len(shipped)} rows")
@@ -75,7 +84,9 @@ def compare_frames(name: str, found: pd.DataFrame, shipped: pd.DataFrame, tolera
     union = max(len(numbered[0].index.union(numbered[1].index)), 1)
     if len(common) / union < tolerance.rows:
         least = f"{tolerance.rows:.0%}"
-        return Comparison(name, "outside", f"{len(common)} of {union} rows are in both (at least {least} wanted)")
+        return Comparison(
+            name, "outside", f"{len(common)} of {union} rows are in both (at least {least} wanted)"
+        )
     a, b = numbered[0].loc[common], numbered[1].loc[common]
     worst, wrong = "", 0
     for column in shipped.columns:
@@ -88,11 +99,17 @@ def compare_frames(name: str, found: pd.DataFrame, shipped: pd.DataFrame, tolera
             where = ", ".join(map(str, row)) if isinstance(row, tuple) else f"row {row}"
             there, here = b[column].loc[row], a[column].loc[row]
             worst = (
-                worst or f"{column} ({where}): {here} here, {there} shipped; {agrees.mean():.0%} of the column agrees"
+                worst
+                or f"{column} ({where}): {here} here, {there} shipped; {agrees.mean():.0%} of the "
+                f"column agrees"
             )
     if wrong:
-        return Comparison(name, "outside", worst + (f"; {wrong - 1} further columns" if wrong > 1 else ""))
-    return Comparison(name, "within", f"{len(common)} of {union} rows in both, all columns within tolerance")
+        return Comparison(
+            name, "outside", worst + (f"; {wrong - 1} further columns" if wrong > 1 else "")
+        )
+    return Comparison(
+        name, "within", f"{len(common)} of {union} rows in both, all columns within tolerance"
+    )
 
 
 def _keyed(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -129,7 +146,8 @@ def compare_tables(workspace: Workspace, shipped: Mapping[str, bytes]) -> list[C
 
 
 def compare_claims(workspace: Workspace, shipped: Mapping[str, Any]) -> Comparison:
-    """The run's verdicts against the shipped ones: outside where one differs, unlike where the claims do."""
+    """The run's verdicts against the shipped ones: outside where one differs, unlike where the
+    claims do."""
     path = workspace.figures / "claims.json"
     if not path.is_file():
         return Comparison("claims", "missing", f"{path} is not there")
@@ -137,16 +155,25 @@ def compare_claims(workspace: Workspace, shipped: Mapping[str, Any]) -> Comparis
     there = {claim["id"]: claim["verdict"] for claim in shipped["claims"]}
     odd = [name for name in {**there, **here} if here.get(name) != there.get(name)]
     if odd:
-        lines = [f"{name}: {here.get(name, 'absent')} here, {there.get(name, 'absent')} shipped" for name in odd]
-        return Comparison("claims", "unlike" if here.keys() != there.keys() else "outside", "; ".join(lines))
+        lines = [
+            f"{name}: {here.get(name, 'absent')} here, {there.get(name, 'absent')} shipped"
+            for name in odd
+        ]
+        return Comparison(
+            "claims", "unlike" if here.keys() != there.keys() else "outside", "; ".join(lines)
+        )
     return Comparison("claims", "identical", f"{len(there)} verdicts")
 
 
-def shipped_results(workspace: Workspace, reference: Path | None = None) -> tuple[dict[str, bytes], Any, str] | None:
-    """Tables (name → CSV bytes), claims and where they come from; None where the shipped ones are not to be had.
+def shipped_results(
+    workspace: Workspace, reference: Path | None = None
+) -> tuple[dict[str, bytes], Any, str] | None:
+    """Tables (name → CSV bytes), claims and where they come from; None where the shipped ones are
+    not to be had.
 
-    ``reference``: a `paper_figures` folder. Without it: the revision's own where the workspace is the checkout that
-    ships them (a run overwrites the files, git keeps them), else the checkout's or the installed package's.
+    ``reference``: a `paper_figures` folder. Without it: the revision's own where the workspace is
+    the checkout that ships them (a run overwrites the files, git keeps them), else the checkout's
+    or the installed package's.
     """
     if reference is not None:
         if not (reference / "tables").is_dir():
@@ -170,7 +197,9 @@ def _from_folder(folder: Path) -> tuple[dict[str, bytes], Any, str]:
 def _from_git(root: Path) -> tuple[dict[str, bytes], Any, str] | None:
     def git(*arguments: str) -> bytes | None:
         try:
-            result = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False)
+            result = subprocess.run(
+                ["git", "-C", str(root), *arguments], capture_output=True, check=False
+            )
         except OSError:
             return None
         return result.stdout if result.returncode == 0 else None

@@ -1,6 +1,8 @@
-"""A finished run as an RO-Crate: figures, tables, claims, records, and one action per stage that says what made what.
+"""A finished run as an RO-Crate: figures, tables, claims, records, and one action per stage that
+says what made what.
 
-Profile: Process Run Crate 0.5 (https://w3id.org/ro/wfrun/process/0.5), written with the `rocrate` library.
+Profile: Process Run Crate 0.5 (https://w3id.org/ro/wfrun/process/0.5), written with the `rocrate`
+library.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ TEXTS = ("params.yaml", "dvc.yaml", "claims.yaml", "dvc.lock")
 def write_crate(workspace: Workspace, out: Path) -> int:
     """Write the crate into the new folder ``out``; returns the number of files in it.
 
-    Raises `UserError` where the run is unfinished or changed since, `out` exists, or the library is absent.
+    Raises `UserError` where the run is unfinished or changed since, `out` exists, or the library is
+    absent.
     """
     try:
         from rocrate.rocrate import ROCrate
@@ -40,7 +43,11 @@ def write_crate(workspace: Workspace, out: Path) -> int:
     held = Records(workspace)
     absent = [name for name, record in held.records.items() if record is None]
     if absent:
-        raise UserError(f"no record of {', '.join(absent)}", file=workspace.root, remedy="Run `petriscope reproduce`.")
+        raise UserError(
+            f"no record of {', '.join(absent)}",
+            file=workspace.root,
+            remedy="Run `petriscope reproduce`.",
+        )
     crate = ROCrate()
     dataset = _describe(crate, workspace)
     entities = _Entities(crate, workspace, held, dataset)
@@ -55,16 +62,15 @@ def write_crate(workspace: Workspace, out: Path) -> int:
 
 
 def _describe(crate: Any, workspace: Workspace) -> Mapping[str, Any]:
-    """Name, licence, profile and the files that define the run; returns the data set's own description."""
+    """Name, licence, profile and the files that define the run; returns the data set's own
+    description."""
     from rocrate.model.contextentity import ContextEntity
 
     params = load_params(workspace.params)
     description = workspace.dataset(params.dataset) / "dataset.yaml"
     dataset = yaml.safe_load(description.read_text()) if description.is_file() else {}
     crate.name = f"Petriscope {__version__} on data set {dataset.get('name', params.dataset)}"
-    crate.description = (
-        "Sparse-autoencoder probes of EpiBERT: figures, tables, claims ledger and the record of every stage"
-    )
+    crate.description = "Sparse-autoencoder probes of EpiBERT: figures, tables, claims ledger and the record of every stage"
     crate.license = crate.add(
         ContextEntity(
             crate,
@@ -76,20 +82,26 @@ def _describe(crate: Any, workspace: Workspace) -> Mapping[str, Any]:
         )
     )
     profile = ContextEntity(
-        crate, PROFILE, properties={"@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"}
+        crate,
+        PROFILE,
+        properties={"@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
     )
     crate.root_dataset["conformsTo"] = [crate.add(profile)]
     for name in TEXTS:
         path = workspace.root / name
         if path.is_file():
-            crate.add_file(path, name, properties={"name": name, "encodingFormat": "application/yaml"})
+            crate.add_file(
+                path, name, properties={"name": name, "encodingFormat": "application/yaml"}
+            )
     return dataset
 
 
 class _Entities:
     """Files, data sets, the software and the actions of a crate, each added once."""
 
-    def __init__(self, crate: Any, workspace: Workspace, held: Records, dataset: Mapping[str, Any]) -> None:
+    def __init__(
+        self, crate: Any, workspace: Workspace, held: Records, dataset: Mapping[str, Any]
+    ) -> None:
         self.crate, self.workspace, self.held, self.dataset = crate, workspace, held, dataset
         self.known: dict[str, Any] = {}
         self.actions: list[Any] = []
@@ -105,7 +117,8 @@ class _Entities:
             properties={
                 "@type": "CreateAction",
                 "name": record["command"],
-                "description": f"{record['seconds']:g} s on {record['cpu']}, device {record['device']}; "
+                "description": f"{record['seconds']:g} s on {record['cpu']}, device "
+                f"{record['device']}; "
                 f"parameters {record['params_digest']}",
                 "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
             },
@@ -116,7 +129,9 @@ class _Entities:
         action["object"] = [self._path(path, entry) for path, entry in record["inputs"].items()]
         action["result"] = [self._path(path, entry) for path, entry in record["outputs"].items()]
         log = record_path.relative_to(self.workspace.root).as_posix()
-        action["subjectOf"] = self.crate.add_file(record_path, log, properties={"encodingFormat": "application/json"})
+        action["subjectOf"] = self.crate.add_file(
+            record_path, log, properties={"encodingFormat": "application/json"}
+        )
         self.actions.append(action)
 
     def _software(self, record: Mapping[str, Any]) -> Any:
@@ -124,7 +139,9 @@ class _Entities:
 
         identifier = f"#petriscope-{record['source'][:10]}"
         if identifier not in self.known:
-            versions = ", ".join(f"{name} {version}" for name, version in record["packages"].items())
+            versions = ", ".join(
+                f"{name} {version}" for name, version in record["packages"].items()
+            )
             properties = {
                 "@type": "SoftwareApplication",
                 "name": "Petriscope",
@@ -132,7 +149,9 @@ class _Entities:
                 "sha256": record["source"],
                 "softwareRequirements": f"Python {record['python']}, {versions}",
             }
-            self.known[identifier] = self.crate.add(ContextEntity(self.crate, identifier, properties=properties))
+            self.known[identifier] = self.crate.add(
+                ContextEntity(self.crate, identifier, properties=properties)
+            )
         return self.known[identifier]
 
     def _agent(self) -> Any:
@@ -140,20 +159,30 @@ class _Entities:
 
         if "#agent" not in self.known:
             properties = {"@type": "Person", "name": "the user who ran the pipeline"}
-            self.known["#agent"] = self.crate.add(ContextEntity(self.crate, "#agent", properties=properties))
+            self.known["#agent"] = self.crate.add(
+                ContextEntity(self.crate, "#agent", properties=properties)
+            )
         return self.known["#agent"]
 
     def _path(self, path: str, entry: Mapping[str, Any]) -> Any:
-        """A file or folder of the run: carried along where it is a small result, else described by its hash."""
+        """A file or folder of the run: carried along where it is a small result, else described by
+        its hash."""
         from rocrate.model.contextentity import ContextEntity
 
         if path in self.known:
             return self.known[path]
         here = self.workspace.root / path
         made = self.held.maker(path) is not None
-        facts: dict[str, Any] = {"name": path, "sha256": entry["sha256"], "contentSize": str(entry["bytes"])}
+        facts: dict[str, Any] = {
+            "name": path,
+            "sha256": entry["sha256"],
+            "contentSize": str(entry["bytes"]),
+        }
         if not made and path == load_params(self.workspace.params).dataset:
-            facts |= {"description": self.dataset.get("description"), "license": self.dataset.get("licence")}
+            facts |= {
+                "description": self.dataset.get("description"),
+                "license": self.dataset.get("licence"),
+            }
         if made and entry["bytes"] < LARGE and here.exists():
             add = self.crate.add_dataset if here.is_dir() else self.crate.add_file
             self.known[path] = add(here, path, properties=facts)
@@ -172,5 +201,7 @@ def summary(out: Path) -> tuple[int, int]:
     actions = [entity for entity in crate.contextual_entities if entity.type == "CreateAction"]
     metadata = read_json(out / "ro-crate-metadata.json")
     if not metadata.get("@graph"):
-        raise UserError("has no entities", file=out / "ro-crate-metadata.json", remedy="Write the crate again.")
+        raise UserError(
+            "has no entities", file=out / "ro-crate-metadata.json", remedy="Write the crate again."
+        )
     return len(actions), len(crate.data_entities)

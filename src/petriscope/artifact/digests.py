@@ -1,4 +1,5 @@
-"""SHA-256 of files and folders, remembered by inode, time and size so that gigabytes are read once."""
+"""SHA-256 of files and folders, remembered by inode, time and size so that gigabytes are read
+once."""
 
 from __future__ import annotations
 
@@ -15,14 +16,16 @@ COMPILED = "__pycache__"
 
 
 class Digests:
-    """Digests of paths below one workspace. ``remember=False`` reads every byte anew (to check, not to record)."""
+    """Digests of paths below one workspace. ``remember=False`` reads every byte anew (to check, not
+    to record)."""
 
     def __init__(self, root: Path, *, remember: bool = True) -> None:
         self.root, self.remember = root, remember
         self._known: dict[str, list[int | str]] = _load(root / MEMORY) if remember else {}
 
     def files(self, path: Path) -> dict[str, str]:
-        """Digest of every file of a folder by relative name ("" for a single file); nothing there: empty."""
+        """Digest of every file of a folder by relative name ("" for a single file); nothing there:
+        empty."""
         if path.is_file():
             return {"": self._file(path)}
         found = sorted(p for p in path.rglob("*") if p.is_file() and COMPILED not in p.parts)
@@ -39,14 +42,16 @@ class Digests:
         return str(known[3])
 
     def save(self) -> None:
-        """Keep the digests for the next stage; a folder that cannot be written costs time, nothing else."""
+        """Keep the digests for the next stage; a folder that cannot be written costs time, nothing
+        else."""
         if self.remember:
             with contextlib.suppress(OSError):
                 write_json(self.root / MEMORY, self._known)
 
 
 def combined(files: Mapping[str, str]) -> str:
-    """One digest for a file or folder, as `petriscope.files.sha256` gives it, from those of its files."""
+    """One digest for a file or folder, as `petriscope.files.sha256` gives it, from those of its
+    files."""
     if set(files) == {""}:
         return files[""]
     lines = "".join(f"{name}\0{files[name]}\n" for name in sorted(files, key=Path))

@@ -1,7 +1,7 @@
 """Does this machine compute EpiBERT as the machine did on which parity with the original was shown?
 
-Weights and inputs are plain formulas (no random generator), the wanted values come from the independent float64 numpy model
-of the test suite and are held in parity.json.
+Weights and inputs are plain formulas (no random generator), the wanted values come from the
+independent float64 numpy model of the test suite and are held in parity.json.
 """
 
 from __future__ import annotations
@@ -42,11 +42,17 @@ class Parity(NamedTuple):
 
 
 def weights() -> dict[str, np.ndarray]:
-    """Original-layout weights by formula: sines of growing argument, scaled to keep activations of order one."""
+    """Original-layout weights by formula: sines of growing argument, scaled to keep activations of
+    order one."""
     found = {}
     for i, (path, place) in enumerate(sorted(original_places(CONFIG).items())):
-        fan_in = {"heads_in": place.shape[0], "vector": 25}.get(place.layout, int(np.prod(place.shape[:-1])))
-        wave = np.sin(np.arange(int(np.prod(place.shape))) * 1.7 + i).reshape(place.shape) * (2 / fan_in) ** 0.5
+        fan_in = {"heads_in": place.shape[0], "vector": 25}.get(
+            place.layout, int(np.prod(place.shape[:-1]))
+        )
+        wave = (
+            np.sin(np.arange(int(np.prod(place.shape))) * 1.7 + i).reshape(place.shape)
+            * (2 / fan_in) ** 0.5
+        )
         positive = path.endswith(("gamma", "moving_variance"))
         found[path] = (1 + np.abs(wave) if positive else wave).astype(np.float32)
     return found
@@ -56,8 +62,14 @@ def batch() -> Batch:
     """One window, two biosamples."""
     place = np.arange(CONFIG.input_length)
     sequence = one_hot(((place * 7 + place // 5 * 3) % 5).astype(np.uint8)[None])
-    atac = (1 + np.sin(np.arange(2 * CONFIG.input_length // 4) * 0.37)).reshape(2, -1, 1).astype(np.float32)
-    motif = (0.5 + 0.5 * np.cos(np.arange(2 * CONFIG.num_motifs))).reshape(2, 1, -1).astype(np.float32)
+    atac = (
+        (1 + np.sin(np.arange(2 * CONFIG.input_length // 4) * 0.37))
+        .reshape(2, -1, 1)
+        .astype(np.float32)
+    )
+    motif = (
+        (0.5 + 0.5 * np.cos(np.arange(2 * CONFIG.num_motifs))).reshape(2, 1, -1).astype(np.float32)
+    )
     return Batch(sequence, torch.from_numpy(atac), torch.from_numpy(motif))
 
 
@@ -79,6 +91,8 @@ def model() -> EpiBERT:
 
 def relative(found: np.ndarray, wanted: np.ndarray) -> float:
     """Relative Frobenius error, infinite where shapes differ or a value is not finite."""
-    found = found.reshape(wanted.shape) if found.size == wanted.size else np.full(wanted.shape, np.inf)
+    found = (
+        found.reshape(wanted.shape) if found.size == wanted.size else np.full(wanted.shape, np.inf)
+    )
     error = float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
     return error if np.isfinite(error) else float("inf")

@@ -1,4 +1,5 @@
-"""The provenance record of one stage: inputs and outputs with hashes, parameters, revision, versions, machine, cost."""
+"""The provenance record of one stage: inputs and outputs with hashes, parameters, revision,
+versions, machine, cost."""
 
 from __future__ import annotations
 
@@ -21,7 +22,17 @@ from petriscope.params import Params
 from petriscope.pipeline.graph import Graph, Stage, load_graph, lookup
 from petriscope.workspace import Workspace
 
-PACKAGES = ("torch", "numpy", "scipy", "pandas", "statsmodels", "pybedtools", "gseapy", "dvc", "safetensors")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "statsmodels",
+    "pybedtools",
+    "gseapy",
+    "dvc",
+    "safetensors",
+)
 FORMAT = 2
 """of the record; 1 had no input hashes"""
 
@@ -34,9 +45,16 @@ class Recorder:
         self.graph: Graph = load_graph(workspace.root)
         self.stage: Stage = self.graph.stages[name]
         self.digests = Digests(workspace.root)
-        made = {out.path for stage in self.graph.stages.values() if not stage.is_data for out in stage.outs}
+        made = {
+            out.path
+            for stage in self.graph.stages.values()
+            if not stage.is_data
+            for out in stage.outs
+        }
         self.inputs = {
-            path: self._entry(path, list_files=not any(path == out or path.startswith(f"{out}/") for out in made))
+            path: self._entry(
+                path, list_files=not any(path == out or path.startswith(f"{out}/") for out in made)
+            )
             for path in self.stage.deps
         }
 
@@ -51,11 +69,15 @@ class Recorder:
             "argv": sys.argv[1:],
             "revision": source_revision(),
             "source": source_digest(),
-            "params_used": {key: lookup(values, key)[1] for _, keys in self.stage.params for key in keys},
+            "params_used": {
+                key: lookup(values, key)[1] for _, keys in self.stage.params for key in keys
+            },
             "params": values,
             "params_digest": self.params.digest(),
             "inputs": self.inputs,
-            "outputs": {out.path: self._entry(out.path) for out in self.stage.outs if out.path != own},
+            "outputs": {
+                out.path: self._entry(out.path) for out in self.stage.outs if out.path != own
+            },
             "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
             "tools": {"bedtools": tool_version("bedtools")},
             "python": platform.python_version(),
@@ -70,7 +92,8 @@ class Recorder:
         self.digests.save()
 
     def _entry(self, relative: str, *, list_files: bool = True) -> dict[str, Any]:
-        """Digest, size and (for a folder) files of a path; a digest of None says that it was not there."""
+        """Digest, size and (for a folder) files of a path; a digest of None says that it was not
+        there."""
         path = self.workspace.root / relative
         files = self.digests.files(path)
         if not files:
@@ -84,22 +107,30 @@ class Recorder:
 
 @functools.cache
 def source_revision() -> str:
-    """Short revision of the checkout the package runs from, `-dirty` if its own files differ from it.
+    """Short revision of the checkout the package runs from, `-dirty` if its own files differ from
+    it.
 
-    `unknown` outside git, for an installed package that merely lies inside somebody's repository, and where git
-    refuses (a checkout of another owner); `source_digest` identifies the code even then.
+    `unknown` outside git, for an installed package that merely lies inside somebody's repository,
+    and where git refuses (a checkout of another owner); `source_digest` identifies the code even
+    then.
     """
     package = Path(__file__).resolve().parents[1]
     if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
         return os.environ.get("PETRISCOPE_REVISION", "unknown")
     revision = _git(package, "rev-parse", "--short=10", "HEAD") or "unknown"
-    return revision if _git(package, "diff", "--quiet", "HEAD", "--", ".") is not None else f"{revision}-dirty"
+    return (
+        revision
+        if _git(package, "diff", "--quiet", "HEAD", "--", ".") is not None
+        else f"{revision}-dirty"
+    )
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
     """Output of a git command, None where it fails or git is absent."""
     try:
-        result = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+        )
     except OSError:
         return None
     return result.stdout.strip() if result.returncode == 0 else None
@@ -130,7 +161,8 @@ def tool_version(program: str) -> str | None:
 
 @functools.cache
 def cpu_model() -> str:
-    """The processor's name and the vector instructions torch uses on it: what the last bits depend on."""
+    """The processor's name and the vector instructions torch uses on it: what the last bits depend
+    on."""
     import torch
 
     try:
@@ -152,5 +184,8 @@ def device_name(asked: str) -> str:
 
 def peak_memory_bytes() -> int:
     """Largest resident set of this process and of its finished children."""
-    kib = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    kib = max(
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     return kib * 1024

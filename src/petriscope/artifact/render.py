@@ -8,7 +8,13 @@ from typing import Any
 
 from petriscope.artifact.chain import Chain, Source, Step
 
-MARKS = {"as recorded": "", "changed": "  CHANGED", "missing": "  MISSING", "stale": "  STALE", "not recorded": "  ?"}
+MARKS = {
+    "as recorded": "",
+    "changed": "  CHANGED",
+    "missing": "  MISSING",
+    "stale": "  STALE",
+    "not recorded": "  ?",
+}
 
 
 def as_tree(chain: Chain) -> str:
@@ -25,15 +31,26 @@ def as_tree(chain: Chain) -> str:
         lines += ["", f"{len(problems)} not as recorded:"]
         lines += [f"  {p.path}: {p.state}{f' ({p.detail})' if p.detail else ''}" for p in problems]
     else:
-        lines += ["", f"every file is as recorded, over {len(chain.steps)} stages back to raw inputs"]
+        lines += [
+            "",
+            f"every file is as recorded, over {len(chain.steps)} stages back to raw inputs",
+        ]
     return "\n".join(lines)
 
 
 def _source(
-    source: Source, chain: Chain, lines: list[str], lead: str, last: bool, printed: set[str], follow: bool = True
+    source: Source,
+    chain: Chain,
+    lines: list[str],
+    lead: str,
+    last: bool,
+    printed: set[str],
+    follow: bool = True,
 ) -> None:
     digest = source.sha256[:12] if source.sha256 else "-"
-    lines.append(f"{lead}{'└─ ' if last else '├─ '}{source.path}  sha256 {digest}{MARKS[source.state]}")
+    lines.append(
+        f"{lead}{'└─ ' if last else '├─ '}{source.path}  sha256 {digest}{MARKS[source.state]}"
+    )
     lead += "   " if last else "│  "
     if source.origin:
         lines.append(f"{lead}{source.origin}")
@@ -52,10 +69,15 @@ def _step(step: Step, chain: Chain, lines: list[str], lead: str, printed: set[st
     lead += "   "
     bar = "│  " if step.reads else "   "
     if used := record.get("params_used"):
-        lines.append(f"{lead}{bar}params  {', '.join(f'{key} = {_short(value)}' for key, value in used.items())}")
+        lines.append(
+            f"{lead}{bar}params  "
+            f"{', '.join(f'{key} = {_short(value)}' for key, value in used.items())}"
+        )
     code = [read for read in step.reads if read.kind == "code"]
     if code:
-        named = ", ".join(f"{read.path} {(read.sha256 or '-')[:8]}{MARKS[read.state]}" for read in code)
+        named = ", ".join(
+            f"{read.path} {(read.sha256 or '-')[:8]}{MARKS[read.state]}" for read in code
+        )
         lines.append(f"{lead}{bar}code    {named}")
     rest = [read for read in step.reads if read.kind != "code"]
     for i, read in enumerate(rest):
@@ -67,7 +89,8 @@ def _cost(record: Mapping[str, Any]) -> str:
         return "no record (run it again)"
     memory = f"{record['peak_memory_bytes'] / 1e9:.1f} GB"
     return (
-        f"`{record['command']}`, {record['seconds']:g} s, {memory}, {record['device']}, revision {record['revision']}, "
+        f"`{record['command']}`, {record['seconds']:g} s, {memory}, {record['device']}, revision "
+        f"{record['revision']}, "
         f"source {record['source'][:10]}"
     )
 
@@ -88,7 +111,10 @@ def as_values(chain: Chain) -> dict[str, Any]:
         "title": chain.title,
         "files": [dataclasses.asdict(source) for source in chain.files],
         "steps": {
-            name: {"reads": [dataclasses.asdict(read) for read in step.reads], "record": dict(step.record)}
+            name: {
+                "reads": [dataclasses.asdict(read) for read in step.reads],
+                "record": dict(step.record),
+            }
             for name, step in chain.steps.items()
         },
         "problems": [dataclasses.asdict(source) for source in chain.problems()],

@@ -1,4 +1,5 @@
-"""The smallest data set and parameters on which every stage of the graph has something to do: for checks, not science."""
+"""The smallest data set and parameters on which every stage of the graph has something to do: for
+checks, not science."""
 
 from __future__ import annotations
 
@@ -69,9 +70,11 @@ TINY_PARAMS: Mapping[str, Any] = {
 
 
 def tiny_workspace(root: Path) -> Workspace:
-    """A workspace with the tiny data set in it and the shipped parameters made small; nothing has run yet.
+    """A workspace with the tiny data set in it and the shipped parameters made small; nothing has
+    run yet.
 
-    1.6 Mb of genome, twelve biosamples. It names nothing outside itself, so it can be moved and copied.
+    1.6 Mb of genome, twelve biosamples. It names nothing outside itself, so it can be moved and
+    copied.
     """
     workspace = create_workspace(root)
     simulate_demo(workspace.root / TINY_NAME, TINY_DATA)
@@ -81,7 +84,8 @@ def tiny_workspace(root: Path) -> Workspace:
 
 
 def override(path: Path, values: Mapping[str, Any]) -> None:
-    """Set dotted entries of a parameter file, keeping its comments; the result must be valid parameters."""
+    """Set dotted entries of a parameter file, keeping its comments; the result must be valid
+    parameters."""
     from ruamel.yaml import YAML
 
     yaml = YAML()
@@ -93,7 +97,10 @@ def override(path: Path, values: Mapping[str, Any]) -> None:
             node = node.get(name) if isinstance(node, dict) else None
         if not isinstance(node, dict) or last not in node:
             raise UserError(
-                "is not in the file", file=path, field=dotted, remedy="Compare with the shipped params.yaml."
+                "is not in the file",
+                file=path,
+                field=dotted,
+                remedy="Compare with the shipped params.yaml.",
             )
         node[last] = value
     with atomic_path(path) as temporary, temporary.open("w") as handle:
@@ -103,7 +110,9 @@ def override(path: Path, values: Mapping[str, Any]) -> None:
 
 def run_all(workspace: Workspace, on_stage: Callable[[str], None] = lambda name: None) -> list[str]:
     """Every stage of the workspace's graph in order, in this process; returns their names."""
-    names = [stage.name for stage in load_graph(workspace.root).stages.values() if not stage.is_data]
+    names = [
+        stage.name for stage in load_graph(workspace.root).stages.values() if not stage.is_data
+    ]
     threads = torch.get_num_threads()
     for name in names:
         on_stage(name)

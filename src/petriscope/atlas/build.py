@@ -1,4 +1,5 @@
-"""Frames in, one atlas file out: check every table at the door, normalise terms and bins, index, rename into place."""
+"""Frames in, one atlas file out: check every table at the door, normalise terms and bins, index,
+rename into place."""
 
 from __future__ import annotations
 
@@ -22,11 +23,13 @@ from petriscope.files import atomic_path
 
 @dataclass(frozen=True)
 class AtlasTables:
-    """The atlas as frames; columns as in ``schema.TABLES`` under the same name, each frame but features optional.
+    """The atlas as frames; columns as in ``schema.TABLES`` under the same name, each frame but
+    features optional.
 
-    ``features`` may carry one ``t_<lineage>`` column per lineage. ``activation.histogram`` holds a sequence of counts.
-    ``annotations`` stacks ChromHMM, motif and gene-set rows (column ``kind``). ``curves`` holds the ablation (x =
-    k) and steering (x = alpha) curves: rows with a feature belong to it, rows without to the layer or the whole run.
+    ``features`` may carry one ``t_<lineage>`` column per lineage. ``activation.histogram`` holds a
+    sequence of counts. ``annotations`` stacks ChromHMM, motif and gene-set rows (column ``kind``).
+    ``curves`` holds the ablation (x = k) and steering (x = alpha) curves: rows with a feature
+    belong to it, rows without to the layer or the whole run.
     """
 
     features: pd.DataFrame
@@ -48,19 +51,25 @@ class AtlasTables:
 def build_atlas(path: str | Path, tables: AtlasTables) -> None:
     """Write ``tables`` to the SQLite file ``path`` atomically; the same tables give the same bytes.
 
-    Raises UserError that names the table and column where a required column is missing, a column is unknown, a key is
-    repeated, or a row points at a feature or biosample that does not exist.
+    Raises UserError that names the table and column where a required column is missing, a column is
+    unknown, a key is repeated, or a row points at a feature or biosample that does not exist.
     """
-    frames = {field.name: _checked(field.name, getattr(tables, field.name)) for field in fields(tables)}
+    frames = {
+        field.name: _checked(field.name, getattr(tables, field.name)) for field in fields(tables)
+    }
     lineages = [c[2:] for c in frames["features"].columns if c.startswith(schema.LINEAGE_PREFIX)]
     with atomic_path(path) as temporary:
         temporary.unlink(missing_ok=True)
         connection = sqlite3.connect(temporary)
         try:
-            connection.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA page_size=8192;")
+            connection.executescript(
+                "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA page_size=8192;"
+            )
             connection.executescript(schema.features_ddl(lineages) + schema.DDL)
             _fill(connection, frames, lineages)
-            connection.executescript(schema.INDEXES + schema.features_indexes(lineages) + "ANALYZE;")
+            connection.executescript(
+                schema.INDEXES + schema.features_indexes(lineages) + "ANALYZE;"
+            )
             _orders(connection, lineages)
             connection.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={schema.VERSION}")
@@ -69,7 +78,9 @@ def build_atlas(path: str | Path, tables: AtlasTables) -> None:
             connection.close()
 
 
-def _fill(connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], lineages: list[str]) -> None:
+def _fill(
+    connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], lineages: list[str]
+) -> None:
     features = frames["features"].sort_values(["layer", "feature"], kind="stable")
     known = _ids(features)
     _unique("features", features, ["layer", "feature"])
@@ -82,12 +93,17 @@ def _fill(connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], linea
         connection,
         "biosamples",
         ["number", "biosample", "lineage", "context", "donor"],
-        [list(range(len(biosamples))), *_columns(biosamples, ["biosample", "lineage", "context", "donor"])],
+        [
+            list(range(len(biosamples))),
+            *_columns(biosamples, ["biosample", "lineage", "context", "donor"]),
+        ],
     )
     number = {name: i for i, name in enumerate(biosamples["biosample"])}
 
     _keyed(connection, "lineage_effects", frames["lineage_effects"], known, ["lineage"])
-    histograms = pd.Series([_histogram_text(x) for x in frames["activation"]["histogram"]], dtype=object)
+    histograms = pd.Series(
+        [_histogram_text(x) for x in frames["activation"]["histogram"]], dtype=object
+    )
     codes = frames["activation"]["biosample"].map(number)
     activation = frames["activation"].assign(biosample=codes, histogram=histograms)
     _keyed(connection, "activation", activation, known, ["biosample"])
@@ -99,7 +115,12 @@ def _fill(connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], linea
     _curves(connection, frames["curves"], known)
     states = frames["chromhmm_states"]
     frames["chromhmm_states"] = states.assign(colour=[_hex(colour) for colour in states["colour"]])
-    for table, key in (("claims", "claim"), ("run", "key"), ("genes", None), ("chromhmm_states", "name")):
+    for table, key in (
+        ("claims", "claim"),
+        ("run", "key"),
+        ("genes", None),
+        ("chromhmm_states", "name"),
+    ):
         frame = frames[table]
         if key:
             _unique(table, frame, [key])
@@ -111,40 +132,57 @@ def _orders(connection: sqlite3.Connection, lineages: list[str]) -> None:
     """Every sorting of the features, computed once here so that a sort is one read."""
     for column in (*schema.FEATURES, *schema.lineage_columns(lineages)):
         name = f'"{column.name}"'
-        filled = connection.execute(f"SELECT id FROM features WHERE {name} IS NOT NULL ORDER BY {name}, id").fetchall()
-        empty = connection.execute(f"SELECT id FROM features WHERE {name} IS NULL ORDER BY id").fetchall()
+        filled = connection.execute(
+            f"SELECT id FROM features WHERE {name} IS NOT NULL ORDER BY {name}, id"
+        ).fetchall()
+        empty = connection.execute(
+            f"SELECT id FROM features WHERE {name} IS NULL ORDER BY id"
+        ).fetchall()
         ids = np.array(filled + empty, dtype="<i4").tobytes()
         connection.execute("INSERT INTO orders VALUES(?, ?, ?)", (column.name, len(filled), ids))
 
 
 def _checked(table: str, frame: pd.DataFrame | None) -> pd.DataFrame:
-    """``frame`` with every column of the schema (missing optional ones all None); mistakes raise naming the column."""
+    """``frame`` with every column of the schema (missing optional ones all None); mistakes raise
+    naming the column."""
     known = [c.name for c in schema.TABLES[table]]
     if frame is None:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in known})
     for column in schema.TABLES[table]:
         if column.required and column.name not in frame.columns:
-            raise UserError("required column is missing", file=f"atlas table {table}", field=column.name)
+            raise UserError(
+                "required column is missing", file=f"atlas table {table}", field=column.name
+            )
         if column.required and frame[column.name].isna().any():
-            raise UserError("required column has empty cells", file=f"atlas table {table}", field=column.name)
+            raise UserError(
+                "required column has empty cells", file=f"atlas table {table}", field=column.name
+            )
     for name in frame.columns:
         lineage = table == "features" and str(name).startswith(schema.LINEAGE_PREFIX)
         if name not in known and not lineage:
             near = get_close_matches(str(name), known, 1)
             remedy = f"Did you mean {near[0]}?" if near else f"The table has {', '.join(known)}"
-            raise UserError("unknown column", file=f"atlas table {table}", field=str(name), remedy=remedy)
-    return frame.assign(**{name: None for name in known if name not in frame.columns}).reset_index(drop=True)
+            raise UserError(
+                "unknown column", file=f"atlas table {table}", field=str(name), remedy=remedy
+            )
+    return frame.assign(**{name: None for name in known if name not in frame.columns}).reset_index(
+        drop=True
+    )
 
 
 def _biosamples(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The declared biosamples in their order, followed by any that only the activation or top-bin tables mention."""
+    """The declared biosamples in their order, followed by any that only the activation or top-bin
+    tables mention."""
     declared = frames["biosamples"]
     _unique("biosamples", declared, ["biosample"])
-    mentioned = pd.concat([frames["activation"]["biosample"], frames["top_bins"]["biosample"]]).unique()
+    mentioned = pd.concat(
+        [frames["activation"]["biosample"], frames["top_bins"]["biosample"]]
+    ).unique()
     extra = sorted(set(mentioned) - set(declared["biosample"]))
     if len(declared) and extra:
         raise UserError(
-            f"biosample {extra[0]!r} is not in the biosamples table", file="atlas table activation or top_bins"
+            f"biosample {extra[0]!r} is not in the biosamples table",
+            file="atlas table activation or top_bins",
         )
     return (
         declared
@@ -153,7 +191,9 @@ def _biosamples(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
     )
 
 
-def _top_bins(connection: sqlite3.Connection, frame: pd.DataFrame, known: np.ndarray, number: dict[str, int]) -> None:
+def _top_bins(
+    connection: sqlite3.Connection, frame: pd.DataFrame, known: np.ndarray, number: dict[str, int]
+) -> None:
     """Each interval once in ``bins``; ranks by falling activation within (feature, biosample)."""
     ids = _ids(frame)
     _exists("top_bins", ids, known)
@@ -164,8 +204,12 @@ def _top_bins(connection: sqlite3.Connection, frame: pd.DataFrame, known: np.nda
     bins["gbin"] = _genomic_bins(bins)
     columns = ["bin", "chrom", "start", "end", "gbin", "sequence"]
     _insert(connection, "bins", columns, _columns(bins, columns))
-    frame = frame.merge(bins[["chrom", "start", "end", "bin"]], on=["chrom", "start", "end"], how="left")
-    frame = frame.sort_values(["id", "number", "activation", "bin"], ascending=[True, True, False, True], kind="stable")
+    frame = frame.merge(
+        bins[["chrom", "start", "end", "bin"]], on=["chrom", "start", "end"], how="left"
+    )
+    frame = frame.sort_values(
+        ["id", "number", "activation", "bin"], ascending=[True, True, False, True], kind="stable"
+    )
     frame["rank"] = frame.groupby(["id", "number"], sort=False).cumcount() + 1
     _insert(
         connection,
@@ -175,7 +219,9 @@ def _top_bins(connection: sqlite3.Connection, frame: pd.DataFrame, known: np.nda
     )
 
 
-def _terms(connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], known: np.ndarray) -> None:
+def _terms(
+    connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], known: np.ndarray
+) -> None:
     """Annotations by term number; the vocabulary (with genes) indexed for fuzzy search."""
     frame = frames["annotations"]
     ids = _ids(frame)
@@ -195,12 +241,24 @@ def _terms(connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], know
     frame["rank"] = frame["rank"].where(frame["rank"].notna(), rank.reindex(frame.index))
     strong = frame[~(pd.to_numeric(frame["q"]) >= schema.SIGNIFICANT_Q)]
     counts = strong.groupby(["kind", "term"])["id"].nunique()
-    vocabulary = frame[["kind", "term"]].drop_duplicates().sort_values(["kind", "term"]).reset_index(drop=True)
+    vocabulary = (
+        frame[["kind", "term"]]
+        .drop_duplicates()
+        .sort_values(["kind", "term"])
+        .reset_index(drop=True)
+    )
     vocabulary["number"] = range(len(vocabulary))
-    vocabulary["features"] = [int(counts.get((k, t), 0)) for k, t in zip(vocabulary["kind"], vocabulary["term"])]
+    vocabulary["features"] = [
+        int(counts.get((k, t), 0)) for k, t in zip(vocabulary["kind"], vocabulary["term"])
+    ]
     genes = sorted(set(frames["genes"]["symbol"]))
     rows = list(
-        zip(vocabulary["number"].tolist(), vocabulary["kind"], vocabulary["term"], vocabulary["features"].tolist())
+        zip(
+            vocabulary["number"].tolist(),
+            vocabulary["kind"],
+            vocabulary["term"],
+            vocabulary["features"].tolist(),
+        )
     )
     rows += [(len(rows) + i, "gene", symbol, None) for i, symbol in enumerate(genes)]
     connection.executemany("INSERT INTO terms VALUES(?,?,?,?)", rows)
@@ -209,7 +267,12 @@ def _terms(connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], know
     frame = frame.sort_values(["id", "kind", "rank", "number"], kind="stable")
     columns = ["id", "kind", "rank", "term", "scope", "estimate", "lo", "hi", "p", "q", "genes"]
     columns += ["specificity", "specificity_low", "specificity_high"]
-    _insert(connection, "annotations", columns, _columns(frame, [c if c != "term" else "number" for c in columns]))
+    _insert(
+        connection,
+        "annotations",
+        columns,
+        _columns(frame, [c if c != "term" else "number" for c in columns]),
+    )
 
 
 def _motif_hits(connection: sqlite3.Connection, frame: pd.DataFrame) -> None:
@@ -219,34 +282,56 @@ def _motif_hits(connection: sqlite3.Connection, frame: pd.DataFrame) -> None:
 
 
 def _similar(connection: sqlite3.Connection, frame: pd.DataFrame, known: np.ndarray) -> None:
-    """Neighbours ranked by falling value, and how many features of one layer have a close match in another."""
+    """Neighbours ranked by falling value, and how many features of one layer have a close match in
+    another."""
     other = _ids(
-        frame.rename(columns={"layer": "x", "feature": "y", "other_layer": "layer", "other_feature": "feature"})
+        frame.rename(
+            columns={
+                "layer": "x",
+                "feature": "y",
+                "other_layer": "layer",
+                "other_feature": "feature",
+            }
+        )
     )
     frame = frame.assign(id=_ids(frame), other=other)
     _exists("similar", frame["id"].to_numpy(), known)
     _exists("similar", other, known)
-    frame = frame.sort_values(["id", "kind", "value", "other"], ascending=[True, True, False, True], kind="stable")
+    frame = frame.sort_values(
+        ["id", "kind", "value", "other"], ascending=[True, True, False, True], kind="stable"
+    )
     frame["rank"] = frame.groupby(["id", "kind"], sort=False).cumcount() + 1
     columns = ["id", "kind", "rank", "other", "value"]
     _insert(connection, "similar", columns, _columns(frame, columns))
     connection.execute(
-        "INSERT INTO layer_flow SELECT a.layer, b.layer, COUNT(*), SUM(s.value >= ?), SUM(COALESCE(a.q < ?, 0)),"
-        " SUM(COALESCE(s.value >= ? AND a.q < ? AND b.q < ? AND a.direction = b.direction, 0)), AVG(s.value)"
-        " FROM (SELECT s.id, s.other, MAX(s.value) AS value FROM similar s JOIN features f ON f.id = s.other"
+        "INSERT INTO layer_flow SELECT a.layer, b.layer, COUNT(*), SUM(s.value >= ?), "
+        "SUM(COALESCE(a.q < ?, 0)),"
+        " SUM(COALESCE(s.value >= ? AND a.q < ? AND b.q < ? AND a.direction = b.direction, 0)), "
+        "AVG(s.value)"
+        " FROM (SELECT s.id, s.other, MAX(s.value) AS value FROM similar s JOIN features f ON "
+        "f.id = s.other"
         " WHERE s.kind = 'decoder' GROUP BY s.id, f.layer) s"
-        " JOIN features a ON a.id = s.id JOIN features b ON b.id = s.other WHERE a.layer <> b.layer GROUP BY 1, 2",
-        (schema.STABLE, schema.SIGNIFICANT_Q, schema.STABLE, schema.SIGNIFICANT_Q, schema.SIGNIFICANT_Q),
+        " JOIN features a ON a.id = s.id JOIN features b ON b.id = s.other WHERE a.layer <> "
+        "b.layer GROUP BY 1, 2",
+        (
+            schema.STABLE,
+            schema.SIGNIFICANT_Q,
+            schema.STABLE,
+            schema.SIGNIFICANT_Q,
+            schema.SIGNIFICANT_Q,
+        ),
     )
 
 
 def _layers(connection: sqlite3.Connection, frames: dict[str, pd.DataFrame]) -> None:
-    """Layer rows as given (or counted from the features), and half-decade histograms of feature density."""
+    """Layer rows as given (or counted from the features), and half-decade histograms of feature
+    density."""
     _unique("layers", frames["layers"], ["layer"])
     columns = [c.name for c in schema.TABLES["layers"]]
     _insert(connection, "layers", columns, _columns(frames["layers"], columns))
     connection.execute(
-        "INSERT OR IGNORE INTO layers(layer, alive, n_context, fraction) SELECT layer, SUM(alive), SUM(q < ?),"
+        "INSERT OR IGNORE INTO layers(layer, alive, n_context, fraction) SELECT layer, "
+        "SUM(alive), SUM(q < ?),"
         " CAST(SUM(q < ?) AS REAL) / NULLIF(SUM(alive), 0) FROM features GROUP BY layer",
         (schema.SIGNIFICANT_Q, schema.SIGNIFICANT_Q),
     )
@@ -277,17 +362,30 @@ def _hex(colour: Any) -> str | None:
     """``#rrggbb`` from itself or from ``r,g,b``; None where nothing is given."""
     if not isinstance(colour, str) or not colour.strip():
         return None
-    parts = [int(part) for part in colour.split(",")] if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*){2}", colour) else []
+    parts = (
+        [int(part) for part in colour.split(",")]
+        if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*){2}", colour)
+        else []
+    )
     if len(parts) == 3 and max(parts) < 256:
         return "#" + "".join(f"{part:02x}" for part in parts)
     if re.fullmatch("#[0-9A-Fa-f]{6}", colour.strip()):
         return colour.strip().lower()
     raise UserError(
-        f"{colour!r} is no colour", file="atlas table chromhmm_states", field="colour", remedy="Write #ff4500"
+        f"{colour!r} is no colour",
+        file="atlas table chromhmm_states",
+        field="colour",
+        remedy="Write #ff4500",
     )
 
 
-def _keyed(connection: sqlite3.Connection, table: str, frame: pd.DataFrame, known: np.ndarray, key: list[str]) -> None:
+def _keyed(
+    connection: sqlite3.Connection,
+    table: str,
+    frame: pd.DataFrame,
+    known: np.ndarray,
+    key: list[str],
+) -> None:
     frame = frame.assign(id=_ids(frame)).sort_values(["id", *key], kind="stable")
     _exists(table, frame["id"].to_numpy(), known)
     _unique(table, frame, ["id", *key])
@@ -298,7 +396,9 @@ def _keyed(connection: sqlite3.Connection, table: str, frame: pd.DataFrame, know
 def _ids(frame: pd.DataFrame) -> np.ndarray:
     feature = frame["feature"].to_numpy(np.int64)
     if len(feature) and (feature.min() < 0 or feature.max() >= schema.LAYER_STRIDE):
-        raise UserError("feature index out of range 0 to 999,999", file="atlas tables", field="feature")
+        raise UserError(
+            "feature index out of range 0 to 999,999", file="atlas tables", field="feature"
+        )
     return frame["layer"].to_numpy(np.int64) * schema.LAYER_STRIDE + feature
 
 
@@ -307,7 +407,8 @@ def _exists(table: str, ids: np.ndarray, known: np.ndarray) -> None:
     if len(missing):
         name = schema.feature_name(int(missing[0]))
         raise UserError(
-            f"{name} (and {len(missing) - 1} more) is not in the features table", file=f"atlas table {table}"
+            f"{name} (and {len(missing) - 1} more) is not in the features table",
+            file=f"atlas table {table}",
         )
 
 
@@ -326,7 +427,9 @@ def _genomic_bins(frame: pd.DataFrame) -> np.ndarray:
     result = np.zeros(len(frame), np.int64)
     for level in range(1, DEPTH + 1):
         shift = MIN_SHIFT + 3 * (DEPTH - level)
-        result = np.where(start >> shift == last >> shift, ((1 << 3 * level) - 1) // 7 + (start >> shift), result)
+        result = np.where(
+            start >> shift == last >> shift, ((1 << 3 * level) - 1) // 7 + (start >> shift), result
+        )
     return result
 
 
@@ -340,7 +443,9 @@ def _columns(frame: pd.DataFrame, names: Sequence[str]) -> list[list[Any]]:
     return result
 
 
-def _insert(connection: sqlite3.Connection, table: str, names: Sequence[str], columns: Iterable[list[Any]]) -> None:
+def _insert(
+    connection: sqlite3.Connection, table: str, names: Sequence[str], columns: Iterable[list[Any]]
+) -> None:
     quoted = ", ".join(f'"{name}"' for name in names)
     marks = ", ".join("?" * len(names))
     connection.executemany(f"INSERT INTO {table}({quoted}) VALUES({marks})", zip(*columns))

@@ -1,6 +1,8 @@
-"""The filter language of the atlas, ``layer>=4 cds_q<.01 lineage:liver motif:HNF4A``, compiled to parameterised SQL.
+"""The filter language of the atlas, ``layer>=4 cds_q<.01 lineage:liver motif:HNF4A``, compiled to
+parameterised SQL.
 
-Terms are separated by spaces and all must hold; ``-`` before a term negates it; commas inside a value mean "any of".
+Terms are separated by spaces and all must hold; ``-`` before a term negates it; commas inside a
+value mean "any of".
 
 | term                                  | meaning                                                              |
 |---------------------------------------|----------------------------------------------------------------------|
@@ -32,7 +34,13 @@ ALIASES = {
     "mean": "mean_activation",
     "units": "n_units",
 }
-TERM_KINDS = {"motif": "motif", "go": "geneset", "geneset": "geneset", "state": "chromhmm", "chromhmm": "chromhmm"}
+TERM_KINDS = {
+    "motif": "motif",
+    "go": "geneset",
+    "geneset": "geneset",
+    "state": "chromhmm",
+    "chromhmm": "chromhmm",
+}
 FLAGS = {
     "alive": "alive = 1",
     "dead": "alive = 0",
@@ -59,18 +67,22 @@ class Clause(NamedTuple):
 
 
 def compile_filter(text: str, columns: Mapping[str, Column]) -> Clause:
-    """The WHERE clause of ``text``; an empty filter is ``1``. Raises FilterError naming the offending term."""
+    """The WHERE clause of ``text``; an empty filter is ``1``. Raises FilterError naming the
+    offending term."""
     clauses = [_term(term, columns) for term in _TERM.findall(text.replace("\0", " "))]
     if not clauses:
         return Clause("1", ())
-    return Clause(" AND ".join(f"({c.sql})" for c in clauses), tuple(v for c in clauses for v in c.values))
+    return Clause(
+        " AND ".join(f"({c.sql})" for c in clauses), tuple(v for c in clauses for v in c.values)
+    )
 
 
 def region_clause(region: Region) -> Clause:
     """Features with a top bin that overlaps ``region``."""
     place = overlap_clause(region)
     return Clause(
-        f"id IN (SELECT id FROM top_bins WHERE bin IN (SELECT bin FROM bins WHERE {place.sql}))", place.values
+        f"id IN (SELECT id FROM top_bins WHERE bin IN (SELECT bin FROM bins WHERE {place.sql}))",
+        place.values,
     )
 
 
@@ -108,7 +120,9 @@ def _term(term: str, columns: Mapping[str, Column]) -> Clause:
     if name == "region":
         region = parse_region(value.replace('"', ""))
         if not region:
-            raise FilterError(f"{value!r} is not a region", remedy="Write region:chr22:37,500,000-37,600,000")
+            raise FilterError(
+                f"{value!r} is not a region", remedy="Write region:chr22:37,500,000-37,600,000"
+            )
         return region_clause(region)
     if name not in columns:
         near = get_close_matches(name, [*columns, *ALIASES, *TERM_KINDS, "gene", "is", "region"], 1)
@@ -134,7 +148,9 @@ def _number(term: str, text: str) -> float:
     try:
         return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
-        raise FilterError(f"filter term {term!r}: {text!r} is not a number", remedy="Write for example q<.01") from None
+        raise FilterError(
+            f"filter term {term!r}: {text!r} is not a number", remedy="Write for example q<.01"
+        ) from None
 
 
 def _text(term: str, name: str, operator: str, value: str) -> Clause:
@@ -145,7 +161,9 @@ def _text(term: str, name: str, operator: str, value: str) -> Clause:
     if operator in ("=", "=="):
         return _any(value, lambda text: Clause(f'"{name}" = ? COLLATE NOCASE', (text,)))
     if operator == "!=":
-        return Clause(f'"{name}" IS NULL OR "{name}" <> ? COLLATE NOCASE', (value.replace('"', ""),))
+        return Clause(
+            f'"{name}" IS NULL OR "{name}" <> ? COLLATE NOCASE', (value.replace('"', ""),)
+        )
     raise FilterError(f"filter term {term!r}: {name} is text", remedy=f"Write {name}:{value}")
 
 
@@ -160,7 +178,8 @@ def _flag(term: str, value: str) -> Clause:
     if value not in FLAGS:
         near = get_close_matches(value, FLAGS, 1)
         raise FilterError(
-            f"filter term {term!r}: unknown flag", remedy=f"Use is:{near[0]}" if near else "One of " + ", ".join(FLAGS)
+            f"filter term {term!r}: unknown flag",
+            remedy=f"Use is:{near[0]}" if near else "One of " + ", ".join(FLAGS),
         )
     return Clause(FLAGS[value], ())
 
@@ -175,7 +194,8 @@ def _annotated(kind: str, text: str) -> Clause:
 
 def _near_gene(symbol: str) -> Clause:
     return Clause(
-        "id IN (SELECT t.id FROM genes g CROSS JOIN bins b ON b.chrom = g.chrom AND b.start < g.tss + ?"
+        "id IN (SELECT t.id FROM genes g CROSS JOIN bins b ON b.chrom = g.chrom AND b.start < "
+        "g.tss + ?"
         ' AND b."end" > g.tss - ?'
         " CROSS JOIN top_bins t ON t.bin = b.bin WHERE g.symbol = ?)",
         (GENE_REACH, GENE_REACH, symbol),
@@ -183,14 +203,17 @@ def _near_gene(symbol: str) -> Clause:
 
 
 def _word(text: str) -> Clause:
-    """Label or enriched term contains the word; words too short for the trigram index match the start of the label."""
+    """Label or enriched term contains the word; words too short for the trigram index match the
+    start of the label."""
     if len(text) < 3:
         return Clause("label BETWEEN ? AND ?", (text, text + "\U0010ffff"))
     phrase = '"' + text.replace('"', '""') + '"'
     return Clause(
-        "id IN (SELECT rowid FROM labels_fts WHERE labels_fts MATCH ? UNION ALL SELECT id FROM annotations"
+        "id IN (SELECT rowid FROM labels_fts WHERE labels_fts MATCH ? UNION ALL SELECT id FROM "
+        "annotations"
         f" WHERE NOT COALESCE(q, 0) >= {SIGNIFICANT_Q} AND term IN"
-        " (SELECT t.term FROM terms_fts f JOIN terms t ON t.term = f.rowid WHERE terms_fts MATCH ?))",
+        " (SELECT t.term FROM terms_fts f JOIN terms t ON t.term = f.rowid WHERE terms_fts MATCH "
+        "?))",
         (phrase, phrase),
     )
 

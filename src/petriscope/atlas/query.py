@@ -1,4 +1,5 @@
-"""The one read-only interface to an atlas file (standard library only: no numpy, pandas, torch or dvc)."""
+"""The one read-only interface to an atlas file (standard library only: no numpy, pandas, torch or
+dvc)."""
 
 from __future__ import annotations
 
@@ -19,13 +20,15 @@ from petriscope.errors import UserError
 
 R = TypeVar("R")
 _TOP = (
-    'SELECT t.id, s.biosample, s.lineage, s.context, t.rank, b.chrom, b.start, b."end", t.activation, b.sequence'
+    'SELECT t.id, s.biosample, s.lineage, s.context, t.rank, b.chrom, b.start, b."end", '
+    "t.activation, b.sequence"
     " FROM {source} JOIN biosamples s ON s.number = t.biosample"
 )
 
 
 class Atlas:
-    """One atlas file, opened read-only and immutable. Cheap to open (milliseconds); use one per thread.
+    """One atlas file, opened read-only and immutable. Cheap to open (milliseconds); use one per
+    thread.
 
     Raises UserError where the file is absent, is no atlas, or was written by another version.
     """
@@ -33,16 +36,26 @@ class Atlas:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise UserError("no atlas here", file=path, remedy="Run the pipeline as far as the stage atlas")
+            raise UserError(
+                "no atlas here", file=path, remedy="Run the pipeline as far as the stage atlas"
+            )
         uri = f"file:{quote(os.fspath(self.path.absolute()))}?mode=ro&immutable=1"
         try:
-            self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, cached_statements=256)
+            self._db = sqlite3.connect(
+                uri, uri=True, check_same_thread=False, cached_statements=256
+            )
             application = self._db.execute("PRAGMA application_id").fetchone()[0]
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.DatabaseError as error:
-            raise UserError(f"not a readable atlas ({error})", file=path, remedy="Run the stage atlas again") from None
+            raise UserError(
+                f"not a readable atlas ({error})", file=path, remedy="Run the stage atlas again"
+            ) from None
         if application != schema.APPLICATION_ID:
-            raise UserError("this SQLite file is not a Petriscope atlas", file=path, remedy="Run the stage atlas again")
+            raise UserError(
+                "this SQLite file is not a Petriscope atlas",
+                file=path,
+                remedy="Run the stage atlas again",
+            )
         if version != schema.VERSION:
             raise UserError(
                 f"the atlas has format {version}, this program reads {schema.VERSION}",
@@ -52,37 +65,50 @@ class Atlas:
         self._db.execute("PRAGMA cache_size=-16000")
         names = [row[1] for row in self._db.execute("PRAGMA table_info(features)")]
         self.lineages: list[str] = [
-            n.removeprefix(schema.LINEAGE_PREFIX) for n in names if n.startswith(schema.LINEAGE_PREFIX)
+            n.removeprefix(schema.LINEAGE_PREFIX)
+            for n in names
+            if n.startswith(schema.LINEAGE_PREFIX)
         ]
         everything = (*schema.FEATURES, *schema.lineage_columns(self.lineages))
         self.columns: dict[str, schema.Column] = {c.name: c for c in everything if c.name in names}
 
         self.total: int = self._db.execute("SELECT COUNT(*) FROM features").fetchone()[0]
-        self.has_motif_hits = self._db.execute("SELECT 1 FROM motif_hits LIMIT 1").fetchone() is not None
+        self.has_motif_hits = (
+            self._db.execute("SELECT 1 FROM motif_hits LIMIT 1").fetchone() is not None
+        )
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
-    # The features table -------------------------------------------------------------------------------------------
+    # The features table
+    # ------------------------------------------------------------------------------------------
 
     def order(self, query: str = "", sort: str = "layer", descending: bool = False) -> array[int]:
-        """Identifiers of all features that pass the filter ``query``, sorted by a column; empty cells come last.
+        """Identifiers of all features that pass the filter ``query``, sorted by a column; empty
+        cells come last.
 
         Raises filters.FilterError (a UserError) where the filter or the column means nothing.
         """
         if sort not in self.columns:
-            raise UserError(f"no column {sort!r} to sort by", remedy="One of " + ", ".join(self.columns))
+            raise UserError(
+                f"no column {sort!r} to sort by", remedy="One of " + ", ".join(self.columns)
+            )
         everything = self._sorted(sort, descending)
         where = self.where(query)
         if where.sql == "1":
             return everything
-        found = {row[0] for row in self._db.execute(f"SELECT id FROM features WHERE {where.sql}", where.values)}
+        found = {
+            row[0]
+            for row in self._db.execute(f"SELECT id FROM features WHERE {where.sql}", where.values)
+        }
         return array(schema.ID_CODE, [i for i in everything if i in found])
 
     def _sorted(self, sort: str, descending: bool) -> array[int]:
         """All identifiers in the stored order of a column; empty cells last in both directions."""
-        filled, blob = self._db.execute("SELECT filled, ids FROM orders WHERE column = ?", (sort,)).fetchone()
+        filled, blob = self._db.execute(
+            "SELECT filled, ids FROM orders WHERE column = ?", (sort,)
+        ).fetchone()
         ids = array(schema.ID_CODE, blob)
         if sys.byteorder == "big":
             ids.byteswap()
@@ -99,7 +125,10 @@ class Atlas:
         names = ", ".join(f'"{name}"' for name in columns)
         marks = ", ".join("?" * len(ids))
         found = {
-            r[0]: r[1:] for r in self._db.execute(f"SELECT id, {names} FROM features WHERE id IN ({marks})", tuple(ids))
+            r[0]: r[1:]
+            for r in self._db.execute(
+                f"SELECT id, {names} FROM features WHERE id IN ({marks})", tuple(ids)
+            )
         }
         return [found[i] for i in ids]
 
@@ -111,13 +140,21 @@ class Atlas:
     def count(self, query: str = "") -> int:
         """How many features pass the filter."""
         where = self.where(query)
-        return int(self._db.execute(f"SELECT COUNT(*) FROM features WHERE {where.sql}", where.values).fetchone()[0])
+        return int(
+            self._db.execute(
+                f"SELECT COUNT(*) FROM features WHERE {where.sql}", where.values
+            ).fetchone()[0]
+        )
 
-    # One feature --------------------------------------------------------------------------------------------------
+    # One feature
+    # ------------------------------------------------------------------------------------------
 
     def has(self, identifier: int) -> bool:
         """Whether the atlas knows the feature."""
-        return self._db.execute("SELECT 1 FROM features WHERE id = ?", (identifier,)).fetchone() is not None
+        return (
+            self._db.execute("SELECT 1 FROM features WHERE id = ?", (identifier,)).fetchone()
+            is not None
+        )
 
     def feature(self, identifier: int, bins: int = 8, neighbours: int = 12) -> records.Feature:
         """Everything the feature page shows. Raises UserError where the feature is unknown."""
@@ -130,7 +167,8 @@ class Atlas:
             dict(zip(names, row)),
             self._all(
                 records.LineageEffect,
-                "SELECT lineage, t, p, q, mean_vivo, mean_vitro, effect, lo, hi, auroc, log2_fold, n_units"
+                "SELECT lineage, t, p, q, mean_vivo, mean_vitro, effect, lo, hi, auroc, "
+                "log2_fold, n_units"
                 " FROM lineage_effects WHERE id = ?",
                 (identifier,),
             ),
@@ -144,11 +182,15 @@ class Atlas:
     def activation(self, identifier: int) -> list[records.Activation]:
         """Per-biosample mean, density and histogram, in the data set's order."""
         rows = self._db.execute(
-            "SELECT s.biosample, s.lineage, s.context, a.mean, a.density, a.maximum, a.histogram FROM activation a"
+            "SELECT s.biosample, s.lineage, s.context, a.mean, a.density, a.maximum, a.histogram "
+            "FROM activation a"
             " JOIN biosamples s ON s.number = a.biosample WHERE a.id = ? ORDER BY s.number",
             (identifier,),
         )
-        return [records.Activation._make((*row[:6], json.loads(row[6]) if row[6] else [])) for row in rows]
+        return [
+            records.Activation._make((*row[:6], json.loads(row[6]) if row[6] else []))
+            for row in rows
+        ]
 
     def top_bins(self, identifier: int, per_biosample: int = 8) -> list[records.TopBin]:
         """Top bins over all biosamples, strongest first."""
@@ -165,7 +207,8 @@ class Atlas:
             records.Annotation,
             "SELECT t.name, a.scope, a.estimate, a.lo, a.hi, a.p, a.q, a.rank, a.genes,"
             " a.specificity, a.specificity_low, a.specificity_high FROM annotations a"
-            " JOIN terms t ON t.term = a.term WHERE a.id = ? AND a.kind = ? ORDER BY a.rank LIMIT ?",
+            " JOIN terms t ON t.term = a.term WHERE a.id = ? AND a.kind = ? ORDER BY a.rank "
+            "LIMIT ?",
             (identifier, kind, limit),
         )
 
@@ -173,8 +216,10 @@ class Atlas:
         """Similar features by kind of similarity, most similar first."""
         result: dict[str, list[records.Neighbour]] = {}
         rows = self._db.execute(
-            "SELECT s.kind, f.id, s.value, f.layer, f.lineage, f.direction, f.q, f.label FROM similar s"
-            " JOIN features f ON f.id = s.other WHERE s.id = ? AND s.rank <= ? ORDER BY s.kind, s.rank",
+            "SELECT s.kind, f.id, s.value, f.layer, f.lineage, f.direction, f.q, f.label FROM "
+            "similar s"
+            " JOIN features f ON f.id = s.other WHERE s.id = ? AND s.rank <= ? ORDER BY s.kind, "
+            "s.rank",
             (identifier, limit),
         )
         for kind, *rest in rows:
@@ -182,21 +227,31 @@ class Atlas:
         return result
 
     def curves(self, analysis: str, identifier: int | None = None) -> list[records.CurvePoint]:
-        """Points of the ablation or steering curves: of one feature, or (None) those of whole layers and the run."""
+        """Points of the ablation or steering curves: of one feature, or (None) those of whole
+        layers and the run."""
         return self._all(
             records.CurvePoint,
-            "SELECT layer, lineage, arm, x, estimate, lo, hi, n FROM curves WHERE analysis = ? AND id IS ?"
+            "SELECT layer, lineage, arm, x, estimate, lo, hi, n FROM curves WHERE analysis = ? "
+            "AND id IS ?"
             " ORDER BY layer, lineage, arm, x",
             (analysis, identifier),
         )
 
-    # Places -------------------------------------------------------------------------------------------------------
+    # Places
+    # ------------------------------------------------------------------------------------------
 
     def region(self, region: Region, limit: int = 500) -> list[records.TopBin]:
         """Top bins in a region, strongest first."""
         place = overlap_clause(region)
-        sql = _TOP.format(source=f"(SELECT * FROM bins WHERE {place.sql}) b CROSS JOIN top_bins t ON t.bin = b.bin")
-        return self._all(records.TopBin, f"{sql} ORDER BY t.activation DESC, t.id LIMIT ?", (*place.values, limit))
+        sql = _TOP.format(
+            source=f"(SELECT * FROM bins WHERE {place.sql}) b CROSS JOIN top_bins t ON t.bin = "
+            f"b.bin"
+        )
+        return self._all(
+            records.TopBin,
+            f"{sql} ORDER BY t.activation DESC, t.id LIMIT ?",
+            (*place.values, limit),
+        )
 
     def motif_hits(self, region: Region) -> list[records.MotifHit]:
         """Motif occurrences in a region, left to right."""
@@ -211,13 +266,18 @@ class Atlas:
 
     def gene(self, symbol: str) -> list[records.Gene]:
         """Start sites of one gene, ignoring case."""
-        return self._all(records.Gene, "SELECT symbol, chrom, tss, strand FROM genes WHERE symbol = ?", (symbol,))
+        return self._all(
+            records.Gene, "SELECT symbol, chrom, tss, strand FROM genes WHERE symbol = ?", (symbol,)
+        )
 
-    # The run ------------------------------------------------------------------------------------------------------
+    # The run
+    # ------------------------------------------------------------------------------------------
 
     def layers(self) -> list[records.Layer]:
         """One row per layer."""
-        return self._all(records.Layer, f"SELECT {', '.join(records.Layer._fields)} FROM layers ORDER BY layer")
+        return self._all(
+            records.Layer, f"SELECT {', '.join(records.Layer._fields)} FROM layers ORDER BY layer"
+        )
 
     def density_histogram(self, layer: int) -> list[tuple[float, int]]:
         """(log10 density at the left edge of a half-decade bin, number of features)."""
@@ -226,11 +286,15 @@ class Atlas:
 
     def flow(self) -> list[records.Flow]:
         """Cross-layer links."""
-        return self._all(records.Flow, f"SELECT {', '.join(records.Flow._fields)} FROM layer_flow ORDER BY 1, 2")
+        return self._all(
+            records.Flow, f"SELECT {', '.join(records.Flow._fields)} FROM layer_flow ORDER BY 1, 2"
+        )
 
     def claims(self) -> list[records.Claim]:
         """The claims ledger in its own order."""
-        return self._all(records.Claim, f"SELECT {', '.join(records.Claim._fields)} FROM claims ORDER BY number")
+        return self._all(
+            records.Claim, f"SELECT {', '.join(records.Claim._fields)} FROM claims ORDER BY number"
+        )
 
     def run(self) -> dict[str, str | None]:
         """The run card."""
@@ -238,15 +302,20 @@ class Atlas:
 
     def biosamples(self) -> list[tuple[str, str | None, str | None, str | None]]:
         """(biosample, lineage, context, donor) in the data set's order."""
-        return self._db.execute("SELECT biosample, lineage, context, donor FROM biosamples ORDER BY number").fetchall()
+        return self._db.execute(
+            "SELECT biosample, lineage, context, donor FROM biosamples ORDER BY number"
+        ).fetchall()
 
     def state_colours(self) -> dict[str, str]:
         """Official colours of the ChromHMM states as #rrggbb, where known."""
-        rows = self._db.execute("SELECT name, colour FROM chromhmm_states WHERE colour GLOB '#*' ORDER BY number")
+        rows = self._db.execute(
+            "SELECT name, colour FROM chromhmm_states WHERE colour GLOB '#*' ORDER BY number"
+        )
         return dict(rows)
 
     def select(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Rows of a SELECT of the caller's own (notebooks; the file cannot be changed through it)."""
+        """Rows of a SELECT of the caller's own (notebooks; the file cannot be changed through
+        it)."""
         return self._db.execute(sql, tuple(values)).fetchall()
 
     def _all(self, record: type[R], sql: str, values: Sequence[object] = ()) -> list[R]:

@@ -31,7 +31,8 @@ class LineageEffect(NamedTuple):
 
 
 class Activation(NamedTuple):
-    """How one feature fires in one biosample; ``histogram`` counts firing tokens in equal bins of (0, maximum]."""
+    """How one feature fires in one biosample; ``histogram`` counts firing tokens in equal bins of
+    (0, maximum]."""
 
     biosample: str
     lineage: str | None
@@ -129,8 +130,8 @@ class Layer(NamedTuple):
 class Flow(NamedTuple):
     """Features of one layer against their best decoder match in another.
 
-    ``continued``: the cosine is at least ``schema.STABLE``; ``context_continued``: the match is a context feature
-    (q < .05) of the same direction as well.
+    ``continued``: the cosine is at least ``schema.STABLE``; ``context_continued``: the match is a
+    context feature (q < .05) of the same direction as well.
     """
 
     layer: int
@@ -171,7 +172,8 @@ class Claim(NamedTuple):
 
 
 class Found(NamedTuple):
-    """One search result: a vocabulary term (motif, gene set, state, gene), a feature or a region."""
+    """One search result: a vocabulary term (motif, gene set, state, gene), a feature or a
+    region."""
 
     kind: str
     name: str

@@ -1,4 +1,5 @@
-"""Genomic regions as people type them, and the bin numbers that index intervals (standard library only)."""
+"""Genomic regions as people type them, and the bin numbers that index intervals (standard library
+only)."""
 
 from __future__ import annotations
 
@@ -26,9 +27,11 @@ class Region(NamedTuple):
 
 
 def parse_region(text: str) -> Region | None:
-    """``chr22:37,500,000-37,600,000`` (1-based, inclusive; one position alone is allowed), or None if it is not one.
+    """``chr22:37,500,000-37,600,000`` (1-based, inclusive; one position alone is allowed), or None
+    if it is not one.
 
-    Raises UserError where it has the form of a region but its end precedes its start or lies beyond 512 Mb.
+    Raises UserError where it has the form of a region but its end precedes its start or lies beyond
+    512 Mb.
     """
     match = _REGION.fullmatch(text.strip())
     if not match:
@@ -36,12 +39,15 @@ def parse_region(text: str) -> Region | None:
     first = int(re.sub("[,_]", "", match[2]))
     last = int(re.sub("[,_]", "", match[3])) if match[3] else first
     if first < 1 or last < first or last > MAX_END:
-        raise UserError(f"region {text!r} is empty or out of range", remedy="Write chr22:37,500,000-37,600,000")
+        raise UserError(
+            f"region {text!r} is empty or out of range", remedy="Write chr22:37,500,000-37,600,000"
+        )
     return Region(match[1], first - 1, last)
 
 
 def bin_of(start: int, end: int) -> int:
-    """Number of the smallest bin that holds [start, end): the BAI scheme (SAM specification, section 5.3)."""
+    """Number of the smallest bin that holds [start, end): the BAI scheme (SAM specification,
+    section 5.3)."""
     last = max(end - 1, start)
     for level in range(DEPTH, 0, -1):
         shift = MIN_SHIFT + 3 * (DEPTH - level)
@@ -51,7 +57,8 @@ def bin_of(start: int, end: int) -> int:
 
 
 def bin_ranges(start: int, end: int) -> list[tuple[int, int]]:
-    """Inclusive ranges of bin numbers, one per level, that can hold intervals overlapping [start, end)."""
+    """Inclusive ranges of bin numbers, one per level, that can hold intervals overlapping [start,
+    end)."""
     last = max(end - 1, start)
     ranges = [(0, 0)]
     for level in range(1, DEPTH + 1):

@@ -1,7 +1,9 @@
-"""The atlas file: one SQLite database, its tables, columns, identifiers and version (standard library only).
+"""The atlas file: one SQLite database, its tables, columns, identifiers and version (standard
+library only).
 
-A feature's identifier is ``layer * 1,000,000 + index``; people read and type ``L6/1234``. Every column except keys may
-be NULL: a partial run makes a partial atlas. Genomic intervals are 0-based and half-open, as in BED.
+A feature's identifier is ``layer * 1,000,000 + index``; people read and type ``L6/1234``. Every
+column except keys may be NULL: a partial run makes a partial atlas. Genomic intervals are 0-based
+and half-open, as in BED.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ Format = Literal["count", "number", "signed", "p", "share", "text", "id", "flag"
 
 @dataclass(frozen=True)
 class Column:
-    """One column: SQL name and type, the head it carries in a table, how to print it, and what it means."""
+    """One column: SQL name and type, the head it carries in a table, how to print it, and what it
+    means."""
 
     name: str
     kind: Kind
@@ -40,28 +43,70 @@ def _real(name: str, head: str, form: Format, text: str, indexed: bool = True) -
 
 
 FEATURES = (
-    Column("layer", "integer", "layer", "count", "0 is the input to the first block, k the stream after block k", True),
+    Column(
+        "layer",
+        "integer",
+        "layer",
+        "count",
+        "0 is the input to the first block, k the stream after block k",
+        True,
+    ),
     Column("feature", "integer", "index", "count", "position in the layer's dictionary", True),
     Column(
-        "alive", "integer", "alive", "flag", "1 if it fires often enough to be compared (cds.min_events)", indexed=True
+        "alive",
+        "integer",
+        "alive",
+        "flag",
+        "1 if it fires often enough to be compared (cds.min_events)",
+        indexed=True,
     ),
     _real("density", "density", "share", "share of tokens on which it fires"),
     _real("mean_activation", "mean act", "number", "mean activation where it fires"),
-    _real("cds_published", "CDS pub", "signed", "published divergence score: mean over lineages of in vivo - in vitro"),
+    _real(
+        "cds_published",
+        "CDS pub",
+        "signed",
+        "published divergence score: mean over lineages of in vivo - in vitro",
+    ),
     _real("p_published", "p pub", "p", "published sign-flip p (#/N, no correction for dependence)"),
-    _real("cds", "CDS t", "signed", "corrected divergence score: signed combination of per-lineage t"),
+    _real(
+        "cds", "CDS t", "signed", "corrected divergence score: signed combination of per-lineage t"
+    ),
     _real("p", "p", "p", "p of the corrected score"),
     _real("q", "q", "p", "q of the corrected score over alive features x layers x lineages (BH)"),
     _real("effect", "g", "signed", "Hedges g, in vivo - in vitro"),
     _real("lo", "g lo", "signed", "95 % interval of g, lower end (block bootstrap)", indexed=False),
     _real("hi", "g hi", "signed", "95 % interval of g, upper end (block bootstrap)", indexed=False),
-    Column("n_units", "integer", "units", "count", "independent units behind p (biosamples or locus blocks)"),
+    Column(
+        "n_units",
+        "integer",
+        "units",
+        "count",
+        "independent units behind p (biosamples or locus blocks)",
+    ),
     Column("level", "text", "level", "text", "what a unit is: biosample or locus"),
     Column("lineage", "text", "lineage", "text", "lineage of the strongest effect", indexed=True),
-    Column("direction", "text", "context", "text", "context in which it is higher: in_vivo or in_vitro", indexed=True),
+    Column(
+        "direction",
+        "text",
+        "context",
+        "text",
+        "context in which it is higher: in_vivo or in_vitro",
+        indexed=True,
+    ),
     _real("stability", "stable", "number", "decoder cosine of its best match in other seeds (0-1)"),
-    _real("causal_effect", "causal", "number", "mean |change of prediction| when this feature alone is ablated"),
-    _real("causal_percentile", "causal %", "share", "percentile of that effect among matched random features"),
+    _real(
+        "causal_effect",
+        "causal",
+        "number",
+        "mean |change of prediction| when this feature alone is ablated",
+    ),
+    _real(
+        "causal_percentile",
+        "causal %",
+        "share",
+        "percentile of that effect among matched random features",
+    ),
     Column("module", "integer", "module", "count", "co-activation module", indexed=True),
     Column("label", "text", "label", "text", "short name from its best annotations", indexed=True),
     _real("confidence", "conf", "share", "confidence in the label (0-1)"),
@@ -75,7 +120,18 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("lineage", "text", required=True),
         *(
             Column(name, "real")
-            for name in ("t", "p", "q", "mean_vivo", "mean_vitro", "effect", "lo", "hi", "auroc", "log2_fold")
+            for name in (
+                "t",
+                "p",
+                "q",
+                "mean_vivo",
+                "mean_vitro",
+                "effect",
+                "lo",
+                "hi",
+                "auroc",
+                "log2_fold",
+            )
         ),
         Column("n_units", "integer"),
     ),
@@ -92,7 +148,11 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("mean", "real", text="mean over all tokens of the biosample"),
         Column("density", "real", text="share of tokens on which it fires"),
         Column("maximum", "real", text="upper edge of the histogram"),
-        Column("histogram", "text", text="counts of firing tokens in equal bins of (0, maximum], a list of integers"),
+        Column(
+            "histogram",
+            "text",
+            text="counts of firing tokens in equal bins of (0, maximum], a list of integers",
+        ),
     ),
     "top_bins": (
         Column("layer", "integer", required=True),
@@ -110,12 +170,21 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("kind", "text", text="chromhmm, motif or geneset", required=True),
         Column("term", "text", required=True),
         Column("scope", "text", text="biosample or lineage it was tested in; empty for all"),
-        Column("estimate", "real", text="odds ratio (chromhmm) or fold enrichment (motif, geneset)"),
+        Column(
+            "estimate", "real", text="odds ratio (chromhmm) or fold enrichment (motif, geneset)"
+        ),
         *(Column(name, "real") for name in ("lo", "hi", "p", "q")),
         Column("rank", "integer"),
         Column("genes", "text", text="genes behind a gene set hit, comma-separated"),
-        Column("specificity", "real", text="motif: log2 odds in the feature's own lineage less the mean of the others"),
-        *(Column(name, "real", text="95 % interval") for name in ("specificity_low", "specificity_high")),
+        Column(
+            "specificity",
+            "real",
+            text="motif: log2 odds in the feature's own lineage less the mean of the others",
+        ),
+        *(
+            Column(name, "real", text="95 % interval")
+            for name in ("specificity_low", "specificity_high")
+        ),
     ),
     "motif_hits": (
         Column("chrom", "text", required=True),
@@ -131,7 +200,10 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("other_layer", "integer", required=True),
         Column("other_feature", "integer", required=True),
         Column(
-            "kind", "text", text="decoder (cosine of decoder rows) or coactivation (PMI or correlation)", required=True
+            "kind",
+            "text",
+            text="decoder (cosine of decoder rows) or coactivation (PMI or correlation)",
+            required=True,
         ),
         Column("value", "real", required=True),
     ),
@@ -142,7 +214,14 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("n_context", "integer", text="features with q < .05"),
         *(
             Column(name, "real")
-            for name in ("fraction", "lo", "hi", "random_init_fraction", "random_init_lo", "random_init_hi")
+            for name in (
+                "fraction",
+                "lo",
+                "hi",
+                "random_init_fraction",
+                "random_init_lo",
+                "random_init_hi",
+            )
         ),
         *(Column(name, "real") for name in ("stable_fraction", "published_fraction")),
         Column("n_published", "integer"),
@@ -181,8 +260,9 @@ TABLES: dict[str, tuple[Column, ...]] = {
     ),
 }
 
-# What lies in the file. Keys and intervals are normalised: term and bin identifiers stand for their names. ``orders`` holds
-# every sorting of the features ready to use, as little-endian 32-bit identifiers, the ``filled`` cells first.
+# What lies in the file. Keys and intervals are normalised: term and bin identifiers stand for their
+# names. ``orders`` holds every sorting of the features ready to use, as little-endian 32-bit
+# identifiers, the ``filled`` cells first.
 DDL = """
 CREATE TABLE orders(column TEXT PRIMARY KEY, filled INTEGER, ids BLOB);
 CREATE TABLE lineage_effects(id INTEGER, lineage TEXT, t REAL, p REAL, q REAL, mean_vivo REAL, mean_vitro REAL,
@@ -254,7 +334,8 @@ def features_ddl(lineages: list[str]) -> str:
     """SQL that makes the features table with one ``t_<lineage>`` column per lineage."""
     fold = {"text": " COLLATE NOCASE"}
     columns = ", ".join(
-        f'"{c.name}" {c.kind.upper()}{fold.get(c.kind, "")}' for c in (*FEATURES, *lineage_columns(lineages))
+        f'"{c.name}" {c.kind.upper()}{fold.get(c.kind, "")}'
+        for c in (*FEATURES, *lineage_columns(lineages))
     )
     return f"CREATE TABLE features(id INTEGER PRIMARY KEY, {columns});"
 
@@ -268,6 +349,8 @@ def features_indexes(lineages: list[str]) -> str:
 def lineage_columns(lineages: list[str]) -> tuple[Column, ...]:
     """The per-lineage t columns, in the data set's order of lineages."""
     return tuple(
-        Column(f"{LINEAGE_PREFIX}{x}", "real", f"t {x}", "signed", f"corrected t in {x}", indexed=True)
+        Column(
+            f"{LINEAGE_PREFIX}{x}", "real", f"t {x}", "signed", f"corrected t in {x}", indexed=True
+        )
         for x in lineages
     )

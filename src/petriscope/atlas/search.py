@@ -1,4 +1,5 @@
-"""Fuzzy search over motifs, gene sets, states, genes, labels, regions and feature names (standard library only)."""
+"""Fuzzy search over motifs, gene sets, states, genes, labels, regions and feature names (standard
+library only)."""
 
 from __future__ import annotations
 
@@ -8,13 +9,23 @@ from petriscope.atlas.records import Found
 from petriscope.atlas.region import parse_region
 
 FILTER_OF = {"motif": "motif", "geneset": "go", "chromhmm": "state", "gene": "gene"}
-_KIND_ORDER = {"feature": 0, "region": 0, "gene": 1, "motif": 2, "geneset": 3, "chromhmm": 4, "label": 5}
+_KIND_ORDER = {
+    "feature": 0,
+    "region": 0,
+    "gene": 1,
+    "motif": 2,
+    "geneset": 3,
+    "chromhmm": 4,
+    "label": 5,
+}
 
 
 def search(atlas: Atlas, text: str, limit: int = 60) -> list[Found]:
-    """What ``text`` may mean, best first: exact names, then names that contain it, then names that share its trigrams.
+    """What ``text`` may mean, best first: exact names, then names that contain it, then names that
+    share its trigrams.
 
-    Each result carries the filter (``query``) that lists its features; a gene or region also opens as a place.
+    Each result carries the filter (``query``) that lists its features; a gene or region also opens
+    as a place.
     """
     text = " ".join(text.replace("\0", " ").split())
     if not text:
@@ -38,7 +49,9 @@ def search(atlas: Atlas, text: str, limit: int = 60) -> list[Found]:
 def common_terms(atlas: Atlas, limit: int = 30) -> list[Found]:
     """Motifs, gene sets and states by the number of features enriched for them: where to begin."""
     rows = atlas.select(
-        "SELECT kind, name, features FROM terms WHERE features > 0 ORDER BY features DESC, name LIMIT ?", (limit,)
+        "SELECT kind, name, features FROM terms WHERE features > 0 ORDER BY features DESC, name "
+        "LIMIT ?",
+        (limit,),
     )
     return [_found(*row) for row in rows]
 
@@ -59,7 +72,14 @@ def _containing(atlas: Atlas, text: str, limit: int) -> list[Found]:
     def order(row: tuple[str, str, int | None]) -> tuple[object, ...]:
         kind, name, features = row
         name = name.casefold()
-        return (name != folded, not name.startswith(folded), _KIND_ORDER[kind], -(features or 0), len(name), name)
+        return (
+            name != folded,
+            not name.startswith(folded),
+            _KIND_ORDER[kind],
+            -(features or 0),
+            len(name),
+            name,
+        )
 
     return [_found(*row) for row in sorted(rows, key=order)[:limit]]
 
@@ -70,7 +90,8 @@ def _resembling(atlas: Atlas, text: str, limit: int) -> list[Found]:
     grams = {folded[i : i + 3] for i in range(len(folded) - 2)}
     query = " OR ".join('"' + gram.replace('"', '""') + '"' for gram in sorted(grams))
     rows = atlas.select(
-        "SELECT t.kind, t.name, t.features FROM terms_fts f JOIN terms t ON t.term = f.rowid WHERE terms_fts MATCH ?"
+        "SELECT t.kind, t.name, t.features FROM terms_fts f JOIN terms t ON t.term = f.rowid "
+        "WHERE terms_fts MATCH ?"
         " ORDER BY f.rank LIMIT 200",
         (query,),
     )

@@ -1,4 +1,5 @@
-"""Ablation of feature sets: what the prediction loses, against every control a set of features can have."""
+"""Ablation of feature sets: what the prediction loses, against every control a set of features can
+have."""
 
 from __future__ import annotations
 
@@ -44,11 +45,13 @@ class _Arm(NamedTuple):
 
 @dataclass(frozen=True)
 class Ablation:
-    """Effects on the prediction, one row per (arm, k, draw, block): see `ablation_tests` for curves and tests."""
+    """Effects on the prediction, one row per (arm, k, draw, block): see `ablation_tests` for curves
+    and tests."""
 
     effects: pd.DataFrame
-    """columns arm, k, draw, block, effect (mean |change| at the read bins), shift (mean change toward the other
-    context), edit (mean norm of the change of the residual stream per token), rows."""
+    """columns arm, k, draw, block, effect (mean |change| at the read bins), shift (mean change
+    toward the other context), edit (mean norm of the change of the residual stream per token),
+    rows."""
     sets: pd.DataFrame
     """columns arm, k, draw, features: the ablated features, space separated."""
     alive: int
@@ -63,7 +66,8 @@ class Ablation:
 
 
 def ablation_edit(dictionary: Dictionary, features: np.ndarray) -> Edit:
-    """The error-preserving edit h' = h + dec(z') - dec(z), z' = z with ``features`` zeroed (arXiv 2403.19647).
+    """The error-preserving edit h' = h + dec(z') - dec(z), z' = z with ``features`` zeroed (arXiv
+    2403.19647).
 
     Tokens on which no ablated feature fires are returned bit for bit.
     """
@@ -71,7 +75,9 @@ def ablation_edit(dictionary: Dictionary, features: np.ndarray) -> Edit:
     def edit(hidden: Tensor) -> Tensor:
         rows = hidden.reshape(-1, hidden.shape[-1])
         directions = dictionary.directions.numpy()
-        delta = _removal(as_matrix(dictionary.encode(rows), len(directions)).tocsc(), directions, features)
+        delta = _removal(
+            as_matrix(dictionary.encode(rows), len(directions)).tocsc(), directions, features
+        )
         changed = torch.from_numpy(np.flatnonzero((delta != 0).any(1)))
         edited = rows.clone()
         edited[changed] += torch.from_numpy(delta)[changed].to(rows.dtype)
@@ -92,16 +98,19 @@ def ablate(
     workers: int | None = None,
     show_progress: bool = True,
 ) -> Ablation:
-    """Ablate the first k of ``ranking`` (feature indices, most context-divergent first) and all control sets.
+    """Ablate the first k of ``ranking`` (feature indices, most context-divergent first) and all
+    control sets.
 
-    ``toward`` (N, T'): prediction in the other context minus ``states.prediction``; the shift is the mean change in its
-    direction. ``components`` (c, d): orthonormal principal directions, most context-divergent first. Codes are computed
-    once; ablation is linear in them, so each set costs one sparse product and the blocks above the layer. ``workers``
-    threads (torch's number unless given) take a set each, on one torch thread: their number does not change a bit.
+    ``toward`` (N, T'): prediction in the other context minus ``states.prediction``; the shift is
+    the mean change in its direction. ``components`` (c, d): orthonormal principal directions, most
+    context-divergent first. Codes are computed once; ablation is linear in them, so each set costs
+    one sparse product and the blocks above the layer. ``workers`` threads (torch's number unless
+    given) take a set each, on one torch thread: their number does not change a bit.
 
-    Arms: 'cds'; 'random' (matched on firing rate and decoder-weighted activation); 'top_activation';
-    'random_direction' and 'pca' (same norm per token as the cds edit); 'reconstruction' (dec(z) in place of h);
-    'published' and 'published_random' (dec(z') in place of h: the autoencoder's error goes with it).
+    Arms: 'cds'; 'random' (matched on firing rate and decoder-weighted activation);
+    'top_activation'; 'random_direction' and 'pca' (same norm per token as the cds edit);
+    'reconstruction' (dec(z) in place of h); 'published' and 'published_random' (dec(z') in place of
+    h: the autoencoder's error goes with it).
     """
     directions = dictionary.directions.numpy()
     tokens = states.tokens()
@@ -111,9 +120,20 @@ def ablate(
     alive = np.flatnonzero(stats.rate > 0)
     ranked = ranking[np.isin(ranking, alive)]
     if len(ranked) == 0:
-        raise UserError("no ranked feature fires on these windows", field="ablation", remedy="Take more windows.")
+        raise UserError(
+            "no ranked feature fires on these windows",
+            field="ablation",
+            remedy="Take more windows.",
+        )
     ks = usable_ks([min(k, len(ranked)) for k in arms.ks], len(alive))
-    plan = _Plan(codes.tocsc(), directions, tokens, torch.from_numpy(dictionary.decode(raw)) - tokens, ranked, arms)
+    plan = _Plan(
+        codes.tocsc(),
+        directions,
+        tokens,
+        torch.from_numpy(dictionary.decode(raw)) - tokens,
+        ranked,
+        arms,
+    )
     top = alive[np.argsort(-stats.weight[alive], kind="stable")]
     items = [_Arm("reconstruction", 0, 0, None, lambda: plan.error)]
     for k in ks:
@@ -127,9 +147,16 @@ def ablate(
 
     with one_torch_thread() as threads, ThreadPoolExecutor(workers or threads) as pool:
         done = pool.map(run, items)
-        rows = list(progress(done, "ablation", total=len(items), unit="set") if show_progress else done)
+        rows = list(
+            progress(done, "ablation", total=len(items), unit="set") if show_progress else done
+        )
     sets = [
-        {"arm": item.arm, "k": item.k, "draw": item.draw, "features": " ".join(map(str, item.features))}
+        {
+            "arm": item.arm,
+            "k": item.k,
+            "draw": item.draw,
+            "features": " ".join(map(str, item.features)),
+        }
         for item in items
         if item.features is not None
     ]
@@ -153,7 +180,9 @@ def _removal(codes: sp.csc_matrix, directions: np.ndarray, features: np.ndarray)
     return np.asarray(-(codes[:, chosen].tocsr() @ directions[chosen]), np.float32)
 
 
-def _arms(plan: _Plan, k: int, matched: np.ndarray, top: np.ndarray, components: np.ndarray) -> Iterator[_Arm]:
+def _arms(
+    plan: _Plan, k: int, matched: np.ndarray, top: np.ndarray, components: np.ndarray
+) -> Iterator[_Arm]:
     """All edits at one k."""
 
     def removed(features: np.ndarray) -> Tensor:
@@ -171,7 +200,13 @@ def _arms(plan: _Plan, k: int, matched: np.ndarray, top: np.ndarray, components:
     rng = np.random.default_rng(plan.arms.seed + 7919 * k)
     for draw in range(plan.arms.direction_draws):
         direction = torch.from_numpy(rng.normal(size=plan.tokens.shape[1]).astype(np.float32))
-        yield _Arm("random_direction", k, draw, None, partial(torch.mul, norm, direction / direction.norm()))
+        yield _Arm(
+            "random_direction",
+            k,
+            draw,
+            None,
+            partial(torch.mul, norm, direction / direction.norm()),
+        )
     yield _Arm("pca", k, 0, None, lambda: _principal(plan, norm, components[:k]))
     yield _Arm("published", k, 0, target, partial(injected, target))
     for draw, features in enumerate(matched[: plan.arms.published_random]):
@@ -179,14 +214,17 @@ def _arms(plan: _Plan, k: int, matched: np.ndarray, top: np.ndarray, components:
 
 
 def _principal(plan: _Plan, norm: Tensor, components: np.ndarray) -> Tensor:
-    """Minus each token's part along the components, brought to the norm of the cds edit at that token."""
+    """Minus each token's part along the components, brought to the norm of the cds edit at that
+    token."""
     basis = torch.from_numpy(np.asarray(components, np.float32))
     part = -((plan.tokens - plan.tokens.mean(0)) @ basis.T) @ basis
     length = part.norm(dim=1, keepdim=True)
     return torch.where(length > 0, part * (norm / length.clamp_min(1e-12)), 0.0)
 
 
-def _per_row(delta: Tensor, prediction: np.ndarray, states: States, toward: np.ndarray) -> pd.DataFrame:
+def _per_row(
+    delta: Tensor, prediction: np.ndarray, states: States, toward: np.ndarray
+) -> pd.DataFrame:
     """Sums over the read bins of each row."""
     change = prediction - states.prediction
     read = states.read

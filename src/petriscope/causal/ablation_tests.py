@@ -1,4 +1,5 @@
-"""What an ablation shows: dose-response curves, and each arm against the random sets, paired over blocks."""
+"""What an ablation shows: dose-response curves, and each arm against the random sets, paired over
+blocks."""
 
 from __future__ import annotations
 
@@ -38,26 +39,37 @@ def curves(ablation: Ablation, *, resamples: int = 2000, seed: int = 0) -> pd.Da
 
 
 def against_random(
-    ablation: Ablation, *, measure: str = "effect", permutations: int = 10_000, resamples: int = 2000, seed: int = 0
+    ablation: Ablation,
+    *,
+    measure: str = "effect",
+    permutations: int = 10_000,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Each arm and k against the mean of the matched random sets of the same k, paired over blocks.
 
-    ``measure``: 'effect' (mean |change|) or 'shift' (toward the other context). Columns: difference with its t
-    interval, excess_low and excess_high (limits of the difference to a single random set, blocks and sets resampled
-    together), ratio, t, p (paired t), p_permutation (sign-flip over blocks), g_av with block-bootstrap limits, p_rank
-    (share of random sets, the arm itself counted, at least as strong), blocks, random_sets, edit and edit_random (mean
-    norm of the change per token, of the arm and of the random sets: how well they match); adjusted p over the family of
+    ``measure``: 'effect' (mean |change|) or 'shift' (toward the other context). Columns: difference
+    with its t interval, excess_low and excess_high (limits of the difference to a single random
+    set, blocks and sets resampled together), ratio, t, p (paired t), p_permutation (sign-flip over
+    blocks), g_av with block-bootstrap limits, p_rank (share of random sets, the arm itself counted,
+    at least as strong), blocks, random_sets, edit and edit_random (mean norm of the change per
+    token, of the arm and of the random sets: how well they match); adjusted p over the family of
     all arms and k of this table.
     """
     effects = ablation.effects
     rows = []
     for k in sorted(effects.loc[effects["arm"] == "random", "k"].unique()):
         at_k = effects[effects["k"].isin([0, k])]
-        random = at_k[at_k["arm"] == "random"].pivot_table(index="block", columns="draw", values=measure)
+        random = at_k[at_k["arm"] == "random"].pivot_table(
+            index="block", columns="draw", values=measure
+        )
         baseline = random.mean(axis=1)
         for arm, part in at_k[at_k["arm"] != "random"].groupby("arm", sort=True):
             values = part.groupby("block")[measure].mean().reindex(baseline.index).to_numpy()
-            sizes = {"edit": part["edit"].mean(), "edit_random": at_k.loc[at_k["arm"] == "random", "edit"].mean()}
+            sizes = {
+                "edit": part["edit"].mean(),
+                "edit_random": at_k.loc[at_k["arm"] == "random", "edit"].mean(),
+            }
             tested = _paired(values, random.to_numpy(), permutations, resamples, seed)
             rows.append({"arm": arm, "k": int(k)} | tested | sizes)
     table = pd.DataFrame(rows)
@@ -70,16 +82,23 @@ def against_random(
 
 
 def against_random_by_lineage(
-    ablation: Ablation, lineages: Sequence[str], *, arms: Sequence[str] = ("cds", "top_activation"), seed: int = 0
+    ablation: Ablation,
+    lineages: Sequence[str],
+    *,
+    arms: Sequence[str] = ("cds", "top_activation"),
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """`against_random` on the rows of each lineage alone, for some arms; the first column says which lineage."""
+    """`against_random` on the rows of each lineage alone, for some arms; the first column says
+    which lineage."""
     parts = []
     for lineage in lineages:
         part = ablation.only(lineage)
         if len(part.effects):
             table = against_random(part, seed=seed)
             parts.append(
-                table[table["arm"].isin(arms)].assign(lineage=lineage, family=f"{lineage}: " + table["family"])
+                table[table["arm"].isin(arms)].assign(
+                    lineage=lineage, family=f"{lineage}: " + table["family"]
+                )
             )
     found = pd.concat(parts, ignore_index=True)
     return found[["lineage", *(name for name in found if name != "lineage")]]
@@ -93,24 +112,29 @@ class PublishedEffect(NamedTuple):
     p: float
     """one-sided Wilcoxon signed-rank."""
     pairs: int
-    """k-levels x random sets: not independent units, which is why this p stands beside `against_random`, not for it."""
+    """k-levels x random sets: not independent units, which is why this p stands beside
+    `against_random`, not for it."""
 
 
 def published_effect(targeted: pd.Series, random: pd.DataFrame) -> PublishedEffect:
-    """The published d and p: every (k, random set) is a pair with the targeted ablation of the same k.
+    """The published d and p: every (k, random set) is a pair with the targeted ablation of the same
+    k.
 
-    ``targeted``: effect by k; ``random``: columns k, effect, one row per set. `published_arms` takes both from an
-    `Ablation`.
+    ``targeted``: effect by k; ``random``: columns k, effect, one row per set. `published_arms`
+    takes both from an `Ablation`.
     """
     difference = targeted.loc[random["k"]].to_numpy() - random["effect"].to_numpy()
     if len(difference) < 2 or not difference.std(ddof=1) > 0:
         return PublishedEffect(float("nan"), float("nan"), len(difference))
     p = stats.wilcoxon(difference, alternative="greater").pvalue
-    return PublishedEffect(float(difference.mean() / difference.std(ddof=1)), float(p), len(difference))
+    return PublishedEffect(
+        float(difference.mean() / difference.std(ddof=1)), float(p), len(difference)
+    )
 
 
 def published_arms(ablation: Ablation) -> tuple[pd.Series, pd.DataFrame]:
-    """Effect by k of the published arm, and one row per published random set (columns k, draw, effect)."""
+    """Effect by k of the published arm, and one row per published random set (columns k, draw,
+    effect)."""
     effects = ablation.effects
     targeted = effects[effects["arm"] == "published"].groupby("k")["effect"].mean()
     drawn = effects[effects["arm"] == "published_random"]
@@ -118,7 +142,8 @@ def published_arms(ablation: Ablation) -> tuple[pd.Series, pd.DataFrame]:
 
 
 def dose_response(ablation: Ablation, *, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Slope of effect and shift on log2(k) per arm, with block-bootstrap 95 % limits low and high."""
+    """Slope of effect and shift on log2(k) per arm, with block-bootstrap 95 % limits low and
+    high."""
     rows = []
     for arm, part in ablation.effects[ablation.effects["k"] > 0].groupby("arm", sort=True):
         for measure in ("effect", "shift"):
@@ -129,7 +154,9 @@ def dose_response(ablation: Ablation, *, resamples: int = 2000, seed: int = 0) -
             x -= x.mean()
             slopes = per_block.to_numpy() @ x / (x @ x)
             low, high = _limits(slopes[:, None], resamples, seed)
-            rows.append({"arm": arm, "measure": measure, "slope": slopes.mean(), "low": low, "high": high})
+            rows.append(
+                {"arm": arm, "measure": measure, "slope": slopes.mean(), "low": low, "high": high}
+            )
     return pd.DataFrame(rows, columns=["arm", "measure", "slope", "low", "high"])
 
 
@@ -137,7 +164,9 @@ def _limits(values: np.ndarray, resamples: int, seed: int) -> tuple[float, float
     """Block-bootstrap limits of the mean of values (B, 1); NaN with one block."""
     if len(values) < 2:
         return np.nan, np.nan
-    low, high = expanded_percentiles(bootstrap_counts(len(values), resamples, seed) @ values / len(values), len(values))
+    low, high = expanded_percentiles(
+        bootstrap_counts(len(values), resamples, seed) @ values / len(values), len(values)
+    )
     return float(low[0]), float(high[0])
 
 
@@ -175,7 +204,9 @@ def _paired(
     low, high = test.interval()
     counts = bootstrap_counts(blocks, resamples, seed).astype(int)
     drawn = np.stack([np.repeat(np.arange(blocks), row) for row in counts])
-    g_low, g_high = expanded_percentiles(hedges_g_av(values[drawn], baseline[drawn], axis=1), blocks)
+    g_low, g_high = expanded_percentiles(
+        hedges_g_av(values[drawn], baseline[drawn], axis=1), blocks
+    )
     # one random set and one sample of blocks at a time: what a new draw of either would show
     drawn_set = np.random.default_rng([seed, sets]).integers(0, sets, resamples)
     excess = (counts * (values[None] - random[:, drawn_set].T)).mean(1)

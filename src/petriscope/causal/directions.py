@@ -1,4 +1,5 @@
-"""Directions that should turn a dish into a body: from features, from means, from probes, and by chance."""
+"""Directions that should turn a dish into a body: from features, from means, from probes, and by
+chance."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from petriscope.errors import UserError
 
 @dataclass(frozen=True)
 class ContextMeans:
-    """What directions are learnt from: means over tokens of each biosample, on data that no read-out sees."""
+    """What directions are learnt from: means over tokens of each biosample, on data that no
+    read-out sees."""
 
     hidden: np.ndarray
     """(S, d) mean hidden state per biosample."""
@@ -25,16 +27,20 @@ class ContextMeans:
 
     @property
     def spread(self) -> float:
-        """Root mean square distance of a token from the mean of its biosample: the unit of a steering strength."""
+        """Root mean square distance of a token from the mean of its biosample: the unit of a
+        steering strength."""
         return float(np.sqrt(np.trace(self.covariance)))
 
     def difference(self, values: np.ndarray, lineages: tuple[str, ...]) -> np.ndarray:
-        """Mean over ``lineages`` of in vivo minus in vitro, each the mean over its biosamples, of values (S, ...)."""
+        """Mean over ``lineages`` of in vivo minus in vitro, each the mean over its biosamples, of
+        values (S, ...)."""
         parts = []
         for lineage in lineages:
             reason = self.design.why_untestable(lineage, "locus")
             if reason:
-                raise UserError(reason, file="biosamples", remedy="A direction needs both contexts.")
+                raise UserError(
+                    reason, file="biosamples", remedy="A direction needs both contexts."
+                )
             vitro, vivo = self.design.sides(lineage)
             parts.append(values[vivo].mean(0) - values[vitro].mean(0))
         return np.asarray(np.mean(parts, axis=0))
@@ -48,8 +54,11 @@ class Direction(NamedTuple):
     """(d,)"""
 
 
-def context_means(hidden: np.ndarray, features: np.ndarray, biosample: np.ndarray, design: Design) -> ContextMeans:
-    """Means and within-biosample covariance of tokens: ``hidden`` (n, d), ``biosample`` (n,) row of the design.
+def context_means(
+    hidden: np.ndarray, features: np.ndarray, biosample: np.ndarray, design: Design
+) -> ContextMeans:
+    """Means and within-biosample covariance of tokens: ``hidden`` (n, d), ``biosample`` (n,) row of
+    the design.
 
     ``features`` (S, m) are the mean activations, e.g. `Moments.biosample_means()`.
     """
@@ -58,11 +67,15 @@ def context_means(hidden: np.ndarray, features: np.ndarray, biosample: np.ndarra
     for s, name in enumerate(design.biosamples):
         part = rows[biosample == s]
         if len(part) == 0:
-            raise UserError(f"biosample {name} has no token", field="steering", remedy="Take more windows.")
+            raise UserError(
+                f"biosample {name} has no token", field="steering", remedy="Take more windows."
+            )
         means[s] = part.mean(0)
         centred = part - means[s]
         within += centred.T @ centred
-    return ContextMeans(means, features, within / max(1, len(rows) - len(design.biosamples)), design)
+    return ContextMeans(
+        means, features, within / max(1, len(rows) - len(design.biosamples)), design
+    )
 
 
 def difference_of_means(means: ContextMeans, lineages: tuple[str, ...]) -> np.ndarray:
@@ -71,20 +84,27 @@ def difference_of_means(means: ContextMeans, lineages: tuple[str, ...]) -> np.nd
 
 
 def single_pair(means: ContextMeans, lineages: tuple[str, ...]) -> np.ndarray:
-    """(d,) the difference between the first biosample of either context, averaged over lineages (no replicate)."""
+    """(d,) the difference between the first biosample of either context, averaged over lineages (no
+    replicate)."""
     sides = [means.design.sides(lineage) for lineage in lineages]
-    return np.mean([means.hidden[side.vivo[0]] - means.hidden[side.vitro[0]] for side in sides], axis=0)
+    return np.mean(
+        [means.hidden[side.vivo[0]] - means.hidden[side.vitro[0]] for side in sides], axis=0
+    )
 
 
 def sae_additive(
     means: ContextMeans, directions: np.ndarray, selected: np.ndarray, lineages: tuple[str, ...]
 ) -> np.ndarray:
-    """(d,) sum over the selected features of (mean in vivo - mean in vitro activation) times their direction (m, d)."""
+    """(d,) sum over the selected features of (mean in vivo - mean in vitro activation) times their
+    direction (m, d)."""
     return means.difference(means.features, lineages)[selected] @ directions[selected]
 
 
-def linear_probe(means: ContextMeans, lineages: tuple[str, ...], *, ridge: float = 1e-2) -> np.ndarray:
-    """(d,) normal of the ridge discriminant between contexts, as long as it must be to close the gap of the means.
+def linear_probe(
+    means: ContextMeans, lineages: tuple[str, ...], *, ridge: float = 1e-2
+) -> np.ndarray:
+    """(d,) normal of the ridge discriminant between contexts, as long as it must be to close the
+    gap of the means.
 
     w = (C + ridge tr(C)/d I)^-1 (mu_vivo - mu_vitro), the vector is w times (w . gap)/(w . w).
     """
@@ -101,8 +121,11 @@ def random_like(vector: np.ndarray, draws: int, seed: int) -> np.ndarray:
     return drawn / np.linalg.norm(drawn, axis=1, keepdims=True) * np.linalg.norm(vector)
 
 
-def shuffled_means(means: ContextMeans, lineages: tuple[str, ...], draws: int, seed: int) -> np.ndarray:
-    """(draws, d) differences of means with the context labels permuted within lineages, at their own norm."""
+def shuffled_means(
+    means: ContextMeans, lineages: tuple[str, ...], draws: int, seed: int
+) -> np.ndarray:
+    """(draws, d) differences of means with the context labels permuted within lineages, at their
+    own norm."""
     rng = np.random.default_rng(seed)
     result = []
     for _ in range(draws):
@@ -110,12 +133,15 @@ def shuffled_means(means: ContextMeans, lineages: tuple[str, ...], draws: int, s
         for lineage in range(len(means.design.lineages)):
             rows = np.flatnonzero(means.design.lineage_of == lineage)
             vivo[rows] = rng.permutation(vivo[rows])
-        result.append(difference_of_means(replace(means, design=replace(means.design, vivo=vivo)), lineages))
+        result.append(
+            difference_of_means(replace(means, design=replace(means.design, vivo=vivo)), lineages)
+        )
     return np.stack(result)
 
 
 class Replacement(NamedTuple):
-    """Least-squares concept erasure, and what is put in place of the concept: h' = h + (target - read . (h - centre)) write."""
+    """Least-squares concept erasure, and what is put in place of the concept: h' = h + (target -
+    read . (h - centre)) write."""
 
     read: np.ndarray
     """(d,) reads the context coordinate of a token."""
@@ -128,10 +154,12 @@ class Replacement(NamedTuple):
 
 
 def leace(means: ContextMeans, lineages: tuple[str, ...]) -> Replacement:
-    """LEACE (arXiv 2306.03819, theorem 4.3) of a binary context over the biosamples of ``lineages``, from their means.
+    """LEACE (arXiv 2306.03819, theorem 4.3) of a binary context over the biosamples of
+    ``lineages``, from their means.
 
-    With s = Cov(h, context) and the covariance S of tokens (within biosamples plus between them), erasure is
-    h - s (S^-1 s)' (h - mu) / (s' S^-1 s): no linear probe finds the context afterwards, and h moves as little as it can.
+    With s = Cov(h, context) and the covariance S of tokens (within biosamples plus between them),
+    erasure is h - s (S^-1 s)' (h - mu) / (s' S^-1 s): no linear probe finds the context afterwards,
+    and h moves as little as it can.
     """
     rows = np.concatenate([np.concatenate(means.design.sides(lineage)) for lineage in lineages])
     difference_of_means(means, lineages)  # refuses lineages with one context
@@ -139,10 +167,14 @@ def leace(means: ContextMeans, lineages: tuple[str, ...]) -> Replacement:
     centre = points.mean(0)
     centred = points - centre
     cross = centred.T @ (vivo - vivo.mean()) / len(rows)
-    read = np.linalg.pinv(means.covariance + centred.T @ centred / len(rows), hermitian=True) @ cross
+    read = (
+        np.linalg.pinv(means.covariance + centred.T @ centred / len(rows), hermitian=True) @ cross
+    )
     scale = float(read @ cross)
     if not scale > 0:
-        raise UserError("the contexts have the same mean", field="steering", remedy="There is nothing to erase.")
+        raise UserError(
+            "the contexts have the same mean", field="steering", remedy="There is nothing to erase."
+        )
     read = read / scale
     return Replacement(read, cross, centre, float(read @ (points[vivo > 0].mean(0) - centre)))
 
@@ -158,7 +190,8 @@ def all_directions(
 ) -> list[Direction]:
     """Every learnt direction by name: sae_additive, difference_of_means, single_pair, linear_probe.
 
-    Each at its own length, which differs tenfold between methods: `of_length` brings them to one unit of strength.
+    Each at its own length, which differs tenfold between methods: `of_length` brings them to one
+    unit of strength.
     """
     return [
         Direction("sae_additive", sae_additive(means, directions, selected, lineages)),

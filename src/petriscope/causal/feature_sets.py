@@ -1,4 +1,5 @@
-"""Which features an arm of the ablation removes: rankings, and random sets that match a target set."""
+"""Which features an arm of the ablation removes: rankings, and random sets that match a target
+set."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ class Firing(NamedTuple):
 
 def as_matrix(codes: Codes, m: int) -> sp.csr_matrix:
     """Codes as a scipy CSR matrix (n, m)."""
-    return sp.csr_matrix((codes.values, codes.indices, codes.indptr), shape=(len(codes.indptr) - 1, m))
+    return sp.csr_matrix(
+        (codes.values, codes.indices, codes.indptr), shape=(len(codes.indptr) - 1, m)
+    )
 
 
 def firing(codes: sp.csr_matrix, directions: np.ndarray) -> Firing:
@@ -35,7 +38,8 @@ def firing(codes: sp.csr_matrix, directions: np.ndarray) -> Firing:
 
 
 def usable_ks(ks: list[int], alive: int) -> list[int]:
-    """The k of ``ks`` that leave features for a random set, capped at half of the alive ones; never empty."""
+    """The k of ``ks`` that leave features for a random set, capped at half of the alive ones; never
+    empty."""
     cap = alive // 2
     if cap < 1:
         raise UserError(
@@ -46,27 +50,37 @@ def usable_ks(ks: list[int], alive: int) -> list[int]:
     return sorted({min(k, cap) for k in ks})
 
 
-def matched_sets(target: np.ndarray, stats: Firing, sets: int, seed: int, *, neighbours: int = 5) -> np.ndarray:
-    """(sets, k) random feature sets that match ``target`` (k,) one to one on log firing rate and log weight.
+def matched_sets(
+    target: np.ndarray, stats: Firing, sets: int, seed: int, *, neighbours: int = 5
+) -> np.ndarray:
+    """(sets, k) random feature sets that match ``target`` (k,) one to one on log firing rate and
+    log weight.
 
-    Each set is a least-cost assignment of alive features outside the target to the target's, where a pair costs its
-    squared distance plus an exponential draw scaled to the squared distance of the ``neighbours``-th nearest: sets differ
-    among near matches, and a feature without counterpart in the target (one that carries much of the residual stream,
-    say) is not drawn while others are free. Raises `UserError` where fewer alive features remain than the target has.
+    Each set is a least-cost assignment of alive features outside the target to the target's, where
+    a pair costs its squared distance plus an exponential draw scaled to the squared distance of the
+    ``neighbours``-th nearest: sets differ among near matches, and a feature without counterpart in
+    the target (one that carries much of the residual stream, say) is not drawn while others are
+    free. Raises `UserError` where fewer alive features remain than the target has.
     """
     alive = np.flatnonzero(stats.rate > 0)
     pool = np.setdiff1d(alive, target)
     if len(pool) < len(target):
         raise UserError(
-            f"{len(target)} features are to be matched but only {len(pool)} other features are alive",
+            f"{len(target)} features are to be matched but only {len(pool)} other features are "
+            f"alive",
             field="ablation.ks",
             remedy="Choose smaller k.",
         )
     axes = np.log(np.stack([np.maximum(values, values[alive].min()) for values in stats], axis=1))
     axes = (axes - axes[alive].mean(0)) / np.where(axes[alive].std(0) > 0, axes[alive].std(0), 1.0)
     cost = ((axes[target][:, None] - axes[pool][None]) ** 2).sum(2)
-    near = np.partition(cost, min(neighbours, len(pool)) - 1, axis=1)[:, min(neighbours, len(pool)) - 1]
+    near = np.partition(cost, min(neighbours, len(pool)) - 1, axis=1)[
+        :, min(neighbours, len(pool)) - 1
+    ]
     scale = max(float(np.median(near)), np.finfo(float).tiny)
     rng = np.random.default_rng(seed)
-    drawn = [linear_sum_assignment(cost + scale * rng.exponential(size=cost.shape))[1] for _ in range(sets)]
+    drawn = [
+        linear_sum_assignment(cost + scale * rng.exponential(size=cost.shape))[1]
+        for _ in range(sets)
+    ]
     return pool[np.stack(drawn)]

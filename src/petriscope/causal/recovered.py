@@ -1,4 +1,5 @@
-"""Loss recovered: the model's own masked-accessibility loss with ĥ in place of h, between ablated and untouched."""
+"""Loss recovered: the model's own masked-accessibility loss with ĥ in place of h, between ablated
+and untouched."""
 
 from __future__ import annotations
 
@@ -20,11 +21,13 @@ class LossRecovered(NamedTuple):
     zero: float
     """0 there: zero-ablation"""
     mean: float
-    """the mean hidden state there: mean-ablation, which leaves only what tells tokens apart to be recovered"""
+    """the mean hidden state there: mean-ablation, which leaves only what tells tokens apart to be
+    recovered"""
 
     @property
     def over_zero(self) -> float:
-        """(zero − spliced) / (zero − model): 1 where ĥ serves as well as h; NaN where ablation costs nothing."""
+        """(zero − spliced) / (zero − model): 1 where ĥ serves as well as h; NaN where ablation
+        costs nothing."""
         return _share(self.zero, self.spliced, self.model)
 
     @property
@@ -36,16 +39,20 @@ class LossRecovered(NamedTuple):
 def loss_recovered(
     model: Resumable, dictionary: Dictionary, states: States, target: np.ndarray, mean: np.ndarray
 ) -> LossRecovered:
-    """Loss of ``states`` (N rows held at one layer) as they are, reconstructed, zeroed, and set to the mean.
+    """Loss of ``states`` (N rows held at one layer) as they are, reconstructed, zeroed, and set to
+    the mean.
 
-    target (N, T') unmasked accessibility per bin; mean (d) mean hidden state of predicted tokens. Loss recovered as in
-    arXiv 2404.16014 (section 4) and, from mean-ablation, arXiv 2403.19647.
+    target (N, T') unmasked accessibility per bin; mean (d) mean hidden state of predicted tokens.
+    Loss recovered as in arXiv 2404.16014 (section 4) and, from mean-ablation, arXiv 2403.19647.
     """
     tokens = states.tokens()
     reconstruction = torch.from_numpy(dictionary.decode(dictionary.encode(tokens)))
     spliced = predict_edited(model, states, reconstruction.to(tokens.device) - tokens)
     ablated = {}
-    for name, value in (("zero", torch.zeros(tokens.shape[1])), ("mean", torch.as_tensor(mean, dtype=torch.float32))):
+    for name, value in (
+        ("zero", torch.zeros(tokens.shape[1])),
+        ("mean", torch.as_tensor(mean, dtype=torch.float32)),
+    ):
         hidden = states.hidden.clone()
         hidden[:, states.crop : hidden.shape[1] - states.crop] = value.to(hidden.device)
         ablated[name] = predict(model, states.layer, hidden)
@@ -57,7 +64,8 @@ def loss_recovered(
 
 
 def masked_poisson(prediction: np.ndarray, target: np.ndarray, read: np.ndarray) -> float:
-    """Mean of ŷ − y·ln ŷ over read bins, as in pre-training (float64; ŷ below 1e-7 counts as 1e-7). All (N, T')."""
+    """Mean of ŷ − y·ln ŷ over read bins, as in pre-training (float64; ŷ below 1e-7 counts as 1e-7).
+    All (N, T')."""
     guess = np.maximum(prediction[read].astype(np.float64), 0.0)
     return float(np.mean(guess - target[read].astype(np.float64) * np.log(guess + 1e-7)))
 

@@ -1,4 +1,5 @@
-"""Steering with one feature: its activation times a factor, the prediction read where it fires and where it is silent."""
+"""Steering with one feature: its activation times a factor, the prediction read where it fires and
+where it is silent."""
 
 from __future__ import annotations
 
@@ -29,12 +30,13 @@ def scaled_feature_effects(
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Multiply each feature by ``factors`` on the ``rows`` rows where it is most active (0 ablates, 1 would do nothing).
+    """Multiply each feature by ``factors`` on the ``rows`` rows where it is most active (0 ablates,
+    1 would do nothing).
 
-    The edit is h + (factor - 1) z d at every token of those rows: error-preserving, all else as it was. Columns:
-    feature, bins ('own': where it fires; 'silent': where it does not), factor, change (mean signed change of the
-    prediction), low, high (95 %, block bootstrap; NaN under two blocks), blocks. Features silent on all rows are left
-    out.
+    The edit is h + (factor - 1) z d at every token of those rows: error-preserving, all else as it
+    was. Columns: feature, bins ('own': where it fires; 'silent': where it does not), factor, change
+    (mean signed change of the prediction), low, high (95 %, block bootstrap; NaN under two blocks),
+    blocks. Features silent on all rows are left out.
     """
     directions = dictionary.directions.numpy()
     codes = as_matrix(dictionary.encode(states.tokens()), len(directions)).tocsc()
@@ -50,7 +52,9 @@ def scaled_feature_effects(
             return found
         part, active = states.subset(strongest), column[strongest]
         for factor in factors:
-            delta = torch.from_numpy((np.float32(factor) - 1) * active.reshape(-1, 1) * directions[feature][None])
+            delta = torch.from_numpy(
+                (np.float32(factor) - 1) * active.reshape(-1, 1) * directions[feature][None]
+            )
             change = predict_edited(model, part, delta) - part.prediction
             for bins, mask in (("own", active > 0), ("silent", active == 0)):
                 if mask.any():
@@ -65,7 +69,8 @@ def scaled_feature_effects(
 def _block_mean(
     change: np.ndarray, mask: np.ndarray, block: np.ndarray, resamples: int, seed: int
 ) -> tuple[float, float, float, int]:
-    """Mean of ``change`` (n, bins) over ``mask``, its limits over blocks of rows, and how many blocks."""
+    """Mean of ``change`` (n, bins) over ``mask``, its limits over blocks of rows, and how many
+    blocks."""
     names, index = np.unique(block, return_inverse=True)
     total = np.bincount(index, (change * mask).sum(1), minlength=len(names))
     count = np.bincount(index, mask.sum(1), minlength=len(names))

@@ -1,4 +1,5 @@
-"""Ablating one feature at a time: does the prediction change where the feature fires, and only there?"""
+"""Ablating one feature at a time: does the prediction change where the feature fires, and only
+there?"""
 
 from __future__ import annotations
 
@@ -27,16 +28,18 @@ def single_feature_effects(
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Remove each feature from the rows on which it is most active (at most ``max_rows``), read the prediction.
+    """Remove each feature from the rows on which it is most active (at most ``max_rows``), read the
+    prediction.
 
-    'own': bins on which the feature fires. 'matched': for each of them the silent bin of the same row with the nearest
-    predicted accessibility. The targets are bins of the model's output, never the feature's own annotation, so the
-    ratio is not circular. Columns: feature, rows, blocks, bins, own (mean |change|), matched, specificity (own /
-    matched) with block-bootstrap limits, signed (mean change at own bins: negative where the feature opens).
-    The null of a feature keeps its tokens and the size of its edit and draws the direction: null_own (mean |change| at
-    own bins over ``null_draws`` random directions, on its ``null_rows`` strongest rows) and null_percentile (100
-    (1 - p), p the share of draws that change at least as much as the feature on the same rows, itself counted: 19 draws
-    reach 95). Features silent on these rows have 0 bins and NaN.
+    'own': bins on which the feature fires. 'matched': for each of them the silent bin of the same
+    row with the nearest predicted accessibility. The targets are bins of the model's output, never
+    the feature's own annotation, so the ratio is not circular. Columns: feature, rows, blocks,
+    bins, own (mean |change|), matched, specificity (own / matched) with block-bootstrap limits,
+    signed (mean change at own bins: negative where the feature opens). The null of a feature keeps
+    its tokens and the size of its edit and draws the direction: null_own (mean |change| at own bins
+    over ``null_draws`` random directions, on its ``null_rows`` strongest rows) and null_percentile
+    (100 (1 - p), p the share of draws that change at least as much as the feature on the same rows,
+    itself counted: 19 draws reach 95). Features silent on these rows have 0 bins and NaN.
     """
     directions = dictionary.directions.numpy()
     codes = as_matrix(dictionary.encode(states.tokens()), len(directions)).tocsc()
@@ -49,8 +52,18 @@ def single_feature_effects(
         strongest = strongest[strength[strongest] > 0]
         rows = np.sort(strongest)
         if len(rows) == 0:
-            nothing = ("own", "matched", "specificity", "specificity_low", "specificity_high", "signed", *NULL)
-            return {"feature": int(feature), "rows": 0, "blocks": 0, "bins": 0} | dict.fromkeys(nothing, np.nan)
+            nothing = (
+                "own",
+                "matched",
+                "specificity",
+                "specificity_low",
+                "specificity_high",
+                "signed",
+                *NULL,
+            )
+            return {"feature": int(feature), "rows": 0, "blocks": 0, "bins": 0} | dict.fromkeys(
+                nothing, np.nan
+            )
         part, active = states.subset(rows), column[rows]
         delta = torch.from_numpy(-active.reshape(-1, 1) * directions[feature][None])
         change = predict_edited(model, part, delta) - part.prediction
@@ -65,21 +78,36 @@ def single_feature_effects(
             "bins": len(row),
             "own": _mean(at_own),
             "matched": _mean(at_matched),
-            "specificity": float(at_own.sum() / at_matched.sum()) if at_matched.sum() > 0 else np.nan,
+            "specificity": float(at_own.sum() / at_matched.sum())
+            if at_matched.sum() > 0
+            else np.nan,
             "specificity_low": low,
             "specificity_high": high,
             "signed": _mean(change[row, own]),
         } | _null(
-            model, states, column, np.sort(strongest[:null_rows]), directions[feature], null_draws, seed + feature
+            model,
+            states,
+            column,
+            np.sort(strongest[:null_rows]),
+            directions[feature],
+            null_draws,
+            seed + feature,
         )
 
     return pd.DataFrame(in_processes(one, features, "single features", unit="feature"))
 
 
 def _null(
-    model: Resumable, states: States, column: np.ndarray, rows: np.ndarray, direction: np.ndarray, draws: int, seed: int
+    model: Resumable,
+    states: States,
+    column: np.ndarray,
+    rows: np.ndarray,
+    direction: np.ndarray,
+    draws: int,
+    seed: int,
 ) -> dict[str, float]:
-    """The feature's effect on its own bins of ``rows`` among those of random directions at the same tokens and size."""
+    """The feature's effect on its own bins of ``rows`` among those of random directions at the same
+    tokens and size."""
     part, active = states.subset(rows), column[rows]
 
     def own(along: np.ndarray) -> float:
@@ -92,7 +120,9 @@ def _null(
     return dict(zip(NULL, (float(drawn.mean()), 100 * (1 - p))))
 
 
-def _matched_bins(active: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _matched_bins(
+    active: np.ndarray, prediction: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(row, own bin, matched bin) of every active bin of rows that have silent bins."""
     rows, owns, matches = [], [], []
     for i, fires in enumerate(active):

@@ -73,7 +73,8 @@ class RowLabels(NamedTuple):
 
 @dataclass(frozen=True)
 class States:
-    """N model rows at one layer. Only the predicted tokens are ever edited; the crop at the edges stays as it is."""
+    """N model rows at one layer. Only the predicted tokens are ever edited; the crop at the edges
+    stays as it is."""
 
     layer: int
     hidden: Tensor
@@ -105,11 +106,19 @@ class States:
 
 
 def gather(
-    model: Resumable, batches: Sequence[Batch], layer: int, read: np.ndarray, labels: RowLabels, crop: int
+    model: Resumable,
+    batches: Sequence[Batch],
+    layer: int,
+    read: np.ndarray,
+    labels: RowLabels,
+    crop: int,
 ) -> States:
-    """Run the model on ``batches`` (N rows in all) and hold them at ``layer``; ``read`` (N, T') bool."""
+    """Run the model on ``batches`` (N rows in all) and hold them at ``layer``; ``read`` (N, T')
+    bool."""
     if not 0 <= layer <= model.n_layers:
-        raise UserError(f"layer {layer} does not exist", field="layer", remedy=f"Choose 0 to {model.n_layers}.")
+        raise UserError(
+            f"layer {layer} does not exist", field="layer", remedy=f"Choose 0 to {model.n_layers}."
+        )
     hidden, prediction = [], []
     with torch.inference_mode():
         for batch in batches:
@@ -136,16 +145,22 @@ def one_torch_thread() -> Iterator[int]:
 
 
 def predict(model: Resumable, layer: int, hidden: Tensor, rows_at_once: int = 32) -> np.ndarray:
-    """(N, T') prediction from residual streams (N, T, d) after ``layer``: only the blocks above it run."""
+    """(N, T') prediction from residual streams (N, T, d) after ``layer``: only the blocks above it
+    run."""
     with torch.inference_mode():
         parts = [
-            model.run(None, resume=(layer, hidden[at : at + rows_at_once])).prediction[..., 0].float().numpy()
+            model.run(None, resume=(layer, hidden[at : at + rows_at_once]))
+            .prediction[..., 0]
+            .float()
+            .numpy()
             for at in range(0, len(hidden), rows_at_once)
         ]
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
 
-def predict_edited(model: Resumable, states: States, delta: Tensor, rows_at_once: int = 32) -> np.ndarray:
+def predict_edited(
+    model: Resumable, states: States, delta: Tensor, rows_at_once: int = 32
+) -> np.ndarray:
     """(N, T') prediction after adding ``delta`` (N * T', d) to the predicted tokens.
 
     Rows that nothing changes are not run: their prediction is the cached one, bit for bit.

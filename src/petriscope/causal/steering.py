@@ -1,4 +1,5 @@
-"""Steering in vitro rows toward in vivo: add a direction, scale features, or swap states, and measure the gap left."""
+"""Steering in vitro rows toward in vivo: add a direction, scale features, or swap states, and
+measure the gap left."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from petriscope.models.probe import Edit
 
 
 class Pairs(NamedTuple):
-    """In vitro rows and the in vivo rows they should become: same window and lineage, row by row."""
+    """In vitro rows and the in vivo rows they should become: same window and lineage, row by
+    row."""
 
     vitro: States
     vivo: States
@@ -25,8 +27,14 @@ class Pairs(NamedTuple):
     def check(self) -> Pairs:
         """Return self if the rows pair up."""
         for name in ("window", "lineage"):
-            if not np.array_equal(getattr(self.vitro.labels, name), getattr(self.vivo.labels, name)):
-                raise UserError(f"the rows differ in {name}", field="steering", remedy="Pair rows of the same window.")
+            if not np.array_equal(
+                getattr(self.vitro.labels, name), getattr(self.vivo.labels, name)
+            ):
+                raise UserError(
+                    f"the rows differ in {name}",
+                    field="steering",
+                    remedy="Pair rows of the same window.",
+                )
         return self
 
     def only(self, lineage: str) -> Pairs:
@@ -55,12 +63,19 @@ class Closure(NamedTuple):
 
 
 def gaps(steered: np.ndarray, pairs: Pairs) -> Gaps:
-    """L1 distances of ``steered`` (N, T') and of the in vitro prediction from the in vivo prediction."""
+    """L1 distances of ``steered`` (N, T') and of the in vitro prediction from the in vivo
+    prediction."""
     read = pairs.vitro.read
-    target, start = pairs.vivo.prediction.astype(np.float64), pairs.vitro.prediction.astype(np.float64)
+    target, start = (
+        pairs.vivo.prediction.astype(np.float64),
+        pairs.vitro.prediction.astype(np.float64),
+    )
     beyond = np.maximum(0, (steered - target) * np.sign(target - start))
     return Gaps(
-        *(np.where(read, part, 0).sum(1) for part in (np.abs(steered - target), np.abs(start - target), beyond))
+        *(
+            np.where(read, part, 0).sum(1)
+            for part in (np.abs(steered - target), np.abs(start - target), beyond)
+        )
     )
 
 
@@ -70,9 +85,11 @@ def gap_closure(remaining: np.ndarray, gap: np.ndarray) -> float:
     return 1 - float(remaining.sum()) / total if total > 0 else float("nan")
 
 
-def closure_interval(closed: np.ndarray, gap: np.ndarray, block: np.ndarray, *, resamples: int, seed: int) -> Closure:
-    """sum(closed)/sum(gap) over rows (N,), blocks resampled. ``closed`` = gap - remaining gives GC; the difference of
-    two methods' remaining distances gives the difference of their GC."""
+def closure_interval(
+    closed: np.ndarray, gap: np.ndarray, block: np.ndarray, *, resamples: int, seed: int
+) -> Closure:
+    """sum(closed)/sum(gap) over rows (N,), blocks resampled. ``closed`` = gap - remaining gives GC;
+    the difference of two methods' remaining distances gives the difference of their GC."""
     names, index = np.unique(block, return_inverse=True)
     above, below = np.bincount(index, closed), np.bincount(index, gap)
     if not below.sum() > 0:
@@ -87,7 +104,8 @@ def closure_interval(closed: np.ndarray, gap: np.ndarray, block: np.ndarray, *, 
 
 
 def steering_edit(vector: np.ndarray, alpha: float, crop: int) -> Edit:
-    """The edit h' = h + alpha v at the predicted tokens; alpha = 0 returns the hidden state itself."""
+    """The edit h' = h + alpha v at the predicted tokens; alpha = 0 returns the hidden state
+    itself."""
     added = torch.from_numpy(np.asarray(alpha * vector, np.float32))
 
     def edit(hidden: Tensor) -> Tensor:
@@ -108,13 +126,22 @@ def steer_added(model: Resumable, states: States, vector: np.ndarray, alpha: flo
 
 
 def steer_replaced(
-    model: Resumable, states: States, replacement: Replacement, alpha: float, write: np.ndarray | None = None
+    model: Resumable,
+    states: States,
+    replacement: Replacement,
+    alpha: float,
+    write: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(N, T') prediction with the context coordinate of every token moved ``alpha`` of the way to the in vivo mean.
+    """(N, T') prediction with the context coordinate of every token moved ``alpha`` of the way to
+    the in vivo mean.
 
-    ``write`` (d,): another direction to move along by the same amount per token (its random counterpart).
+    ``write`` (d,): another direction to move along by the same amount per token (its random
+    counterpart).
     """
-    read, along = (torch.from_numpy(np.asarray(part, np.float32)) for part in (replacement.read, replacement.write))
+    read, along = (
+        torch.from_numpy(np.asarray(part, np.float32))
+        for part in (replacement.read, replacement.write)
+    )
     if write is not None:
         along = torch.from_numpy(np.asarray(write, np.float32))
     offset = replacement.target + float(replacement.read @ replacement.centre)
@@ -131,8 +158,11 @@ class Scaling(NamedTuple):
     beta: float
 
 
-def steer_scaled(model: Resumable, dictionary: Dictionary, states: States, scaling: Scaling) -> np.ndarray:
-    """(N, T') prediction of the published form: h is replaced by dec(z'), so the reconstruction error goes with it."""
+def steer_scaled(
+    model: Resumable, dictionary: Dictionary, states: States, scaling: Scaling
+) -> np.ndarray:
+    """(N, T') prediction of the published form: h is replaced by dec(z'), so the reconstruction
+    error goes with it."""
     tokens = states.tokens()
     codes = dictionary.encode(tokens)
     directions = dictionary.directions.numpy()
@@ -149,10 +179,14 @@ def reconstructed(model: Resumable, dictionary: Dictionary, states: States) -> n
     return steer_scaled(model, dictionary, states, Scaling(none, none, 1.0, 1.0))
 
 
-def swapped_features(model: Resumable, dictionary: Dictionary, pairs: Pairs, features: np.ndarray) -> np.ndarray:
-    """(N, T') prediction of the in vitro rows with the in vivo codes of ``features``, token by token, all else kept.
+def swapped_features(
+    model: Resumable, dictionary: Dictionary, pairs: Pairs, features: np.ndarray
+) -> np.ndarray:
+    """(N, T') prediction of the in vitro rows with the in vivo codes of ``features``, token by
+    token, all else kept.
 
-    h' = h + sum over f of (z_f in vivo - z_f in vitro) d_f: how much of the gap these features carry.
+    h' = h + sum over f of (z_f in vivo - z_f in vitro) d_f: how much of the gap these features
+    carry.
     """
     directions = dictionary.directions.numpy()
     vivo, vitro = (
@@ -164,5 +198,6 @@ def swapped_features(model: Resumable, dictionary: Dictionary, pairs: Pairs, fea
 
 
 def swapped(model: Resumable, pairs: Pairs) -> np.ndarray:
-    """(N, T') prediction of the in vitro rows with the in vivo state at the predicted tokens: the ceiling."""
+    """(N, T') prediction of the in vitro rows with the in vivo state at the predicted tokens: the
+    ceiling."""
     return predict_edited(model, pairs.vitro, pairs.vivo.tokens() - pairs.vitro.tokens())

@@ -1,4 +1,5 @@
-"""All steering methods, lineage by lineage: tuned on `tune` windows, read once on `test` windows."""
+"""All steering methods, lineage by lineage: tuned on `tune` windows, read once on `test`
+windows."""
 
 from __future__ import annotations
 
@@ -44,8 +45,9 @@ class SteeringPlan(NamedTuple):
     """What is tried. The published grid is that of the released tables."""
 
     alphas: Sequence[float] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-    """strengths of added vectors, all brought to the length `ContextMeans.spread` (so that a probe's short normal and
-    a long difference of means are tried over the same range); of LEACE, the share of the way to the in vivo mean"""
+    """strengths of added vectors, all brought to the length `ContextMeans.spread` (so that a
+    probe's short normal and a long difference of means are tried over the same range); of LEACE,
+    the share of the way to the in vivo mean"""
     random_draws: int = 10
     published_alphas: Sequence[float] = (1.5, 2.0, 3.0, 5.0)
     published_betas: Sequence[float] = (0.0, 0.25, 0.5)
@@ -59,10 +61,11 @@ class Steering:
     """What steering does to the gap between the contexts' predictions."""
 
     table: pd.DataFrame
-    """One row per (lineage, origin, method). origin: 'own' lineage, 'others' (leave one lineage out) or 'none'.
-    Columns: alpha, beta, at_edge (the grid's lowest or highest alpha was chosen), tuned_gc, gc with limits, gc_random,
-    gc_minus_random with limits, overshoot (share of the gap that lies beyond the target), worse (share of rows farther
-    from the target than before), rows, blocks."""
+    """One row per (lineage, origin, method). origin: 'own' lineage, 'others' (leave one lineage
+    out) or 'none'. Columns: alpha, beta, at_edge (the grid's lowest or highest alpha was chosen),
+    tuned_gc, gc with limits, gc_random, gc_minus_random with limits, overshoot (share of the gap
+    that lies beyond the target), worse (share of rows farther from the target than before), rows,
+    blocks."""
     grid: pd.DataFrame
     """Gap closure on the tune rows at each setting: lineage, origin, method, alpha, beta, gc."""
     rows: pd.DataFrame
@@ -90,24 +93,41 @@ def steer(
 ) -> Steering:
     """Learn directions on ``means``, choose alpha on ``tune``, read gap closure once on ``test``.
 
-    ``selected``: context features for the additive and the published form (there, features that are higher in vivo are
-    turned up, the others down). Each direction is learnt on the lineage itself ('own') and on the others ('others').
-    Its random counterpart has the same norm and alpha; of the published form, as many random alive features. Floor:
-    alpha = 0, and the reconstruction alone. Ceilings: the in vivo hidden state in place of the in vitro one ('swap'), and
-    the in vivo codes of the selected features in place of theirs ('feature_swap', against as many random features).
+    ``selected``: context features for the additive and the published form (there, features that are
+    higher in vivo are turned up, the others down). Each direction is learnt on the lineage itself
+    ('own') and on the others ('others'). Its random counterpart has the same norm and alpha; of the
+    published form, as many random alive features. Floor: alpha = 0, and the reconstruction alone.
+    Ceilings: the in vivo hidden state in place of the in vitro one ('swap'), and the in vivo codes
+    of the selected features in place of theirs ('feature_swap', against as many random features).
     """
     tune.check()
     test.check()
     lineages = [name for name in means.design.lineages if (test.vitro.labels.lineage == name).any()]
     if not lineages:
-        raise UserError("no test row belongs to a lineage of the data set", field="steering", remedy="Check splits.")
+        raise UserError(
+            "no test row belongs to a lineage of the data set",
+            field="steering",
+            remedy="Check splits.",
+        )
     jobs = []
     for lineage in lineages:
         others = tuple(name for name in means.design.lineages if name != lineage)
-        jobs += [(lineage, "none", _references(model, dictionary, test.only(lineage), means, selected, plan))]
+        jobs += [
+            (
+                lineage,
+                "none",
+                _references(model, dictionary, test.only(lineage), means, selected, plan),
+            )
+        ]
         for origin, learnt in (("own", (lineage,)), ("others", others)):
             if learnt:
-                jobs.append((lineage, origin, _methods(model, dictionary, means, selected, learnt, origin, plan)))
+                jobs.append(
+                    (
+                        lineage,
+                        origin,
+                        _methods(model, dictionary, means, selected, learnt, origin, plan),
+                    )
+                )
     steps = [(lineage, method) for lineage, _, methods in jobs for method in methods]
     table, grid, rows = [], [], []
     alpha_of: dict[tuple[str, str], Setting] = {}
@@ -118,7 +138,10 @@ def steer(
         summary, per_row = _read(method, tuned, test.only(lineage), plan)
         table.append({"lineage": lineage} | summary)
         rows.append(per_row.assign(lineage=lineage, origin=method.origin, method=method.name))
-        grid += [{"lineage": lineage, "origin": method.origin, "method": method.name} | entry for entry in tuned.grid]
+        grid += [
+            {"lineage": lineage, "origin": method.origin, "method": method.name} | entry
+            for entry in tuned.grid
+        ]
     return Steering(pd.DataFrame(table), pd.DataFrame(grid), pd.concat(rows, ignore_index=True))
 
 
@@ -126,7 +149,12 @@ NONE: Setting = (float("nan"), float("nan"))
 
 
 def _references(
-    model: Resumable, dictionary: Dictionary, test: Pairs, means: ContextMeans, selected: np.ndarray, plan: SteeringPlan
+    model: Resumable,
+    dictionary: Dictionary,
+    test: Pairs,
+    means: ContextMeans,
+    selected: np.ndarray,
+    plan: SteeringPlan,
 ) -> list[_Method]:
     """Floor and ceilings; they are read on the test rows they were made of."""
     nothing: Callable[[States, Setting], Iterator[np.ndarray]] = lambda states, setting: iter(())
@@ -135,7 +163,9 @@ def _references(
     def random(states: States, setting: Setting) -> Iterator[np.ndarray]:
         rng = np.random.default_rng(plan.seed + 3)
         for _ in range(plan.published_random if len(others) else 0):
-            yield swapped_features(model, dictionary, test, rng.permutation(others)[: len(selected)])
+            yield swapped_features(
+                model, dictionary, test, rng.permutation(others)[: len(selected)]
+            )
 
     return [
         _Method(
@@ -146,7 +176,13 @@ def _references(
             random,
         ),
         _Method("floor", "none", [NONE], lambda states, setting: states.prediction, nothing),
-        _Method("reconstruction", "none", [NONE], lambda states, s: reconstructed(model, dictionary, states), nothing),
+        _Method(
+            "reconstruction",
+            "none",
+            [NONE],
+            lambda states, s: reconstructed(model, dictionary, states),
+            nothing,
+        ),
         _Method("swap", "none", [NONE], lambda states, setting: swapped(model, test), nothing),
     ]
 
@@ -166,13 +202,17 @@ def _methods(
         methods.append(_added(model, name, origin, of_length(vector, means.spread), plan))
     methods.append(_replaced(model, origin, leace(means, learnt), plan))
     shuffled = shuffled_means(means, learnt, plan.random_draws, plan.seed)
-    methods.append(_label_shuffled(model, origin, np.stack([of_length(v, means.spread) for v in shuffled])))
+    methods.append(
+        _label_shuffled(model, origin, np.stack([of_length(v, means.spread) for v in shuffled]))
+    )
     difference = means.difference(means.features, learnt)
     methods.append(_published(model, dictionary, origin, difference, selected, plan))
     return methods
 
 
-def _added(model: Resumable, name: str, origin: str, vector: np.ndarray, plan: SteeringPlan) -> _Method:
+def _added(
+    model: Resumable, name: str, origin: str, vector: np.ndarray, plan: SteeringPlan
+) -> _Method:
     drawn = random_like(vector, plan.random_draws, plan.seed + 1)
     return _Method(
         name,
@@ -183,14 +223,18 @@ def _added(model: Resumable, name: str, origin: str, vector: np.ndarray, plan: S
     )
 
 
-def _replaced(model: Resumable, origin: str, replacement: Replacement, plan: SteeringPlan) -> _Method:
+def _replaced(
+    model: Resumable, origin: str, replacement: Replacement, plan: SteeringPlan
+) -> _Method:
     drawn = random_like(replacement.write, plan.random_draws, plan.seed + 4)
     return _Method(
         "leace",
         origin,
         [(alpha, float("nan")) for alpha in plan.alphas],
         lambda states, setting: steer_replaced(model, states, replacement, setting[0]),
-        lambda states, setting: (steer_replaced(model, states, replacement, setting[0], other) for other in drawn),
+        lambda states, setting: (
+            steer_replaced(model, states, replacement, setting[0], other) for other in drawn
+        ),
     )
 
 
@@ -225,7 +269,9 @@ def _published(
         "published",
         origin,
         [(alpha, beta) for alpha in plan.published_alphas for beta in plan.published_betas],
-        lambda states, setting: steer_scaled(model, dictionary, states, Scaling(up, down, *setting)),
+        lambda states, setting: steer_scaled(
+            model, dictionary, states, Scaling(up, down, *setting)
+        ),
         random,
     )
 
@@ -244,22 +290,33 @@ def _tune(method: _Method, pairs: Pairs, given: Setting | None) -> _Tuned:
     grid = []
     for alpha, beta in method.settings:
         distance = gaps(method.apply(pairs.vitro, (alpha, beta)), pairs)
-        grid.append({"alpha": alpha, "beta": beta, "gc": gap_closure(distance.remaining, distance.gap)})
+        grid.append(
+            {"alpha": alpha, "beta": beta, "gc": gap_closure(distance.remaining, distance.gap)}
+        )
     best = int(np.nanargmax([entry["gc"] for entry in grid]))
     alphas = [alpha for alpha, _ in method.settings]
     edge = {min(alphas): "lowest", max(alphas): "highest"}.get(method.settings[best][0], "")
     return _Tuned(method.settings[best], grid[best]["gc"], edge, grid)
 
 
-def _read(method: _Method, tuned: _Tuned, pairs: Pairs, plan: SteeringPlan) -> tuple[dict[str, object], pd.DataFrame]:
+def _read(
+    method: _Method, tuned: _Tuned, pairs: Pairs, plan: SteeringPlan
+) -> tuple[dict[str, object], pd.DataFrame]:
     distance = _distances(method.apply(pairs.vitro, tuned.setting), pairs)
-    drawn = [gaps(prediction, pairs).remaining for prediction in method.random(pairs.vitro, tuned.setting)]
+    drawn = [
+        gaps(prediction, pairs).remaining
+        for prediction in method.random(pairs.vitro, tuned.setting)
+    ]
     random = np.mean(drawn, axis=0) if drawn else np.full(len(distance.gap), np.nan)
     block = pairs.vitro.labels.block
     options = {"resamples": plan.resamples, "seed": plan.seed}
     closed = closure_interval(distance.gap - distance.remaining, distance.gap, block, **options)
     nothing = float("nan")
-    lead = closure_interval(random - distance.remaining, distance.gap, block, **options) if drawn else None
+    lead = (
+        closure_interval(random - distance.remaining, distance.gap, block, **options)
+        if drawn
+        else None
+    )
     summary = {
         "origin": method.origin,
         "method": method.name,
@@ -274,7 +331,9 @@ def _read(method: _Method, tuned: _Tuned, pairs: Pairs, plan: SteeringPlan) -> t
         "gc_minus_random": lead.value if lead else nothing,
         "gc_minus_random_low": lead.low if lead else nothing,
         "gc_minus_random_high": lead.high if lead else nothing,
-        "overshoot": float(distance.beyond.sum() / distance.gap.sum()) if distance.gap.sum() > 0 else nothing,
+        "overshoot": float(distance.beyond.sum() / distance.gap.sum())
+        if distance.gap.sum() > 0
+        else nothing,
         "worse": float((distance.remaining > distance.gap).mean()),
         "rows": len(block),
         "blocks": len(np.unique(block)),
@@ -296,4 +355,6 @@ def _distances(steered: np.ndarray, pairs: Pairs) -> Gaps:
     if steered.ndim == 2:
         return gaps(steered, pairs)
     several = [gaps(draw, pairs) for draw in steered]
-    return Gaps(*(np.mean([getattr(each, name) for each in several], axis=0) for name in Gaps._fields))
+    return Gaps(
+        *(np.mean([getattr(each, name) for each in several], axis=0) for name in Gaps._fields)
+    )

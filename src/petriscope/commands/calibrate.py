@@ -1,4 +1,5 @@
-"""`petriscope calibrate`: try every test where nothing differs, with more seeds or null sets than params.yaml says."""
+"""`petriscope calibrate`: try every test where nothing differs, with more seeds or null sets than
+params.yaml says."""
 
 from __future__ import annotations
 
@@ -17,9 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("--seeds", type=int, help="how many seeds, starting at that of params.yaml")
     parser.add_argument("--nulls", type=int, help="null data sets of each kind and seed")
-    parser.add_argument("--out", help="CSV file for the table (with --seeds or --nulls results/ is left alone)")
     parser.add_argument(
-        "--workspace", default=".", help="folder with params.yaml and dvc.yaml (default: here or above)"
+        "--out", help="CSV file for the table (with --seeds or --nulls results/ is left alone)"
+    )
+    parser.add_argument(
+        "--workspace",
+        default=".",
+        help="folder with params.yaml and dvc.yaml (default: here or above)",
     )
 
 
@@ -34,7 +39,9 @@ def run(args: argparse.Namespace) -> int:
     for name, low in (("seeds", 1), ("nulls", 20)):
         value = getattr(args, name)
         if value is not None and value < low:
-            raise UserError(f"is {value}", field=f"--{name}", remedy=f"Give a number of at least {low}.")
+            raise UserError(
+                f"is {value}", field=f"--{name}", remedy=f"Give a number of at least {low}."
+            )
     chosen = replace(
         params.calibration,
         seeds=args.seeds or params.calibration.seeds,
@@ -43,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
     rates = null_runs(workspace, replace(params, calibration=chosen)).rates
     if args.out:
         write_csv(args.out, rates)
-    shown = rates.assign(what=rates.test.fillna(rates.what))[["seed", "what", "null", "share", "low", "high"]]
+    shown = rates.assign(what=rates.test.fillna(rates.what))[
+        ["seed", "what", "null", "share", "low", "high"]
+    ]
     print(shown.to_string(index=False, float_format="{:.4f}".format))
     found = metrics(rates, params.cds.alpha, middle_layer(workspace))
     print(f"{found['corrected_text']}\n{found['interval_text']}")

@@ -15,9 +15,14 @@ from petriscope.workspace import Workspace, find_workspace
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument(
-        "--workspace", metavar="DIR", default=".", help="folder with params.yaml and dvc.yaml (default: here or above)"
+        "--workspace",
+        metavar="DIR",
+        default=".",
+        help="folder with params.yaml and dvc.yaml (default: here or above)",
     )
-    parser.add_argument("--how", action="store_true", help="print for each claim: command, expected value, time")
+    parser.add_argument(
+        "--how", action="store_true", help="print for each claim: command, expected value, time"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,7 +41,15 @@ def run(args: argparse.Namespace) -> int:
 def checks_of(workspace: Workspace) -> list[Check]:
     """How to check each claim, with what the workspace's last run says of value and time."""
     ledger = workspace.figures / "claims.json"
-    found = {claim["id"]: claim for claim in read_json(ledger)["claims"]} if ledger.is_file() else {}
-    records = [read_json(path) for path in sorted((workspace.results / "provenance").glob("*.json"))]
-    seconds = {record["stage"]: float(record["seconds"]) for record in records if "seconds" in record}
-    return claim_checks(read_rules(workspace.claims_rules), found, load_graph(workspace.root), seconds)
+    found = (
+        {claim["id"]: claim for claim in read_json(ledger)["claims"]} if ledger.is_file() else {}
+    )
+    records = [
+        read_json(path) for path in sorted((workspace.results / "provenance").glob("*.json"))
+    ]
+    seconds = {
+        record["stage"]: float(record["seconds"]) for record in records if "seconds" in record
+    }
+    return claim_checks(
+        read_rules(workspace.claims_rules), found, load_graph(workspace.root), seconds
+    )

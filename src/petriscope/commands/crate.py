@@ -13,7 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to make")
     parser.add_argument(
-        "--workspace", default=".", help="folder with params.yaml and dvc.yaml (default: here or above)"
+        "--workspace",
+        default=".",
+        help="folder with params.yaml and dvc.yaml (default: here or above)",
     )
 
 

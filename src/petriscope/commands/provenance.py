@@ -1,4 +1,5 @@
-"""`petriscope provenance FIGURE|TABLE|CLAIM|FILE`: the chain behind a result, back to raw inputs."""
+"""`petriscope provenance FIGURE|TABLE|CLAIM|FILE`: the chain behind a result, back to raw
+inputs."""
 
 from __future__ import annotations
 
@@ -14,11 +15,15 @@ from petriscope.workspace import find_workspace
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument(
-        "target", metavar="WHAT", help="figure, table, claim, stage or file: fig5, table3, ctx-count, ..."
+        "target",
+        metavar="WHAT",
+        help="figure, table, claim, stage or file: fig5, table3, ctx-count, ...",
     )
     parser.add_argument("--json", action="store_true", help="whole records, for programs")
     parser.add_argument(
-        "--workspace", default=".", help="folder with params.yaml and dvc.yaml (default: here or above)"
+        "--workspace",
+        default=".",
+        help="folder with params.yaml and dvc.yaml (default: here or above)",
     )
 
 

@@ -13,10 +13,15 @@ from petriscope.workspace import find_workspace
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument(
-        "name", metavar="NAME", help="a stage of dvc.yaml; `petriscope status` lists those not up to date"
+        "name",
+        metavar="NAME",
+        help="a stage of dvc.yaml; `petriscope status` lists those not up to date",
     )
     parser.add_argument(
-        "--workspace", metavar="DIR", default=".", help="folder with params.yaml and dvc.yaml (default: here or above)"
+        "--workspace",
+        metavar="DIR",
+        default=".",
+        help="folder with params.yaml and dvc.yaml (default: here or above)",
     )
 
 

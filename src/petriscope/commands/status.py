@@ -1,4 +1,5 @@
-"""`petriscope status`: what DVC would re-run, and why; `--graph` draws the whole pipeline with each stage's state."""
+"""`petriscope status`: what DVC would re-run, and why; `--graph` draws the whole pipeline with each
+stage's state."""
 
 from __future__ import annotations
 
@@ -33,10 +34,15 @@ PLAIN = str.maketrans({"●": "o", "│": "|", "─": "-", "…": "~", **dict.fr
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument(
-        "--graph", action="store_true", help="draw the whole pipeline, a line a stage, each with its state and why"
+        "--graph",
+        action="store_true",
+        help="draw the whole pipeline, a line a stage, each with its state and why",
     )
     parser.add_argument(
-        "--workspace", metavar="DIR", default=".", help="folder with params.yaml and dvc.yaml (default: here or above)"
+        "--workspace",
+        metavar="DIR",
+        default=".",
+        help="folder with params.yaml and dvc.yaml (default: here or above)",
     )
 
 
@@ -52,11 +58,14 @@ def run(args: argparse.Namespace) -> int:
             text = text.translate(PLAIN)
         print(text)
         return 0
-    return subprocess.run([sys.executable, "-m", "dvc", "status"], cwd=workspace.root, check=False).returncode
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", "status"], cwd=workspace.root, check=False
+    ).returncode
 
 
 def drawing(root: Path, width: int) -> Iterator[str]:
-    """The graph line by line, no line longer than ``width``; DVC is not asked, so this works while it runs."""
+    """The graph line by line, no line longer than ``width``; DVC is not asked, so this works while
+    it runs."""
     graph, hasher = load_graph(root), Hasher(root)
     status = list(pipeline_status(root, graph, hasher))
     hasher.remember()
@@ -68,14 +77,19 @@ def drawing(root: Path, width: int) -> Iterator[str]:
             yield clipped(f"a run is at work here: process {holder.pid} ({holder.command})", width)
 
 
-def as_lines(graph: Graph, status: Sequence[StageStatus], seconds: Mapping[str, float], width: int) -> Iterator[str]:
-    """Per stage its lanes, name and state, then why it is stale, or how long it took when it last ran."""
+def as_lines(
+    graph: Graph, status: Sequence[StageStatus], seconds: Mapping[str, float], width: int
+) -> Iterator[str]:
+    """Per stage its lanes, name and state, then why it is stale, or how long it took when it last
+    ran."""
     lanes = draw_lanes(graph.needs)
     longest, widest = max(len(name) for name in lanes), max(len(text) for text in STATES.values())
     for one in status:
         took = f"{seconds[one.name]:.0f} s" if one.name in seconds else ""
         why = took if one.state == "up_to_date" else "; ".join(one.reasons)
-        yield clipped(f"{lanes[one.name]}{one.name:<{longest}}  {STATES[one.state]:<{widest}}  {why}", width)
+        yield clipped(
+            f"{lanes[one.name]}{one.name:<{longest}}  {STATES[one.state]:<{widest}}  {why}", width
+        )
 
 
 def clipped(line: str, width: int) -> str:

@@ -1,4 +1,5 @@
-"""`petriscope verify`: does this installation work, and does a finished run hold? A table, and status 1 where not."""
+"""`petriscope verify`: does this installation work, and does a finished run hold? A table, and
+status 1 where not."""
 
 from __future__ import annotations
 
@@ -17,12 +18,18 @@ WIDTH = 110
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("--results", action="store_true", help="check the finished run only, not the installation")
+    parser.add_argument(
+        "--results", action="store_true", help="check the finished run only, not the installation"
+    )
     parser.add_argument("--quick", action="store_true", help="leave out the tiny end-to-end run")
-    parser.add_argument("--reference", type=Path, metavar="DIR", help="a paper_figures folder to compare with")
+    parser.add_argument(
+        "--reference", type=Path, metavar="DIR", help="a paper_figures folder to compare with"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there as well")
     parser.add_argument(
-        "--workspace", metavar="DIR", help="folder with params.yaml and dvc.yaml (default: here or above)"
+        "--workspace",
+        metavar="DIR",
+        help="folder with params.yaml and dvc.yaml (default: here or above)",
     )
 
 
@@ -47,17 +54,25 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"\n{len(failed)} of {len(done)} checks failed: {', '.join(failed)}"
         if failed
-        else f"\n{len(done)} checks, none failed" + (f", {differ} differ as another processor's may" if differ else "")
+        else f"\n{len(done)} checks, none failed"
+        + (f", {differ} differ as another processor's may" if differ else "")
     )
     if args.json:
         write_json(args.json, {"checks": [vars(check) for check in done], "failed": failed})
-    if args.results and not failed and all(check.state == "skipped" for check in done if check.name != "cache"):
-        raise UserError("holds no finished run", file=workspace.root, remedy="Run `petriscope reproduce` first.")
+    if (
+        args.results
+        and not failed
+        and all(check.state == "skipped" for check in done if check.name != "cache")
+    ):
+        raise UserError(
+            "holds no finished run", file=workspace.root, remedy="Run `petriscope reproduce` first."
+        )
     return 1 if failed else 0
 
 
 def _workspace(folder: str | None, *, results: bool) -> Workspace:
-    """Where the checks look; an installed package outside any workspace is checked on a fresh one."""
+    """Where the checks look; an installed package outside any workspace is checked on a fresh
+    one."""
     try:
         return find_workspace(folder or ".")
     except UserError:

@@ -1,4 +1,5 @@
-"""Every test of the contrast on data where nothing differs, seed by seed: what stage calibration tabulates."""
+"""Every test of the contrast on data where nothing differs, seed by seed: what stage calibration
+tabulates."""
 
 from __future__ import annotations
 
@@ -11,13 +12,28 @@ import pandas as pd
 
 from petriscope.contrast.calibration import ErrorRate, Uniformity, table, uniformity
 from petriscope.contrast.moments import Design, Moments
-from petriscope.contrast.null_runs import biosample_nulls, block_coverage, published_nulls, sign_nulls
-from petriscope.contrast.nulls import gaussian, independent_sets, replicates, shuffled, without_contrast
+from petriscope.contrast.null_runs import (
+    biosample_nulls,
+    block_coverage,
+    published_nulls,
+    sign_nulls,
+)
+from petriscope.contrast.nulls import (
+    gaussian,
+    independent_sets,
+    replicates,
+    shuffled,
+    without_contrast,
+)
 from petriscope.parallel import in_processes
 
 PERMUTATIONS = 499
 PUBLISHED_SETS = 20
-FITTED, REPLICATES, SHUFFLED = "no contrast, fitted to the data", "replicate versus replicate", "labels shuffled"
+FITTED, REPLICATES, SHUFFLED = (
+    "no contrast, fitted to the data",
+    "replicate versus replicate",
+    "labels shuffled",
+)
 UNADJUSTED = "depth and FRiP not adjusted"
 RECORD = "corrected, permutation"
 """The p of record."""
@@ -33,10 +49,17 @@ class Nulls(NamedTuple):
 
 
 def calibrate(
-    moments: Moments, everywhere: Moments, window_means: np.ndarray, design: Design, *, sets: int, seeds: list[int]
+    moments: Moments,
+    everywhere: Moments,
+    window_means: np.ndarray,
+    design: Design,
+    *,
+    sets: int,
+    seeds: list[int],
 ) -> Nulls:
-    """All null runs. ``moments`` of the split's blocks and ``everywhere`` of all blocks, alive features only;
-    ``window_means`` (W, S, m) of the split; ``sets`` null data sets of each kind and seed."""
+    """All null runs. ``moments`` of the split's blocks and ``everywhere`` of all blocks, alive
+    features only; ``window_means`` (W, S, m) of the split; ``sets`` null data sets of each kind and
+    seed."""
 
     def one(seed: int) -> Nulls:
         summaries: list[Uniformity | ErrorRate] = []
@@ -44,14 +67,22 @@ def calibrate(
         for rows, p in _one_seed(moments, everywhere, window_means, design, sets, seed):
             summaries += rows
             histograms += [_histogram(test, values) for test, values in p.items()]
-        return Nulls(table(summaries).assign(seed=seed), pd.concat(histograms, ignore_index=True).assign(seed=seed))
+        return Nulls(
+            table(summaries).assign(seed=seed),
+            pd.concat(histograms, ignore_index=True).assign(seed=seed),
+        )
 
     parts = zip(*in_processes(one, seeds, "null data sets", unit="seed"))
     return Nulls(*(pd.concat(part, ignore_index=True) for part in parts))
 
 
 def _one_seed(
-    moments: Moments, everywhere: Moments, window_means: np.ndarray, design: Design, sets: int, seed: int
+    moments: Moments,
+    everywhere: Moments,
+    window_means: np.ndarray,
+    design: Design,
+    sets: int,
+    seed: int,
 ) -> Iterator[tuple[list[Uniformity | ErrorRate], dict[str, np.ndarray]]]:
     means = moments.biosample_means()
     shared: dict[str, Any] = {"permutations": PERMUTATIONS, "seed": seed}
@@ -74,7 +105,16 @@ def _one_seed(
     blocks = moments.block_means()
     signs = sign_nulls(blocks, design, max(20, sets // 4), **shared)
     if len(signs.p):
-        yield [uniformity(signs.p_permutation, test="locus level, permutation", null="signs of blocks drawn")], {}
+        yield (
+            [
+                uniformity(
+                    signs.p_permutation,
+                    test="locus level, permutation",
+                    null="signs of blocks drawn",
+                )
+            ],
+            {},
+        )
     population = everywhere.block_means()
     for lineage in design.lineages:
         if design.why_untestable(lineage, "locus") is None:
@@ -83,7 +123,9 @@ def _one_seed(
             difference = difference[np.isfinite(difference).all(1)]
             yield list(block_coverage(difference, 60, size=len(blocks), seed=seed)), {}
             break
-    p = published_nulls(window_means, replicates(design, PUBLISHED_SETS, seed), permutations=1000, seed=seed)
+    p = published_nulls(
+        window_means, replicates(design, PUBLISHED_SETS, seed), permutations=1000, seed=seed
+    )
     yield [uniformity(p, test="published", null=REPLICATES)], {"published": p}
 
 
@@ -91,4 +133,6 @@ def _histogram(test: str, p: np.ndarray, bins: int = 20) -> pd.DataFrame:
     """Share of p-values per bin of width 1/bins."""
     values = p[np.isfinite(p)]
     counts, edges = np.histogram(values, bins=bins, range=(0, 1))
-    return pd.DataFrame({"test": test, "p": (edges[:-1] + edges[1:]) / 2, "share": counts / max(len(values), 1)})
+    return pd.DataFrame(
+        {"test": test, "p": (edges[:-1] + edges[1:]) / 2, "share": counts / max(len(values), 1)}
+    )

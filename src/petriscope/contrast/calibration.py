@@ -1,4 +1,5 @@
-"""Does p < .05 happen 5 % of the time? Uniformity, family-wise error, coverage, power and false discovery."""
+"""Does p < .05 happen 5 % of the time? Uniformity, family-wise error, coverage, power and false
+discovery."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ class Uniformity:
     tests: int
     """p-values in all."""
     effective: float
-    """independent p-values that would vary as much between null sets as these do (features share biosamples)."""
+    """independent p-values that would vary as much between null sets as these do (features share
+    biosamples)."""
     share: float
     """of p <= alpha."""
     low: float
@@ -63,9 +65,9 @@ def uniformity(
 ) -> Uniformity:
     """Summarise null p-values (R sets, m features); NaN (untestable) are left out.
 
-    The interval is binomial for the effective number of tests: alpha(1-alpha) over the variance of the share between
-    null sets, times the number of ``independent`` sets (R unless given: relabellings of few biosamples are fewer).
-    With one set it is the plain binomial interval.
+    The interval is binomial for the effective number of tests: alpha(1-alpha) over the variance of
+    the share between null sets, times the number of ``independent`` sets (R unless given:
+    relabellings of few biosamples are fewer). With one set it is the plain binomial interval.
     """
     usable = np.isfinite(p)
     tests = int(usable.sum())
@@ -74,14 +76,19 @@ def uniformity(
     per_set = np.array([(row[ok] <= alpha).mean() for row, ok in zip(p, usable) if ok.any()])
     share = float((p[usable] <= alpha).mean())
     effective = effective_number(per_set, alpha, tests, independent)
-    low, high = stats.binom.ppf([0.025, 0.975], max(1, round(effective)), alpha) / max(1, round(effective))
+    low, high = stats.binom.ppf([0.025, 0.975], max(1, round(effective)), alpha) / max(
+        1, round(effective)
+    )
     distance = float(stats.kstest(p[usable], "uniform").statistic)
     ks_p = float(stats.kstwo.sf(distance, max(1, round(effective))))
-    return Uniformity(test, null, len(p), tests, effective, share, float(low), float(high), distance, ks_p, alpha)
+    return Uniformity(
+        test, null, len(p), tests, effective, share, float(low), float(high), distance, ks_p, alpha
+    )
 
 
 def error_rate(hits: np.ndarray, *, what: str, null: str) -> ErrorRate:
-    """The share of True in ``hits`` with its Clopper-Pearson interval; NaN where there is no case."""
+    """The share of True in ``hits`` with its Clopper-Pearson interval; NaN where there is no
+    case."""
     n, k = len(hits), int(np.sum(hits))
     if n == 0:
         return ErrorRate(what, null, 0, np.nan, np.nan, np.nan)
@@ -91,27 +98,39 @@ def error_rate(hits: np.ndarray, *, what: str, null: str) -> ErrorRate:
 
 
 def discovery(
-    adjusted: np.ndarray, is_context: np.ndarray, auroc: np.ndarray, *, alpha: float = 0.05, strong: float = 0.8
+    adjusted: np.ndarray,
+    is_context: np.ndarray,
+    auroc: np.ndarray,
+    *,
+    alpha: float = 0.05,
+    strong: float = 0.8,
 ) -> Discovery:
-    """Against planted truth: ``adjusted`` p (m,), ``is_context`` (m,) bool: the feature's best planted match belongs to
-    a context programme, ``auroc`` (m,) of that match.
+    """Against planted truth: ``adjusted`` p (m,), ``is_context`` (m,) bool: the feature's best
+    planted match belongs to a context programme, ``auroc`` (m,) of that match.
 
-    Power: share of context features with a match of at least ``strong`` that are found. False discovery: share of found
-    features whose best match is no context programme.
+    Power: share of context features with a match of at least ``strong`` that are found. False
+    discovery: share of found features whose best match is no context programme.
     """
     found = adjusted <= alpha
     strong_context = is_context & (auroc >= strong)
     return Discovery(
-        error_rate(found[strong_context], what=f"power, match AUROC >= {strong:g}", null="planted truth"),
+        error_rate(
+            found[strong_context], what=f"power, match AUROC >= {strong:g}", null="planted truth"
+        ),
         error_rate(~is_context[found], what="false discovery proportion", null="planted truth"),
     )
 
 
-def coverage(covered: np.ndarray, *, what: str, null: str, independent: float | None = None) -> ErrorRate:
-    """How often intervals hold the truth: ``covered`` (R sets, m) bool. ``cases`` and limits are of as many independent
-    intervals as would vary as much between sets as these do (see `uniformity`)."""
+def coverage(
+    covered: np.ndarray, *, what: str, null: str, independent: float | None = None
+) -> ErrorRate:
+    """How often intervals hold the truth: ``covered`` (R sets, m) bool. ``cases`` and limits are of
+    as many independent intervals as would vary as much between sets as these do (see
+    `uniformity`)."""
     share = float(covered.mean()) if covered.size else np.nan
-    effective = effective_number(covered.mean(1), share, covered.size, independent) if covered.size else 0.0
+    effective = (
+        effective_number(covered.mean(1), share, covered.size, independent) if covered.size else 0.0
+    )
     n = max(1, round(effective))
     if not covered.size:
         return ErrorRate(what, null, 0, share, np.nan, np.nan)
@@ -121,8 +140,11 @@ def coverage(covered: np.ndarray, *, what: str, null: str, independent: float | 
     return ErrorRate(what, null, n, share, low, high)
 
 
-def effective_number(per_set: np.ndarray, share: float, tests: int, independent: float | None = None) -> float:
-    """Independent cases whose share varies as much as ``per_set`` (R,) does: share (1 - share) sets / variance.
+def effective_number(
+    per_set: np.ndarray, share: float, tests: int, independent: float | None = None
+) -> float:
+    """Independent cases whose share varies as much as ``per_set`` (R,) does: share (1 - share) sets
+    / variance.
 
     ``independent``: sets that are independent of each other, where fewer than R; at most ``tests``.
     """
@@ -136,5 +158,8 @@ def effective_number(per_set: np.ndarray, share: float, tests: int, independent:
 def table(rows: Sequence[Uniformity | ErrorRate]) -> pd.DataFrame:
     """One row per summary; columns of the other kind are empty."""
     return pd.DataFrame(
-        [asdict(row) | ({"calibrated": row.calibrated} if isinstance(row, Uniformity) else {}) for row in rows]
+        [
+            asdict(row) | ({"calibrated": row.calibrated} if isinstance(row, Uniformity) else {})
+            for row in rows
+        ]
     )

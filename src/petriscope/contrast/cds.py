@@ -1,4 +1,5 @@
-"""The Context Divergence Score, as published (mean difference over windows) and corrected (contrastive t)."""
+"""The Context Divergence Score, as published (mean difference over windows) and corrected
+(contrastive t)."""
 
 from __future__ import annotations
 
@@ -26,21 +27,25 @@ from petriscope.contrast.results import ContrastResult, untested
 from petriscope.errors import UserError
 
 FINEST = 5e-4
-"""A permutation p that can be at least this small is the p of record; coarser ones stand beside the t's."""
+"""A permutation p that can be at least this small is the p of record; coarser ones stand beside the
+t's."""
 
 
 @dataclass(frozen=True)
 class CdsT:
-    """The corrected score: one result per lineage, their signed combination, their conjunction and their union."""
+    """The corrected score: one result per lineage, their signed combination, their conjunction and
+    their union."""
 
     lineages: dict[str, ContrastResult]
     combined: ContrastResult
     conjunction: ContrastResult
     """every lineage differs: the largest p."""
     union: ContrastResult
-    """some lineage differs, in whichever direction: the smallest p, Šidák-corrected for the lineages."""
+    """some lineage differs, in whichever direction: the smallest p, Šidák-corrected for the
+    lineages."""
     permutation: PermutationP | None
-    """of the combined statistic; None where no lineage can be tested. Its ``null_max`` serves maxT over layers."""
+    """of the combined statistic; None where no lineage can be tested. Its ``null_max`` serves maxT
+    over layers."""
 
     def frame(self) -> pd.DataFrame:
         """All results one below the other."""
@@ -57,12 +62,13 @@ def cds_meandiff(
     pairing: Literal["first", "pooled"] = "first",
     chunk: int = 1024,
 ) -> ContrastResult:
-    """Published score: CDS_f = mean over lineages of mean_w(z_vivo - z_vitro), as its authors ran it.
+    """Published score: CDS_f = mean over lineages of mean_w(z_vivo - z_vitro), as its authors ran
+    it.
 
-    ``window_means`` (W, S, m): mean activation per window and biosample. ``pairing``: the first biosample of each
-    context stands for a lineage (as published), or the mean of all. One sign per window is flipped for all lineages;
-    Lineages without one of the contexts are left out.
-    p = #{|null| >= |observed|}/N, which can be zero; Bonferroni over all m latents, dead ones included.
+    ``window_means`` (W, S, m): mean activation per window and biosample. ``pairing``: the first
+    biosample of each context stands for a lineage (as published), or the mean of all. One sign per
+    window is flipped for all lineages; Lineages without one of the contexts are left out. p =
+    #{|null| >= |observed|}/N, which can be zero; Bonferroni over all m latents, dead ones included.
     Anti-conservative by construction: windows of one biosample are not replicates of a context.
     """
     windows, biosamples, m = window_means.shape
@@ -78,9 +84,14 @@ def cds_meandiff(
         vitro, vivo = design.sides(lineage)
         if pairing == "first":
             vitro, vivo = vitro[:1], vivo[:1]
-        difference = window_means[:, vivo].mean(1, dtype=np.float64) - window_means[:, vitro].mean(1, dtype=np.float64)
+        difference = window_means[:, vivo].mean(1, dtype=np.float64) - window_means[:, vitro].mean(
+            1, dtype=np.float64
+        )
         if not np.isfinite(difference).all():
-            raise UserError(f"window means of lineage {lineage} hold NaN or Inf", remedy="Harvest activations again.")
+            raise UserError(
+                f"window means of lineage {lineage} hold NaN or Inf",
+                remedy="Harvest activations again.",
+            )
         differences += difference / len(usable)
         per_lineage[lineage] = difference.mean(0)
     estimate = differences.mean(0)
@@ -92,7 +103,8 @@ def cds_meandiff(
         p[columns] = null.p if null.exact else np.rint(null.p * (null.n + 1) - 1) / null.n
     direction = np.sign(np.stack(list(per_lineage.values()))).sum(0)
     return ContrastResult(
-        method=f"mean difference, {pairing} biosample pair; sign-flip over windows, p = #/N (published)",
+        method=f"mean difference, {pairing} biosample pair; sign-flip over windows, p = #/N "
+        f"(published)",
         level="window",
         scope="combined",
         n={"windows": windows, "lineages": len(usable)},
@@ -121,19 +133,22 @@ def cds_t(
     seed: int = 0,
     where: str = "",
 ) -> CdsT:
-    """Corrected score: a t per lineage over independent units, combined by signed Stouffer and by conjunction.
+    """Corrected score: a t per lineage over independent units, combined by signed Stouffer and by
+    conjunction.
 
-    *biosample* level: per-biosample means; contrasts of one linear model with a mean per lineage and context, the
-    design's covariates (depth, FRiP) and a moderated variance that follows mean activation, or Welch's t lineage
-    by lineage. It speaks of new donors. *locus* level: per-block differences, t = mean(d_B)/(sd(d_B)/sqrt(n_B));
-    lineages share blocks, so Stouffer accounts for their correlation. It speaks of new loci of the same biosamples.
-    Features that fire on fewer than ``min_events`` tokens of a biosample are outside the family and the result; where
-    none fires as often, nothing can be tested, and the (empty) results say so.
-    The combined p is the permutation p where relabellings resolve it to 0.0005 (three lineages of three against three
-    biosamples do): it needs exchangeable biosamples alone, while the moderated t also takes features for independent,
-    which a common donor factor breaks. Otherwise it is Stouffer's; the columns p_stouffer and p_permutation hold both.
-    ``where`` names the data in the family's text. Lineages that cannot be tested say so and are left out of the
-    combination. Permutations relabel biosamples within lineages, or flip the signs of blocks.
+    *biosample* level: per-biosample means; contrasts of one linear model with a mean per lineage
+    and context, the design's covariates (depth, FRiP) and a moderated variance that follows mean
+    activation, or Welch's t lineage by lineage. It speaks of new donors. *locus* level: per-block
+    differences, t = mean(d_B)/(sd(d_B)/sqrt(n_B)); lineages share blocks, so Stouffer accounts for
+    their correlation. It speaks of new loci of the same biosamples. Features that fire on fewer
+    than ``min_events`` tokens of a biosample are outside the family and the result; where none
+    fires as often, nothing can be tested, and the (empty) results say so. The combined p is the
+    permutation p where relabellings resolve it to 0.0005 (three lineages of three against three
+    biosamples do): it needs exchangeable biosamples alone, while the moderated t also takes
+    features for independent, which a common donor factor breaks. Otherwise it is Stouffer's; the
+    columns p_stouffer and p_permutation hold both. ``where`` names the data in the family's text.
+    Lineages that cannot be tested say so and are left out of the combination. Permutations relabel
+    biosamples within lineages, or flip the signs of blocks.
     """
     moments.check()
     design.check(moments.sum.shape[1])
@@ -142,10 +157,16 @@ def cds_t(
     evidence: dict[str, LineageEvidence] = {}
     combined, silent = None, None
     if not len(features):
-        method, units, silent = "none", "", f"no feature fires on {max(min_events, 1):g} tokens of a biosample"
+        method, units, silent = (
+            "none",
+            "",
+            f"no feature fires on {max(min_events, 1):g} tokens of a biosample",
+        )
     elif level == "biosample":
         means = alive.biosample_means()
-        evidence, combined = biosample_test(means, design, variance, permutations=permutations, seed=seed)
+        evidence, combined = biosample_test(
+            means, design, variance, permutations=permutations, seed=seed
+        )
         method, units = ("Welch t" if variance == "welch" else "moderated t"), "biosamples"
         if combined and combined.adjusted:
             method += f" adjusted for {', '.join(combined.adjusted)}"
@@ -207,7 +228,11 @@ def _untested(
 
 
 def _per_lineage(
-    evidence: dict[str, LineageEvidence], alive: Moments, design: Design, label: _Label, why_none: str | None
+    evidence: dict[str, LineageEvidence],
+    alive: Moments,
+    design: Design,
+    label: _Label,
+    why_none: str | None,
 ) -> dict[str, ContrastResult]:
     adjusted = adjust_all(np.stack([line.test.p for line in evidence.values()])) if evidence else {}
     rows = {lineage: row for row, lineage in enumerate(evidence)}
@@ -249,7 +274,9 @@ def _per_lineage(
     return results
 
 
-def _combined(evidence: dict[str, LineageEvidence], combined: CombinedEvidence, label: _Label) -> ContrastResult:
+def _combined(
+    evidence: dict[str, LineageEvidence], combined: CombinedEvidence, label: _Label
+) -> ContrastResult:
     stouffer_p = 2 * special.ndtr(-np.abs(combined.z))
     low, high = combined.mean.interval()
     null = combined.permutation
@@ -262,7 +289,8 @@ def _combined(evidence: dict[str, LineageEvidence], combined: CombinedEvidence, 
     else:
         relabelled = "biosamples within lineages relabelled"
     return ContrastResult(
-        method=f"signed Stouffer of {label.method}, p by {'permutation' if by_permutation else 'the normal'}; "
+        method=f"signed Stouffer of {label.method}, p by "
+        f"{'permutation' if by_permutation else 'the normal'}; "
         f"{null.n} permutations ({'all' if null.exact else 'drawn'}), {relabelled}",
         level=label.level,
         scope="combined",
@@ -276,7 +304,11 @@ def _combined(evidence: dict[str, LineageEvidence], combined: CombinedEvidence, 
         statistic=combined.z,
         p=p,
         adjusted=adjust_all(p) | {"maxt": null.max_t},
-        extra={"p_stouffer": stouffer_p, "p_permutation": null.p, "sign_consistent": _consistent(evidence)},
+        extra={
+            "p_stouffer": stouffer_p,
+            "p_permutation": null.p,
+            "sign_consistent": _consistent(evidence),
+        },
     )
 
 
@@ -314,11 +346,16 @@ def _extreme(
 
 def _total(evidence: dict[str, LineageEvidence]) -> dict[str, int]:
     lines = list(evidence.values())
-    n = {name: sum(line.n[name] for line in lines) for name in lines[0].n} if "blocks" not in lines[0].n else lines[0].n
+    n = (
+        {name: sum(line.n[name] for line in lines) for name in lines[0].n}
+        if "blocks" not in lines[0].n
+        else lines[0].n
+    )
     return {**n, "lineages": len(lines)}
 
 
 def _consistent(evidence: dict[str, LineageEvidence]) -> np.ndarray:
-    """(m,) bool: the difference has the same sign in every tested lineage (chance for three lineages: 25 %)."""
+    """(m,) bool: the difference has the same sign in every tested lineage (chance for three
+    lineages: 25 %)."""
     direction = np.sign(np.stack([line.test.estimate for line in evidence.values()]))
     return np.abs(direction.sum(0)) == len(direction)

@@ -22,14 +22,16 @@ class Effect(NamedTuple):
 
 
 class Effects(NamedTuple):
-    """Effect sizes of in vivo against in vitro. Intervals: blocks resampled, biosamples as they are."""
+    """Effect sizes of in vivo against in vitro. Intervals: blocks resampled, biosamples as they
+    are."""
 
     difference: Effect
     """mean activation in vivo minus in vitro."""
     hedges_g: Effect
     """over per-biosample means; NaN with one biosample a side."""
     auroc: Effect
-    """chance that a (block, in vivo biosample) mean exceeds one (block, in vitro biosample) mean of the same block."""
+    """chance that a (block, in vivo biosample) mean exceeds one (block, in vitro biosample) mean of
+    the same block."""
     log2_fold: Effect
     blocks: int
 
@@ -41,7 +43,8 @@ def hedges_correction(df: float | np.ndarray) -> np.ndarray:
 
 
 def hedges_g(a: np.ndarray, b: np.ndarray, axis: int = 0) -> np.ndarray:
-    """Hedges g of ``a`` against ``b`` along ``axis``: pooled-variance d times J; NaN where there is no variance."""
+    """Hedges g of ``a`` against ``b`` along ``axis``: pooled-variance d times J; NaN where there is
+    no variance."""
     n_a, n_b = a.shape[axis], b.shape[axis]
     df = n_a + n_b - 2
     if df < 1 or min(n_a, n_b) < 1:
@@ -49,11 +52,14 @@ def hedges_g(a: np.ndarray, b: np.ndarray, axis: int = 0) -> np.ndarray:
     pooled = np.sqrt((a.var(axis) * n_a + b.var(axis) * n_b) / df)
     difference = a.mean(axis) - b.mean(axis)
     factor = float(hedges_correction(df)) if df > 1 else np.nan
-    return np.divide(difference * factor, pooled, out=np.full(pooled.shape, np.nan), where=pooled > 0)
+    return np.divide(
+        difference * factor, pooled, out=np.full(pooled.shape, np.nan), where=pooled > 0
+    )
 
 
 def hedges_g_av(after: np.ndarray, before: np.ndarray, axis: int = 0) -> np.ndarray:
-    """Paired g_av: mean difference over the mean of both standard deviations, times J(n-1) (Lakens 2013, eq. 10)."""
+    """Paired g_av: mean difference over the mean of both standard deviations, times J(n-1) (Lakens
+    2013, eq. 10)."""
     n = after.shape[axis]
     spread = (after.std(axis, ddof=1) + before.std(axis, ddof=1)) / 2
     difference = (after - before).mean(axis) * hedges_correction(n - 1)
@@ -61,18 +67,27 @@ def hedges_g_av(after: np.ndarray, before: np.ndarray, axis: int = 0) -> np.ndar
 
 
 def auroc(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of rows of ``a`` (n_a, m) against ``b`` (n_b, m), ties counted half."""
+    """Area under the ROC curve of rows of ``a`` (n_a, m) against ``b`` (n_b, m), ties counted
+    half."""
     above = (a[:, None] > b[None]).mean((0, 1)) + 0.5 * (a[:, None] == b[None]).mean((0, 1))
     return np.asarray(above)
 
 
 def auroc_sparse(
-    indices: np.ndarray, values: np.ndarray, positive: np.ndarray, *, n_positive: int, n_negative: int, m: int
+    indices: np.ndarray,
+    values: np.ndarray,
+    positive: np.ndarray,
+    *,
+    n_positive: int,
+    n_negative: int,
+    m: int,
 ) -> np.ndarray:
-    """Token-level AUROC per feature from sparse codes, ties (the many zeros among them) counted half.
+    """Token-level AUROC per feature from sparse codes, ties (the many zeros among them) counted
+    half.
 
-    ``indices``, ``values`` (nnz,): feature and its activation > 0; ``positive`` (nnz,) bool: the token is in vivo.
-    ``n_positive``, ``n_negative``: tokens of either side, silent ones included. Equals the Mann-Whitney U / (n1 n0).
+    ``indices``, ``values`` (nnz,): feature and its activation > 0; ``positive`` (nnz,) bool: the
+    token is in vivo. ``n_positive``, ``n_negative``: tokens of either side, silent ones included.
+    Equals the Mann-Whitney U / (n1 n0).
     """
     order = np.lexsort((values, indices))
     feature, value = indices[order].astype(np.int64), values[order]
@@ -87,14 +102,19 @@ def auroc_sparse(
     last = np.append(first[1:], len(value))
     mid = (below[first] + below[last]) / 2 if len(first) else np.zeros(0)
     silent = n_negative - zeros
-    won = np.bincount(feature, hit * (mid[run] - below[start[feature]]), m) if len(value) else np.zeros(m)
+    won = (
+        np.bincount(feature, hit * (mid[run] - below[start[feature]]), m)
+        if len(value)
+        else np.zeros(m)
+    )
     won += ones * silent + 0.5 * (n_positive - ones) * silent
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(won / (float(n_positive) * n_negative))
 
 
 def log2_fold(vivo: np.ndarray, vitro: np.ndarray) -> np.ndarray:
-    """log2 of the ratio of means, each plus 1 % of their average, so that a silent side gives at most 7.7."""
+    """log2 of the ratio of means, each plus 1 % of their average, so that a silent side gives at
+    most 7.7."""
     floor = 0.005 * (vivo + vitro)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(floor > 0, np.log2((vivo + floor) / (vitro + floor)), 0.0)
@@ -106,8 +126,11 @@ def bootstrap_counts(blocks: int, resamples: int, seed: int) -> np.ndarray:
     return rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=resamples).astype(np.float64)
 
 
-def expanded_percentiles(draws: np.ndarray, units: int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Bootstrap limits of draws (R, ...) from ``units`` units, widened to the coverage of t (Hesterberg 2015, 5.3)."""
+def expanded_percentiles(
+    draws: np.ndarray, units: int, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bootstrap limits of draws (R, ...) from ``units`` units, widened to the coverage of t
+    (Hesterberg 2015, 5.3)."""
     t = special.stdtrit(units - 1, 0.5 - level / 2)
     tail = float(special.ndtr(t * np.sqrt(units / (units - 1))))
     quantile = np.quantile if np.isfinite(draws).all() else np.nanquantile
@@ -116,13 +139,19 @@ def expanded_percentiles(draws: np.ndarray, units: int, level: float = 0.95) -> 
 
 
 def symmetric_limits(
-    estimate: np.ndarray, error: np.ndarray, draws: np.ndarray, errors: np.ndarray, level: float = 0.95
+    estimate: np.ndarray,
+    error: np.ndarray,
+    draws: np.ndarray,
+    errors: np.ndarray,
+    level: float = 0.95,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Symmetric bootstrap-t limits of estimates (m,): estimate -+ q error, q the quantile of |draw - estimate| / error.
+    """Symmetric bootstrap-t limits of estimates (m,): estimate -+ q error, q the quantile of |draw
+    - estimate| / error.
 
-    ``draws``, ``errors`` (R, m): each resample's estimate and its own standard error. Resamples without variation tell
-    nothing and are left out; where they are more than half, the limits are NaN.
-    Source: Hall 1988; Efron & Tibshirani 1993, ch. 12. Covers better than percentiles with few, skewed blocks.
+    ``draws``, ``errors`` (R, m): each resample's estimate and its own standard error. Resamples
+    without variation tell nothing and are left out; where they are more than half, the limits are
+    NaN. Source: Hall 1988; Efron & Tibshirani 1993, ch. 12. Covers better than percentiles with
+    few, skewed blocks.
     """
     low, high = np.full((2, *estimate.shape), np.nan)
     usable = np.isfinite(draws) & np.isfinite(errors) & (errors > 1e-9 * error)
@@ -148,13 +177,19 @@ def mean_limits(units: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarra
 
 
 def effects(
-    moments: Moments, design: Design, lineage: str, *, resamples: int = 1000, seed: int = 0, chunk: int = 64
+    moments: Moments,
+    design: Design,
+    lineage: str,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    chunk: int = 64,
 ) -> Effects:
     """All effect sizes of one lineage with block-bootstrap intervals, ``chunk`` features at a time.
 
-    Blocks are resampled; an effect's standard error within a resample comes from its influence values (delta method),
-    and the limits are symmetric bootstrap-t (`symmetric_limits`). Blocks without tokens of the lineage's biosamples are
-    left out.
+    Blocks are resampled; an effect's standard error within a resample comes from its influence
+    values (delta method), and the limits are symmetric bootstrap-t (`symmetric_limits`). Blocks
+    without tokens of the lineage's biosamples are left out.
     """
     vitro, vivo = design.sides(lineage)
     chosen = np.concatenate([vitro, vivo])
@@ -199,7 +234,9 @@ class _Resamples(NamedTuple):
             plus, minus = 1.005 * mean_a + 0.005 * mean_b, 0.005 * mean_a + 1.005 * mean_b
             by_a = (1.005 / plus - 0.005 / minus) / np.log(2) / n_a
             by_b = (0.005 / plus - 1.005 / minus) / np.log(2) / n_b
-        fold_slope = np.concatenate([np.repeat(by_b[:, None], n_b, 1), np.repeat(by_a[:, None], n_a, 1)], axis=1)
+        fold_slope = np.concatenate(
+            [np.repeat(by_b[:, None], n_b, 1), np.repeat(by_a[:, None], n_a, 1)], axis=1
+        )
         flat = np.broadcast_to(sides[:, None], means.shape)
         within = sums / self.tokens[:, :, None]
         wins = np.stack([auroc(block[self.n_vitro :], block[: self.n_vitro]) for block in within])
@@ -212,8 +249,11 @@ class _Resamples(NamedTuple):
             self._bounded(log2_fold(mean_a, mean_b), self._error(sums, means, weight, fold_slope)),
         ]
 
-    def _error(self, sums: np.ndarray, means: np.ndarray, weight: np.ndarray, slope: np.ndarray) -> np.ndarray:
-        """Standard error (1 + R, m) of a statistic with gradient ``slope`` (1 + R, S, m) in the biosamples' means."""
+    def _error(
+        self, sums: np.ndarray, means: np.ndarray, weight: np.ndarray, slope: np.ndarray
+    ) -> np.ndarray:
+        """Standard error (1 + R, m) of a statistic with gradient ``slope`` (1 + R, S, m) in the
+        biosamples' means."""
         n = len(sums)
         scaled = slope * (n / weight)[:, :, None]
         total = np.zeros((len(means), sums.shape[2]))
@@ -222,6 +262,8 @@ class _Resamples(NamedTuple):
             total += self.counts[:, block, None] * np.einsum("rsm,rsm->rm", scaled, moved) ** 2
         return np.asarray(np.sqrt(total / (n * max(1, n - 1))))
 
-    def _bounded(self, draws: np.ndarray, errors: np.ndarray, low: float = -np.inf, high: float = np.inf) -> Effect:
+    def _bounded(
+        self, draws: np.ndarray, errors: np.ndarray, low: float = -np.inf, high: float = np.inf
+    ) -> Effect:
         limits = symmetric_limits(draws[0], errors[0], draws[1:], errors[1:])
         return Effect(draws[0], np.clip(limits[0], low, high), np.clip(limits[1], low, high))

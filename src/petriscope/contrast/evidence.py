@@ -1,4 +1,5 @@
-"""The independent units of a contrast, one test per lineage from them, and what all lineages say together."""
+"""The independent units of a contrast, one test per lineage from them, and what all lineages say
+together."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ class LineageEvidence(NamedTuple):
     test: TTest
     n: dict[str, int]
     units: np.ndarray
-    """Its units' values: biosample means (n0 + n1, m), in vitro first, or block differences (B, m)."""
+    """Its units' values: biosample means (n0 + n1, m), in vitro first, or block differences (B,
+    m)."""
 
 
 class CombinedEvidence(NamedTuple):
@@ -40,7 +42,8 @@ class CombinedEvidence(NamedTuple):
 
 
 def usable_lineages(design: Design, least: int = 2) -> tuple[str, ...]:
-    """Lineages with ``least`` biosamples a side (and three in all, without which nothing varies)."""
+    """Lineages with ``least`` biosamples a side (and three in all, without which nothing
+    varies)."""
     sizes = {lineage: [len(side) for side in design.sides(lineage)] for lineage in design.lineages}
     return tuple(x for x in design.lineages if min(sizes[x]) >= least and sum(sizes[x]) >= 3)
 
@@ -50,8 +53,8 @@ def biosample_evidence(
 ) -> dict[str, LineageEvidence]:
     """One test per lineage that has two biosamples a side. ``means`` (S, m).
 
-    Moderated: contrasts of one linear model over all those lineages (`linear.fit`). Welch: each lineage by itself,
-    covariates ignored.
+    Moderated: contrasts of one linear model over all those lineages (`linear.fit`). Welch: each
+    lineage by itself, covariates ignored.
     """
     usable = tuple(x for x in lineages if x in usable_lineages(design))
     return _lines(means, design, variance, usable) if usable else {}
@@ -71,12 +74,19 @@ def _lines(
 
 
 def biosample_test(
-    means: np.ndarray, design: Design, variance: Variance, *, permutations: int, seed: int, least: int = 2
+    means: np.ndarray,
+    design: Design,
+    variance: Variance,
+    *,
+    permutations: int,
+    seed: int,
+    least: int = 2,
 ) -> tuple[dict[str, LineageEvidence], CombinedEvidence | None]:
-    """Every lineage with ``least`` biosamples a side, and their combination (None where there is none).
+    """Every lineage with ``least`` biosamples a side, and their combination (None where there is
+    none).
 
-    Lineages have biosamples of their own. Moderated scores share one variance, which `Layout.direction` accounts for;
-    Welch scores are independent.
+    Lineages have biosamples of their own. Moderated scores share one variance, which
+    `Layout.direction` accounts for; Welch scores are independent.
     """
     lineages = usable_lineages(design, least)
     if not lineages:
@@ -91,14 +101,19 @@ def biosample_test(
         )
         return lines, together
     strata = [np.split(line.units, [line.n["in_vitro"]]) for line in lines.values()]
-    null = stratified_labels(lambda a, b: welch(a, b).z(), [(a, b) for a, b in strata], permutations, seed)
+    null = stratified_labels(
+        lambda a, b: welch(a, b).z(), [(a, b) for a, b in strata], permutations, seed
+    )
     z = np.stack([line.test.z() for line in lines.values()])
     mean = pool([line.test for line in lines.values()])
     return lines, CombinedEvidence(mean, stouffer(z), null, relabellings(shape), adjusted=())
 
 
-def locus_evidence(block_means: np.ndarray, design: Design, lineages: tuple[str, ...]) -> dict[str, LineageEvidence]:
-    """One paired test over blocks per lineage: d_B = mean in vivo minus mean in vitro. ``block_means`` (B, S, m).
+def locus_evidence(
+    block_means: np.ndarray, design: Design, lineages: tuple[str, ...]
+) -> dict[str, LineageEvidence]:
+    """One paired test over blocks per lineage: d_B = mean in vivo minus mean in vitro.
+    ``block_means`` (B, S, m).
 
     Blocks that lack tokens of any biosample are left out for all lineages.
     """
@@ -110,24 +125,31 @@ def locus_evidence(block_means: np.ndarray, design: Design, lineages: tuple[str,
             continue
         sides = design.sides(lineage)
         difference = block_means[:, sides.vivo].mean(1) - block_means[:, sides.vitro].mean(1)
-        found[lineage] = LineageEvidence(one_sample(difference), {"blocks": len(difference)}, difference)
+        found[lineage] = LineageEvidence(
+            one_sample(difference), {"blocks": len(difference)}, difference
+        )
     return found
 
 
-def combine_loci(evidence: Mapping[str, LineageEvidence], permutations: int, seed: int) -> CombinedEvidence:
-    """Signed Stouffer over lineages at locus level: they share blocks, so their correlation enters, and the sign of a
-    block is flipped for all lineages at once."""
+def combine_loci(
+    evidence: Mapping[str, LineageEvidence], permutations: int, seed: int
+) -> CombinedEvidence:
+    """Signed Stouffer over lineages at locus level: they share blocks, so their correlation enters,
+    and the sign of a block is flipped for all lineages at once."""
     lines = list(evidence.values())
     z = np.stack([line.test.z() for line in lines])
     differences = np.stack([line.units for line in lines])
     mean = differences.mean(0)
     null = sign_flip(mean, permutations, seed)
     resolution = 2 ** min(differences.shape[1], 62)
-    return CombinedEvidence(one_sample(mean), stouffer(z, _correlation(differences)), null, resolution, adjusted=())
+    return CombinedEvidence(
+        one_sample(mean), stouffer(z, _correlation(differences)), null, resolution, adjusted=()
+    )
 
 
 def _correlation(differences: np.ndarray) -> np.ndarray:
-    """(m, L, L) correlation over blocks of the lineages' differences (L, B, m); constant ones are uncorrelated."""
+    """(m, L, L) correlation over blocks of the lineages' differences (L, B, m); constant ones are
+    uncorrelated."""
     centred = differences - differences.mean(1, keepdims=True)
     norm = np.sqrt((centred**2).sum(1, keepdims=True))
     unit = np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0)

@@ -1,4 +1,5 @@
-"""Two-sample tests over many features at once: Welch, moderated t (limma), and how lineages are combined."""
+"""Two-sample tests over many features at once: Welch, moderated t (limma), and how lineages are
+combined."""
 
 from __future__ import annotations
 
@@ -56,8 +57,8 @@ def normal_score(t: np.ndarray, df: np.ndarray | float) -> np.ndarray:
 def t_test(estimate: np.ndarray, error: np.ndarray, df: np.ndarray) -> TTest:
     """t and p of estimates (m,) with their errors and degrees of freedom.
 
-    A feature that is the same number in every unit shows no difference: t = 0, p = 1. A difference with no variation
-    around it has no t: NaN.
+    A feature that is the same number in every unit shows no difference: t = 0, p = 1. A difference
+    with no variation around it has no t: NaN.
     """
     constant = (error == 0) & (estimate == 0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -67,13 +68,15 @@ def t_test(estimate: np.ndarray, error: np.ndarray, df: np.ndarray) -> TTest:
 
 
 def log_mean(mean: np.ndarray) -> np.ndarray:
-    """Log of mean activation (m,), silent features at the smallest value there is: the axis of variance trends."""
+    """Log of mean activation (m,), silent features at the smallest value there is: the axis of
+    variance trends."""
     floor = mean[mean > 0].min() if (mean > 0).any() else 1.0
     return np.log(np.maximum(mean, floor))
 
 
 def welch(a: np.ndarray, b: np.ndarray) -> TTest:
-    """Welch's t of rows of ``a`` (n_a, m) against ``b`` (n_b, m); NaN where both sides are constant.
+    """Welch's t of rows of ``a`` (n_a, m) against ``b`` (n_b, m); NaN where both sides are
+    constant.
 
     Source: Welch 1947; equals `scipy.stats.ttest_ind(a, b, equal_var=False)`.
     """
@@ -85,7 +88,8 @@ def welch(a: np.ndarray, b: np.ndarray) -> TTest:
 
 
 def one_sample(values: np.ndarray) -> TTest:
-    """t of the mean of ``values`` (n, m) against zero; rows with NaN are left out feature by feature."""
+    """t of the mean of ``values`` (n, m) against zero; rows with NaN are left out feature by
+    feature."""
     n = np.isfinite(values).sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.nansum(values, axis=0) / n
@@ -96,9 +100,9 @@ def one_sample(values: np.ndarray) -> TTest:
 def moderated(a: np.ndarray, b: np.ndarray, covariate: np.ndarray | None = None) -> TTest:
     """Empirical-Bayes moderated t of rows of ``a`` (n_a, m) against ``b`` (n_b, m).
 
-    The pooled variance of each feature is shrunk to a prior estimated from all features, along ``covariate`` (m,) where
-    given (limma-trend). Degrees of freedom are d0 + n_a + n_b - 2, at most the sum over features.
-    Source: Smyth 2004, eq. 3-10; limma `eBayes`.
+    The pooled variance of each feature is shrunk to a prior estimated from all features, along
+    ``covariate`` (m,) where given (limma-trend). Degrees of freedom are d0 + n_a + n_b - 2, at most
+    the sum over features. Source: Smyth 2004, eq. 3-10; limma `eBayes`.
     """
     residual = len(a) + len(b) - 2
     variance = (a.var(0) * len(a) + b.var(0) * len(b)) / residual
@@ -110,7 +114,8 @@ def moderated(a: np.ndarray, b: np.ndarray, covariate: np.ndarray | None = None)
 
 
 def squeeze(variance: np.ndarray, df: float, prior: Prior) -> np.ndarray:
-    """Posterior variances (limma `squeezeVar`): the mean of own and prior variance, weighted by degrees of freedom."""
+    """Posterior variances (limma `squeezeVar`): the mean of own and prior variance, weighted by
+    degrees of freedom."""
     if np.isinf(prior.df):
         return np.array(prior.variance)
     return (df * variance + prior.df * prior.variance) / (df + prior.df)
@@ -119,7 +124,8 @@ def squeeze(variance: np.ndarray, df: float, prior: Prior) -> np.ndarray:
 def fit_prior(variance: np.ndarray, df: float, covariate: np.ndarray | None = None) -> Prior:
     """Moment estimates of d0 and s0² from variances (m,) with ``df`` degrees of freedom each.
 
-    With a covariate, log s0² follows a natural spline in it. Source: Smyth 2004, section 6.2; limma `fitFDist`.
+    With a covariate, log s0² follows a natural spline in it. Source: Smyth 2004, section 6.2; limma
+    `fitFDist`.
     """
     usable = np.isfinite(variance) & (variance >= 0)
     if covariate is not None:
@@ -135,8 +141,12 @@ def fit_prior(variance: np.ndarray, df: float, covariate: np.ndarray | None = No
         fitted: np.ndarray = np.full(len(variance), e.mean())
         spread = e.var(ddof=1)
     else:
-        width = min(4, len(np.unique(covariate[usable])), 1 + (len(e) >= 3) + (len(e) >= 6) + (len(e) >= 30))
-        basis = natural_spline_basis(covariate[usable], np.where(np.isfinite(covariate), covariate, 0.0), width)
+        width = min(
+            4, len(np.unique(covariate[usable])), 1 + (len(e) >= 3) + (len(e) >= 6) + (len(e) >= 30)
+        )
+        basis = natural_spline_basis(
+            covariate[usable], np.where(np.isfinite(covariate), covariate, 0.0), width
+        )
         coefficients, _, rank, _ = np.linalg.lstsq(basis.fitted, e, rcond=None)
         fitted = basis.evaluated @ coefficients
         spread = ((e - basis.fitted @ coefficients) ** 2).sum() / max(1, len(e) - rank)
@@ -164,7 +174,8 @@ def trigamma_inverse(x: float) -> float:
 
 
 def pool(tests: Sequence[TTest]) -> TTest:
-    """The mean of independent estimates, with Satterthwaite's degrees of freedom (t and p of that mean)."""
+    """The mean of independent estimates, with Satterthwaite's degrees of freedom (t and p of that
+    mean)."""
     squared = np.stack([test.error**2 for test in tests])
     df = np.stack([test.df for test in tests])
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -176,8 +187,8 @@ def pool(tests: Sequence[TTest]) -> TTest:
 def stouffer(z: np.ndarray, correlation: np.ndarray | None = None) -> np.ndarray:
     """Signed Stouffer score of z (L, m): sum over lineages divided by its standard deviation.
 
-    ``correlation`` (m, L, L): between the lineages' scores, where they share units (blocks); independent without it.
-    Source: Stouffer 1949; Strube 1985 for dependent scores.
+    ``correlation`` (m, L, L): between the lineages' scores, where they share units (blocks);
+    independent without it. Source: Stouffer 1949; Strube 1985 for dependent scores.
     """
     total = z.sum(0)
     if correlation is None:
@@ -186,14 +197,17 @@ def stouffer(z: np.ndarray, correlation: np.ndarray | None = None) -> np.ndarray
 
 
 def conjunction(p: np.ndarray) -> np.ndarray:
-    """(m,) largest p over the lineages of p (L, m): small only where every lineage shows the difference."""
+    """(m,) largest p over the lineages of p (L, m): small only where every lineage shows the
+    difference."""
     return p.max(0)
 
 
 def union(p: np.ndarray) -> np.ndarray:
-    """(m,) smallest p over the lineages of p (L, m), Šidák-corrected: small where any lineage shows a difference.
+    """(m,) smallest p over the lineages of p (L, m), Šidák-corrected: small where any lineage shows
+    a difference.
 
-    Exact for independent lineages; conservative for two-sided t's that share a variance (Šidák 1967).
+    Exact for independent lineages; conservative for two-sided t's that share a variance (Šidák
+    1967).
     """
     least = np.minimum(p.min(0), 1 - np.finfo(float).eps)
     return np.asarray(-np.expm1(len(p) * np.log1p(-least)))

@@ -1,4 +1,5 @@
-"""The multiplicity ledger: every adjusted p-value of the pipeline with its family, the family's size, method and units."""
+"""The multiplicity ledger: every adjusted p-value of the pipeline with its family, the family's
+size, method and units."""
 
 from __future__ import annotations
 
@@ -10,7 +11,13 @@ import pandas as pd
 
 from petriscope.contrast.multiplicity import Family, ledger
 
-METHODS = {"q": "BH", "bonferroni": "Bonferroni", "p_bonferroni": "Bonferroni", "p_holm": "Holm", "p_bh": "BH"}
+METHODS = {
+    "q": "BH",
+    "bonferroni": "Bonferroni",
+    "p_bonferroni": "Bonferroni",
+    "p_holm": "Holm",
+    "p_bh": "BH",
+}
 METHODS |= {"p_by": "BY"}
 
 
@@ -26,12 +33,20 @@ class Entry(NamedTuple):
     adjusted: np.ndarray
 
 
-def multiplicity(tables: Mapping[str, pd.DataFrame], lineages: Sequence[str], alpha: float) -> pd.DataFrame:
-    """One row per test and adjustment: stage, test, family, size, units, method, tested, rejected at ``alpha``.
+def multiplicity(
+    tables: Mapping[str, pd.DataFrame], lineages: Sequence[str], alpha: float
+) -> pd.DataFrame:
+    """One row per test and adjustment: stage, test, family, size, units, method, tested, rejected
+    at ``alpha``.
 
-    ``tables``: what stages wrote, by '<stage>/<file>'; absent ones are left out, as are tests that no one could make.
+    ``tables``: what stages wrote, by '<stage>/<file>'; absent ones are left out, as are tests that
+    no one could make.
     """
-    entries = [*_contrast(tables.get("cds/features"), lineages), *_causal(tables), *_annotation(tables)]
+    entries = [
+        *_contrast(tables.get("cds/features"), lineages),
+        *_causal(tables),
+        *_annotation(tables),
+    ]
     entries = [entry for entry in entries if np.isfinite(entry.adjusted).any()]
     rows = ledger([(entry.family, entry.method, entry.adjusted) for entry in entries], alpha)
     if rows.empty:
@@ -53,7 +68,10 @@ def as_markdown(rows: pd.DataFrame) -> str:
     ]
     names = ["stage", "test", "family", "size", "units", "method", "tested", "rejected"]
     lines += ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(str(value).replace("|", "/") for value in row) + " |" for row in rows[names].to_numpy()]
+    lines += [
+        "| " + " | ".join(str(value).replace("|", "/") for value in row) + " |"
+        for row in rows[names].to_numpy()
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -63,7 +81,11 @@ def _contrast(features: pd.DataFrame | None, lineages: Sequence[str]) -> Iterato
     alive = features[features.alive]
     layers = features.layer.nunique()
     everything = Family(f"alive features of all {layers} layers", len(alive))
-    tests = {"": "lineages combined (signed Stouffer)", "_conjunction": "every lineage", "_union": "some lineage"}
+    tests = {
+        "": "lineages combined (signed Stouffer)",
+        "_conjunction": "every lineage",
+        "_union": "some lineage",
+    }
     tests |= {f"_{lineage}": f"lineage {lineage}" for lineage in lineages}
     for level in ("biosample", "locus"):
         known = alive[f"n_{level}"].dropna() if f"n_{level}" in alive else pd.Series(dtype=str)
@@ -73,24 +95,44 @@ def _contrast(features: pd.DataFrame | None, lineages: Sequence[str]) -> Iterato
                 column = f"{prefix}{suffix}_{level}"
                 if column in alive:
                     yield Entry(
-                        "cds", f"{name}, {level} level", everything, units, METHODS[prefix], _values(alive, column)
+                        "cds",
+                        f"{name}, {level} level",
+                        everything,
+                        units,
+                        METHODS[prefix],
+                        _values(alive, column),
                     )
         if f"p_maxt_all_{level}" in alive:
             values = _values(alive, f"p_maxt_all_{level}")
-            yield Entry("cds", f"{tests['']}, {level} level", everything, units, "maxT, all layers", values)
+            yield Entry(
+                "cds", f"{tests['']}, {level} level", everything, units, "maxT, all layers", values
+            )
         if f"p_maxt_{level}" in alive:
             for layer, frame in alive.groupby("layer"):
                 family = Family(f"alive features of layer {layer}", len(frame))
                 values = _values(frame, f"p_maxt_{level}")
-                yield Entry("cds", f"{tests['']}, {level} level", family, units, "maxT, step-down", values)
+                yield Entry(
+                    "cds", f"{tests['']}, {level} level", family, units, "maxT, step-down", values
+                )
     for layer, frame in features.groupby("layer"):
         family = Family(f"all latents of layer {layer}, dead ones included", len(frame))
         values = _values(frame, "p_published_bonferroni")
-        yield Entry("cds", "published (sign-flip of windows)", family, "windows of one pair", "Bonferroni", values)
+        yield Entry(
+            "cds",
+            "published (sign-flip of windows)",
+            family,
+            "windows of one pair",
+            "Bonferroni",
+            values,
+        )
 
 
 def _causal(tables: Mapping[str, pd.DataFrame]) -> Iterator[Entry]:
-    for file, name in (("tests", "size of the change"), ("shift", "shift"), ("lineages", "size, by lineage")):
+    for file, name in (
+        ("tests", "size of the change"),
+        ("shift", "shift"),
+        ("lineages", "size, by lineage"),
+    ):
         frame = tables.get(f"ablation/{file}", pd.DataFrame())
         if frame.empty or "family" not in frame:
             continue
@@ -99,7 +141,9 @@ def _causal(tables: Mapping[str, pd.DataFrame]) -> Iterator[Entry]:
             if column in frame:
                 test = f"{name}: arm against matched random sets, paired t"
                 units = f"{int(frame.blocks.max())} blocks"
-                yield Entry("ablation", test, family, units, METHODS[column], _values(frame, column))
+                yield Entry(
+                    "ablation", test, family, units, METHODS[column], _values(frame, column)
+                )
 
 
 def _annotation(tables: Mapping[str, pd.DataFrame]) -> Iterator[Entry]:
@@ -111,10 +155,34 @@ def _annotation(tables: Mapping[str, pd.DataFrame]) -> Iterator[Entry]:
             "features or groups x states",
             "bins",
         ),
-        ("motifs", "q", "motif in the bins of a feature or group", "features or groups x motifs", "bins"),
-        ("genesets", "q", "genes near a feature's bins (hypergeometric)", "features or groups x terms", "genes"),
-        ("genesets", "adjusted_q", "genes, adjusted for reach", "features or groups x terms", "genes"),
-        ("genesets", "region_q", "bins in a term's domains (binomial)", "features or groups x terms", "bins"),
+        (
+            "motifs",
+            "q",
+            "motif in the bins of a feature or group",
+            "features or groups x motifs",
+            "bins",
+        ),
+        (
+            "genesets",
+            "q",
+            "genes near a feature's bins (hypergeometric)",
+            "features or groups x terms",
+            "genes",
+        ),
+        (
+            "genesets",
+            "adjusted_q",
+            "genes, adjusted for reach",
+            "features or groups x terms",
+            "genes",
+        ),
+        (
+            "genesets",
+            "region_q",
+            "bins in a term's domains (binomial)",
+            "features or groups x terms",
+            "bins",
+        ),
     )
     for stage, column, test, family, units in listed:
         frame = tables.get(f"{stage}/enrichment", pd.DataFrame())

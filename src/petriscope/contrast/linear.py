@@ -1,4 +1,5 @@
-"""The biosample-level linear model: a mean per lineage and context, technical covariates, one moderated variance."""
+"""The biosample-level linear model: a mean per lineage and context, technical covariates, one
+moderated variance."""
 
 from __future__ import annotations
 
@@ -9,7 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from petriscope.contrast.inference import Prior, TTest, fit_prior, log_mean, normal_score, squeeze, t_test
+from petriscope.contrast.inference import (
+    Prior,
+    TTest,
+    fit_prior,
+    log_mean,
+    normal_score,
+    squeeze,
+    t_test,
+)
 from petriscope.contrast.moments import Design
 from petriscope.contrast.permutation import ROWS, PermutationP, label_splits, permutation_p
 
@@ -18,7 +27,8 @@ class Layout(NamedTuple):
     """What the linear model makes of a design; the same for every feature."""
 
     rows: np.ndarray
-    """(n,) biosamples of the lineages that are tested, in vitro before in vivo, lineage by lineage."""
+    """(n,) biosamples of the lineages that are tested, in vitro before in vivo, lineage by
+    lineage."""
     lineages: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
     """in vitro and in vivo biosamples of each lineage."""
@@ -27,8 +37,9 @@ class Layout(NamedTuple):
     weights: np.ndarray
     """(L, n) weights of the biosamples in each lineage's contrast, in vivo minus in vitro."""
     direction: np.ndarray
-    """(n,) unit vector of the combined contrast: the lineages' contrasts, each divided by its standard error, added.
-    All lineages share one variance, so its t is the signed Stouffer score of theirs, their correlation accounted for."""
+    """(n,) unit vector of the combined contrast: the lineages' contrasts, each divided by its
+    standard error, added. All lineages share one variance, so its t is the signed Stouffer score of
+    theirs, their correlation accounted for."""
     df: int
     """residual degrees of freedom."""
     adjusted: tuple[str, ...]
@@ -55,8 +66,8 @@ class LinearFit(NamedTuple):
 def layout(design: Design, lineages: Sequence[str]) -> Layout:
     """The model of some lineages, each with a biosample on both sides.
 
-    A covariate that varies only between lineages and contexts cannot be told from them and is left out, as is one that
-    would leave fewer than two residual degrees of freedom.
+    A covariate that varies only between lineages and contexts cannot be told from them and is left
+    out, as is one that would leave fewer than two residual degrees of freedom.
     """
     sides = [design.sides(lineage) for lineage in lineages]
     rows = np.concatenate([np.concatenate([side.vitro, side.vivo]) for side in sides])
@@ -68,7 +79,9 @@ def layout(design: Design, lineages: Sequence[str]) -> Layout:
         columns[at + vitro : at + vitro + vivo, 2 * i + 1] = 1
         at += vitro + vivo
     adjusted = []
-    for name, covariate in zip(design.adjust, () if design.covariates is None else design.covariates[rows].T):
+    for name, covariate in zip(
+        design.adjust, () if design.covariates is None else design.covariates[rows].T
+    ):
         wider = np.column_stack([columns, covariate - covariate.mean()])
         spread = np.ptp(covariate)
         within = wider[:, -1] - columns @ np.linalg.lstsq(columns, wider[:, -1], rcond=None)[0]
@@ -98,7 +111,8 @@ def residuals(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def fit(means: np.ndarray, shape: Layout) -> LinearFit:
-    """Least squares of the biosample means (S, m), variances moderated along log mean activation (limma-trend).
+    """Least squares of the biosample means (S, m), variances moderated along log mean activation
+    (limma-trend).
 
     Source: Smyth 2004; limma `lmFit`, `contrasts.fit`, `eBayes(trend=TRUE)`.
     """
@@ -116,21 +130,27 @@ def fit(means: np.ndarray, shape: Layout) -> LinearFit:
 
 
 def permute(means: np.ndarray, shape: Layout, fitted: LinearFit, n: int, seed: int) -> PermutationP:
-    """Resampling p of the combined score and its maximum over features, the features' correlation kept.
+    """Resampling p of the combined score and its maximum over features, the features' correlation
+    kept.
 
-    Without covariates: biosamples relabelled within lineages, every relabelling where at most ``n`` exist. With
-    covariates relabelling is no longer exact (depth goes with the label), so the residuals of the model without contexts
-    are turned by ``n`` random rotations of the space that intercepts and covariates leave: exact for normal errors
-    (Langsrud 2005; limma's `roast`). The whole model is fitted anew each time, but the prior stays the one of the
-    observed labels: fitted to shuffled ones it would take other features' real differences for variance, and make the
-    null narrower than the data. ``null_max`` is on the z scale, comparable between layers.
+    Without covariates: biosamples relabelled within lineages, every relabelling where at most ``n``
+    exist. With covariates relabelling is no longer exact (depth goes with the label), so the
+    residuals of the model without contexts are turned by ``n`` random rotations of the space that
+    intercepts and covariates leave: exact for normal errors (Langsrud 2005; limma's `roast`). The
+    whole model is fitted anew each time, but the prior stays the one of the observed labels: fitted
+    to shuffled ones it would take other features' real differences for variance, and make the null
+    narrower than the data. ``null_max`` is on the z scale, comparable between layers.
     """
     values = means[shape.rows]
     intercepts = np.repeat(np.eye(len(shape.sizes)), [sum(size) for size in shape.sizes], axis=0)
-    nuisance = np.column_stack([intercepts, shape.columns[:, shape.columns.shape[1] - shape.covariates :]])
+    nuisance = np.column_stack(
+        [intercepts, shape.columns[:, shape.columns.shape[1] - shape.covariates :]]
+    )
     left = residuals(values, nuisance)
     norm = np.sqrt((left**2).sum(0))
-    unit = np.divide(left, norm, out=np.zeros_like(left), where=norm > 1e-12 * (1e-300 + np.abs(values).max(0)))
+    unit = np.divide(
+        left, norm, out=np.zeros_like(left), where=norm > 1e-12 * (1e-300 + np.abs(values).max(0))
+    )
     if shape.covariates:
         placed, exact = _rotations(nuisance, len(shape.sizes), n, seed), False
     else:
@@ -147,24 +167,31 @@ def permute(means: np.ndarray, shape: Layout, fitted: LinearFit, n: int, seed: i
             variance = np.broadcast_to(floor if flat else 1 + prior_df * floor, estimate.shape)
             for vectors in () if flat else placed[1:]:
                 variance = variance - (vectors[rows] @ working) ** 2
-            yield np.divide(estimate, np.sqrt(variance), out=np.zeros_like(estimate), where=variance > 0)
+            yield np.divide(
+                estimate, np.sqrt(variance), out=np.zeros_like(estimate), where=variance > 0
+            )
 
-    # Not t itself but t / sqrt(t² + d), a monotone function of it: no small difference of large float32 numbers.
+    # Not t itself but t / sqrt(t² + d), a monotone function of it: no small difference of large
+    # float32 numbers.
     t = fitted.combined.t
     found = permutation_p(t if flat else t / np.sqrt(t**2 + df + prior_df), null, exact=exact)
     largest = found.null_max.astype(float)
     if not flat:
         largest = largest * np.sqrt((df + prior_df) / np.maximum(1 - largest**2, 1e-7))
-    return found._replace(null_max=normal_score(largest, fitted.combined.df[0]), statistic=fitted.combined.z())
+    return found._replace(
+        null_max=normal_score(largest, fitted.combined.df[0]), statistic=fitted.combined.z()
+    )
 
 
 def relabellings(shape: Layout) -> int:
-    """Distinct ways to name the contexts within lineages: what a permutation p can resolve at best."""
+    """Distinct ways to name the contexts within lineages: what a permutation p can resolve at
+    best."""
     return math.prod(math.comb(vitro + vivo, vivo) for vitro, vivo in shape.sizes)
 
 
 def _rotations(nuisance: np.ndarray, contexts: int, n: int, seed: int) -> np.ndarray:
-    """(contexts, n, units) float32: where the context directions lie after each rotation, the combined one first."""
+    """(contexts, n, units) float32: where the context directions lie after each rotation, the
+    combined one first."""
     whole = np.linalg.svd(nuisance, full_matrices=True)
     free = whole[0][:, np.linalg.matrix_rank(nuisance) :]
     draws = np.random.default_rng(seed).normal(size=(n, free.shape[1], contexts))
@@ -173,19 +200,23 @@ def _rotations(nuisance: np.ndarray, contexts: int, n: int, seed: int) -> np.nda
 
 
 def _relabelled(shape: Layout, within: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, bool]:
-    """The same for relabellings, and whether these are all there are. ``within`` (n, p): context columns, centred."""
+    """The same for relabellings, and whether these are all there are. ``within`` (n, p): context
+    columns, centred."""
     others = within - np.outer(shape.direction, shape.direction @ within)
     left, sizes, _ = np.linalg.svd(others, full_matrices=False)
     basis = np.column_stack([shape.direction, left[:, sizes > 1e-9 * max(1.0, float(sizes[0]))]])
     orders, exact = _orders(shape, n, seed)
     placed = np.empty((basis.shape[1], *orders.shape), np.float32)
     for target, vector in zip(placed, basis.T):
-        np.put_along_axis(target, orders, np.broadcast_to(vector.astype(np.float32), orders.shape), axis=1)
+        np.put_along_axis(
+            target, orders, np.broadcast_to(vector.astype(np.float32), orders.shape), axis=1
+        )
     return placed, exact
 
 
 def _orders(shape: Layout, n: int, seed: int) -> tuple[np.ndarray, bool]:
-    """(N, n) which biosample's residual lands in each row, and whether these are all relabellings."""
+    """(N, n) which biosample's residual lands in each row, and whether these are all
+    relabellings."""
     starts = np.concatenate([[0], np.cumsum([sum(size) for size in shape.sizes])])
     if relabellings(shape) <= n:
         tables = []

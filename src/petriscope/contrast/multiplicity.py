@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-METHODS = MappingProxyType({"bonferroni": "bonferroni", "holm": "holm", "bh": "fdr_bh", "by": "fdr_by"})
+METHODS = MappingProxyType(
+    {"bonferroni": "bonferroni", "holm": "holm", "bh": "fdr_bh", "by": "fdr_by"}
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Family:
 
 
 def adjust(p: np.ndarray, method: str) -> np.ndarray:
-    """Adjusted p of any shape by 'bonferroni', 'holm', 'bh' or 'by'; NaN stays NaN and is not counted in the family."""
+    """Adjusted p of any shape by 'bonferroni', 'holm', 'bh' or 'by'; NaN stays NaN and is not
+    counted in the family."""
     adjusted = np.full(p.shape, np.nan)
     tested = np.isfinite(p)
     if tested.any():
@@ -37,7 +40,8 @@ def adjust_all(p: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def ledger(rows: Iterable[tuple[Family, str, np.ndarray]], alpha: float) -> pd.DataFrame:
-    """The multiplicity ledger: one row per (family, method, adjusted p): size, tested, rejected at ``alpha``."""
+    """The multiplicity ledger: one row per (family, method, adjusted p): size, tested, rejected at
+    ``alpha``."""
     return pd.DataFrame(
         [
             {

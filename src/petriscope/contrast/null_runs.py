@@ -46,7 +46,8 @@ class NullRun(NamedTuple):
     def summaries(
         self, test: str, null: str, *, alpha: float = 0.05, independent: float | None = None
     ) -> list[Uniformity | ErrorRate]:
-        """Uniformity of all p-values (``independent``: see `uniformity`); error rates of maxT and of the intervals."""
+        """Uniformity of all p-values (``independent``: see `uniformity`); error rates of maxT and
+        of the intervals."""
         kinds = {
             "per lineage": self.p_lineage,
             "some lineage": self.p_union,
@@ -55,7 +56,9 @@ class NullRun(NamedTuple):
         }
         return [
             *(
-                uniformity(p, test=f"{test}, {kind}", null=null, alpha=alpha, independent=independent)
+                uniformity(
+                    p, test=f"{test}, {kind}", null=null, alpha=alpha, independent=independent
+                )
                 for kind, p in kinds.items()
             ),
             coverage(
@@ -89,12 +92,15 @@ def biosample_nulls(
 ) -> NullRun:
     """The biosample-level test on null cases (biosample means (S, m), design).
 
-    The moderated test accepts lineages with one biosample on a side and three in all (replicates of one condition).
+    The moderated test accepts lineages with one biosample on a side and three in all (replicates of
+    one condition).
     """
     least = 2 if variance == "welch" else 1
     return _run(
         (
-            biosample_test(means, design, variance, permutations=permutations, seed=seed + i, least=least)
+            biosample_test(
+                means, design, variance, permutations=permutations, seed=seed + i, least=least
+            )
             for i, (means, design) in enumerate(cases)
         ),
         alpha,
@@ -102,20 +108,33 @@ def biosample_nulls(
 
 
 def locus_nulls(
-    block_means: np.ndarray, designs: Iterable[Design], *, permutations: int = 999, seed: int = 0, alpha: float = 0.05
+    block_means: np.ndarray,
+    designs: Iterable[Design],
+    *,
+    permutations: int = 999,
+    seed: int = 0,
+    alpha: float = 0.05,
 ) -> NullRun:
     """The locus-level test on null designs over block means (B, S, m).
 
-    Between replicates of one condition it measures what a locus-level p leaves out: donors differ at every locus.
+    Between replicates of one condition it measures what a locus-level p leaves out: donors differ
+    at every locus.
     """
     cases = (locus_evidence(block_means, design, design.lineages) for design in designs)
     return _run(_combine_all(cases, permutations, seed), alpha)
 
 
 def sign_nulls(
-    block_means: np.ndarray, design: Design, sets: int, *, permutations: int = 999, seed: int = 0, alpha: float = 0.05
+    block_means: np.ndarray,
+    design: Design,
+    sets: int,
+    *,
+    permutations: int = 999,
+    seed: int = 0,
+    alpha: float = 0.05,
 ) -> NullRun:
-    """The locus-level test under its own null: the context that a block's values carry is drawn block by block."""
+    """The locus-level test under its own null: the context that a block's values carry is drawn
+    block by block."""
     rng = np.random.default_rng(seed)
     observed = locus_evidence(block_means, design, design.lineages)
 
@@ -123,7 +142,9 @@ def sign_nulls(
         for _ in range(sets):
             flips = rng.choice([-1.0, 1.0], size=(next(iter(observed.values())).n["blocks"], 1))
             yield {
-                lineage: line._replace(test=one_sample(line.units * flips), units=line.units * flips)
+                lineage: line._replace(
+                    test=one_sample(line.units * flips), units=line.units * flips
+                )
                 for lineage, line in observed.items()
             }
 
@@ -133,7 +154,8 @@ def sign_nulls(
 def published_nulls(
     window_means: np.ndarray, designs: Iterable[Design], *, permutations: int = 1000, seed: int = 0
 ) -> np.ndarray:
-    """(R, m) p of the published test on null designs over window means (W, S, m); silent features are NaN."""
+    """(R, m) p of the published test on null designs over window means (W, S, m); silent features
+    are NaN."""
     rows = []
     for design in designs:
         result = cds_meandiff(window_means, design, permutations=permutations, seed=seed)
@@ -142,12 +164,18 @@ def published_nulls(
 
 
 def block_coverage(
-    differences: np.ndarray, draws: int, *, size: int | None = None, resamples: int = 400, seed: int = 0
+    differences: np.ndarray,
+    draws: int,
+    *,
+    size: int | None = None,
+    resamples: int = 400,
+    seed: int = 0,
 ) -> list[ErrorRate]:
-    """Coverage of the two locus-level intervals where the blocks (B, m) are the whole population of known mean.
+    """Coverage of the two locus-level intervals where the blocks (B, m) are the whole population of
+    known mean.
 
-    ``draws`` samples of ``size`` blocks (B unless given) are drawn with replacement; counted is how often the t
-    interval and the symmetric bootstrap-t interval hold the population mean.
+    ``draws`` samples of ``size`` blocks (B unless given) are drawn with replacement; counted is how
+    often the t interval and the symmetric bootstrap-t interval hold the population mean.
     """
     blocks = size or len(differences)
     truth = differences.mean(0)
@@ -162,17 +190,31 @@ def block_coverage(
     null = f"samples of {blocks} out of {len(differences)} blocks"
     return [
         coverage(np.stack(by_t), what="locus level, coverage of the 95 % t interval", null=null),
-        coverage(np.stack(by_bootstrap), what="effect sizes, coverage of the 95 % block-bootstrap interval", null=null),
+        coverage(
+            np.stack(by_bootstrap),
+            what="effect sizes, coverage of the 95 % block-bootstrap interval",
+            null=null,
+        ),
     ]
 
 
-def _combine_all(cases: Iterable[dict[str, LineageEvidence]], permutations: int, seed: int) -> Iterator[Case]:
+def _combine_all(
+    cases: Iterable[dict[str, LineageEvidence]], permutations: int, seed: int
+) -> Iterator[Case]:
     for i, lines in enumerate(cases):
         yield lines, combine_loci(lines, permutations, seed + i) if lines else None
 
 
 def _run(cases: Iterable[Case], alpha: float) -> NullRun:
-    p, p_permutation, p_lineage, p_union, family_error, covered, covered_mean = [], [], [], [], [], [], []
+    p, p_permutation, p_lineage, p_union, family_error, covered, covered_mean = (
+        [],
+        [],
+        [],
+        [],
+        [],
+        [],
+        [],
+    )
     for lines, combined in cases:
         if combined is None:
             continue

@@ -14,10 +14,12 @@ from petriscope.contrast.moments import Design
 
 
 def shuffled(design: Design, sets: int, seed: int) -> Iterator[Design]:
-    """Designs with the context labels permuted within each lineage, never the observed contrast or its mirror image.
+    """Designs with the context labels permuted within each lineage, never the observed contrast or
+    its mirror image.
 
-    Real differences stay in the data, so a feature that has one is no null for a t test of these designs (the
-    permutation test is exact all the same): judge the t on features without one, where truth is known.
+    Real differences stay in the data, so a feature that has one is no null for a t test of these
+    designs (the permutation test is exact all the same): judge the t on features without one, where
+    truth is known.
     """
     rng = np.random.default_rng(seed)
     balanced = any(_mixable(design, lineage) for lineage in range(len(design.lineages)))
@@ -26,7 +28,9 @@ def shuffled(design: Design, sets: int, seed: int) -> Iterator[Design]:
         for lineage in range(len(design.lineages)):
             rows = np.flatnonzero(design.lineage_of == lineage)
             vivo[rows] = rng.permutation(vivo[rows])
-        changed = [(vivo != design.vivo)[design.lineage_of == i] for i in range(len(design.lineages))]
+        changed = [
+            (vivo != design.vivo)[design.lineage_of == i] for i in range(len(design.lineages))
+        ]
         if all(change.all() or not change.any() for change in changed):
             continue
         sets -= 1
@@ -34,10 +38,11 @@ def shuffled(design: Design, sets: int, seed: int) -> Iterator[Design]:
 
 
 def replicates(design: Design, sets: int, seed: int) -> Iterator[Design]:
-    """Designs that contrast replicates of one condition: every lineage x context becomes a lineage of its own.
+    """Designs that contrast replicates of one condition: every lineage x context becomes a lineage
+    of its own.
 
-    Within each condition of n >= 2 biosamples, floor(n/2) drawn ones play in vivo against the rest. Conditions with one
-    biosample keep one label, so that no test of them exists.
+    Within each condition of n >= 2 biosamples, floor(n/2) drawn ones play in vivo against the rest.
+    Conditions with one biosample keep one label, so that no test of them exists.
     """
     rng = np.random.default_rng(seed)
     names: list[str] = []
@@ -51,12 +56,15 @@ def replicates(design: Design, sets: int, seed: int) -> Iterator[Design]:
         for c in range(len(names)):
             rows = np.flatnonzero(condition == c)
             vivo[rng.permutation(rows)[: len(rows) // 2]] = True
-        yield Design(design.biosamples, tuple(names), condition, vivo, design.covariates, design.adjust)
+        yield Design(
+            design.biosamples, tuple(names), condition, vivo, design.covariates, design.adjust
+        )
 
 
 def without_contrast(means: np.ndarray, design: Design) -> np.ndarray:
-    """Biosample means (S, m) with the fitted difference of the contexts taken out of each lineage that can be tested:
-    donors, depth and noise stay as they are, so that shuffled labels meet no real difference."""
+    """Biosample means (S, m) with the fitted difference of the contexts taken out of each lineage
+    that can be tested: donors, depth and noise stay as they are, so that shuffled labels meet no
+    real difference."""
     lineages = usable_lineages(design)
     result = means.astype(np.float64)
     if not lineages:
@@ -74,10 +82,11 @@ def without_contrast(means: np.ndarray, design: Design) -> np.ndarray:
 def gaussian(means: np.ndarray, design: Design, sets: int, seed: int) -> Iterator[np.ndarray]:
     """Null biosample means (S, m) in the observed layout, from the fitted model of the moderated t.
 
-    No contrast; the observed lineage averages and the observed effect of the covariates (depth differs between the
-    contexts as it does in the data); variances drawn from their posterior (moderated, along the mean); the correlation
-    between features that replicates of a condition show, shrunk for its own noise. All sets are independent of each
-    other, which relabellings of the same few biosamples are not. Lineages without replicates are constant.
+    No contrast; the observed lineage averages and the observed effect of the covariates (depth
+    differs between the contexts as it does in the data); variances drawn from their posterior
+    (moderated, along the mean); the correlation between features that replicates of a condition
+    show, shrunk for its own noise. All sets are independent of each other, which relabellings of
+    the same few biosamples are not. Lineages without replicates are constant.
     """
     rng = np.random.default_rng(seed)
     lineages = usable_lineages(design)
@@ -93,7 +102,9 @@ def gaussian(means: np.ndarray, design: Design, sets: int, seed: int) -> Iterato
     names = np.repeat(np.eye(len(lineages)), [sum(size) for size in shape.sizes], axis=0)
     covariates = shape.columns[:, shape.columns.shape[1] - shape.covariates :]
     centred = covariates - names @ np.linalg.lstsq(names, covariates, rcond=None)[0]
-    slope = np.linalg.lstsq(shape.columns, values, rcond=None)[0][shape.columns.shape[1] - shape.covariates :]
+    slope = np.linalg.lstsq(shape.columns, values, rcond=None)[0][
+        shape.columns.shape[1] - shape.covariates :
+    ]
     expected = names @ np.linalg.lstsq(names, values, rcond=None)[0] + centred @ slope
     norm = np.sqrt((within**2).sum(0))
     common = np.divide(within, norm, out=np.zeros_like(within), where=norm > 0)
@@ -104,14 +115,17 @@ def gaussian(means: np.ndarray, design: Design, sets: int, seed: int) -> Iterato
         spread = np.sqrt(posterior * degrees / rng.chisquare(degrees, len(variance)))
         together = rng.normal(size=(len(values), len(common))) @ common
         alone = rng.normal(size=values.shape)
-        null[shape.rows] = expected + (np.sqrt(kept) * together + np.sqrt(1 - kept) * alone) * spread
+        null[shape.rows] = (
+            expected + (np.sqrt(kept) * together + np.sqrt(1 - kept) * alone) * spread
+        )
         yield null
 
 
 def independent_sets(design: Design, null: str) -> float:
     """How many independent null sets of a kind ('shuffled' or 'replicates') the biosamples hold.
 
-    It is the number of contrasts that can be orthogonal to each other; more relabellings repeat the same donors.
+    It is the number of contrasts that can be orthogonal to each other; more relabellings repeat the
+    same donors.
     """
     per_lineage = []
     for lineage in design.lineages:
@@ -124,6 +138,7 @@ def independent_sets(design: Design, null: str) -> float:
 
 
 def _mixable(design: Design, lineage: int) -> bool:
-    """Whether some relabelling of a lineage is neither the observed contrast nor its mirror image."""
+    """Whether some relabelling of a lineage is neither the observed contrast nor its mirror
+    image."""
     vivo = design.vivo[design.lineage_of == lineage]
     return 0 < vivo.sum() < len(vivo) and len(vivo) > 2

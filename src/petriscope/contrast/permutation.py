@@ -12,7 +12,8 @@ import numpy as np
 ROWS = 128
 """relabellings at a time: they stay in cache, and their count fits a byte"""
 TIE = 1e-5
-"""relative difference below which a null statistic counts as equal to the observed one (float32 products)"""
+"""relative difference below which a null statistic counts as equal to the observed one (float32
+products)"""
 
 Null = Callable[[np.ndarray], Iterator[np.ndarray]]
 """null(columns) yields float32 chunks (at most ROWS, len(columns)) of their null statistics"""
@@ -22,11 +23,13 @@ class PermutationP(NamedTuple):
     """Permutation p-values of m statistics and the null distribution of their largest."""
 
     p: np.ndarray
-    """(m,) share of relabellings with a statistic at least as large: (b+1)/(N+1), or b/N over a full enumeration."""
+    """(m,) share of relabellings with a statistic at least as large: (b+1)/(N+1), or b/N over a
+    full enumeration."""
     max_t: np.ndarray
     """(m,) Westfall-Young step-down adjusted p (family-wise error)."""
     null_max: np.ndarray
-    """(N,) largest |statistic| of each relabelling: combine layers by taking the elementwise maximum."""
+    """(N,) largest |statistic| of each relabelling: combine layers by taking the elementwise
+    maximum."""
     statistic: np.ndarray
     """(m,) the observed statistic, on the scale of ``null_max``."""
     n: int
@@ -36,11 +39,12 @@ class PermutationP(NamedTuple):
 
 
 def permutation_p(observed: np.ndarray, null: Null, *, exact: bool) -> PermutationP:
-    """Compare |observed| (m,) with all rows of ``null``; a feature whose observed statistic is NaN stays NaN.
+    """Compare |observed| (m,) with all rows of ``null``; a feature whose observed statistic is NaN
+    stays NaN.
 
-    maxT is the step-down form: each feature is compared with the largest null statistic among itself and all features
-    of smaller observed statistic; the p-values are then made monotone. Source: Westfall & Young 1993, algorithm 2.8;
-    Phipson & Smyth 2010 for (b+1)/(N+1).
+    maxT is the step-down form: each feature is compared with the largest null statistic among
+    itself and all features of smaller observed statistic; the p-values are then made monotone.
+    Source: Westfall & Young 1993, algorithm 2.8; Phipson & Smyth 2010 for (b+1)/(N+1).
     """
     tested = np.flatnonzero(np.isfinite(observed))
     order = tested[np.argsort(np.abs(observed[tested]), kind="stable")]
@@ -62,7 +66,8 @@ def permutation_p(observed: np.ndarray, null: Null, *, exact: bool) -> Permutati
 
 
 def single_step_max_t(observed: np.ndarray, null_max: np.ndarray, *, exact: bool) -> np.ndarray:
-    """Single-step maxT adjusted p of |observed| (any shape) against null maxima (N,), e.g. over layers."""
+    """Single-step maxT adjusted p of |observed| (any shape) against null maxima (N,), e.g. over
+    layers."""
     ordered = np.sort(null_max)
     above = len(ordered) - np.searchsorted(ordered, np.abs(observed) * (1 - TIE), side="left")
     extra = 0 if exact else 1
@@ -70,7 +75,8 @@ def single_step_max_t(observed: np.ndarray, null_max: np.ndarray, *, exact: bool
 
 
 def joint_max_t(parts: Sequence[PermutationP]) -> list[np.ndarray]:
-    """Single-step maxT adjusted p of several sets of features as one family, e.g. all layers; one array per part.
+    """Single-step maxT adjusted p of several sets of features as one family, e.g. all layers; one
+    array per part.
 
     The parts must come from the same relabellings in the same order (same design, number and seed).
     """
@@ -86,7 +92,8 @@ def _chunks(n: int) -> Iterator[slice]:
 
 
 def signs(n: int, units: int, seed: int) -> tuple[np.ndarray, bool]:
-    """(N, units) int8 sign flips and whether they are all 2^units of them (then N = 2^units <= n)."""
+    """(N, units) int8 sign flips and whether they are all 2^units of them (then N = 2^units <=
+    n)."""
     if units < 63 and 2**units <= n:
         codes = np.arange(2**units)[:, None] >> np.arange(units)
         return (1 - 2 * (codes & 1)).astype(np.int8), True
@@ -97,8 +104,8 @@ def signs(n: int, units: int, seed: int) -> tuple[np.ndarray, bool]:
 def sign_flip(units: np.ndarray, n: int, seed: int, *, studentise: bool = True) -> PermutationP:
     """Sign-flip test of the mean of ``units`` (n_units, m) against zero.
 
-    With ``studentise`` the statistic is t. A sign flip keeps the sum of squares, so t is monotone in sum / sqrt(sum of
-    squares): one matrix product gives all relabellings of all features.
+    With ``studentise`` the statistic is t. A sign flip keeps the sum of squares, so t is monotone
+    in sum / sqrt(sum of squares): one matrix product gives all relabellings of all features.
     """
     scale = np.sqrt((units**2).sum(0)) if studentise else np.full(units.shape[1], float(len(units)))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -113,7 +120,8 @@ def sign_flip(units: np.ndarray, n: int, seed: int, *, studentise: bool = True) 
 
 
 def label_splits(n_vitro: int, n_vivo: int, n: int, seed: int) -> tuple[np.ndarray, bool]:
-    """(N, n_vitro + n_vivo) bool, True = called in vivo: every relabelling if there are at most n, else n drawn.
+    """(N, n_vitro + n_vivo) bool, True = called in vivo: every relabelling if there are at most n,
+    else n drawn.
 
     The first row is the observed labelling (in vitro rows first).
     """
@@ -134,10 +142,12 @@ def stratified_labels(
     n: int,
     seed: int,
 ) -> PermutationP:
-    """Permute labels within strata (lineages); the test statistic is the sum of the strata's scores over sqrt(L).
+    """Permute labels within strata (lineages); the test statistic is the sum of the strata's scores
+    over sqrt(L).
 
-    ``strata``: (vitro (n0, m), vivo (n1, m)) per lineage. ``statistic(a, b)`` scores a against b -> (m,) and is
-    re-computed in full, prior included, on each relabelling. All combinations are enumerated where at most ``n`` exist.
+    ``strata``: (vitro (n0, m), vivo (n1, m)) per lineage. ``statistic(a, b)`` scores a against b ->
+    (m,) and is re-computed in full, prior included, on each relabelling. All combinations are
+    enumerated where at most ``n`` exist.
     """
     tables, first, observed = [], [], np.zeros(strata[0][0].shape[1])
     for i, (vitro, vivo) in enumerate(strata):

@@ -15,16 +15,19 @@ TESTED = "tested"
 
 @dataclass(frozen=True)
 class ContrastResult:
-    """One test per feature, in vivo minus in vitro. Arrays (m,) over ``features``; printing shows a summary."""
+    """One test per feature, in vivo minus in vitro. Arrays (m,) over ``features``; printing shows a
+    summary."""
 
     method: str
     """'moderated t', 'Welch t', 'sign-flip over windows, p = #/N (published)', ..."""
     level: str
-    """'biosample' (generalises to new donors), 'locus' (to new loci of these biosamples) or 'window' (published)."""
+    """'biosample' (generalises to new donors), 'locus' (to new loci of these biosamples) or
+    'window' (published)."""
     scope: str
     """a lineage, 'combined' (signed Stouffer) or 'conjunction' (largest p over lineages)."""
     n: Mapping[str, int]
-    """independent units: {'in_vitro': 3, 'in_vivo': 3} biosamples, {'blocks': 41}, {'windows': 900}."""
+    """independent units: {'in_vitro': 3, 'in_vivo': 3} biosamples, {'blocks': 41}, {'windows':
+    900}."""
     family: Family
     features: np.ndarray
     estimate: np.ndarray
@@ -41,7 +44,8 @@ class ContrastResult:
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
     """further columns (m,), e.g. df, p_permutation, sign_consistent, cds_blood."""
     status: str = TESTED
-    """'tested', or 'cannot be tested: <reason>'; then statistic, limits and p are NaN and stand for no test."""
+    """'tested', or 'cannot be tested: <reason>'; then statistic, limits and p are NaN and stand for
+    no test."""
 
     @property
     def tested(self) -> bool:
@@ -53,7 +57,8 @@ class ContrastResult:
         return int((self.adjusted[method] <= alpha).sum()) if self.tested else 0
 
     def frame(self) -> pd.DataFrame:
-        """One row per feature; method, level, scope, units and family on each row, so that no p travels alone."""
+        """One row per feature; method, level, scope, units and family on each row, so that no p
+        travels alone."""
         columns: dict[str, object] = {
             "feature": self.features,
             "scope": self.scope,
@@ -76,9 +81,7 @@ class ContrastResult:
 
     def __str__(self) -> str:
         units = ", ".join(f"{count} {unit}" for unit, count in self.n.items())
-        head = (
-            f"{self.scope}: {self.method}, {self.level} level, {units}; family: {self.family.name} ({self.family.size})"
-        )
+        head = f"{self.scope}: {self.method}, {self.level} level, {units}; family: {self.family.name} ({self.family.size})"
         if not self.tested:
             return f"{head}\n{self.status}"
         counts = "  ".join(f"{name} {self.rejected(name)}" for name in self.adjusted)

@@ -17,7 +17,8 @@ class SplineBasis(NamedTuple):
 
 
 def natural_spline_basis(x: np.ndarray, at: np.ndarray, width: int) -> SplineBasis:
-    """Natural cubic spline basis with ``width`` columns, inner knots at quantiles of ``x`` (n,), evaluated ``at`` (m,).
+    """Natural cubic spline basis with ``width`` columns, inner knots at quantiles of ``x`` (n,),
+    evaluated ``at`` (m,).
 
     Truncated-power form (Hastie, Tibshirani, Friedman 2009, eq. 5.4-5.5) on x scaled to [0, 1].
     """

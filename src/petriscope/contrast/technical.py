@@ -1,4 +1,5 @@
-"""Technical covariates of the biosample-level model: what makes libraries differ whatever their context."""
+"""Technical covariates of the biosample-level model: what makes libraries differ whatever their
+context."""
 
 from __future__ import annotations
 
@@ -11,13 +12,17 @@ ADJUSTABLE = {"depth": "fragments", "frip": "frip"}
 """What can be adjusted for (`cds.adjust`), and the column of the biosample table that holds it."""
 
 
-def covariates(frame: pd.DataFrame, adjust: Sequence[str] = tuple(ADJUSTABLE)) -> dict[str, np.ndarray]:
+def covariates(
+    frame: pd.DataFrame, adjust: Sequence[str] = tuple(ADJUSTABLE)
+) -> dict[str, np.ndarray]:
     """Covariates of the biosamples, (S,) each, the most needed first.
 
-    *depth*: log2 fragments, and last its square, since the effect of depth levels off. *frip*: log2 of the fraction of
-    reads in peaks, the field's measure of signal to noise (ENCODE ATAC-seq standards; Landt et al. 2012), counted with
-    the peaks' flanks: a covariate must not depend on context itself, and bare borders do where elements differ in width
-    (`data.coverage.share_in_peaks`). A covariate that is unknown for one biosample is left out for all.
+    *depth*: log2 fragments, and last its square, since the effect of depth levels off. *frip*: log2
+    of the fraction of reads in peaks, the field's measure of signal to noise (ENCODE ATAC-seq
+    standards; Landt et al. 2012), counted with the peaks' flanks: a covariate must not depend on
+    context itself, and bare borders do where elements differ in width
+    (`data.coverage.share_in_peaks`). A covariate that is unknown for one biosample is left out for
+    all.
     """
     wanted = {name: _log2(frame, column) for name, column in ADJUSTABLE.items() if name in adjust}
     known = {name: values for name, values in wanted.items() if values is not None}

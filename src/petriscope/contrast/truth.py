@@ -1,23 +1,26 @@
-"""Which features truly depend on context, where the simulator's planted elements are known, and how the test fares.
+"""Which features truly depend on context, where the simulator's planted elements are known, and how
+the test fares.
 
 Definitions:
 
-- *true context feature*: its mean activation over the select windows differs between the contexts (mean of the
-  lineages' differences) among new donors whose libraries are alike: of one depth and one share of fragments in elements,
-  run through the same model and autoencoder. "Differs": t over libraries, BH 5 %.
-- *strong match*: the AUROC of its activation (mean over a condition's biosamples) at tokens (bin, condition) where a
-  programme's element is open, against all other element tokens, is at least .8 for its best programme, that programme
-  is open in one context only, and the feature's true difference points there. General openness does not reach it: other
-  programmes' elements are open too.
+- *true context feature*: its mean activation over the select windows differs between the contexts
+  (mean of the lineages' differences) among new donors whose libraries are alike: of one depth and
+  one share of fragments in elements, run through the same model and autoencoder. "Differs": t over
+  libraries, BH 5 %.
+- *strong match*: the AUROC of its activation (mean over a condition's biosamples) at tokens (bin,
+  condition) where a programme's element is open, against all other element tokens, is at least .8
+  for its best programme, that programme is open in one context only, and the feature's true
+  difference points there. General openness does not reach it: other programmes' elements are open
+  too.
 
-Two parts were changed after first measurements. The direction was added to the second definition: features of a lineage
-that fire on all its programmes follow one of them best by a hair, while their mean moves the other way. The first one
-read libraries without donors; but donors are what the test generalises over, and the mean over donors of an activation
-that is not linear in openness is not its value at the mean openness: features that do differ between new donors counted
-as false.
+Two parts were changed after first measurements. The direction was added to the second definition:
+features of a lineage that fire on all its programmes follow one of them best by a hair, while their
+mean moves the other way. The first one read libraries without donors; but donors are what the test
+generalises over, and the mean over donors of an activation that is not linear in openness is not
+its value at the mean openness: features that do differ between new donors counted as false.
 
-The same donors give the spread between donors for the bound on power. A discovery is false where the true difference is
-not there, or points the other way.
+The same donors give the spread between donors for the bound on power. A discovery is false where
+the true difference is not there, or points the other way.
 """
 
 from __future__ import annotations
@@ -53,7 +56,9 @@ class Match(NamedTuple):
     """(m,)"""
 
 
-def true_difference(means: np.ndarray, design: Design, alive: np.ndarray, *, alpha: float = 0.05) -> Truth:
+def true_difference(
+    means: np.ndarray, design: Design, alive: np.ndarray, *, alpha: float = 0.05
+) -> Truth:
     """From per-library mean activations (S, m); the family are the ``alive`` features."""
     shape = layout(design, design.lineages)
     values = means[shape.rows]
@@ -65,11 +70,13 @@ def true_difference(means: np.ndarray, design: Design, alive: np.ndarray, *, alp
     return Truth(test.estimate, np.where(q <= alpha, np.sign(test.estimate), 0.0), spread)
 
 
-def planted_match(activity: np.ndarray, programme: np.ndarray, openness: dict[str, np.ndarray]) -> Match:
+def planted_match(
+    activity: np.ndarray, programme: np.ndarray, openness: dict[str, np.ndarray]
+) -> Match:
     """Best programme of every feature.
 
-    Parameters: ``activity`` (n, C, m) at n element bins in C conditions; ``programme`` (n,) of each bin's element;
-    ``openness`` by programme: (C,) bool, the conditions it is open in.
+    Parameters: ``activity`` (n, C, m) at n element bins in C conditions; ``programme`` (n,) of each
+    bin's element; ``openness`` by programme: (C,) bool, the conditions it is open in.
     """
     n, conditions, m = activity.shape
     ranks = stats.rankdata(activity.reshape(-1, m), axis=0)
@@ -84,29 +91,37 @@ def planted_match(activity: np.ndarray, programme: np.ndarray, openness: dict[st
 
 
 def expected_power(truth: Truth, design: Design, threshold: float) -> np.ndarray:
-    """(m,) power of the biosample-level t in ``design`` at a p of ``threshold`` for the true differences and the true
-    spread between donors: the bound that the number of biosamples sets, whatever the test does with multiplicity."""
+    """(m,) power of the biosample-level t in ``design`` at a p of ``threshold`` for the true
+    differences and the true spread between donors: the bound that the number of biosamples sets,
+    whatever the test does with multiplicity."""
     shape = layout(design, design.lineages)
     scale = truth.spread * np.linalg.norm(shape.weights.mean(0))
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = np.where(scale > 0, np.abs(truth.difference) / scale, 0.0)
     critical = stats.t.isf(threshold / 2, shape.df)
-    wrong_side = np.nan_to_num(stats.nct.cdf(-critical, shape.df, centre))  # scipy's is NaN for some that are all but 0
+    wrong_side = np.nan_to_num(
+        stats.nct.cdf(-critical, shape.df, centre)
+    )  # scipy's is NaN for some that are all but 0
     return np.asarray(stats.nct.sf(critical, shape.df, centre) + wrong_side)
 
 
 def scores(features: pd.DataFrame, alpha: float) -> pd.DataFrame:
     """False discovery and power for the adjusted p of each test, one row per test.
 
-    ``features``: alive features with columns planted (true sign), strong (bool), and for each test its q and the sign
-    found: q_combined, sign_combined, q_published, sign_published, q_union (signless: any true difference counts).
+    ``features``: alive features with columns planted (true sign), strong (bool), and for each test
+    its q and the sign found: q_combined, sign_combined, q_published, sign_published, q_union
+    (signless: any true difference counts).
     """
     rows = []
     truth = features.planted.to_numpy()
     strong = features.strong.to_numpy() & (truth != 0)
     for test in ("combined", "union", "published"):
         found = (features[f"q_{test}"] <= alpha).to_numpy()
-        right = truth != 0 if test == "union" else (truth != 0) & (truth == features[f"sign_{test}"].to_numpy())
+        right = (
+            truth != 0
+            if test == "union"
+            else (truth != 0) & (truth == features[f"sign_{test}"].to_numpy())
+        )
         rows.append(
             {
                 "test": test,
@@ -119,7 +134,9 @@ def scores(features: pd.DataFrame, alpha: float) -> pd.DataFrame:
                 "power": _share(found & right, truth != 0),
                 "strong": int(strong.sum()),
                 "power_strong": _share(found & right, strong),
-                "bound_strong": float(features.expected_power[strong].mean()) if strong.any() else float("nan"),
+                "bound_strong": float(features.expected_power[strong].mean())
+                if strong.any()
+                else float("nan"),
             }
         )
     return pd.DataFrame(rows)

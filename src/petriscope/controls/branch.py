@@ -1,4 +1,5 @@
-"""A branch of the pipeline with the trained autoencoders: other inputs or another model in, contrast statistics out."""
+"""A branch of the pipeline with the trained autoencoders: other inputs or another model in,
+contrast statistics out."""
 
 from __future__ import annotations
 
@@ -28,10 +29,12 @@ def branch_statistics(
     folds: int | None = None,
     what: str = "branch",
 ) -> dict[int, SufficientStatistics]:
-    """Sums per (window, biosample, latent) of each layer with an autoencoder, streamed: no store is written.
+    """Sums per (window, biosample, latent) of each layer with an autoencoder, streamed: no store is
+    written.
 
-    ``windows`` (W,) rows of ``inputs``; ``folds`` as in `harvest`. On unchanged inputs the sums equal those of the
-    stages activations and codes: the stream passes float16 on its way, as it does through the store.
+    ``windows`` (W,) rows of ``inputs``; ``folds`` as in `harvest`. On unchanged inputs the sums
+    equal those of the stages activations and codes: the stream passes float16 on its way, as it
+    does through the store.
     """
     masks = None if folds is None else fold_masks(inputs.bins, folds)
     samples = len(inputs.motif_activity)
@@ -65,8 +68,8 @@ class Followed(NamedTuple):
 
 
 def followed(features: pd.DataFrame, most: int) -> dict[int, Followed]:
-    """Per layer the strongest context features (columns layer, feature, alive, context, rank, direction), at most
-    ``most``; the strongest alive ones where a layer has no context feature."""
+    """Per layer the strongest context features (columns layer, feature, alive, context, rank,
+    direction), at most ``most``; the strongest alive ones where a layer has no context feature."""
     found = {}
     for layer, frame in features[features.alive].groupby("layer"):
         chosen = frame[frame.context] if frame.context.any() else frame
@@ -77,29 +80,39 @@ def followed(features: pd.DataFrame, most: int) -> dict[int, Followed]:
 
 
 def followed_auroc(statistics: SufficientStatistics, chosen: Followed, design: Design) -> float:
-    """Mean AUROC of mean activations per (window, biosample), in vivo against in vitro in the direction chosen, over
-    lineages with both contexts and over features: .5 is chance. The features were chosen on other windows."""
+    """Mean AUROC of mean activations per (window, biosample), in vivo against in vitro in the
+    direction chosen, over lineages with both contexts and over features: .5 is chance. The features
+    were chosen on other windows."""
     means = statistics.mean()[:, :, chosen.features]
     found = []
     for lineage in design.lineages:
         if design.why_untestable(lineage, "locus"):
             continue
         vitro, vivo = design.sides(lineage)
-        area = auroc(means[:, vivo].reshape(-1, means.shape[2]), means[:, vitro].reshape(-1, means.shape[2]))
+        area = auroc(
+            means[:, vivo].reshape(-1, means.shape[2]), means[:, vitro].reshape(-1, means.shape[2])
+        )
         found.append(np.where(chosen.sign > 0, area, 1 - area))
     return float(np.mean(found)) if found else float("nan")
 
 
 def agreement(features: pd.DataFrame, reference: pd.DataFrame, column: str) -> pd.DataFrame:
-    """How a branch's score follows the reference's, per layer: columns layer, z_correlation, same_sign.
+    """How a branch's score follows the reference's, per layer: columns layer, z_correlation,
+    same_sign.
 
-    Both are feature tables with layer, feature, alive and ``column``; the correlation is over features alive in both,
-    ``same_sign`` the share of the reference's hundred strongest ones whose score keeps its sign.
+    Both are feature tables with layer, feature, alive and ``column``; the correlation is over
+    features alive in both, ``same_sign`` the share of the reference's hundred strongest ones whose
+    score keeps its sign.
     """
     merged = reference.merge(features, on=["layer", "feature"], suffixes=("", "_branch"))
     rows = []
     for layer, frame in merged.groupby("layer"):
-        both = frame[frame.alive & frame.alive_branch & frame[column].notna() & frame[f"{column}_branch"].notna()]
+        both = frame[
+            frame.alive
+            & frame.alive_branch
+            & frame[column].notna()
+            & frame[f"{column}_branch"].notna()
+        ]
         a, b = both[column].to_numpy(float), both[f"{column}_branch"].to_numpy(float)
         usable = len(both) > 2 and a.std() > 0 and b.std() > 0
         strongest = np.argsort(-np.abs(a), kind="stable")[:100]
@@ -107,7 +120,9 @@ def agreement(features: pd.DataFrame, reference: pd.DataFrame, column: str) -> p
             {
                 "layer": layer,
                 "z_correlation": float(np.corrcoef(a, b)[0, 1]) if usable else np.nan,
-                "same_sign": float((np.sign(a) == np.sign(b))[strongest].mean()) if len(both) else np.nan,
+                "same_sign": float((np.sign(a) == np.sign(b))[strongest].mean())
+                if len(both)
+                else np.nan,
             }
         )
     return pd.DataFrame(rows, columns=["layer", "z_correlation", "same_sign"])

@@ -1,4 +1,5 @@
-"""Who competes on the leaderboard: autoencoders given, and the simple bases learnt from the same tokens."""
+"""Who competes on the leaderboard: autoencoders given, and the simple bases learnt from the same
+tokens."""
 
 from __future__ import annotations
 
@@ -30,21 +31,28 @@ class Learning(NamedTuple):
         names = tuple(name for name, mine in zip(design.biosamples, member) if mine)
         covariates = None if design.covariates is None else design.covariates[member]
         layout = Design(
-            names, (lineage,), np.zeros(len(names), np.int64), design.vivo[member], covariates, design.adjust
+            names,
+            (lineage,),
+            np.zeros(len(names), np.int64),
+            design.vivo[member],
+            covariates,
+            design.adjust,
         )
         return Learning(self.hidden[rows], (np.cumsum(member) - 1)[self.biosample[rows]], layout)
 
 
 def entrants(learning: Learning, autoencoders: Mapping[str, Dictionary]) -> dict[str, Dictionary]:
-    """The autoencoders given (trained, frozen-decoder, ...) and the simple bases: principal components, raw neurons, the
-    difference of means and the linear probe."""
+    """The autoencoders given (trained, frozen-decoder, ...) and the simple bases: principal
+    components, raw neurons, the difference of means and the linear probe."""
     features = np.zeros((len(learning.design.biosamples), 1))
     means = context_means(learning.hidden, features, learning.biosample, learning.design)
     lineages = learning.design.lineages
     simple: dict[str, Dictionary] = {
         "pca": principal_components(learning.hidden),
         "raw_neurons": raw_neurons(learning.hidden),
-        "difference_of_means": single_direction(difference_of_means(means, lineages), learning.hidden),
+        "difference_of_means": single_direction(
+            difference_of_means(means, lineages), learning.hidden
+        ),
         "linear_probe": single_direction(linear_probe(means, lineages), learning.hidden),
     }
     return dict(autoencoders) | simple

@@ -1,4 +1,5 @@
-"""Inputs that lack one source of information: shuffled or absent DNA, absent accessibility, exchanged motif vectors."""
+"""Inputs that lack one source of information: shuffled or absent DNA, absent accessibility,
+exchanged motif vectors."""
 
 from __future__ import annotations
 
@@ -29,7 +30,11 @@ class InputVariant(NamedTuple):
     @property
     def name(self) -> str:
         """What differs from the real inputs, in words."""
-        parts = [f"{field} {value}" for field, value in zip(("DNA", "ATAC", "motif"), self) if value != "real"]
+        parts = [
+            f"{field} {value}"
+            for field, value in zip(("DNA", "ATAC", "motif"), self)
+            if value != "real"
+        ]
         return ", ".join(parts) or "real"
 
 
@@ -37,19 +42,31 @@ VARIANTS = (
     InputVariant(),
     InputVariant(motif="averaged"),
     InputVariant(motif="swapped"),
-    *(InputVariant(dna=dna, atac=atac) for atac in ATAC for dna in DNA if (dna, atac) != ("real", "real")),
+    *(
+        InputVariant(dna=dna, atac=atac)
+        for atac in ATAC
+        for dna in DNA
+        if (dna, atac) != ("real", "real")
+    ),
 )
 """The real inputs, both motif controls, and DNA x ATAC."""
 
 
-def vary(inputs: WindowInputs, windows: np.ndarray, variant: InputVariant, design: Design, seed: int) -> WindowInputs:
-    """The inputs of ``windows`` (rows of ``inputs``) under ``variant``, renumbered from 0; the data are copied."""
+def vary(
+    inputs: WindowInputs, windows: np.ndarray, variant: InputVariant, design: Design, seed: int
+) -> WindowInputs:
+    """The inputs of ``windows`` (rows of ``inputs``) under ``variant``, renumbered from 0; the data
+    are copied."""
     for value, allowed in zip(variant, (DNA, ATAC, MOTIF)):
         if value not in allowed:
-            raise UserError(f"is {value!r}", field="input variant", remedy=f"Use one of: {', '.join(allowed)}.")
+            raise UserError(
+                f"is {value!r}", field="input variant", remedy=f"Use one of: {', '.join(allowed)}."
+            )
     sequence = np.array(inputs.sequence[windows])
     if variant.dna == "shuffled":
-        sequence = np.stack([dinucleotide_shuffle(row, seed + int(w)) for row, w in zip(sequence, windows)])
+        sequence = np.stack(
+            [dinucleotide_shuffle(row, seed + int(w)) for row, w in zip(sequence, windows)]
+        )
     elif variant.dna == "zero":
         sequence = np.full_like(sequence, UNKNOWN)
     signal = np.array(inputs.signal[windows])
@@ -64,7 +81,8 @@ def vary(inputs: WindowInputs, windows: np.ndarray, variant: InputVariant, desig
 
 
 def swapped_contexts(design: Design) -> np.ndarray:
-    """(S,) for each biosample the row of one of the other context of its lineage, in turn; itself where there is none."""
+    """(S,) for each biosample the row of one of the other context of its lineage, in turn; itself
+    where there is none."""
     rows = np.arange(len(design.biosamples))
     for lineage in design.lineages:
         vitro, vivo = design.sides(lineage)
@@ -75,11 +93,12 @@ def swapped_contexts(design: Design) -> np.ndarray:
 
 
 def dinucleotide_shuffle(codes: np.ndarray, seed: int) -> np.ndarray:
-    """A random sequence with exactly the dinucleotide counts of ``codes`` (L,), first and last letter kept.
+    """A random sequence with exactly the dinucleotide counts of ``codes`` (L,), first and last
+    letter kept.
 
-    Altschul & Erikson (Mol. Biol. Evol. 2, 526, 1985): a uniform Eulerian path of the multigraph of dinucleotides. The
-    last edges out of the letters are drawn until they lead to the final letter, all others are shuffled. N (code 4)
-    counts as a letter of its own.
+    Altschul & Erikson (Mol. Biol. Evol. 2, 526, 1985): a uniform Eulerian path of the multigraph of
+    dinucleotides. The last edges out of the letters are drawn until they lead to the final letter,
+    all others are shuffled. N (code 4) counts as a letter of its own.
     """
     codes = np.asarray(codes)
     if len(codes) < 3:
@@ -106,7 +125,8 @@ def dinucleotide_shuffle(codes: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _last_edges(successors: list[np.ndarray], final: int, rng: np.random.Generator) -> list[int]:
-    """For each letter but the final one a last edge, drawn until every used letter leads to the final one by them."""
+    """For each letter but the final one a last edge, drawn until every used letter leads to the
+    final one by them."""
     used = [letter for letter, edges in enumerate(successors) if len(edges) and letter != final]
     while True:
         last = [int(rng.choice(edges)) if len(edges) else final for edges in successors]

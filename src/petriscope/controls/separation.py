@@ -1,4 +1,5 @@
-"""How well a few latents tell contexts apart on tokens nobody has seen: one score from all, its AUROC by blocks."""
+"""How well a few latents tell contexts apart on tokens nobody has seen: one score from all, its
+AUROC by blocks."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ class Interval(NamedTuple):
 
 
 def discriminant(codes: sp.csr_matrix, vivo: np.ndarray, *, ridge: float = 1e-2) -> np.ndarray:
-    """(k,) weights of the ridge discriminant of latents (n, k): (C + ridge tr(C)/k I)^-1 (mean in vivo - mean in vitro).
+    """(k,) weights of the ridge discriminant of latents (n, k): (C + ridge tr(C)/k I)^-1 (mean in
+    vivo - mean in vitro).
 
     C is the covariance within contexts, ``vivo`` (n,) bool.
     """
@@ -31,11 +33,16 @@ def discriminant(codes: sp.csr_matrix, vivo: np.ndarray, *, ridge: float = 1e-2)
         within += (side.T @ side).toarray() - side.shape[0] * np.outer(mean, mean)
     within /= max(1, codes.shape[0] - 2)
     trace = float(np.trace(within))
-    return np.linalg.solve(within + (ridge * trace / k if trace > 0 else 1.0) * np.eye(k), means[0] - means[1])
+    return np.linalg.solve(
+        within + (ridge * trace / k if trace > 0 else 1.0) * np.eye(k), means[0] - means[1]
+    )
 
 
-def block_auroc(score: np.ndarray, positive: np.ndarray, block: np.ndarray, *, resamples: int, seed: int) -> Interval:
-    """AUROC of ``score`` (n,) for ``positive`` (n,) bool, ties counted half; whole blocks (n,) are resampled."""
+def block_auroc(
+    score: np.ndarray, positive: np.ndarray, block: np.ndarray, *, resamples: int, seed: int
+) -> Interval:
+    """AUROC of ``score`` (n,) for ``positive`` (n,) bool, ties counted half; whole blocks (n,) are
+    resampled."""
     names, index = np.unique(block, return_inverse=True)
     order = np.argsort(score, kind="stable")
     ranked, hit, where = score[order], positive[order], index[order]

@@ -1,4 +1,5 @@
-"""What ENCODE and Zenodo say about their own files: address, size, md5; an experiment's file chosen by rule."""
+"""What ENCODE and Zenodo say about their own files: address, size, md5; an experiment's file chosen
+by rule."""
 
 from __future__ import annotations
 
@@ -14,7 +15,10 @@ ASSEMBLY = "GRCh38"
 ORGANISM = "Homo sapiens"
 WANTED = {
     "bam": ("bam", ("alignments",)),
-    "bed.gz": ("bed", ("IDR thresholded peaks", "conservative IDR thresholded peaks", "pseudoreplicated peaks")),
+    "bed.gz": (
+        "bed",
+        ("IDR thresholded peaks", "conservative IDR thresholded peaks", "pseudoreplicated peaks"),
+    ),
 }
 """Suffix → ENCODE's file format and the output types that serve, best first."""
 
@@ -22,14 +26,17 @@ WANTED = {
 def resolve(source: Source, services: Mapping[str, str], policy: Policy) -> list[Remote]:
     """The files behind ``source``, with size and checksum where its archive publishes them.
 
-    Asks ENCODE for a file's or an experiment's metadata, Zenodo for a record's list; a plain address needs no asking.
-    Raises `UserError` for a file of another assembly or organism, a withdrawn file, or an experiment without one.
+    Asks ENCODE for a file's or an experiment's metadata, Zenodo for a record's list; a plain
+    address needs no asking. Raises `UserError` for a file of another assembly or organism, a
+    withdrawn file, or an experiment without one.
     """
     if source.url is not None:
         return [_remote(source, source.url)]
     if source.zenodo is not None:
         record = fetch_json(f"{services['zenodo']}/api/records/{source.zenodo}", policy)
-        return [_zenodo_file(source, item) for item in record.get("files", [])] or _none(source, "lists no file")
+        return [_zenodo_file(source, item) for item in record.get("files", [])] or _none(
+            source, "lists no file"
+        )
     accession = str(source.encode)
     base = services["encode"]
     if accession.startswith("ENCSR"):
@@ -42,18 +49,26 @@ def resolve(source: Source, services: Mapping[str, str], policy: Policy) -> list
 
 
 def _remote(source: Source, url: str, size: int | None = None, md5: str | None = None) -> Remote:
-    return Remote(source.path, url, source.licence, source.bytes or size, source.sha256, source.md5 or md5)
+    return Remote(
+        source.path, url, source.licence, source.bytes or size, source.sha256, source.md5 or md5
+    )
 
 
 def _zenodo_file(source: Source, item: Mapping[str, Any]) -> Remote:
     kind, _, digest = str(item.get("checksum", "")).partition(":")
     url = str(item.get("links", {}).get("self", ""))
     path = f"{source.path}/{item.get('key', '')}"
-    return Remote(path, url, source.licence, item.get("size"), md5=digest if kind == "md5" else None)
+    return Remote(
+        path, url, source.licence, item.get("size"), md5=digest if kind == "md5" else None
+    )
 
 
 def _none(source: Source, what: str) -> list[Remote]:
-    raise UserError(what, field=f"{source.id} ({source.zenodo or source.encode})", remedy="See the archive's own page.")
+    raise UserError(
+        what,
+        field=f"{source.id} ({source.zenodo or source.encode})",
+        remedy="See the archive's own page.",
+    )
 
 
 def _check_file(source: Source, item: Mapping[str, Any]) -> None:
@@ -65,7 +80,8 @@ def _check_file(source: Source, item: Mapping[str, Any]) -> None:
 
 
 def _choose(source: Source, experiment: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The experiment's file: released, GRCh38; best type, first biological replicate, preferred, newest, by name."""
+    """The experiment's file: released, GRCh38; best type, first biological replicate, preferred,
+    newest, by name."""
     organisms = set(_values(experiment, "scientific_name"))
     if organisms and organisms != {ORGANISM}:
         _none(source, f"is {', '.join(sorted(organisms))}, not {ORGANISM}")
@@ -80,9 +96,13 @@ def _choose(source: Source, experiment: Mapping[str, Any]) -> Mapping[str, Any]:
         and (format != "bam" or len(item.get("biological_replicates", [])) == 1)
     ]
     if not files:
-        held = sorted({str(item["assembly"]) for item in experiment.get("files", []) if item.get("assembly")})
+        held = sorted(
+            {str(item["assembly"]) for item in experiment.get("files", []) if item.get("assembly")}
+        )
         _none(
-            source, f"has no released {ASSEMBLY} file of {' or '.join(kinds)} (assemblies: {', '.join(held) or 'none'})"
+            source,
+            f"has no released {ASSEMBLY} file of {' or '.join(kinds)} (assemblies: "
+            f"{', '.join(held) or 'none'})",
         )
     files.sort(key=lambda item: str(item.get("accession")))
     files.sort(key=lambda item: str(item.get("date_created", "")), reverse=True)

@@ -1,4 +1,5 @@
-"""BAM or CRAM to fragments as EpiBERT's own preparation: both mates on one chromosome, MAPQ at least 20, Tn5 +4/−5."""
+"""BAM or CRAM to fragments as EpiBERT's own preparation: both mates on one chromosome, MAPQ at
+least 20, Tn5 +4/−5."""
 
 from __future__ import annotations
 
@@ -30,14 +31,16 @@ def read_bam(
     keep_duplicates: bool = False,
     threads: int = 2,
 ) -> Iterator[pd.DataFrame]:
-    """Yield the fragments of a coordinate-sorted, indexed BAM (or CRAM with its ``reference``), sorted by start.
+    """Yield the fragments of a coordinate-sorted, indexed BAM (or CRAM with its ``reference``),
+    sorted by start.
 
-    Frames hold chrom (categorical), start, end: leftmost base + 4 to rightmost base − 5 of the pair, as
-    `bedtools bamtobed -bedpe` and EpiBERT's bam_to_bed_ATAC.wdl give (a pair facing outwards is cut at its inner
-    ends). Both mates must lie on one chromosome with MAPQ ≥ ``min_mapq``; secondary, supplementary and (unless
-    ``keep_duplicates``) duplicate alignments are left out. Memory: the fragments of one chromosome, 16 bytes each,
-    and its open pairs. Raises `UserError` for a missing index, unsorted or truncated file, no pairs, a header whose
-    names or lengths are not those of ``contigs`` (`Genome.contigs`), and CRAM without reference.
+    Frames hold chrom (categorical), start, end: leftmost base + 4 to rightmost base − 5 of the
+    pair, as `bedtools bamtobed -bedpe` and EpiBERT's bam_to_bed_ATAC.wdl give (a pair facing
+    outwards is cut at its inner ends). Both mates must lie on one chromosome with MAPQ ≥
+    ``min_mapq``; secondary, supplementary and (unless ``keep_duplicates``) duplicate alignments are
+    left out. Memory: the fragments of one chromosome, 16 bytes each, and its open pairs. Raises
+    `UserError` for a missing index, unsorted or truncated file, no pairs, a header whose names or
+    lengths are not those of ``contigs`` (`Genome.contigs`), and CRAM without reference.
     """
     path = Path(path)
     found = 0
@@ -50,7 +53,9 @@ def read_bam(
             found += len(order)
             for lower in range(0, len(order), CHUNK_ROWS):
                 rows = order[lower : lower + CHUNK_ROWS]
-                chrom = pd.Categorical.from_codes(np.zeros(len(rows), dtype=np.int8), categories=pd.Index([name]))
+                chrom = pd.Categorical.from_codes(
+                    np.zeros(len(rows), dtype=np.int8), categories=pd.Index([name])
+                )
                 yield pd.DataFrame({"chrom": chrom, "start": start[rows], "end": end[rows]})
     if not found:
         raise UserError(
@@ -61,11 +66,14 @@ def read_bam(
 
 
 def header_contigs(path: str | Path, reference: str | Path | None = None) -> pd.DataFrame:
-    """Chromosomes of a BAM or CRAM header: columns chrom, start, end, whole, as `Genome.contigs` has them."""
+    """Chromosomes of a BAM or CRAM header: columns chrom, start, end, whole, as `Genome.contigs`
+    has them."""
     path = Path(path)
     with _quiet(), _reported(path), _open(path, reference, 1) as alignments:
         lengths = alignments.lengths
-        return pd.DataFrame({"chrom": alignments.references, "start": 0, "end": lengths, "whole": True})
+        return pd.DataFrame(
+            {"chrom": alignments.references, "start": 0, "end": lengths, "whole": True}
+        )
 
 
 @contextmanager
@@ -80,16 +88,21 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _reported(path: Path) -> Iterator[None]:
-    """Turn what htslib raises on a damaged stream, while reading or closing it, into one `UserError`."""
+    """Turn what htslib raises on a damaged stream, while reading or closing it, into one
+    `UserError`."""
     try:
         yield
     except (OSError, ValueError) as error:
-        raise UserError(f"damaged or truncated ({error})", file=path, remedy="Fetch or write the file again.") from None
+        raise UserError(
+            f"damaged or truncated ({error})", file=path, remedy="Fetch or write the file again."
+        ) from None
 
 
 def _open(path: Path, reference: str | Path | None, threads: int) -> pysam.AlignmentFile:
     if not path.is_file():
-        raise UserError("no such file", file=path, remedy="Mend the path in dataset.yaml or fetch the file.")
+        raise UserError(
+            "no such file", file=path, remedy="Mend the path in dataset.yaml or fetch the file."
+        )
     with path.open("rb") as handle:
         magic = handle.read(4)
         handle.seek(-min(len(BGZF_EOF), path.stat().st_size), 2)
@@ -99,11 +112,18 @@ def _open(path: Path, reference: str | Path | None, threads: int) -> pysam.Align
         remedy = "Give the FASTA it was compressed with, or convert it with `samtools view -b -T genome.fa`."
         raise UserError("CRAM cannot be read without its reference", file=path, remedy=remedy)
     if not cram and magic[:2] != b"\x1f\x8b":
-        raise UserError("is neither BAM nor CRAM", file=path, remedy="Give a BAM file, or set the right format.")
+        raise UserError(
+            "is neither BAM nor CRAM", file=path, remedy="Give a BAM file, or set the right format."
+        )
     if not cram and tail != BGZF_EOF:
-        raise UserError("is truncated (end marker missing)", file=path, remedy="Fetch or write the file again.")
+        raise UserError(
+            "is truncated (end marker missing)", file=path, remedy="Fetch or write the file again."
+        )
     opened = pysam.AlignmentFile(
-        str(path), "rc" if cram else "rb", reference_filename=str(reference) if cram else None, threads=threads
+        str(path),
+        "rc" if cram else "rb",
+        reference_filename=str(reference) if cram else None,
+        threads=threads,
     )
     if not opened.has_index():
         opened.close()
@@ -112,7 +132,8 @@ def _open(path: Path, reference: str | Path | None, threads: int) -> pysam.Align
 
 
 def _check_header(path: Path, alignments: pysam.AlignmentFile, contigs: pd.DataFrame) -> None:
-    """Chromosome names must be the genome's, and their lengths too where the genome holds them whole."""
+    """Chromosome names must be the genome's, and their lengths too where the genome holds them
+    whole."""
     lengths = dict(zip(alignments.references, alignments.lengths))
     check_names(path, set(lengths), set(contigs.chrom))
     for chrom, size in known_sizes(contigs).items():
@@ -137,7 +158,11 @@ def _by_chromosome(
         target, begin = read.reference_id, read.reference_start
         if target != current or begin < position:
             if current >= 0 and (begin < position if target == current else 0 <= target < current):
-                raise UserError("is not sorted by position", file=path, remedy="Run `samtools sort`, then index.")
+                raise UserError(
+                    "is not sorted by position",
+                    file=path,
+                    remedy="Run `samtools sort`, then index.",
+                )
             if starts:
                 yield chromosome, np.frombuffer(starts, np.int64), np.frombuffer(ends, np.int64)
                 starts, ends = array("q"), array("q")

@@ -1,4 +1,5 @@
-"""Cut sites and signal intervals to windows: sums per 4 bp, vectorised, in memory of the result and one chunk."""
+"""Cut sites and signal intervals to windows: sums per 4 bp, vectorised, in memory of the result and
+one chunk."""
 
 from __future__ import annotations
 
@@ -11,21 +12,22 @@ SIGNAL_BIN = 4
 """Base pairs per signal bin: the resolution of the model's accessibility input."""
 
 MARGIN = 250
-"""Base pairs beyond a peak's borders that still count as in it: as far as the field's usual 500-bp peak
-reaches from its summit."""
+"""Base pairs beyond a peak's borders that still count as in it: as far as the field's usual 500-bp
+peak reaches from its summit."""
 
 FLANK = 5
 """Each cut is widened by this on both sides: 11 bp."""
 
-# OVERLAP[k, r]: bases that an 11-bp interval beginning at phase r (0..3) of a 4-bp bin puts into the k-th bin on.
+# OVERLAP[k, r]: bases that an 11-bp interval beginning at phase r (0..3) of a 4-bp bin puts into
+# the k-th bin on.
 OVERLAP = np.array([[4, 3, 2, 1], [4, 4, 4, 4], [3, 4, 4, 4], [0, 0, 1, 2]], dtype=np.float32)
 
 
 class WindowBins:
     """Where each 4-bp bin of each window lies in a (W, L/4) array.
 
-    Parameters: ``windows`` — columns chrom, start, end: non-overlapping, of one length, starts divisible by 4; row
-    order is the order of W. Raises `ValueError` where they are not.
+    Parameters: ``windows`` — columns chrom, start, end: non-overlapping, of one length, starts
+    divisible by 4; row order is the order of W. Raises `ValueError` where they are not.
     """
 
     def __init__(self, windows: pd.DataFrame) -> None:
@@ -50,13 +52,19 @@ class WindowBins:
         return np.zeros((self.count, self.bins), dtype=np.float32)
 
     def add_cuts(self, values: np.ndarray, chrom: str, cuts: np.ndarray) -> None:
-        """Add the 11-bp coverage of ``cuts`` (n,) (0-based positions on ``chrom``) to ``values`` (W, L/4), in bases."""
+        """Add the 11-bp coverage of ``cuts`` (n,) (0-based positions on ``chrom``) to ``values``
+        (W, L/4), in bases."""
         if chrom not in self.starts:
             return
         lower = cuts - FLANK
         if lower.min(initial=0) < 0:
             lower = lower[lower >= 0]  # the original drops what would begin before the chromosome
-        first, starts, rows, flat = lower >> 2, self.starts[chrom], self.rows[chrom], values.reshape(-1)
+        first, starts, rows, flat = (
+            lower >> 2,
+            self.starts[chrom],
+            self.rows[chrom],
+            values.reshape(-1),
+        )
         near = np.searchsorted(starts, first + 3, side="right") - 1
         offset = first - starts.take(near, mode="clip")
         known = near >= 0
@@ -76,24 +84,29 @@ class WindowBins:
     def add_intervals(
         self, values: np.ndarray, chrom: str, start: np.ndarray, end: np.ndarray, value: np.ndarray
     ) -> None:
-        """Add sorted disjoint intervals of constant ``value`` per base: their integral over each bin, exactly."""
+        """Add sorted disjoint intervals of constant ``value`` per base: their integral over each
+        bin, exactly."""
         if chrom not in self.starts or not len(start):
             return
         knots = np.stack([start, end], axis=1).ravel().astype(np.float64)
-        integral = np.cumsum(np.stack([np.zeros(len(start)), (end - start) * value], axis=1).ravel())
+        integral = np.cumsum(
+            np.stack([np.zeros(len(start)), (end - start) * value], axis=1).ravel()
+        )
         starts = self.starts[chrom]
         first = np.searchsorted(starts + self.bins, start[0] // SIGNAL_BIN, side="right")
         last = np.searchsorted(starts * SIGNAL_BIN, end[-1], side="left")
         for number in range(first, last):
             edges = (starts[number] + np.arange(self.bins + 1)) * SIGNAL_BIN
-            values[self.rows[chrom][number]] += np.diff(np.interp(edges, knots, integral)).astype(np.float32)
+            values[self.rows[chrom][number]] += np.diff(np.interp(edges, knots, integral)).astype(
+                np.float32
+            )
 
 
 def cut_sites(start: np.ndarray, end: np.ndarray, shift: tuple[int, int] = (4, 5)) -> np.ndarray:
     """Both Tn5 cuts of each fragment as 0-based positions: start + shift[0], end − shift[1].
 
-    EpiBERT's notebook (cell 7) shifts once from BAM to fragments and again here, hence the default; (0, 0) shifts
-    once only.
+    EpiBERT's notebook (cell 7) shifts once from BAM to fragments and again here, hence the default;
+    (0, 0) shifts once only.
     """
     return np.concatenate([start + shift[0], end - shift[1]])
 
@@ -101,11 +114,13 @@ def cut_sites(start: np.ndarray, end: np.ndarray, shift: tuple[int, int] = (4, 5
 def share_in_peaks(
     signals: Iterable[np.ndarray], peaks: pd.DataFrame, windows: pd.DataFrame, margin: int = MARGIN
 ) -> np.ndarray:
-    """(S,) share of each biosample's signal (W, L/4) within ``margin`` of ``peaks`` (chrom, start, end; may overlap).
+    """(S,) share of each biosample's signal (W, L/4) within ``margin`` of ``peaks`` (chrom, start,
+    end; may overlap).
 
-    Over one set of peaks for all biosamples, so that a shallow library does not lose by having fewer peaks called. NaN
-    where a biosample has no signal in the windows. The margin takes in the flanks that a peak caller cuts off: they are
-    larger for wide elements, so without it the share depends on the elements' shape and not on the library alone.
+    Over one set of peaks for all biosamples, so that a shallow library does not lose by having
+    fewer peaks called. NaN where a biosample has no signal in the windows. The margin takes in the
+    flanks that a peak caller cuts off: they are larger for wide elements, so without it the share
+    depends on the elements' shape and not on the library alone.
     """
     marks = WindowBins(windows)
     edges = np.zeros((marks.count, marks.bins + 1), np.int32)
@@ -116,5 +131,7 @@ def share_in_peaks(
             np.add.at(edges[row], np.clip(first - begin, 0, marks.bins), 1)
             np.add.at(edges[row], np.clip(last - begin, 0, marks.bins), -1)
     inside = edges.cumsum(axis=1)[:, :-1] > 0
-    totals = [(values.sum(dtype=np.float64), values[inside].sum(dtype=np.float64)) for values in signals]
+    totals = [
+        (values.sum(dtype=np.float64), values[inside].sum(dtype=np.float64)) for values in signals
+    ]
     return np.array([within / whole if whole > 0 else np.nan for whole, within in totals])

@@ -1,4 +1,5 @@
-"""The one data-set format: a folder with `dataset.yaml`, checked at the door, after which the code trusts it."""
+"""The one data-set format: a folder with `dataset.yaml`, checked at the door, after which the code
+trusts it."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ MOTIF_FORMATS = ("meme", "homer")
 
 @dataclass(frozen=True)
 class Biosample:
-    """One donor or cell-line replicate: whose chromatin, in which context, and the files that hold it."""
+    """One donor or cell-line replicate: whose chromatin, in which context, and the files that hold
+    it."""
 
     id: str
     lineage: str
@@ -29,14 +31,16 @@ class Biosample:
     signal: Path
     format: str
     library_share: float
-    """Share of the library that the signal file holds: below 1 where it covers part of the genome. Factor on scaled tracks."""
+    """Share of the library that the signal file holds: below 1 where it covers part of the genome.
+    Factor on scaled tracks."""
     peaks: Path | None
     chromhmm: Path | None
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A checked `dataset.yaml`; every path exists. `source` is the description's own file, for error messages."""
+    """A checked `dataset.yaml`; every path exists. `source` is the description's own file, for
+    error messages."""
 
     name: str
     description: str
@@ -54,7 +58,8 @@ class Dataset:
     motifs: Path
     motif_format: str
     activity_motifs: Path
-    """Motifs of the model's motif-activity input: those of the annotation unless others are named."""
+    """Motifs of the model's motif-activity input: those of the annotation unless others are
+    named."""
     activity_motif_format: str
     lineage_factors: Mapping[str, tuple[str, ...]]
     truth: Path | None
@@ -65,7 +70,8 @@ class Dataset:
         return self.truth is not None
 
     def biosample_table(self) -> pd.DataFrame:
-        """Columns biosample, lineage, context, donor: one row per biosample in the order of every array's S axis."""
+        """Columns biosample, lineage, context, donor: one row per biosample in the order of every
+        array's S axis."""
         return pd.DataFrame(
             {
                 "biosample": [b.id for b in self.biosamples],
@@ -76,28 +82,36 @@ class Dataset:
         )
 
     def untestable(self) -> list[str]:
-        """What this data set cannot support, one sentence each (no replicates, a context missing)."""
+        """What this data set cannot support, one sentence each (no replicates, a context
+        missing)."""
         table = self.biosample_table()
         notes = []
         for lineage in self.lineages:
             for context in CONTEXTS:
                 n = int(((table.lineage == lineage) & (table.context == context)).sum())
                 if n == 0:
-                    notes.append(f"{lineage} has no {context} biosample: no contrast for this lineage")
+                    notes.append(
+                        f"{lineage} has no {context} biosample: no contrast for this lineage"
+                    )
                 elif n == 1:
-                    notes.append(f"{lineage} {context} has one biosample: no biosample-level test for {lineage}")
+                    notes.append(
+                        f"{lineage} {context} has one biosample: no biosample-level test for "
+                        f"{lineage}"
+                    )
         if not self.simulated:
             notes.append("no planted truth: recovery of planted elements cannot be scored")
         return notes
 
 
 def read_truth(path: Path) -> pd.DataFrame:
-    """The planted truth: one row per bin of an element, as `simulate_elements.truth_table` makes them."""
+    """The planted truth: one row per bin of an element, as `simulate_elements.truth_table` makes
+    them."""
     return pd.read_csv(path, sep="\t", keep_default_na=False)
 
 
 def bundled_descriptions() -> dict[str, Path]:
-    """Descriptions shipped with the package for folders that hold the files but no dataset.yaml: name → file."""
+    """Descriptions shipped with the package for folders that hold the files but no dataset.yaml:
+    name → file."""
     folder = Path(str(resources.files("petriscope.data") / "descriptions"))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
@@ -105,14 +119,16 @@ def bundled_descriptions() -> dict[str, Path]:
 def load_dataset(path: str | Path) -> Dataset:
     """Read and check a data set.
 
-    Parameters: ``path`` — a folder with `dataset.yaml`, that file itself, or a folder whose files match a description
-    bundled with the package. Raises `UserError` naming file, field and remedy.
+    Parameters: ``path`` — a folder with `dataset.yaml`, that file itself, or a folder whose files
+    match a description bundled with the package. Raises `UserError` naming file, field and remedy.
     """
     source, root = _locate(Path(path))
     try:
         raw = yaml.safe_load(source.read_text())
     except yaml.YAMLError as error:
-        raise UserError(f"not valid YAML ({error})", file=source, remedy="Mend the line named.") from None
+        raise UserError(
+            f"not valid YAML ({error})", file=source, remedy="Mend the line named."
+        ) from None
     return _parse(_Reader(source, root, raw))
 
 
@@ -123,7 +139,9 @@ def _locate(path: Path) -> tuple[Path, Path]:
     if (path / "dataset.yaml").is_file():
         return path / "dataset.yaml", path
     if not path.is_dir():
-        remedy = "Run `petriscope data demo` for the demo, or give the folder that holds dataset.yaml."
+        remedy = (
+            "Run `petriscope data demo` for the demo, or give the folder that holds dataset.yaml."
+        )
         raise UserError("no such data set", file=path, remedy=remedy)
     for description in bundled_descriptions().values():
         wanted = yaml.safe_load(description.read_text())["genome"]["fasta"]
@@ -131,7 +149,9 @@ def _locate(path: Path) -> tuple[Path, Path]:
             if all((root / name).is_file() for name in wanted):
                 return description, root
     remedy = "Write dataset.yaml (format in docs/datasets.md) or run `petriscope data demo`."
-    raise UserError("holds no dataset.yaml and matches no bundled description", file=path, remedy=remedy)
+    raise UserError(
+        "holds no dataset.yaml and matches no bundled description", file=path, remedy=remedy
+    )
 
 
 class _Reader:
@@ -140,13 +160,19 @@ class _Reader:
     def __init__(self, source: Path, root: Path, raw: Any) -> None:
         self.source, self.root = source, root
         if not isinstance(raw, dict):
-            raise UserError("is not a mapping", file=source, remedy="See docs/datasets.md for the format.")
+            raise UserError(
+                "is not a mapping", file=source, remedy="See docs/datasets.md for the format."
+            )
         self.raw: dict[str, Any] = raw
 
-    def fail(self, field: str, what: str, remedy: str = "See docs/datasets.md for the format.") -> UserError:
+    def fail(
+        self, field: str, what: str, remedy: str = "See docs/datasets.md for the format."
+    ) -> UserError:
         return UserError(what, file=self.source, field=field, remedy=remedy)
 
-    def get(self, mapping: Any, field: str, kind: type | tuple[type, ...], default: Any = ...) -> Any:
+    def get(
+        self, mapping: Any, field: str, kind: type | tuple[type, ...], default: Any = ...
+    ) -> Any:
         key = field.rsplit(".", 1)[-1]
         if not isinstance(mapping, dict) or mapping.get(key) is None:
             if default is not ...:
@@ -167,7 +193,9 @@ class _Reader:
     def existing(self, name: str, field: str) -> Path:
         path = self.root / name
         if not path.is_file():
-            raise self.fail(field, f"names {path}, which does not exist", "Mend the path or fetch the file.")
+            raise self.fail(
+                field, f"names {path}, which does not exist", "Mend the path or fetch the file."
+            )
         return path
 
     def choice(self, mapping: Any, field: str, allowed: tuple[str, ...]) -> str:
@@ -186,19 +214,26 @@ def _parse(r: _Reader) -> Dataset:
     annotation = r.get(r.raw, "annotation", dict)
     motifs = r.get(annotation, "annotation.motifs", dict)
     biosamples = tuple(
-        _biosample(r, item, f"biosamples[{i}]", lineages) for i, item in enumerate(r.get(r.raw, "biosamples", list))
+        _biosample(r, item, f"biosamples[{i}]", lineages)
+        for i, item in enumerate(r.get(r.raw, "biosamples", list))
     )
     seen: set[str] = set()
     for i, biosample in enumerate(biosamples):
         if biosample.id in seen:
-            raise r.fail(f"biosamples[{i}].id", f"{biosample.id!r} appears twice", "Give each biosample its own id.")
+            raise r.fail(
+                f"biosamples[{i}].id",
+                f"{biosample.id!r} appears twice",
+                "Give each biosample its own id.",
+            )
         seen.add(biosample.id)
     if not biosamples:
         raise r.fail("biosamples", "is empty")
     genesets = r.get(annotation, "annotation.genesets", dict)
     motif_path = r.file(motifs, "annotation.motifs.file")
     genes = r.file(annotation, "annotation.genes")
-    activity_field = "annotation.activity_motifs" if "activity_motifs" in annotation else "annotation.motifs"
+    activity_field = (
+        "annotation.activity_motifs" if "activity_motifs" in annotation else "annotation.motifs"
+    )
     activity = r.get(annotation, activity_field, dict)
     activity_path = r.file(activity, f"{activity_field}.file")
     assert motif_path is not None and genes is not None and activity_path is not None
@@ -216,7 +251,9 @@ def _parse(r: _Reader) -> Dataset:
         biosamples=biosamples,
         genes=genes,
         chromhmm_states=r.file(annotation, "annotation.chromhmm_states", optional=True),
-        genesets={str(k): r.existing(str(v), f"annotation.genesets.{k}") for k, v in genesets.items()},
+        genesets={
+            str(k): r.existing(str(v), f"annotation.genesets.{k}") for k, v in genesets.items()
+        },
         motifs=motif_path,
         motif_format=r.choice(motifs, "annotation.motifs.format", MOTIF_FORMATS),
         activity_motifs=activity_path,
@@ -229,7 +266,11 @@ def _parse(r: _Reader) -> Dataset:
 def _share(r: _Reader, item: Any, field: str) -> float:
     value = float(r.get(item, field, (int, float), 1.0))
     if not 0 < value <= 1:
-        raise r.fail(field, f"is {value:g}", "Give the share of the library in the file, above 0 and at most 1.")
+        raise r.fail(
+            field,
+            f"is {value:g}",
+            "Give the share of the library in the file, above 0 and at most 1.",
+        )
     return value
 
 

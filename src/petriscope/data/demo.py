@@ -15,9 +15,14 @@ DEFAULT_OUT = "data/demo"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("out", nargs="?", default=DEFAULT_OUT, help=f"folder to write (default: {DEFAULT_OUT})")
     parser.add_argument(
-        "--seed", type=int, default=DemoConfig.seed, help="seed of the simulation (default: the demo's)"
+        "out", nargs="?", default=DEFAULT_OUT, help=f"folder to write (default: {DEFAULT_OUT})"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=DemoConfig.seed,
+        help="seed of the simulation (default: the demo's)",
     )
 
 

@@ -1,4 +1,5 @@
-"""Downloads: parallel, resumable, checked. A file appears under its name only once it is whole and right."""
+"""Downloads: parallel, resumable, checked. A file appears under its name only once it is whole and
+right."""
 
 from __future__ import annotations
 
@@ -37,7 +38,9 @@ class Remote:
     def __post_init__(self) -> None:
         check_relative(self.path)
         if urlsplit(self.url).scheme not in ("http", "https"):
-            raise UserError("is not an http or https address", field=self.url, remedy="Mend the address.")
+            raise UserError(
+                "is not an http or https address", field=self.url, remedy="Mend the address."
+            )
 
 
 class Outcome(NamedTuple):
@@ -49,7 +52,8 @@ class Outcome(NamedTuple):
     fetched: bool
     """False where the file lay there already and was right."""
     first: bool
-    """True where no checksum was known: the hash now in the lock file is that of this first download."""
+    """True where no checksum was known: the hash now in the lock file is that of this first
+    download."""
 
 
 @dataclass
@@ -70,7 +74,10 @@ def check_relative(path: str) -> None:
     """Refuse a destination that could leave its folder: absolute, drive-lettered, or with `..`."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or "\\" in path or ":" in parts[0] or ".." in parts:
-        raise UserError(f"destination {path!r} leaves the data set's folder", remedy="Use a plain relative path.")
+        raise UserError(
+            f"destination {path!r} leaves the data set's folder",
+            remedy="Use a plain relative path.",
+        )
 
 
 def download_all(
@@ -81,19 +88,23 @@ def download_all(
     policy: Policy = PATIENT,
     verify: bool = False,
 ) -> list[Outcome]:
-    """Fetch ``remotes`` into ``folder``, ``jobs`` at a time; returns one outcome per file, in order.
+    """Fetch ``remotes`` into ``folder``, ``jobs`` at a time; returns one outcome per file, in
+    order.
 
-    A file already there with the size on record in `sources.lock.json` (with ``verify``: also the hash) is left alone.
-    A part left by an earlier run is continued where the server proves it unchanged. Hash and size are checked against
-    what is known of the source, else against the lock file; where nothing is known the first download's hash is
-    recorded. All files are tried; if any failed, `UserError` names the first and how many more.
+    A file already there with the size on record in `sources.lock.json` (with ``verify``: also the
+    hash) is left alone. A part left by an earlier run is continued where the server proves it
+    unchanged. Hash and size are checked against what is known of the source, else against the lock
+    file; where nothing is known the first download's hash is recorded. All files are tried; if any
+    failed, `UserError` names the first and how many more.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [remote.path for remote in remotes]
     if len(set(paths)) != len(paths):
         twice = sorted({path for path in paths if paths.count(path) > 1})
-        raise UserError(f"two sources write {twice[0]}", remedy="Give every source its own destination.")
+        raise UserError(
+            f"two sources write {twice[0]}", remedy="Give every source its own destination."
+        )
     with _alone(folder):
         return _download(remotes, folder, jobs, policy, verify)
 
@@ -103,7 +114,11 @@ def recorded(folder: Path) -> set[str]:
     lock_file = folder / LOCK_NAME
     lock = read_json(lock_file) if lock_file.is_file() else {}
     there = ((path, folder / path) for path in lock)
-    return {path for path, file in there if file.is_file() and file.stat().st_size == lock[path]["bytes"]}
+    return {
+        path
+        for path, file in there
+        if file.is_file() and file.stat().st_size == lock[path]["bytes"]
+    }
 
 
 @contextlib.contextmanager
@@ -114,11 +129,15 @@ def _alone(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             remedy = "Wait for it to finish, or stop it."
-            raise UserError("another download is writing to this folder", file=folder, remedy=remedy) from None
+            raise UserError(
+                "another download is writing to this folder", file=folder, remedy=remedy
+            ) from None
         yield
 
 
-def _download(remotes: Sequence[Remote], folder: Path, jobs: int, policy: Policy, verify: bool) -> list[Outcome]:
+def _download(
+    remotes: Sequence[Remote], folder: Path, jobs: int, policy: Policy, verify: bool
+) -> list[Outcome]:
     lock_file = folder / LOCK_NAME
     lock = read_json(lock_file) if lock_file.is_file() else {}
     todo: queue.SimpleQueue[Remote] = queue.SimpleQueue()
@@ -128,7 +147,10 @@ def _download(remotes: Sequence[Remote], folder: Path, jobs: int, policy: Policy
     with bar("downloading", total=sum(sizes.values()) or None, unit="B") as meter:
         meter.unit_scale = True
         job = _Job(folder, lock, meter, sizes)
-        threads = [threading.Thread(target=_work, args=(job, todo, policy, verify), daemon=True) for _ in range(jobs)]
+        threads = [
+            threading.Thread(target=_work, args=(job, todo, policy, verify), daemon=True)
+            for _ in range(jobs)
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -142,7 +164,11 @@ def _download(remotes: Sequence[Remote], folder: Path, jobs: int, policy: Policy
         if not isinstance(first, UserError):
             raise first
         others = len(job.failures) - 1
-        remedy = "Run the same command again: finished files stay, parts are continued." if others else None
+        remedy = (
+            "Run the same command again: finished files stay, parts are continued."
+            if others
+            else None
+        )
         raise UserError(str(first) + (f" ({others} more failed)" if others else ""), remedy=remedy)
     return [job.outcomes[remote.path] for remote in remotes]
 
@@ -161,7 +187,9 @@ def _work(job: _Job, todo: queue.SimpleQueue[Remote], policy: Policy, verify: bo
         except UserError as error:
             with job.guard:
                 job.failures.append(error)
-        except Exception as error:  # a full disk, a bug: nothing else can go on; the caller's thread raises it
+        except (
+            Exception
+        ) as error:  # a full disk, a bug: nothing else can go on; the caller's thread raises it
             with job.guard:
                 job.failures.insert(0, error)
             job.stop.set()
@@ -181,7 +209,9 @@ def _fetch(job: _Job, remote: Remote, policy: Policy, verify: bool) -> Outcome:
     target = job.folder / remote.path
     root = job.folder.resolve()
     if not target.parent.resolve().is_relative_to(root):
-        raise UserError("a link leads out of the data set's folder", file=target, remedy="Remove the link.")
+        raise UserError(
+            "a link leads out of the data set's folder", file=target, remedy="Remove the link."
+        )
     known = job.lock.get(remote.path, {})
     recorded = str(known["sha256"]) if "sha256" in known else None
     first = not (remote.sha256 or remote.md5 or recorded)
@@ -194,14 +224,21 @@ def _fetch(job: _Job, remote: Remote, policy: Policy, verify: bool) -> Outcome:
         return _already(job, Outcome(remote.path, size, found["sha256"], False, first))
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    watch = Watch(job.stop, lambda n: _advance(job, n), lambda size: _announce(job, remote.path, size))
+    watch = Watch(
+        job.stop, lambda n: _advance(job, n), lambda size: _announce(job, remote.path, size)
+    )
     for attempt in (1, 2):
         resumed = stream(remote.url, part, policy, watch, expected=remote.bytes)
         found, size = digests(part), part.stat().st_size
         try:
             wrong = looks_wrong(part, remote.path)
             if wrong:
-                raise UserError(wrong, file=remote.path, field=remote.url, remedy="Check the address; try again later.")
+                raise UserError(
+                    wrong,
+                    file=remote.path,
+                    field=remote.url,
+                    remedy="Check the address; try again later.",
+                )
             _compare(remote, recorded, size, found, Path(remote.path))
             break
         except UserError:
@@ -215,12 +252,16 @@ def _fetch(job: _Job, remote: Remote, policy: Policy, verify: bool) -> Outcome:
     return Outcome(remote.path, size, found["sha256"], True, first)
 
 
-def _compare(remote: Remote, recorded: str | None, size: int, found: dict[str, str], where: Path) -> None:
+def _compare(
+    remote: Remote, recorded: str | None, size: int, found: dict[str, str], where: Path
+) -> None:
     """Refuse a file whose hash is not the source's, or failing that the lock file's."""
     for kind, wanted in (("sha256", remote.sha256), ("md5", remote.md5)):
         if wanted and found[kind] != wanted:
             what = f"{kind} is {found[kind]}, but {remote.url} should give {wanted} ({size} bytes)"
-            raise UserError(what, file=where, remedy="Delete it if it is there, and run the same command again.")
+            raise UserError(
+                what, file=where, remedy="Delete it if it is there, and run the same command again."
+            )
     if recorded and not remote.sha256 and not remote.md5 and found["sha256"] != recorded:
         what = f"sha256 is {found['sha256']}, but {LOCK_NAME} records {recorded} from the first download"
         remedy = f"If the source changed on purpose, delete its entry in {LOCK_NAME} and run again."

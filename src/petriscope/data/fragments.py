@@ -1,4 +1,5 @@
-"""Fragments: what a sequenced pair says about two Tn5 cuts. Reading, checking, counting, subsampling, writing."""
+"""Fragments: what a sequenced pair says about two Tn5 cuts. Reading, checking, counting,
+subsampling, writing."""
 
 from __future__ import annotations
 
@@ -9,17 +10,27 @@ import numpy as np
 import pandas as pd
 import pysam
 
-from petriscope.data.intervals import OrderCheck, check_bounds, check_names, known_sizes, read_chunks
+from petriscope.data.intervals import (
+    OrderCheck,
+    check_bounds,
+    check_names,
+    known_sizes,
+    read_chunks,
+)
 from petriscope.errors import UserError
 from petriscope.files import atomic_path
 
 
-def read_fragments(path: str | Path, contigs: pd.DataFrame, *, rows: int = 1_000_000) -> Iterator[pd.DataFrame]:
-    """Yield the fragments of a `fragments.tsv[.gz]` (chrom, start, end [, barcode, count]) in chunks.
+def read_fragments(
+    path: str | Path, contigs: pd.DataFrame, *, rows: int = 1_000_000
+) -> Iterator[pd.DataFrame]:
+    """Yield the fragments of a `fragments.tsv[.gz]` (chrom, start, end [, barcode, count]) in
+    chunks.
 
-    One line is one fragment; further columns (10x: barcode, reads) are ignored. Raises `UserError` naming file and
-    line for an unsorted or damaged file, a fragment beyond its chromosome, and names the genome does not know.
-    Chromosomes outside ``contigs`` (`Genome.contigs`) are passed on: they count towards the depth.
+    One line is one fragment; further columns (10x: barcode, reads) are ignored. Raises `UserError`
+    naming file and line for an unsorted or damaged file, a fragment beyond its chromosome, and
+    names the genome does not know. Chromosomes outside ``contigs`` (`Genome.contigs`) are passed
+    on: they count towards the depth.
     """
     path = Path(path)
     sizes, order, seen = known_sizes(contigs), OrderCheck(path), set[str]()
@@ -36,10 +47,14 @@ def count_fragments(chunks: Iterable[pd.DataFrame]) -> int:
     return sum(len(frame) for frame in chunks)
 
 
-def subsample(chunks: Iterable[pd.DataFrame], total: int, depth: int, seed: int) -> Iterator[pd.DataFrame]:
-    """Keep exactly ``depth`` of ``total`` fragments, each subset equally likely, order kept, in one pass.
+def subsample(
+    chunks: Iterable[pd.DataFrame], total: int, depth: int, seed: int
+) -> Iterator[pd.DataFrame]:
+    """Keep exactly ``depth`` of ``total`` fragments, each subset equally likely, order kept, in one
+    pass.
 
-    Sequential hypergeometric sampling: the number kept from a chunk, then which. Same seed and chunking, same subset.
+    Sequential hypergeometric sampling: the number kept from a chunk, then which. Same seed and
+    chunking, same subset.
     """
     if depth > total:
         raise UserError(
@@ -62,7 +77,9 @@ def write_fragments(path: str | Path, chunks: Iterable[pd.DataFrame]) -> int:
     written = 0
     with atomic_path(path) as temporary, pysam.BGZFile(str(temporary), "w", None) as handle:
         for frame in chunks:
-            text = frame[["chrom", "start", "end"]].to_csv(sep="\t", header=False, index=False, lineterminator="\n")
+            text = frame[["chrom", "start", "end"]].to_csv(
+                sep="\t", header=False, index=False, lineterminator="\n"
+            )
             handle.write(text.encode())
             written += len(frame)
     return written

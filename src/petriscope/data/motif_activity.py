@@ -1,4 +1,5 @@
-"""The motif-activity input: how enriched each motif is in each biosample's peaks, scaled to [0, 1]."""
+"""The motif-activity input: how enriched each motif is in each biosample's peaks, scaled to [0,
+1]."""
 
 from __future__ import annotations
 
@@ -16,11 +17,13 @@ WIDTH = 128
 MERGE = 500
 
 
-def summit_regions(peaks: pd.DataFrame, max_peaks: int = 50_000, width: int = WIDTH) -> pd.DataFrame:
+def summit_regions(
+    peaks: pd.DataFrame, max_peaks: int = 50_000, width: int = WIDTH
+) -> pd.DataFrame:
     """``width`` bp around the summits of the strongest peaks of one biosample.
 
-    ``peaks`` has columns chrom, summit (absolute), score. Ties in score keep file order. Returns chrom, start, end by
-    falling score; the original takes 50,000 peaks and 128 bp.
+    ``peaks`` has columns chrom, summit (absolute), score. Ties in score keep file order. Returns
+    chrom, start, end by falling score; the original takes 50,000 peaks and 128 bp.
     """
     best = peaks.sort_values("score", ascending=False, kind="stable").head(max_peaks)
     start = best["summit"].to_numpy() - width // 2
@@ -28,10 +31,12 @@ def summit_regions(peaks: pd.DataFrame, max_peaks: int = 50_000, width: int = WI
 
 
 def shared_regions(peaks: pd.DataFrame, width: int = WIDTH) -> pd.DataFrame:
-    """The background: ``width`` bp about the mean of each run of summits within 500 bp of the next, all biosamples.
+    """The background: ``width`` bp about the mean of each run of summits within 500 bp of the next,
+    all biosamples.
 
-    The original's background is its 56,059 merged peaks, so enrichment means "more than in open chromatin at large",
-    not "more than in the genome". ``peaks`` has columns chrom, summit. Returns chrom, start, end, sorted.
+    The original's background is its 56,059 merged peaks, so enrichment means "more than in open
+    chromatin at large", not "more than in the genome". ``peaks`` has columns chrom, summit. Returns
+    chrom, start, end, sorted.
     """
     ordered = peaks.sort_values(["chrom", "summit"], kind="stable")
     chrom, summit = ordered["chrom"].to_numpy().astype(str), ordered["summit"].to_numpy()
@@ -47,12 +52,16 @@ def shared_regions(peaks: pd.DataFrame, width: int = WIDTH) -> pd.DataFrame:
 def enrichment_log10_p(hits: np.ndarray, background_hits: np.ndarray) -> np.ndarray:
     """One-sided Fisher log10 p per motif: SEA's test on zero-or-one occurrences.
 
-    ``hits`` (n, M) and ``background_hits`` (n_b, M) bool. Returns (M,) float64, at most 0, computed in log space.
+    ``hits`` (n, M) and ``background_hits`` (n_b, M) bool. Returns (M,) float64, at most 0, computed
+    in log space.
     """
     n, n_b = len(hits), len(background_hits)
     with_motif = hits.sum(axis=0)
     total = with_motif + background_hits.sum(axis=0)
-    log_p = [stats.hypergeom.logsf(k - 1, n + n_b, t, n) if k > 0 else 0.0 for k, t in zip(with_motif, total)]
+    log_p = [
+        stats.hypergeom.logsf(k - 1, n + n_b, t, n) if k > 0 else 0.0
+        for k, t in zip(with_motif, total)
+    ]
     return np.minimum(np.array(log_p, dtype=np.float64) / np.log(10.0), 0.0)
 
 
@@ -68,19 +77,30 @@ def motif_activity(
 ) -> np.ndarray:
     """The motif vector of every biosample.
 
-    Parameters: ``peak_sequences`` one (n_s, L) uint8 array per biosample (codes 0..3 = ACGT, 4 = N), `summit_regions`
-    fetched; ``background_sequences`` (n_b, L), `shared_regions` fetched.
-    Returns (S, M) float32 in [0, 1]: −log10 E of each motif's enrichment over the background (E = p·M, as MEME SEA
-    reports it), min-max within the biosample (EpiBERT's preparation). Differs from SEA in that the score threshold is
-    each motif's own, not optimised on the data. Raises `UserError` where a biosample has no peak or no motif is given.
+    Parameters: ``peak_sequences`` one (n_s, L) uint8 array per biosample (codes 0..3 = ACGT, 4 =
+    N), `summit_regions` fetched; ``background_sequences`` (n_b, L), `shared_regions` fetched.
+    Returns (S, M) float32 in [0, 1]: −log10 E of each motif's enrichment over the background (E =
+    p·M, as MEME SEA reports it), min-max within the biosample (EpiBERT's preparation). Differs from
+    SEA in that the score threshold is each motif's own, not optimised on the data. Raises
+    `UserError` where a biosample has no peak or no motif is given.
     """
     if not motifs:
-        raise UserError("no motif to measure the activity of", field="annotation.motifs", remedy="Give a motif file.")
+        raise UserError(
+            "no motif to measure the activity of",
+            field="annotation.motifs",
+            remedy="Give a motif file.",
+        )
     for index, sequences in enumerate(peak_sequences):
         if len(sequences) == 0:
-            raise UserError("has no peak", field=f"biosamples[{index}].peaks", remedy="Give its peaks or leave it out.")
+            raise UserError(
+                "has no peak",
+                field=f"biosamples[{index}].peaks",
+                remedy="Give its peaks or leave it out.",
+            )
     if len(background_sequences) == 0:
-        raise UserError("no background peak", field="peaks", remedy="Give the peaks of at least one biosample.")
+        raise UserError(
+            "no background peak", field="peaks", remedy="Give the peaks of at least one biosample."
+        )
     stacked = np.concatenate([*peak_sequences, background_sequences])
     hits = scan_hits(stacked, motifs)
     cuts = np.cumsum([len(sequences) for sequences in peak_sequences])

@@ -1,4 +1,5 @@
-"""`petriscope data paper [OUT]`: fetch the paper's own data and weights, index them, and write dataset.yaml."""
+"""`petriscope data paper [OUT]`: fetch the paper's own data and weights, index them, and write
+dataset.yaml."""
 
 from __future__ import annotations
 
@@ -12,7 +13,14 @@ from petriscope.data.archives import resolve
 from petriscope.data.download import LOCK_NAME, Outcome, Remote, download_all, recorded
 from petriscope.data.sources import Source, SourceTable, load_sources
 from petriscope.data.transfer import Policy
-from petriscope.data.unpack import checkpoint_prefixes, extract, gunzip, index_bam, index_fasta, is_archive
+from petriscope.data.unpack import (
+    checkpoint_prefixes,
+    extract,
+    gunzip,
+    index_bam,
+    index_fasta,
+    is_archive,
+)
 from petriscope.errors import UserError
 from petriscope.files import atomic_path
 from petriscope.progress import progress
@@ -24,12 +32,20 @@ NEEDED = ("hg38", "blacklist", "gencode", "go", "jaspar", "archetypes")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("out", nargs="?", default=DEFAULT_OUT, help=f"folder to fill (default: {DEFAULT_OUT})")
-    parser.add_argument("--dry-run", action="store_true", help="print sources, bytes and licences; fetch nothing")
+    parser.add_argument(
+        "out", nargs="?", default=DEFAULT_OUT, help=f"folder to fill (default: {DEFAULT_OUT})"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print sources, bytes and licences; fetch nothing"
+    )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only these groups or source ids")
     parser.add_argument("--jobs", type=int, default=4, help="transfers at a time (default: 4)")
-    parser.add_argument("--verify", action="store_true", help="read files already there and check their hashes")
-    parser.add_argument("--sources", metavar="FILE", help="another source table, such as one that names a mirror")
+    parser.add_argument(
+        "--verify", action="store_true", help="read files already there and check their hashes"
+    )
+    parser.add_argument(
+        "--sources", metavar="FILE", help="another source table, such as one that names a mirror"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,18 +65,29 @@ def run(args: argparse.Namespace) -> int:
 
 
 def plan(table: SourceTable, chosen: tuple[Source, ...]) -> str:
-    """The dry run: a line per source with its size and address, the licences, what is left out and why."""
-    rows = [(s.group, s.id, _size(s), s.url or s.encode or f"Zenodo {s.zenodo}", s.what) for s in chosen]
+    """The dry run: a line per source with its size and address, the licences, what is left out and
+    why."""
+    rows = [
+        (s.group, s.id, _size(s), s.url or s.encode or f"Zenodo {s.zenodo}", s.what) for s in chosen
+    ]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = [f"{g:{widths[0]}}  {i:{widths[1]}}  {n:>{widths[2]}}  {what}  <{where}>" for g, i, n, where, what in rows]
+    lines = [
+        f"{g:{widths[0]}}  {i:{widths[1]}}  {n:>{widths[2]}}  {what}  <{where}>"
+        for g, i, n, where, what in rows
+    ]
     sizes = [source.bytes or source.about for source in chosen]
     unknown = sum(size is None for size in sizes)
     total = sum(size or 0 for size in sizes)
     lines += [
         "",
-        f"{len(chosen)} sources, about {total:,} bytes" + (f" and {unknown} of unknown size" if unknown else ""),
+        f"{len(chosen)} sources, about {total:,} bytes"
+        + (f" and {unknown} of unknown size" if unknown else ""),
     ]
-    lines += ["~ estimated; ENCODE and Zenodo state exact size and md5, read before each transfer", "", "Licences:"]
+    lines += [
+        "~ estimated; ENCODE and Zenodo state exact size and md5, read before each transfer",
+        "",
+        "Licences:",
+    ]
     lines += [
         f"  {licence}: {', '.join(sorted({s.group for s in chosen if s.licence == licence}))}"
         for licence in sorted({s.licence for s in chosen})
@@ -78,18 +105,24 @@ def fetch(
     verify: bool = False,
     policy: Policy | None = None,
 ) -> None:
-    """Ask the archives, download, unpack and index ``chosen``; write dataset.yaml once everything it names is there."""
+    """Ask the archives, download, unpack and index ``chosen``; write dataset.yaml once everything
+    it names is there."""
     policy = policy or Policy()
     settled = set() if verify else recorded(out)
     remotes: list[Remote] = []
-    for source in progress([s for s in chosen if s.path not in settled], "asking the archives", unit="source"):
+    for source in progress(
+        [s for s in chosen if s.path not in settled], "asking the archives", unit="source"
+    ):
         remotes += resolve(source, table.services, policy)
     outcomes = download_all(remotes, out, jobs=jobs, policy=policy, verify=verify)
     _finish(chosen, out, [out / path for path in sorted(recorded(out))])
     _report(outcomes, out, sum(s.path in settled for s in chosen))
     missing = _write_dataset(table, out)
     if missing:
-        print(f"dataset.yaml is not written yet: {len(missing)} files are missing, such as {missing[0]}")
+        print(
+            f"dataset.yaml is not written yet: {len(missing)} files are missing, such as "
+            f"{missing[0]}"
+        )
     else:
         print(f"wrote {out / 'dataset.yaml'}; run: petriscope reproduce --dataset {out}")
 
@@ -108,8 +141,11 @@ def _finish(chosen: tuple[Source, ...], out: Path, paths: list[Path]) -> None:
 
 
 def _convert(folder: Path) -> None:
-    """Turn every checkpoint under ``folder`` into safetensors beside the archives; one that does not fit is named, no more."""
-    from petriscope.models.convert import convert_checkpoint  # torch, needed only where there are weights
+    """Turn every checkpoint under ``folder`` into safetensors beside the archives; one that does
+    not fit is named, no more."""
+    from petriscope.models.convert import (
+        convert_checkpoint,
+    )  # torch, needed only where there are weights
 
     for prefix in checkpoint_prefixes(folder):
         parts = prefix.parent.relative_to(folder).parts or (prefix.name,)
@@ -126,11 +162,15 @@ def _convert(folder: Path) -> None:
 def _report(outcomes: list[Outcome], out: Path, settled: int) -> None:
     fetched = [outcome for outcome in outcomes if outcome.fetched]
     size = sum(outcome.bytes for outcome in fetched)
-    print(f"{len(fetched)} files fetched ({size:,} bytes), {len(outcomes) - len(fetched) + settled} were there already")
+    print(
+        f"{len(fetched)} files fetched ({size:,} bytes), {len(outcomes) - len(fetched) + settled} "
+        f"were there already"
+    )
     first = [outcome.path for outcome in outcomes if outcome.first]
     if first:
         print(
-            f"no checksum is published for {len(first)} of them; their first download's sha256 is now in "
+            f"no checksum is published for {len(first)} of them; their first download's sha256 is "
+            f"now in "
             f"{out / LOCK_NAME}: {', '.join(first)}",
             file=sys.stderr,
         )
@@ -145,7 +185,8 @@ def _write_dataset(table: SourceTable, out: Path) -> list[str]:
     description = {
         "format": 1,
         "name": "paper",
-        "description": "ENCODE ATAC of the six conditions with replicates, hg38, Roadmap ChromHMM, GENCODE, GO, JASPAR",
+        "description": "ENCODE ATAC of the six conditions with replicates, hg38, Roadmap "
+        "ChromHMM, GENCODE, GO, JASPAR",
         "licence": "; ".join(sorted({source.licence for source in table.sources})),
         "genome": {
             "build": "hg38",

@@ -1,4 +1,5 @@
-"""Peaks: reading narrowPeak and BED files, and calling peaks from a track where a data set brings none."""
+"""Peaks: reading narrowPeak and BED files, and calling peaks from a track where a data set brings
+none."""
 
 from __future__ import annotations
 
@@ -10,7 +11,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from petriscope.data.intervals import HEADERS, check_bounds, check_names, is_gzip, known_sizes, read_chunks
+from petriscope.data.intervals import (
+    HEADERS,
+    check_bounds,
+    check_names,
+    is_gzip,
+    known_sizes,
+    read_chunks,
+)
 from petriscope.errors import UserError
 
 COLUMNS = ["chrom", "start", "end", "summit", "score"]
@@ -22,9 +30,11 @@ class PeakFile(NamedTuple):
     """A peak file as read."""
 
     peaks: pd.DataFrame
-    """Peaks on the genome: columns chrom, start, end, summit (position of the highest base), score; sorted."""
+    """Peaks on the genome: columns chrom, start, end, summit (position of the highest base), score;
+    sorted."""
     strong: float
-    """Median score of the strongest 20,000 peaks of the whole file: its scale, whatever the caller's threshold."""
+    """Median score of the strongest 20,000 peaks of the whole file: its scale, whatever the
+    caller's threshold."""
 
 
 def read_peaks(path: str | Path, contigs: pd.DataFrame) -> pd.DataFrame:
@@ -35,10 +45,11 @@ def read_peaks(path: str | Path, contigs: pd.DataFrame) -> pd.DataFrame:
 def read_peak_file(path: str | Path, contigs: pd.DataFrame) -> PeakFile:
     """Read a peak file and keep what lies on the genome.
 
-    Reads narrowPeak (signalValue, summit offset), broadPeak, and BED with 3 to 8 columns, where column 5, if a number,
-    is the score and column 6, if a number, the summit's offset; without one the summit is the midpoint. File order is
-    free. Peaks on chromosomes outside ``contigs`` (`Genome.contigs`), or outside the piece it holds, are left out.
-    Raises `UserError` naming file and line for a peak beyond its chromosome's end, a summit outside its peak, damage.
+    Reads narrowPeak (signalValue, summit offset), broadPeak, and BED with 3 to 8 columns, where
+    column 5, if a number, is the score and column 6, if a number, the summit's offset; without one
+    the summit is the midpoint. File order is free. Peaks on chromosomes outside ``contigs``
+    (`Genome.contigs`), or outside the piece it holds, are left out. Raises `UserError` naming file
+    and line for a peak beyond its chromosome's end, a summit outside its peak, damage.
     """
     path = Path(path)
     sizes, seen = known_sizes(contigs), set[str]()
@@ -88,12 +99,14 @@ def call_peaks(
 ) -> pd.DataFrame:
     """Call peaks on a track by a Poisson test: the way MACS2 does, in its simplest form.
 
-    Parameters: ``values`` — (W, L/4) signal per 4 bp; ``windows`` — columns chrom, start, end in row order of W;
-    ``cuts_per_unit`` — Tn5 cuts per unit of signal (fragments / 20e6 / 11 for a scaled track); ``width`` — bp of the
-    sliding count; ``local`` — bp over which the background rate is taken, never below the mean of all windows.
+    Parameters: ``values`` — (W, L/4) signal per 4 bp; ``windows`` — columns chrom, start, end in
+    row order of W; ``cuts_per_unit`` — Tn5 cuts per unit of signal (fragments / 20e6 / 11 for a
+    scaled track); ``width`` — bp of the sliding count; ``local`` — bp over which the background
+    rate is taken, never below the mean of all windows.
 
-    Bins whose count is improbable (Benjamini–Hochberg ``q`` over all bins) and less than ``width`` apart make a peak.
-    Returns columns chrom, start, end, summit, score (count over background at the summit).
+    Bins whose count is improbable (Benjamini–Hochberg ``q`` over all bins) and less than ``width``
+    apart make a peak. Returns columns chrom, start, end, summit, score (count over background at
+    the summit).
     """
     span, reach = max(1, width // 4), max(1, local // 4)
     cuts = values.astype(np.float64) * cuts_per_unit
@@ -110,7 +123,9 @@ def call_peaks(
             top = first + int(np.argmax(count[row, first:last]))
             fold = count[row, top] / expected[row, top]
             rows.append((chrom, begin + 4 * first, begin + 4 * last, begin + 4 * top + 2, fold))
-    return pd.DataFrame(rows, columns=COLUMNS).sort_values(["chrom", "start"], kind="stable", ignore_index=True)
+    return pd.DataFrame(rows, columns=COLUMNS).sort_values(
+        ["chrom", "start"], kind="stable", ignore_index=True
+    )
 
 
 def _score_columns(path: Path) -> dict[int, str]:
@@ -147,8 +162,14 @@ def _on_genome(peaks: pd.DataFrame, contigs: pd.DataFrame) -> pd.DataFrame:
     """Peaks whose summit lies on a stretch the genome holds, sorted by position."""
     keep = np.zeros(len(peaks), dtype=bool)
     for contig in contigs.itertuples():
-        keep |= ((peaks.chrom == contig.chrom) & (peaks.start >= contig.start) & (peaks.end <= contig.end)).to_numpy()
-    return peaks[keep].sort_values(["chrom", "start", "end", "summit"], kind="stable", ignore_index=True)[COLUMNS]
+        keep |= (
+            (peaks.chrom == contig.chrom)
+            & (peaks.start >= contig.start)
+            & (peaks.end <= contig.end)
+        ).to_numpy()
+    return peaks[keep].sort_values(
+        ["chrom", "start", "end", "summit"], kind="stable", ignore_index=True
+    )[COLUMNS]
 
 
 def _moving_sum(array: np.ndarray, span: int) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""The demo data set: a simulated genome, thirty biosamples with planted context programmes, and the truth."""
+"""The demo data set: a simulated genome, thirty biosamples with planted context programmes, and the
+truth."""
 
 from __future__ import annotations
 
@@ -55,7 +56,9 @@ class DemoConfig:
     def lengths(self) -> dict[str, int]:
         """Chromosome lengths, multiples of 1024."""
         share = np.linspace(1.4, 0.6, self.chromosomes)
-        return {f"chr{i + 1}": int(self.mean_length * x) // 1024 * 1024 for i, x in enumerate(share)}
+        return {
+            f"chr{i + 1}": int(self.mean_length * x) // 1024 * 1024 for i, x in enumerate(share)
+        }
 
     def check(self) -> None:
         """Raise `UserError` naming the field that cannot be simulated."""
@@ -67,7 +70,11 @@ class DemoConfig:
             ("deepest", 1000),
         ):
             if getattr(self, field) < low:
-                raise UserError(f"is {getattr(self, field)}", field=field, remedy=f"Give a number of at least {low}.")
+                raise UserError(
+                    f"is {getattr(self, field)}",
+                    field=field,
+                    remedy=f"Give a number of at least {low}.",
+                )
 
 
 def demo_motifs_path() -> Path:
@@ -81,9 +88,11 @@ def dataset_digest(folder: str | Path) -> str:
 
 
 def simulate_demo(out_folder: str | Path, config: DemoConfig | None = None) -> None:
-    """Write the demo data set into ``out_folder`` (replaced as a whole, or left as it was on failure).
+    """Write the demo data set into ``out_folder`` (replaced as a whole, or left as it was on
+    failure).
 
-    Same config, same bytes: no time stamps, gzip headers blank. Raises `UserError` for a config out of range.
+    Same config, same bytes: no time stamps, gzip headers blank. Raises `UserError` for a config out
+    of range.
     """
     config = config or DemoConfig()
     config.check()
@@ -93,7 +102,8 @@ def simulate_demo(out_folder: str | Path, config: DemoConfig | None = None) -> N
 
 
 def _stream(config: DemoConfig, *part: int) -> np.random.Generator:
-    """An independent random stream per part, so that a change in one leaves the others' draws alone."""
+    """An independent random stream per part, so that a change in one leaves the others' draws
+    alone."""
     return np.random.default_rng([config.seed, *part])
 
 
@@ -108,7 +118,9 @@ def _write_all(folder: Path, config: DemoConfig, motifs: dict[str, Motif]) -> No
 
     def one(index: int) -> None:
         sample = samples[index]
-        fragments = simulate_fragments(_stream(config, 6, index), genome, elements, rates[:, index], sample)
+        fragments = simulate_fragments(
+            _stream(config, 6, index), genome, elements, rates[:, index], sample
+        )
         _write_fragments(folder / _signal(sample), fragments)
         _write_peaks(folder / _peaks(sample), call_peaks(fragments, config.lengths()))
 
@@ -164,12 +176,18 @@ def _write_genome(folder: Path, genome: SimulatedGenome) -> None:
 
 
 def _write_annotation(
-    folder: Path, config: DemoConfig, genome: SimulatedGenome, elements: list[Element], genes: list[Gene]
+    folder: Path,
+    config: DemoConfig,
+    genome: SimulatedGenome,
+    elements: list[Element],
+    genes: list[Gene],
 ) -> None:
     rows = [f"{g.chrom}\t{g.tss}\t{g.tss + 1}\t{g.name}\t0\t{g.strand}\n" for g in genes]
     (folder / "genes.bed").write_text("".join(rows))
     sets = simulate_gene_sets(_stream(config, 7), genes)
-    (folder / "go.gmt").write_text("".join("\t".join([term, note, *members]) + "\n" for term, note, members in sets))
+    (folder / "go.gmt").write_text(
+        "".join("\t".join([term, note, *members]) + "\n" for term, note, members in sets)
+    )
     states = "".join(f"{i + 1}\t{name}\t{colour}\n" for i, (name, colour) in enumerate(STATES))
     (folder / "states.tsv").write_text(f"number\tname\tcolour\n{states}")
     (folder / "motifs.meme").write_bytes(demo_motifs_path().read_bytes())
@@ -179,14 +197,21 @@ def _write_annotation(
         colour = np.array([rgb for _, rgb in STATES])
         state = table["state"].to_numpy() - 1
         bed = table[["chrom", "start", "end"]].assign(
-            name=name[state], score=0, strand=".", thick_start=table["start"], thick_end=table["end"], rgb=colour[state]
+            name=name[state],
+            score=0,
+            strand=".",
+            thick_start=table["start"],
+            thick_end=table["end"],
+            rgb=colour[state],
         )
         _write_gzip(folder / _chromhmm(lineage, context), _table_bytes(bed))
 
 
 def _write_fragments(path: Path, fragments: dict[str, np.ndarray]) -> None:
     """chrom, start, end, one line per fragment, sorted; duplicates stay separate lines."""
-    frames = [pd.DataFrame({"chrom": c, "start": f[:, 0], "end": f[:, 1]}) for c, f in fragments.items()]
+    frames = [
+        pd.DataFrame({"chrom": c, "start": f[:, 0], "end": f[:, 1]}) for c, f in fragments.items()
+    ]
     _write_gzip(path, _table_bytes(pd.concat(frames, ignore_index=True)))
 
 
@@ -209,13 +234,16 @@ def _write_peaks(path: Path, peaks: pd.DataFrame) -> None:
     _write_gzip(path, _table_bytes(bed))
 
 
-def _description(config: DemoConfig, genome: SimulatedGenome, samples: list[SimulatedBiosample]) -> dict[str, object]:
+def _description(
+    config: DemoConfig, genome: SimulatedGenome, samples: list[SimulatedBiosample]
+) -> dict[str, object]:
     """The content of dataset.yaml."""
     share = float(f"{genome.size / HUMAN_GENOME:.6g}")
     return {
         "format": 1,
         "name": "demo",
-        "description": f"Simulated chromatin of {len(samples)} biosamples with planted programmes of dish and body",
+        "description": f"Simulated chromatin of {len(samples)} biosamples with planted programmes "
+        f"of dish and body",
         "licence": "CC BY 4.0 (motifs: JASPAR CORE 2024; all else simulated)",
         "simulation": asdict(config),
         "genome": {"build": "petri1", "fasta": ["genome.fa"], "blacklist": "blacklist.bed"},
@@ -240,6 +268,8 @@ def _description(config: DemoConfig, genome: SimulatedGenome, samples: list[Simu
             "genesets": {"GO_BP": "go.gmt"},
             "motifs": {"file": "motifs.meme", "format": "meme"},
         },
-        "lineage_factors": {lineage: [x.upper() for x in LINEAGE_FACTORS[lineage]] for lineage in LINEAGES},
+        "lineage_factors": {
+            lineage: [x.upper() for x in LINEAGE_FACTORS[lineage]] for lineage in LINEAGES
+        },
         "truth": "truth.tsv.gz",
     }

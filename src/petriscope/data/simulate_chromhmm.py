@@ -50,11 +50,13 @@ def segment(
     genes: Sequence[Gene],
     condition: int,
 ) -> pd.DataFrame:
-    """Segmentation of `CONDITIONS[condition]` at 200 bp: chrom, start, end, state (1..18), gap-free, no overlap.
+    """Segmentation of `CONDITIONS[condition]` at 200 bp: chrom, start, end, state (1..18),
+    gap-free, no overlap.
 
-    Later rules overwrite earlier ones: Quies; repeats ZNF/Rpts or Het; silent domains of other lineages ReprPC(Wk);
-    bodies of expressed genes Tx, TxWk; elements EnhA1/EnhA2/EnhWk by accessibility (EnhG in an expressed gene), EnhBiv
-    in part where closed; promoters TssA with flanks or TssBiv. One element in twelve gets a random state.
+    Later rules overwrite earlier ones: Quies; repeats ZNF/Rpts or Het; silent domains of other
+    lineages ReprPC(Wk); bodies of expressed genes Tx, TxWk; elements EnhA1/EnhA2/EnhWk by
+    accessibility (EnhG in an expressed gene), EnhBiv in part where closed; promoters TssA with
+    flanks or TssBiv. One element in twelve gets a random state.
     """
     lineage, context = CONDITIONS[condition]
     access = condition_accessibility(elements)[:, condition]
@@ -66,7 +68,9 @@ def segment(
         state = np.full(n, NUMBER["Quies"], dtype=np.int8)
         for start, end in genome.repeats[chrom]:
             if end - start > 250 and rng.random() < 0.25:
-                state[start // STEP : end // STEP + 1] = NUMBER["Het"] if rng.random() < 0.7 else NUMBER["ZNF/Rpts"]
+                state[start // STEP : end // STEP + 1] = (
+                    NUMBER["Het"] if rng.random() < 0.7 else NUMBER["ZNF/Rpts"]
+                )
         here = [element for element in elements if element.chrom == chrom]
         for _, group in itertools.groupby(here, key=lambda element: element.domain):
             domain = list(group)
@@ -81,7 +85,9 @@ def segment(
                 a, b = sorted((gene.tss // STEP, gene.far // STEP))
                 middle = (a + b) // 2
                 near, far = (
-                    (slice(a, middle), slice(middle, b)) if gene.strand == "+" else (slice(middle, b), slice(a, middle))
+                    (slice(a, middle), slice(middle, b))
+                    if gene.strand == "+"
+                    else (slice(middle, b), slice(a, middle))
                 )
                 state[near], state[far] = NUMBER["TxWk"], NUMBER["Tx"]
                 body[a:b] = True
@@ -92,7 +98,10 @@ def segment(
                 lit = gene_on.get(row.number, True)
                 if lit:
                     state[max(0, a - 2) : b + 2] = NUMBER["TssFlnk"]
-                    state[max(0, a - 2) : a], state[b : b + 2] = NUMBER["TssFlnkU"], NUMBER["TssFlnkD"]
+                    state[max(0, a - 2) : a], state[b : b + 2] = (
+                        NUMBER["TssFlnkU"],
+                        NUMBER["TssFlnkD"],
+                    )
                 state[a:b] = NUMBER["TssA"] if lit else NUMBER["TssBiv"]
             elif open_here:
                 strong, genic = access[row.number] > 0.8, body[a:b].any()
@@ -111,5 +120,9 @@ def segment(
                 state[a:b] = int(rng.integers(1, 19))
         cut = np.concatenate([[0], np.flatnonzero(np.diff(state)) + 1, [n]])
         end = np.minimum(cut[1:] * STEP, len(codes))
-        frames.append(pd.DataFrame({"chrom": chrom, "start": cut[:-1] * STEP, "end": end, "state": state[cut[:-1]]}))
+        frames.append(
+            pd.DataFrame(
+                {"chrom": chrom, "start": cut[:-1] * STEP, "end": end, "state": state[cut[:-1]]}
+            )
+        )
     return pd.concat(frames, ignore_index=True)

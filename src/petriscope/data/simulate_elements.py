@@ -1,4 +1,5 @@
-"""Regulatory elements of the simulated genome: where they lie, what opens them, which motifs they carry."""
+"""Regulatory elements of the simulated genome: where they lie, what opens them, which motifs they
+carry."""
 
 from __future__ import annotations
 
@@ -27,15 +28,17 @@ CONTEXT_FACTORS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 SHARED_FACTORS = (("CTCF",), ("SP1", "NFYA"))
 WIDTHS = {"in_vitro": (500, 800), "in_vivo": (150, 220)}
-"""bp of the elements that open in one context only; all others: `WIDTH`. Equal in fragments, unlike in shape: a model that
-reads accessibility can tell them apart, so that there are features whose dependence on context is known."""
+"""bp of the elements that open in one context only; all others: `WIDTH`. Equal in fragments, unlike
+in shape: a model that reads accessibility can tell them apart, so that there are features whose
+dependence on context is known."""
 WIDTH = (200, 600)
 CLOSED = 0.05  # accessibility of an element where its programme is off, relative to where it is on
 
 
 @dataclass(frozen=True)
 class Programme:
-    """A rule that opens elements: the conditions it is on in, its share of domains, the motif sets one may carry."""
+    """A rule that opens elements: the conditions it is on in, its share of domains, the motif sets
+    one may carry."""
 
     name: str
     lineages: tuple[str, ...]
@@ -48,13 +51,17 @@ class Programme:
         return WIDTHS[self.contexts[0]] if len(self.contexts) == 1 else WIDTH
 
     def openness(self) -> np.ndarray:
-        """(6,) relative accessibility in `CONDITIONS` order: 1 where the programme is on, `CLOSED` elsewhere."""
-        on = [lineage in self.lineages and context in self.contexts for lineage, context in CONDITIONS]
+        """(6,) relative accessibility in `CONDITIONS` order: 1 where the programme is on, `CLOSED`
+        elsewhere."""
+        on = [
+            lineage in self.lineages and context in self.contexts for lineage, context in CONDITIONS
+        ]
         return np.where(on, 1.0, CLOSED)
 
 
 def programmes() -> tuple[Programme, ...]:
-    """Shared, three lineages, two contexts, six lineage-by-context programmes, with their cards in a deck of 51."""
+    """Shared, three lineages, two contexts, six lineage-by-context programmes, with their cards in
+    a deck of 51."""
     rules = [Programme("shared", LINEAGES, CONTEXTS, 6, SHARED_FACTORS)]
     rules += [Programme(x, (x,), CONTEXTS, 5, (LINEAGE_FACTORS[x],)) for x in LINEAGES]
     rules += [Programme(x, LINEAGES, (x,), 6, CONTEXT_FACTORS[x]) for x in CONTEXTS]
@@ -96,10 +103,14 @@ class _Slot(NamedTuple):
     promoter: bool
 
 
-def _place(rng: np.random.Generator, genome: SimulatedGenome, rules: tuple[Programme, ...]) -> Iterator[_Slot]:
-    """Walk each chromosome: gaps, promoters of genes, then clusters or single elements of one programme each.
+def _place(
+    rng: np.random.Generator, genome: SimulatedGenome, rules: tuple[Programme, ...]
+) -> Iterator[_Slot]:
+    """Walk each chromosome: gaps, promoters of genes, then clusters or single elements of one
+    programme each.
 
-    Programmes come from a deck shuffled anew per chromosome: every chromosome holds them all in nearly equal measure.
+    Programmes come from a deck shuffled anew per chromosome: every chromosome holds them all in
+    nearly equal measure.
     """
     shared = rules[0]
     cards = np.repeat(np.arange(len(rules)), [rule.cards for rule in rules])
@@ -121,7 +132,9 @@ def _place(rng: np.random.Generator, genome: SimulatedGenome, rules: tuple[Progr
             if rng.random() < 0.55:
                 if at > len(codes) - 4000:
                     break
-                yield _Slot(chrom, *span(at, shared), domain, home.name, shared, SHARED_FACTORS[1], True)
+                yield _Slot(
+                    chrom, *span(at, shared), domain, home.name, shared, SHARED_FACTORS[1], True
+                )
                 at += 1500 + int(rng.exponential(1500))
             n = int(rng.integers(3, 9)) if rng.random() < 0.7 else 1
             recipe = home.recipes[int(rng.integers(len(home.recipes)))]
@@ -131,7 +144,9 @@ def _place(rng: np.random.Generator, genome: SimulatedGenome, rules: tuple[Progr
                 if rng.random() < 0.15:
                     stranger = rules[int(rng.choice(cards))]
                     foreign = stranger.recipes[int(rng.integers(len(stranger.recipes)))]
-                    yield _Slot(chrom, *span(at, stranger), domain, home.name, stranger, foreign, False)
+                    yield _Slot(
+                        chrom, *span(at, stranger), domain, home.name, stranger, foreign, False
+                    )
                 else:
                     yield _Slot(chrom, *span(at, home), domain, home.name, home, recipe, False)
                 at += 800 + int(rng.exponential(700))
@@ -139,11 +154,15 @@ def _place(rng: np.random.Generator, genome: SimulatedGenome, rules: tuple[Progr
 
 def _is_clear(slot: _Slot, genome: SimulatedGenome) -> bool:
     """Whether the element lies 500 bp or more from blacklist and gaps."""
-    return not any(slot.start < end + 500 and slot.end > start - 500 for start, end in genome.blacklist[slot.chrom])
+    return not any(
+        slot.start < end + 500 and slot.end > start - 500
+        for start, end in genome.blacklist[slot.chrom]
+    )
 
 
 def sample_site(rng: np.random.Generator, motif: Motif, strictness: float = 0.7) -> np.ndarray:
-    """One site (L,) drawn from the matrix, redrawn until its log-odds score is at least ``strictness`` of the best."""
+    """One site (L,) drawn from the matrix, redrawn until its log-odds score is at least
+    ``strictness`` of the best."""
     score = motif.log_odds()
     best = score.max(axis=1).sum()
     cumulative = np.cumsum(motif.matrix / motif.matrix.sum(axis=1, keepdims=True), axis=1)
@@ -157,7 +176,8 @@ def sample_site(rng: np.random.Generator, motif: Motif, strictness: float = 0.7)
 def _compose(
     rng: np.random.Generator, width: int, gc: float, factors: list[str], motifs: Mapping[str, Motif]
 ) -> tuple[np.ndarray, list[str]]:
-    """DNA of one element (width,) at ``gc``, with one site per factor at random places, and the factors that fitted."""
+    """DNA of one element (width,) at ``gc``, with one site per factor at random places, and the
+    factors that fitted."""
     codes = random_bases(rng, np.full(width, gc), 0.45)
     sites = [sample_site(rng, motifs[name]) for name in factors]
     slack = width - sum(len(site) + 2 for site in sites)
@@ -171,10 +191,14 @@ def _compose(
     return codes, factors[: len(sites)]
 
 
-def plant_elements(rng: np.random.Generator, genome: SimulatedGenome, motifs: Mapping[str, Motif]) -> list[Element]:
-    """Place elements and write their DNA into ``genome.sequence``, in place; returns them by position.
+def plant_elements(
+    rng: np.random.Generator, genome: SimulatedGenome, motifs: Mapping[str, Motif]
+) -> list[Element]:
+    """Place elements and write their DNA into ``genome.sequence``, in place; returns them by
+    position.
 
-    ``motifs`` by factor name holds every factor the programmes name; raises KeyError where one is missing.
+    ``motifs`` by factor name holds every factor the programmes name; raises KeyError where one is
+    missing.
     """
     slots = [slot for slot in _place(rng, genome, programmes()) if _is_clear(slot, genome)]
     elements = []
@@ -185,31 +209,39 @@ def plant_elements(rng: np.random.Generator, genome: SimulatedGenome, motifs: Ma
         else:
             wanted = max(len(slot.recipe), 2 + int(rng.binomial(5, 0.45)))
             usual, step = 4.3, 0.2
-        extra = [slot.recipe[int(i)] for i in rng.integers(0, len(slot.recipe), wanted - len(slot.recipe))]
+        extra = [
+            slot.recipe[int(i)]
+            for i in rng.integers(0, len(slot.recipe), wanted - len(slot.recipe))
+        ]
         factors = [str(x) for x in rng.permutation([*slot.recipe, *extra])]
         local = float(genome.gc[slot.chrom][slot.start // 1024])
         gc = min(0.68, local + 0.2) if slot.promoter else min(0.6, local + 0.08)
         codes, placed = _compose(rng, slot.end - slot.start, gc, factors, motifs)
         genome.sequence[slot.chrom][slot.start : slot.end] = codes
-        # rounded, because the last bit of an exponential depends on the processor, and the data are pinned byte for byte
+        # rounded, because the last bit of an exponential depends on the processor, and the data are
+        # pinned byte for byte
         strength = round(math.exp(step * (len(placed) - usual) + rng.normal(0.0, 0.2)), 6)
         where = (slot.chrom, slot.start, slot.end, slot.domain, slot.home)
-        elements.append(Element(number, *where, slot.programme.name, slot.promoter, tuple(placed), strength))
+        elements.append(
+            Element(number, *where, slot.programme.name, slot.promoter, tuple(placed), strength)
+        )
     return elements
 
 
 def condition_accessibility(elements: Sequence[Element]) -> np.ndarray:
-    """(elements, 6) expected accessibility in `CONDITIONS` order: strength times the programme's openness."""
+    """(elements, 6) expected accessibility in `CONDITIONS` order: strength times the programme's
+    openness."""
     openness = {rule.name: rule.openness() for rule in programmes()}
     return np.stack([element.strength * openness[element.programme] for element in elements])
 
 
 def truth_table(elements: Sequence[Element], bin_bp: int = 128) -> pd.DataFrame:
-    """One row per ``bin_bp`` bin (grid from the chromosome's start) that an element covers by a quarter or more.
+    """One row per ``bin_bp`` bin (grid from the chromosome's start) that an element covers by a
+    quarter or more.
 
-    Columns: chrom, start, end, element, element_start, element_end, domain, programme, promoter, motifs, lineages,
-    contexts (comma-separated, where open), effect (accessibility where open), overlap (bp), and one column per
-    condition, ``open_blood_in_vitro`` ….
+    Columns: chrom, start, end, element, element_start, element_end, domain, programme, promoter,
+    motifs, lineages, contexts (comma-separated, where open), effect (accessibility where open),
+    overlap (bp), and one column per condition, ``open_blood_in_vitro`` ….
     """
     rules = {rule.name: rule for rule in programmes()}
     rows: list[dict[str, object]] = []
@@ -230,6 +262,11 @@ def truth_table(elements: Sequence[Element], bin_bp: int = 128) -> pd.DataFrame:
         for start in range(element.start // bin_bp * bin_bp, element.end, bin_bp):
             overlap = min(element.end, start + bin_bp) - max(element.start, start)
             if overlap * 4 >= bin_bp:
-                place = {"chrom": element.chrom, "start": start, "end": start + bin_bp, "overlap": overlap}
+                place = {
+                    "chrom": element.chrom,
+                    "start": start,
+                    "end": start + bin_bp,
+                    "overlap": overlap,
+                }
                 rows.append(place | common)
     return pd.DataFrame(rows)

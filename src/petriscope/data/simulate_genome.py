@@ -13,7 +13,8 @@ LETTERS = np.frombuffer(b"ACGTN", dtype=np.uint8)
 
 @dataclass(frozen=True)
 class RepeatFamily:
-    """One family of interspersed repeats: every copy is a diverged, possibly truncated draw from one consensus."""
+    """One family of interspersed repeats: every copy is a diverged, possibly truncated draw from
+    one consensus."""
 
     name: str
     length: int
@@ -37,7 +38,8 @@ SIMPLE_SHARE = 0.01
 
 @dataclass(frozen=True)
 class SimulatedGenome:
-    """Chromosomes by name as uint8 codes (0..3 = ACGT, 4 = N), their local GC, and what was laid on them."""
+    """Chromosomes by name as uint8 codes (0..3 = ACGT, 4 = N), their local GC, and what was laid on
+    them."""
 
     sequence: dict[str, np.ndarray]
     gc: dict[str, np.ndarray]
@@ -59,7 +61,8 @@ def reverse_complement(codes: np.ndarray) -> np.ndarray:
 
 
 def random_bases(rng: np.random.Generator, gc: np.ndarray, cpg_kept: float) -> np.ndarray:
-    """Independent bases at per-position GC ``gc`` (L,), after which a CpG survives with probability ``cpg_kept``.
+    """Independent bases at per-position GC ``gc`` (L,), after which a CpG survives with probability
+    ``cpg_kept``.
 
     A lost CpG turns into TpG or CpA with equal chance: methylated-cytosine decay on either strand.
     """
@@ -75,7 +78,8 @@ def random_bases(rng: np.random.Generator, gc: np.ndarray, cpg_kept: float) -> n
 
 
 def _isochores(rng: np.random.Generator, n_steps: int) -> np.ndarray:
-    """Target GC per 1024 bp: steps of 40–200 kb between .36 and .52, plus slow drift within them."""
+    """Target GC per 1024 bp: steps of 40–200 kb between .36 and .52, plus slow drift within
+    them."""
     levels = np.empty(n_steps)
     at = 0
     while at < n_steps:
@@ -89,7 +93,9 @@ def _isochores(rng: np.random.Generator, n_steps: int) -> np.ndarray:
     return np.clip(levels + drift, 0.34, 0.56)
 
 
-def _lay_repeats(rng: np.random.Generator, codes: np.ndarray, consensus: dict[str, np.ndarray]) -> np.ndarray:
+def _lay_repeats(
+    rng: np.random.Generator, codes: np.ndarray, consensus: dict[str, np.ndarray]
+) -> np.ndarray:
     """Write repeat copies over ``codes`` in place; return their (n, 2) intervals, sorted."""
     intervals = []
     for family in FAMILIES:
@@ -97,7 +103,9 @@ def _lay_repeats(rng: np.random.Generator, codes: np.ndarray, consensus: dict[st
         while covered < target:
             copy = consensus[family.name]
             if family.truncated:
-                copy = copy[-int(np.clip(rng.exponential(family.length * 0.3), 60, family.length)) :]
+                copy = copy[
+                    -int(np.clip(rng.exponential(family.length * 0.3), 60, family.length)) :
+                ]
             differs = rng.random(len(copy)) < family.divergence
             copy = np.where(differs, rng.integers(0, 4, len(copy), dtype=np.uint8), copy)
             if rng.random() < 0.5:
@@ -119,8 +127,9 @@ def _lay_repeats(rng: np.random.Generator, codes: np.ndarray, consensus: dict[st
 def simulate_genome(rng: np.random.Generator, lengths: dict[str, int]) -> SimulatedGenome:
     """Draw chromosomes of the given lengths.
 
-    Isochores of GC .34–.56, CpG at a quarter of expectation, about a quarter of the bases in repeats, a telomeric gap
-    of 10,240 N at the start, one inner gap, and two artefact regions per chromosome, which the blacklist lists.
+    Isochores of GC .34–.56, CpG at a quarter of expectation, about a quarter of the bases in
+    repeats, a telomeric gap of 10,240 N at the start, one inner gap, and two artefact regions per
+    chromosome, which the blacklist lists.
     """
     consensus = {f.name: random_bases(rng, np.full(f.length, f.gc), 0.6) for f in FAMILIES}
     sequence, gc, repeats, blacklist = {}, {}, {}, {}

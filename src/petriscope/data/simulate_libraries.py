@@ -1,4 +1,5 @@
-"""New libraries of the demo's own simulator: the same genome and elements, other donors, for planted truth."""
+"""New libraries of the demo's own simulator: the same genome and elements, other donors, for
+planted truth."""
 
 from __future__ import annotations
 
@@ -28,18 +29,23 @@ class Libraries(NamedTuple):
     """Simulated libraries as the model takes them."""
 
     table: pd.DataFrame
-    """columns biosample, lineage, context, fragments, in_elements (the share of fragments meant to lie in elements)."""
+    """columns biosample, lineage, context, fragments, in_elements (the share of fragments meant to
+    lie in elements)."""
     signal: np.ndarray
     """(W, S, L/4) float16"""
     peaks: list[pd.DataFrame]
     """columns chrom, start, end, summit, score of each library."""
 
 
-def simulate_libraries(config: DemoConfig, windows: pd.DataFrame, *, donors: int, alike: bool, seed: int) -> Libraries:
-    """``donors`` new libraries per condition over ``windows`` (chrom, start, end), donors drawn as the data set's were.
+def simulate_libraries(
+    config: DemoConfig, windows: pd.DataFrame, *, donors: int, alike: bool, seed: int
+) -> Libraries:
+    """``donors`` new libraries per condition over ``windows`` (chrom, start, end), donors drawn as
+    the data set's were.
 
-    Where they are ``alike``, all have the depth and the share of fragments in elements of the data set's median: nothing
-    but the planted openness differs between conditions. Otherwise both are drawn as the data set's were.
+    Where they are ``alike``, all have the depth and the share of fragments in elements of the data
+    set's median: nothing but the planted openness differs between conditions. Otherwise both are
+    drawn as the data set's were.
     """
     genome = simulate_genome(np.random.default_rng([config.seed, 1]), config.lengths())
     motifs = {motif.factor: motif for motif in read_motifs(demo_motifs_path(), "meme")}
@@ -68,12 +74,17 @@ def simulate_libraries(config: DemoConfig, windows: pd.DataFrame, *, donors: int
         signal[:, number] = track
         peaks.append(called)
         rows.append((f"new_{sample.id}", sample.lineage, sample.context, total, sample.in_elements))
-    table = pd.DataFrame(rows, columns=["biosample", "lineage", "context", "fragments", "in_elements"])
+    table = pd.DataFrame(
+        rows, columns=["biosample", "lineage", "context", "fragments", "in_elements"]
+    )
     return Libraries(table, signal, peaks)
 
 
-def _track(fragments: dict[str, np.ndarray], windows: pd.DataFrame, share: float) -> tuple[np.ndarray, int]:
-    """Scaled cut coverage (W, L/4) as `signal_for_windows` makes it from a file, and the fragments."""
+def _track(
+    fragments: dict[str, np.ndarray], windows: pd.DataFrame, share: float
+) -> tuple[np.ndarray, int]:
+    """Scaled cut coverage (W, L/4) as `signal_for_windows` makes it from a file, and the
+    fragments."""
     bins = WindowBins(windows)
     values, total = bins.zeros(), 0
     for chrom, pairs in fragments.items():

@@ -18,7 +18,11 @@ CELL_LINES = {
     "liver": ("PHepG2", "PHuh7", "PHep3B", "PSNU449", "PSKHep1"),
     "lymph": ("PGM878", "PRaji", "PBJAB", "PDaudi", "PNamalwa"),
 }
-_LENGTHS = ((75.0, 22.0, 0.62), (195.0, 20.0, 0.29), (385.0, 30.0, 0.09))  # nucleosome-free, mono-, di-nucleosome
+_LENGTHS = (
+    (75.0, 22.0, 0.62),
+    (195.0, 20.0, 0.29),
+    (385.0, 30.0, 0.09),
+)  # nucleosome-free, mono-, di-nucleosome
 
 
 @dataclass(frozen=True)
@@ -40,20 +44,28 @@ class SimulatedBiosample:
 
 
 def design(rng: np.random.Generator, replicates: int, deepest: int) -> list[SimulatedBiosample]:
-    """Biosamples by lineage, context, replicate: in vitro deeper (1.7-fold in all) and cleaner on average.
+    """Biosamples by lineage, context, replicate: in vitro deeper (1.7-fold in all) and cleaner on
+    average.
 
-    Depth and share in elements are spread evenly over ranges that overlap, each in an order of its own: in every lineage
-    both vary within the contexts, so that a test can tell them from the context.
+    Depth and share in elements are spread evenly over ranges that overlap, each in an order of its
+    own: in every lineage both vary within the contexts, so that a test can tell them from the
+    context.
     """
     samples = []
     for lineage, context in CONDITIONS:
         low, high = (0.7, 1.0) if context == "in_vitro" else (0.6, 0.85)
-        depths = rng.permutation(np.geomspace(low, high, replicates)) * rng.uniform(0.95, 1.0, replicates)
+        depths = rng.permutation(np.geomspace(low, high, replicates)) * rng.uniform(
+            0.95, 1.0, replicates
+        )
         least, most = (0.45, 0.50) if context == "in_vitro" else (0.43, 0.48)
-        inside = rng.permutation(np.linspace(least, most, replicates)) * rng.uniform(0.98, 1.0, replicates)
+        inside = rng.permutation(np.linspace(least, most, replicates)) * rng.uniform(
+            0.98, 1.0, replicates
+        )
         for replicate in range(replicates):
             line = (
-                CELL_LINES[lineage][replicate] if replicate < len(CELL_LINES[lineage]) else f"P{lineage}{replicate + 1}"
+                CELL_LINES[lineage][replicate]
+                if replicate < len(CELL_LINES[lineage])
+                else f"P{lineage}{replicate + 1}"
             )
             samples.append(
                 SimulatedBiosample(
@@ -73,11 +85,12 @@ def element_rates(
 ) -> np.ndarray:
     """(elements, biosamples) accessibility: condition mean times log-normal donor effects.
 
-    Per biosample: one effect per programme (sd .08), one per domain (.20) and one per element (.13): neighbours vary
-    together. In all a biological coefficient of variation of .25, between isogenic replicates (.1) and unrelated people
-    (.4; edgeR user's guide, section 2.12). The spread is that of both contexts: donors that differ more than cell lines
-    would have more very open and very closed elements, hence another mean of every feature that is not linear in
-    openness, and the planted openness would no longer be all that differs between the contexts.
+    Per biosample: one effect per programme (sd .08), one per domain (.20) and one per element
+    (.13): neighbours vary together. In all a biological coefficient of variation of .25, between
+    isogenic replicates (.1) and unrelated people (.4; edgeR user's guide, section 2.12). The spread
+    is that of both contexts: donors that differ more than cell lines would have more very open and
+    very closed elements, hence another mean of every feature that is not linear in openness, and
+    the planted openness would no longer be all that differs between the contexts.
     """
     access = condition_accessibility(elements)
     programme = np.unique([element.programme for element in elements], return_inverse=True)[1]
@@ -85,7 +98,9 @@ def element_rates(
     rates = np.empty((len(elements), len(samples)))
     for s, sample in enumerate(samples):
         log = rng.normal(0, 0.08, programme.max() + 1)[programme]
-        log = log + rng.normal(0, 0.20, domain.max() + 1)[domain] + rng.normal(0, 0.13, len(elements))
+        log = (
+            log + rng.normal(0, 0.20, domain.max() + 1)[domain] + rng.normal(0, 0.13, len(elements))
+        )
         rates[:, s] = access[:, sample.condition] * np.exp(log)
     return rates
 
@@ -97,8 +112,11 @@ def _lengths(rng: np.random.Generator, n: int) -> np.ndarray:
     return np.maximum(rng.normal(means[which], sds[which]), 30).astype(np.int64)
 
 
-def _background(rng: np.random.Generator, genome: SimulatedGenome, total: int) -> dict[str, np.ndarray]:
-    """Background midpoints by chromosome: density rises with GC, drifts over 50 kb, gathers in artefact regions."""
+def _background(
+    rng: np.random.Generator, genome: SimulatedGenome, total: int
+) -> dict[str, np.ndarray]:
+    """Background midpoints by chromosome: density rises with GC, drifts over 50 kb, gathers in
+    artefact regions."""
     weights = {}
     for chrom, codes in genome.sequence.items():
         gc = genome.gc[chrom]
@@ -125,10 +143,12 @@ def simulate_fragments(
     rates: np.ndarray,
     sample: SimulatedBiosample,
 ) -> dict[str, np.ndarray]:
-    """Fragments of one biosample: by chromosome (n, 2) int64 start, end; sorted, inside the chromosome, off the gaps.
+    """Fragments of one biosample: by chromosome (n, 2) int64 start, end; sorted, inside the
+    chromosome, off the gaps.
 
-    ``rates`` (elements,) sets the expected share of each element; counts are negative binomial (dispersion 0.04),
-    midpoints normal about the element's centre with a quarter of its width as standard deviation, so cuts peak there.
+    ``rates`` (elements,) sets the expected share of each element; counts are negative binomial
+    (dispersion 0.04), midpoints normal about the element's centre with a quarter of its width as
+    standard deviation, so cuts peak there.
     """
     expected = rates / rates.sum() * sample.fragments * sample.in_elements
     counts = rng.poisson(expected * rng.gamma(25.0, 1 / 25.0, len(expected)))
@@ -140,7 +160,9 @@ def simulate_fragments(
     for chrom, codes in genome.sequence.items():
         rows = np.flatnonzero(chrom_of == chrom)
         which = np.repeat(rows, counts[rows])
-        inside = np.rint(centre[which] + rng.normal(0.0, 0.25, len(which)) * width[which]).astype(np.int64)
+        inside = np.rint(centre[which] + rng.normal(0.0, 0.25, len(which)) * width[which]).astype(
+            np.int64
+        )
         mid = np.concatenate([middle[chrom], inside])
         length = _lengths(rng, len(mid))
         start = mid - length // 2
@@ -159,8 +181,8 @@ def call_peaks(
 ) -> pd.DataFrame:
     """Peaks from cut sites, ignorant of the truth.
 
-    Windows of 160 bp every ``step`` whose count a Poisson of the local mean (10 kb around, at least .6 of the genome's)
-    reaches with probability below ``p``; neighbours merge.
+    Windows of 160 bp every ``step`` whose count a Poisson of the local mean (10 kb around, at least
+    .6 of the genome's) reaches with probability below ``p``; neighbours merge.
 
     Returns chrom, start, end, summit (absolute), signal (fold over the local mean), log_p (−log10).
     """
@@ -181,8 +203,20 @@ def call_peaks(
         for a, b in zip(edges[::2], edges[1::2]):
             best = a + int(np.argmax(five[a:b]))
             start, end = max(0, (a - 2) * step), min(lengths[chrom], (b + 2) * step)
-            rows.append((start, end, best * step + step // 2, five[best] / local[best], min(log_p[best], 300.0)))
-        frames.append(pd.DataFrame(rows, columns=["start", "end", "summit", "signal", "log_p"]).assign(chrom=chrom))
+            rows.append(
+                (
+                    start,
+                    end,
+                    best * step + step // 2,
+                    five[best] / local[best],
+                    min(log_p[best], 300.0),
+                )
+            )
+        frames.append(
+            pd.DataFrame(rows, columns=["start", "end", "summit", "signal", "log_p"]).assign(
+                chrom=chrom
+            )
+        )
     merged = _merge_peaks(pd.concat(frames, ignore_index=True))
     return merged[["chrom", "start", "end", "summit", "signal", "log_p"]]
 

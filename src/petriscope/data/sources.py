@@ -1,4 +1,5 @@
-"""The table of official sources (`sources.yaml`): what the paper data set needs, from where, under which licence."""
+"""The table of official sources (`sources.yaml`): what the paper data set needs, from where, under
+which licence."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ ADDRESSES = ("url", "encode", "zenodo")
 
 @dataclass(frozen=True)
 class Source:
-    """One thing to fetch, by ``url``, by ``encode`` (ENCFF file or ENCSR experiment) or by ``zenodo`` (record)."""
+    """One thing to fetch, by ``url``, by ``encode`` (ENCFF file or ENCSR experiment) or by
+    ``zenodo`` (record)."""
 
     id: str
     group: str
@@ -72,7 +74,12 @@ class SourceTable:
         for name in only:
             if name not in names:
                 remedy = f"Use a group ({', '.join(GROUPS)}) or a source's id (see --dry-run)."
-                raise UserError(f"knows no source or group {name!r}", file=self.file, field="--only", remedy=remedy)
+                raise UserError(
+                    f"knows no source or group {name!r}",
+                    file=self.file,
+                    field="--only",
+                    remedy=remedy,
+                )
         return tuple(source for source in self.sources if source.id in only or source.group in only)
 
 
@@ -82,24 +89,36 @@ def bundled() -> Path:
 
 
 def load_sources(path: str | Path | None = None) -> SourceTable:
-    """Read and check a source table (the bundled one by default). Raises `UserError` naming entry and field."""
+    """Read and check a source table (the bundled one by default). Raises `UserError` naming entry
+    and field."""
     file = bundled() if path is None else Path(path)
     if not file.is_file():
         raise UserError("no such source table", file=file, remedy="Mend --sources or leave it out.")
     try:
         raw = yaml.safe_load(file.read_text())
     except yaml.YAMLError as error:
-        raise UserError(f"not valid YAML ({error})", file=file, remedy="Mend the line named.") from None
+        raise UserError(
+            f"not valid YAML ({error})", file=file, remedy="Mend the line named."
+        ) from None
     if not isinstance(raw, dict) or raw.get("format") != 1:
-        raise UserError("is not a source table of format 1", file=file, field="format", remedy="Write `format: 1`.")
+        raise UserError(
+            "is not a source table of format 1",
+            file=file,
+            field="format",
+            remedy="Write `format: 1`.",
+        )
     licences, known = raw.get("licences", {}), raw.get("known", {})
     licence = licences.get("encode", "ENCODE data use policy")
-    sources = [_source(file, number, item, licences) for number, item in enumerate(raw.get("sources", []))]
+    sources = [
+        _source(file, number, item, licences) for number, item in enumerate(raw.get("sources", []))
+    ]
     biosamples = []
     by_path = {source.path: source for source in sources}
     chromhmm = {source.id: source.path for source in sources if source.group == "chromhmm"}
     for number, item in enumerate(raw.get("biosamples", [])):
-        biosample, files = _biosample(file, number, item, licence=licence, known=known, chromhmm=chromhmm)
+        biosample, files = _biosample(
+            file, number, item, licence=licence, known=known, chromhmm=chromhmm
+        )
         biosamples.append(biosample)
         for source in files:
             by_path.setdefault(source.path, source)
@@ -109,15 +128,26 @@ def load_sources(path: str | Path | None = None) -> SourceTable:
         for source in [*sources, *table[len(sources) :]]:
             value = getattr(source, field)
             if value in seen:
-                raise UserError(f"{field} {value!r} appears twice", file=file, remedy="Give each source its own.")
+                raise UserError(
+                    f"{field} {value!r} appears twice",
+                    file=file,
+                    remedy="Give each source its own.",
+                )
             seen.add(value)
     excluded = {str(item["id"]): str(item["why"]) for item in raw.get("excluded", [])}
     for source in table:
         if source.encode in excluded:
             remedy = "Name another file."
-            raise UserError(f"{source.encode} is excluded: {excluded[source.encode]}", file=file, remedy=remedy)
+            raise UserError(
+                f"{source.encode} is excluded: {excluded[source.encode]}", file=file, remedy=remedy
+            )
     return SourceTable(
-        file, raw.get("services", {}), table, tuple(biosamples), excluded, raw.get("lineage_factors", {})
+        file,
+        raw.get("services", {}),
+        table,
+        tuple(biosamples),
+        excluded,
+        raw.get("lineage_factors", {}),
     )
 
 
@@ -125,7 +155,9 @@ def _source(file: Path, number: int, item: Any, licences: Mapping[str, str]) -> 
     where = f"sources[{number}]"
     unknown = set(item) - set(Source.__dataclass_fields__)
     if unknown:
-        raise UserError("no such field", file=file, field=f"{where}.{min(unknown)}", remedy="Mend the spelling.")
+        raise UserError(
+            "no such field", file=file, field=f"{where}.{min(unknown)}", remedy="Mend the spelling."
+        )
     for name in ("id", "group", "path", "licence", "what"):
         if not item.get(name):
             raise UserError("is missing", file=file, field=f"{where}.{name}", remedy="Give it.")
@@ -155,7 +187,9 @@ def _biosample(
             raise UserError("is missing", file=file, field=f"{where}.{name}", remedy="Give it.")
     if item["chromhmm"] not in chromhmm:
         remedy = f"Use one of: {', '.join(chromhmm)}."
-        raise UserError(f"names {item['chromhmm']!r}", file=file, field=f"{where}.chromhmm", remedy=remedy)
+        raise UserError(
+            f"names {item['chromhmm']!r}", file=file, field=f"{where}.chromhmm", remedy=remedy
+        )
     label = f"{item['id']} ({item['lineage']} {item['context']})"
     signal = Source(
         f"{item['id']}.signal",
@@ -180,7 +214,9 @@ def _biosample(
         **known.get(item["peaks"], {}),
     )
     labels = {name: str(item[name]) for name in ("id", "lineage", "context", "donor")}
-    return PaperBiosample(**labels, signal=signal.path, peaks=peaks.path, chromhmm=chromhmm[item["chromhmm"]]), [
+    return PaperBiosample(
+        **labels, signal=signal.path, peaks=peaks.path, chromhmm=chromhmm[item["chromhmm"]]
+    ), [
         signal,
         peaks,
     ]

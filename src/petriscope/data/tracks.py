@@ -1,4 +1,5 @@
-"""Tracks: any accessibility file to the model's input, signal per 4 bp of each window, scaled to 20 M fragments."""
+"""Tracks: any accessibility file to the model's input, signal per 4 bp of each window, scaled to 20
+M fragments."""
 
 from __future__ import annotations
 
@@ -12,7 +13,13 @@ import pandas as pd
 from petriscope.data.bam import read_bam
 from petriscope.data.coverage import SIGNAL_BIN, WindowBins, cut_sites
 from petriscope.data.fragments import count_fragments, read_fragments, subsample
-from petriscope.data.intervals import OrderCheck, check_bounds, check_names, known_sizes, read_chunks
+from petriscope.data.intervals import (
+    OrderCheck,
+    check_bounds,
+    check_names,
+    known_sizes,
+    read_chunks,
+)
 from petriscope.data.peaks import read_peak_file
 from petriscope.errors import UserError
 
@@ -22,18 +29,21 @@ SCALE_TO = 20_000_000
 INPUT_CLIP, TARGET_CLIP = 150.0, 2000.0
 GENOME_BP = 3.1e9
 BACKGROUND = SCALE_TO * 2 * 11 / GENOME_BP
-"""Mean signal per base of a scaled track on the human genome: what a fold enrichment of one means as pseudo-signal."""
+"""Mean signal per base of a scaled track on the human genome: what a fold enrichment of one means
+as pseudo-signal."""
 
 STRONG_FOLD = 15.0
-"""Fold enrichment given to the median of a file's 20,000 strongest peaks: signalValue has no common scale (the files of
-the six conditions: 10 to 31), and the difference between callers must not pass for one between contexts."""
+"""Fold enrichment given to the median of a file's 20,000 strongest peaks: signalValue has no common
+scale (the files of the six conditions: 10 to 31), and the difference between callers must not pass
+for one between contexts."""
 
 KINDS = {
     "fragments": "Tn5 cut coverage per 20 M fragments",
     "bam": "Tn5 cut coverage per 20 M fragments",
     "bigwig": "signal as given",
     "bedgraph": "signal as given",
-    "narrowpeak": "pseudo-signal: summit-shaped pile-up scaled by signalValue, strong peaks of all files alike",
+    "narrowpeak": "pseudo-signal: summit-shaped pile-up scaled by signalValue, strong peaks of "
+    "all files alike",
 }
 
 
@@ -62,14 +72,16 @@ def signal_for_windows(
 ) -> TrackResult:
     """Signal of one biosample over ``windows``.
 
-    Parameters: ``format`` — fragments, bam, bigwig, bedgraph or narrowpeak; ``windows`` — columns chrom, start, end:
-    one length, no overlap, starts divisible by 4; ``contigs`` — `Genome.contigs`; ``depth`` — subsample to this many
-    fragments first (fragments and bam), by ``seed``; ``cut_shift`` — see `cut_sites`; ``scale`` — factor on the result,
-    as where a file holds a share of its library only; ``reference`` — FASTA for CRAM.
+    Parameters: ``format`` — fragments, bam, bigwig, bedgraph or narrowpeak; ``windows`` — columns
+    chrom, start, end: one length, no overlap, starts divisible by 4; ``contigs`` —
+    `Genome.contigs`; ``depth`` — subsample to this many fragments first (fragments and bam), by
+    ``seed``; ``cut_shift`` — see `cut_sites`; ``scale`` — factor on the result, as where a file
+    holds a share of its library only; ``reference`` — FASTA for CRAM.
 
-    Fragments and BAM: each cut widened to 11 bp, scaled by 20e6 / fragments in the file, summed per 4 bp, as
-    EpiBERT's fragments_to_bed_scores.wdl. narrowPeak gives pseudo-signal (`pseudo_signal`), each file scaled so
-    that the median of its 20,000 strongest peaks is a 15-fold enrichment.
+    Fragments and BAM: each cut widened to 11 bp, scaled by 20e6 / fragments in the file, summed per
+    4 bp, as EpiBERT's fragments_to_bed_scores.wdl. narrowPeak gives pseudo-signal
+    (`pseudo_signal`), each file scaled so that the median of its 20,000 strongest peaks is a
+    15-fold enrichment.
     """
     path, bins = Path(path), WindowBins(windows)
     if format not in KINDS:
@@ -77,7 +89,12 @@ def signal_for_windows(
         raise UserError(f"unknown signal format {format!r}", field="format", remedy=remedy)
     if depth is not None and format not in ("fragments", "bam"):
         remedy = "Leave tracks.match_depth empty or give fragments or BAM."
-        raise UserError(f"a {format} file cannot be subsampled", file=path, field="tracks.match_depth", remedy=remedy)
+        raise UserError(
+            f"a {format} file cannot be subsampled",
+            file=path,
+            field="tracks.match_depth",
+            remedy=remedy,
+        )
     if format in ("fragments", "bam"):
 
         def chunks() -> Iterator[pd.DataFrame]:
@@ -92,21 +109,30 @@ def signal_for_windows(
         peaks, strong = read_peak_file(path, contigs)
         alike = STRONG_FOLD / strong if strong > 0 else 1.0
         return TrackResult(pseudo_signal(peaks, windows, scale * alike), None, KINDS[format])
-    values = _from_bedgraph(path, bins, contigs) if format == "bedgraph" else _from_bigwig(path, bins, contigs)
+    values = (
+        _from_bedgraph(path, bins, contigs)
+        if format == "bedgraph"
+        else _from_bigwig(path, bins, contigs)
+    )
     return TrackResult(values * np.float32(scale), None, KINDS[format])
 
 
 def pseudo_signal(peaks: pd.DataFrame, windows: pd.DataFrame, scale: float = 1.0) -> np.ndarray:
-    """Pseudo-signal (W, L/4) float32 from peaks (chrom, start, end, summit, score): no base-resolution data behind it.
+    """Pseudo-signal (W, L/4) float32 from peaks (chrom, start, end, summit, score): no
+    base-resolution data behind it.
 
-    Each peak is a Gaussian hill on its summit, standard deviation a sixth of its width but 40 to 150 bp, cut off at
-    its ends; its height is ``score`` (signalValue, a fold over background) times the mean per-base signal of a track
-    of 20 M fragments. Where peaks overlap the higher counts; outside peaks the signal is 0.
+    Each peak is a Gaussian hill on its summit, standard deviation a sixth of its width but 40 to
+    150 bp, cut off at its ends; its height is ``score`` (signalValue, a fold over background) times
+    the mean per-base signal of a track of 20 M fragments. Where peaks overlap the higher counts;
+    outside peaks the signal is 0.
     """
     length = int(windows["end"].iloc[0] - windows["start"].iloc[0])
     values = np.zeros((len(windows), length // SIGNAL_BIN), dtype=np.float32)
     fields = ["start", "end", "summit", "score"]
-    by_chrom = {str(chrom): group[fields].to_numpy(np.float64) for chrom, group in peaks.groupby("chrom", sort=False)}
+    by_chrom = {
+        str(chrom): group[fields].to_numpy(np.float64)
+        for chrom, group in peaks.groupby("chrom", sort=False)
+    }
     for row, (chrom, begin) in enumerate(zip(windows["chrom"].tolist(), windows["start"].tolist())):
         table = by_chrom.get(chrom, np.empty((0, 4)))
         here = table[(table[:, 1] > begin) & (table[:, 0] < begin + length)]
@@ -122,7 +148,8 @@ def pseudo_signal(peaks: pd.DataFrame, windows: pd.DataFrame, scale: float = 1.0
 
 
 def soft_clip(values: np.ndarray, limit: float) -> np.ndarray:
-    """min(x, limit) + √max(x − limit, 0): EpiBERT's clip, 150 for the input signal and 2000 for the target."""
+    """min(x, limit) + √max(x − limit, 0): EpiBERT's clip, 150 for the input signal and 2000 for the
+    target."""
     over = np.maximum(values - np.asarray(limit, dtype=values.dtype), 0)
     return np.minimum(values, np.asarray(limit, dtype=values.dtype)) + np.sqrt(over)
 
@@ -133,7 +160,8 @@ def model_input(values: np.ndarray) -> np.ndarray:
 
 
 def model_target(values: np.ndarray, crop: int = 2) -> np.ndarray:
-    """Signal (…, L/4) to targets (…, L/128 − 2·crop): unmasked sums over 128 bp, soft-clipped at 2000, cropped."""
+    """Signal (…, L/4) to targets (…, L/128 − 2·crop): unmasked sums over 128 bp, soft-clipped at
+    2000, cropped."""
     sums = values.reshape(*values.shape[:-1], -1, 128 // SIGNAL_BIN).sum(axis=-1)
     clipped = soft_clip(sums, TARGET_CLIP)
     return clipped[..., crop : clipped.shape[-1] - crop]
@@ -147,7 +175,9 @@ def _from_fragments(
     cut_shift: tuple[int, int],
 ) -> tuple[np.ndarray, int]:
     """Scaled cut coverage (W, L/4) and the fragments it is made from."""
-    source = chunks() if depth is None else subsample(chunks(), count_fragments(chunks()), depth, seed)
+    source = (
+        chunks() if depth is None else subsample(chunks(), count_fragments(chunks()), depth, seed)
+    )
     values, fragments = bins.zeros(), 0
     for frame in source:
         fragments += len(frame)
@@ -182,13 +212,17 @@ def _from_bigwig(path: Path, bins: WindowBins, contigs: pd.DataFrame) -> np.ndar
     import pyBigWig
 
     if not path.is_file():
-        raise UserError("no such file", file=path, remedy="Mend the path in dataset.yaml or fetch the file.")
+        raise UserError(
+            "no such file", file=path, remedy="Mend the path in dataset.yaml or fetch the file."
+        )
     try:
         handle = pyBigWig.open(str(path))
         if not handle.isBigWig():
             raise RuntimeError("not a bigWig file")
     except RuntimeError as error:
-        raise UserError(f"cannot be opened as bigWig ({error})", file=path, remedy="Fetch the file again.") from None
+        raise UserError(
+            f"cannot be opened as bigWig ({error})", file=path, remedy="Fetch the file again."
+        ) from None
     values = bins.zeros()
     with handle:
         lengths = handle.chroms()
@@ -200,7 +234,10 @@ def _from_bigwig(path: Path, bins: WindowBins, contigs: pd.DataFrame) -> np.ndar
                 raise UserError(what, file=path, remedy=remedy)
         for chrom, starts in bins.starts.items():
             for row, first in zip(bins.rows[chrom], starts.tolist()):
-                begin, end = first * SIGNAL_BIN, min((first + bins.bins) * SIGNAL_BIN, lengths.get(chrom, 0))
+                begin, end = (
+                    first * SIGNAL_BIN,
+                    min((first + bins.bins) * SIGNAL_BIN, lengths.get(chrom, 0)),
+                )
                 if begin < end:
                     try:
                         base = np.nan_to_num(handle.values(chrom, begin, end, numpy=True))

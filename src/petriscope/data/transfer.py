@@ -1,4 +1,5 @@
-"""One transfer over HTTP into a part file: continues after a cut, retries, refuses a page in place of data."""
+"""One transfer over HTTP into a part file: continues after a cut, retries, refuses a page in place
+of data."""
 
 from __future__ import annotations
 
@@ -17,7 +18,13 @@ from typing import Any
 from petriscope import __version__
 from petriscope.errors import UserError
 
-NETWORK = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
+NETWORK = (
+    urllib.error.URLError,
+    http.client.HTTPException,
+    TimeoutError,
+    ConnectionError,
+    ssl.SSLError,
+)
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
 MAGIC = {
     ".gz": (b"\x1f\x8b",),
@@ -35,7 +42,8 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Policy:
-    """How patient a transfer is: seconds without a byte, attempts without progress, first wait (doubling to 60 s)."""
+    """How patient a transfer is: seconds without a byte, attempts without progress, first wait
+    (doubling to 60 s)."""
 
     timeout: float = 30.0
     attempts: int = 6
@@ -44,7 +52,8 @@ class Policy:
 
 @dataclass(frozen=True)
 class Watch:
-    """Who watches a transfer: ``stop`` ends it, ``advance`` hears of bytes, ``announce`` of the size once known."""
+    """Who watches a transfer: ``stop`` ends it, ``advance`` hears of bytes, ``announce`` of the
+    size once known."""
 
     stop: threading.Event
     advance: Callable[[int], None]
@@ -59,12 +68,15 @@ class _Again(Exception):
         self.wait = wait
 
 
-def stream(url: str, part: Path, policy: Policy, watch: Watch, *, expected: int | None = None) -> bool:
+def stream(
+    url: str, part: Path, policy: Policy, watch: Watch, *, expected: int | None = None
+) -> bool:
     """Bring ``url`` into ``part``, whole. Returns True where an earlier part was continued.
 
-    Continues only with a validator (strong ETag or Last-Modified) through Range and If-Range, so that two versions
-    are never joined. Raises `UserError` for a refusal, a page in place of data, a size other than ``expected``, or no
-    progress in ``policy.attempts``; `Stopped` when ``watch.stop`` is set.
+    Continues only with a validator (strong ETag or Last-Modified) through Range and If-Range, so
+    that two versions are never joined. Raises `UserError` for a refusal, a page in place of data, a
+    size other than ``expected``, or no progress in ``policy.attempts``; `Stopped` when
+    ``watch.stop`` is set.
     """
     resumed, failures, told = False, 0, 0
     while True:
@@ -80,14 +92,23 @@ def stream(url: str, part: Path, policy: Policy, watch: Watch, *, expected: int 
             failures = 0 if size - before >= PROGRESS_RESETS else failures + 1
             told = size
             if failures >= policy.attempts:
-                remedy = "Check the network and run the same command again: it goes on where it stopped."
-                raise UserError(f"gave up after {failures} attempts: {error}", field=url, remedy=remedy) from None
-            if watch.stop.wait(max(error.wait, min(60.0, policy.backoff * 2 ** max(0, failures - 1)))):
+                remedy = (
+                    "Check the network and run the same command again: it goes on where it stopped."
+                )
+                raise UserError(
+                    f"gave up after {failures} attempts: {error}", field=url, remedy=remedy
+                ) from None
+            if watch.stop.wait(
+                max(error.wait, min(60.0, policy.backoff * 2 ** max(0, failures - 1)))
+            ):
                 raise Stopped from None
 
 
-def _attempt(url: str, part: Path, policy: Policy, watch: Watch, *, expected: int | None, told: int) -> bool:
-    """One request. Returns True where it continued an earlier part; raises `_Again` where another may do better.
+def _attempt(
+    url: str, part: Path, policy: Policy, watch: Watch, *, expected: int | None, told: int
+) -> bool:
+    """One request. Returns True where it continued an earlier part; raises `_Again` where another
+    may do better.
 
     ``told`` is the number of bytes of this file that ``watch`` has heard of.
     """
@@ -97,7 +118,9 @@ def _attempt(url: str, part: Path, policy: Policy, watch: Watch, *, expected: in
     if offset:
         headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=policy.timeout) as reply:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers), timeout=policy.timeout
+        ) as reply:
             continued = reply.status == http.client.PARTIAL_CONTENT
             if continued and _range_start(reply) != offset:
                 part.unlink()
@@ -132,7 +155,9 @@ def _attempt(url: str, part: Path, policy: Policy, watch: Watch, *, expected: in
             wait = min(float(asked), 60.0) if asked.isdigit() else 0.0
             raise _Again(f"the server answered {error.code} {error.reason}", wait) from None
         remedy = "Check the address against the source's own page."
-        raise UserError(f"the server answered {error.code} {error.reason}", field=url, remedy=remedy) from None
+        raise UserError(
+            f"the server answered {error.code} {error.reason}", field=url, remedy=remedy
+        ) from None
     except NETWORK as error:
         raise _Again(str(getattr(error, "reason", None) or error or type(error).__name__)) from None
 
@@ -142,7 +167,9 @@ def fetch_json(url: str, policy: Policy) -> Any:
     for attempt in range(policy.attempts):
         try:
             headers = {"User-Agent": f"petriscope/{__version__}", "Accept": "application/json"}
-            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=policy.timeout) as reply:
+            with urllib.request.urlopen(
+                urllib.request.Request(url, headers=headers), timeout=policy.timeout
+            ) as reply:
                 return json.loads(reply.read())
         except urllib.error.HTTPError as error:
             error.close()
@@ -153,7 +180,9 @@ def fetch_json(url: str, policy: Policy) -> Any:
         except NETWORK as error:
             why = str(getattr(error, "reason", None) or error or type(error).__name__)
         except ValueError:
-            raise UserError("answered something that is not JSON", field=url, remedy="Try again later.") from None
+            raise UserError(
+                "answered something that is not JSON", field=url, remedy="Try again later."
+            ) from None
         threading.Event().wait(min(60.0, policy.backoff * 2**attempt))
     remedy = "Check the network and run the same command again."
     raise UserError(f"gave up after {policy.attempts} attempts: {why}", field=url, remedy=remedy)
@@ -170,7 +199,8 @@ def digests(path: Path) -> dict[str, str]:
 
 
 def looks_wrong(part: Path, name: str) -> str | None:
-    """What is wrong with the first bytes for a file called ``name``: a web page, or not the format its suffix says."""
+    """What is wrong with the first bytes for a file called ``name``: a web page, or not the format
+    its suffix says."""
     with part.open("rb") as handle:
         head = handle.read(512)
     if not head:
@@ -186,7 +216,8 @@ def looks_wrong(part: Path, name: str) -> str | None:
 
 
 def _resume_point(part: Path, note: Path, url: str) -> tuple[int, str]:
-    """Bytes already here and the validator that lets them be continued; (0, "") where they cannot be."""
+    """Bytes already here and the validator that lets them be continued; (0, "") where they cannot
+    be."""
     if not (part.is_file() and note.is_file()):
         return 0, ""
     try:
@@ -213,7 +244,11 @@ def _check_head(reply: Any, url: str, total: int | None, expected: int | None) -
     kind = reply.headers.get("Content-Type", "").split(";")[0].strip().lower()
     if kind in ("text/html", "application/xhtml+xml") and not url.endswith((".html", ".htm")):
         what = "the server sent a web page (HTML) in place of data"
-        raise UserError(what, field=url, remedy="Check the address; it may need a licence accepted or have moved.")
+        raise UserError(
+            what,
+            field=url,
+            remedy="Check the address; it may need a licence accepted or have moved.",
+        )
     if expected is not None and total is not None and total != expected:
         what = f"the server offers {total} bytes where {expected} are expected"
         raise UserError(what, field=url, remedy="The source changed: check its own page.")

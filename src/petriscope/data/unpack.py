@@ -1,4 +1,5 @@
-"""What a download still needs before it can be read: decompression, extraction, an index. Whole or absent."""
+"""What a download still needs before it can be read: decompression, extraction, an index. Whole or
+absent."""
 
 from __future__ import annotations
 
@@ -19,15 +20,22 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
 def gunzip(path: Path) -> Path:
-    """Decompress ``path`` beside itself (name without .gz) unless that is there; returns the plain file."""
+    """Decompress ``path`` beside itself (name without .gz) unless that is there; returns the plain
+    file."""
     plain = path.with_suffix("")
     if plain.is_file() and plain.stat().st_mtime >= path.stat().st_mtime:
         return plain
     try:
-        with atomic_path(plain) as temporary, gzip.open(path, "rb") as source, temporary.open("wb") as target:
+        with (
+            atomic_path(plain) as temporary,
+            gzip.open(path, "rb") as source,
+            temporary.open("wb") as target,
+        ):
             shutil.copyfileobj(source, target, 1 << 20)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"gzip damaged ({error})", file=path, remedy="Delete it and fetch it again.") from None
+        raise UserError(
+            f"gzip damaged ({error})", file=path, remedy="Delete it and fetch it again."
+        ) from None
     return plain
 
 
@@ -37,7 +45,8 @@ def is_archive(path: Path) -> bool:
 
 
 def extract(path: Path) -> Path:
-    """Extract an archive into a folder of its name unless that is there; members that would leave it are refused."""
+    """Extract an archive into a folder of its name unless that is there; members that would leave
+    it are refused."""
     name = next(path.name.removesuffix(suffix) for suffix in ARCHIVES if path.name.endswith(suffix))
     folder = path.with_name(name + ".files")
     if folder.is_dir():
@@ -48,29 +57,39 @@ def extract(path: Path) -> Path:
                 with zipfile.ZipFile(path) as archive:
                     for member in archive.namelist():
                         if member.startswith("/") or ".." in Path(member).parts:
-                            raise UserError(f"member {member!r} leaves the folder", file=path, remedy="Do not use it.")
+                            raise UserError(
+                                f"member {member!r} leaves the folder",
+                                file=path,
+                                remedy="Do not use it.",
+                            )
                     archive.extractall(temporary)
             else:
                 with tarfile.open(path) as archive_tar:
                     _refuse_unsafe(archive_tar, path)
                     archive_tar.extractall(temporary)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
-        raise UserError(f"archive damaged ({error})", file=path, remedy="Delete it and fetch it again.") from None
+        raise UserError(
+            f"archive damaged ({error})", file=path, remedy="Delete it and fetch it again."
+        ) from None
     return folder
 
 
 def _refuse_unsafe(archive: tarfile.TarFile, path: Path) -> None:
-    """Plain files and folders below the root of the archive, nothing else: `filter="data"` is newer than Python 3.11.2."""
+    """Plain files and folders below the root of the archive, nothing else: `filter="data"` is newer
+    than Python 3.11.2."""
     for member in archive.getmembers():
         leaves = member.name.startswith("/") or ".." in Path(member.name).parts
         if leaves or not (member.isfile() or member.isdir()):
-            raise UserError(f"unsafe member {member.name!r}", file=path, remedy="Do not use this archive.")
+            raise UserError(
+                f"unsafe member {member.name!r}", file=path, remedy="Do not use this archive."
+            )
         member.mode = 0o755 if member.isdir() else 0o644
         member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
 
 
 def index_bam(path: Path) -> Path:
-    """Index a BAM beside itself unless it has a current index; refuses one that is not sorted by position."""
+    """Index a BAM beside itself unless it has a current index; refuses one that is not sorted by
+    position."""
     index = path.with_name(path.name + ".bai")
     if index.is_file() and index.stat().st_mtime >= path.stat().st_mtime:
         return index
@@ -92,11 +111,14 @@ def index_fasta(path: Path) -> Path:
         with atomic_path(index) as temporary:
             pysam.faidx(str(path), "--fai-idx", str(temporary))
     except (pysam.SamtoolsError, OSError) as error:
-        raise UserError(f"cannot be indexed ({error})", file=path, remedy="Delete it and fetch it again.") from None
+        raise UserError(
+            f"cannot be indexed ({error})", file=path, remedy="Delete it and fetch it again."
+        ) from None
     return index
 
 
 def checkpoint_prefixes(folder: Path) -> list[Path]:
-    """Prefixes of the TensorFlow checkpoints under ``folder`` (each `X.index` with its `X.data-*`), sorted."""
+    """Prefixes of the TensorFlow checkpoints under ``folder`` (each `X.index` with its `X.data-*`),
+    sorted."""
     found = (path.with_suffix("") for path in folder.rglob("*.index"))
     return sorted(prefix for prefix in found if list(prefix.parent.glob(f"{prefix.name}.data-*")))

@@ -1,4 +1,5 @@
-"""Windows: non-overlapping stretches of known sequence, and their split into train, select, tune and test."""
+"""Windows: non-overlapping stretches of known sequence, and their split into train, select, tune
+and test."""
 
 from __future__ import annotations
 
@@ -15,12 +16,14 @@ BIN = 128
 
 SPLITS = ("train", "select", "tune", "test")
 WHOLE_CHROMOSOMES = 4
-"""With at least this many chromosomes every split gets whole ones; with fewer, blocks are dealt out instead."""
+"""With at least this many chromosomes every split gets whole ones; with fewer, blocks are dealt out
+instead."""
 
 ATTEMPTS = 64
 
 SIDE_CONTIGS = "KI|GL|EBV|chrM|K|J"
-"""Names of unplaced, alternative, viral and mitochondrial contigs, as EpiBERT's own preparation leaves them out."""
+"""Names of unplaced, alternative, viral and mitochondrial contigs, as EpiBERT's own preparation
+leaves them out."""
 
 
 def tile_windows(
@@ -37,14 +40,16 @@ def tile_windows(
 ) -> pd.DataFrame:
     """Tile the genome and split it.
 
-    Parameters: ``contigs`` — columns chrom, start, end (`Genome.contigs`); ``length`` — bp, a multiple of 128;
-    ``blacklist``, ``gaps`` (`Genome.gaps`) — columns chrom, start, end; a window never touches the blacklist and has
-    at most ``max_n_fraction`` unknown bases; ``fractions`` — share of windows per split, summing to 1; ``block_bp`` —
-    edge of a locus block, the unit of inference; ``exclude`` — regular expression of contig names to leave out.
+    Parameters: ``contigs`` — columns chrom, start, end (`Genome.contigs`); ``length`` — bp, a
+    multiple of 128; ``blacklist``, ``gaps`` (`Genome.gaps`) — columns chrom, start, end; a window
+    never touches the blacklist and has at most ``max_n_fraction`` unknown bases; ``fractions`` —
+    share of windows per split, summing to 1; ``block_bp`` — edge of a locus block, the unit of
+    inference; ``exclude`` — regular expression of contig names to leave out.
 
-    Returns columns window, chrom, start, end, split, block, sorted by position. Starts are multiples of 128 on the
-    chromosome. A window belongs to the block that holds its midpoint; blocks nest in chromosomes. Splits are whole
-    chromosomes where there are at least four, else whole blocks. Same seed, same windows.
+    Returns columns window, chrom, start, end, split, block, sorted by position. Starts are
+    multiples of 128 on the chromosome. A window belongs to the block that holds its midpoint;
+    blocks nest in chromosomes. Splits are whole chromosomes where there are at least four, else
+    whole blocks. Same seed, same windows.
     """
     _check_parameters(length, fractions, block_bp, max_n_fraction)
     rows: list[tuple[str, int, int]] = []
@@ -70,7 +75,9 @@ def tile_windows(
     block = np.asarray(pd.factorize(keys, sort=True)[0], dtype=np.int64)
     by_chromosome = frame.chrom.nunique() >= WHOLE_CHROMOSOMES
     unit = np.asarray(pd.factorize(frame.chrom, sort=True)[0]) if by_chromosome else block
-    split = _deal(np.bincount(unit), fractions, seed, "chromosomes" if by_chromosome else "blocks")[unit]
+    split = _deal(np.bincount(unit), fractions, seed, "chromosomes" if by_chromosome else "blocks")[
+        unit
+    ]
     return pd.DataFrame(
         {
             "window": np.arange(len(frame), dtype=np.int64),
@@ -83,26 +90,43 @@ def tile_windows(
     )
 
 
-def _check_parameters(length: int, fractions: Mapping[str, float], block_bp: int, max_n_fraction: float) -> None:
+def _check_parameters(
+    length: int, fractions: Mapping[str, float], block_bp: int, max_n_fraction: float
+) -> None:
     if length <= 0 or length % BIN:
         remedy = f"Use a multiple of {BIN}, such as {max(1, round(length / BIN)) * BIN}."
-        raise UserError(f"{length} bp is not a positive multiple of {BIN}", field="windows.length", remedy=remedy)
+        raise UserError(
+            f"{length} bp is not a positive multiple of {BIN}",
+            field="windows.length",
+            remedy=remedy,
+        )
     if set(fractions) != set(SPLITS) or any(not 0 < share < 1 for share in fractions.values()):
         remedy = f"Give each of {', '.join(SPLITS)} a share between 0 and 1."
-        raise UserError(f"{dict(fractions)} is not a share per split", field="windows.split", remedy=remedy)
+        raise UserError(
+            f"{dict(fractions)} is not a share per split", field="windows.split", remedy=remedy
+        )
     if not math.isclose(sum(fractions.values()), 1.0, abs_tol=1e-6):
         raise UserError(
-            f"shares add up to {sum(fractions.values()):g}", field="windows.split", remedy="Make them add up to 1."
+            f"shares add up to {sum(fractions.values()):g}",
+            field="windows.split",
+            remedy="Make them add up to 1.",
         )
     if block_bp < length:
         remedy = "Make a block at least as long as a window."
-        raise UserError(f"{block_bp} bp is shorter than a window", field="windows.block_bp", remedy=remedy)
+        raise UserError(
+            f"{block_bp} bp is shorter than a window", field="windows.block_bp", remedy=remedy
+        )
     if not 0 <= max_n_fraction <= 1:
-        raise UserError(f"{max_n_fraction} is not a fraction", field="windows.max_n_fraction", remedy="Use 0 to 1.")
+        raise UserError(
+            f"{max_n_fraction} is not a fraction",
+            field="windows.max_n_fraction",
+            remedy="Use 0 to 1.",
+        )
 
 
 def _merged(intervals: pd.DataFrame | None, chrom: str, start: int, end: int) -> np.ndarray:
-    """Union of ``intervals`` on ``chrom`` clipped to [start, end): (n, 2) int64, sorted, disjoint."""
+    """Union of ``intervals`` on ``chrom`` clipped to [start, end): (n, 2) int64, sorted,
+    disjoint."""
     if intervals is None or not len(intervals):
         return np.empty((0, 2), dtype=np.int64)
     here = intervals[(intervals.chrom == chrom) & (intervals.end > start) & (intervals.start < end)]
@@ -127,7 +151,8 @@ def _free(forbidden: np.ndarray, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def _overlap(intervals: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
-    """Bases of each [start, start + length) that lie in the disjoint sorted ``intervals`` (n, 2)."""
+    """Bases of each [start, start + length) that lie in the disjoint sorted ``intervals`` (n,
+    2)."""
     if not len(intervals):
         return np.zeros(len(starts), dtype=np.int64)
     sizes = np.r_[0, np.cumsum(intervals[:, 1] - intervals[:, 0])]
@@ -142,7 +167,8 @@ def _overlap(intervals: np.ndarray, starts: np.ndarray, length: int) -> np.ndarr
 
 
 def _deal(sizes: np.ndarray, fractions: Mapping[str, float], seed: int, what: str) -> np.ndarray:
-    """Deal units of ``sizes`` windows into splits: the best of many seeded orders, each unit to the hungriest split."""
+    """Deal units of ``sizes`` windows into splits: the best of many seeded orders, each unit to the
+    hungriest split."""
     if len(sizes) < len(SPLITS):
         raise UserError(
             f"{len(sizes)} {what} cannot fill the {len(SPLITS)} splits {', '.join(SPLITS)}",

@@ -30,20 +30,39 @@ def draw(curve: pd.DataFrame) -> Figure:
         for arm, (name, colour, line) in ARMS.items():
             part = curve[curve.arm == arm].sort_values("k")
             axes.plot(part.k, part[measure], line, marker="o", ms=3, color=colour, label=name)
-            axes.fill_between(part.k, part[f"{measure}_low"], part[f"{measure}_high"], color=colour, alpha=0.15, lw=0)
+            axes.fill_between(
+                part.k,
+                part[f"{measure}_low"],
+                part[f"{measure}_high"],
+                color=colour,
+                alpha=0.15,
+                lw=0,
+            )
         axes.set(xscale="log", xlabel="features ablated, k", ylabel=label)
     left.set_title(f"Corrected (layer {int(curve.layer.iloc[0])})")
     middle.set_title("Signed shift")
     middle.axhline(0, color="#999999", lw=0.6)
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=5)
-    for arm, name, colour in (("published", "targeted", CORRECTED), ("published_random", "random", PUBLISHED)):
+    for arm, name, colour in (
+        ("published", "targeted", CORRECTED),
+        ("published_random", "random", PUBLISHED),
+    ):
         part = curve[curve.arm == arm].sort_values("k")
         right.plot(part.k, part.effect, "o-", ms=3, color=colour, label=name)
     reconstruction = curve[curve.arm == "reconstruction"].effect
     if len(reconstruction):
-        right.axhline(float(reconstruction.iloc[0]), color="#c8553d", ls="--", lw=0.8, label="reconstruction alone")
+        right.axhline(
+            float(reconstruction.iloc[0]),
+            color="#c8553d",
+            ls="--",
+            lw=0.8,
+            label="reconstruction alone",
+        )
     right.set(
-        title="As published (error injected)", xscale="log", xlabel="features ablated, k", ylabel="mean |Δ prediction|"
+        title="As published (error injected)",
+        xscale="log",
+        xlabel="features ablated, k",
+        ylabel="mean |Δ prediction|",
     )
     right.legend()
     ks = sorted(k for k in curve.k.unique() if k > 0)

@@ -1,4 +1,5 @@
-"""p-values where nothing differs, published and corrected side by side, and each seed's error rates."""
+"""p-values where nothing differs, published and corrected side by side, and each seed's error
+rates."""
 
 from __future__ import annotations
 
@@ -9,7 +10,11 @@ from matplotlib.figure import Figure
 from petriscope.figures.style import CORRECTED, PUBLISHED, nothing, panels
 
 SHOWN = (("published", PUBLISHED), ("corrected, replicates", CORRECTED), ("corrected", CORRECTED))
-TITLES = ("Published, replicate contrasts", "Corrected, replicate contrasts", "Corrected, fitted null")
+TITLES = (
+    "Published, replicate contrasts",
+    "Corrected, replicate contrasts",
+    "Corrected, fitted null",
+)
 FITTED = "no contrast, fitted to the data"
 RATES = (
     ("corrected, permutation", "p < α (p of record)"),
@@ -21,7 +26,8 @@ RATES = (
 
 
 def draw(p_values: pd.DataFrame, rates: pd.DataFrame, alpha: float) -> Figure:
-    """``p_values``: stage calibration's histogram table (seed, test, p, share); ``rates``: its table of rates."""
+    """``p_values``: stage calibration's histogram table (seed, test, p, share); ``rates``: its
+    table of rates."""
     figure, axes = panels(4, width=2.8)
     for panel, (test, colour), title in zip(axes, SHOWN, TITLES):
         frame = p_values[p_values.test == test]
@@ -32,10 +38,16 @@ def draw(p_values: pd.DataFrame, rates: pd.DataFrame, alpha: float) -> Figure:
         width = float(by_seed.index.to_series().diff().median())
         panel.bar(by_seed.index, by_seed.mean(axis=1), width=0.9 * width, color=colour)
         for seed in by_seed:
-            panel.step(by_seed.index, by_seed[seed], where="mid", color="#333333", lw=0.5, alpha=0.6)
+            panel.step(
+                by_seed.index, by_seed[seed], where="mid", color="#333333", lw=0.5, alpha=0.6
+            )
         panel.axhline(width, color="#333333", ls="--", lw=0.8)
         panel.axvline(alpha, color="#c8553d", lw=0.8)
-        panel.set(title=title, xlabel="p under the null (lines: seeds)", ylabel="share of features (dashed: uniform)")
+        panel.set(
+            title=title,
+            xlabel="p under the null (lines: seeds)",
+            ylabel="share of features (dashed: uniform)",
+        )
         panel.set_ylim(0, max(0.1, float(by_seed.to_numpy().max()) * 1.1))
     _rates(axes[3], rates, alpha)
     return figure
@@ -49,7 +61,9 @@ def _rates(panel: Axes, rates: pd.DataFrame, alpha: float) -> None:
     name = rates["test"].fillna(rates["what"])
     labels: list[str] = []
     for key, label in RATES:
-        mine = rates[(name == key) & (rates["null"].eq(FITTED) | rates["null"].str.startswith("samples of"))]
+        mine = rates[
+            (name == key) & (rates["null"].eq(FITTED) | rates["null"].str.startswith("samples of"))
+        ]
         if mine.empty:
             continue
         values = 1 - mine.share if "coverage" in key else mine.share

@@ -14,7 +14,10 @@ def draw(features: pd.DataFrame, level: str, alpha: float) -> Figure:
     figure, (left, right) = panels(2, width=4.2)
     alive = features[features.alive]
     layers = sorted(alive.layer.unique())
-    for axes, column, colour in ((left, "cds_published", PUBLISHED), (right, f"z_{level}", CORRECTED)):
+    for axes, column, colour in (
+        (left, "cds_published", PUBLISHED),
+        (right, f"z_{level}", CORRECTED),
+    ):
         values = [alive.loc[alive.layer == layer, column].dropna().to_numpy() for layer in layers]
         shown = [value if len(value) else np.zeros(1) for value in values]
         parts = axes.violinplot(shown, positions=layers, widths=0.8, showextrema=False)
@@ -30,6 +33,8 @@ def draw(features: pd.DataFrame, level: str, alpha: float) -> Figure:
     right.scatter(significant.layer + offset, significant[f"z_{level}"], s=3, c=colours, lw=0)
     left.set(title="As published", ylabel="mean difference in vivo − in vitro")
     right.set(
-        title=f"Corrected, {level} level", ylabel="signed Stouffer z", xlabel="layer (points: q < α, p by resampling)"
+        title=f"Corrected, {level} level",
+        ylabel="signed Stouffer z",
+        xlabel="layer (points: q < α, p by resampling)",
     )
     return figure

@@ -1,4 +1,5 @@
-"""Heat map of log2 odds of each chromatin state where each lineage's features fire, beside raw peaks and random bins."""
+"""Heat map of log2 odds of each chromatin state where each lineage's features fire, beside raw
+peaks and random bins."""
 
 from __future__ import annotations
 
@@ -12,12 +13,15 @@ KINDS = ("condition", "top_activation", "planted", "peaks", "random")
 
 
 def draw(enrichment: pd.DataFrame, layer: int) -> Figure:
-    """``enrichment``: stage chromhmm's table; groups of ``layer``, raw peaks and three random draws; * is q < .05."""
+    """``enrichment``: stage chromhmm's table; groups of ``layer``, raw peaks and three random
+    draws; * is q < .05."""
     shown = enrichment[(enrichment.kind.isin(KINDS)) & (enrichment.layer.isin([layer, -1]))]
     random = [name for name in dict.fromkeys(shown.group) if name.startswith("random")][3:]
     shown = shown[~shown.group.isin(random)]
     vocabularies = list(dict.fromkeys(shown.vocabulary))
-    figure, axes = panels(max(1, len(vocabularies)), width=6.0 / max(1, len(vocabularies)) + 2.5, height=5.0)
+    figure, axes = panels(
+        max(1, len(vocabularies)), width=6.0 / max(1, len(vocabularies)) + 2.5, height=5.0
+    )
     if shown.empty:
         nothing(axes[0], "no segmentation in this data set")
         return figure
@@ -25,8 +29,14 @@ def draw(enrichment: pd.DataFrame, layer: int) -> Figure:
         part = shown[shown.vocabulary == vocabulary]
         states, groups = list(dict.fromkeys(part.state)), list(dict.fromkeys(part.group))
         table = part.pivot(index="group", columns="state", values="odds_ratio").loc[groups, states]
-        q = part.pivot(index="group", columns="state", values="q").loc[groups, states].to_numpy(float)
-        image = panel.imshow(np.log2(table.to_numpy(float)), cmap="RdBu_r", vmin=-4, vmax=4, aspect="auto")
+        q = (
+            part.pivot(index="group", columns="state", values="q")
+            .loc[groups, states]
+            .to_numpy(float)
+        )
+        image = panel.imshow(
+            np.log2(table.to_numpy(float)), cmap="RdBu_r", vmin=-4, vmax=4, aspect="auto"
+        )
         for row, column in np.argwhere(q < 0.05):
             panel.text(column, row, "*", ha="center", va="center", fontsize=6)
         panel.set_xticks(range(len(states)), states, rotation=90)

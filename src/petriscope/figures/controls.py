@@ -1,4 +1,5 @@
-"""Every control beside the curve it could take away: random model, shuffled labels, equal depth, inputs, other seeds."""
+"""Every control beside the curve it could take away: random model, shuffled labels, equal depth,
+inputs, other seeds."""
 
 from __future__ import annotations
 
@@ -19,9 +20,11 @@ def draw(
     inputs: pd.DataFrame,
     stable: pd.DataFrame,
 ) -> Figure:
-    """Tables: ``layers`` of stage cds, and of the control stages; an empty one leaves its panel saying "not run".
+    """Tables: ``layers`` of stage cds, and of the control stages; an empty one leaves its panel
+    saying "not run".
 
-    ``stable``: columns layer, share (of the context features that other seeds find again) and share_alive.
+    ``stable``: columns layer, share (of the context features that other seeds find again) and
+    share_alive.
     """
     figure, axes = panels(4, width=3.1, rows=2)
     _fractions(axes[0], layers, random_init)
@@ -50,9 +53,14 @@ def _fractions(axes: Axes, layers: pd.DataFrame, random_init: pd.DataFrame) -> N
     axes.set_title("Random model")
     if random_init.empty:
         return nothing(axes, "random model: not run")
-    for table, colour, name in ((layers, CORRECTED, "trained model"), (random_init, CONTROL, "randomly initialised")):
+    for table, colour, name in (
+        (layers, CORRECTED, "trained model"),
+        (random_init, CONTROL, "randomly initialised"),
+    ):
         error = whiskers(table.context_fraction, table.context_low, table.context_high)
-        axes.errorbar(table.layer, table.context_fraction, error, fmt="o-", ms=3, color=colour, label=name)
+        axes.errorbar(
+            table.layer, table.context_fraction, error, fmt="o-", ms=3, color=colour, label=name
+        )
     axes.set(ylabel="share of alive features, BH q < α", ylim=(0, None))
     _layers(axes, layers.layer)
 
@@ -62,10 +70,21 @@ def _shuffles(axes: Axes, shuffles: pd.DataFrame) -> None:
     if shuffles.empty:
         return nothing(axes, "label shuffles: not run")
     observed = shuffles.drop_duplicates("layer")
-    axes.plot(observed.layer, observed.fraction_observed, "o-", ms=3, color=CORRECTED, label="observed")
+    axes.plot(
+        observed.layer, observed.fraction_observed, "o-", ms=3, color=CORRECTED, label="observed"
+    )
     for (name, part), colour in zip(shuffles.groupby("null", sort=False), (PUBLISHED, ACCENTS[1])):
-        axes.plot(part.layer, part.fraction, "o--", ms=3, color=colour, label=f"{name}, mean of {part.draws.iloc[0]}")
-        axes.fill_between(part.layer, part.fraction_low, part.fraction_high, color=colour, alpha=0.2, lw=0)
+        axes.plot(
+            part.layer,
+            part.fraction,
+            "o--",
+            ms=3,
+            color=colour,
+            label=f"{name}, mean of {part.draws.iloc[0]}",
+        )
+        axes.fill_between(
+            part.layer, part.fraction_low, part.fraction_high, color=colour, alpha=0.2, lw=0
+        )
     axes.set(ylabel="share of alive features, BH q < α", ylim=(0, None))
     _layers(axes, observed.layer)
 
@@ -75,10 +94,14 @@ def _published(axes: Axes, shuffles: pd.DataFrame) -> None:
     if shuffles.empty:
         return nothing(axes, "label shuffles: not run")
     observed = shuffles.drop_duplicates("layer")
-    axes.plot(observed.layer, observed.published_observed, "o-", ms=3, color=CORRECTED, label="observed")
+    axes.plot(
+        observed.layer, observed.published_observed, "o-", ms=3, color=CORRECTED, label="observed"
+    )
     for (name, part), colour in zip(shuffles.groupby("null", sort=False), (PUBLISHED, ACCENTS[1])):
         axes.plot(part.layer, part.published, "o--", ms=3, color=colour, label=str(name))
-        axes.fill_between(part.layer, part.published_low, part.published_high, color=colour, alpha=0.2, lw=0)
+        axes.fill_between(
+            part.layer, part.published_low, part.published_high, color=colour, alpha=0.2, lw=0
+        )
     axes.set(ylabel="Bonferroni-significant features", ylim=(0, None))
     _layers(axes, observed.layer)
 
@@ -89,10 +112,14 @@ def _depth(axes: Axes, depth: pd.DataFrame) -> None:
         return nothing(axes, "equal depth: not run")
     share = depth.context_fraction_main
     error = whiskers(share, depth.context_low_main, depth.context_high_main)
-    axes.errorbar(depth.layer, share, error, fmt="o-", ms=3, color=CORRECTED, label="each at its own depth")
+    axes.errorbar(
+        depth.layer, share, error, fmt="o-", ms=3, color=CORRECTED, label="each at its own depth"
+    )
     error = whiskers(depth.context_fraction, depth.context_low, depth.context_high)
     label = f"all at {int(depth.fragments.iloc[0]):,} fragments"
-    axes.errorbar(depth.layer, depth.context_fraction, error, fmt="o--", ms=3, color=ACCENTS[0], label=label)
+    axes.errorbar(
+        depth.layer, depth.context_fraction, error, fmt="o--", ms=3, color=ACCENTS[0], label=label
+    )
     axes.set(ylabel="share of alive features, BH q < α", ylim=(0, None))
     _layers(axes, depth.layer)
 
@@ -119,7 +146,13 @@ def _accuracy(axes: Axes, table: pd.DataFrame) -> None:
     once = table.drop_duplicates("variant")
     height = range(len(once))
     axes.barh([y - 0.2 for y in height], once.model_r, 0.36, color=CORRECTED, label="all bins")
-    axes.barh([y + 0.2 for y in height], once.model_r_condition, 0.36, color=PUBLISHED, label="condition-specific")
+    axes.barh(
+        [y + 0.2 for y in height],
+        once.model_r_condition,
+        0.36,
+        color=PUBLISHED,
+        label="condition-specific",
+    )
     axes.set_yticks(list(height), once.variant, fontsize=6)
     axes.invert_yaxis()
     axes.axvline(0, color="#555555", lw=0.6)
@@ -132,7 +165,9 @@ def _stable(axes: Axes, stable: pd.DataFrame) -> None:
     if stable.empty:
         return nothing(axes, "stability not measured: one seed")
     axes.plot(stable.layer, stable.share, "o-", ms=3, color=CORRECTED, label="context features")
-    axes.plot(stable.layer, stable.share_alive, "o--", ms=3, color=CONTROL, label="all alive features")
+    axes.plot(
+        stable.layer, stable.share_alive, "o--", ms=3, color=CONTROL, label="all alive features"
+    )
     axes.set(ylabel="share found again by other seeds", ylim=(0, 1.02))
     _layers(axes, stable.layer, 1.3)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])

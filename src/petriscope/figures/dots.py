@@ -1,4 +1,5 @@
-"""Dot plot of terms by group: size is −log10 p, colour is fold, a ring marks q < .05. Serves motifs and gene sets."""
+"""Dot plot of terms by group: size is −log10 p, colour is fold, a ring marks q < .05. Serves motifs
+and gene sets."""
 
 from __future__ import annotations
 
@@ -10,15 +11,25 @@ from petriscope.annotation.families import CONTROLS
 from petriscope.figures.style import nothing, panels
 
 
-def draw(table: pd.DataFrame, term: str, ln_p: str, q: str, per_group: int = 4, always: tuple[str, ...] = ()) -> Figure:
-    """``table``: long enrichment of the groups to show (columns group, kind, fold); terms are the best of every group
-    of features, so that raw peaks and random bins are judged on the same terms."""
+def draw(
+    table: pd.DataFrame,
+    term: str,
+    ln_p: str,
+    q: str,
+    per_group: int = 4,
+    always: tuple[str, ...] = (),
+) -> Figure:
+    """``table``: long enrichment of the groups to show (columns group, kind, fold); terms are the
+    best of every group of features, so that raw peaks and random bins are judged on the same
+    terms."""
     groups = list(dict.fromkeys(table.group))
     features = table[~table.kind.isin(CONTROLS)]
     best = features.sort_values(ln_p, kind="stable").groupby("group", sort=False).head(per_group)
     wanted = {*best[term], *always}
     chosen = [name for name in dict.fromkeys(features[term]) if name in wanted]
-    figure, axes = panels(1, width=max(4.5, 0.28 * len(groups) + 3.6), height=max(3.0, 0.19 * len(chosen) + 1.4))
+    figure, axes = panels(
+        1, width=max(4.5, 0.28 * len(groups) + 3.6), height=max(3.0, 0.19 * len(chosen) + 1.4)
+    )
     panel = axes[0]
     if not chosen:
         nothing(panel, "nothing was tested")

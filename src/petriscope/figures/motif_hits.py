@@ -1,4 +1,5 @@
-"""Each lineage's best motifs: the library's logo, the letters at its hits, and where the hits lie round the bin's centre."""
+"""Each lineage's best motifs: the library's logo, the letters at its hits, and where the hits lie
+round the bin's centre."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ MOST = 8
 
 
 def draw(logos: pd.DataFrame, positions: pd.DataFrame) -> Figure:
-    """``logos``, ``positions``: stage motifs' tables (columns group, name); one row of panels per group and motif."""
+    """``logos``, ``positions``: stage motifs' tables (columns group, name); one row of panels per
+    group and motif."""
     shown = [] if logos.empty else list(dict.fromkeys(zip(logos.group, logos.name)))[:MOST]
     if not shown:
         figure, axes = panels(1)
@@ -23,7 +25,10 @@ def draw(logos: pd.DataFrame, positions: pd.DataFrame) -> Figure:
     for (group, name), (library, hits, place) in zip(shown, grid):
         mine = logos[(logos.group == group) & (logos.name == name)]
         for panel, source in ((library, "motif"), (hits, "hits")):
-            draw_logo(panel, mine[mine.source == source].sort_values("position")[list("ACGT")].to_numpy(float))
+            draw_logo(
+                panel,
+                mine[mine.source == source].sort_values("position")[list("ACGT")].to_numpy(float),
+            )
             panel.tick_params(labelsize=6)
         library.set_title(f"{group}: {name.split('/')[0]}", fontsize=8)
         n, r = int(mine.n.iloc[0]), float(mine.correlation.iloc[0])

@@ -12,7 +12,12 @@ from petriscope.params import Gate
 def draw(quality: pd.DataFrame, gate: Gate) -> Figure:
     """``quality``: stage sae's table, one row per layer and seed."""
     figure, axes = panels(4, width=2.5)
-    limits = {"fvu": [gate.fvu], "l0": [gate.l0_low, gate.l0_high], "dead_fraction": [gate.dead], "cosine": []}
+    limits = {
+        "fvu": [gate.fvu],
+        "l0": [gate.l0_low, gate.l0_high],
+        "dead_fraction": [gate.dead],
+        "cosine": [],
+    }
     titles = {
         "fvu": "FVU",
         "l0": "L0 (active latents per token)",

@@ -1,4 +1,5 @@
-"""Gap closure of every direction on test windows, beside norm-matched random directions and the ceiling."""
+"""Gap closure of every direction on test windows, beside norm-matched random directions and the
+ceiling."""
 
 from __future__ import annotations
 
@@ -33,10 +34,22 @@ def draw(table: pd.DataFrame) -> Figure:
     ):
         width = 0.8 / len(lineages)
         for i, lineage in enumerate(lineages):
-            part = table[(table.lineage == lineage) & (table.origin == origin)].set_index("method").reindex(METHODS)
+            part = (
+                table[(table.lineage == lineage) & (table.origin == origin)]
+                .set_index("method")
+                .reindex(METHODS)
+            )
             x = np.arange(len(METHODS)) + (i - (len(lineages) - 1) / 2) * width
             error = whiskers(part.gc, part.gc_low, part.gc_high)
-            panel.bar(x, part.gc, 0.9 * width, color=colours[lineage], label=lineage, yerr=error, error_kw={"lw": 0.6})
+            panel.bar(
+                x,
+                part.gc,
+                0.9 * width,
+                color=colours[lineage],
+                label=lineage,
+                yerr=error,
+                error_kw={"lw": 0.6},
+            )
             panel.scatter(x, part.gc_random, marker="_", s=40, color="#222222", lw=1.2, zorder=3)
         panel.axhline(0, color="#555555", lw=0.6)
         panel.set_xticks(np.arange(len(METHODS)), METHODS.values(), rotation=30, ha="right")
@@ -47,11 +60,16 @@ def draw(table: pd.DataFrame) -> Figure:
     room = 0.3 * (high - low)  # for the lines of text above the bars
     for panel in axes:
         panel.set_ylim(max(-1.5, low - 0.3 * room), high + room)
-    words = {"swap": "ceiling, state swapped", "feature_swap": "codes of the selected features swapped token by token"}
+    words = {
+        "swap": "ceiling, state swapped",
+        "feature_swap": "codes of the selected features swapped token by token",
+    }
     lines = []
     for method, name in words.items():
         part = table[table.method == method]
-        lines.append(f"{name}: " + ", ".join(f"{row.lineage} {row.gc:.2f}" for row in part.itertuples()))
+        lines.append(
+            f"{name}: " + ", ".join(f"{row.lineage} {row.gc:.2f}" for row in part.itertuples())
+        )
     axes[0].text(0.02, 0.98, "\n".join(lines), va="top", fontsize=7, transform=axes[0].transAxes)
     axes[0].scatter([], [], marker="_", s=40, color="#222222", label="norm-matched random")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=5)

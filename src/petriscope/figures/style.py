@@ -1,4 +1,5 @@
-"""The figures' one visual language: colours with meaning, sizes, the provenance stamp, deterministic files."""
+"""The figures' one visual language: colours with meaning, sizes, the provenance stamp,
+deterministic files."""
 
 from __future__ import annotations
 
@@ -34,9 +35,13 @@ for _name, _value in RC.items():
     plt.rcParams[_name] = _value
 
 
-def panels(columns: int, width: float = 3.2, height: float = 2.7, rows: int = 1) -> tuple[Figure, list[Axes]]:
+def panels(
+    columns: int, width: float = 3.2, height: float = 2.7, rows: int = 1
+) -> tuple[Figure, list[Axes]]:
     """A figure with rows x columns axes in the house style."""
-    figure, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width * columns, height * rows), squeeze=False
+    )
     return figure, list(axes.ravel())
 
 
@@ -46,20 +51,36 @@ def lineage_colours(lineages: list[str]) -> dict[str, str]:
 
 
 def whiskers(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
-    """(2, n) distances to the limits for `errorbar`; a limit that rounding puts on the wrong side of its value is the value."""
+    """(2, n) distances to the limits for `errorbar`; a limit that rounding puts on the wrong side
+    of its value is the value."""
     centre = np.asarray(value, dtype=float)
-    return np.stack([centre - np.asarray(low, dtype=float), np.asarray(high, dtype=float) - centre]).clip(min=0)
+    return np.stack(
+        [centre - np.asarray(low, dtype=float), np.asarray(high, dtype=float) - centre]
+    ).clip(min=0)
 
 
 def nothing(axes: Axes, why: str) -> None:
     """Say in an empty panel why it is empty."""
-    axes.text(0.5, 0.5, why, ha="center", va="center", wrap=True, fontsize=8, color="#555555", transform=axes.transAxes)
+    axes.text(
+        0.5,
+        0.5,
+        why,
+        ha="center",
+        va="center",
+        wrap=True,
+        fontsize=8,
+        color="#555555",
+        transform=axes.transAxes,
+    )
     axes.set_axis_off()
 
 
 def save(figure: Figure, folder: Path, name: str, stamp: str, dpi: int) -> None:
-    """Write name.png and name.pdf with the stamp along the lower edge; the same input gives the same bytes."""
+    """Write name.png and name.pdf with the stamp along the lower edge; the same input gives the
+    same bytes."""
     figure.supxlabel(stamp, fontsize=5, color="#777777", x=0.995, ha="right")
     figure.savefig(folder / f"{name}.png", dpi=dpi, metadata={"Software": None})
-    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    figure.savefig(
+        folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None}
+    )
     plt.close(figure)

@@ -1,4 +1,5 @@
-"""A model of the user's own: built by the adapter that params.yaml names, checked at the door, driven like EpiBERT."""
+"""A model of the user's own: built by the adapter that params.yaml names, checked at the door,
+driven like EpiBERT."""
 
 from __future__ import annotations
 
@@ -17,7 +18,15 @@ from torch import Tensor, nn
 
 from petriscope.errors import UserError
 from petriscope.files import atomic_path
-from petriscope.models.probe import NO_EDITS, Batch, Edit, PipelineModel, ProbedModel, ProbeOutput, TokenIndex
+from petriscope.models.probe import (
+    NO_EDITS,
+    Batch,
+    Edit,
+    PipelineModel,
+    ProbedModel,
+    ProbeOutput,
+    TokenIndex,
+)
 from petriscope.models.stable_file import stable_bytes
 
 FILE_FORMAT = "petriscope-adapted-1"
@@ -40,17 +49,21 @@ class Build:
     layers: int
     d_model: int
     heads: int
-    """What params.yaml asks of a model built from scratch; one whose weights say otherwise may ignore them."""
+    """What params.yaml asks of a model built from scratch; one whose weights say otherwise may
+    ignore them."""
     weights: str | None
     """Absolute path of `model.weights`, in whatever form the adapter reads; None: from scratch."""
     random: bool = False
-    """Build the architecture only, with random values: weights follow, or it is the random-model control."""
+    """Build the architecture only, with random values: weights follow, or it is the random-model
+    control."""
 
 
 class AdaptedModel(PipelineModel):
-    """A `ProbedModel` driven like EpiBERT. What it lacks is made up for: resuming runs a whole pass on blank input.
+    """A `ProbedModel` driven like EpiBERT. What it lacks is made up for: resuming runs a whole pass
+    on blank input.
 
-    That is exact where each block reads nothing but the residual stream, which `check_adapted` tests.
+    That is exact where each block reads nothing but the residual stream, which `check_adapted`
+    tests.
     """
 
     def __init__(self, inner: nn.Module, build: Build, source: AdapterSource) -> None:
@@ -95,21 +108,30 @@ class AdaptedModel(PipelineModel):
         resume: tuple[int, Tensor] | None = None,
         sequence_features: Tensor | None = None,
     ) -> ProbeOutput:
-        """`EpiBERT.run` on the adapter's own `run`, which receives one row of sequence per row of accessibility."""
+        """`EpiBERT.run` on the adapter's own `run`, which receives one row of sequence per row of
+        accessibility."""
         if resume is not None:
             layer, hidden = resume
-            edits = {k: edit for k, edit in edits.items() if k > layer} | {layer: _replaced(hidden, edits.get(layer))}
+            edits = {k: edit for k, edit in edits.items() if k > layer} | {
+                layer: _replaced(hidden, edits.get(layer))
+            }
             return self.probed.run(self._blank(hidden), capture=tuple(capture), edits=edits)
         if batch is None:
             what = "there is neither a batch nor a hidden state to resume from"
             raise UserError(what, field="batch", remedy="Give one.")
         sequence = batch.sequence if sequence_features is None else sequence_features
         if sequence is None:
-            raise UserError("there is neither sequence nor its features", field="sequence", remedy="Give one of them.")
+            raise UserError(
+                "there is neither sequence nor its features",
+                field="sequence",
+                remedy="Give one of them.",
+            )
         rows = len(batch.atac)
         if len(sequence) != rows:
             sequence = sequence.repeat_interleave(rows // len(sequence), dim=0)
-        return self.probed.run(Batch(sequence, batch.atac, batch.motif), capture=tuple(capture), edits=edits)
+        return self.probed.run(
+            Batch(sequence, batch.atac, batch.motif), capture=tuple(capture), edits=edits
+        )
 
     def start_at_mean(self, mean: float) -> None:
         """Passed on to an adapter that has the method; others start where they start."""
@@ -121,16 +143,30 @@ class AdaptedModel(PipelineModel):
         return build_adapted(self.source, replace(self.build, random=True), seed).eval()
 
     def save_safetensors(self, path: str | Path) -> None:
-        """Weights, what it was built with, and which adapter (its name and hash, never its code)."""
-        state = {name: value.contiguous().cpu().clone() for name, value in self.inner.state_dict().items()}
-        record = {"adapter": self.source.spec, "sha256": self.source.sha256, "build": json.dumps(asdict(self.build))}
+        """Weights, what it was built with, and which adapter (its name and hash, never its
+        code)."""
+        state = {
+            name: value.contiguous().cpu().clone()
+            for name, value in self.inner.state_dict().items()
+        }
+        record = {
+            "adapter": self.source.spec,
+            "sha256": self.source.sha256,
+            "build": json.dumps(asdict(self.build)),
+        }
         with atomic_path(path) as temporary:
             temporary.write_bytes(stable_bytes(state, {"format": FILE_FORMAT, **record}))
 
     def _blank(self, hidden: Tensor) -> Batch:
         rows, count, _ = hidden.shape
-        sizes = ((rows, count * TOKEN, 4), (rows, count * TOKEN // ATAC_BIN, 1), (rows, 1, self.build.motifs))
-        return Batch(*(torch.zeros(size, dtype=hidden.dtype, device=hidden.device) for size in sizes))
+        sizes = (
+            (rows, count * TOKEN, 4),
+            (rows, count * TOKEN // ATAC_BIN, 1),
+            (rows, 1, self.build.motifs),
+        )
+        return Batch(
+            *(torch.zeros(size, dtype=hidden.dtype, device=hidden.device) for size in sizes)
+        )
 
 
 def _replaced(hidden: Tensor, edit: Edit | None) -> Edit:
@@ -139,7 +175,8 @@ def _replaced(hidden: Tensor, edit: Edit | None) -> Edit:
 
 @dataclass(frozen=True)
 class AdapterSource:
-    """Which adapter: ``spec`` as in params.yaml, the callable it names, and the hash of its file."""
+    """Which adapter: ``spec`` as in params.yaml, the callable it names, and the hash of its
+    file."""
 
     spec: str
     make: Callable[[Build], Any]
@@ -147,7 +184,8 @@ class AdapterSource:
 
 
 def find_adapter(spec: str, root: Path) -> AdapterSource:
-    """Import `FILE.py:NAME` (relative to ``root``) or `package.module:NAME`. This runs the user's own code.
+    """Import `FILE.py:NAME` (relative to ``root``) or `package.module:NAME`. This runs the user's
+    own code.
 
     Raises `UserError` naming what is missing.
     """
@@ -165,12 +203,18 @@ def find_adapter(spec: str, root: Path) -> AdapterSource:
         else:
             module = importlib.import_module(where)
     except FileNotFoundError:
-        raise UserError(f"names {root / where}, which does not exist", field=FIELD, remedy=form) from None
+        raise UserError(
+            f"names {root / where}, which does not exist", field=FIELD, remedy=form
+        ) from None
     except ModuleNotFoundError as error:
         remedy = "Install it (the example needs `pip install -e '.[docs]'`), or correct the name."
-        raise UserError(f"{where} cannot be imported: no module {error.name!r}", field=FIELD, remedy=remedy) from None
+        raise UserError(
+            f"{where} cannot be imported: no module {error.name!r}", field=FIELD, remedy=remedy
+        ) from None
     except (SyntaxError, ImportError) as error:
-        raise UserError(f"{where} cannot be imported ({error})", field=FIELD, remedy="Mend it.") from None
+        raise UserError(
+            f"{where} cannot be imported ({error})", field=FIELD, remedy="Mend it."
+        ) from None
     if not callable(getattr(module, name, None)):
         raise UserError(f"{where} has no class or function {name!r}", field=FIELD, remedy=form)
     file = Path(module.__file__ or "")
@@ -179,11 +223,16 @@ def find_adapter(spec: str, root: Path) -> AdapterSource:
 
 
 def build_adapted(source: AdapterSource, build: Build, seed: int) -> AdaptedModel:
-    """Call the adapter with torch's generator at ``seed``. Raises `UserError` where it is not a probed torch module."""
+    """Call the adapter with torch's generator at ``seed``. Raises `UserError` where it is not a
+    probed torch module."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inner = source.make(build)
-    lacks = [name for name in ("name", "n_layers", "d_model", "tokens", "run") if not hasattr(inner, name)]
+    lacks = [
+        name
+        for name in ("name", "n_layers", "d_model", "tokens", "run")
+        if not hasattr(inner, name)
+    ]
     if not isinstance(inner, nn.Module) or next(inner.parameters(), None) is None:
         raise _refuse(source, "does not return a torch module with parameters")
     if lacks:
@@ -192,9 +241,11 @@ def build_adapted(source: AdapterSource, build: Build, seed: int) -> AdaptedMode
 
 
 def adapted_from_safetensors(path: Path, named: str | None, root: Path) -> AdaptedModel:
-    """The model that `AdaptedModel.save_safetensors` wrote, rebuilt by the adapter that params.yaml names *now*.
+    """The model that `AdaptedModel.save_safetensors` wrote, rebuilt by the adapter that params.yaml
+    names *now*.
 
-    Only that code runs, never any from the file; raises `UserError` where it is not the one the weights belong to.
+    Only that code runs, never any from the file; raises `UserError` where it is not the one the
+    weights belong to.
     """
     with safe_open(path, framework="pt") as file:
         record = file.metadata()
@@ -205,17 +256,24 @@ def adapted_from_safetensors(path: Path, named: str | None, root: Path) -> Adapt
         raise UserError(what, file=path, field=FIELD, remedy=again)
     source = find_adapter(named, root)
     if source.sha256 != record["sha256"]:
-        raise UserError(f"was built by another version of {named}", file=path, field=FIELD, remedy=again)
-    model = build_adapted(source, replace(Build(**json.loads(record["build"])), random=True), seed=0)
+        raise UserError(
+            f"was built by another version of {named}", file=path, field=FIELD, remedy=again
+        )
+    model = build_adapted(
+        source, replace(Build(**json.loads(record["build"])), random=True), seed=0
+    )
     try:
         model.inner.load_state_dict(state)
     except RuntimeError as error:
-        raise UserError(f"does not fit what {named} builds ({error})", file=path, remedy=again) from None
+        raise UserError(
+            f"does not fit what {named} builds ({error})", file=path, remedy=again
+        ) from None
     return model.eval()
 
 
 def adapter_record(path: Path) -> dict[str, str] | None:
-    """What `AdaptedModel.save_safetensors` noted in ``path``; None for anything else, readable or not."""
+    """What `AdaptedModel.save_safetensors` noted in ``path``; None for anything else, readable or
+    not."""
     try:
         with safe_open(path, framework="pt") as file:
             record: dict[str, str] = file.metadata() or {}
@@ -226,7 +284,8 @@ def adapter_record(path: Path) -> dict[str, str] | None:
 
 @torch.inference_mode()
 def check_adapted(model: AdaptedModel, seed: int = 0) -> None:
-    """Try the protocol on two random rows: shapes, determinism, edits, resuming. Raises `UserError` saying what fails.
+    """Try the protocol on two random rows: shapes, determinism, edits, resuming. Raises `UserError`
+    saying what fails.
 
     ``model`` in eval mode. Costs one pass per layer.
     """
@@ -236,35 +295,60 @@ def check_adapted(model: AdaptedModel, seed: int = 0) -> None:
     letters = torch.randint(0, 4, (1, build.length), generator=generator)
     atac = torch.rand(2, build.length // ATAC_BIN, 1, generator=generator) * 4
     motif = torch.rand(2, 1, build.motifs, generator=generator)
-    batch = Batch(nn.functional.one_hot(letters, 4).float().to(device), atac.to(device), motif.to(device))
+    batch = Batch(
+        nn.functional.one_hot(letters, 4).float().to(device), atac.to(device), motif.to(device)
+    )
     index, layers = model.tokens(batch), range(model.n_layers + 1)
     if index.width != TOKEN or len(index.start) != count:
-        raise _refuse(source, f"has {len(index.start)} tokens of {index.width} bp, the stages need {count} of {TOKEN}")
+        raise _refuse(
+            source,
+            f"has {len(index.start)} tokens of {index.width} bp, the stages need {count} of "
+            f"{TOKEN}",
+        )
     if list(range(count))[index.predicted] != list(range(build.crop, count - build.crop)):
-        raise _refuse(source, f"predicts tokens {index.predicted}, windows.crop leaves {build.crop} to {count} - crop")
+        raise _refuse(
+            source,
+            f"predicts tokens {index.predicted}, windows.crop leaves {build.crop} to {count} - "
+            f"crop",
+        )
     plain = model.run(batch, capture=layers)
-    if tuple(plain.prediction.shape) != (2, count - 2 * build.crop, 1) or not plain.prediction.isfinite().all():
-        raise _refuse(source, f"predicts shape {tuple(plain.prediction.shape)} or values that are not finite")
+    if (
+        tuple(plain.prediction.shape) != (2, count - 2 * build.crop, 1)
+        or not plain.prediction.isfinite().all()
+    ):
+        raise _refuse(
+            source, f"predicts shape {tuple(plain.prediction.shape)} or values that are not finite"
+        )
     for layer in layers:
         found = plain.hidden.get(layer)
         if found is None or tuple(found.shape) != (2, count, model.d_model):
             shape = None if found is None else tuple(found.shape)
-            raise _refuse(source, f"captures {shape} at layer {layer}, not {(2, count, model.d_model)}")
+            raise _refuse(
+                source, f"captures {shape} at layer {layer}, not {(2, count, model.d_model)}"
+            )
     if not torch.equal(model.run(batch).prediction, plain.prediction):
         raise _refuse(source, "gives two results on one input (in eval mode)")
     if torch.equal(*plain.hidden[model.n_layers]):
         raise _refuse(source, "does not read accessibility, so that no context could ever differ")
     scale = plain.prediction.abs().amax().clamp(min=1e-12)
     for layer in layers:
-        moved = model.run(batch, capture=(layer,), edits={layer: lambda hidden: hidden + 1}).hidden[layer]
+        moved = model.run(batch, capture=(layer,), edits={layer: lambda hidden: hidden + 1}).hidden[
+            layer
+        ]
         if not torch.allclose(moved, plain.hidden[layer] + 1, atol=1e-5):
             raise _refuse(source, f"does not apply an edit at layer {layer} before it captures")
         again = model.run(None, resume=(layer, plain.hidden[layer])).prediction
         if (again - plain.prediction).abs().amax() > RESUME_TOLERANCE * scale:
-            raise _refuse(source, f"reads more than the residual stream above layer {layer}, so no edit there is whole")
+            raise _refuse(
+                source,
+                f"reads more than the residual stream above layer {layer}, so no edit there is "
+                f"whole",
+            )
 
 
 def _refuse(source: AdapterSource, what: str) -> UserError:
     return UserError(
-        f"{source.spec} {what}", field=FIELD, remedy="See docs/your-model.md for what an adapter must offer."
+        f"{source.spec} {what}",
+        field=FIELD,
+        remedy="See docs/your-model.md for what an adapter must offer.",
     )

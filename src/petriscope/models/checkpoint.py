@@ -1,4 +1,5 @@
-"""Training checkpoints as safetensors: weights, Adam moments and the history, tied to the run they belong to."""
+"""Training checkpoints as safetensors: weights, Adam moments and the history, tied to the run they
+belong to."""
 
 from __future__ import annotations
 
@@ -30,13 +31,18 @@ def save_checkpoint(
     identity: Mapping[str, Any],
     history: list[dict[str, float]],
 ) -> None:
-    """Write model, Adam state and ``history`` to ``path``, whole or not at all. ``identity`` says which run this is."""
-    tensors: dict[str, Tensor] = {f"model.{k}": v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    """Write model, Adam state and ``history`` to ``path``, whole or not at all. ``identity`` says
+    which run this is."""
+    tensors: dict[str, Tensor] = {
+        f"model.{k}": v.detach().cpu().contiguous() for k, v in model.state_dict().items()
+    }
     for name, parameter in model.named_parameters():
         for key, value in optimiser.state.get(parameter, {}).items():
             tensors[f"adam.{key}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {"identity": _describe(identity), "history": json.dumps(history)})
+        save_file(
+            tensors, temporary, {"identity": _describe(identity), "history": json.dumps(history)}
+        )
 
 
 def load_checkpoint(
@@ -51,7 +57,9 @@ def load_checkpoint(
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"cannot be read ({error})", file=path, remedy="Remove it to train from the start.") from error
+        raise UserError(
+            f"cannot be read ({error})", file=path, remedy="Remove it to train from the start."
+        ) from error
     if metadata.get("identity") != _describe(identity):
         raise UserError(
             "belongs to another configuration or seed",
@@ -59,7 +67,11 @@ def load_checkpoint(
             remedy="Remove it, or restore the parameters it was made with.",
         )
     model.load_state_dict(
-        {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
+        {
+            key.removeprefix("model."): value
+            for key, value in tensors.items()
+            if key.startswith("model.")
+        }
     )
     for name, parameter in model.named_parameters():
         state = {

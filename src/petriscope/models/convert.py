@@ -39,15 +39,18 @@ class ConversionReport:
         config = self.config
         return [
             f"{self.checkpoint} -> {self.out}",
-            f"{self.variables} variables, {self.parameters:,} numbers; {self.ignored} other tensors verified, left out",
-            f"{config.layers} layers, width {config.d_model}, {config.heads} heads of {config.head_dim}, "
+            f"{self.variables} variables, {self.parameters:,} numbers; {self.ignored} other "
+            f"tensors verified, left out",
+            f"{config.layers} layers, width {config.d_model}, {config.heads} heads of "
+            f"{config.head_dim}, "
             f"{config.num_motifs} motifs, {config.input_length:,} bp, seed {config.seed}",
             *self.notes,
         ]
 
 
 def checkpoint_prefix(path: str | Path) -> Path:
-    """The bundle prefix meant by ``path``: the prefix itself, its .index file, or a folder with one checkpoint."""
+    """The bundle prefix meant by ``path``: the prefix itself, its .index file, or a folder with one
+    checkpoint."""
     path = Path(path)
     if path.suffix == ".index":
         return path.with_suffix("")
@@ -57,7 +60,9 @@ def checkpoint_prefix(path: str | Path) -> Path:
     found = sorted(folder.glob("*.index"))
     if len(found) != 1:
         names = ", ".join(file.stem for file in found) or "none"
-        raise UserError(f"holds {len(found)} checkpoints ({names})", file=path, remedy="Give the prefix of one.")
+        raise UserError(
+            f"holds {len(found)} checkpoints ({names})", file=path, remedy="Give the prefix of one."
+        )
     return found[0].with_suffix("")
 
 
@@ -67,17 +72,21 @@ def _refuse_fine_tuned(paths: Mapping[str, str], prefix: Path) -> None:
         raise UserError(
             f"is the fine-tuned (RAMPAGE) model: it has {' and '.join(extra)}",
             file=prefix,
-            remedy="Convert an accessibility-pretrained checkpoint, such as the released model1/ckpt-45.",
+            remedy="Convert an accessibility-pretrained checkpoint, such as the released "
+            "model1/ckpt-45.",
         )
 
 
-def _refuse_strangers(checkpoint: ObjectCheckpoint, paths: Mapping[str, str], config: EpiBERTConfig) -> None:
+def _refuse_strangers(
+    checkpoint: ObjectCheckpoint, paths: Mapping[str, str], config: EpiBERTConfig
+) -> None:
     """Every variable of the model must be there, and no other."""
     prefix, wanted = checkpoint.bundle.prefix, original_places(config)
     missing = [path for path in wanted if path not in checkpoint]
     if missing:
         raise UserError(
-            f"lacks {len(missing)} of the model's {len(wanted)} variables: {', '.join(missing[:5])}",
+            f"lacks {len(missing)} of the model's {len(wanted)} variables: "
+            f"{', '.join(missing[:5])}",
             file=prefix,
             remedy="Convert a complete accessibility-pretrained checkpoint.",
         )
@@ -94,10 +103,12 @@ def _refuse_strangers(checkpoint: ObjectCheckpoint, paths: Mapping[str, str], co
 def convert_checkpoint(
     prefix: str | Path, out: str | Path, config: Mapping[str, Any] | None = None
 ) -> ConversionReport:
-    """Convert the TensorFlow object checkpoint at ``prefix`` to ``out`` (safetensors, configuration inside).
+    """Convert the TensorFlow object checkpoint at ``prefix`` to ``out`` (safetensors, configuration
+    inside).
 
-    ``config`` holds hyper-parameters that shapes cannot tell (see ``read_config``). Every checksum of the checkpoint is
-    verified. Raises UserError, naming the variable, for a damaged, incomplete, fine-tuned or misfitting checkpoint.
+    ``config`` holds hyper-parameters that shapes cannot tell (see ``read_config``). Every checksum
+    of the checkpoint is verified. Raises UserError, naming the variable, for a damaged, incomplete,
+    fine-tuned or misfitting checkpoint.
     """
     prefix = checkpoint_prefix(prefix)
     checkpoint = ObjectCheckpoint(prefix)
@@ -120,15 +131,21 @@ def convert_checkpoint(
     model = EpiBERT(inferred.config, init_seed=None).load_original(weights)
     model.save_safetensors(out)
     numbers = sum(array.size for array in weights.values())
-    return ConversionReport(prefix, Path(out), inferred.config, len(places), numbers, len(rest), tuple(notes))
+    return ConversionReport(
+        prefix, Path(out), inferred.config, len(places), numbers, len(rest), tuple(notes)
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``petriscope convert``."""
-    parser.add_argument("checkpoint", help="prefix of the TensorFlow checkpoint (.index and .data-* beside each other)")
+    parser.add_argument(
+        "checkpoint",
+        help="prefix of the TensorFlow checkpoint (.index and .data-* beside each other)",
+    )
     parser.add_argument("out", help="safetensors file to write")
     parser.add_argument(
-        "--config", help="YAML with hyper-parameters that shapes cannot tell (seed, output_length, ...)"
+        "--config",
+        help="YAML with hyper-parameters that shapes cannot tell (seed, output_length, ...)",
     )
 
 

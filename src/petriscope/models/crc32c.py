@@ -1,7 +1,8 @@
-"""CRC-32C (Castagnoli) in numpy, as TensorFlow's and LevelDB's files carry it: hundreds of MB a second, no C extension.
+"""CRC-32C (Castagnoli) in numpy, as TensorFlow's and LevelDB's files carry it: hundreds of MB a
+second, no C extension.
 
-A zero-initialised CRC is linear over GF(2) and blind to leading zeros, so many short lanes are computed at once and
-joined in pairs by the matrix that stands for appending so many zero bytes.
+A zero-initialised CRC is linear over GF(2) and blind to leading zeros, so many short lanes are
+computed at once and joined in pairs by the matrix that stands for appending so many zero bytes.
 """
 
 from __future__ import annotations
@@ -95,5 +96,6 @@ def crc32c(data: bytes | np.ndarray, crc: int = 0) -> int:
 
 
 def masked(crc: int) -> int:
-    """The rotated and offset form in which LevelDB and TensorFlow store a CRC beside what it covers."""
+    """The rotated and offset form in which LevelDB and TensorFlow store a CRC beside what it
+    covers."""
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF

@@ -1,6 +1,8 @@
-"""EpiBERT (Javed et al., Cell Genomics 2025): accessibility from sequence, masked accessibility and motif activity.
+"""EpiBERT (Javed et al., Cell Genomics 2025): accessibility from sequence, masked accessibility and
+motif activity.
 
-An exact port of the accessibility-pretrained TensorFlow model, with its residual stream open to be read and edited.
+An exact port of the accessibility-pretrained TensorFlow model, with its residual stream open to be
+read and edited.
 """
 
 from __future__ import annotations
@@ -38,9 +40,11 @@ def one_hot(codes: np.ndarray | Tensor) -> Tensor:
 
 
 class EpiBERT(PipelineModel):
-    """EpiBERT with ``config``; weights are drawn from ``init_seed`` (None: left to torch) until others are loaded.
+    """EpiBERT with ``config``; weights are drawn from ``init_seed`` (None: left to torch) until
+    others are loaded.
 
-    Layer 0 of the residual stream is the projected input, layer k the output of block k before the final layer norm.
+    Layer 0 of the residual stream is the projected input, layer k the output of block k before the
+    final layer norm.
     """
 
     name = "epibert"
@@ -55,7 +59,9 @@ class EpiBERT(PipelineModel):
         self.projection = nn.Linear(config.input_channels, config.d_model, bias=False)
         shape = (config.d_model, config.heads, config.head_dim, config.stabilizer, config.dropout)
         self.blocks = nn.ModuleList(Block(*shape) for _ in range(config.layers))
-        self.final_norm = nn.LayerNorm(config.d_model, eps=LN_EPSILON) if config.final_norm else nn.Identity()
+        self.final_norm = (
+            nn.LayerNorm(config.d_model, eps=LN_EPSILON) if config.final_norm else nn.Identity()
+        )
         self.head = Head(config)
         projection = projection_matrix(config.random_features, config.head_dim, config.seed)
         scaled = torch.from_numpy(projection / np.sqrt(np.float32(config.random_features)))
@@ -79,24 +85,35 @@ class EpiBERT(PipelineModel):
         return self.config.crop
 
     def tokens(self, batch: Batch) -> TokenIndex:
-        """Bins of ``token_width`` bp from the window's start; the crop at either side has no prediction."""
+        """Bins of ``token_width`` bp from the window's start; the crop at either side has no
+        prediction."""
         count, width, crop = (
             batch.atac.shape[1] * ATAC_BIN // self.config.token_width,
             self.config.token_width,
             self.config.crop,
         )
-        return TokenIndex(np.arange(count, dtype=np.int64) * width, width, slice(crop, count - crop))
+        return TokenIndex(
+            np.arange(count, dtype=np.int64) * width, width, slice(crop, count - crop)
+        )
 
     def forward(self, sequence: Tensor, atac: Tensor, motif: Tensor) -> Tensor:
-        """(B, L, 4), (B, L/4, 1), (B, 1, M) -> (B, T', 1), summed signal per token; L any number of whole tokens."""
+        """(B, L, 4), (B, L/4, 1), (B, 1, M) -> (B, T', 1), summed signal per token; L any number of
+        whole tokens."""
         return self.run(Batch(sequence, atac, motif)).prediction
 
     def sequence_features(self, sequence: Tensor) -> Tensor:
-        """Output of the sequence branch, (W, L, 4) -> (W, T, C); in eval mode it may be kept and shared."""
+        """Output of the sequence branch, (W, L, 4) -> (W, T, C); in eval mode it may be kept and
+        shared."""
         width = self.config.token_width
-        if sequence.ndim != 3 or sequence.shape[2] != 4 or sequence.shape[1] % width or not sequence.shape[1]:
+        if (
+            sequence.ndim != 3
+            or sequence.shape[2] != 4
+            or sequence.shape[1] % width
+            or not sequence.shape[1]
+        ):
             raise UserError(
-                f"shape {tuple(sequence.shape)} is not (windows, length, 4) with a length of whole {width}-bp tokens",
+                f"shape {tuple(sequence.shape)} is not (windows, length, 4) with a length of "
+                f"whole {width}-bp tokens",
                 field="sequence",
                 remedy=f"Give one-hot sequence of a multiple of {width} bp.",
             )
@@ -111,12 +128,14 @@ class EpiBERT(PipelineModel):
         resume: tuple[int, Tensor] | None = None,
         sequence_features: Tensor | None = None,
     ) -> ProbeOutput:
-        """Run the model, reading the residual stream at ``capture`` and rewriting it by ``edits``, layer by layer.
+        """Run the model, reading the residual stream at ``capture`` and rewriting it by ``edits``,
+        layer by layer.
 
-        A captured layer is what the next block reads, after the edit. ``sequence_features`` (W, T, C) replaces the
-        sequence branch. With W rows of sequence and W·S of accessibility, each window serves its S consecutive rows.
-        ``resume=(k, hidden)`` starts from the residual stream (B, T, d) after layer k, applies ``edits[k]`` to it and
-        runs only the blocks above; it needs no batch.
+        A captured layer is what the next block reads, after the edit. ``sequence_features`` (W, T,
+        C) replaces the sequence branch. With W rows of sequence and W·S of accessibility, each
+        window serves its S consecutive rows. ``resume=(k, hidden)`` starts from the residual stream
+        (B, T, d) after layer k, applies ``edits[k]`` to it and runs only the blocks above; it needs
+        no batch.
         """
         start = resume[0] if resume else 0
         self._check_layers(capture, edits, start)
@@ -126,7 +145,9 @@ class EpiBERT(PipelineModel):
             hidden = self._input(batch, sequence_features)
         else:
             raise UserError(
-                "there is neither a batch nor a hidden state to resume from", field="batch", remedy="Give one."
+                "there is neither a batch nor a hidden state to resume from",
+                field="batch",
+                remedy="Give one.",
             )
         captured: dict[int, Tensor] = {}
         rotary = self._rotary(hidden) if self.config.rotary else None
@@ -143,12 +164,18 @@ class EpiBERT(PipelineModel):
 
     def _check_layers(self, capture: Sequence[int], edits: Mapping[int, Edit], start: int) -> None:
         if not 0 <= start <= self.n_layers:
-            raise UserError(f"layer {start} does not exist", field="resume", remedy=f"Choose 0 to {self.n_layers}.")
+            raise UserError(
+                f"layer {start} does not exist",
+                field="resume",
+                remedy=f"Choose 0 to {self.n_layers}.",
+            )
         for field, layers in (("capture", capture), ("edits", edits)):
             for layer in layers:
                 if not start <= layer <= self.n_layers:
                     raise UserError(
-                        f"layer {layer} is not run", field=field, remedy=f"Choose {start} to {self.n_layers}."
+                        f"layer {layer} is not run",
+                        field=field,
+                        remedy=f"Choose {start} to {self.n_layers}.",
                     )
 
     def _resumed(self, hidden: Tensor) -> Tensor:
@@ -165,7 +192,9 @@ class EpiBERT(PipelineModel):
         if features is None:
             if batch.sequence is None:
                 raise UserError(
-                    "there is neither sequence nor its features", field="sequence", remedy="Give one of them."
+                    "there is neither sequence nor its features",
+                    field="sequence",
+                    remedy="Give one of them.",
                 )
             features = self.sequence_features(batch.sequence)
         windows, count, _ = features.shape
@@ -175,16 +204,22 @@ class EpiBERT(PipelineModel):
             raise UserError(
                 f"shape {tuple(batch.atac.shape)} does not fit {windows} windows of {count} tokens",
                 field="atac",
-                remedy=f"Give (rows, {expected[1]}, 1) with the same number of rows for each window.",
+                remedy=f"Give (rows, {expected[1]}, 1) with the same number of rows for each "
+                f"window.",
             )
         if tuple(batch.motif.shape) != (rows, 1, self.config.num_motifs):
             raise UserError(
-                f"shape {tuple(batch.motif.shape)} does not fit {rows} rows of {self.config.num_motifs} motifs",
+                f"shape {tuple(batch.motif.shape)} does not fit {rows} rows of "
+                f"{self.config.num_motifs} motifs",
                 field="motif",
                 remedy=f"Give ({rows}, 1, {self.config.num_motifs}).",
             )
         dtype = self.projection.weight.dtype
-        shared = features.to(dtype).repeat_interleave(rows // windows, dim=0) if rows > windows else features.to(dtype)
+        shared = (
+            features.to(dtype).repeat_interleave(rows // windows, dim=0)
+            if rows > windows
+            else features.to(dtype)
+        )
         motif = self.motif(batch.motif.to(dtype)).expand(-1, count, -1)
         return self.projection(torch.cat([shared, self.atac(batch.atac.to(dtype)), motif], dim=2))
 
@@ -203,18 +238,25 @@ class EpiBERT(PipelineModel):
         return table.to(hidden.device, hidden.dtype)
 
     def load_original(self, weights: Mapping[str, np.ndarray]) -> EpiBERT:
-        """Load the original's variables, all of them, by checkpoint key (with or without ``weight/`` and ``model/``).
+        """Load the original's variables, all of them, by checkpoint key (with or without
+        ``weight/`` and ``model/``).
 
         Leaves the model in eval mode and returns it; call ``train()`` to train on.
         """
-        state = {name: torch.from_numpy(array) for name, array in our_arrays(weights, self.config).items()}
+        state = {
+            name: torch.from_numpy(array)
+            for name, array in our_arrays(weights, self.config).items()
+        }
         self.load_state_dict(self.state_dict() | state)
         return self.eval()
 
     def start_at_mean(self, mean: float) -> None:
-        """Set the head's bias so that the untrained model predicts about ``mean``: softplus⁻¹, in place."""
+        """Set the head's bias so that the untrained model predicts about ``mean``: softplus⁻¹, in
+        place."""
         with torch.no_grad():
-            self.head.profile.bias.fill_(mean if mean > 20 else math.log(math.expm1(max(mean, 1e-3))))
+            self.head.profile.bias.fill_(
+                mean if mean > 20 else math.log(math.expm1(max(mean, 1e-3)))
+            )
 
     def reinitialised(self, seed: int) -> EpiBERT:
         """The same architecture with weights drawn from ``seed``, in eval mode."""
@@ -225,7 +267,9 @@ class EpiBERT(PipelineModel):
         state = {name: value.contiguous().cpu() for name, value in self.state_dict().items()}
         with atomic_path(path) as temporary:
             temporary.write_bytes(
-                stable_bytes(state, {"format": FILE_FORMAT, "config": json.dumps(asdict(self.config))})
+                stable_bytes(
+                    state, {"format": FILE_FORMAT, "config": json.dumps(asdict(self.config))}
+                )
             )
 
     @classmethod
@@ -236,12 +280,18 @@ class EpiBERT(PipelineModel):
                 metadata = file.metadata() or {}
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         except FileNotFoundError:
-            raise UserError("does not exist", file=path, remedy="Make it with petriscope convert.") from None
+            raise UserError(
+                "does not exist", file=path, remedy="Make it with petriscope convert."
+            ) from None
         except (SafetensorError, OSError) as error:
-            raise UserError(f"cannot be read as safetensors ({error})", file=path, remedy="Make it anew.") from error
+            raise UserError(
+                f"cannot be read as safetensors ({error})", file=path, remedy="Make it anew."
+            ) from error
         if metadata.get("format") != FILE_FORMAT:
             raise UserError(
-                "is not an EpiBERT written by petriscope", file=path, remedy="Make it with petriscope convert."
+                "is not an EpiBERT written by petriscope",
+                file=path,
+                remedy="Make it with petriscope convert.",
             )
         config = json.loads(metadata["config"])
         with torch.device("meta"):

@@ -18,9 +18,9 @@ _KINDS = {"int": (int,), "float": (int, float), "bool": (bool,), "int | None": (
 class EpiBERTConfig:
     """Every width and depth of EpiBERT; the defaults are those of the released checkpoints.
 
-    ``input_length`` (bp) and ``output_length`` (tokens) describe the window the model was made for; it runs on any
-    window of whole tokens and crops ``crop`` tokens from either side. ``d_model`` 0 means the last sequence filter,
-    ``head_dim`` 0 means ``d_model / heads``, as in the original.
+    ``input_length`` (bp) and ``output_length`` (tokens) describe the window the model was made for;
+    it runs on any window of whole tokens and crops ``crop`` tokens from either side. ``d_model`` 0
+    means the last sequence filter, ``head_dim`` 0 means ``d_model / heads``, as in the original.
     """
 
     ORIGINAL_NAMES: ClassVar[Mapping[str, str]] = (
@@ -71,9 +71,13 @@ class EpiBERTConfig:
         set_ = object.__setattr__
         for name in ("sequence_filters", "atac_filters"):
             value = getattr(self, name)
-            if not isinstance(value, (list, tuple)) or not all(type(width) is int for width in value):
+            if not isinstance(value, (list, tuple)) or not all(
+                type(width) is int for width in value
+            ):
                 raise UserError(
-                    f"{value!r} is not a list of whole numbers", field=name, remedy="Give one width per stage."
+                    f"{value!r} is not a list of whole numbers",
+                    field=name,
+                    remedy="Give one width per stage.",
                 )
             set_(self, name, tuple(value))
         self._check_types()
@@ -95,27 +99,49 @@ class EpiBERTConfig:
             value = getattr(self, item.name)
             kinds = _KINDS.get(str(item.type))
             if kinds and type(value) not in kinds:
-                raise UserError(f"{value!r} is not {item.type}", field=item.name, remedy="Give a value of that type.")
+                raise UserError(
+                    f"{value!r} is not {item.type}",
+                    field=item.name,
+                    remedy="Give a value of that type.",
+                )
 
     def _check_positive(self) -> None:
         if not self.sequence_filters:
             raise UserError(
-                "the list is empty", field="sequence_filters", remedy="Give one width per halving of the sequence."
+                "the list is empty",
+                field="sequence_filters",
+                remedy="Give one width per halving of the sequence.",
             )
         least = {
-            name: 1 for name in ("input_length", "output_length", "atac_stem_filters", "atac_stem_pool", "atac_pool")
+            name: 1
+            for name in (
+                "input_length",
+                "output_length",
+                "atac_stem_filters",
+                "atac_stem_pool",
+                "atac_pool",
+            )
         }
-        least |= {name: 1 for name in ("num_motifs", "heads", "random_features", "final_point_scale", "d_model")}
+        least |= {
+            name: 1
+            for name in ("num_motifs", "heads", "random_features", "final_point_scale", "d_model")
+        }
         least |= {"motif_units_fc": 4, "layers": 0, "head_dim": 0}
         for name, bound in least.items():
             if getattr(self, name) < bound:
-                raise UserError(f"{getattr(self, name)} is below {bound}", field=name, remedy=f"Give at least {bound}.")
+                raise UserError(
+                    f"{getattr(self, name)} is below {bound}",
+                    field=name,
+                    remedy=f"Give at least {bound}.",
+                )
         for name in ("sequence_filters", "atac_filters"):
             if min(getattr(self, name), default=1) < 1:
                 raise UserError("a width is below 1", field=name, remedy="Give positive widths.")
         for name in ("bn_momentum", "dropout", "head_dropout", "motif_dropout"):
             if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{getattr(self, name)} is not in [0, 1)", field=name, remedy="Give a fraction.")
+                raise UserError(
+                    f"{getattr(self, name)} is not in [0, 1)", field=name, remedy="Give a fraction."
+                )
 
     def _check_shape(self) -> None:
         if self.rotary and self.head_dim % 2:
@@ -126,24 +152,31 @@ class EpiBERTConfig:
             )
         if self.d_model < self.final_point_scale:
             raise UserError(
-                f"{self.final_point_scale} exceeds d_model {self.d_model}, which leaves the head no channel",
+                f"{self.final_point_scale} exceeds d_model {self.d_model}, which leaves the head "
+                f"no channel",
                 field="final_point_scale",
                 remedy=f"Give at most {self.d_model}.",
             )
         pooled = ATAC_BIN * self.atac_stem_pool * self.atac_pool ** len(self.atac_filters)
         if pooled != self.token_width:
             raise UserError(
-                f"the accessibility branch pools {pooled} bp into a token, the sequence branch {self.token_width}",
+                f"the accessibility branch pools {pooled} bp into a token, the sequence branch "
+                f"{self.token_width}",
                 field="atac_filters",
-                remedy="Match atac_stem_pool, atac_pool and the number of atac_filters to that of sequence_filters.",
+                remedy="Match atac_stem_pool, atac_pool and the number of atac_filters to that of "
+                "sequence_filters.",
             )
         if self.input_length != self.output_length * self.token_width:
             raise UserError(
-                f"{self.output_length} tokens of {self.token_width} bp are not {self.input_length} bp",
+                f"{self.output_length} tokens of {self.token_width} bp are not "
+                f"{self.input_length} bp",
                 field="output_length",
                 remedy=f"Input_length / {self.token_width} tokens are needed.",
             )
-        if self.final_output_length is not None and not 0 < self.final_output_length <= self.output_length:
+        if (
+            self.final_output_length is not None
+            and not 0 < self.final_output_length <= self.output_length
+        ):
             raise UserError(
                 f"{self.final_output_length} tokens cannot be cropped out of {self.output_length}",
                 field="final_output_length",
@@ -184,12 +217,14 @@ class EpiBERTConfig:
 
     @classmethod
     def from_original(cls, mapping: Mapping[str, Any]) -> EpiBERTConfig:
-        """The configuration named by the original's hyper-parameters; missing ones take the released model's values.
+        """The configuration named by the original's hyper-parameters; missing ones take the
+        released model's values.
 
-        Where only one of ``input_length`` and ``output_length`` is given the other follows, and ``final_output_length``
-        then defaults to the released crop of two tokens a side. ``d_model`` and ``dim`` are not read: the original
-        takes them from the last sequence filter and the heads. It stores but never uses ``max_seq_length``,
-        ``numerical_stabilizer`` and ``normalize``; they and unknown names are passed over too.
+        Where only one of ``input_length`` and ``output_length`` is given the other follows, and
+        ``final_output_length`` then defaults to the released crop of two tokens a side. ``d_model``
+        and ``dim`` are not read: the original takes them from the last sequence filter and the
+        heads. It stores but never uses ``max_seq_length``, ``numerical_stabilizer`` and
+        ``normalize``; they and unknown names are passed over too.
         """
         kernel = mapping.get("kernel_transformation", "relu_kernel_transformation")
         if kernel != "relu_kernel_transformation":
@@ -198,7 +233,11 @@ class EpiBERTConfig:
                 field="kernel_transformation",
                 remedy="Only relu_kernel_transformation, that of the released models, is.",
             )
-        values = {ours: mapping[theirs] for theirs, ours in cls.ORIGINAL_NAMES.items() if theirs in mapping}
+        values = {
+            ours: mapping[theirs]
+            for theirs, ours in cls.ORIGINAL_NAMES.items()
+            if theirs in mapping
+        }
         token_width = 2 ** (1 + len(values.get("sequence_filters", cls.sequence_filters)))
         if "input_length" in values:
             values.setdefault("output_length", values["input_length"] // token_width)

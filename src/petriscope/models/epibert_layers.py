@@ -1,4 +1,5 @@
-"""EpiBERT's convolutional branches: sequence (softmax pooling) and accessibility (max pooling), 128 bp to a token."""
+"""EpiBERT's convolutional branches: sequence (softmax pooling) and accessibility (max pooling), 128
+bp to a token."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ BN_EPSILON = 1e-5
 STEM_WIDTH, ATAC_STEM_WIDTH, TOWER_WIDTH = 15, 50, 5
 
 CHUNK = 4096
-"""Positions computed at a time at inference on a CPU: a chunk stays in cache and no full-length copies pile up."""
+"""Positions computed at a time at inference on a CPU: a chunk stays in cache and no full-length
+copies pile up."""
 
 
 def same_padding(width: int) -> tuple[int, int]:
@@ -23,16 +25,22 @@ def same_padding(width: int) -> tuple[int, int]:
 
 
 def convolve(conv: nn.Conv1d, x: Tensor, zeros: tuple[int, int] | None = None) -> Tensor:
-    """``conv`` over (B, C, L) with SAME padding, or with ``zeros`` left and right for a chunk that brings its halo."""
+    """``conv`` over (B, C, L) with SAME padding, or with ``zeros`` left and right for a chunk that
+    brings its halo."""
     if conv.kernel_size[0] == 1 and conv.bias is not None:
         # A product of matrices, without the copies a convolution makes.
         return torch.baddbmm(conv.bias[:, None], conv.weight[:, :, 0].expand(len(x), -1, -1), x)
     left, right = same_padding(conv.kernel_size[0]) if zeros is None else zeros
-    return F.conv1d(x, conv.weight, conv.bias, padding=left) if left == right else conv(F.pad(x, (left, right)))
+    return (
+        F.conv1d(x, conv.weight, conv.bias, padding=left)
+        if left == right
+        else conv(F.pad(x, (left, right)))
+    )
 
 
 class ConvBlock(nn.Module):
-    """Batch normalisation, GELU (tanh form), convolution with SAME padding; (B, C, L) -> (B, filters, L)."""
+    """Batch normalisation, GELU (tanh form), convolution with SAME padding; (B, C, L) -> (B,
+    filters, L)."""
 
     def __init__(self, channels: int, filters: int, width: int, bn_momentum: float) -> None:
         super().__init__()
@@ -45,7 +53,8 @@ class ConvBlock(nn.Module):
 
 
 class SoftmaxPool(nn.Module):
-    """Halve the length: one learnt logit per position weighs the two positions of a pair, alike in all channels."""
+    """Halve the length: one learnt logit per position weighs the two positions of a pair, alike in
+    all channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -54,13 +63,15 @@ class SoftmaxPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, L) -> (B, C, L/2)."""
         logits = torch.matmul(self.logit.weight[0], x)
-        # A softmax over two is the sigmoid of their difference, a weighted mean of two an interpolation.
+        # A softmax over two is the sigmoid of their difference, a weighted mean of two an
+        # interpolation.
         first = torch.sigmoid(logits[..., 0::2] - logits[..., 1::2])
         return torch.lerp(x[..., 1::2], x[..., 0::2], first[:, None])
 
 
 class _Span(NamedTuple):
-    """A chunk [start, stop), what it reads with its halo, and the zeros for the halo beyond the sequence's ends."""
+    """A chunk [start, stop), what it reads with its halo, and the zeros for the halo beyond the
+    sequence's ends."""
 
     start: int
     stop: int
@@ -89,7 +100,9 @@ class SequenceBranch(nn.Module):
         self.stem_block = ConvBlock(filters[0], filters[0], 1, config.bn_momentum)
         self.stem_pool = SoftmaxPool(filters[0])
         widths = zip((filters[0], *filters[:-1]), filters)
-        self.tower = nn.ModuleList(ConvBlock(a, b, TOWER_WIDTH, config.bn_momentum) for a, b in widths)
+        self.tower = nn.ModuleList(
+            ConvBlock(a, b, TOWER_WIDTH, config.bn_momentum) for a, b in widths
+        )
         self.pools = nn.ModuleList(SoftmaxPool(b) for b in filters)
 
     def forward(self, sequence: Tensor) -> Tensor:
@@ -104,7 +117,8 @@ class SequenceBranch(nn.Module):
         return x.transpose(1, 2)
 
     def _chunked(self, x: Tensor) -> Tensor:
-        """The same numbers a chunk at a time; only the pooled output of each stage exists at full length."""
+        """The same numbers a chunk at a time; only the pooled output of each stage exists at full
+        length."""
         batch, _, length = x.shape
         out = x.new_empty(batch, self.filters[0], length // 2)
         for span in _spans(length, STEM_WIDTH):
@@ -130,7 +144,9 @@ class AtacBranch(nn.Module):
         self.stem = nn.Conv1d(1, stem, ATAC_STEM_WIDTH)
         self.stem_block = ConvBlock(stem, stem, 1, config.bn_momentum)
         widths = zip((stem, *filters[:-1]), filters)
-        self.tower = nn.ModuleList(ConvBlock(a, b, TOWER_WIDTH, config.bn_momentum) for a, b in widths)
+        self.tower = nn.ModuleList(
+            ConvBlock(a, b, TOWER_WIDTH, config.bn_momentum) for a, b in widths
+        )
 
     def forward(self, atac: Tensor) -> Tensor:
         x = convolve(self.stem, atac.transpose(1, 2))
@@ -147,14 +163,18 @@ class MotifBranch(nn.Module):
         super().__init__()
         self.wide = nn.Linear(config.num_motifs, config.motif_units_fc)
         self.narrow = nn.Linear(config.motif_units_fc, config.motif_channels)
-        self.wide_dropout, self.narrow_dropout = nn.Dropout(config.motif_dropout), nn.Dropout(config.motif_dropout / 4)
+        self.wide_dropout, self.narrow_dropout = (
+            nn.Dropout(config.motif_dropout),
+            nn.Dropout(config.motif_dropout / 4),
+        )
 
     def forward(self, motif: Tensor) -> Tensor:
         return self.narrow_dropout(self.narrow(self.wide_dropout(F.gelu(self.wide(motif)))))
 
 
 class Head(nn.Module):
-    """Pointwise convolution, GELU and softplus on the transformer's output: (B, T, d) -> (B, T, 1), uncropped."""
+    """Pointwise convolution, GELU and softplus on the transformer's output: (B, T, d) -> (B, T, 1),
+    uncropped."""
 
     def __init__(self, config: EpiBERTConfig) -> None:
         super().__init__()

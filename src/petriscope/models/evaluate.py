@@ -1,4 +1,5 @@
-"""How well masked accessibility is predicted: every bin while hidden, over all bins and between conditions."""
+"""How well masked accessibility is predicted: every bin while hidden, over all bins and between
+conditions."""
 
 from __future__ import annotations
 
@@ -43,10 +44,12 @@ def predict_masked(
     device: str = "cpu",
     rows: int = 64,
 ) -> np.ndarray:
-    """Predictions (len(windows), S, T') float32, each bin made while hidden (12-bin blocks, ``folds`` passes).
+    """Predictions (len(windows), S, T') float32, each bin made while hidden (12-bin blocks,
+    ``folds`` passes).
 
-    Parameters: ``sequence`` (W, L) uint8; ``signal`` (W, S, L/4); ``motif_activity`` (S, M); ``rows`` — rows per call.
-    The sequence branch runs once per window and serves all S biosamples and folds.
+    Parameters: ``sequence`` (W, L) uint8; ``signal`` (W, S, L/4); ``motif_activity`` (S, M);
+    ``rows`` — rows per call. The sequence branch runs once per window and serves all S biosamples
+    and folds.
     """
     crop = model.crop
     samples = signal.shape[1]
@@ -59,7 +62,9 @@ def predict_masked(
 
     def one(window: int) -> np.ndarray:
         with torch.inference_mode():
-            features = model.sequence_features(one_hot(torch.tensor(sequence[window][None]).to(device)))
+            features = model.sequence_features(
+                one_hot(torch.tensor(sequence[window][None]).to(device))
+            )
             hidden = np.broadcast_to(masks[:, None, :], (folds, samples, bins)).reshape(-1, bins)
             track = np.tile(np.asarray(signal[window], dtype=np.float32), (folds, 1))
             seen = torch.from_numpy(masked_input(track, hidden, crop, None)).to(device)[..., None]
@@ -86,21 +91,33 @@ def pearson(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def condition_part(values: np.ndarray, conditions: Sequence[str]) -> np.ndarray:
-    """(W, S, T') to (W, C, T'): mean over the biosamples of each condition, minus the mean over conditions."""
+    """(W, S, T') to (W, C, T'): mean over the biosamples of each condition, minus the mean over
+    conditions."""
     labels = np.asarray(conditions)
-    means = np.stack([values[:, labels == name].mean(axis=1) for name in dict.fromkeys(conditions)], axis=1)
+    means = np.stack(
+        [values[:, labels == name].mean(axis=1) for name in dict.fromkeys(conditions)], axis=1
+    )
     return means - means.mean(axis=1, keepdims=True)
 
 
-def masked_accuracy(prediction: np.ndarray, target: np.ndarray, conditions: Sequence[str]) -> MaskedAccuracy:
-    """Compare predictions and targets, both (W, S, T'); ``conditions`` (S,) names lineage and context."""
+def masked_accuracy(
+    prediction: np.ndarray, target: np.ndarray, conditions: Sequence[str]
+) -> MaskedAccuracy:
+    """Compare predictions and targets, both (W, S, T'); ``conditions`` (S,) names lineage and
+    context."""
     log_p, log_t = np.log1p(prediction), np.log1p(target)
     return MaskedAccuracy(
         r=pearson(prediction, target),
         r_log=pearson(log_p, log_t),
-        r_condition=pearson(condition_part(prediction, conditions), condition_part(target, conditions)),
-        r_condition_log=pearson(condition_part(log_p, conditions), condition_part(log_t, conditions)),
-        per_biosample=tuple(pearson(prediction[:, s], target[:, s]) for s in range(target.shape[1])),
+        r_condition=pearson(
+            condition_part(prediction, conditions), condition_part(target, conditions)
+        ),
+        r_condition_log=pearson(
+            condition_part(log_p, conditions), condition_part(log_t, conditions)
+        ),
+        per_biosample=tuple(
+            pearson(prediction[:, s], target[:, s]) for s in range(target.shape[1])
+        ),
         bins=prediction.shape[0] * prediction.shape[2],
     )
 
@@ -117,6 +134,8 @@ def evaluate_masked(
     device: str = "cpu",
 ) -> MaskedAccuracy:
     """`predict_masked` on ``windows`` and `masked_accuracy` against the unmasked track."""
-    guess = predict_masked(model, sequence, signal, motif_activity, windows, folds=folds, device=device)
+    guess = predict_masked(
+        model, sequence, signal, motif_activity, windows, folds=folds, device=device
+    )
     truth = model_target(np.asarray(signal[np.asarray(windows)], dtype=np.float32), model.crop)
     return masked_accuracy(guess, truth, conditions)

@@ -1,4 +1,5 @@
-"""Masked accessibility: which bins a training row hides, what the model sees, folds that hide every bin once."""
+"""Masked accessibility: which bins a training row hides, what the model sees, folds that hide every
+bin once."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ BINS_PER_TOKEN = 32
 
 
 def peak_bins(target: np.ndarray) -> np.ndarray:
-    """Bins that look like peak centres, where a data set gives no peaks: local maxima above mean + 2 sd of their row.
+    """Bins that look like peak centres, where a data set gives no peaks: local maxima above mean +
+    2 sd of their row.
 
     ``target`` (..., T'). Returns bool of its shape.
     """
@@ -31,9 +33,9 @@ def peak_bins(target: np.ndarray) -> np.ndarray:
 def random_masks(rng: np.random.Generator, peaks: np.ndarray) -> np.ndarray:
     """Hidden bins of training rows, as the original draws them.
 
-    ``peaks`` (R, T') bool marks peak centres of each row. Per row: 13 bins about one random peak (none where the row
-    has no peak), and each 12-bin block with probability .15, or .45 in one row of fifteen. Returns (R, T') bool;
-    cropped edge bins are not part of T', hence never hidden.
+    ``peaks`` (R, T') bool marks peak centres of each row. Per row: 13 bins about one random peak
+    (none where the row has no peak), and each 12-bin block with probability .15, or .45 in one row
+    of fifteen. Returns (R, T') bool; cropped edge bins are not part of T', hence never hidden.
     """
     rows, bins = peaks.shape
     rate = np.where(rng.random((rows, 1)) < 1 / CORRUPT_RATE, CORRUPT_DROP, DROP)
@@ -46,16 +48,19 @@ def random_masks(rng: np.random.Generator, peaks: np.ndarray) -> np.ndarray:
 
 
 def fold_masks(bins: int, folds: int) -> np.ndarray:
-    """(folds, T') bool: 12-bin blocks dealt to folds in turn, so that every bin is hidden exactly once."""
+    """(folds, T') bool: 12-bin blocks dealt to folds in turn, so that every bin is hidden exactly
+    once."""
     owner = (np.arange(bins) // BLOCK) % folds
     return owner[None, :] == np.arange(folds)[:, None]
 
 
-def masked_input(signal: np.ndarray, mask: np.ndarray, crop: int, rng: np.random.Generator | None) -> np.ndarray:
+def masked_input(
+    signal: np.ndarray, mask: np.ndarray, crop: int, rng: np.random.Generator | None
+) -> np.ndarray:
     """What the model sees: noise added, hidden bins exactly 0, soft-clipped at 150.
 
-    Parameters: ``signal`` (..., L/4) per 4 bp; ``mask`` (..., T') True where hidden; ``rng`` None adds no noise.
-    Returns (..., L/4) float32.
+    Parameters: ``signal`` (..., L/4) per 4 bp; ``mask`` (..., T') True where hidden; ``rng`` None
+    adds no noise. Returns (..., L/4) float32.
     """
     values = np.asarray(signal, dtype=np.float32)
     if rng is not None:

@@ -10,22 +10,28 @@ from torch import nn
 from petriscope.errors import UserError
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
-"""float32 is the reference; bfloat16 costs EpiBERT about 1 % in each residual stream, as much as the original's own."""
+"""float32 is the reference; bfloat16 costs EpiBERT about 1 % in each residual stream, as much as
+the original's own."""
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def to_precision(model: Model, precision: str, device: str | torch.device = "cpu") -> Model:
-    """``model`` moved to ``device`` with its parameters and buffers in ``precision`` (float32 or bf16)."""
+    """``model`` moved to ``device`` with its parameters and buffers in ``precision`` (float32 or
+    bf16)."""
     if precision not in PRECISIONS:
         raise UserError(
-            f"{precision!r} is unknown", field="precision", remedy=f"Choose one of {', '.join(PRECISIONS)}."
+            f"{precision!r} is unknown",
+            field="precision",
+            remedy=f"Choose one of {', '.join(PRECISIONS)}.",
         )
     device = torch.device(device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("there is no CUDA device", field="device", remedy="Choose cpu.")
     if precision == "bf16" and not _has_bf16(device):
-        raise UserError(f"{device} cannot compute in bfloat16", field="precision", remedy="Choose float32.")
+        raise UserError(
+            f"{device} cannot compute in bfloat16", field="precision", remedy="Choose float32."
+        )
     return model.to(device, PRECISIONS[precision])
 
 

@@ -1,4 +1,5 @@
-"""Pre-training of a small EpiBERT, or of an adapted model, by masked accessibility as the original was trained."""
+"""Pre-training of a small EpiBERT, or of an adapted model, by masked accessibility as the original
+was trained."""
 
 from __future__ import annotations
 
@@ -51,11 +52,21 @@ class PretrainConfig:
         """Raise `UserError` naming the field out of range."""
         for field in ("epochs", "windows_per_step", "biosamples_per_step"):
             if getattr(self, field) < 1:
-                raise UserError(f"is {getattr(self, field)}", field=f"model.{field}", remedy="Give 1 or more.")
+                raise UserError(
+                    f"is {getattr(self, field)}", field=f"model.{field}", remedy="Give 1 or more."
+                )
         if not self.learning_rate > 0:
-            raise UserError(f"is {self.learning_rate}", field="model.learning_rate", remedy="Give a positive rate.")
+            raise UserError(
+                f"is {self.learning_rate}",
+                field="model.learning_rate",
+                remedy="Give a positive rate.",
+            )
         if self.folds < 2:
-            raise UserError(f"is {self.folds}", field="model.mask_folds", remedy="Give 2 or more: 1 hides every bin.")
+            raise UserError(
+                f"is {self.folds}",
+                field="model.mask_folds",
+                remedy="Give 2 or more: 1 hides every bin.",
+            )
 
 
 class Arrays(NamedTuple):
@@ -84,7 +95,8 @@ class TrainedModel(NamedTuple):
 
     model: PipelineModel
     history: list[dict[str, float]]
-    """Per epoch: epoch, steps so far, loss (mean Poisson loss on hidden bins), rate, gradient norm."""
+    """Per epoch: epoch, steps so far, loss (mean Poisson loss on hidden bins), rate, gradient
+    norm."""
     metrics: dict[str, MaskedAccuracy]
     """Held-out accuracy by split."""
 
@@ -101,9 +113,10 @@ def training_step_arrays(
 ) -> Step:
     """Draw one step: augment, mask and clip.
 
-    Parameters: ``windows`` (w,) rows of the arrays; ``biosamples`` (w, s) columns per window. The sequence is shifted
-    by 0–3 bp against the tracks (bases from beyond the window are N) and, with probability one half per window,
-    everything is read on the other strand. Returns rows in window-major order, w·s of them, over w rows of sequence.
+    Parameters: ``windows`` (w,) rows of the arrays; ``biosamples`` (w, s) columns per window. The
+    sequence is shifted by 0–3 bp against the tracks (bases from beyond the window are N) and, with
+    probability one half per window, everything is read on the other strand. Returns rows in
+    window-major order, w·s of them, over w rows of sequence.
     """
     picked = np.asarray(windows)
     sequence = arrays.sequence[picked]
@@ -158,17 +171,21 @@ def pretrain(
 ) -> TrainedModel:
     """Train from scratch on ``splits['train']`` and measure on the splits named in ``evaluate``.
 
-    Parameters: ``splits`` — rows of the window axis by split; ``conditions`` (S,) — each biosample's lineage and
-    context, for the condition-specific part; ``checkpoint`` — file written after every epoch and resumed from where it
-    exists (same configuration and seed, else `UserError`); ``on_epoch`` — called with the epoch's record and the model;
-    ``untrained`` — the model to train in place of a new EpiBERT (``model_config`` then only says which run this is).
+    Parameters: ``splits`` — rows of the window axis by split; ``conditions`` (S,) — each
+    biosample's lineage and context, for the condition-specific part; ``checkpoint`` — file written
+    after every epoch and resumed from where it exists (same configuration and seed, else
+    `UserError`); ``on_epoch`` — called with the epoch's record and the model; ``untrained`` — the
+    model to train in place of a new EpiBERT (``model_config`` then only says which run this is).
 
-    Same seed and threads, same weights: every step draws from (seed, step), so a resumed run equals an unbroken one.
+    Same seed and threads, same weights: every step draws from (seed, step), so a resumed run equals
+    an unbroken one.
     """
     config.check()
     train = np.asarray(splits["train"])
     if not len(train):
-        raise UserError("no training window", field="windows.split.train", remedy="Give it a larger share.")
+        raise UserError(
+            "no training window", field="windows.split.train", remedy="Give it a larger share."
+        )
     model: PipelineModel
     if untrained is not None:
         model = untrained.to(device)
@@ -179,7 +196,12 @@ def pretrain(
     samples = arrays.signal.shape[1]
     per_window = min(config.biosamples_per_step, samples)
     mean = float(
-        np.mean([model_target(arrays.signal[w].astype(np.float32)).mean() for w in train[:: max(1, len(train) // 32)]])
+        np.mean(
+            [
+                model_target(arrays.signal[w].astype(np.float32)).mean()
+                for w in train[:: max(1, len(train) // 32)]
+            ]
+        )
     )
     model.start_at_mean(mean)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, eps=1e-8)
@@ -201,13 +223,19 @@ def pretrain(
                 step = epoch * per_epoch + index
                 rng = np.random.default_rng([seed, 2, step])
                 torch.manual_seed(int(rng.integers(2**62)))
-                windows = order[index * config.windows_per_step : (index + 1) * config.windows_per_step]
+                windows = order[
+                    index * config.windows_per_step : (index + 1) * config.windows_per_step
+                ]
                 drawn = np.stack([rng.permutation(samples)[:per_window] for _ in windows])
-                data = training_step_arrays(arrays, windows, drawn, rng, config, crop=model.crop, device=device)
+                data = training_step_arrays(
+                    arrays, windows, drawn, rng, config, crop=model.crop, device=device
+                )
                 for group in optimiser.param_groups:
                     group["lr"] = learning_rate(step, steps, config)
                 optimiser.zero_grad(set_to_none=True)
-                loss = poisson_loss(model.run(data.batch).prediction[..., 0], data.target, data.mask)
+                loss = poisson_loss(
+                    model.run(data.batch).prediction[..., 0], data.target, data.mask
+                )
                 loss.backward()
                 norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)))
                 optimiser.step()
@@ -224,7 +252,8 @@ def pretrain(
                 raise UserError(
                     "the loss is not finite",
                     field="model.learning_rate",
-                    remedy="Lower the learning rate; a model of your own must predict positive accessibility (a softplus "
+                    remedy="Lower the learning rate; a model of your own must predict positive "
+                    "accessibility (a softplus "
                     "head), since the loss is Poisson's.",
                 )
             history.append(record)
@@ -236,7 +265,12 @@ def pretrain(
     model.eval()
     metrics = {
         name: evaluate_masked(
-            model, *arrays, windows=splits[name], conditions=conditions, folds=config.folds, device=device
+            model,
+            *arrays,
+            windows=splits[name],
+            conditions=conditions,
+            folds=config.folds,
+            device=device,
         )
         for name in evaluate
     }

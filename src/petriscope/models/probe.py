@@ -1,4 +1,5 @@
-"""What a model must offer to be probed: a prediction, the residual stream after any layer, and edits of it."""
+"""What a model must offer to be probed: a prediction, the residual stream after any layer, and
+edits of it."""
 
 from __future__ import annotations
 
@@ -18,10 +19,12 @@ NO_EDITS: Mapping[int, Edit] = MappingProxyType({})
 
 
 class Batch(NamedTuple):
-    """Inputs of B model rows; ``sequence`` may hold one row per window and ``atac`` S consecutive biosamples of it."""
+    """Inputs of B model rows; ``sequence`` may hold one row per window and ``atac`` S consecutive
+    biosamples of it."""
 
     sequence: Tensor | None
-    """(W, L, 4) one-hot ACGT, all zero at N; W divides B. None where the sequence's features are handed over."""
+    """(W, L, 4) one-hot ACGT, all zero at N; W divides B. None where the sequence's features are
+    handed over."""
     atac: Tensor
     """(B, L/4, 1) accessibility, masked and soft-clipped."""
     motif: Tensor
@@ -45,11 +48,13 @@ class ProbeOutput(NamedTuple):
     prediction: Tensor
     """(B, T', 1) model output on the tokens that are not cropped."""
     hidden: dict[int, Tensor]
-    """layer -> (B, T, d) residual stream after that layer and its edit; layer 0 is the input to the first block."""
+    """layer -> (B, T, d) residual stream after that layer and its edit; layer 0 is the input to the
+    first block."""
 
 
 class ProbedModel(Protocol):
-    """A model whose residual stream can be read and written after layers 0 (before the first block) to ``n_layers``."""
+    """A model whose residual stream can be read and written after layers 0 (before the first block)
+    to ``n_layers``."""
 
     @property
     def name(self) -> str: ...
@@ -64,13 +69,17 @@ class ProbedModel(Protocol):
         """Where the tokens of ``batch`` lie."""
         ...
 
-    def run(self, batch: Batch, capture: Sequence[int] = (), edits: Mapping[int, Edit] = NO_EDITS) -> ProbeOutput:
-        """Run the model; return the residual streams named in ``capture`` and apply ``edits`` by layer."""
+    def run(
+        self, batch: Batch, capture: Sequence[int] = (), edits: Mapping[int, Edit] = NO_EDITS
+    ) -> ProbeOutput:
+        """Run the model; return the residual streams named in ``capture`` and apply ``edits`` by
+        layer."""
         ...
 
 
 class PipelineModel(nn.Module):
-    """What the stages drive: a `ProbedModel` that shares a window's sequence branch and resumes above a layer.
+    """What the stages drive: a `ProbedModel` that shares a window's sequence branch and resumes
+    above a layer.
 
     `EpiBERT` is one; `petriscope.models.adapter.AdaptedModel` makes one of any `ProbedModel`.
     """
@@ -98,7 +107,8 @@ class PipelineModel(nn.Module):
 
     @abstractmethod
     def sequence_features(self, sequence: Tensor) -> Tensor:
-        """What `run` takes as ``sequence_features``, computed once per window: (W, L, 4) -> (W, ...)."""
+        """What `run` takes as ``sequence_features``, computed once per window: (W, L, 4) -> (W,
+        ...)."""
 
     @abstractmethod
     def run(
@@ -110,11 +120,13 @@ class PipelineModel(nn.Module):
         resume: tuple[int, Tensor] | None = None,
         sequence_features: Tensor | None = None,
     ) -> ProbeOutput:
-        """`ProbedModel.run`; ``resume=(k, hidden)`` starts from the residual stream after layer k, without a batch."""
+        """`ProbedModel.run`; ``resume=(k, hidden)`` starts from the residual stream after layer k,
+        without a batch."""
 
     @abstractmethod
     def start_at_mean(self, mean: float) -> None:
-        """Set the output bias so that the untrained model predicts about ``mean``, where it has one."""
+        """Set the output bias so that the untrained model predicts about ``mean``, where it has
+        one."""
 
     @abstractmethod
     def reinitialised(self, seed: int) -> PipelineModel:

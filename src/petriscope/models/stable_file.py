@@ -1,4 +1,5 @@
-"""Safetensors bytes that depend on the content alone: the library writes its metadata in an order that changes by run."""
+"""Safetensors bytes that depend on the content alone: the library writes its metadata in an order
+that changes by run."""
 
 from __future__ import annotations
 
@@ -12,9 +13,11 @@ _LENGTH_BYTES, _ALIGNMENT = 8, 8
 
 
 def stable_bytes(state: dict[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """``state`` and ``metadata`` as a safetensors file whose header lists the metadata in alphabetical order.
+    """``state`` and ``metadata`` as a safetensors file whose header lists the metadata in
+    alphabetical order.
 
-    Layout: https://huggingface.co/docs/safetensors (length of the header, JSON header padded with spaces, tensors).
+    Layout: https://huggingface.co/docs/safetensors (length of the header, JSON header padded with
+    spaces, tensors).
     """
     data = save(state, dict(metadata))
     size = int.from_bytes(data[:_LENGTH_BYTES], "little")

@@ -1,6 +1,8 @@
-"""TensorFlow's tensor bundle without TensorFlow: a sorted table of entries (``.index``) and raw arrays (``.data-*``).
+"""TensorFlow's tensor bundle without TensorFlow: a sorted table of entries (``.index``) and raw
+arrays (``.data-*``).
 
-The table is LevelDB's: prefix-compressed keys in blocks, each with a masked CRC-32C; every tensor has one too.
+The table is LevelDB's: prefix-compressed keys in blocks, each with a masked CRC-32C; every tensor
+has one too.
 """
 
 from __future__ import annotations
@@ -18,7 +20,17 @@ from petriscope.models.crc32c import crc32c, masked
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48
 _ANEW = "Fetch the checkpoint again: .index and every .data file of it."
-_DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "|u1", 6: "|i1", 9: "<i8", 10: "|b1", 14: "bfloat16", 19: "<f2"}
+_DTYPES = {
+    1: "<f4",
+    2: "<f8",
+    3: "<i4",
+    4: "|u1",
+    6: "|i1",
+    9: "<i8",
+    10: "|b1",
+    14: "bfloat16",
+    19: "<f2",
+}
 _STRING = 7
 
 Field = tuple[int, int | bytes]
@@ -50,7 +62,8 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def proto_fields(data: bytes) -> Iterator[Field]:
-    """Field numbers and values of one protobuf message: integers, or bytes for anything with a length."""
+    """Field numbers and values of one protobuf message: integers, or bytes for anything with a
+    length."""
     at = 0
     while at < len(data):
         tag, at = varint(data, at)
@@ -90,12 +103,15 @@ def _block(data: bytes, offset: int, size: int, file: Path) -> Iterator[tuple[by
     """Keys and values of the table block at ``offset``, its checksum verified."""
     end = offset + size
     if end + 5 > len(data):
-        raise UserError(f"is truncated: a block ends at byte {end + 5} of {len(data)}", file=file, remedy=_ANEW)
+        raise UserError(
+            f"is truncated: a block ends at byte {end + 5} of {len(data)}", file=file, remedy=_ANEW
+        )
     (stored,) = struct.unpack_from("<I", data, end + 1)
     found = masked(crc32c(data[offset : end + 1]))
     if found != stored:
         raise UserError(
-            f"is damaged: the block at byte {offset} has checksum {found:08x}, not the stored {stored:08x}",
+            f"is damaged: the block at byte {offset} has checksum {found:08x}, not the stored "
+            f"{stored:08x}",
             file=file,
             remedy=_ANEW,
         )
@@ -103,7 +119,8 @@ def _block(data: bytes, offset: int, size: int, file: Path) -> Iterator[tuple[by
         raise UserError(
             f"holds a block of compression type {data[end]}",
             file=file,
-            remedy="TensorFlow writes checkpoints uncompressed; save it again with tf.train.Checkpoint.",
+            remedy="TensorFlow writes checkpoints uncompressed; save it again with "
+            "tf.train.Checkpoint.",
         )
     block = data[offset:end]
     (restarts,) = struct.unpack_from("<I", block, size - 4)
@@ -118,21 +135,28 @@ def _block(data: bytes, offset: int, size: int, file: Path) -> Iterator[tuple[by
 
 
 def _shape(data: bytes) -> tuple[int, ...]:
-    sizes = (dict(proto_fields(as_bytes(dim))).get(1, 0) for number, dim in proto_fields(data) if number == 2)
+    sizes = (
+        dict(proto_fields(as_bytes(dim))).get(1, 0)
+        for number, dim in proto_fields(data)
+        if number == 2
+    )
     return tuple(as_int(size) for size in sizes)
 
 
 def _entry(key: str, data: bytes, file: Path) -> Entry:
     fields = dict(proto_fields(data))
     if 7 in fields:
-        raise UserError("is stored in slices", file=file, field=key, remedy="Save the checkpoint unpartitioned.")
+        raise UserError(
+            "is stored in slices", file=file, field=key, remedy="Save the checkpoint unpartitioned."
+        )
     numbers = {number: as_int(value) for number, value in fields.items() if number != 2}
     dtype, shard, offset, size, checksum = (numbers.get(number, 0) for number in (1, 3, 4, 5, 6))
     return Entry(key, dtype, _shape(as_bytes(fields.get(2, b""))), shard, offset, size, checksum)
 
 
 class TensorBundle:
-    """A bundle opened by its prefix: its entries by key, their arrays read on demand and verified."""
+    """A bundle opened by its prefix: its entries by key, their arrays read on demand and
+    verified."""
 
     def __init__(self, prefix: str | Path) -> None:
         self.prefix = Path(prefix)
@@ -140,7 +164,9 @@ class TensorBundle:
         try:
             data = self.index.read_bytes()
         except OSError as error:
-            raise UserError(f"cannot be read ({error.strerror})", file=self.index, remedy="Give the prefix.") from error
+            raise UserError(
+                f"cannot be read ({error.strerror})", file=self.index, remedy="Give the prefix."
+            ) from error
         try:
             header, self.entries = self._read(data)
         except (ValueError, IndexError, struct.error) as error:
@@ -152,7 +178,11 @@ class TensorBundle:
 
     def _read(self, data: bytes) -> tuple[int, dict[str, Entry]]:
         if len(data) < _FOOTER or int.from_bytes(data[-8:], "little") != _MAGIC:
-            raise UserError("is truncated or no checkpoint index (its last 8 bytes)", file=self.index, remedy=_ANEW)
+            raise UserError(
+                "is truncated or no checkpoint index (its last 8 bytes)",
+                file=self.index,
+                remedy=_ANEW,
+            )
         footer = data[-_FOOTER:]
         unused, at = varint(footer, 0)
         length, at = varint(footer, at)
@@ -174,11 +204,14 @@ class TensorBundle:
     def _header(self, data: bytes) -> int:
         fields = {number: value for number, value in proto_fields(data) if number in (1, 2)}
         if fields.get(2, 0):
-            raise UserError("is big-endian", file=self.index, remedy="Save it on a little-endian machine.")
+            raise UserError(
+                "is big-endian", file=self.index, remedy="Save it on a little-endian machine."
+            )
         return as_int(fields.get(1, 1))
 
     def stored(self, key: str) -> np.ndarray:
-        """The bytes of one entry as stored, uint8, checksum verified (not for strings: see ``string``)."""
+        """The bytes of one entry as stored, uint8, checksum verified (not for strings: see
+        ``string``)."""
         entry = self.entries[key]
         data = self._slice(entry)
         self._verify(entry, crc32c(data))
@@ -190,7 +223,10 @@ class TensorBundle:
         kind = _DTYPES.get(entry.dtype)
         if kind is None:
             raise UserError(
-                f"has type number {entry.dtype}", file=self.prefix, field=key, remedy="Save it as a number."
+                f"has type number {entry.dtype}",
+                file=self.prefix,
+                field=key,
+                remedy="Save it as a number.",
             )
         data = self.stored(key)
         width = 2 if kind == "bfloat16" else np.dtype(kind).itemsize
@@ -218,7 +254,10 @@ class TensorBundle:
         total = crc32c(struct.pack("<I", length))
         if masked(total) != struct.unpack_from("<I", data, at)[0]:
             raise UserError(
-                "is damaged: the checksum of its length is wrong", file=self.prefix, field=key, remedy=_ANEW
+                "is damaged: the checksum of its length is wrong",
+                file=self.prefix,
+                field=key,
+                remedy=_ANEW,
             )
         self._verify(entry, crc32c(data[at:], total))
         return data[at + 4 :]
@@ -233,14 +272,18 @@ class TensorBundle:
     def _slice(self, entry: Entry) -> np.ndarray:
         if entry.shard >= len(self.shards):
             raise UserError(
-                f"lies in file {entry.shard} of {len(self.shards)}", file=self.index, field=entry.key, remedy=_ANEW
+                f"lies in file {entry.shard} of {len(self.shards)}",
+                file=self.index,
+                field=entry.key,
+                remedy=_ANEW,
             )
         file = self.shards[entry.shard]
         data = np.fromfile(file, dtype=np.uint8, count=entry.size, offset=entry.offset)
         if data.size != entry.size:
             end, there = entry.offset + entry.size, file.stat().st_size
             raise UserError(
-                f"ends at byte {end}, the file at {there}: truncated (stored checksum {entry.checksum:08x})",
+                f"ends at byte {end}, the file at {there}: truncated (stored checksum "
+                f"{entry.checksum:08x})",
                 file=file,
                 field=entry.key,
                 remedy=_ANEW,

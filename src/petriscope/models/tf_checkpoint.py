@@ -1,4 +1,5 @@
-"""TensorFlow 2 object checkpoints: variables found by the path of attributes that leads to them, not by key."""
+"""TensorFlow 2 object checkpoints: variables found by the path of attributes that leads to them,
+not by key."""
 
 from __future__ import annotations
 
@@ -13,13 +14,22 @@ from petriscope.models.tf_bundle import TensorBundle, as_bytes, as_int, proto_fi
 
 _GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "VARIABLE_VALUE"
-_BESIDE_THE_MODEL = ("optimizer", "keras_api", "save_counter", "signatures", "_metrics", "keras_metrics", "loss")
+_BESIDE_THE_MODEL = (
+    "optimizer",
+    "keras_api",
+    "save_counter",
+    "signatures",
+    "_metrics",
+    "keras_metrics",
+    "loss",
+)
 """Children under which training state lies, never weights."""
 
 
 @dataclass
 class _Node:
-    """One tracked object: its children by attribute name and, for a variable, the key of its value."""
+    """One tracked object: its children by attribute name and, for a variable, the key of its
+    value."""
 
     children: dict[str, int] = field(default_factory=dict)
     key: str | None = None
@@ -44,9 +54,11 @@ def _node(data: bytes) -> _Node:
 
 
 class ObjectCheckpoint:
-    """A checkpoint written by ``tf.train.Checkpoint(model=...)`` or of a model itself, as in a SavedModel's variables.
+    """A checkpoint written by ``tf.train.Checkpoint(model=...)`` or of a model itself, as in a
+    SavedModel's variables.
 
-    Paths are below the model: ``stem_conv/kernel``, whatever the root. Optimizer state is outside of them.
+    Paths are below the model: ``stem_conv/kernel``, whatever the root. Optimizer state is outside
+    of them.
     """
 
     def __init__(self, prefix: str | Path) -> None:
@@ -64,8 +76,15 @@ class ObjectCheckpoint:
             raise UserError(
                 f"cannot be parsed ({error})", file=prefix, field=_GRAPH_KEY, remedy="Save it anew."
             ) from error
-        if any(child >= len(self._nodes) for node in self._nodes for child in node.children.values()):
-            raise UserError("names objects it does not hold", file=prefix, field=_GRAPH_KEY, remedy="Save it anew.")
+        if any(
+            child >= len(self._nodes) for node in self._nodes for child in node.children.values()
+        ):
+            raise UserError(
+                "names objects it does not hold",
+                file=prefix,
+                field=_GRAPH_KEY,
+                remedy="Save it anew.",
+            )
         self._root = self._nodes[0].children.get("model", 0) if self._nodes else 0
 
     def _find(self, path: str) -> int | None:
@@ -99,12 +118,16 @@ class ObjectCheckpoint:
         key = self.entry_key(path)
         if key is None or key not in self.bundle.entries:
             raise UserError(
-                "is not in the checkpoint", file=self.bundle.prefix, field=path, remedy="Check the model's kind."
+                "is not in the checkpoint",
+                file=self.bundle.prefix,
+                field=path,
+                remedy="Check the model's kind.",
             )
         return self.bundle.array(key)
 
     def variables(self) -> dict[str, str]:
-        """Path -> bundle key of every weight below the model, each variable once, by its shortest path."""
+        """Path -> bundle key of every weight below the model, each variable once, by its shortest
+        path."""
         found: dict[str, str] = {}
         seen = {self._root}
         queue = deque([(self._root, "")])

@@ -1,7 +1,8 @@
 """The copies of outputs in DVC's cache: does each hold the bytes its name promises?
 
-DVC names a copy by its MD5 and makes it read-only; a read-only one it hands out unread, so that a damaged copy would
-become a stage's result, and everything below it would be computed from that, without a word.
+DVC names a copy by its MD5 and makes it read-only; a read-only one it hands out unread, so that a
+damaged copy would become a stage's result, and everything below it would be computed from that,
+without a word.
 """
 
 from __future__ import annotations
@@ -27,10 +28,13 @@ def cache_folder(root: Path) -> Path:
 
 
 def damaged_copies(root: Path, hasher: Hasher | None = None) -> list[Path]:
-    """Copies whose bytes are not those of their name. Without ``hasher`` a file is read again only where it changed."""
+    """Copies whose bytes are not those of their name. Without ``hasher`` a file is read again only
+    where it changed."""
     remembering = hasher is None
     hasher = hasher or Hasher(root)
-    files = sorted(p for p in (cache_folder(root) / "files" / "md5").glob("??/*") if _NAME.fullmatch(p.name))
+    files = sorted(
+        p for p in (cache_folder(root) / "files" / "md5").glob("??/*") if _NAME.fullmatch(p.name)
+    )
     wrong = [p for p in files if hasher.path(str(p)) != p.parent.name + p.name.removesuffix(".dir")]
     if remembering:
         hasher.remember()
@@ -38,12 +42,18 @@ def damaged_copies(root: Path, hasher: Hasher | None = None) -> list[Path]:
 
 
 def require_sound_cache(root: Path) -> None:
-    """Raise UserError, before anything is restored from it, where the cache holds other bytes than it promises."""
+    """Raise UserError, before anything is restored from it, where the cache holds other bytes than
+    it promises."""
     wrong = damaged_copies(root)
     if wrong:
-        more = f" (and {len(wrong) - 1} more, listed by `petriscope verify --results`)" if len(wrong) > 1 else ""
+        more = (
+            f" (and {len(wrong) - 1} more, listed by `petriscope verify --results`)"
+            if len(wrong) > 1
+            else ""
+        )
         raise UserError(
             f"was changed after DVC cached it{more}: it is no result of any stage",
             file=wrong[0],
-            remedy="Remove it and run the same command again: what it held is computed anew, or comes with `dvc pull`.",
+            remedy="Remove it and run the same command again: what it held is computed anew, or "
+            "comes with `dvc pull`.",
         )

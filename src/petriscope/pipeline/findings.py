@@ -1,4 +1,5 @@
-"""What stages found, read as it lies: purpose of a stage, its metrics, its tables (standard library only)."""
+"""What stages found, read as it lies: purpose of a stage, its metrics, its tables (standard library
+only)."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ CONTROLS = ("calibration", "recovery", "random_init")
 
 
 def purpose(stage: str) -> str:
-    """What a stage is for: the first line of its module's docstring, without importing it; empty where there is none."""
+    """What a stage is for: the first line of its module's docstring, without importing it; empty
+    where there is none."""
     path = Path(__file__).resolve().parents[1] / "stages" / f"{stage}.py"
     try:
         first = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
@@ -24,8 +26,8 @@ def purpose(stage: str) -> str:
 
 
 def control_stages(graph: Graph) -> list[str]:
-    """Stages that could kill a claim: those named, and any that reads the section ``controls`` of the parameters or leans
-    on the folder of that name."""
+    """Stages that could kill a claim: those named, and any that reads the section ``controls`` of
+    the parameters or leans on the folder of that name."""
     found = []
     for name, stage in graph.stages.items():
         keys = [key for _, used in stage.params for key in used]
@@ -59,7 +61,8 @@ def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def headline(values: dict[str, Any]) -> str:
-    """The sentence a stage wrote about its result (an entry ending in ``_text``), else a share or fraction it reports."""
+    """The sentence a stage wrote about its result (an entry ending in ``_text``), else a share or
+    fraction it reports."""
     entries = list(flat(values))
     texts = [v for k, v in entries if k.endswith("_text") and isinstance(v, str) and v]
     if texts:

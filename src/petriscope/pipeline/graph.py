@@ -1,4 +1,5 @@
-"""The stages of dvc.yaml and the .dvc files as a graph, read without DVC (whose own status is busy during a run)."""
+"""The stages of dvc.yaml and the .dvc files as a graph, read without DVC (whose own status is busy
+during a run)."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ class Out:
 
 @dataclass(frozen=True)
 class Stage:
-    """One node. ``params`` pairs a file with the dotted keys used (none: the whole file); data has no ``cmd``."""
+    """One node. ``params`` pairs a file with the dotted keys used (none: the whole file); data has
+    no ``cmd``."""
 
     name: str
     cmd: str
@@ -48,7 +50,11 @@ class Graph:
         given = {stage.name: stage for stage in stages}
         makers = {out.path: stage.name for stage in given.values() for out in stage.outs}
         needs = {
-            stage.name: tuple(dict.fromkeys(m for dep in stage.deps for m in _makers(dep, makers) if m != stage.name))
+            stage.name: tuple(
+                dict.fromkeys(
+                    m for dep in stage.deps for m in _makers(dep, makers) if m != stage.name
+                )
+            )
             for stage in given.values()
         }
         self.stages: dict[str, Stage] = {name: given[name] for name in _ordered(needs)}
@@ -74,7 +80,8 @@ class Graph:
 
 
 def load_yaml(path: Path) -> Any:
-    """A YAML 1.2 file as DVC reads it (``1e-3`` is a number). Raises UserError where it is missing or broken."""
+    """A YAML 1.2 file as DVC reads it (``1e-3`` is a number). Raises UserError where it is missing
+    or broken."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -86,11 +93,14 @@ def load_yaml(path: Path) -> Any:
         first = str(getattr(error, "problem", None) or error).splitlines()[0]
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else None
-        raise UserError(f"not valid YAML ({first})", file=path, field=where, remedy="Mend the line named") from None
+        raise UserError(
+            f"not valid YAML ({first})", file=path, field=where, remedy="Mend the line named"
+        ) from None
 
 
 def load_graph(root: Path) -> Graph:
-    """The graph of ``root/dvc.yaml`` and of every .dvc file beside it. Raises UserError naming the file."""
+    """The graph of ``root/dvc.yaml`` and of every .dvc file beside it. Raises UserError naming the
+    file."""
     path = root / "dvc.yaml"
     raw = load_yaml(path)
     if not isinstance(raw, dict) or not isinstance(raw.get("stages"), dict):
@@ -103,7 +113,9 @@ def load_graph(root: Path) -> Graph:
     for file in sorted(p for p in root.glob("*.dvc") if p.is_file()):
         data = load_yaml(file)
         outs = tuple(Out(str(out["path"])) for out in (data or {}).get("outs", []))
-        stages.append(Stage(file.name, "", outs=outs, description=str((data or {}).get("desc", ""))))
+        stages.append(
+            Stage(file.name, "", outs=outs, description=str((data or {}).get("desc", "")))
+        )
     return Graph(stages)
 
 
@@ -160,9 +172,13 @@ def _stage(name: str, body: Mapping[str, Any], context: Mapping[str, Any], path:
     for item in body.get("params") or []:
         if isinstance(item, dict):
             for file, keys in item.items():
-                params.setdefault(os.path.normpath(os.path.join(folder, file)), []).extend(str(k) for k in keys or [])
+                params.setdefault(os.path.normpath(os.path.join(folder, file)), []).extend(
+                    str(k) for k in keys or []
+                )
         else:
-            params.setdefault(os.path.normpath(os.path.join(folder, "params.yaml")), []).append(str(item))
+            params.setdefault(os.path.normpath(os.path.join(folder, "params.yaml")), []).append(
+                str(item)
+            )
     return Stage(
         name,
         "\n".join(cmd) if isinstance(cmd, list) else str(cmd),
@@ -178,7 +194,10 @@ def _stage(name: str, body: Mapping[str, Any], context: Mapping[str, Any], path:
 def _fill(value: Any, context: Mapping[str, Any]) -> Any:
     """``${a.b}`` replaced from ``context`` everywhere; a name that is unknown stays as written."""
     if isinstance(value, dict):
-        return {_fill(k, context) if isinstance(k, str) else k: _fill(v, context) for k, v in value.items()}
+        return {
+            _fill(k, context) if isinstance(k, str) else k: _fill(v, context)
+            for k, v in value.items()
+        }
     if isinstance(value, list):
         return [_fill(item, context) for item in value]
     if not isinstance(value, str):
@@ -187,7 +206,9 @@ def _fill(value: Any, context: Mapping[str, Any]) -> Any:
     if whole:
         found, result = lookup(context, whole[1])
         return result if found else value
-    return _INTERPOLATION.sub(lambda m: str(lookup(context, m[1])[1]) if lookup(context, m[1])[0] else m[0], value)
+    return _INTERPOLATION.sub(
+        lambda m: str(lookup(context, m[1])[1]) if lookup(context, m[1])[0] else m[0], value
+    )
 
 
 def lookup(values: Any, dotted: str) -> tuple[bool, Any]:
@@ -205,7 +226,9 @@ def lookup(values: Any, dotted: str) -> tuple[bool, Any]:
 def _makers(dep: str, makers: Mapping[str, str]) -> list[str]:
     """Stages whose output is ``dep``, lies inside it, or contains it."""
     return [
-        name for out, name in makers.items() if dep == out or dep.startswith(out + "/") or out.startswith(dep + "/")
+        name
+        for out, name in makers.items()
+        if dep == out or dep.startswith(out + "/") or out.startswith(dep + "/")
     ]
 
 
@@ -215,7 +238,9 @@ def _ordered(needs: Mapping[str, tuple[str, ...]]) -> list[str]:
     while waiting:
         ready = [n for n in waiting if all(need in order for need in needs[n])]
         if not ready:
-            raise UserError(f"stages {', '.join(waiting)} depend on each other in a circle", file="dvc.yaml")
+            raise UserError(
+                f"stages {', '.join(waiting)} depend on each other in a circle", file="dvc.yaml"
+            )
         order.append(ready[0])
         waiting.remove(ready[0])
     return order

@@ -14,11 +14,14 @@ MEMORY = Path(".dvc") / "tmp" / "petriscope" / "hashes.json"
 
 
 class Hasher:
-    """DVC's hashes of paths in one workspace; one thread uses it. ``stop`` ends a long sum early (raises Stopped);
-    ``known`` are sums from an earlier hasher (default: those on disk)."""
+    """DVC's hashes of paths in one workspace; one thread uses it. ``stop`` ends a long sum early
+    (raises Stopped); ``known`` are sums from an earlier hasher (default: those on disk)."""
 
     def __init__(
-        self, root: Path, stop: Callable[[], bool] = lambda: False, known: dict[str, list[int | str]] | None = None
+        self,
+        root: Path,
+        stop: Callable[[], bool] = lambda: False,
+        known: dict[str, list[int | str]] | None = None,
     ) -> None:
         self.root, self.stop = root, stop
         self.known: dict[str, list[int | str]] = _remembered(root) if known is None else dict(known)
@@ -35,14 +38,21 @@ class Hasher:
             return None
 
     def _folder(self, path: Path) -> str:
-        entries = [{"md5": self._file(p), "relpath": p.relative_to(path).as_posix()} for p in self._walk(path)]
+        entries = [
+            {"md5": self._file(p), "relpath": p.relative_to(path).as_posix()}
+            for p in self._walk(path)
+        ]
         entries.sort(key=lambda e: e["relpath"])
         return hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
 
     def _walk(self, path: Path) -> Iterator[Path]:
         for folder, names, files in os.walk(path, followlinks=True):
             base = Path(folder)
-            names[:] = [n for n in names if n not in (".dvc", ".git", ".hg") and not self._ignored(base / n, True)]
+            names[:] = [
+                n
+                for n in names
+                if n not in (".dvc", ".git", ".hg") and not self._ignored(base / n, True)
+            ]
             yield from (base / name for name in files if not self._ignored(base / name, False))
 
     def _ignored(self, path: Path, folder: bool) -> bool:
@@ -50,7 +60,11 @@ class Hasher:
 
     def _file(self, path: Path) -> str:
         status = path.stat()
-        key = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else os.fspath(path)
+        key = (
+            path.relative_to(self.root).as_posix()
+            if path.is_relative_to(self.root)
+            else os.fspath(path)
+        )
         stamp = [status.st_ino, status.st_mtime_ns, status.st_size]
         known = self.known.get(key)
         if known is None or known[:3] != stamp:
@@ -64,7 +78,8 @@ class Hasher:
         return str(known[3])
 
     def remember(self) -> None:
-        """Keep the sums for the next program, if the workspace has a .dvc folder that can be written."""
+        """Keep the sums for the next program, if the workspace has a .dvc folder that can be
+        written."""
         path = self.root / MEMORY
         with contextlib.suppress(OSError):
             if (self.root / ".dvc").is_dir():

@@ -1,4 +1,5 @@
-"""A graph drawn line by line, one node a line, edges as lanes (as version-control histories are drawn)."""
+"""A graph drawn line by line, one node a line, edges as lanes (as version-control histories are
+drawn)."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 
 def draw_lanes(needs: Mapping[str, Sequence[str]], node: str = "●") -> dict[str, str]:
-    """One line of drawing per name of ``needs`` (given in an order in which each comes after what it needs)."""
+    """One line of drawing per name of ``needs`` (given in an order in which each comes after what
+    it needs)."""
     needs = reduced(needs)
     last = {source: name for name, sources in needs.items() for source in sources}
     lanes: list[str | None] = []
@@ -44,7 +46,10 @@ def reduced(needs: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     above: dict[str, set[str]] = {}
     for name, sources in needs.items():
         above[name] = set(sources).union(*(above[s] for s in sources))
-    return {n: [s for s in sources if not any(s in above[o] for o in sources)] for n, sources in needs.items()}
+    return {
+        n: [s for s in sources if not any(s in above[o] for o in sources)]
+        for n, sources in needs.items()
+    }
 
 
 def _join(place: int, low: int, high: int, ends: bool) -> str:

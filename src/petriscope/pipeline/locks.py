@@ -45,7 +45,8 @@ def process_alive(pid: int) -> bool:
 
 
 def start_time(pid: int) -> str | None:
-    """The kernel's start time of a process: with the pid, it names the process for good (numbers are used again)."""
+    """The kernel's start time of a process: with the pid, it names the process for good (numbers
+    are used again)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
@@ -74,13 +75,24 @@ def _kernel_locks(path: Path) -> list[int]:
     found = []
     for line in lines:
         fields = line.split()
-        if "->" not in fields and len(fields) > 5 and fields[5].rpartition(":")[2] == str(inode) and int(fields[4]) > 0:
+        if (
+            "->" not in fields
+            and len(fields) > 5
+            and fields[5].rpartition(":")[2] == str(inode)
+            and int(fields[4]) > 0
+        ):
             found.append(int(fields[4]))
     return found
 
 
 def _command(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        return (
+            Path(f"/proc/{pid}/cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode(errors="replace")
+            .strip()
+        )
     except OSError:
         return ""

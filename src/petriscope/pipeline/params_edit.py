@@ -1,4 +1,5 @@
-"""Edits of params.yaml: by assignment, and what an edit means before it is saved (valid? what changes? what is stale?)."""
+"""Edits of params.yaml: by assignment, and what an edit means before it is saved (valid? what
+changes? what is stale?)."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from petriscope.pipeline.status import differences
 
 @dataclass(frozen=True)
 class Edit:
-    """``problem`` where the text is not acceptable; else the changed entries and the stages they make stale."""
+    """``problem`` where the text is not acceptable; else the changed entries and the stages they
+    make stale."""
 
     problem: str | None
     changes: tuple[str, ...] = ()
@@ -56,7 +58,8 @@ def preview(before: str, after: str, graph: Graph | None, path: Path) -> Edit:
 
 
 def assign(text: str, assignments: Sequence[str], path: Path) -> str:
-    """``text`` of the parameter file with `ENTRY=VALUE` applied, e.g. ``sae.gate.fvu=0.1``; comments stay.
+    """``text`` of the parameter file with `ENTRY=VALUE` applied, e.g. ``sae.gate.fvu=0.1``;
+    comments stay.
 
     Raises `UserError` for what is not an assignment, and whatever `parse_params` refuses.
     """
@@ -68,7 +71,9 @@ def assign(text: str, assignments: Sequence[str], path: Path) -> str:
     class Representer(RoundTripRepresenter):
         """Writes null as `null`, as the shipped file does."""
 
-    Representer.add_representer(type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null"))
+    Representer.add_representer(
+        type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     editor = YAML()
     editor.Representer = Representer
     editor.preserve_quotes = True
@@ -85,13 +90,18 @@ def assign(text: str, assignments: Sequence[str], path: Path) -> str:
             place = place.get(name) if isinstance(place, dict) else None
         if not isinstance(place, dict):
             raise UserError(
-                "has no such section", file=path, field=entry, remedy="Compare with the shipped params.yaml."
+                "has no such section",
+                file=path,
+                field=entry,
+                remedy="Compare with the shipped params.yaml.",
             )
         try:
             new = yaml.safe_load(value)
         except yaml.YAMLError:
             remedy = "Quote the value, as in --set 'a.b=[1, 2]'."
-            raise UserError(f"{value!r} is not a YAML value", field=f"--set {entry}", remedy=remedy) from None
+            raise UserError(
+                f"{value!r} is not a YAML value", field=f"--set {entry}", remedy=remedy
+            ) from None
         if isinstance(new, list):
             new = CommentedSeq(new)
             new.fa.set_flow_style()

@@ -1,4 +1,5 @@
-"""Start, watch and cancel runs of the pipeline; a run belongs to the workspace, not to the program that started it."""
+"""Start, watch and cancel runs of the pipeline; a run belongs to the workspace, not to the program
+that started it."""
 
 from __future__ import annotations
 
@@ -62,12 +63,16 @@ class Runner:
         self._was_running: bool | None = None
 
     def start(self, scope: Scope, target: str | None = None, *, force: bool = False) -> None:
-        """Start a run in its own session. Raises UserError where that is impossible or another run is at work."""
+        """Start a run in its own session. Raises UserError where that is impossible or another run
+        is at work."""
         if self.poll().running:
             raise UserError("a run is in progress", remedy="Wait for it or cancel it first")
         busy = [h for h in lock_holders(self.root) if h.alive]
         if busy:
-            raise UserError(f"DVC is busy: process {busy[0].pid} ({busy[0].command}) holds its lock", file=self.root)
+            raise UserError(
+                f"DVC is busy: process {busy[0].pid} ({busy[0].command}) holds its lock",
+                file=self.root,
+            )
         if not (self.root / ".dvc").is_dir():
             remedy = "Run `petriscope reproduce` there once, or `dvc init --no-scm`"
             raise UserError("not a DVC workspace (no .dvc folder)", file=self.root, remedy=remedy)
@@ -80,7 +85,13 @@ class Runner:
                 f"cannot write ({error.strerror})", file=self.folder, remedy="Use a writable copy"
             ) from None
         self._cancels = 0
-        command = [sys.executable, "-m", "petriscope.pipeline.supervisor", os.fspath(self.root), os.fspath(log)]
+        command = [
+            sys.executable,
+            "-m",
+            "petriscope.pipeline.supervisor",
+            os.fspath(self.root),
+            os.fspath(log),
+        ]
         self._process = subprocess.Popen(
             [*command, *repro_command(self.root, scope, target, force)],
             cwd=self.root,
@@ -93,7 +104,8 @@ class Runner:
         self._was_running = True
 
     def poll(self) -> RunState:
-        """The present state; ``ended_now`` is true once, when a run that was seen running has ended."""
+        """The present state; ``ended_now`` is true once, when a run that was seen running has
+        ended."""
         state = self.poll_quietly()
         state = replace(state, ended_now=bool(self._was_running) and not state.running)
         self._was_running = state.running
@@ -134,7 +146,13 @@ class Runner:
         """Interrupt the run's process group; asked again, terminate it; a third time, kill it."""
         record = self._record()
         fresh = self._process is not None and self._process.poll() is None
-        group = self._process.pid if fresh and self._process else record.get("pid") if self._alive(record) else None
+        group = (
+            self._process.pid
+            if fresh and self._process
+            else record.get("pid")
+            if self._alive(record)
+            else None
+        )
         if group is None:
             return
         steps = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
@@ -192,7 +210,8 @@ class Runner:
 
 
 def repro_command(root: Path, scope: Scope, target: str | None, force: bool) -> list[str]:
-    """The command line of a run; a whole run goes through `petriscope reproduce`, which also sees to the data."""
+    """The command line of a run; a whole run goes through `petriscope reproduce`, which also sees
+    to the data."""
     if scope == "all" and (root / "params.yaml").is_file():
         command = [sys.executable, "-m", "petriscope", "reproduce", "--workspace", os.fspath(root)]
         return [*command, *(["--force"] if force else [])]

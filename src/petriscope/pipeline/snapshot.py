@@ -1,4 +1,5 @@
-"""The copy of the package's sources in a stand-alone workspace: its graph depends on it, so that DVC sees new code.
+"""The copy of the package's sources in a stand-alone workspace: its graph depends on it, so that
+DVC sees new code.
 
 The installed package itself cannot be the dependency: its compiled caches change from run to run.
 """
@@ -13,9 +14,11 @@ _STAND_ALONE = re.compile(r"(?m)^\s*- code: code$")
 
 
 def refresh_code(root: Path) -> bool:
-    """Make ``root/code`` equal to the sources of this program, where the graph depends on it; whether anything was written.
+    """Make ``root/code`` equal to the sources of this program, where the graph depends on it;
+    whether anything was written.
 
-    Whatever looks at a stand-alone workspace or runs something in it calls this first. Raises OSError.
+    Whatever looks at a stand-alone workspace or runs something in it calls this first. Raises
+    OSError.
     """
     try:
         if _STAND_ALONE.search((root / "dvc.yaml").read_text()) is None:
@@ -28,10 +31,16 @@ def refresh_code(root: Path) -> bool:
         if p.suffix in (".py", ".yaml", ".json")
     }
     target = root / "code"
-    held = {p.relative_to(target): p.read_bytes() for p in target.rglob("*") if p.is_file()} if target.is_dir() else {}
+    held = (
+        {p.relative_to(target): p.read_bytes() for p in target.rglob("*") if p.is_file()}
+        if target.is_dir()
+        else {}
+    )
     if wanted == held:
         return False
-    from petriscope.files import atomic_folder  # loads numpy, which the terminal UI spares itself otherwise
+    from petriscope.files import (
+        atomic_folder,
+    )  # loads numpy, which the terminal UI spares itself otherwise
 
     with atomic_folder(target) as folder:
         for name, content in wanted.items():

@@ -1,4 +1,5 @@
-"""What each stage is (up to date, changed, never run) and why, from dvc.yaml, dvc.lock and the files themselves."""
+"""What each stage is (up to date, changed, never run) and why, from dvc.yaml, dvc.lock and the
+files themselves."""
 
 from __future__ import annotations
 
@@ -24,11 +25,16 @@ class StageStatus:
 
 
 def pipeline_status(root: Path, graph: Graph, hasher: Hasher) -> Iterator[StageStatus]:
-    """Status per stage in running order; a stage with a stale one above it is ``upstream`` unless it changed itself."""
+    """Status per stage in running order; a stage with a stale one above it is ``upstream`` unless
+    it changed itself."""
     lock = _lock(root)
     stale: set[str] = set()
     for name, stage in graph.stages.items():
-        status = _data(root, stage, hasher) if stage.is_data else _one(root, stage, lock.get(name), hasher)
+        status = (
+            _data(root, stage, hasher)
+            if stage.is_data
+            else _one(root, stage, lock.get(name), hasher)
+        )
         above = [need for need in graph.needs[name] if need in stale]
         if status.state == "up_to_date" and above:
             status = StageStatus(name, "upstream", (f"after {', '.join(above)}",))
@@ -60,8 +66,12 @@ def _one(root: Path, stage: Stage, lock: dict[str, Any] | None, hasher: Hasher) 
     reasons += _files("dependency", stage.deps, lock.get("deps") or [], hasher)
     absent = [out.path for out in stage.outs if not (root / out.path).exists()]
     if absent:
-        return StageStatus(stage.name, "missing", tuple([f"output missing: {path}" for path in absent] + reasons))
-    reasons += _files("output", tuple(out.path for out in stage.outs), lock.get("outs") or [], hasher)
+        return StageStatus(
+            stage.name, "missing", tuple([f"output missing: {path}" for path in absent] + reasons)
+        )
+    reasons += _files(
+        "output", tuple(out.path for out in stage.outs), lock.get("outs") or [], hasher
+    )
     return StageStatus(stage.name, "changed" if reasons else "up_to_date", tuple(reasons))
 
 
@@ -70,7 +80,9 @@ def _data(root: Path, stage: Stage, hasher: Hasher) -> StageStatus:
     recorded = (load_yaml(root / stage.name) or {}).get("outs", [])
     reasons = _files("data", tuple(out.path for out in stage.outs), recorded, hasher)
     absent = [r for r in reasons if r.endswith("missing")]
-    return StageStatus(stage.name, "missing" if absent else "changed" if reasons else "up_to_date", tuple(reasons))
+    return StageStatus(
+        stage.name, "missing" if absent else "changed" if reasons else "up_to_date", tuple(reasons)
+    )
 
 
 def _params(root: Path, stage: Stage, locked: dict[str, Any]) -> list[str]:
@@ -99,12 +111,16 @@ def differences(key: str, before: Any, after: Any) -> list[str]:
         lines = []
         for name in dict.fromkeys([*before, *after]):
             if before.get(name) != after.get(name):
-                lines += differences(f"{key}.{name}" if key else str(name), before.get(name), after.get(name))
+                lines += differences(
+                    f"{key}.{name}" if key else str(name), before.get(name), after.get(name)
+                )
         return lines
     return [f"{key}: {before} -> {after}"]
 
 
-def _files(what: str, paths: tuple[str, ...], locked: list[dict[str, Any]], hasher: Hasher) -> list[str]:
+def _files(
+    what: str, paths: tuple[str, ...], locked: list[dict[str, Any]], hasher: Hasher
+) -> list[str]:
     known = {str(item.get("path")): item.get("md5") for item in locked}
     reasons = []
     for path in paths:

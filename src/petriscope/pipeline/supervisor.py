@@ -1,4 +1,5 @@
-"""The process beside a run: starts DVC, writes its log, notes when each stage starts and ends, records the exit status.
+"""The process beside a run: starts DVC, writes its log, notes when each stage starts and ends,
+records the exit status.
 
 Runs in its own session, so that the run outlives the program that asked for it:
 ``python -m petriscope.pipeline.supervisor ROOT LOG COMMAND...``
@@ -28,7 +29,8 @@ _SKIPPED = re.compile(r"Stage '(?:[^']*:)?([^':]+)' (?:didn't change|is cached)"
 
 
 class Record:
-    """What is known of the run, kept in ``current.json``; finished stages go to ``history.jsonl``."""
+    """What is known of the run, kept in ``current.json``; finished stages go to
+    ``history.jsonl``."""
 
     def __init__(self, folder: Path, log: Path, command: list[str]) -> None:
         self.folder = folder
@@ -58,7 +60,11 @@ class Record:
 
     def line(self, text: str) -> None:
         """Take note of one line of DVC's output."""
-        running, failed, skipped = _RUNNING.search(text), _FAILED.search(text), _SKIPPED.search(text)
+        running, failed, skipped = (
+            _RUNNING.search(text),
+            _FAILED.search(text),
+            _SKIPPED.search(text),
+        )
         if running:
             self.close_stage(True)
             self.fields.update(stage=running[1], stage_started=time.time())
@@ -100,7 +106,8 @@ class Record:
 
 
 def supervise(root: Path, log: Path, command: list[str]) -> int:
-    """Run ``command`` in ``root`` to its end; interrupts reach the command (same process group), not this process."""
+    """Run ``command`` in ``root`` to its end; interrupts reach the command (same process group),
+    not this process."""
     record = Record(root / FOLDER, log, command)
     try:
         refresh_code(root)
@@ -127,7 +134,13 @@ def supervise(root: Path, log: Path, command: list[str]) -> int:
     signal.signal(signal.SIGINT, interrupted)
     signal.signal(signal.SIGTERM, terminated)
     path = os.pathsep.join([os.fspath(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    environment = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "DVC_NO_ANALYTICS": "1", "COLUMNS": "100"}
+    environment = {
+        **os.environ,
+        "PATH": path,
+        "PYTHONUNBUFFERED": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "COLUMNS": "100",
+    }
     with log.open("ab", buffering=0) as sink:
         child = subprocess.Popen(
             command,

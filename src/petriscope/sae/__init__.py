@@ -1,1 +1,2 @@
-"""Sparse autoencoders: a small core (coder, train, codes, quality) that needs vectors and nothing of the rest."""
+"""Sparse autoencoders: a small core (coder, train, codes, quality) that needs vectors and nothing
+of the rest."""

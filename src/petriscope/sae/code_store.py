@@ -18,16 +18,23 @@ _ENTRIES_AT_ONCE = 1 << 22
 
 
 class _GrowingArray:
-    """A one-dimensional .npy file that is appended to; its header is written again, with the length, at the end."""
+    """A one-dimensional .npy file that is appended to; its header is written again, with the
+    length, at the end."""
 
     def __init__(self, path: Path, dtype: type[np.generic]) -> None:
         self.dtype, self.length = np.dtype(dtype), 0
         self.file: BinaryIO = path.open("wb")
-        self._head(2**62)  # the longest length there is, so that the final header fits into the same bytes
+        self._head(
+            2**62
+        )  # the longest length there is, so that the final header fits into the same bytes
         self.start = self.file.tell()
 
     def _head(self, length: int) -> None:
-        header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (length,)}
+        header = {
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+            "fortran_order": False,
+            "shape": (length,),
+        }
         np.lib.format.write_array_header_1_0(self.file, header)
 
     def append(self, values: np.ndarray) -> None:
@@ -76,34 +83,44 @@ def writing_codes(folder: str | Path, latents: int) -> Iterator[CodesWriter]:
 
 
 def load_codes(folder: str | Path, *, mapped: bool = True) -> Codes:
-    """Codes written through ``writing_codes``; indices and values memory-mapped unless asked otherwise."""
+    """Codes written through ``writing_codes``; indices and values memory-mapped unless asked
+    otherwise."""
     folder = Path(folder)
     try:
         described = read_json(folder / "codes.json")
         indices, values = (
-            np.load(folder / f"{name}.npy", mmap_mode="r" if mapped else None) for name in ("indices", "values")
+            np.load(folder / f"{name}.npy", mmap_mode="r" if mapped else None)
+            for name in ("indices", "values")
         )
         return Codes(np.load(folder / "indptr.npy"), indices, values, int(described["latents"]))
     except (FileNotFoundError, ValueError, KeyError) as error:
-        raise UserError(f"cannot be read ({error})", file=folder, remedy="Encode this layer again.") from None
+        raise UserError(
+            f"cannot be read ({error})", file=folder, remedy="Encode this layer again."
+        ) from None
 
 
 def coactivation(codes: Codes) -> sp.csr_matrix:
-    """int64 (m, m) counts of rows on which two features fire together; the diagonal is each one's own count."""
+    """int64 (m, m) counts of rows on which two features fire together; the diagonal is each one's
+    own count."""
     total = sp.csr_matrix((codes.m, codes.m), dtype=np.int64)
     for piece in _pieces(codes):
         fired = sp.csr_matrix(
-            (np.ones(len(piece.indices), np.int64), piece.indices, piece.indptr), shape=(piece.n, codes.m)
+            (np.ones(len(piece.indices), np.int64), piece.indices, piece.indptr),
+            shape=(piece.n, codes.m),
         )
         total = total + fired.T @ fired
     return total.tocsr()
 
 
-def activation_histograms(codes: Codes, group: np.ndarray, *, groups: int, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the firing tokens of each feature lie between 0 and its maximum, per group (for example biosample).
+def activation_histograms(
+    codes: Codes, group: np.ndarray, *, groups: int, bins: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the firing tokens of each feature lie between 0 and its maximum, per group (for example
+    biosample).
 
-    codes: n rows; group: int (n). Returns counts int64 (groups, m, bins) in equal bins of (0, maximum], and the
-    maximum float32 (m), 0 for a feature that never fires. Two passes over the codes, a few MB held.
+    codes: n rows; group: int (n). Returns counts int64 (groups, m, bins) in equal bins of (0,
+    maximum], and the maximum float32 (m), 0 for a feature that never fires. Two passes over the
+    codes, a few MB held.
     """
     maximum = np.zeros(codes.m, np.float32)
     for piece in _pieces(codes):
@@ -111,8 +128,15 @@ def activation_histograms(codes: Codes, group: np.ndarray, *, groups: int, bins:
     counts = np.zeros(groups * codes.m * bins, np.int64)
     row = 0
     for piece in _pieces(codes):
-        of_entry = np.repeat(np.asarray(group[row : row + piece.n], np.int64), np.diff(piece.indptr))
-        place = np.ceil(np.asarray(piece.values, np.float64) / maximum[piece.indices] * bins).astype(np.int64) - 1
+        of_entry = np.repeat(
+            np.asarray(group[row : row + piece.n], np.int64), np.diff(piece.indptr)
+        )
+        place = (
+            np.ceil(np.asarray(piece.values, np.float64) / maximum[piece.indices] * bins).astype(
+                np.int64
+            )
+            - 1
+        )
         cell = (of_entry * codes.m + piece.indices) * bins + np.clip(place, 0, bins - 1)
         counts += np.bincount(cell, minlength=len(counts))
         row += piece.n
@@ -123,7 +147,10 @@ def _pieces(codes: Codes) -> Iterator[Codes]:
     """Runs of rows with about `_ENTRIES_AT_ONCE` entries each."""
     start = 0
     while start < codes.n:
-        stop = int(np.searchsorted(codes.indptr, codes.indptr[start] + _ENTRIES_AT_ONCE, side="right")) - 1
+        stop = (
+            int(np.searchsorted(codes.indptr, codes.indptr[start] + _ENTRIES_AT_ONCE, side="right"))
+            - 1
+        )
         stop = min(max(stop, start + 1), codes.n)
         yield codes.rows(start, stop)
         start = stop

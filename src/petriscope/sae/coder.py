@@ -1,4 +1,5 @@
-"""The sparse autoencoder itself: parameters, encode, decode, and its folder (cfg.json + safetensors)."""
+"""The sparse autoencoder itself: parameters, encode, decode, and its folder (cfg.json +
+safetensors)."""
 
 from __future__ import annotations
 
@@ -24,10 +25,11 @@ _ROWS_AT_ONCE = 4096
 
 @dataclasses.dataclass(frozen=True)
 class SAE:
-    """z = σ(W_enc(s·h − b_dec) + b_enc), ĥ = (zᵀW_dec + b_dec) / s, with σ keeping what exceeds ``threshold``.
+    """z = σ(W_enc(s·h − b_dec) + b_enc), ĥ = (zᵀW_dec + b_dec) / s, with σ keeping what exceeds
+    ``threshold``.
 
-    For ``topk`` σ keeps the k largest positive latents of each token and ``threshold`` is unused. Codes are in scaled
-    units (E‖s·h‖² = d); hidden states going in and coming out are raw.
+    For ``topk`` σ keeps the k largest positive latents of each token and ``threshold`` is unused.
+    Codes are in scaled units (E‖s·h‖² = d); hidden states going in and coming out are raw.
     """
 
     config: SAEConfig
@@ -77,27 +79,44 @@ class SAE:
     def encode(self, x: np.ndarray | torch.Tensor) -> Codes:
         """Sparse codes of raw hidden states x (n, d): exact values, bounded working memory."""
         rows = x.reshape(-1, x.shape[-1])
-        pieces = [self._encode_piece(rows[at : at + _ROWS_AT_ONCE]) for at in range(0, len(rows), _ROWS_AT_ONCE)]
+        pieces = [
+            self._encode_piece(rows[at : at + _ROWS_AT_ONCE])
+            for at in range(0, len(rows), _ROWS_AT_ONCE)
+        ]
         if not pieces:
-            return Codes(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), self.m)
+            return Codes(
+                np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), self.m
+            )
         return concatenate(pieces)
 
     def _encode_piece(self, x: np.ndarray | torch.Tensor) -> Codes:
         chosen = self.select(x)
         values = chosen.values[chosen.order].numpy()
-        return Codes(chosen.by_token.indptr.numpy().astype(np.int64), chosen.by_token.columns.numpy(), values, self.m)
+        return Codes(
+            chosen.by_token.indptr.numpy().astype(np.int64),
+            chosen.by_token.columns.numpy(),
+            values,
+            self.m,
+        )
 
     def decode(self, codes: Codes) -> np.ndarray:
         """Raw hidden states ĥ float32 (n, d) of sparse codes."""
         indptr, indices, values = (
-            torch.from_numpy(np.require(array, dtype, ("C", "W")))  # a mapped file is read-only, torch needs more
-            for array, dtype in ((codes.indptr, np.int32), (codes.indices, np.int32), (codes.values, np.float32))
+            torch.from_numpy(
+                np.require(array, dtype, ("C", "W"))
+            )  # a mapped file is read-only, torch needs more
+            for array, dtype in (
+                (codes.indptr, np.int32),
+                (codes.indices, np.int32),
+                (codes.values, np.float32),
+            )
         )
         pattern = Pattern(indptr, indices, self.m)
         return weighted_rows(pattern, values, self.W_dec).add_(self.b_dec).div_(self.scale).numpy()
 
     def encode_dense(self, x: torch.Tensor) -> torch.Tensor:
-        """Codes as a dense tensor (…, m) of raw hidden states (…, d), differentiable: for edits and small inputs."""
+        """Codes as a dense tensor (…, m) of raw hidden states (…, d), differentiable: for edits and
+        small inputs."""
         pre = (x * self.scale - self.b_dec) @ self.W_enc.T + self.b_enc
         if self.config.variant == "topk":
             border = pre.topk(self.config.k, dim=-1).values[..., -1:]
@@ -110,27 +129,40 @@ class SAE:
 
     def save(self, folder: str | Path) -> None:
         """Write cfg.json and sae.safetensors (whole or not at all)."""
-        tensors = {name: getattr(self, name).contiguous() for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
-        described = {"format": FORMAT, "scale": self.scale, "threshold": self.threshold, **self.config.as_dict()}
+        tensors = {
+            name: getattr(self, name).contiguous() for name in ("W_enc", "b_enc", "W_dec", "b_dec")
+        }
+        described = {
+            "format": FORMAT,
+            "scale": self.scale,
+            "threshold": self.threshold,
+            **self.config.as_dict(),
+        }
         with atomic_folder(folder) as temporary:
             write_json(temporary / "cfg.json", described)
             save_file(tensors, temporary / "sae.safetensors")
 
     @classmethod
     def load(cls, folder: str | Path) -> SAE:
-        """Read what ``save`` wrote. Raises `UserError` where the folder is missing, corrupt or inconsistent."""
+        """Read what ``save`` wrote. Raises `UserError` where the folder is missing, corrupt or
+        inconsistent."""
         folder = Path(folder)
         remedy = "Train it again, or restore the file."
         try:
             described = read_json(folder / "cfg.json")
             tensors = load_file(folder / "sae.safetensors")
         except FileNotFoundError as error:
-            raise UserError("does not exist", file=error.filename or folder, remedy=remedy) from None
+            raise UserError(
+                "does not exist", file=error.filename or folder, remedy=remedy
+            ) from None
         except (SafetensorError, ValueError) as error:
             raise UserError(f"cannot be read ({error})", file=folder, remedy=remedy) from None
         if described.pop("format", None) != FORMAT:
             raise UserError(
-                "is not an SAE folder of this program", file=folder / "cfg.json", field="format", remedy=remedy
+                "is not an SAE folder of this program",
+                file=folder / "cfg.json",
+                field="format",
+                remedy=remedy,
             )
         scale, threshold = described.pop("scale"), described.pop("threshold")
         config = SAEConfig.from_dict(described)
@@ -141,16 +173,27 @@ class SAE:
             if name not in tensors or tuple(tensors[name].shape) != shape:
                 found = tuple(tensors[name].shape) if name in tensors else "absent"
                 raise UserError(
-                    f"is {found}, cfg.json says {shape}", file=folder / "sae.safetensors", field=name, remedy=remedy
+                    f"is {found}, cfg.json says {shape}",
+                    file=folder / "sae.safetensors",
+                    field=name,
+                    remedy=remedy,
                 )
-        return cls(config=config, **{name: tensors[name] for name in shapes}, scale=scale, threshold=threshold)
+        return cls(
+            config=config,
+            **{name: tensors[name] for name in shapes},
+            scale=scale,
+            threshold=threshold,
+        )
 
 
 def as_rows(x: np.ndarray | torch.Tensor, d: int) -> torch.Tensor:
-    """Float32 rows (n, d) of an array (…, d). Raises `UserError` on a wrong width, NaN or infinity."""
+    """Float32 rows (n, d) of an array (…, d). Raises `UserError` on a wrong width, NaN or
+    infinity."""
     if x.shape[-1] != d:
         what = f"vectors are {x.shape[-1]} wide, the SAE expects {d}"
-        raise UserError(what, field="hidden states", remedy="Use the SAE trained on this layer and model.")
+        raise UserError(
+            what, field="hidden states", remedy="Use the SAE trained on this layer and model."
+        )
     if isinstance(x, np.ndarray):
         rows = torch.from_numpy(np.require(x, np.float32, ("C", "W")).reshape(-1, d))
     else:
@@ -160,6 +203,8 @@ def as_rows(x: np.ndarray | torch.Tensor, d: int) -> torch.Tensor:
         row = int((~finite).nonzero()[0, 0])
         if not bool(torch.isfinite(rows[row]).all()):
             raise UserError(
-                f"row {row} holds NaN or infinity", field="hidden states", remedy="Harvest this shard again."
+                f"row {row} holds NaN or infinity",
+                field="hidden states",
+                remedy="Harvest this shard again.",
             )
     return rows

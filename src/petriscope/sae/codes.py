@@ -19,10 +19,11 @@ _ROWS_AT_ONCE = 16_384
 def encode_stream(
     sae: SAE, rows: np.ndarray, *, rows_at_once: int = _ROWS_AT_ONCE, progress: bool = False
 ) -> Iterator[tuple[int, Codes]]:
-    """Codes of raw hidden states rows (…, d) (may be memory-mapped), as (first row, codes) pieces in order.
+    """Codes of raw hidden states rows (…, d) (may be memory-mapped), as (first row, codes) pieces
+    in order.
 
-    Holds ``rows_at_once`` rows at a time; rows are numbered through all leading axes. Raises `UserError` with the row
-    number on NaN or infinity.
+    Holds ``rows_at_once`` rows at a time; rows are numbered through all leading axes. Raises
+    `UserError` with the row number on NaN or infinity.
     """
     flat = rows.reshape(-1, rows.shape[-1])
     meter = bar("Encoding", total=len(flat), unit="token") if progress else None
@@ -35,7 +36,9 @@ def encode_stream(
             if not len(bad):
                 raise
             what = f"row {start + bad[0]} holds NaN or infinity"
-            raise UserError(what, field="hidden states", remedy="Harvest this layer again.") from None
+            raise UserError(
+                what, field="hidden states", remedy="Harvest this layer again."
+            ) from None
         yield start, codes
         if meter is not None:
             meter.update(len(piece))
@@ -50,7 +53,8 @@ def encode_rows(sae: SAE, rows: np.ndarray, *, progress: bool = False) -> Codes:
 
 
 class SufficientStatistics(NamedTuple):
-    """Per (block, biosample, feature) sums, from which every mean, variance and rate of the contrast follows."""
+    """Per (block, biosample, feature) sums, from which every mean, variance and rate of the
+    contrast follows."""
 
     total: np.ndarray
     """float64 (n_blocks, S, m): Σz"""
@@ -85,20 +89,26 @@ class StatisticsAccumulator:
         self._tokens = np.zeros(cells, dtype=np.int64)
 
     def add(self, codes: Codes, block: np.ndarray, biosample: np.ndarray) -> None:
-        """codes of n rows; block and biosample: int (n). Rows with a negative block are left out."""
+        """codes of n rows; block and biosample: int (n). Rows with a negative block are left
+        out."""
         used = np.flatnonzero(block >= 0)
         cell = block[used] * self.shape[1] + biosample[used]
         if len(cell) and not (cell.min() >= 0 and cell.max() < len(self._tokens)):
-            raise ValueError(f"a row lies outside {self.shape[0]} blocks x {self.shape[1]} biosamples")
+            raise ValueError(
+                f"a row lies outside {self.shape[0]} blocks x {self.shape[1]} biosamples"
+            )
         self._tokens += np.bincount(cell, minlength=len(self._tokens))
-        ends = np.flatnonzero((np.diff(cell) != 0) | (np.diff(used) != 1)) + 1  # rows of one cell come in runs
+        ends = (
+            np.flatnonzero((np.diff(cell) != 0) | (np.diff(used) != 1)) + 1
+        )  # rows of one cell come in runs
         for first, last in zip(np.r_[0, ends], np.r_[ends, len(cell)], strict=True):
             for at in range(first, last, _ROWS_AT_ONCE // 4):
                 begin, stop = used[at], used[min(at + _ROWS_AT_ONCE // 4, last) - 1] + 1
                 self._add_run(codes.rows(int(begin), int(stop)), int(cell[first]))
 
     def _add_run(self, codes: Codes, cell: int) -> None:
-        """Rows of one cell: column sums as products of the transposed codes with ones, in float64."""
+        """Rows of one cell: column sums as products of the transposed codes with ones, in
+        float64."""
         values, ones = np.asarray(codes.values, np.float64), np.ones(codes.n)
         indices, indptr = np.asarray(codes.indices), np.asarray(codes.indptr, np.int32)
         for into, data in (
@@ -106,12 +116,16 @@ class StatisticsAccumulator:
             (self._squares, values * values),
             (self._active, np.ones_like(values)),
         ):
-            summed = sp.csc_matrix((data, indices, indptr), shape=(codes.m, codes.n), copy=False) @ ones
+            summed = (
+                sp.csc_matrix((data, indices, indptr), shape=(codes.m, codes.n), copy=False) @ ones
+            )
             into[cell] += summed.astype(into.dtype)
 
     def result(self) -> SufficientStatistics:
         """What has been added so far."""
-        total, squares, active = (array.reshape(self.shape) for array in (self._total, self._squares, self._active))
+        total, squares, active = (
+            array.reshape(self.shape) for array in (self._total, self._squares, self._active)
+        )
         return SufficientStatistics(total, squares, active, self._tokens.reshape(self.shape[:2]))
 
 
@@ -124,7 +138,8 @@ def sufficient_statistics(
     n_biosamples: int,
     m: int,
 ) -> SufficientStatistics:
-    """Statistics of codes (whole, or pieces from ``encode_stream``); rows with a negative block are left out."""
+    """Statistics of codes (whole, or pieces from ``encode_stream``); rows with a negative block are
+    left out."""
     accumulator = StatisticsAccumulator(n_blocks, n_biosamples, m)
     for start, piece in [(0, codes)] if isinstance(codes, Codes) else codes:
         span = slice(start, start + piece.n)
@@ -133,7 +148,8 @@ def sufficient_statistics(
 
 
 class RowLabels(NamedTuple):
-    """Which window, biosample and bin each row of an activation array (W, S, T', d) is, as int32 (W·S·T')."""
+    """Which window, biosample and bin each row of an activation array (W, S, T', d) is, as int32
+    (W·S·T')."""
 
     window: np.ndarray
     biosample: np.ndarray
@@ -147,7 +163,8 @@ def row_labels(n_windows: int, n_biosamples: int, n_bins: int) -> RowLabels:
 
 
 class TopRows(NamedTuple):
-    """Strongest rows of each feature in each group, strongest first; a feature with fewer has fewer entries."""
+    """Strongest rows of each feature in each group, strongest first; a feature with fewer has fewer
+    entries."""
 
     feature: np.ndarray
     """int32 (entries), ascending"""
@@ -165,17 +182,27 @@ class TopRowsAccumulator:
     def __init__(self, m: int, n_groups: int, count: int) -> None:
         self.m, self.n_groups, self.count = m, n_groups, count
         self._kept = TopRows(
-            np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.float32)
+            np.zeros(0, np.int32),
+            np.zeros(0, np.int32),
+            np.zeros(0, np.int64),
+            np.zeros(0, np.float32),
         )
-        self._least = np.zeros(m * n_groups, dtype=np.float32)  # a later row must exceed this to matter
+        self._least = np.zeros(
+            m * n_groups, dtype=np.float32
+        )  # a later row must exceed this to matter
 
     def add(self, start: int, codes: Codes, group_of_row: np.ndarray) -> None:
-        """Codes of rows start, start + 1, …; group_of_row: int (n) of those rows, negative = left out."""
+        """Codes of rows start, start + 1, …; group_of_row: int (n) of those rows, negative = left
+        out."""
         rows = np.repeat(np.arange(codes.n, dtype=np.int64), np.diff(codes.indptr))
         group = group_of_row[rows]
         key = codes.indices.astype(np.int64) * self.n_groups + group
-        fresh = np.flatnonzero((group >= 0) & (codes.values > self._least[np.where(group >= 0, key, 0)]))
-        key = np.concatenate([self._kept.feature.astype(np.int64) * self.n_groups + self._kept.group, key[fresh]])
+        fresh = np.flatnonzero(
+            (group >= 0) & (codes.values > self._least[np.where(group >= 0, key, 0)])
+        )
+        key = np.concatenate(
+            [self._kept.feature.astype(np.int64) * self.n_groups + self._kept.group, key[fresh]]
+        )
         row = np.concatenate([self._kept.row, rows[fresh] + start])
         value = np.concatenate([self._kept.value, codes.values[fresh]])
         order = np.lexsort((row, -value, key))
@@ -186,7 +213,9 @@ class TopRowsAccumulator:
         full = rank == self.count - 1
         self._least[key[full]] = value[full]
         feature, group = np.divmod(key[kept], self.n_groups)
-        self._kept = TopRows(feature.astype(np.int32), group.astype(np.int32), row[kept], value[kept])
+        self._kept = TopRows(
+            feature.astype(np.int32), group.astype(np.int32), row[kept], value[kept]
+        )
 
     def result(self) -> TopRows:
         """What has been kept so far."""
@@ -194,9 +223,15 @@ class TopRowsAccumulator:
 
 
 def top_rows(
-    codes: Codes | Iterator[tuple[int, Codes]], group_of_row: np.ndarray, *, m: int, n_groups: int, count: int
+    codes: Codes | Iterator[tuple[int, Codes]],
+    group_of_row: np.ndarray,
+    *,
+    m: int,
+    n_groups: int,
+    count: int,
 ) -> TopRows:
-    """The ``count`` strongest rows of each feature in each group (for example biosample), in one pass."""
+    """The ``count`` strongest rows of each feature in each group (for example biosample), in one
+    pass."""
     accumulator = TopRowsAccumulator(m, n_groups, count)
     for start, piece in [(0, codes)] if isinstance(codes, Codes) else codes:
         accumulator.add(start, piece, group_of_row[start : start + piece.n])

@@ -16,12 +16,14 @@ VARIANTS = ("batchtopk", "topk", "matryoshka", "relu_l1")
 class SAEConfig:
     """Shape, sparsity and optimisation of one sparse autoencoder.
 
-    Variants: ``batchtopk`` keeps the batch·k largest latents of a batch (arXiv 2412.06410), ``topk`` the k largest of
-    each token (arXiv 2406.04093), ``matryoshka`` is BatchTopK whose nested prefixes of the dictionary each reconstruct
-    (arXiv 2503.17547), ``relu_l1`` keeps all positive latents and pays ``l1``·Σz (unit decoder rows, so L1 cannot be
-    gamed). AuxK (arXiv 2406.04093) lets dead latents explain the residual e: aux_weight·‖e − ê‖²/var(e) is added to the
-    share of variance unexplained, as in its authors' code. With ``aux_units`` "squared_error" it is added to ‖e‖²
-    itself, as dictionary_learning does: about d times weaker, too weak to revive latents in short runs.
+    Variants: ``batchtopk`` keeps the batch·k largest latents of a batch (arXiv 2412.06410),
+    ``topk`` the k largest of each token (arXiv 2406.04093), ``matryoshka`` is BatchTopK whose
+    nested prefixes of the dictionary each reconstruct (arXiv 2503.17547), ``relu_l1`` keeps all
+    positive latents and pays ``l1``·Σz (unit decoder rows, so L1 cannot be gamed). AuxK (arXiv
+    2406.04093) lets dead latents explain the residual e: aux_weight·‖e − ê‖²/var(e) is added to the
+    share of variance unexplained, as in its authors' code. With ``aux_units`` "squared_error" it is
+    added to ‖e‖² itself, as dictionary_learning does: about d times weaker, too weak to revive
+    latents in short runs.
     """
 
     d: int
@@ -36,43 +38,81 @@ class SAEConfig:
     aux_k: int | None = None  # dead latents that may explain the residual of a token; None: d / 2
     aux_weight: float = 1 / 8
     aux_units: str = "variance"  # of the loss that AuxK is added to: variance | squared_error
-    dead_after_tokens: int | None = None  # silent this long = dead while training; None: 1/100 of the run, at most 10 M
-    resample_every: int = 0  # steps between resamplings of dead latents (Bricken et al. 2023); 0: never
+    dead_after_tokens: int | None = (
+        None  # silent this long = dead while training; None: 1/100 of the run, at most 10 M
+    )
+    resample_every: int = (
+        0  # steps between resamplings of dead latents (Bricken et al. 2023); 0: never
+    )
     l1: float = 1.0  # relu_l1 alone, per token, for inputs scaled to E‖h‖² = d
-    groups: tuple[int, ...] = ()  # matryoshka alone: latents of each nested group, summing to m; empty: halves
+    groups: tuple[
+        int, ...
+    ] = ()  # matryoshka alone: latents of each nested group, summing to m; empty: halves
     clip: float = 1.0  # largest norm of the whole gradient
     betas: tuple[float, float] = (0.9, 0.999)
-    threshold_beta: float = 0.999  # running mean of the smallest kept activation (BatchTopK inference)
-    threshold_start: int | None = None  # first step that enters it; None: half of the steps, at most 1000
-    start: str = "geometric_median"  # initial b_dec: geometric_median | mean | zero
-    train_decoder: bool = True  # False: decoder rows stay the random ones they start as (a control: sparsity alone)
-    scale_input: bool = True  # one constant so that E‖h‖² = d
-    filter: str = (
-        "auto"  # precision of the product that proposes candidates: auto | bf16 | float32; never changes results
+    threshold_beta: float = (
+        0.999  # running mean of the smallest kept activation (BatchTopK inference)
     )
+    threshold_start: int | None = (
+        None  # first step that enters it; None: half of the steps, at most 1000
+    )
+    start: str = "geometric_median"  # initial b_dec: geometric_median | mean | zero
+    train_decoder: bool = (
+        True  # False: decoder rows stay the random ones they start as (a control: sparsity alone)
+    )
+    scale_input: bool = True  # one constant so that E‖h‖² = d
+    filter: str = "auto"  # precision of the product that proposes candidates: auto | bf16 | float32; never changes results
     seed: int = 0
 
     def __post_init__(self) -> None:
         for field in ("d", "m", "k", "steps", "batch"):
             _check(
-                isinstance(getattr(self, field), int) and getattr(self, field) > 0, field, self, "a positive integer"
+                isinstance(getattr(self, field), int) and getattr(self, field) > 0,
+                field,
+                self,
+                "a positive integer",
             )
         _check(self.variant in VARIANTS, "variant", self, f"one of {', '.join(VARIANTS)}")
-        _check(self.k < self.m, "k", self, f"below m = {self.m}: a code that keeps every latent is not sparse")
+        _check(
+            self.k < self.m,
+            "k",
+            self,
+            f"below m = {self.m}: a code that keeps every latent is not sparse",
+        )
         _check(0 < self.lr < 1, "lr", self, "between 0 and 1")
         for field in ("warmup", "decay", "threshold_start"):
             value = getattr(self, field)
-            _check(value is None or 0 <= value <= self.steps, field, self, f"between 0 and steps = {self.steps}")
+            _check(
+                value is None or 0 <= value <= self.steps,
+                field,
+                self,
+                f"between 0 and steps = {self.steps}",
+            )
         _check(self.aux_k is None or self.aux_k > 0, "aux_k", self, "positive")
-        _check(self.dead_after_tokens is None or self.dead_after_tokens > 0, "dead_after_tokens", self, "positive")
+        _check(
+            self.dead_after_tokens is None or self.dead_after_tokens > 0,
+            "dead_after_tokens",
+            self,
+            "positive",
+        )
         _check(self.resample_every >= 0, "resample_every", self, "zero or a positive number")
         for field in ("aux_weight", "l1"):
             _check(0 <= getattr(self, field) < math.inf, field, self, "zero or a positive number")
         _check(self.clip > 0, "clip", self, "positive")
         _check(all(0 <= beta < 1 for beta in self.betas), "betas", self, "two numbers in [0, 1)")
         _check(0 <= self.threshold_beta < 1, "threshold_beta", self, "in [0, 1)")
-        _check(self.aux_units in ("variance", "squared_error"), "aux_units", self, "variance or squared_error")
-        _check(self.start in ("geometric_median", "mean", "zero"), "start", self, "geometric_median, mean or zero")
+        _check(
+            self.aux_units in ("variance", "squared_error"),
+            "aux_units",
+            self,
+            "variance or squared_error",
+        )
+        _check(
+            self.start in ("geometric_median", "mean", "zero"),
+            "start",
+            self,
+            "geometric_median, mean or zero",
+        )
         _check(self.filter in ("auto", "bf16", "float32"), "filter", self, "auto, bf16 or float32")
         right = not self.groups or (min(self.groups) > 0 and sum(self.groups) == self.m)
         _check(right, "groups", self, f"positive sizes that sum to m = {self.m}")
@@ -90,13 +130,19 @@ class SAEConfig:
             warmup=min(self.steps // 20, 1000) if self.warmup is None else self.warmup,
             decay=self.steps // 5 if self.decay is None else self.decay,
             aux_k=max(1, self.d // 2) if self.aux_k is None else self.aux_k,
-            dead_after_tokens=_dead_after(self) if self.dead_after_tokens is None else self.dead_after_tokens,
-            threshold_start=min(self.steps // 2, 1000) if self.threshold_start is None else self.threshold_start,
-            groups=self.groups or ((self.m - sum(halves), *halves)[::-1] if self.variant == "matryoshka" else ()),
+            dead_after_tokens=_dead_after(self)
+            if self.dead_after_tokens is None
+            else self.dead_after_tokens,
+            threshold_start=min(self.steps // 2, 1000)
+            if self.threshold_start is None
+            else self.threshold_start,
+            groups=self.groups
+            or ((self.m - sum(halves), *halves)[::-1] if self.variant == "matryoshka" else ()),
         )
 
     def learning_rate(self, step: int) -> float:
-        """Learning rate of optimizer step ``step`` (0-based): linear warm-up from 0, plateau, linear decay to 0."""
+        """Learning rate of optimizer step ``step`` (0-based): linear warm-up from 0, plateau,
+        linear decay to 0."""
         config = self.resolved()
         assert config.warmup is not None and config.decay is not None
         rise = min(1.0, step / config.warmup) if config.warmup else 1.0
@@ -105,14 +151,22 @@ class SAEConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for cfg.json and comparisons."""
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(self).items()}
+        return {
+            key: list(v) if isinstance(v, tuple) else v
+            for key, v in dataclasses.asdict(self).items()
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SAEConfig:
-        """The configuration ``as_dict`` wrote. Raises `UserError` on an unknown or misshapen field."""
+        """The configuration ``as_dict`` wrote. Raises `UserError` on an unknown or misshapen
+        field."""
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise UserError("is no entry of an SAE configuration", field=unknown[0], remedy=f"Known: {sorted(known)}.")
+            raise UserError(
+                "is no entry of an SAE configuration",
+                field=unknown[0],
+                remedy=f"Known: {sorted(known)}.",
+            )
         tuples = {key: tuple(values[key]) for key in ("groups", "betas") if key in values}
         try:
             return cls(**{**values, **tuples})
@@ -128,5 +182,7 @@ def _dead_after(config: SAEConfig) -> int:
 def _check(holds: bool, field: str, config: SAEConfig, needs: str) -> None:
     if not holds:
         raise UserError(
-            f"is {getattr(config, field)!r}, but must be {needs}", field=f"sae.{field}", remedy="Change it."
+            f"is {getattr(config, field)!r}, but must be {needs}",
+            field=f"sae.{field}",
+            remedy="Change it.",
         )

@@ -1,4 +1,5 @@
-"""Exactness while training: what the filter kept of a few rows of a batch, against their dense float64 products."""
+"""Exactness while training: what the filter kept of a few rows of a batch, against their dense
+float64 products."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from petriscope.sae.step import Parameters
 
 
 class SelectionCheck(NamedTuple):
-    """Latents of the audited rows that a dense product decides otherwise; entries within rounding are not counted."""
+    """Latents of the audited rows that a dense product decides otherwise; entries within rounding
+    are not counted."""
 
     rows: int
     missed: int
@@ -21,17 +23,24 @@ class SelectionCheck(NamedTuple):
 
 
 def check_selection(
-    selection: Selection, centred: torch.Tensor, parameters: Parameters, rows: torch.Tensor, per_row: int | None
+    selection: Selection,
+    centred: torch.Tensor,
+    parameters: Parameters,
+    rows: torch.Tensor,
+    per_row: int | None,
 ) -> SelectionCheck:
     """Audit ``rows`` (int64) of a batch centred (n, d) float32.
 
-    The border is each row's own ``per_row``-th largest value (TopK), or else the batch's smallest kept value if any
-    entry was left out for it (BatchTopK; 0 for ReLU). Rounding: d·2⁻²³·‖x‖·max‖w‖, the bound of float32 accumulation.
+    The border is each row's own ``per_row``-th largest value (TopK), or else the batch's smallest
+    kept value if any entry was left out for it (BatchTopK; 0 for ReLU). Rounding:
+    d·2⁻²³·‖x‖·max‖w‖, the bound of float32 accumulation.
     """
     x, W_enc = centred[rows].double(), parameters.W_enc.double()
     dense = x @ W_enc.T + parameters.b_enc.double()
     if per_row is None:
-        border = torch.full((len(rows), 1), selection.smallest, dtype=torch.float64, device=x.device)
+        border = torch.full(
+            (len(rows), 1), selection.smallest, dtype=torch.float64, device=x.device
+        )
     else:
         border = dense.topk(per_row, dim=1).values[:, -1:].clamp_min(0.0)
     kept = torch.zeros_like(dense, dtype=torch.bool)

@@ -1,7 +1,9 @@
-"""Other libraries' folders: SAELens, dictionary_learning, sparsify. Our input scale is folded into their weights.
+"""Other libraries' folders: SAELens, dictionary_learning, sparsify. Our input scale is folded into
+their weights.
 
-With s our scale, z = (s·W_enc)(h − b_dec/s) + b_enc and ĥ = zᵀ(W_dec/s) + b_dec/s, so codes are the same numbers there.
-One exception: dictionary_learning's ReLU class insists on unit decoder rows, so its codes are ours divided by s.
+With s our scale, z = (s·W_enc)(h − b_dec/s) + b_enc and ĥ = zᵀ(W_dec/s) + b_dec/s, so codes are the
+same numbers there. One exception: dictionary_learning's ReLU class insists on unit decoder rows, so
+its codes are ours divided by s.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ class Format(NamedTuple):
 
 
 def save_saelens(sae: SAE, folder: Path) -> None:
-    """SAELens 6: TopK as `topk`, BatchTopK and Matryoshka as `jumprelu` with one threshold, ReLU as `standard`."""
+    """SAELens 6: TopK as `topk`, BatchTopK and Matryoshka as `jumprelu` with one threshold, ReLU as
+    `standard`."""
     raw = _raw(sae)
     tensors = {"W_enc": raw.W_enc.T, "b_enc": raw.b_enc, "W_dec": raw.W_dec, "b_dec": raw.b_dec}
     described: dict[str, Any] = {
@@ -49,17 +52,26 @@ def save_saelens(sae: SAE, folder: Path) -> None:
         tensors["threshold"] = torch.full((sae.m,), sae.threshold)
     with atomic_folder(folder) as temporary:
         write_json(temporary / "cfg.json", described)
-        save_file({name: t.contiguous() for name, t in tensors.items()}, temporary / "sae_weights.safetensors")
+        save_file(
+            {name: t.contiguous() for name, t in tensors.items()},
+            temporary / "sae_weights.safetensors",
+        )
 
 
 def load_saelens(folder: Path) -> SAE:
-    """An SAELens folder of architecture `standard`, `topk`, `jumprelu` or `batchtopk` with one common threshold."""
+    """An SAELens folder of architecture `standard`, `topk`, `jumprelu` or `batchtopk` with one
+    common threshold."""
     described, tensors = _read(folder, "cfg.json", "sae_weights.safetensors")
     kind = described.get("architecture")
     _known(kind in ("standard", "topk", "jumprelu"), folder, "architecture", kind)
     for field, plain in (("normalize_activations", ("none",)), ("apply_b_dec_to_input", (True,))):
         _known(described.get(field, plain[0]) in plain, folder, field, described.get(field))
-    _known(not described.get("rescale_acts_by_decoder_norm"), folder, "rescale_acts_by_decoder_norm", True)
+    _known(
+        not described.get("rescale_acts_by_decoder_norm"),
+        folder,
+        "rescale_acts_by_decoder_norm",
+        True,
+    )
     threshold = 0.0
     if kind == "jumprelu":
         threshold = float(tensors["threshold"][0])
@@ -67,16 +79,32 @@ def load_saelens(folder: Path) -> SAE:
         _known(same, folder, "threshold", "a number for each latent")
     variant = {"standard": "relu_l1", "topk": "topk"}.get(str(kind), "batchtopk")
     k = int(described.get("k", 1))
-    return _sae(folder, variant, k, threshold, tensors["W_enc"].T, tensors["b_enc"], tensors["W_dec"], tensors["b_dec"])
+    return _sae(
+        folder,
+        variant,
+        k,
+        threshold,
+        tensors["W_enc"].T,
+        tensors["b_enc"],
+        tensors["W_dec"],
+        tensors["b_dec"],
+    )
 
 
 def save_dictionary_learning(sae: SAE, folder: Path) -> None:
-    """dictionary_learning 0.1: `BatchTopKSAE`, `AutoEncoderTopK` or `AutoEncoder` (ae.pt + config.json)."""
-    kind = {"topk": "AutoEncoderTopK", "relu_l1": "AutoEncoder"}.get(sae.config.variant, "BatchTopKSAE")
+    """dictionary_learning 0.1: `BatchTopKSAE`, `AutoEncoderTopK` or `AutoEncoder` (ae.pt +
+    config.json)."""
+    kind = {"topk": "AutoEncoderTopK", "relu_l1": "AutoEncoder"}.get(
+        sae.config.variant, "BatchTopKSAE"
+    )
     raw = _raw(sae)
     if kind == "AutoEncoder":
         raw = _Raw(sae.W_enc, sae.b_enc / sae.scale, sae.W_dec, raw.b_dec)
-    state = {"encoder.weight": raw.W_enc, "encoder.bias": raw.b_enc, "decoder.weight": raw.W_dec.T.contiguous()}
+    state = {
+        "encoder.weight": raw.W_enc,
+        "encoder.bias": raw.b_enc,
+        "decoder.weight": raw.W_dec.T.contiguous(),
+    }
     if kind == "AutoEncoder":
         state["bias"] = raw.b_dec
     else:
@@ -92,7 +120,8 @@ def save_dictionary_learning(sae: SAE, folder: Path) -> None:
 
 
 def load_dictionary_learning(folder: Path) -> SAE:
-    """A dictionary_learning folder with one of the classes that ``save_dictionary_learning`` writes."""
+    """A dictionary_learning folder with one of the classes that ``save_dictionary_learning``
+    writes."""
     described, state = _read(folder, "config.json", "ae.pt")
     trainer = described.get("trainer", {})
     kind = trainer.get("dict_class")
@@ -102,16 +131,32 @@ def load_dictionary_learning(folder: Path) -> SAE:
     k = int(trainer.get("k", 1))
     b_dec = state["bias" if kind == "AutoEncoder" else "b_dec"]
     W_dec = state["decoder.weight"].T
-    return _sae(folder, variant, k, max(threshold, 0.0), state["encoder.weight"], state["encoder.bias"], W_dec, b_dec)
+    return _sae(
+        folder,
+        variant,
+        k,
+        max(threshold, 0.0),
+        state["encoder.weight"],
+        state["encoder.bias"],
+        W_dec,
+        b_dec,
+    )
 
 
 def save_sparsify(sae: SAE, folder: Path) -> None:
     """EleutherAI sparsify 1.3, which knows TopK alone. Raises `UserError` for other variants."""
     if sae.config.variant != "topk":
         what = f"is {sae.config.variant}, sparsify knows topk alone"
-        raise UserError(what, field="sae.variant", remedy="Export to saelens or dictionary_learning.")
+        raise UserError(
+            what, field="sae.variant", remedy="Export to saelens or dictionary_learning."
+        )
     raw = _raw(sae)
-    tensors = {"encoder.weight": raw.W_enc, "encoder.bias": raw.b_enc, "W_dec": raw.W_dec, "b_dec": raw.b_dec}
+    tensors = {
+        "encoder.weight": raw.W_enc,
+        "encoder.bias": raw.b_enc,
+        "W_dec": raw.W_dec,
+        "b_dec": raw.b_dec,
+    }
     described = {
         "activation": "topk",
         "expansion_factor": max(1, sae.m // sae.d),
@@ -125,16 +170,25 @@ def save_sparsify(sae: SAE, folder: Path) -> None:
     }
     with atomic_folder(folder) as temporary:
         write_json(temporary / "cfg.json", described)
-        save_file({name: t.contiguous() for name, t in tensors.items()}, temporary / "sae.safetensors")
+        save_file(
+            {name: t.contiguous() for name, t in tensors.items()}, temporary / "sae.safetensors"
+        )
 
 
 def load_sparsify(folder: Path) -> SAE:
     """A sparsify folder (TopK sparse autoencoder, no transcoder, no skip connection)."""
     described, tensors = _read(folder, "cfg.json", "sae.safetensors")
-    _known(described.get("activation", "topk") == "topk", folder, "activation", described.get("activation"))
+    _known(
+        described.get("activation", "topk") == "topk",
+        folder,
+        "activation",
+        described.get("activation"),
+    )
     for field in ("skip_connection", "transcode"):
         _known(not described.get(field), folder, field, True)
-    W_enc, b_enc, W_dec, b_dec = (tensors[name] for name in ("encoder.weight", "encoder.bias", "W_dec", "b_dec"))
+    W_enc, b_enc, W_dec, b_dec = (
+        tensors[name] for name in ("encoder.weight", "encoder.bias", "W_dec", "b_dec")
+    )
     return _sae(folder, "topk", int(described["k"]), 0.0, W_enc, b_enc, W_dec, b_dec)
 
 
@@ -171,28 +225,45 @@ def _sae(
     m, d = W_enc.shape
     if W_dec.shape != (m, d) or b_enc.shape != (m,) or b_dec.shape != (d,):
         shapes = f"encoder {tuple(W_enc.shape)}, decoder {tuple(W_dec.shape)}"
-        raise UserError(f"has tensors that do not fit ({shapes})", file=folder, remedy="Export it again.")
+        raise UserError(
+            f"has tensors that do not fit ({shapes})", file=folder, remedy="Export it again."
+        )
     tensors = {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec}
     exact = {name: t.to(torch.float32).contiguous() for name, t in tensors.items()}
-    return SAE(config=SAEConfig(d=d, m=m, k=k, variant=variant), **exact, scale=1.0, threshold=threshold)
+    return SAE(
+        config=SAEConfig(d=d, m=m, k=k, variant=variant), **exact, scale=1.0, threshold=threshold
+    )
 
 
-def _read(folder: Path, config: str, weights: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def _read(
+    folder: Path, config: str, weights: str
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Description and tensors; no code is run from either (torch.load with weights_only)."""
     folder = Path(folder)
     try:
         described = read_json(folder / config)
         path = folder / weights
-        tensors = torch.load(path, map_location="cpu", weights_only=True) if path.suffix == ".pt" else load_file(path)
+        tensors = (
+            torch.load(path, map_location="cpu", weights_only=True)
+            if path.suffix == ".pt"
+            else load_file(path)
+        )
     except FileNotFoundError as error:
         raise UserError(
             "does not exist", file=error.filename or folder, remedy="Check the folder and format."
         ) from None
     except (SafetensorError, ValueError, RuntimeError, OSError) as error:
-        raise UserError(f"cannot be read ({error})", file=folder, remedy="Export it again.") from None
+        raise UserError(
+            f"cannot be read ({error})", file=folder, remedy="Export it again."
+        ) from None
     return described, tensors
 
 
 def _known(holds: bool, folder: Path, field: str, value: object) -> None:
     if not holds:
-        raise UserError(f"is {value}, which has no equal here", file=folder, field=field, remedy="Fold it in first.")
+        raise UserError(
+            f"is {value}, which has no equal here",
+            file=folder,
+            field=field,
+            remedy="Fold it in first.",
+        )

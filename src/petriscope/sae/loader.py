@@ -1,11 +1,13 @@
-"""Training vectors from files: whole windows read in a shuffled order, mixed in a buffer, resumable.
+"""Training vectors from files: whole windows read in a shuffled order, mixed in a buffer,
+resumable.
 
-Blocks of a file are read, not mapped: mapped pages count as the process's own memory for as long as nobody needs them.
-numpy has no bfloat16: an array of it that numpy.save wrote (ml_dtypes, JAX) is of type "V2", and is read as bfloat16.
+Blocks of a file are read, not mapped: mapped pages count as the process's own memory for as long as
+nobody needs them. numpy has no bfloat16: an array of it that numpy.save wrote (ml_dtypes, JAX) is
+of type "V2", and is read as bfloat16.
 
-The stream of tokens is a pure function of (seed, epoch, block): each epoch permutes the blocks, a buffer takes some of
-them and permutes their rows. Batch ``s`` is tokens s·batch … (s+1)·batch − 1 of that stream, so any step can be resumed
-exactly.
+The stream of tokens is a pure function of (seed, epoch, block): each epoch permutes the blocks, a
+buffer takes some of them and permutes their rows. Batch ``s`` is tokens s·batch … (s+1)·batch − 1
+of that stream, so any step can be resumed exactly.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ _BF16 = np.dtype("V2")
 
 
 class TokenSource:
-    """Rows (tokens) of one or more arrays (…, d), read by blocks of consecutive rows (a block = one window)."""
+    """Rows (tokens) of one or more arrays (…, d), read by blocks of consecutive rows (a block = one
+    window)."""
 
     def __init__(
         self,
@@ -36,10 +39,10 @@ class TokenSource:
     ) -> None:
         """shards: arrays (…, d) of one width, or paths of .npy files (never read whole).
 
-        block_rows: consecutive rows read together (default: the second-last axis of a shard of 3 or more axes, else
-        1024). blocks: the blocks that may be read, numbered through all shards (default: all). keep: bool per row (all
-        shards); rows where it is False are left out. Raises `UserError` where shards differ in width or nothing is
-        left.
+        block_rows: consecutive rows read together (default: the second-last axis of a shard of 3 or
+        more axes, else 1024). blocks: the blocks that may be read, numbered through all shards
+        (default: all). keep: bool per row (all shards); rows where it is False are left out. Raises
+        `UserError` where shards differ in width or nothing is left.
         """
         given = [shards] if isinstance(shards, (str, Path, np.ndarray)) else list(shards)
         self._shards = [_path_of(shard) for shard in given]
@@ -55,22 +58,30 @@ class TokenSource:
         self.blocks = np.arange(n_blocks) if blocks is None else np.asarray(blocks, dtype=np.int64)
         if len(self.blocks) and not (self.blocks.min() >= 0 and self.blocks.max() < n_blocks):
             raise UserError(
-                f"names a block outside 0…{n_blocks - 1}", field="blocks", remedy="Check the windows' split."
+                f"names a block outside 0…{n_blocks - 1}",
+                field="blocks",
+                remedy="Check the windows' split.",
             )
         if keep is not None and len(keep) != self._first_row[-1]:
             raise UserError(
-                f"has {len(keep)} rows, the data {self._first_row[-1]}", field="keep", remedy="Give one per row."
+                f"has {len(keep)} rows, the data {self._first_row[-1]}",
+                field="keep",
+                remedy="Give one per row.",
             )
         self._keep = keep
         sizes = [_rows(array) for array in self._arrays]
         shard, start = self._block_shard[self.blocks], self._block_start[self.blocks]
         self._counts = np.minimum(self.block_rows, np.array(sizes)[shard] - start)
         if keep is not None:
-            self._counts = np.array([int(keep[self._span(b)].sum()) for b in self.blocks], dtype=np.int64)
+            self._counts = np.array(
+                [int(keep[self._span(b)].sum()) for b in self.blocks], dtype=np.int64
+            )
         self.n_tokens = int(self._counts.sum())
         if not self.n_tokens:
             raise UserError(
-                "no rows are left to train on", field="blocks", remedy="Give more windows, or a wider mask."
+                "no rows are left to train on",
+                field="blocks",
+                remedy="Give more windows, or a wider mask.",
             )
 
     @property
@@ -80,14 +91,16 @@ class TokenSource:
 
     @classmethod
     def of_windows(cls, shard: str | Path | np.ndarray, windows: np.ndarray) -> TokenSource:
-        """Tokens of some windows of one activation array (W, S, T', d), a block per window and biosample."""
+        """Tokens of some windows of one activation array (W, S, T', d), a block per window and
+        biosample."""
         array = np.load(shard, mmap_mode="r") if isinstance(shard, (str, Path)) else shard
         per_window = int(np.prod(array.shape[1:-2]))
         blocks = (np.asarray(windows)[:, None] * per_window + np.arange(per_window)).ravel()
         return cls(shard, block_rows=array.shape[-2], blocks=blocks)
 
     def batches(self, batch: int, seed: int, first_step: int = 0) -> Iterator[torch.Tensor]:
-        """Endless float32 batches (batch, d) in raw units, starting with batch number ``first_step``."""
+        """Endless float32 batches (batch, d) in raw units, starting with batch number
+        ``first_step``."""
         if self.n_tokens < batch:
             what = f"is {batch}, but only {self.n_tokens} training tokens exist"
             raise UserError(what, field="sae.batch", remedy="Use a smaller batch or more windows.")
@@ -109,7 +122,8 @@ class TokenSource:
             epoch, offset = epoch + 1, 0
 
     def sample(self, n: int, seed: int) -> np.ndarray:
-        """About ``n`` tokens (at most all) of evenly drawn whole blocks, float32 (≈ n, d), raw units."""
+        """About ``n`` tokens (at most all) of evenly drawn whole blocks, float32 (≈ n, d), raw
+        units."""
         rng = np.random.default_rng([seed, 0x5A3])
         order = rng.permutation(len(self.blocks))
         needed = int(np.searchsorted(np.cumsum(self._counts[order]), n)) + 1
@@ -119,20 +133,26 @@ class TokenSource:
         return as_float32(rows)
 
     def in_order(self, rows: int) -> Iterator[np.ndarray]:
-        """All tokens once, block after block, in raw units: pieces of about ``rows`` tokens, bfloat16 as float32."""
+        """All tokens once, block after block, in raw units: pieces of about ``rows`` tokens,
+        bfloat16 as float32."""
         per_piece = max(1, rows // self.block_rows)
         for first in range(0, len(self.blocks), per_piece):
-            piece = np.concatenate([self._read(int(block)) for block in self.blocks[first : first + per_piece]])
+            piece = np.concatenate(
+                [self._read(int(block)) for block in self.blocks[first : first + per_piece]]
+            )
             yield as_float32(piece) if piece.dtype == _BF16 else piece
 
     def _epoch(self, batch: int, seed: int, epoch: int, offset: int) -> Iterator[np.ndarray]:
-        """Mixed buffers of one epoch, in the shards' own type, without the first ``offset`` tokens."""
+        """Mixed buffers of one epoch, in the shards' own type, without the first ``offset``
+        tokens."""
         order = np.random.default_rng([seed, epoch]).permutation(len(self.blocks))
         ends = np.cumsum(self._counts[order])
         size = _BUFFER_BATCHES * batch
         begin, before, number = 0, 0, 0
         while begin < len(order):
-            stop = min(len(order), max(begin + 1, int(np.searchsorted(ends, before + size, side="right"))))
+            stop = min(
+                len(order), max(begin + 1, int(np.searchsorted(ends, before + size, side="right")))
+            )
             if ends[stop - 1] > offset:
                 rows = np.concatenate([self._read(int(self.blocks[i])) for i in order[begin:stop]])
                 mixed = rows[np.random.default_rng([seed, epoch, number]).permutation(len(rows))]
@@ -156,27 +176,43 @@ class TokenSource:
         if not np.isfinite(total):
             bad = np.flatnonzero(~np.isfinite(as_float32(rows)).all(axis=1))
             if len(bad):
-                name = self._shards[shard] if isinstance(self._shards[shard], (str, Path)) else f"shard {shard}"
+                name = (
+                    self._shards[shard]
+                    if isinstance(self._shards[shard], (str, Path))
+                    else f"shard {shard}"
+                )
                 row = first + bad[0]
-                raise UserError(f"row {row} holds NaN or infinity", file=str(name), remedy="Harvest this shard again.")
+                raise UserError(
+                    f"row {row} holds NaN or infinity",
+                    file=str(name),
+                    remedy="Harvest this shard again.",
+                )
         return rows
 
     def _rows(self, shard: int, start: int, stop: int) -> np.ndarray:
         """A copy of rows start..stop-1 of a shard."""
         array, path = self._arrays[shard], self._shards[shard]
-        if isinstance(path, np.ndarray) or not (isinstance(array, np.memmap) and array.flags.c_contiguous):
+        if isinstance(path, np.ndarray) or not (
+            isinstance(array, np.memmap) and array.flags.c_contiguous
+        ):
             return np.array(array.reshape(-1, self.d)[start:stop])
         offset = array.offset + start * self.d * array.itemsize
         rows = np.fromfile(path, array.dtype, (stop - start) * self.d, offset=offset)
         if len(rows) < (stop - start) * self.d:
-            raise UserError("ended while it was read", file=path, remedy="Leave the input alone while training.")
+            raise UserError(
+                "ended while it was read", file=path, remedy="Leave the input alone while training."
+            )
         return rows.reshape(-1, self.d)
 
     def _open(self) -> None:
         self._arrays = [_open_shard(shard) for shard in self._shards]
         widths = {array.shape[-1] for array in self._arrays}
         if len(widths) > 1:
-            raise UserError(f"shards are {sorted(widths)} wide", field="input", remedy="Give shards of one layer.")
+            raise UserError(
+                f"shards are {sorted(widths)} wide",
+                field="input",
+                remedy="Give shards of one layer.",
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """Mapped files travel to another process as their paths."""
@@ -192,7 +228,9 @@ def as_float32(rows: np.ndarray) -> np.ndarray:
     if rows.dtype != _BF16:
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and said to be
             return rows.astype(np.float32)
-    return (rows.view(np.uint16).astype(np.uint32) << 16).view(np.float32)  # bfloat16 is float32's upper half
+    return (rows.view(np.uint16).astype(np.uint32) << 16).view(
+        np.float32
+    )  # bfloat16 is float32's upper half
 
 
 def _rows(array: np.ndarray) -> int:
@@ -203,7 +241,10 @@ def _path_of(shard: str | Path | np.ndarray) -> str | Path | np.ndarray:
     """The file behind an array that maps a whole .npy, else the shard itself."""
     if isinstance(shard, np.memmap) and str(shard.filename).endswith(".npy"):
         mapped = np.load(str(shard.filename), mmap_mode="r")
-        same = (getattr(mapped, key) == getattr(shard, key) for key in ("shape", "dtype", "offset", "strides"))
+        same = (
+            getattr(mapped, key) == getattr(shard, key)
+            for key in ("shape", "dtype", "offset", "strides")
+        )
         if all(same):
             return Path(str(shard.filename))
     return shard
@@ -216,13 +257,23 @@ def _open_shard(shard: str | Path | np.ndarray) -> np.ndarray:
         except FileNotFoundError:
             raise UserError("does not exist", file=shard, remedy="Check the path.") from None
         except (ValueError, EOFError) as error:
-            raise UserError(f"is no .npy array ({error})", file=shard, remedy="Save it with numpy.save.") from None
+            raise UserError(
+                f"is no .npy array ({error})", file=shard, remedy="Save it with numpy.save."
+            ) from None
     else:
         array = shard
     if not isinstance(array, np.ndarray):
-        raise UserError("holds several arrays (.npz)", file=str(shard), remedy="Save each with numpy.save.")
-    number = array.dtype == _BF16 or (np.issubdtype(array.dtype, np.floating) and array.dtype.itemsize <= 8)
+        raise UserError(
+            "holds several arrays (.npz)", file=str(shard), remedy="Save each with numpy.save."
+        )
+    number = array.dtype == _BF16 or (
+        np.issubdtype(array.dtype, np.floating) and array.dtype.itemsize <= 8
+    )
     if array.ndim < 2 or not number:
         what = f"has shape {array.shape} and type {array.dtype}; needed: floating point, (…, width)"
-        raise UserError(what, file=shard if isinstance(shard, (str, Path)) else None, remedy="Save one vector per row.")
+        raise UserError(
+            what,
+            file=shard if isinstance(shard, (str, Path)) else None,
+            remedy="Save one vector per row.",
+        )
     return array

@@ -1,4 +1,5 @@
-"""Many dictionaries at once, each in a process with one thread: on a shared machine that beats threads by far."""
+"""Many dictionaries at once, each in a process with one thread: on a shared machine that beats
+threads by far."""
 
 from __future__ import annotations
 
@@ -34,10 +35,14 @@ class Job(NamedTuple):
     """tokens on which a sweep chooses the learning rate first; None: the configuration's"""
 
 
-def train_many(jobs: Sequence[Job], *, workers: int | None = None, progress: bool = True) -> list[TrainResult]:
-    """Train all jobs, ``workers`` at a time (default: one per processor), results in the jobs' order.
+def train_many(
+    jobs: Sequence[Job], *, workers: int | None = None, progress: bool = True
+) -> list[TrainResult]:
+    """Train all jobs, ``workers`` at a time (default: one per processor), results in the jobs'
+    order.
 
-    Results do not depend on ``workers``: each job runs on one thread. The first error stops the jobs not yet begun.
+    Results do not depend on ``workers``: each job runs on one thread. The first error stops the
+    jobs not yet begun.
     """
     if any(job.device != "cpu" for job in jobs):
         workers = 1  # one process owns the accelerator

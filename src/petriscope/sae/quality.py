@@ -1,4 +1,5 @@
-"""How good a dictionary is: held-out reconstruction, sparsity, dead latents, planted factors found again."""
+"""How good a dictionary is: held-out reconstruction, sparsity, dead latents, planted factors found
+again."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Quality:
     dead_fraction: float
     """latents that fire on none of these tokens"""
     density_histogram: tuple[int, ...]
-    """latents by firing rate; edges `DENSITY_EDGES` (10^-6 … 1, half decades); the dead are in none"""
+    """latents by firing rate; edges `DENSITY_EDGES` (10^-6 … 1, half decades); the dead are in
+    none"""
     max_coherence: float
     """largest |cosine| between two decoder rows, mean over rows"""
 
@@ -44,7 +46,8 @@ class Quality:
 
 
 def quality(sae: SAE, rows: np.ndarray | TokenSource) -> Quality:
-    """Quality of ``sae`` on held-out raw hidden states rows (…, d), or all of a source's; streamed."""
+    """Quality of ``sae`` on held-out raw hidden states rows (…, d), or all of a source's;
+    streamed."""
     fired = np.zeros(sae.m, dtype=np.int64)
     lengths: list[np.ndarray] = []
     error, cosine = 0.0, 0.0
@@ -82,14 +85,17 @@ def _pieces(rows: np.ndarray | TokenSource) -> Iterator[np.ndarray]:
         yield from rows.in_order(_ROWS_AT_ONCE)
     else:
         flat = rows.reshape(-1, rows.shape[-1])
-        yield from (flat[start : start + _ROWS_AT_ONCE] for start in range(0, len(flat), _ROWS_AT_ONCE))
+        yield from (
+            flat[start : start + _ROWS_AT_ONCE] for start in range(0, len(flat), _ROWS_AT_ONCE)
+        )
 
 
 class Recovery(NamedTuple):
     """Planted directions found again."""
 
     matched_cosine: np.ndarray
-    """float64 (factors): |cosine| with the decoder row assigned to it (one to one); 0 where none is left"""
+    """float64 (factors): |cosine| with the decoder row assigned to it (one to one); 0 where none is
+    left"""
     best_cosine: np.ndarray
     """float64 (factors): largest cosine with any decoder row (MMCS is its mean)"""
 

@@ -1,7 +1,8 @@
 """Which latents fire: exact BatchTopK, TopK and threshold selection from filtered candidates.
 
-Floors are carried from one batch to the next, so a selection costs one pass of the filter. Too high a floor is noticed
-(fewer than k exact values above it) and repaired, so results never depend on it. Ties go to the lower latent.
+Floors are carried from one batch to the next, so a selection costs one pass of the filter. Too high
+a floor is noticed (fewer than k exact values above it) and repaired, so results never depend on it.
+Ties go to the lower latent.
 """
 
 from __future__ import annotations
@@ -12,7 +13,15 @@ import numpy as np
 import torch
 
 from petriscope.sae.filter import CandidateFilter
-from petriscope.sae.sparse import Pattern, keep_entries, kth_largest, on_host, positions, sampled_product, transpose
+from petriscope.sae.sparse import (
+    Pattern,
+    keep_entries,
+    kth_largest,
+    on_host,
+    positions,
+    sampled_product,
+    transpose,
+)
 
 _SHORT_SHARE = 0.004  # of tokens whose carried floor proves too high: they are few and done densely
 
@@ -35,14 +44,17 @@ class Selection(NamedTuple):
         return float(self.values.min()) if len(self.values) else 0.0
 
 
-def exact_values(pattern: Pattern, W_enc: torch.Tensor, b_enc: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def exact_values(
+    pattern: Pattern, W_enc: torch.Tensor, b_enc: torch.Tensor, x: torch.Tensor
+) -> torch.Tensor:
     """Pre-activations at a latent-by-latent pattern (m, n): float32 (nnz)."""
     values = sampled_product(pattern, W_enc, x)
     return values.add_(torch.repeat_interleave(b_enc, pattern.indptr.diff()))
 
 
 def above_threshold(filter_: CandidateFilter, x: torch.Tensor, threshold: float) -> Selection:
-    """Inference of BatchTopK and ReLU: all latents above ``threshold`` (≥ 0). x (n, d) float32, centred."""
+    """Inference of BatchTopK and ReLU: all latents above ``threshold`` (≥ 0). x (n, d) float32,
+    centred."""
     found = filter_.candidates(x, threshold)
     values = exact_values(found, filter_.exact_weight, filter_.exact_bias, x)
     pattern, kept = keep_entries(found, values > max(threshold, 0.0))
@@ -90,14 +102,20 @@ class TopK:
 
     def __init__(self, k: int) -> None:
         self.k = k
-        self._ratio: float | None = None  # floor of a token over its norm: few have fewer than k above it
+        self._ratio: float | None = (
+            None  # floor of a token over its norm: few have fewer than k above it
+        )
 
     def __call__(self, filter_: CandidateFilter, x: torch.Tensor) -> Selection:
         """x (n, d) float32, centred."""
         norm = torch.linalg.vector_norm(x, dim=1).clamp_min(1e-30)
         if self._ratio is None:
             sample = slice(None, None, max(1, len(x) // 64))
-            self._ratio = float((self._dense(filter_, x[sample], 0).values[:, -1] / norm[sample]).min().clamp_min(0.0))
+            self._ratio = float(
+                (self._dense(filter_, x[sample], 0).values[:, -1] / norm[sample])
+                .min()
+                .clamp_min(0.0)
+            )
         floor = norm * self._ratio
         found = filter_.candidates(x, floor)
         by_token, order = transpose(found)
@@ -115,18 +133,26 @@ class TopK:
         by_latent, back = transpose(chosen)
         return _selection(by_latent, table.values.flatten()[where][back])
 
-    def _dense(self, filter_: CandidateFilter, x: torch.Tensor, spare: int) -> torch.return_types.topk:
+    def _dense(
+        self, filter_: CandidateFilter, x: torch.Tensor, spare: int
+    ) -> torch.return_types.topk:
         width = min(self.k + spare, len(filter_.exact_bias))
         return torch.addmm(filter_.exact_bias, x, filter_.exact_weight.T).topk(width)
 
-    def _rescue(self, filter_: CandidateFilter, x: torch.Tensor, table: _Padded, short: torch.Tensor) -> _Padded:
-        """The table with the tokens whose floor was too high (mask ``short``) done again, by a dense product."""
+    def _rescue(
+        self, filter_: CandidateFilter, x: torch.Tensor, table: _Padded, short: torch.Tensor
+    ) -> _Padded:
+        """The table with the tokens whose floor was too high (mask ``short``) done again, by a
+        dense product."""
         few = x[short]
         columns = self._dense(filter_, few, 8).indices.sort(dim=1).values.int()
         width = columns.shape[1]
         indptr = torch.arange(0, len(few) * width + 1, width, dtype=torch.int32, device=x.device)
         pattern = Pattern(indptr, columns.flatten(), len(filter_.exact_bias))
-        values = sampled_product(pattern, few, filter_.exact_weight) + filter_.exact_bias[columns.flatten().long()]
+        values = (
+            sampled_product(pattern, few, filter_.exact_weight)
+            + filter_.exact_bias[columns.flatten().long()]
+        )
         widened = max(0, width - table.values.shape[1])
         table = _Padded(
             torch.nn.functional.pad(table.columns, (0, widened)),
@@ -153,7 +179,10 @@ def _padded(by_token: Pattern, values: torch.Tensor, least: int) -> _Padded:
     width = max(least, int(lengths.max()))
     if not on_host(values):
         inside = torch.arange(width, device=values.device) < lengths[:, None]
-        table = torch.zeros_like(inside, dtype=torch.int32), torch.full_like(inside, -torch.inf, dtype=torch.float32)
+        table = (
+            torch.zeros_like(inside, dtype=torch.int32),
+            torch.full_like(inside, -torch.inf, dtype=torch.float32),
+        )
         table[0][inside], table[1][inside] = by_token.columns, values
         return _Padded(*table)
     counts = lengths.numpy()
@@ -165,7 +194,8 @@ def _padded(by_token: Pattern, values: torch.Tensor, least: int) -> _Padded:
 
 
 def _top_of_rows(values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mask of the k largest positive entries of each row; each row's k-th largest (n), 0 where fewer are positive."""
+    """Mask of the k largest positive entries of each row; each row's k-th largest (n), 0 where
+    fewer are positive."""
     border = kth_largest(values, k)
     kept = values >= border.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
     for row in (kept.sum(1) > k).nonzero()[:, 0].tolist():

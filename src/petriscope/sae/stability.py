@@ -1,4 +1,5 @@
-"""Do other seeds find the same latents? One-to-one matching of dictionaries of one layer, per feature and seed."""
+"""Do other seeds find the same latents? One-to-one matching of dictionaries of one layer, per
+feature and seed."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from petriscope.sae.coder import SAE
 
 
 class Stability(NamedTuple):
-    """Latents of one dictionary matched one to one with another's (Hungarian on decoder + encoder cosine)."""
+    """Latents of one dictionary matched one to one with another's (Hungarian on decoder + encoder
+    cosine)."""
 
     match: np.ndarray
     """int64 (m): index in the other dictionary; -1 where that has fewer latents"""
@@ -26,14 +28,19 @@ class Stability(NamedTuple):
 
     def stable(self, least: float = 0.7) -> np.ndarray:
         """Mask (m): both cosines at least ``least``."""
-        return np.nan_to_num(np.minimum(self.decoder_cosine, self.encoder_cosine), nan=-1.0) >= least
+        return (
+            np.nan_to_num(np.minimum(self.decoder_cosine, self.encoder_cosine), nan=-1.0) >= least
+        )
 
 
 def stability(sae: SAE, other: SAE) -> Stability:
-    """Match the latents of two dictionaries of one layer (arXiv 2501.16615: decoder and encoder must both agree)."""
+    """Match the latents of two dictionaries of one layer (arXiv 2501.16615: decoder and encoder
+    must both agree)."""
     if sae.d != other.d:
         raise UserError(
-            f"dictionaries are {sae.d} and {other.d} wide", field="sae", remedy="Compare SAEs of one layer."
+            f"dictionaries are {sae.d} and {other.d} wide",
+            field="sae",
+            remedy="Compare SAEs of one layer.",
         )
     decoder, encoder = cosines(sae.W_dec, other.W_dec), cosines(sae.W_enc, other.W_enc)
     rows, columns = linear_sum_assignment(decoder + encoder, maximize=True)
@@ -48,9 +55,11 @@ class StabilityTables(NamedTuple):
     """Stability of the probed dictionary of one layer, its first seed."""
 
     features: pd.DataFrame
-    """columns feature, stability, encoder_stability: means over the other seeds; NaN where there is no other seed"""
+    """columns feature, stability, encoder_stability: means over the other seeds; NaN where there is
+    no other seed"""
     matches: pd.DataFrame
-    """columns feature, seed, match, decoder_cosine, encoder_cosine: a row per feature and other seed"""
+    """columns feature, seed, match, decoder_cosine, encoder_cosine: a row per feature and other
+    seed"""
 
 
 def stability_tables(saes: Mapping[int, SAE]) -> StabilityTables:
@@ -70,11 +79,14 @@ def stability_tables(saes: Mapping[int, SAE]) -> StabilityTables:
             "encoder_stability": _mean([matched.encoder_cosine for matched in found], len(feature)),
         }
     )
-    return StabilityTables(features, pd.concat(matches) if matches else pd.DataFrame(columns=columns))
+    return StabilityTables(
+        features, pd.concat(matches) if matches else pd.DataFrame(columns=columns)
+    )
 
 
 def chance_stability(m: int, d: int, seed: int = 0) -> float:
-    """Mean matched cosine of two dictionaries of ``m`` random directions in ``d`` dimensions: what no learning gives."""
+    """Mean matched cosine of two dictionaries of ``m`` random directions in ``d`` dimensions: what
+    no learning gives."""
     rng = torch.Generator().manual_seed(seed)
     similarity = cosines(torch.randn(m, d, generator=rng), torch.randn(m, d, generator=rng))
     rows, columns = linear_sum_assignment(similarity, maximize=True)

@@ -1,8 +1,9 @@
 """Loss and exact gradients of one training batch, with only sparse work after the selection.
 
-Per batch of n tokens, in scaled units with x_c = x − b_dec: L = (1/n) Σ‖e‖² + aux_weight·AuxK, e = x − ĥ. With G =
-∂L/∂ĥ, ∂L/∂z at the kept entries is G·W_dec; the weight gradients are sums of the rows of G and x_c that a latent fired
-on. b_dec enters twice: directly (ΣG) and through the encoder (−W_encᵀ·∂L/∂b_enc).
+Per batch of n tokens, in scaled units with x_c = x − b_dec: L = (1/n) Σ‖e‖² + aux_weight·AuxK, e =
+x − ĥ. With G = ∂L/∂ĥ, ∂L/∂z at the kept entries is G·W_dec; the weight gradients are sums of the
+rows of G and x_c that a latent fired on. b_dec enters twice: directly (ΣG) and through the encoder
+(−W_encᵀ·∂L/∂b_enc).
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Objective(NamedTuple):
 
 
 class AuxGradients(NamedTuple):
-    """Gradients of the dead latents' auxiliary loss (already weighted), rows in the order of ``Objective.dead``."""
+    """Gradients of the dead latents' auxiliary loss (already weighted), rows in the order of
+    ``Objective.dead``."""
 
     W_enc: torch.Tensor
     b_enc: torch.Tensor
@@ -64,7 +66,8 @@ class BatchGradients(NamedTuple):
     x_centred: torch.Tensor
     """(n, d)"""
     pulls: list[tuple[slice, torch.Tensor]]
-    """(latents, e (n, d)) for each group of latents, with ∂L/∂ĥ = −2/n·e: one pair unless Matryoshka"""
+    """(latents, e (n, d)) for each group of latents, with ∂L/∂ĥ = −2/n·e: one pair unless
+    Matryoshka"""
     value_gradients: torch.Tensor
     """∂L/∂z at the selection, order of ``by_latent``"""
     b_enc: torch.Tensor
@@ -78,21 +81,29 @@ class BatchGradients(NamedTuple):
 
 
 def batch_gradients(
-    parameters: Parameters, x: torch.Tensor, x_centred: torch.Tensor, selection: Selection, objective: Objective
+    parameters: Parameters,
+    x: torch.Tensor,
+    x_centred: torch.Tensor,
+    selection: Selection,
+    objective: Objective,
 ) -> BatchGradients:
     """Forward and backward of one batch. x (n, d) float32 in scaled units, x_centred = x − b_dec.
 
-    Dead latents must not be among the selected ones (they are silent, by definition, in this batch too).
+    Dead latents must not be among the selected ones (they are silent, by definition, in this batch
+    too).
     """
     n = len(x)
     residuals = _residuals(parameters, x_centred, selection, objective.groups)
     errors = [_squared(residual) for _, residual in residuals]
     loss = sum(errors) / n
-    # Prefix g reconstructs with groups ≤ g, so a latent of group g is pulled by the errors of all prefixes ≥ g.
+    # Prefix g reconstructs with groups ≤ g, so a latent of group g is pulled by the errors of all
+    # prefixes ≥ g.
     pulls = residuals[-1:]
     for latents, error in reversed(residuals[:-1]):
         pulls.insert(0, (latents, pulls[0][1] + error))
-    value_gradients = torch.cat([_value_gradients(parameters, selection, *pair) for pair in pulls]).mul_(-2 / n)
+    value_gradients = torch.cat(
+        [_value_gradients(parameters, selection, *pair) for pair in pulls]
+    ).mul_(-2 / n)
     if objective.l1:
         value_gradients += objective.l1 / n
         loss += objective.l1 * float(selection.values.sum()) / n
@@ -104,7 +115,9 @@ def batch_gradients(
         loss += aux.loss
     b_dec = pulls[0][1].sum(0).mul_(-2 / n) - b_enc @ parameters.W_enc
     l0 = len(selection.values) / n
-    return BatchGradients(selection, x_centred, pulls, value_gradients, b_enc, b_dec, aux, loss, errors[-1], l0)
+    return BatchGradients(
+        selection, x_centred, pulls, value_gradients, b_enc, b_dec, aux, loss, errors[-1], l0
+    )
 
 
 def _residuals(
@@ -129,7 +142,9 @@ def _squared(error: torch.Tensor) -> float:
     return float(torch.linalg.vector_norm(error, dim=1).double().square().sum())
 
 
-def _value_gradients(parameters: Parameters, selection: Selection, latents: slice, pull: torch.Tensor) -> torch.Tensor:
+def _value_gradients(
+    parameters: Parameters, selection: Selection, latents: slice, pull: torch.Tensor
+) -> torch.Tensor:
     part, _ = selection.by_latent.slice(latents.start, latents.stop)
     return sampled_product(part, parameters.W_dec[latents], pull)
 
@@ -137,9 +152,11 @@ def _value_gradients(parameters: Parameters, selection: Selection, latents: slic
 def auxiliary_gradients(
     parameters: Parameters, x_centred: torch.Tensor, residual: torch.Tensor, objective: Objective
 ) -> AuxGradients:
-    """AuxK (arXiv 2406.04093, appendix A.2): the aux_k largest dead latents of each token explain the residual e.
+    """AuxK (arXiv 2406.04093, appendix A.2): the aux_k largest dead latents of each token explain
+    the residual e.
 
-    Loss = aux_weight · mean‖e − ê‖² / mean‖e − ē‖², with e a constant; all products are on the dead rows only.
+    Loss = aux_weight · mean‖e − ê‖² / mean‖e − ē‖², with e a constant; all products are on the dead
+    rows only.
     """
     n, dead = len(residual), objective.dead
     W_enc, W_dec = parameters.W_enc[dead], parameters.W_dec[dead]
@@ -151,14 +168,21 @@ def auxiliary_gradients(
     loss = weight * _squared(error) / n
     pull = error.mul_(-2 * weight / n)
     pulled = pull @ W_dec.T
-    act_gradients = torch.ops.aten.threshold_backward.grad_input(pulled, acts, 0.0, grad_input=pulled)
+    act_gradients = torch.ops.aten.threshold_backward.grad_input(
+        pulled, acts, 0.0, grad_input=pulled
+    )
     return AuxGradients(act_gradients.T @ x_centred, act_gradients.sum(0), acts.T @ pull, loss)
 
 
 def weight_blocks(
-    gradients: BatchGradients, objective: Objective, rows: int, W_enc: torch.Tensor, W_dec: torch.Tensor
+    gradients: BatchGradients,
+    objective: Objective,
+    rows: int,
+    W_enc: torch.Tensor,
+    W_dec: torch.Tensor,
 ) -> Iterator[slice]:
-    """Fill W_enc and W_dec (m, d) with their gradients, at most ``rows`` latents at a time; yields each filled part."""
+    """Fill W_enc and W_dec (m, d) with their gradients, at most ``rows`` latents at a time; yields
+    each filled part."""
     chosen, aux = gradients.selection, gradients.aux
     pulling = chosen.values * (-2 / len(gradients.x_centred))
     inputs = column_tiles(gradients.x_centred)

@@ -1,4 +1,5 @@
-"""A cheap learning-rate sweep: short runs, the rate with the least held-out FVU among those that keep latents alive."""
+"""A cheap learning-rate sweep: short runs, the rate with the least held-out FVU among those that
+keep latents alive."""
 
 from __future__ import annotations
 
@@ -33,15 +34,18 @@ def sweep_learning_rate(
     share: float = 0.1,
     most_dead: float = 0.05,
 ) -> Sweep:
-    """Train ``share`` of the steps (at least 200) at each rate, judge on held-out rows (…, d) or a source, choose.
+    """Train ``share`` of the steps (at least 200) at each rate, judge on held-out rows (…, d) or a
+    source, choose.
 
-    Chosen: least FVU among the rates with at most ``most_dead`` dead latents (among all where none keeps to that). Raises
-    `UserError` where every rate diverges.
+    Chosen: least FVU among the rates with at most ``most_dead`` dead latents (among all where none
+    keeps to that). Raises `UserError` where every rate diverges.
     """
     steps = min(config.steps, max(200, round(share * config.steps)))
     table = []
     for rate in rates:
-        short = dataclasses.replace(config, lr=rate, steps=steps, warmup=None, decay=None, threshold_start=None)
+        short = dataclasses.replace(
+            config, lr=rate, steps=steps, warmup=None, decay=None, threshold_start=None
+        )
         row = {"lr": rate, "fvu": float("nan"), "l0": float("nan"), "dead": float("nan")}
         try:
             judged = train_sae(short, source, heldout=heldout, progress=False).quality
@@ -55,7 +59,11 @@ def sweep_learning_rate(
     sound = [row for row in table if np.isfinite(row["fvu"])]
     if not sound:
         tried = ", ".join(f"{rate:g}" for rate in rates)
-        raise UserError(f"training diverged at every rate tried ({tried})", field="sae.lr", remedy="Check the input.")
+        raise UserError(
+            f"training diverged at every rate tried ({tried})",
+            field="sae.lr",
+            remedy="Check the input.",
+        )
     alive = [row for row in sound if row["dead"] <= most_dead] or sound
     best = min(alive, key=lambda row: row["fvu"])
     return Sweep(dataclasses.replace(config, lr=best["lr"]), table)

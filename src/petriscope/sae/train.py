@@ -1,4 +1,5 @@
-"""Train one sparse autoencoder: init, loop, divergence check, checkpoints, threshold, held-out quality."""
+"""Train one sparse autoencoder: init, loop, divergence check, checkpoints, threshold, held-out
+quality."""
 
 from __future__ import annotations
 
@@ -29,7 +30,10 @@ from petriscope.sae.step import Objective, Parameters, batch_gradients
 _SAMPLE_TOKENS = 16_384
 _LOG_ROWS = 100
 _CHECKPOINT_EVERY = 1000  # steps
-_AUDIT_STEPS, _AUDIT_ROWS = 20, 4  # every 20th step 4 rows of the batch are selected again by a dense product
+_AUDIT_STEPS, _AUDIT_ROWS = (
+    20,
+    4,
+)  # every 20th step 4 rows of the batch are selected again by a dense product
 
 
 class TrainResult(NamedTuple):
@@ -37,7 +41,8 @@ class TrainResult(NamedTuple):
 
     sae: SAE
     history: list[dict[str, float]]
-    """about a hundred rows: step, tokens, loss, fvu, l0, dead, lr, threshold, gradient_norm (means since the last)"""
+    """about a hundred rows: step, tokens, loss, fvu, l0, dead, lr, threshold, gradient_norm (means
+    since the last)"""
     quality: Quality | None
     """on the held-out tokens, None without them"""
     audited_rows: int
@@ -52,17 +57,28 @@ class TrainResult(NamedTuple):
 class Run:
     """State of a run between steps."""
 
-    def __init__(self, config: SAEConfig, parameters: Parameters, scale: float, variance: float) -> None:
-        self.config, self.parameters, self.scale, self.variance = config, parameters, scale, variance
+    def __init__(
+        self, config: SAEConfig, parameters: Parameters, scale: float, variance: float
+    ) -> None:
+        self.config, self.parameters, self.scale, self.variance = (
+            config,
+            parameters,
+            scale,
+            variance,
+        )
         self.adam = DictionaryAdam(parameters, config.betas, config.clip, config.train_decoder)
         self.filter = CandidateFilter(parameters.W_enc, parameters.b_enc, config.filter)
         self.selector = _selector(config)
-        self.silent = torch.zeros_like(parameters.b_enc, dtype=torch.long)  # tokens since a latent last fired
+        self.silent = torch.zeros_like(
+            parameters.b_enc, dtype=torch.long
+        )  # tokens since a latent last fired
         self.threshold = -1.0
         self.step = 0
         self.audited_rows = 0
         self.history: list[dict[str, float]] = []
-        self.pending: list[list[float]] = []  # loss, squared error per token, l0, gradient norm of steps not yet logged
+        self.pending: list[
+            list[float]
+        ] = []  # loss, squared error per token, l0, gradient norm of steps not yet logged
 
     def advance(self, x: torch.Tensor) -> None:
         """One optimizer step on a batch (n, d) in scaled units."""
@@ -71,10 +87,14 @@ class Run:
         selection = self.selector(self.filter, centred)
         if self.step % _AUDIT_STEPS == 0:
             self._audit(selection, centred)
-        if config.variant in ("batchtopk", "matryoshka") and self.step > (config.threshold_start or 0):
+        if config.variant in ("batchtopk", "matryoshka") and self.step > (
+            config.threshold_start or 0
+        ):
             beta = config.threshold_beta
             smallest = selection.smallest
-            self.threshold = smallest if self.threshold < 0 else beta * self.threshold + (1 - beta) * smallest
+            self.threshold = (
+                smallest if self.threshold < 0 else beta * self.threshold + (1 - beta) * smallest
+            )
         self.silent += len(x)
         self.silent[selection.by_latent.indptr.diff() > 0] = 0
         assert config.aux_k is not None and config.dead_after_tokens is not None
@@ -92,7 +112,8 @@ class Run:
             self.filter.refresh(0, config.m)
 
     def _audit(self, selection: Selection, centred: torch.Tensor) -> None:
-        """Check some rows, others at each audit, against a dense product; raises `UserError` on a mismatch."""
+        """Check some rows, others at each audit, against a dense product; raises `UserError` on a
+        mismatch."""
         every = max(1, len(centred) // _AUDIT_ROWS)
         first = self.step // _AUDIT_STEPS % every
         rows = torch.arange(first, len(centred), every, device=centred.device)[:_AUDIT_ROWS]
@@ -124,17 +145,30 @@ class Run:
         best = min(past["fvu"] for past in self.history)
         if not math.isfinite(row["loss"]) or row["fvu"] > max(3 * best, 1.5):
             what = f"training diverged at step {self.step} (FVU {row['fvu']:.3g}, best so far {best:.3g})"
-            raise UserError(what, field="sae.learning_rate", remedy=f"Use less than {self.config.lr:g}, or auto.")
+            raise UserError(
+                what,
+                field="sae.learning_rate",
+                remedy=f"Use less than {self.config.lr:g}, or auto.",
+            )
         return row
 
     def sae(self) -> SAE:
         """The dictionary as it stands."""
-        tensors = {name: getattr(self.parameters, name).detach().cpu().clone() for name in Parameters._fields}
-        return SAE(config=self.config, **tensors, scale=self.scale, threshold=max(self.threshold, 0.0))
+        tensors = {
+            name: getattr(self.parameters, name).detach().cpu().clone()
+            for name in Parameters._fields
+        }
+        return SAE(
+            config=self.config, **tensors, scale=self.scale, threshold=max(self.threshold, 0.0)
+        )
 
     def checkpoint(self) -> Checkpoint:
         tensors = {"silent": self.silent}
-        for prefix, group in (("", self.parameters), ("first.", self.adam.first), ("second.", self.adam.second)):
+        for prefix, group in (
+            ("", self.parameters),
+            ("first.", self.adam.first),
+            ("second.", self.adam.second),
+        ):
             tensors |= {prefix + name: value for name, value in group._asdict().items()}
         numbers: dict[str, Any] = {
             "scale": self.scale,
@@ -144,7 +178,9 @@ class Run:
             "pending": self.pending,
             "audited_rows": self.audited_rows,
         }
-        return Checkpoint(self.step, {name: tensor.cpu() for name, tensor in tensors.items()}, numbers)
+        return Checkpoint(
+            self.step, {name: tensor.cpu() for name, tensor in tensors.items()}, numbers
+        )
 
     @classmethod
     def started(cls, config: SAEConfig, source: TokenSource, device: str = "cpu") -> Run:
@@ -157,12 +193,18 @@ class Run:
             raise UserError("all vectors are the same", field="input", remedy=remedy)
         scale = (config.d / square) ** 0.5 if config.scale_input else 1.0
         sample *= scale
-        W_dec = torch.randn(config.m, config.d, generator=torch.Generator().manual_seed(config.seed))
+        W_dec = torch.randn(
+            config.m, config.d, generator=torch.Generator().manual_seed(config.seed)
+        )
         W_dec /= torch.linalg.vector_norm(W_dec, dim=1, keepdim=True)
         b_dec = torch.zeros(config.d)
         if config.start != "zero":
-            b_dec = geometric_median(sample) if config.start == "geometric_median" else sample.mean(0)
-        parameters = Parameters(*(part.to(device) for part in (W_dec.clone(), torch.zeros(config.m), W_dec, b_dec)))
+            b_dec = (
+                geometric_median(sample) if config.start == "geometric_median" else sample.mean(0)
+            )
+        parameters = Parameters(
+            *(part.to(device) for part in (W_dec.clone(), torch.zeros(config.m), W_dec, b_dec))
+        )
         return cls(config, parameters, scale, spread * scale**2)
 
     @classmethod
@@ -175,7 +217,9 @@ class Run:
                 value.copy_(saved.tensors[prefix + name])
         run.adam.steps = run.step = saved.step
         run.silent = saved.tensors["silent"].to(device)
-        run.threshold, run.history, run.pending = (saved.numbers[key] for key in ("threshold", "history", "pending"))
+        run.threshold, run.history, run.pending = (
+            saved.numbers[key] for key in ("threshold", "history", "pending")
+        )
         run.audited_rows = saved.numbers["audited_rows"]
         return run
 
@@ -194,10 +238,11 @@ def train_sae(
 ) -> TrainResult:
     """Train on ``source``; judge on ``heldout``: raw hidden states (…, d) or a source of them.
 
-    checkpoint: folder written every ``checkpoint_every`` steps (None: 1000) and resumed from where it exists (the result is the
-    same, byte for byte); removed by no one. curve: CSV of the history so far, rewritten a hundred times. Raises
-    `UserError` on unusable data, a foreign checkpoint, or divergence. device: where the steps run; the trained
-    dictionary, and what it encodes, stay on the host.
+    checkpoint: folder written every ``checkpoint_every`` steps (None: 1000) and resumed from where
+    it exists (the result is the same, byte for byte); removed by no one. curve: CSV of the history
+    so far, rewritten a hundred times. Raises `UserError` on unusable data, a foreign checkpoint, or
+    divergence. device: where the steps run; the trained dictionary, and what it encodes, stay on
+    the host.
     """
     if source.d != config.d:
         what = f"is {config.d}, but the vectors are {source.d} wide"
@@ -236,7 +281,9 @@ def train_sae(
     return TrainResult(sae, run.history, judged, run.audited_rows, seconds, rate)
 
 
-def geometric_median(points: torch.Tensor, rounds: int = 100, tolerance: float = 1e-5) -> torch.Tensor:
+def geometric_median(
+    points: torch.Tensor, rounds: int = 100, tolerance: float = 1e-5
+) -> torch.Tensor:
     """Weiszfeld's iteration from the mean: float32 (d) of points (n, d)."""
     guess = points.mean(0)
     for _ in range(rounds):

@@ -1,1 +1,2 @@
-"""One module per DVC stage, same name: read, call, write. `run(workspace, params)` returns the stage's metrics."""
+"""One module per DVC stage, same name: read, call, write. `run(workspace, params)` returns the
+stage's metrics."""

@@ -12,7 +12,8 @@ from petriscope.store import harvest_folds, load_inputs, load_model, load_window
 from petriscope.workspace import Workspace
 
 MASKING_EVERY = 16
-"""Every so many test windows are harvested both ways, to report how far the stream copies its input."""
+"""Every so many test windows are harvested both ways, to report how far the stream copies its
+input."""
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Stage atlas: one read-only file of everything known about every feature, for the terminal UI and for queries."""
+"""Stage atlas: one read-only file of everything known about every feature, for the terminal UI and
+for queries."""
 
 from __future__ import annotations
 
@@ -29,7 +30,20 @@ from petriscope.workspace import Workspace
 
 LETTERS = np.frombuffer(b"ACGTN", dtype="S1")
 NEIGHBOURS = 8
-LINEAGE_COLUMNS = ["layer", "feature", "lineage", "t", "p", "q", "effect", "lo", "hi", "auroc", "log2_fold", "n_units"]
+LINEAGE_COLUMNS = [
+    "layer",
+    "feature",
+    "lineage",
+    "t",
+    "p",
+    "q",
+    "effect",
+    "lo",
+    "hi",
+    "auroc",
+    "log2_fold",
+    "n_units",
+]
 SPECIFICITY = ("specificity", "specificity_low", "specificity_high")
 CONFIDENCE = {"none": 0.0, "low": 1 / 3, "medium": 2 / 3, "high": 1.0}
 
@@ -49,8 +63,12 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         features=feature_table,
         lineage_effects=lineage_rows(workspace, features),
         biosamples=biosamples[["biosample", "lineage", "context", "donor"]],
-        activation=pd.concat([activation_rows(workspace, layer, biosamples) for layer in layers], ignore_index=True),
-        top_bins=pd.concat([top_bin_rows(workspace, params, layer, windows, biosamples) for layer in layers]),
+        activation=pd.concat(
+            [activation_rows(workspace, layer, biosamples) for layer in layers], ignore_index=True
+        ),
+        top_bins=pd.concat(
+            [top_bin_rows(workspace, params, layer, windows, biosamples) for layer in layers]
+        ),
         annotations=annotation_rows(workspace),
         motif_hits=hit_rows(workspace),
         similar=similar_rows(workspace, params, layers, features),
@@ -58,7 +76,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         curves=curve_rows(workspace),
         claims=claim_rows(workspace),
         run=run_rows(workspace, params, dataset.name, dataset.description),
-        genes=read_genes(dataset.genes).frame.rename(columns={"gene": "symbol"})[["symbol", "chrom", "tss", "strand"]],
+        genes=read_genes(dataset.genes).frame.rename(columns={"gene": "symbol"})[
+            ["symbol", "chrom", "tss", "strand"]
+        ],
         chromhmm_states=state_rows(workspace),
     )
     build_atlas(workspace.atlas, tables)
@@ -66,7 +86,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
 
 
 def feature_rows(workspace: Workspace, features: pd.DataFrame, lineages: list[str]) -> pd.DataFrame:
-    """The features table: both scores, effect size of the strongest lineage, stability, causal effect, label."""
+    """The features table: both scores, effect size of the strongest lineage, stability, causal
+    effect, label."""
     level = features.evidence
     biosample = (level == "biosample").to_numpy()
 
@@ -74,11 +95,17 @@ def feature_rows(workspace: Workspace, features: pd.DataFrame, lineages: list[st
         return np.where(biosample, features[f"{stem}_biosample"], features[f"{stem}_locus"])
 
     effects = pd.read_parquet(workspace.table("cds") / "effects.parquet")
-    stability = pd.read_parquet(workspace.sae / "stability.parquet")[["layer", "feature", "stability"]]
-    single = pd.read_csv(workspace.table("ablation") / "features.csv")[["layer", "feature", "own", "null_percentile"]]
+    stability = pd.read_parquet(workspace.sae / "stability.parquet")[
+        ["layer", "feature", "stability"]
+    ]
+    single = pd.read_csv(workspace.table("ablation") / "features.csv")[
+        ["layer", "feature", "own", "null_percentile"]
+    ]
     single = single.rename(columns={"own": "causal_effect", "null_percentile": "causal_percentile"})
     single["causal_percentile"] /= 100
-    labels = pd.read_csv(workspace.table("labels") / "labels.csv")[["layer", "feature", "label", "confidence"]]
+    labels = pd.read_csv(workspace.table("labels") / "labels.csv")[
+        ["layer", "feature", "label", "confidence"]
+    ]
     counted = pd.Series(of_level("n").astype(str)).str.findall(r"(\d+) (?:in_vitro|in_vivo|blocks)")
     units = counted.map(lambda found: sum(map(int, found)) or None)
     table = pd.DataFrame(
@@ -87,7 +114,8 @@ def feature_rows(workspace: Workspace, features: pd.DataFrame, lineages: list[st
             "feature": features.feature,
             "alive": features.alive.astype(int),
             "density": features.density,
-            "mean_activation": features.mean_activation / features.density.where(features.density > 0),
+            "mean_activation": features.mean_activation
+            / features.density.where(features.density > 0),
             "cds_published": features.cds_published,
             "p_published": features.p_published,
             "cds": of_level("z"),
@@ -97,17 +125,28 @@ def feature_rows(workspace: Workspace, features: pd.DataFrame, lineages: list[st
             "level": level,
             "lineage": features.lineage.where(features.alive),
             "direction": features.direction.where(features.alive),
-            **{f"t_{x}": np.where(biosample, features[f"t_{x}_biosample"], features[f"t_{x}_locus"]) for x in lineages},
+            **{
+                f"t_{x}": np.where(
+                    biosample, features[f"t_{x}_biosample"], features[f"t_{x}_locus"]
+                )
+                for x in lineages
+            },
         }
     )
-    sizes = effects.rename(columns={"hedges_g": "effect", "hedges_g_low": "lo", "hedges_g_high": "hi"})
+    sizes = effects.rename(
+        columns={"hedges_g": "effect", "hedges_g_low": "lo", "hedges_g_high": "hi"}
+    )
     table = table.merge(
-        sizes[["layer", "feature", "lineage", "effect", "lo", "hi"]], on=["layer", "feature", "lineage"], how="left"
+        sizes[["layer", "feature", "lineage", "effect", "lo", "hi"]],
+        on=["layer", "feature", "lineage"],
+        how="left",
     )
     table = table.merge(stability, on=["layer", "feature"], how="left")
     table = table.merge(single, on=["layer", "feature"], how="left")
     table = table.merge(
-        labels.assign(confidence=labels.confidence.map(CONFIDENCE)), on=["layer", "feature"], how="left"
+        labels.assign(confidence=labels.confidence.map(CONFIDENCE)),
+        on=["layer", "feature"],
+        how="left",
     )
     return table
 
@@ -115,7 +154,9 @@ def feature_rows(workspace: Workspace, features: pd.DataFrame, lineages: list[st
 def lineage_rows(workspace: Workspace, features: pd.DataFrame) -> pd.DataFrame:
     """One row per alive feature and lineage: t, p, q and effect sizes."""
     effects = pd.read_parquet(workspace.table("cds") / "effects.parquet")
-    effects = effects.rename(columns={"hedges_g": "effect", "hedges_g_low": "lo", "hedges_g_high": "hi"})
+    effects = effects.rename(
+        columns={"hedges_g": "effect", "hedges_g_low": "lo", "hedges_g_high": "hi"}
+    )
     samples = load_biosamples(workspace).lineage.value_counts()
     rows = []
     for lineage, frame in effects.groupby("lineage"):
@@ -133,7 +174,10 @@ def activation_rows(workspace: Workspace, layer: int, biosamples: pd.DataFrame) 
     """Mean, density and histogram per feature and biosample, for features that ever fire."""
     moments = load_moments(workspace, layer)
     folder = workspace.codes / f"layer_{layer}"
-    counts, maximum = np.load(folder / "histogram_counts.npy"), np.load(folder / "histogram_maximum.npy")
+    counts, maximum = (
+        np.load(folder / "histogram_counts.npy"),
+        np.load(folder / "histogram_maximum.npy"),
+    )
     tokens = np.maximum(moments.tokens.sum(0), 1)[:, None]
     mean, density = moments.sum.sum(0) / tokens, moments.active.sum(0) / tokens
     sample, feature = np.nonzero(np.broadcast_to(density.sum(0) > 0, density.shape))
@@ -151,14 +195,20 @@ def activation_rows(workspace: Workspace, layer: int, biosamples: pd.DataFrame) 
 
 
 def top_bin_rows(
-    workspace: Workspace, params: Params, layer: int, windows: pd.DataFrame, biosamples: pd.DataFrame
+    workspace: Workspace,
+    params: Params,
+    layer: int,
+    windows: pd.DataFrame,
+    biosamples: pd.DataFrame,
 ) -> pd.DataFrame:
     """Strongest bins per feature and biosample with their sequence."""
     top = pd.read_parquet(workspace.codes / f"layer_{layer}" / "top_bins.parquet")
     top = top.groupby(["feature", "biosample"], sort=False).head(NEIGHBOURS)
     crop = params.windows.crop
     per_window = params.windows.length // 128 - 2 * crop
-    place = bins_table(windows, params).iloc[top.window.to_numpy() * per_window + top.bin.to_numpy()]
+    place = bins_table(windows, params).iloc[
+        top.window.to_numpy() * per_window + top.bin.to_numpy()
+    ]
     sequence = np.asarray(load_arrays(workspace).sequence).reshape(len(windows), -1, 128)
     letters = LETTERS[sequence[top.window, top.bin + crop]]
     return pd.DataFrame(
@@ -178,7 +228,9 @@ def top_bin_rows(
 def annotation_rows(workspace: Workspace) -> pd.DataFrame:
     """ChromHMM, motif and gene-set rows of single features, the best 40 of each kind."""
     specific = pd.read_parquet(workspace.table("motifs") / "specificity.parquet")
-    specific = specific[["layer", "feature", "name", *SPECIFICITY]].drop_duplicates(["layer", "feature", "name"])
+    specific = specific[["layer", "feature", "name", *SPECIFICITY]].drop_duplicates(
+        ["layer", "feature", "name"]
+    )
     frames = []
     for stage, kind, term, estimate, interval in (
         ("chromhmm", "chromhmm", "state", "odds_ratio", ("low", "high")),
@@ -188,7 +240,9 @@ def annotation_rows(workspace: Workspace) -> pd.DataFrame:
         table = pd.read_csv(workspace.table(stage) / "enrichment.csv")
         if stage == "genesets":
             table = table.assign(ln_p=table.ranked_ln_p, q=table.ranked_q)
-        table = table[table.kind == "feature"].sort_values(["layer", "feature", "ln_p"], kind="stable")
+        table = table[table.kind == "feature"].sort_values(
+            ["layer", "feature", "ln_p"], kind="stable"
+        )
         if stage == "motifs":
             table = table.merge(specific, on=["layer", "feature", "name"], how="left")
         # motif files repeat names: the best matrix of a name stands for it
@@ -222,29 +276,58 @@ def hit_rows(workspace: Workspace) -> pd.DataFrame:
     return hits[columns].drop_duplicates(columns[:-1]).sort_values(columns[:-1], kind="stable")
 
 
-def similar_rows(workspace: Workspace, params: Params, layers: list[int], features: pd.DataFrame) -> pd.DataFrame:
-    """Nearest alive features by decoder cosine, within the layer and in the next one, and by firing correlation."""
-    alive = {layer: features[(features.layer == layer) & features.alive].feature.to_numpy() for layer in layers}
+def similar_rows(
+    workspace: Workspace, params: Params, layers: list[int], features: pd.DataFrame
+) -> pd.DataFrame:
+    """Nearest alive features by decoder cosine, within the layer and in the next one, and by firing
+    correlation."""
+    alive = {
+        layer: features[(features.layer == layer) & features.alive].feature.to_numpy()
+        for layer in layers
+    }
     decoder = {
-        layer: load_sae(workspace, layer, params.sae.seeds[0]).W_dec[torch.tensor(alive[layer])].numpy()
+        layer: load_sae(workspace, layer, params.sae.seeds[0])
+        .W_dec[torch.tensor(alive[layer])]
+        .numpy()
         for layer in layers
     }
     frames = []
 
-    def add(kind: str, layer: int, feature: np.ndarray, other_layer: int, other: np.ndarray, value: np.ndarray) -> None:
-        row = {"layer": layer, "feature": feature, "other_layer": other_layer, "other_feature": other}
+    def add(
+        kind: str,
+        layer: int,
+        feature: np.ndarray,
+        other_layer: int,
+        other: np.ndarray,
+        value: np.ndarray,
+    ) -> None:
+        row = {
+            "layer": layer,
+            "feature": feature,
+            "other_layer": other_layer,
+            "other_feature": other,
+        }
         frames.append(pd.DataFrame({**row, "kind": kind, "value": value}))
 
     for layer in layers:
         for other in (layer, layer + 1):
             if other in decoder and len(alive[layer]) and len(alive[other]):
                 same = other == layer
-                best, cosine = nearest_decoders(decoder[layer], decoder[other], same=same, count=NEIGHBOURS)
+                best, cosine = nearest_decoders(
+                    decoder[layer], decoder[other], same=same, count=NEIGHBOURS
+                )
                 feature = np.repeat(alive[layer], best.shape[1])
                 add("decoder", layer, feature, other, alive[other][best].ravel(), cosine.ravel())
         pairs = strongest_pairs(layer_correlation(workspace, layer), NEIGHBOURS)
         pairs = pairs[pairs.feature.isin(alive[layer]) & pairs.other.isin(alive[layer])]
-        add("coactivation", layer, pairs.feature.to_numpy(), layer, pairs.other.to_numpy(), pairs.value.to_numpy())
+        add(
+            "coactivation",
+            layer,
+            pairs.feature.to_numpy(),
+            layer,
+            pairs.other.to_numpy(),
+            pairs.value.to_numpy(),
+        )
     return pd.concat(frames, ignore_index=True)
 
 
@@ -293,7 +376,8 @@ def layer_rows(workspace: Workspace) -> pd.DataFrame:
 
 
 def curve_rows(workspace: Workspace) -> pd.DataFrame:
-    """Ablation curves of all arms, the steering grid, and for single features what scaling them does."""
+    """Ablation curves of all arms, the steering grid, and for single features what scaling them
+    does."""
     scaled = pd.read_csv(workspace.table("ablation") / "scaling.csv")
     ablation = pd.read_csv(workspace.table("ablation") / "curve.csv")
     steering = pd.read_csv(workspace.table("steering") / "grid.csv")
@@ -327,7 +411,9 @@ def curve_rows(workspace: Workspace) -> pd.DataFrame:
                     "analysis": "steering",
                     "layer": scaled.layer,
                     "feature": scaled.feature,
-                    "arm": scaled.bins.map({"own": "bins where it fires", "silent": "silent bins of these windows"}),
+                    "arm": scaled.bins.map(
+                        {"own": "bins where it fires", "silent": "silent bins of these windows"}
+                    ),
                     "x": scaled.factor,
                     "estimate": scaled.change,
                     "lo": scaled.low,
@@ -379,4 +465,6 @@ def run_rows(workspace: Workspace, params: Params, name: str, description: str) 
 def state_rows(workspace: Workspace) -> pd.DataFrame:
     """Chromatin states and their colours, in the order of the tables."""
     table = pd.read_csv(workspace.table("chromhmm") / "enrichment.csv").drop_duplicates("state")
-    return pd.DataFrame({"name": table.state, "number": range(1, len(table) + 1), "colour": table.colour})
+    return pd.DataFrame(
+        {"name": table.state, "number": range(1, len(table) + 1), "colour": table.colour}
+    )

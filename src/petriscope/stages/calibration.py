@@ -1,4 +1,5 @@
-"""Stage calibration: every test on contrasts where nothing differs, the published one beside, seed by seed."""
+"""Stage calibration: every test on contrasts where nothing differs, the published one beside, seed
+by seed."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ from petriscope.workspace import Workspace
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/calibration/: nulls.csv (rates with intervals, per seed) and p_values.csv (binned, for the
-    figure)."""
+    """Write results/calibration/: nulls.csv (rates with intervals, per seed) and p_values.csv
+    (binned, for the figure)."""
     design = load_design(workspace, params)
     reasons = [r for r in (design.why_untestable(x, "biosample") for x in design.lineages) if r]
     layer = middle_layer(workspace)
@@ -37,11 +38,35 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         write_csv(folder / "nulls.csv", found.rates if found else nothing)
         write_csv(folder / "p_values.csv", found.histogram if found else nothing)
     if found is None:
-        names = ("share", "share_low", "share_high", "calibrated", "fwer", "coverage_low", "coverage_high")
-        texts = ("published_share", "replicate_share", "published_text", "corrected_text", "interval_text")
+        names = (
+            "share",
+            "share_low",
+            "share_high",
+            "calibrated",
+            "fwer",
+            "coverage_low",
+            "coverage_high",
+        )
+        texts = (
+            "published_share",
+            "replicate_share",
+            "published_text",
+            "corrected_text",
+            "interval_text",
+        )
         why = "no lineage has two biosamples a side: " + "; ".join(reasons)
-        return {"testable": False, "why_untestable": why, "layer": layer, **dict.fromkeys(names + texts)}
-    return {"testable": True, "why_untestable": None, "layer": layer, **metrics(found.rates, params.cds.alpha, layer)}
+        return {
+            "testable": False,
+            "why_untestable": why,
+            "layer": layer,
+            **dict.fromkeys(names + texts),
+        }
+    return {
+        "testable": True,
+        "why_untestable": None,
+        "layer": layer,
+        **metrics(found.rates, params.cds.alpha, layer),
+    }
 
 
 def middle_layer(workspace: Workspace) -> int:
@@ -50,7 +75,8 @@ def middle_layer(workspace: Workspace) -> int:
 
 
 def null_runs(workspace: Workspace, params: Params) -> Nulls:
-    """The null data sets of the middle layer, run through every test. Raises `UserError` where nothing can be tested."""
+    """The null data sets of the middle layer, run through every test. Raises `UserError` where
+    nothing can be tested."""
     windows, design = load_windows(workspace), load_design(workspace, params)
     if not usable_lineages(design):
         remedy = "Give replicates: two biosamples of each context in one lineage."
@@ -59,7 +85,9 @@ def null_runs(workspace: Workspace, params: Params) -> Nulls:
     everywhere = load_moments(workspace, layer)
     moments = everywhere.blocks(np.unique(windows.block.to_numpy()[rows]))
     alive = np.flatnonzero(moments.alive(params.cds.min_events))
-    means = load_window_means(workspace, layer, rows, params.windows.length // 128 - 2 * params.windows.crop)
+    means = load_window_means(
+        workspace, layer, rows, params.windows.length // 128 - 2 * params.windows.crop
+    )
     return calibrate(
         moments.features(alive),
         everywhere.features(alive),
@@ -71,14 +99,18 @@ def null_runs(workspace: Workspace, params: Params) -> Nulls:
 
 
 def metrics(rates: pd.DataFrame, alpha: float, layer: int) -> dict[str, Any]:
-    """What the ledger reads: the p of record over all seeds, the worst seed of each error rate beside it."""
+    """What the ledger reads: the p of record over all seeds, the worst seed of each error rate
+    beside it."""
     of_null = rates[rates.null == FITTED]
     record = of_null[of_null.test == RECORD]
     effective = record.effective.sum()
     spread = 1.96 * np.sqrt(alpha * (1 - alpha) / effective)
     share = float(np.average(record.share, weights=record.tests))
     what = of_null.what.fillna("")
-    fwer, covered = of_null[what.str.contains("family-wise")], of_null[what.str.contains("interval of the mean")]
+    fwer, covered = (
+        of_null[what.str.contains("family-wise")],
+        of_null[what.str.contains("interval of the mean")],
+    )
     blocks = rates[rates.what.fillna("").str.contains("block-bootstrap")]
     published = rates[rates.test == "published"]
     between = rates[(rates.test == RECORD) & (rates.null == REPLICATES)]
@@ -103,11 +135,20 @@ def metrics(rates: pd.DataFrame, alpha: float, layer: int) -> dict[str, Any]:
         "published_share": float(published.share.mean()),
         "replicate_share": float(between.share.mean()),
         "unadjusted_share": float(unadjusted.share.mean()) if len(unadjusted) else None,
-        "published_text": f"{published.share.mean():.1%} of null p-values below {alpha:g} (replicate contrasts)",
-        "corrected_text": f"{share:.1%} of null p-values below {alpha:g} (seeds {each(record)}); maxT family-wise error "
-        f"{np.average(fwer.share, weights=fwer.cases):.1%} (seeds {each(fwer)}) over {int(fwer.cases.sum())} null sets "
+        "published_text": f"{published.share.mean():.1%} of null p-values below {alpha:g} "
+        f"(replicate contrasts)",
+        "corrected_text": f"{share:.1%} of null p-values below {alpha:g} (seeds {each(record)}); "
+        f"maxT family-wise error "
+        f"{np.average(fwer.share, weights=fwer.cases):.1%} (seeds {each(fwer)}) over "
+        f"{int(fwer.cases.sum())} null sets "
         f"(layer {layer})",
-        "interval_text": f"expected {alpha:.1%} [{alpha - spread:.1%}, {alpha + spread:.1%}]; 95 % intervals cover "
-        f"{each(covered)} % (biosamples), {each(blocks)} % (blocks); replicate against replicate {each(between)} %"
-        + (f"; without adjusting for depth and FRiP {each(unadjusted)} %" if len(unadjusted) else ""),
+        "interval_text": f"expected {alpha:.1%} [{alpha - spread:.1%}, {alpha + spread:.1%}]; 95 "
+        f"% intervals cover "
+        f"{each(covered)} % (biosamples), {each(blocks)} % (blocks); replicate against replicate "
+        f"{each(between)} %"
+        + (
+            f"; without adjusting for depth and FRiP {each(unadjusted)} %"
+            if len(unadjusted)
+            else ""
+        ),
     }

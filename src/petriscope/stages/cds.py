@@ -1,4 +1,5 @@
-"""Stage cds: the Context Divergence Score of every feature of every layer, as published and corrected."""
+"""Stage cds: the Context Divergence Score of every feature of every layer, as published and
+corrected."""
 
 from __future__ import annotations
 
@@ -53,12 +54,16 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         moments = load_moments(workspace, layer).blocks(blocks)
         if not moments.alive(params.cds.min_events).any():
             what = f"no feature of layer {layer} fires that often"
-            raise UserError(what, field="cds.min_events", remedy="Lower it, or train the autoencoder longer.")
+            raise UserError(
+                what, field="cds.min_events", remedy="Lower it, or train the autoencoder longer."
+            )
         means = load_window_means(workspace, layer, rows, bins)
         scores = layer_table(layer, moments, means, design, params.cds, params.seed)
         return scores, effect_table(layer, moments, design, params.cds, params.seed)
 
-    frames, sizes = zip(*in_processes(one, layer_numbers(workspace.codes), "contrast", unit="layer"))
+    frames, sizes = zip(
+        *in_processes(one, layer_numbers(workspace.codes), "contrast", unit="layer")
+    )
     features = with_stability(with_family(frames), workspace, params.cds.stable)
     layers = layer_summary(features, design.lineages, params.cds.alpha)
     with atomic_folder(workspace.table("cds")) as folder:
@@ -108,17 +113,24 @@ def layer_table(
 
 
 def branch_table(
-    statistics: Iterable[tuple[int, SufficientStatistics]], blocks: np.ndarray, design: Design, cds: Cds, seed: int
+    statistics: Iterable[tuple[int, SufficientStatistics]],
+    blocks: np.ndarray,
+    design: Design,
+    cds: Cds,
+    seed: int,
 ) -> pd.DataFrame:
-    """The feature table of a control branch: (layer, statistics per window, biosample and latent), ``blocks`` (W,) of
-    its windows. One row per latent as for the main pipeline, the family its own. A layer where nothing fires (an input was
-    taken away, or the windows are few) has no alive feature, and no test."""
+    """The feature table of a control branch: (layer, statistics per window, biosample and latent),
+    ``blocks`` (W,) of its windows. One row per latent as for the main pipeline, the family its own.
+    A layer where nothing fires (an input was taken away, or the windows are few) has no alive
+    feature, and no test."""
     index = pd.factorize(blocks)[0]
     found = dict(statistics)
 
     def one(layer: int) -> LayerScores:
         of = found[layer]
-        return layer_table(layer, block_moments(of, index), of.mean().astype(np.float32), design, cds, seed)
+        return layer_table(
+            layer, block_moments(of, index), of.mean().astype(np.float32), design, cds, seed
+        )
 
     return with_family(list(in_processes(one, found, "contrast", unit="layer")))
 
@@ -150,10 +162,13 @@ def score_columns(score: CdsT, level: str, design: Design) -> pd.DataFrame:
 
 
 def with_family(layers: Sequence[LayerScores]) -> pd.DataFrame:
-    """All layers as one family: Benjamini–Hochberg q and Bonferroni p of every p of the corrected score over all alive
-    features of all layers, and maxT over all layers' permutation nulls (p_maxt_all)."""
+    """All layers as one family: Benjamini–Hochberg q and Bonferroni p of every p of the corrected
+    score over all alive features of all layers, and maxT over all layers' permutation nulls
+    (p_maxt_all)."""
     result = pd.concat([layer.table for layer in layers], ignore_index=True)
-    for column in [c for c in result if c.startswith("p_") and c.endswith(("_biosample", "_locus"))]:
+    for column in [
+        c for c in result if c.startswith("p_") and c.endswith(("_biosample", "_locus"))
+    ]:
         if column.startswith("p_maxt"):
             continue
         p = result[column].to_numpy(float)
@@ -165,29 +180,39 @@ def with_family(layers: Sequence[LayerScores]) -> pd.DataFrame:
         if firing and all(level in layer.nulls for layer in firing):
             joint = joint_max_t([layer.nulls[level][1] for layer in firing])
             for layer, p in zip(firing, joint):
-                row = (result.layer == layer.table.layer.iloc[0]) & result.feature.isin(layer.nulls[level][0])
+                row = (result.layer == layer.table.layer.iloc[0]) & result.feature.isin(
+                    layer.nulls[level][0]
+                )
                 result.loc[row, f"p_maxt_all_{level}"] = p
     return result
 
 
 def with_stability(features: pd.DataFrame, workspace: Workspace, least: float) -> pd.DataFrame:
-    """Add ``stable``: the feature's decoder has a match of cosine ``least`` in the other seeds; NA where one seed ran."""
+    """Add ``stable``: the feature's decoder has a match of cosine ``least`` in the other seeds; NA
+    where one seed ran."""
     path = workspace.sae / "stability.parquet"
     if not path.is_file():
         return features.assign(stable=pd.array([pd.NA] * len(features), dtype="boolean"))
     measured = pd.read_parquet(path)[["layer", "feature", "stability"]]
-    value = features[["layer", "feature"]].merge(measured, on=["layer", "feature"], how="left").stability
+    value = (
+        features[["layer", "feature"]]
+        .merge(measured, on=["layer", "feature"], how="left")
+        .stability
+    )
     return features.assign(stable=(value >= least).astype("boolean").mask(value.isna()).to_numpy())
 
 
 def effect_table(layer: int, moments: Moments, design: Design, cds: Cds, seed: int) -> pd.DataFrame:
-    """Hedges g, AUROC and log2 fold of alive features per lineage, with block-bootstrap intervals."""
+    """Hedges g, AUROC and log2 fold of alive features per lineage, with block-bootstrap
+    intervals."""
     alive = np.flatnonzero(moments.alive(cds.min_events))
     frames = []
     for lineage in design.lineages:
         if design.why_untestable(lineage, "locus"):
             continue
-        found = effects(moments.features(alive), design, lineage, resamples=cds.bootstrap, seed=seed)
+        found = effects(
+            moments.features(alive), design, lineage, resamples=cds.bootstrap, seed=seed
+        )
         sizes = {
             f"{name}{suffix}": values
             for name, effect in found._asdict().items()
@@ -195,6 +220,14 @@ def effect_table(layer: int, moments: Moments, design: Design, cds: Cds, seed: i
             for suffix, values in zip(("", "_low", "_high"), effect)
         }
         frames.append(
-            pd.DataFrame({"layer": layer, "feature": alive, "lineage": lineage, **sizes, "blocks": found.blocks})
+            pd.DataFrame(
+                {
+                    "layer": layer,
+                    "feature": alive,
+                    "lineage": lineage,
+                    **sizes,
+                    "blocks": found.blocks,
+                }
+            )
         )
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

@@ -1,4 +1,5 @@
-"""Stage chromhmm: odds of each chromatin state where features fire, against a matched background."""
+"""Stage chromhmm: odds of each chromatin state where features fire, against a matched
+background."""
 
 from __future__ import annotations
 
@@ -24,16 +25,20 @@ ACTIVE = ("promoter", "enhancer")
 SHIFTS = 200
 """Circular shifts of the states, for the p that clustered firing cannot fool."""
 COLUMNS = (
-    "group kind layer feature lineage context state state_group colour odds_ratio low high ln_p q share "
+    "group kind layer feature lineage context state state_group colour odds_ratio low high ln_p q "
+    "share "
     "background_share targets shift_p segmentation vocabulary"
 )
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/chromhmm/enrichment.csv: one row per group and state of its own lineage's segmentation."""
+    """Write results/chromhmm/enrichment.csv: one row per group and state of its own lineage's
+    segmentation."""
     dataset = load_dataset(workspace.dataset(params.dataset))
     fore = load_foregrounds(workspace)
-    own = fore.groups.apply(lambda group: segmentation_of(dataset, group.lineage, group.context), axis=1)
+    own = fore.groups.apply(
+        lambda group: segmentation_of(dataset, group.lineage, group.context), axis=1
+    )
     chromosome = pd.factorize(fore.bins.chrom)[0]
     rng = np.random.default_rng(params.seed)
     sizes = known_sizes(Genome(dataset.fasta).contigs)
@@ -48,7 +53,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         names = [state.name for state in segmentation.states]
         table = found.table(names, features=fore.groups.group.to_numpy()[rows])
         by_name = {state.name: state for state in segmentation.states}
-        shifted = shift_p(fore.matrix[rows], states, len(names), chromosome, rng=rng, n_shifts=SHIFTS)
+        shifted = shift_p(
+            fore.matrix[rows], states, len(names), chromosome, rng=rng, n_shifts=SHIFTS
+        )
         table["shift_p"] = shifted[np.repeat(found.tested, len(names)).reshape(shifted.shape)]
         table["state_group"] = [by_name[name].group for name in table.state]
         table["colour"] = [by_name[name].colour for name in table.state]
@@ -66,10 +73,15 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
 
 
 def segmentation_of(dataset: Dataset, lineage: str, context: str) -> Any:
-    """The segmentation a group is held against: its own lineage and context, else its lineage; else None."""
+    """The segmentation a group is held against: its own lineage and context, else its lineage; else
+    None."""
     for wanted in (context, None):
         for biosample in dataset.biosamples:
-            if biosample.lineage == lineage and biosample.chromhmm and wanted in (None, biosample.context):
+            if (
+                biosample.lineage == lineage
+                and biosample.chromhmm
+                and wanted in (None, biosample.context)
+            ):
                 return biosample.chromhmm
     return None
 
@@ -81,7 +93,13 @@ def _metrics(enrichment: pd.DataFrame, layer: int, notes: list[str]) -> dict[str
     if chosen.empty:
         blank = dict.fromkeys(("proportion_text", "odds_text", "interval_text", "active_odds_low"))
         why = "no segmentation for any lineage with context features"
-        return {"testable": False, "why_untestable": why, "random_significant_share": None, "notes": notes, **blank}
+        return {
+            "testable": False,
+            "why_untestable": why,
+            "random_significant_share": None,
+            "notes": notes,
+            **blank,
+        }
     active = chosen[chosen.state_group.isin(ACTIVE)].groupby("group")
     share, background = active.share.sum(), active.background_share.sum()
     targets = active.targets.first()
@@ -94,15 +112,22 @@ def _metrics(enrichment: pd.DataFrame, layer: int, notes: list[str]) -> dict[str
         "active_odds": odds.tolist(),
         "active_odds_low": float(low.min()),
         "random_significant_share": significant,
-        "proportion_text": "; ".join(f"{name}: {value:.0%} of bins in active states" for name, value in share.items()),
+        "proportion_text": "; ".join(
+            f"{name}: {value:.0%} of bins in active states" for name, value in share.items()
+        ),
         "odds_text": "; ".join(f"{name}: odds {value:.2f}" for name, value in odds.items()),
-        "interval_text": "; ".join(f"{name} [{low[name]:.2f}, {high[name]:.2f}]" for name in odds.index)
+        "interval_text": "; ".join(
+            f"{name} [{low[name]:.2f}, {high[name]:.2f}]" for name in odds.index
+        )
         + f"; random bins significant in {significant:.1%} of tests",
     }
 
 
-def _odds(share: pd.Series, background: pd.Series, targets: pd.Series) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """Haldane–Anscombe odds ratio with Woolf's 95 % interval, background as large as the foreground (conservative)."""
+def _odds(
+    share: pd.Series, background: pd.Series, targets: pd.Series
+) -> tuple[pd.Series, pd.Series, pd.Series]:
+    """Haldane–Anscombe odds ratio with Woolf's 95 % interval, background as large as the foreground
+    (conservative)."""
     a, c = share * targets + 0.5, background * targets + 0.5
     b, d = (1 - share) * targets + 0.5, (1 - background) * targets + 0.5
     log_odds, error = np.log(a * d / (b * c)), np.sqrt(1 / a + 1 / b + 1 / c + 1 / d)

@@ -16,7 +16,17 @@ from petriscope.params import Params
 from petriscope.workspace import Workspace
 
 STAGES = (
-    *("model", "sae", "cds", "calibration", "recovery", "truth", "ablation", "steering", "random_init"),
+    *(
+        "model",
+        "sae",
+        "cds",
+        "calibration",
+        "recovery",
+        "truth",
+        "ablation",
+        "steering",
+        "random_init",
+    ),
     *("depth_matched", "input_controls", "label_shuffle", "leaderboard"),
     *("chromhmm", "motifs", "genesets"),
 )
@@ -31,7 +41,8 @@ P_VALUES = {
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write paper_figures/claims.json, claims.md, results/headline.json and results/claims/ledger.csv (the multiplicity ledger)."""
+    """Write paper_figures/claims.json, claims.md, results/headline.json and
+    results/claims/ledger.csv (the multiplicity ledger)."""
     dataset = load_dataset(workspace.dataset(params.dataset))
     metrics = {stage: read_json(workspace.metrics(stage)) for stage in STAGES}
     rules = read_rules(workspace.claims_rules)
@@ -42,9 +53,15 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         "params": params.digest(),
         "processor": cpu_model(),
     }
-    write_json(workspace.figures / "claims.json", {**stamp, "claims": [claim.as_dict() for claim in claims]})
+    write_json(
+        workspace.figures / "claims.json",
+        {**stamp, "claims": [claim.as_dict() for claim in claims]},
+    )
     write_json(workspace.headline, headline(rules, metrics))
-    notes = [f"data set {dataset.name}: {dataset.description}", f"seed {params.seed}, parameters {params.digest()}"]
+    notes = [
+        f"data set {dataset.name}: {dataset.description}",
+        f"seed {params.seed}, parameters {params.digest()}",
+    ]
     ledger = multiplicity(_tables(workspace), dataset.lineages, params.cds.alpha)
     with atomic_folder(workspace.table("claims")) as folder:
         write_csv(folder / "ledger.csv", ledger)

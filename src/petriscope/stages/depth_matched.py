@@ -1,4 +1,5 @@
-"""Stage depth_matched: every biosample subsampled to the fewest fragments, same model, same autoencoders, same contrast."""
+"""Stage depth_matched: every biosample subsampled to the fewest fragments, same model, same
+autoencoders, same contrast."""
 
 from __future__ import annotations
 
@@ -33,14 +34,20 @@ from petriscope.workspace import Workspace
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/depth_matched/: layers.csv (with the main counts beside) and features.parquet."""
+    """Write results/depth_matched/: layers.csv (with the main counts beside) and
+    features.parquet."""
     biosamples = load_biosamples(workspace)
     depth, why = common_depth(biosamples)
     if not params.controls.depth_matched:
         why = "controls.depth_matched is false in params.yaml"
     if why:
         write_not_run(workspace.table("depth_matched"), why)
-        return {"run": False, "why_not": why, "context_fraction": [], "text": f"equal depth not run: {why}"}
+        return {
+            "run": False,
+            "why_not": why,
+            "context_fraction": [],
+            "text": f"equal depth not run: {why}",
+        }
     windows, design = (
         load_windows(workspace),
         Design.from_frame(biosamples, [name for name in params.cds.adjust if name != "depth"]),
@@ -61,16 +68,26 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         folds=harvest_folds(params),
         what="equal depth",
     )
-    features = branch_table(statistics.items(), rows.block.to_numpy(), design, params.cds, params.seed)
+    features = branch_table(
+        statistics.items(), rows.block.to_numpy(), design, params.cds, params.seed
+    )
     summary = layer_summary(features, design.lineages, params.cds.alpha)
     main = read_features(workspace)
     level = main.evidence.iloc[0]
     layers = summary.merge(agreement(features, main, f"z_{level}"), on="layer")
-    layers = layers.merge(pd.read_csv(workspace.table("cds") / "layers.csv"), on="layer", suffixes=("", "_main"))
+    layers = layers.merge(
+        pd.read_csv(workspace.table("cds") / "layers.csv"), on="layer", suffixes=("", "_main")
+    )
     with atomic_folder(workspace.table("depth_matched")) as folder:
         write_parquet(folder / "features.parquet", features)
         write_csv(folder / "layers.csv", layers.assign(fragments=depth, windows=len(select)))
-    return _metrics(layers, depth, int(biosamples.fragments.max()), len(select), read_json(workspace.metrics("cds")))
+    return _metrics(
+        layers,
+        depth,
+        int(biosamples.fragments.max()),
+        len(select),
+        read_json(workspace.metrics("cds")),
+    )
 
 
 def common_depth(biosamples: pd.DataFrame) -> tuple[int, str | None]:
@@ -78,11 +95,17 @@ def common_depth(biosamples: pd.DataFrame) -> tuple[int, str | None]:
     fragments = biosamples.fragments
     if fragments.isna().any():
         without = biosamples.biosample[fragments.isna()].tolist()
-        return 0, f"no fragments are known of {', '.join(without[:3])}{' and others' if len(without) > 3 else ''}"
+        return (
+            0,
+            f"no fragments are known of "
+            f"{', '.join(without[:3])}{' and others' if len(without) > 3 else ''}",
+        )
     return int(fragments.min()), None
 
 
-def _metrics(layers: pd.DataFrame, depth: int, most: int, windows: int, main: dict[str, Any]) -> dict[str, Any]:
+def _metrics(
+    layers: pd.DataFrame, depth: int, most: int, windows: int, main: dict[str, Any]
+) -> dict[str, Any]:
     counts = " -> ".join(map(str, layers.context_count))
     return {
         "run": True,
@@ -94,7 +117,9 @@ def _metrics(layers: pd.DataFrame, depth: int, most: int, windows: int, main: di
         "context_fraction": np.round(layers.context_fraction, 6).tolist(),
         "published_count": layers.published_count.tolist(),
         "z_correlation": layers.z_correlation.tolist(),
-        "text": f"all biosamples at {depth} fragments (they had up to {most}): context features {counts} against "
+        "text": f"all biosamples at {depth} fragments (they had up to {most}): context features "
+        f"{counts} against "
         + " -> ".join(map(str, main["context_count"]))
-        + f"; scores correlate r = {layers.z_correlation.min():.2f} to {layers.z_correlation.max():.2f}",
+        + f"; scores correlate r = {layers.z_correlation.min():.2f} to "
+        f"{layers.z_correlation.max():.2f}",
     }

@@ -1,4 +1,5 @@
-"""Stage figures: every figure and table of the paper, each drawn from what one stage wrote, each stamped."""
+"""Stage figures: every figure and table of the paper, each drawn from what one stage wrote, each
+stamped."""
 
 from __future__ import annotations
 
@@ -60,9 +61,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write paper_figures/figures/*.png, *.pdf and paper_figures/tables/*.csv, *.md."""
     dataset = load_dataset(workspace.dataset(params.dataset))
     layer = layer_of_claims(workspace, params)
-    stamp = (
-        f"data set {dataset.name} · seed {params.seed} · revision {source_revision()} · parameters {params.digest()}"
-    )
+    stamp = f"data set {dataset.name} · seed {params.seed} · revision {source_revision()} · parameters {params.digest()}"
 
     read: list[str] = []  # what the figure being drawn has read
 
@@ -87,10 +86,14 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             list(dataset.lineages),
             tested,
         ),
-        "fig2_cds_distributions": lambda: cds_distribution.draw(features(), level, params.cds.alpha),
+        "fig2_cds_distributions": lambda: cds_distribution.draw(
+            features(), level, params.cds.alpha
+        ),
         "fig3_sae_quality": lambda: sae_quality.draw(table("sae", "quality.csv"), params.sae.gate),
         "fig4_calibration": lambda: calibration.draw(
-            table("calibration", "p_values.csv"), table("calibration", "nulls.csv"), params.cds.alpha
+            table("calibration", "p_values.csv"),
+            table("calibration", "nulls.csv"),
+            params.cds.alpha,
         ),
         "fig5_ablation": lambda: ablation.draw(table("ablation", "curve.csv")),
         "fig6_steering": lambda: steering.draw(table("steering", "readout.csv")),
@@ -103,10 +106,15 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             always=tuple(sorted(set(table("motifs", "factors.csv").get("name", [])))),
         ),
         "fig9_genesets": lambda: dots.draw(
-            for_dots(table("genesets", "enrichment.csv"), layer), "term", "ranked_ln_p", "ranked_q", per_group=3
+            for_dots(table("genesets", "enrichment.csv"), layer),
+            "term",
+            "ranked_ln_p",
+            "ranked_q",
+            per_group=3,
         ),
         "fig10_recovery": lambda: recovery.draw(
-            table("recovery", "programmes.csv"), none_if_empty(table("recovery", "context_programmes.csv"))
+            table("recovery", "programmes.csv"),
+            none_if_empty(table("recovery", "context_programmes.csv")),
         ),
         "fig11_controls": lambda: controls.draw(
             table("cds", "layers.csv"),
@@ -117,7 +125,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             stable_context(features(), f"q_{level}", params.cds.alpha),
         ),
         "fig12_leaderboard": lambda: leaderboard.draw(table("leaderboard", "leaderboard.csv")),
-        "fig13_motif_hits": lambda: motif_hits.draw(table("motifs", "logos.csv"), table("motifs", "positions.csv")),
+        "fig13_motif_hits": lambda: motif_hits.draw(
+            table("motifs", "logos.csv"), table("motifs", "positions.csv")
+        ),
     }
     sources: dict[str, list[str]] = {}
     with atomic_folder(workspace.figures / "figures") as folder:
@@ -131,18 +141,23 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             frame = table(stage, file)
             write_csv(folder / f"{name}.csv", frame)
             (folder / f"{name}.md").write_text(as_markdown(frame, f"{name} · {stamp}"))
-        write_json(folder / SOURCES, {name: [f"{stage}/{file}"] for name, (stage, file) in TABLES.items()})
+        write_json(
+            folder / SOURCES, {name: [f"{stage}/{file}"] for name, (stage, file) in TABLES.items()}
+        )
     return {"figures": len(figures), "tables": len(TABLES)}
 
 
 def stable_context(features: pd.DataFrame, q: str, alpha: float) -> pd.DataFrame:
-    """Share of context features, and of all alive ones, that other seeds find again: layer, share, share_alive. Empty
-    where one seed ran; a layer without context features has no share."""
+    """Share of context features, and of all alive ones, that other seeds find again: layer, share,
+    share_alive. Empty where one seed ran; a layer without context features has no share."""
     known = features[features.alive & features.stable.notna()]
     context = known[known[q] < alpha]
     shares = {"share": context, "share_alive": known}
     table = pd.DataFrame(
-        {name: frame.stable.astype(float).groupby(frame.layer).mean() for name, frame in shares.items()}
+        {
+            name: frame.stable.astype(float).groupby(frame.layer).mean()
+            for name, frame in shares.items()
+        }
     )
     return table.rename_axis("layer").reset_index()
 
@@ -153,9 +168,11 @@ def none_if_empty(frame: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def for_dots(enrichment: pd.DataFrame, layer: int) -> pd.DataFrame:
-    """Groups a dot plot shows: lineages, conditions and top-activation features of one layer, and the controls: planted
-    elements, raw peaks of every biosample, three random draws."""
-    of_layer = enrichment.kind.isin(["lineage", "condition", "top_activation"]) & (enrichment.layer == layer)
+    """Groups a dot plot shows: lineages, conditions and top-activation features of one layer, and
+    the controls: planted elements, raw peaks of every biosample, three random draws."""
+    of_layer = enrichment.kind.isin(["lineage", "condition", "top_activation"]) & (
+        enrichment.layer == layer
+    )
     random = enrichment[enrichment.kind == "random"].group.drop_duplicates().head(3)
     controls = enrichment.kind.isin(["peaks", "planted"]) | enrichment.group.isin(random)
     return enrichment[of_layer | controls]
@@ -164,8 +181,15 @@ def for_dots(enrichment: pd.DataFrame, layer: int) -> pd.DataFrame:
 def as_markdown(frame: pd.DataFrame, title: str) -> str:
     """A table as Markdown, the first rows of a long one."""
     shown = frame.head(MARKDOWN_ROWS)
-    cells = shown.map(lambda value: f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "/"))
-    lines = [f"# {title}", "", "| " + " | ".join(cells.columns) + " |", "|" + "---|" * cells.shape[1]]
+    cells = shown.map(
+        lambda value: f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "/")
+    )
+    lines = [
+        f"# {title}",
+        "",
+        "| " + " | ".join(cells.columns) + " |",
+        "|" + "---|" * cells.shape[1],
+    ]
     lines += ["| " + " | ".join(row) + " |" for row in cells.to_numpy().tolist()]
     if len(frame) > len(shown):
         lines += ["", f"{len(frame) - len(shown)} further rows in the CSV file."]

@@ -1,4 +1,5 @@
-"""Stage foregrounds: which bins stand for each context feature and lineage, their controls, and the matched strata."""
+"""Stage foregrounds: which bins stand for each context feature and lineage, their controls, and the
+matched strata."""
 
 from __future__ import annotations
 
@@ -40,23 +41,31 @@ from petriscope.workspace import Workspace
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/foregrounds/: membership.npz, groups.parquet, bins.parquet, strata, imbalance.csv;
-    firing_LINEAGE.npz, each feature's bins in the biosamples of that lineage (rows as the groups of kind feature);
-    top.parquet, the bins of each feature where it fires most strongly, strongest first.
+    """Write results/foregrounds/: membership.npz, groups.parquet, bins.parquet, strata,
+    imbalance.csv; firing_LINEAGE.npz, each feature's bins in the biosamples of that lineage (rows
+    as the groups of kind feature); top.parquet, the bins of each feature where it fires most
+    strongly, strongest first.
     """
     dataset = load_dataset(workspace.dataset(params.dataset))
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
     bins = covariates(
-        workspace, params, windows, read_genes(dataset.genes, known_sizes(Genome(dataset.fasta).contigs)).frame
+        workspace,
+        params,
+        windows,
+        read_genes(dataset.genes, known_sizes(Genome(dataset.fasta).contigs)).frame,
     )
     found = _feature_groups(workspace, params, read_features(workspace), biosamples, len(windows))
     silent = [group.group for group, _ in found if not len(group.bins)]
     found = [(group, firing) for group, firing in found if len(group.bins)]
     groups = [group for group, _ in found] + [
-        group for group in _controls(workspace, params, dataset, biosamples, bins) if len(group.bins)
+        group
+        for group in _controls(workspace, params, dataset, biosamples, bins)
+        if len(group.bins)
     ]
     matrix = membership(groups, len(bins))
-    classes = strata(bins.gc.to_numpy(), bins.accessibility.to_numpy(), bins.tss_distance.to_numpy())
+    classes = strata(
+        bins.gc.to_numpy(), bins.accessibility.to_numpy(), bins.tss_distance.to_numpy()
+    )
     background = MatchedBackground(matrix, classes)
     checked = {name: bins[name].to_numpy() for name in ("gc", "accessibility", "tss_distance")}
     imbalance = [
@@ -68,9 +77,18 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     with atomic_folder(workspace.table("foregrounds")) as folder:
         sparse.save_npz(folder / "membership.npz", matrix, compressed=False)
         for lineage in dict.fromkeys(biosamples.lineage):
-            firing = [group._replace(bins=where[lineage]) for group, where in found if group.kind == "feature"]
-            sparse.save_npz(folder / f"firing_{lineage}.npz", membership(firing, len(bins)), compressed=False)
-        write_parquet(folder / "groups.parquet", table.assign(size=np.diff(matrix.indptr), dropped=background.dropped))
+            firing = [
+                group._replace(bins=where[lineage])
+                for group, where in found
+                if group.kind == "feature"
+            ]
+            sparse.save_npz(
+                folder / f"firing_{lineage}.npz", membership(firing, len(bins)), compressed=False
+            )
+        write_parquet(
+            folder / "groups.parquet",
+            table.assign(size=np.diff(matrix.indptr), dropped=background.dropped),
+        )
         write_parquet(folder / "bins.parquet", bins)
         write_parquet(folder / "top.parquet", strongest_bins(groups, params.annotation.hits_bins))
         write_npy(folder / "strata.npy", classes.code)
@@ -92,8 +110,11 @@ def strongest_bins(groups: list[Group], most: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["group", "bin"])
 
 
-def covariates(workspace: Workspace, params: Params, windows: pd.DataFrame, genes: pd.DataFrame) -> pd.DataFrame:
-    """The universe: every predicted bin with GC, mean accessibility and distance to the nearest TSS."""
+def covariates(
+    workspace: Workspace, params: Params, windows: pd.DataFrame, genes: pd.DataFrame
+) -> pd.DataFrame:
+    """The universe: every predicted bin with GC, mean accessibility and distance to the nearest
+    TSS."""
     bins = bins_table(windows, params)
     arrays, crop = load_arrays(workspace), params.windows.crop
     inside = slice(crop, params.windows.length // 128 - crop)
@@ -101,17 +122,26 @@ def covariates(workspace: Workspace, params: Params, windows: pd.DataFrame, gene
     for window in range(len(windows)):
         bases = np.asarray(arrays.sequence[window]).reshape(-1, 128)[inside]
         known = (bases < 4).sum(axis=1)
-        gc.append(np.where(known > 0, np.isin(bases, (1, 2)).sum(axis=1) / np.maximum(known, 1), np.nan))
+        gc.append(
+            np.where(known > 0, np.isin(bases, (1, 2)).sum(axis=1) / np.maximum(known, 1), np.nan)
+        )
         signal = np.asarray(arrays.signal[window], dtype=np.float32)
         accessibility.append(signal.reshape(len(signal), -1, 32).sum(axis=2).mean(axis=0)[inside])
     distance = tss_distance(bins.chrom.to_numpy(), bins.start.to_numpy() + 64, genes)
-    return bins.assign(gc=np.concatenate(gc), accessibility=np.concatenate(accessibility), tss_distance=distance)
+    return bins.assign(
+        gc=np.concatenate(gc), accessibility=np.concatenate(accessibility), tss_distance=distance
+    )
 
 
 def _controls(
-    workspace: Workspace, params: Params, dataset: Dataset, biosamples: pd.DataFrame, bins: pd.DataFrame
+    workspace: Workspace,
+    params: Params,
+    dataset: Dataset,
+    biosamples: pd.DataFrame,
+    bins: pd.DataFrame,
 ) -> list[Group]:
-    """Raw peaks of each biosample, planted elements of each lineage where they are known, and random bins."""
+    """Raw peaks of each biosample, planted elements of each lineage where they are known, and
+    random bins."""
     most, groups = params.annotation.max_foreground, []
     peaks = pd.read_parquet(workspace.tracks / "peaks.parquet")
     for b in biosamples.itertuples():
@@ -131,16 +161,25 @@ def _controls(
 
 
 def _feature_groups(
-    workspace: Workspace, params: Params, features: pd.DataFrame, biosamples: pd.DataFrame, windows: int
+    workspace: Workspace,
+    params: Params,
+    features: pd.DataFrame,
+    biosamples: pd.DataFrame,
+    windows: int,
 ) -> list[tuple[Group, dict[str, np.ndarray]]]:
-    """Context features one by one, and by lineage and condition, for every layer, and the sets of top activation.
+    """Context features one by one, and by lineage and condition, for every layer, and the sets of
+    top activation.
 
-    A feature stands where it fires in biosamples of its own lineage and direction: an element that another lineage
-    opens says nothing about this one. Beside each feature's group, the bins where it fires in every lineage.
+    A feature stands where it fires in biosamples of its own lineage and direction: an element that
+    another lineage opens says nothing about this one. Beside each feature's group, the bins where
+    it fires in every lineage.
     """
     found: list[tuple[Group, dict[str, np.ndarray]]] = []
     lineages = list(dict.fromkeys(biosamples.lineage))
-    most, bins = params.annotation.max_foreground, params.windows.length // 128 - 2 * params.windows.crop
+    most, bins = (
+        params.annotation.max_foreground,
+        params.windows.length // 128 - 2 * params.windows.crop,
+    )
     shape = (windows, len(biosamples), bins)
     for layer in progress(layer_numbers(workspace.codes), "foregrounds", unit="layer"):
         codes = layer_codes(workspace, layer).scipy()
@@ -149,16 +188,35 @@ def _feature_groups(
         mine = here[here.context].sort_values("rank")
         for row in mine.head(params.annotation.max_features).itertuples():
             scores = feature_scores(by_feature, row.feature, shape)
-            firing = {x: feature_bins(scores, _of(biosamples, x, row.direction), most) for x in lineages}
+            firing = {
+                x: feature_bins(scores, _of(biosamples, x, row.direction), most) for x in lineages
+            }
             name = f"L{layer}/{row.feature}"
-            own = Group(name, "feature", layer, row.feature, row.lineage, row.direction, firing[row.lineage])
+            own = Group(
+                name, "feature", layer, row.feature, row.lineage, row.direction, firing[row.lineage]
+            )
             found.append((own, firing))
-        top = here[here.alive].sort_values("mean_activation", ascending=False, kind="stable").head(len(mine))
+        top = (
+            here[here.alive]
+            .sort_values("mean_activation", ascending=False, kind="stable")
+            .head(len(mine))
+        )
         by_context = {x: mine[mine.direction == x] for x in ("in_vitro", "in_vivo")}
         names = (biosamples.lineage + " " + biosamples.context).tolist()
         specific = _specific(codes, by_context, shape, names, lineages)
         found += [
-            (Group(f"L{layer} {x} {context}", "condition", layer, -1, x, context, strongest(score, most)), {})
+            (
+                Group(
+                    f"L{layer} {x} {context}",
+                    "condition",
+                    layer,
+                    -1,
+                    x,
+                    context,
+                    strongest(score, most),
+                ),
+                {},
+            )
             for (x, context), score in specific.items()
         ]
         by_top = _specific(codes, dict.fromkeys(by_context, top), shape, names, lineages)
@@ -172,7 +230,8 @@ def _feature_groups(
 
 
 def _of(biosamples: pd.DataFrame, lineage: str, context: str) -> np.ndarray:
-    """(S,) bool: biosamples of a lineage in a context, or of the lineage where it has none in that context."""
+    """(S,) bool: biosamples of a lineage in a context, or of the lineage where it has none in that
+    context."""
     own = (biosamples.lineage == lineage).to_numpy()
     both = own & (biosamples.context == context).to_numpy()
     return both if both.any() else own
@@ -185,11 +244,14 @@ def _specific(
     conditions: list[str],
     lineages: list[str],
 ) -> dict[tuple[str, str], np.ndarray]:
-    """(lineage, context) → how far the activity of the context's feature set exceeds that in every other lineage."""
+    """(lineage, context) → how far the activity of the context's feature set exceeds that in every
+    other lineage."""
     found: dict[tuple[str, str], np.ndarray] = {}
     for context, chosen in sets.items():
         weight = np.zeros(codes.shape[1])
-        weight[chosen.feature] = 1 / np.maximum(chosen.mean_activation / np.maximum(chosen.density, 1e-12), 1e-12)
+        weight[chosen.feature] = 1 / np.maximum(
+            chosen.mean_activation / np.maximum(chosen.density, 1e-12), 1e-12
+        )
         activity = condition_scores(codes, weight, shape, conditions)
         own = {x: activity[f"{x} {context}"] for x in lineages if f"{x} {context}" in activity}
         found |= {(x, context): lineage_specific(own, x) for x in own}

@@ -1,4 +1,5 @@
-"""Stage genesets: processes of the genes near the bins where features fire, against the genes near all bins."""
+"""Stage genesets: processes of the genes near the bins where features fire, against the genes near
+all bins."""
 
 from __future__ import annotations
 
@@ -22,17 +23,30 @@ from petriscope.store import layer_of_claims, load_foregrounds
 from petriscope.workspace import Workspace
 
 NO_POWER = (
-    "no power on a genome this small: the planted elements themselves (positive control) give {terms} terms corrected "
+    "no power on a genome this small: the planted elements themselves (positive control) give "
+    "{terms} terms corrected "
     "alone and none in the features' family of {family:,} tests"
 )
 COLUMNS = (
-    *("rank", "term", "ln_p", "q", "fold", "overlap", "set_size", "query", "adjusted_ln_p", "adjusted_q"),
+    *(
+        "rank",
+        "term",
+        "ln_p",
+        "q",
+        "fold",
+        "overlap",
+        "set_size",
+        "query",
+        "adjusted_ln_p",
+        "adjusted_q",
+    ),
     *("region_ln_p", "region_q", "ranked_ln_p", "ranked_q", "collection"),
 )
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/genesets/enrichment.csv: groups x terms of every collection, q over all of them."""
+    """Write results/genesets/enrichment.csv: groups x terms of every collection, q over all of
+    them."""
     dataset = load_dataset(workspace.dataset(params.dataset))
     fore = load_foregrounds(workspace)
     genes = read_genes(dataset.genes, known_sizes(Genome(dataset.fasta).contigs))
@@ -48,7 +62,13 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         notes += [f"{path.name}: {note}" for note in sets.notes]
         try:
             found = enrich_gene_sets(
-                fore.matrix, links, sets, features=names, universe=inside, min_size=smallest, max_size=largest
+                fore.matrix,
+                links,
+                sets,
+                features=names,
+                universe=inside,
+                min_size=smallest,
+                max_size=largest,
             )
         except UserError as error:  # too few genes for one collection must not hide the others
             notes.append(f"{collection}: {error}")
@@ -71,17 +91,21 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     family = int((~fore.groups.kind.isin(CONTROLS)).sum()) * sum(terms.values())
     with atomic_folder(workspace.table("genesets")) as folder:
         write_csv(folder / "enrichment.csv", for_disk(table))
-    metrics = _metrics(table, layer_of_claims(workspace, params), params.annotation.random_draws, family)
+    metrics = _metrics(
+        table, layer_of_claims(workspace, params), params.annotation.random_draws, family
+    )
     return {"terms": terms, "notes": notes, "family": family, **metrics}
 
 
 def _metrics(table: pd.DataFrame, layer: int, draws: int, family: int) -> dict[str, Any]:
-    """Significant terms of the lineage groups at the claims' layer; random bins and the positive control beside them.
+    """Significant terms of the lineage groups at the claims' layer; random bins and the positive
+    control beside them.
 
-    Genes are the units, ranked by how many of their bins fire beyond expectation: bins cluster, so as units they
-    overstate what is known. Where planted elements are known they are the positive control: where the truth itself, at
-    the same number of bins and corrected for as many tests, gives no term, the claim cannot be tested. The published
-    form is the plain gene test, uncorrected.
+    Genes are the units, ranked by how many of their bins fire beyond expectation: bins cluster, so
+    as units they overstate what is known. Where planted elements are known they are the positive
+    control: where the truth itself, at the same number of bins and corrected for as many tests,
+    gives no term, the claim cannot be tested. The published form is the plain gene test,
+    uncorrected.
     """
     chosen = table[(table.kind == "lineage") & (table.layer == layer)]
     if chosen.empty:
@@ -92,11 +116,17 @@ def _metrics(table: pd.DataFrame, layer: int, draws: int, family: int) -> dict[s
     by_group = chosen.sort_values("ranked_ln_p", kind="stable").groupby("group", sort=True)
     share = share_of_draws(table, draws, "ranked_q")
     best = "; ".join(f"{name}: {_best(f)}" for name, f in by_group)
-    nominal = "; ".join(f"{name}: {int((f.ln_p < np.log(0.05)).sum())} terms" for name, f in by_group)
+    nominal = "; ".join(
+        f"{name}: {int((f.ln_p < np.log(0.05)).sum())} terms" for name, f in by_group
+    )
     groups = chosen.group.nunique()
     text = f"{int(significant.sum())} terms at q < .05 in {int((significant > 0).sum())} of {groups} lineage groups"
     text += f" ({int((chosen.region_q < 0.05).sum())} by regions)"
-    text += f"; random draws with a significant term: {share:.1%} of {draws}" if share is not None else ""
+    text += (
+        f"; random draws with a significant term: {share:.1%} of {draws}"
+        if share is not None
+        else ""
+    )
     if len(planted):
         control = "; ".join(f"{name}: {count}" for name, count in in_planted.items())
         text += f"; positive control, terms of the planted elements themselves: {control}"
@@ -104,7 +134,9 @@ def _metrics(table: pd.DataFrame, layer: int, draws: int, family: int) -> dict[s
     no_power = len(planted) > 0 and not (judged_alike < 0.05).any() and not significant.sum()
     return {
         "testable": not no_power,
-        "why_untestable": NO_POWER.format(terms=int(in_planted.sum()), family=family) if no_power else None,
+        "why_untestable": NO_POWER.format(terms=int(in_planted.sum()), family=family)
+        if no_power
+        else None,
         "significant_groups": int((significant > 0).sum()),
         "random_significant_share": share,
         "random_region_share": share_of_draws(table, draws, "region_q"),
@@ -124,11 +156,18 @@ def significant_terms(table: pd.DataFrame) -> pd.Series:
 
 
 def agreement(table: pd.DataFrame, layer: int) -> dict[str, float]:
-    """Spearman's ρ over terms between a lineage's features and its positive control: planted elements, else raw peaks."""
+    """Spearman's ρ over terms between a lineage's features and its positive control: planted
+    elements, else raw peaks."""
     kinds = ["planted"] if (table.kind == "planted").any() else ["peaks"]
     found = {}
-    for lineage, group in table[(table.kind == "lineage") & (table.layer == layer)].groupby("lineage"):
-        control = table[table.kind.isin(kinds) & (table.lineage == lineage)].groupby("term").ranked_ln_p.mean()
+    for lineage, group in table[(table.kind == "lineage") & (table.layer == layer)].groupby(
+        "lineage"
+    ):
+        control = (
+            table[table.kind.isin(kinds) & (table.lineage == lineage)]
+            .groupby("term")
+            .ranked_ln_p.mean()
+        )
         pair = pd.concat([group.set_index("term").ranked_ln_p, control], axis=1, join="inner")
         found[str(lineage)] = float(pair.corr("spearman").iloc[0, 1])
     return found
@@ -142,6 +181,17 @@ def _best(rows: pd.DataFrame) -> str:
 
 def _untestable(why: str) -> dict[str, Any]:
     """Metrics where no term could be tested."""
-    names = ("significant_groups", "random_significant_share", "random_region_share", "random_plain_share")
-    texts = ("planted_terms", "control_agreement", "published_text", "corrected_text", "interval_text")
+    names = (
+        "significant_groups",
+        "random_significant_share",
+        "random_region_share",
+        "random_plain_share",
+    )
+    texts = (
+        "planted_terms",
+        "control_agreement",
+        "published_text",
+        "corrected_text",
+        "interval_text",
+    )
     return {"testable": False, "why_untestable": why, **dict.fromkeys((*names, *texts))}

@@ -1,4 +1,5 @@
-"""Stage input_controls: what is left of the context signal when an input is shuffled, taken away or exchanged."""
+"""Stage input_controls: what is left of the context signal when an input is shuffled, taken away or
+exchanged."""
 
 from __future__ import annotations
 
@@ -44,7 +45,12 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     if not params.controls.input_controls:
         why = "controls.input_controls is false in params.yaml"
         write_not_run(workspace.table("input_controls"), why)
-        return {"run": False, "why_not": why, "text": f"input controls not run: {why}", "model_text": None}
+        return {
+            "run": False,
+            "why_not": why,
+            "text": f"input controls not run: {why}",
+            "model_text": None,
+        }
     device = choose_device(params.device)
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
     design = load_design(workspace, params)
@@ -66,7 +72,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         features = branch_table(found.items(), blocks, design, params.cds, params.seed)
         frame = layer_summary(features, design.lineages, params.cds.alpha)
         frame = frame.merge(agreement(features, main, column), on="layer")
-        frame["auroc"] = [followed_auroc(found[layer], watch[layer], design) for layer in frame.layer]
+        frame["auroc"] = [
+            followed_auroc(found[layer], watch[layer], design) for layer in frame.layer
+        ]
         accuracy = _accuracy(model, given, real, conditions, params.model.mask_folds, device)
         frame = frame.assign(model_r=accuracy.r, model_r_condition=accuracy.r_condition)
         frames.append(frame.assign(variant=variant.name, **variant._asdict(), windows=len(chosen)))
@@ -79,11 +87,18 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
 
 
 def _accuracy(
-    model: PipelineModel, given: WindowInputs, real: np.ndarray, conditions: list[str], folds: int, device: str
+    model: PipelineModel,
+    given: WindowInputs,
+    real: np.ndarray,
+    conditions: list[str],
+    folds: int,
+    device: str,
 ) -> MaskedAccuracy:
     """Masked prediction from the inputs given, against the real signal (W, S, L/4)."""
     some = spread(np.arange(len(real)), ACCURACY_WINDOWS)
-    guess = predict_masked(model, given.sequence, given.signal, given.motif_activity, some, folds=folds, device=device)
+    guess = predict_masked(
+        model, given.sequence, given.signal, given.motif_activity, some, folds=folds, device=device
+    )
     return masked_accuracy(guess, model_target(real[some], given.crop), conditions)
 
 
@@ -92,7 +107,14 @@ def _metrics(table: pd.DataFrame, windows: int) -> dict[str, Any]:
         return table[table.variant == name][column].astype(float).round(6).tolist()
 
     variants = list(dict.fromkeys(table.variant))
-    columns = ("context_fraction", "context_count", "auroc", "z_correlation", "model_r", "model_r_condition")
+    columns = (
+        "context_fraction",
+        "context_count",
+        "auroc",
+        "z_correlation",
+        "model_r",
+        "model_r_condition",
+    )
     last = table[table.layer == table.layer.max()].set_index("variant")
     return {
         "run": True,
@@ -100,14 +122,21 @@ def _metrics(table: pd.DataFrame, windows: int) -> dict[str, Any]:
         "windows": windows,
         "variants": {name: {column: of(name, column) for column in columns} for name in variants},
         "model_text": "masked prediction, r over all bins / condition-specific: "
-        + "; ".join(f"{name} {row.model_r:.2f} / {row.model_r_condition:.2f}" for name, row in last.iterrows()),
-        "text": f"layer {int(table.layer.max())}, {windows} test windows, context features / their AUROC / correlation of "
-        "the scores with the main ones: " + "; ".join(f"{name} {_found(row)}" for name, row in last.iterrows()),
+        + "; ".join(
+            f"{name} {row.model_r:.2f} / {row.model_r_condition:.2f}"
+            for name, row in last.iterrows()
+        ),
+        "text": f"layer {int(table.layer.max())}, {windows} test windows, context features / "
+        f"their AUROC / correlation of "
+        "the scores with the main ones: "
+        + "; ".join(f"{name} {_found(row)}" for name, row in last.iterrows()),
     }
 
 
 def _found(row: Any) -> str:
     """Count, AUROC and correlation of a variant's last layer; what cannot be computed says why."""
     count = f"{int(row.context_count)}" if row.alive else "none fires often enough to be tested"
-    correlation = f"{row.z_correlation:+.2f}" if np.isfinite(row.z_correlation) else "too few to correlate"
+    correlation = (
+        f"{row.z_correlation:+.2f}" if np.isfinite(row.z_correlation) else "too few to correlate"
+    )
     return f"{count} / {row.auroc:.2f} / {correlation}"

@@ -1,4 +1,5 @@
-"""Stage label_shuffle: how many features pass, layer by layer, when context labels are shuffled or only replicates differ."""
+"""Stage label_shuffle: how many features pass, layer by layer, when context labels are shuffled or
+only replicates differ."""
 
 from __future__ import annotations
 
@@ -30,19 +31,32 @@ from petriscope.store import (
 from petriscope.workspace import Workspace
 
 PUBLISHED_PERMUTATIONS = 1000
-"""Of the published test, whose p has no +1 and may be 0: fewer make it no more conservative under Bonferroni."""
+"""Of the published test, whose p has no +1 and may be 0: fewer make it no more conservative under
+Bonferroni."""
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/label_shuffle/: layers.csv (per null and layer) and draws.csv (per null, draw and layer)."""
+    """Write results/label_shuffle/: layers.csv (per null and layer) and draws.csv (per null, draw
+    and layer)."""
     design = load_design(workspace, params)
-    why = None if params.controls.label_shuffle else "controls.label_shuffle is false in params.yaml"
-    reasons = [reason for reason in (design.why_untestable(x, "biosample") for x in design.lineages) if reason]
+    why = (
+        None if params.controls.label_shuffle else "controls.label_shuffle is false in params.yaml"
+    )
+    reasons = [
+        reason
+        for reason in (design.why_untestable(x, "biosample") for x in design.lineages)
+        if reason
+    ]
     if why is None and len(reasons) == len(design.lineages):
         why = "no lineage has two biosamples a side: " + "; ".join(reasons)
     if why:
         write_not_run(workspace.table("label_shuffle"), why)
-        return {"run": False, "why_not": why, "text": f"label shuffles not run: {why}", "shuffled_fraction_high": []}
+        return {
+            "run": False,
+            "why_not": why,
+            "text": f"label shuffles not run: {why}",
+            "shuffled_fraction_high": [],
+        }
     windows = load_windows(workspace)
     rows = split_rows(windows, SPLIT)
     blocks = np.unique(windows.block.to_numpy()[rows])
@@ -56,11 +70,20 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     def one(layer: int) -> list[pd.DataFrame]:
         moments = load_moments(workspace, layer).blocks(blocks)
         means = load_window_means(workspace, layer, rows, bins)
-        found = {name: null_p(moments, means, designs, params.cds, params.seed) for name, designs in nulls.items()}
-        return [frame.assign(layer=layer, null=name) for name, frame in found.items() if frame is not None]
+        found = {
+            name: null_p(moments, means, designs, params.cds, params.seed)
+            for name, designs in nulls.items()
+        }
+        return [
+            frame.assign(layer=layer, null=name)
+            for name, frame in found.items()
+            if frame is not None
+        ]
 
     layers = in_processes(one, layer_numbers(workspace.codes), "label shuffles", unit="layer")
-    counts = null_counts(pd.concat(list(chain.from_iterable(layers)), ignore_index=True), params.cds.alpha)
+    counts = null_counts(
+        pd.concat(list(chain.from_iterable(layers)), ignore_index=True), params.cds.alpha
+    )
     table = beside_observed(counts, read_features(workspace), params.cds.alpha)
     with atomic_folder(workspace.table("label_shuffle")) as folder:
         write_csv(folder / "draws.csv", counts)
@@ -71,15 +94,19 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
 def null_p(
     moments: Moments, window_means: np.ndarray, designs: Sequence[Design], cds: Cds, seed: int
 ) -> pd.DataFrame | None:
-    """Columns draw, feature, p, published: both tests of the alive features of one layer under each null's labels.
+    """Columns draw, feature, p, published: both tests of the alive features of one layer under each
+    null's labels.
 
-    ``moments`` of the layer, ``window_means`` (W, S, m). p is that of the combined biosample-level test: by relabelling
-    where a null's biosamples resolve it as finely as the observed ones, else of the combined t's. ``published`` is
-    adjusted by Bonferroni over all latents. None where the nulls have too few biosamples for any test.
+    ``moments`` of the layer, ``window_means`` (W, S, m). p is that of the combined biosample-level
+    test: by relabelling where a null's biosamples resolve it as finely as the observed ones, else
+    of the combined t's. ``published`` is adjusted by Bonferroni over all latents. None where the
+    nulls have too few biosamples for any test.
     """
     alive = np.flatnonzero(moments.alive(cds.min_events))
     means = moments.biosample_means()[:, alive]
-    found = biosample_nulls(((means, null) for null in designs), permutations=cds.permutations, seed=seed)
+    found = biosample_nulls(
+        ((means, null) for null in designs), permutations=cds.permutations, seed=seed
+    )
     if len(found.p) < len(designs):
         return None
     fine = all(_balanced(null) for null in designs)
@@ -105,7 +132,8 @@ def _balanced(design: Design) -> bool:
 
 
 def null_counts(p: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """Columns null, draw, layer, alive, count, published: BH over all layers of a draw, as for the observed labels."""
+    """Columns null, draw, layer, alive, count, published: BH over all layers of a draw, as for the
+    observed labels."""
     family = p.groupby(["null", "draw"]).p
     p = p.assign(q=family.transform(lambda values: adjust(values.to_numpy(), "bh")))
     rows = p.groupby(["null", "draw", "layer"], sort=False)
@@ -117,8 +145,8 @@ def null_counts(p: pd.DataFrame, alpha: float) -> pd.DataFrame:
 
 
 def beside_observed(counts: pd.DataFrame, observed: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """Columns null, layer, draws, alive; for count, fraction and published the mean, low, high (2.5 and 97.5 % over draws)
-    and the observed value."""
+    """Columns null, layer, draws, alive; for count, fraction and published the mean, low, high (2.5
+    and 97.5 % over draws) and the observed value."""
     counts = counts.assign(fraction=counts["count"] / counts.alive.clip(lower=1))
     rows = []
     for (null, layer), frame in counts.groupby(["null", "layer"], sort=False):
@@ -129,10 +157,20 @@ def beside_observed(counts: pd.DataFrame, observed: pd.DataFrame, alpha: float) 
             "fraction": passed / max(int(mine.alive.sum()), 1),
             "published": int((mine.p_published_bonferroni < alpha).sum()),
         }
-        row: dict[str, object] = {"null": null, "layer": layer, "draws": len(frame), "alive": int(frame.alive.iloc[0])}
+        row: dict[str, object] = {
+            "null": null,
+            "layer": layer,
+            "draws": len(frame),
+            "alive": int(frame.alive.iloc[0]),
+        }
         for name, value in real.items():
             low, high = np.quantile(frame[name], [0.025, 0.975])
-            row |= {name: frame[name].mean(), f"{name}_low": low, f"{name}_high": high, f"{name}_observed": value}
+            row |= {
+                name: frame[name].mean(),
+                f"{name}_low": low,
+                f"{name}_high": high,
+                f"{name}_observed": value,
+            }
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -154,7 +192,9 @@ def _metrics(table: pd.DataFrame, draws: int) -> dict[str, Any]:
         "shuffled_published": shuffles.published.tolist(),
         "replicate_count": between["count"].tolist(),
         "replicate_published": between.published.tolist(),
-        "text": f"features that pass, mean of {draws} draws by layer: labels shuffled {text(shuffles, 'count')} (published "
-        f"test {text(shuffles, 'published')}); replicate against replicate {text(between, 'count')} (published test "
+        "text": f"features that pass, mean of {draws} draws by layer: labels shuffled "
+        f"{text(shuffles, 'count')} (published "
+        f"test {text(shuffles, 'published')}); replicate against replicate "
+        f"{text(between, 'count')} (published test "
         f"{text(between, 'published')})",
     }

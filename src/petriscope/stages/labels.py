@@ -1,4 +1,5 @@
-"""Stage labels: a name for each annotated feature from what passes, with the evidence, or `unlabelled`."""
+"""Stage labels: a name for each annotated feature from what passes, with the evidence, or
+`unlabelled`."""
 
 from __future__ import annotations
 
@@ -14,20 +15,27 @@ from petriscope.workspace import Workspace
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/labels/: labels.csv, one row per annotated feature; parts.parquet, one row per part of a label.
+    """Write results/labels/: labels.csv, one row per annotated feature; parts.parquet, one row per
+    part of a label.
 
-    Beside the best motif stands its lineage specificity: log2 odds where the feature fires in its own lineage less the
-    mean over where it fires in the others, with its interval, and the motifs too alike to tell apart.
+    Beside the best motif stands its lineage specificity: log2 odds where the feature fires in its
+    own lineage less the mean over where it fires in the others, with its interval, and the motifs
+    too alike to tell apart.
     """
     groups = load_foregrounds(workspace).groups
     groups = groups[groups.kind == "feature"]
     tables = {name: _of_features(workspace, name) for name in ("chromhmm", "motifs", "genesets")}
     processes = tables["genesets"].assign(ln_p=lambda t: t.ranked_ln_p, q=lambda t: t.ranked_q)
     labels = label_features(
-        groups.group.tolist(), states=tables["chromhmm"], motifs=tables["motifs"], processes=processes
+        groups.group.tolist(),
+        states=tables["chromhmm"],
+        motifs=tables["motifs"],
+        processes=processes,
     )
     specific = pd.read_parquet(workspace.table("motifs") / "specificity.parquet")
-    specific = specific.assign(motif=specific.name.str.split("/").str[0]).drop_duplicates(["group", "motif"])
+    specific = specific.assign(motif=specific.name.str.split("/").str[0]).drop_duplicates(
+        ["group", "motif"]
+    )
     columns = ["specificity", "specificity_low", "specificity_high", "family"]
     about = groups[["group", "layer", "feature", "lineage", "context"]]
     parts = about.merge(label_parts(labels).rename(columns={"feature": "group"}), on="group")

@@ -1,4 +1,5 @@
-"""Stage leaderboard: what the autoencoder adds over simpler bases and over a decoder that was never trained."""
+"""Stage leaderboard: what the autoencoder adds over simpler bases and over a decoder that was never
+trained."""
 
 from __future__ import annotations
 
@@ -43,12 +44,19 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         why = "no lineage has both contexts"
     if why:
         write_not_run(workspace.table("leaderboard"), why)
-        return {"run": False, "why_not": why, "text": f"leaderboard not run: {why}", "fvu_text": None}
+        return {
+            "run": False,
+            "why_not": why,
+            "text": f"leaderboard not run: {why}",
+            "fvu_text": None,
+        }
     model = load_model(workspace)
     layer = chosen_layer(params.steering.layer, model.n_layers, "steering.layer")
     sae = load_sae(workspace, layer, params.sae.seeds[0])
     config = dataclasses.replace(sae_config(params.sae, sae.d, params.seed), train_decoder=False)
-    source = TokenSource.of_windows(workspace.activations / f"layer_{layer}.npy", split_rows(windows, "train"))
+    source = TokenSource.of_windows(
+        workspace.activations / f"layer_{layer}.npy", split_rows(windows, "train")
+    )
     frozen = train_sae(config, source, heldout=None, name=f"frozen decoder, layer {layer}").sae
     inputs = load_inputs(workspace, model)
     pairs = {}
@@ -63,7 +71,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         ]  # fmt: skip
         pairs[split] = Pairs(*sides)
     hidden, biosample_of = sample_hidden(workspace, layer, split_rows(windows, "select"))
-    contest = Contest(params.controls.leaderboard_features, tuple(params.steering.alphas), seed=params.seed)
+    contest = Contest(
+        params.controls.leaderboard_features, tuple(params.steering.alphas), seed=params.seed
+    )
     board = leaderboard(
         model,
         dict(zip(SAE_ENTRANTS, (sae, frozen))),
@@ -87,13 +97,17 @@ def _metrics(board: pd.DataFrame, layer: int) -> dict[str, Any]:
         "why_not": None,
         "layer": layer,
         "entrants": {
-            name: dict(zip(mean.columns, row)) for name, row in zip(mean.index, mean.to_numpy().round(6).tolist())
+            name: dict(zip(mean.columns, row))
+            for name, row in zip(mean.index, mean.to_numpy().round(6).tolist())
         },
-        "fvu_text": f"layer {layer}: FVU {fvu['sae']:.3f}, with a decoder that stays random {fvu['frozen_decoder_sae']:.3f}",
+        "fvu_text": f"layer {layer}: FVU {fvu['sae']:.3f}, with a decoder that stays random "
+        f"{fvu['frozen_decoder_sae']:.3f}",
         "best_auroc": str(mean.auroc.idxmax()),
         "best_steering": str(mean.gc_minus_random.idxmax()),
-        "text": f"layer {layer}, mean over lineages, AUROC / ablation effect / gap closure minus random: "
+        "text": f"layer {layer}, mean over lineages, AUROC / ablation effect / gap closure minus "
+        f"random: "
         + "; ".join(
-            f"{name} {row.auroc:.2f} / {row.effect:.3g} / {row.gc_minus_random:+.3f}" for name, row in mean.iterrows()
+            f"{name} {row.auroc:.2f} / {row.effect:.3g} / {row.gc_minus_random:+.3f}"
+            for name, row in mean.iterrows()
         ),
     }

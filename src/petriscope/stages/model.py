@@ -1,4 +1,5 @@
-"""Stage model: pre-train a small EpiBERT or the user's own model, or take given weights, and measure it."""
+"""Stage model: pre-train a small EpiBERT or the user's own model, or take given weights, and
+measure it."""
 
 from __future__ import annotations
 
@@ -11,7 +12,13 @@ import torch
 from petriscope.device import choose_device
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv
-from petriscope.models.adapter import AdaptedModel, Build, build_adapted, check_adapted, find_adapter
+from petriscope.models.adapter import (
+    AdaptedModel,
+    Build,
+    build_adapted,
+    check_adapted,
+    find_adapter,
+)
 from petriscope.models.epibert import EpiBERT, EpiBERTConfig
 from petriscope.models.evaluate import MaskedAccuracy, evaluate_masked
 from petriscope.models.pretrain import Arrays, PretrainConfig, pretrain
@@ -38,7 +45,11 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         model = own_model(workspace, params, motifs, device)
         config = model.build
     elif params.model.weights is not None:
-        given = EpiBERT.from_safetensors(weights_path(workspace, params.model.weights)).to(device).eval()
+        given = (
+            EpiBERT.from_safetensors(weights_path(workspace, params.model.weights))
+            .to(device)
+            .eval()
+        )
         check_fits(given, params, arrays)
         model = given
     if model is None or (params.model.adapter is not None and params.model.epochs > 0):
@@ -54,11 +65,20 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             checkpoint=workspace.results / "cache" / "pretrain.safetensors",
             untrained=model,
         )
-        model, history, accuracy = trained.model, pd.DataFrame(trained.history), trained.metrics[HELD_OUT]
+        model, history, accuracy = (
+            trained.model,
+            pd.DataFrame(trained.history),
+            trained.metrics[HELD_OUT],
+        )
     else:
         folds = params.model.mask_folds
         accuracy = evaluate_masked(
-            model, *arrays, windows=splits[HELD_OUT], conditions=conditions, folds=folds, device=device
+            model,
+            *arrays,
+            windows=splits[HELD_OUT],
+            conditions=conditions,
+            folds=folds,
+            device=device,
         )
     with atomic_folder(workspace.model) as folder:
         model.cpu().save_safetensors(folder / "model.safetensors")
@@ -71,9 +91,23 @@ def own_model(workspace: Workspace, params: Params, motifs: int, device: str) ->
     """What the adapter of params.yaml builds, tried against the probe's protocol."""
     asked = params.model
     assert asked.adapter is not None
-    weights = None if asked.weights is None else str(weights_path(workspace, asked.weights).resolve())
-    build = Build(params.windows.length, params.windows.crop, motifs, asked.layers, asked.d_model, asked.heads, weights)
-    model = build_adapted(find_adapter(asked.adapter, workspace.root), build, params.seed).to(device).eval()
+    weights = (
+        None if asked.weights is None else str(weights_path(workspace, asked.weights).resolve())
+    )
+    build = Build(
+        params.windows.length,
+        params.windows.crop,
+        motifs,
+        asked.layers,
+        asked.d_model,
+        asked.heads,
+        weights,
+    )
+    model = (
+        build_adapted(find_adapter(asked.adapter, workspace.root), build, params.seed)
+        .to(device)
+        .eval()
+    )
     check_adapted(model)
     return model
 
@@ -114,9 +148,14 @@ def weights_path(workspace: Workspace, name: str) -> Path:
     """Converted weights, relative to the workspace unless absolute."""
     path = workspace.dataset(name)
     if not path.exists():
-        remedy = "Run `petriscope convert CKPT_PREFIX OUT.safetensors`, or set model.weights to null."
+        remedy = (
+            "Run `petriscope convert CKPT_PREFIX OUT.safetensors`, or set model.weights to null."
+        )
         raise UserError(
-            f"names {path}, which does not exist", file=workspace.params, field="model.weights", remedy=remedy
+            f"names {path}, which does not exist",
+            file=workspace.params,
+            field="model.weights",
+            remedy=remedy,
         )
     return path
 
@@ -129,11 +168,15 @@ def check_fits(model: EpiBERT, params: Params, arrays: Arrays) -> None:
         ("annotation.motifs", model.config.num_motifs, arrays.motif_activity.shape[1]),
     ):
         if wanted != found:
-            raise UserError(f"is {found}, the weights need {wanted}", field=field, remedy="Make the two agree.")
+            raise UserError(
+                f"is {found}, the weights need {wanted}", field=field, remedy="Make the two agree."
+            )
 
 
 @torch.no_grad()
-def _metrics(model: PipelineModel, accuracy: MaskedAccuracy, biosamples: pd.DataFrame, windows: int) -> dict[str, Any]:
+def _metrics(
+    model: PipelineModel, accuracy: MaskedAccuracy, biosamples: pd.DataFrame, windows: int
+) -> dict[str, Any]:
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "evaluated": True,
@@ -144,8 +187,11 @@ def _metrics(model: PipelineModel, accuracy: MaskedAccuracy, biosamples: pd.Data
         "r_specific": accuracy.r_condition,
         "r_specific_log": accuracy.r_condition_log,
         "r_per_biosample": dict(zip(biosamples.biosample, accuracy.per_biosample)),
-        "r_text": f"r = {accuracy.r:.3f} over all bins, {accuracy.r_condition:.3f} condition-specific",
-        "r_interval_text": f"log scale {accuracy.r_log:.3f} / {accuracy.r_condition_log:.3f}; per biosample "
-        f"{min(accuracy.per_biosample):.3f} to {max(accuracy.per_biosample):.3f}; {windows} held-out windows, "
+        "r_text": f"r = {accuracy.r:.3f} over all bins, {accuracy.r_condition:.3f} "
+        f"condition-specific",
+        "r_interval_text": f"log scale {accuracy.r_log:.3f} / {accuracy.r_condition_log:.3f}; per "
+        f"biosample "
+        f"{min(accuracy.per_biosample):.3f} to {max(accuracy.per_biosample):.3f}; {windows} "
+        f"held-out windows, "
         "every bin predicted while masked",
     }

@@ -1,4 +1,5 @@
-"""Stage random_init: the same pipeline on a randomly initialised model: what context features cost no learning at all."""
+"""Stage random_init: the same pipeline on a randomly initialised model: what context features cost
+no learning at all."""
 
 from __future__ import annotations
 
@@ -13,20 +14,34 @@ from petriscope.contrast.summary import layer_summary
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.parallel import in_processes
 from petriscope.params import Params
-from petriscope.sae.codes import SufficientStatistics, encode_stream, row_labels, sufficient_statistics
+from petriscope.sae.codes import (
+    SufficientStatistics,
+    encode_stream,
+    row_labels,
+    sufficient_statistics,
+)
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.train import train_sae
 from petriscope.stages.cds import SPLIT, branch_table
 from petriscope.stages.sae import sae_config
-from petriscope.store import harvest_folds, load_design, load_inputs, load_model, load_windows, split_rows
+from petriscope.store import (
+    harvest_folds,
+    load_design,
+    load_inputs,
+    load_model,
+    load_windows,
+    split_rows,
+)
 from petriscope.workspace import Workspace
 
 TRAIN_WINDOWS = 60
-"""Training windows harvested from the random model: fewer than for the trained one, the same select windows."""
+"""Training windows harvested from the random model: fewer than for the trained one, the same select
+windows."""
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/random_init/: layers.csv and features.parquet, as stage cds does for the trained model."""
+    """Write results/random_init/: layers.csv and features.parquet, as stage cds does for the
+    trained model."""
     design = load_design(workspace, params)
     if not params.controls.random_init:
         why = "controls.random_init is false in params.yaml"
@@ -40,14 +55,22 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         }
     windows, trained = load_windows(workspace), load_model(workspace)
     model = trained.reinitialised(params.seed + 1000)
-    train = split_rows(windows, "train")[:: max(1, len(split_rows(windows, "train")) // TRAIN_WINDOWS)]
+    train = split_rows(windows, "train")[
+        :: max(1, len(split_rows(windows, "train")) // TRAIN_WINDOWS)
+    ]
     select = split_rows(windows, SPLIT)
     scratch = workspace.results / "cache" / "random_init"
     scratch.mkdir(parents=True, exist_ok=True)
     layers = range(model.n_layers + 1)
     chosen = np.concatenate([train, select])
     harvest(
-        model, load_inputs(workspace, model), chosen, layers, scratch, folds=harvest_folds(params), what="random model"
+        model,
+        load_inputs(workspace, model),
+        chosen,
+        layers,
+        scratch,
+        folds=harvest_folds(params),
+        what="random model",
     )
     sae = dataclasses.replace(params.sae, tokens=params.controls.random_init_tokens)
 
@@ -65,7 +88,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         return layer, sufficient_statistics(codes, labels.window, labels.biosample, **sizes)
 
     found = in_processes(statistics, stores, "autoencoders of the random model", unit="layer")
-    features = branch_table(found, windows.block.to_numpy()[select], design, params.cds, params.seed)
+    features = branch_table(
+        found, windows.block.to_numpy()[select], design, params.cds, params.seed
+    )
     shutil.rmtree(scratch)
     summary = layer_summary(features, design.lineages, params.cds.alpha)
     with atomic_folder(workspace.table("random_init")) as folder:

@@ -1,4 +1,5 @@
-"""Stage recovery: does any feature fire where an element of a programme was planted? Simulated data only."""
+"""Stage recovery: does any feature fire where an element of a programme was planted? Simulated data
+only."""
 
 from __future__ import annotations
 
@@ -13,7 +14,14 @@ from petriscope.data.dataset import load_dataset, read_truth
 from petriscope.files import atomic_folder, write_csv
 from petriscope.params import Params
 from petriscope.progress import progress
-from petriscope.store import bins_table, layer_codes, layer_numbers, load_biosamples, load_windows, read_features
+from petriscope.store import (
+    bins_table,
+    layer_codes,
+    layer_numbers,
+    load_biosamples,
+    load_windows,
+    read_features,
+)
 from petriscope.workspace import Workspace
 
 LEAST_OVERLAP = 64
@@ -21,12 +29,16 @@ LEAST_OVERLAP = 64
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/recovery/: programmes.csv, the best feature of each programme, and features.parquet."""
+    """Write results/recovery/: programmes.csv, the best feature of each programme, and
+    features.parquet."""
     dataset = load_dataset(workspace.dataset(params.dataset))
     if dataset.truth is None:
         why = "no planted truth in this data set"
         with atomic_folder(workspace.table("recovery")) as folder:
-            write_csv(folder / "programmes.csv", pd.DataFrame(columns=["programme", "layer", "feature", "auroc_test"]))
+            write_csv(
+                folder / "programmes.csv",
+                pd.DataFrame(columns=["programme", "layer", "feature", "auroc_test"]),
+            )
         texts = dict.fromkeys(("auroc_min", "auroc_text", "interval_text"))
         return {"testable": False, "why_untestable": why, **texts}
     truth = read_truth(dataset.truth)
@@ -58,8 +70,12 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
                 )
             )
     table = pd.concat(rows, ignore_index=True)
-    best = table.sort_values("auroc_select", ascending=False, kind="stable").drop_duplicates("programme")
-    context = table[table.context_feature].sort_values("auroc_select", ascending=False, kind="stable")
+    best = table.sort_values("auroc_select", ascending=False, kind="stable").drop_duplicates(
+        "programme"
+    )
+    context = table[table.context_feature].sort_values(
+        "auroc_select", ascending=False, kind="stable"
+    )
     context = context.drop_duplicates("programme").sort_values("programme")
     with atomic_folder(workspace.table("recovery")) as folder:
         table.to_parquet(folder / "features.parquet", index=False)
@@ -73,14 +89,17 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         "auroc_context": dict(zip(context.programme, context.auroc_test)),
         "auroc_min": float(planted.auroc_test.min()) if len(planted) else None,
         "auroc_text": "; ".join(
-            f"{r.programme} {r.auroc_test:.2f} (L{r.layer}/{r.feature})" for r in planted.itertuples()
+            f"{r.programme} {r.auroc_test:.2f} (L{r.layer}/{r.feature})"
+            for r in planted.itertuples()
         ),
-        "interval_text": f"best context feature chosen on select, AUROC on test; lowest of {len(planted)} programmes decides",
+        "interval_text": f"best context feature chosen on select, AUROC on test; lowest of "
+        f"{len(planted)} programmes decides",
     }
 
 
 def programme_biosamples(programme: str, biosamples: pd.DataFrame) -> np.ndarray:
-    """Rows of the biosamples in which a programme is open, read off its name: lineage, context, or both."""
+    """Rows of the biosamples in which a programme is open, read off its name: lineage, context, or
+    both."""
     rows = np.ones(len(biosamples), dtype=bool)
     for lineage in biosamples.lineage.unique():
         if programme.startswith(lineage):
@@ -91,11 +110,16 @@ def programme_biosamples(programme: str, biosamples: pd.DataFrame) -> np.ndarray
     return np.flatnonzero(rows)
 
 
-def bin_activity(codes: sparse.csr_matrix, columns: np.ndarray, windows: int, biosamples: int) -> sparse.csr_matrix:
-    """Mean activation over chosen biosamples per bin: (W·T', m) from codes of rows (window, biosample, bin)."""
+def bin_activity(
+    codes: sparse.csr_matrix, columns: np.ndarray, windows: int, biosamples: int
+) -> sparse.csr_matrix:
+    """Mean activation over chosen biosamples per bin: (W·T', m) from codes of rows (window,
+    biosample, bin)."""
     bins = codes.shape[0] // (windows * biosamples)
     row = np.arange(windows * bins)
-    source = (row // bins)[:, None] * biosamples * bins + columns[None] * bins + (row % bins)[:, None]
+    source = (
+        (row // bins)[:, None] * biosamples * bins + columns[None] * bins + (row % bins)[:, None]
+    )
     weights = np.full(source.size, 1 / len(columns), dtype=np.float32)
     average = sparse.csr_matrix(
         (weights, (np.repeat(row, len(columns)), source.ravel())), shape=(len(row), codes.shape[0])
@@ -103,11 +127,16 @@ def bin_activity(codes: sparse.csr_matrix, columns: np.ndarray, windows: int, bi
     return average @ codes
 
 
-def programme_bins(bins: pd.DataFrame, truth: pd.DataFrame, programme: str) -> tuple[np.ndarray, np.ndarray]:
-    """(positive, used) bool per bin: bins of the programme's elements, against bins the programme does not touch."""
+def programme_bins(
+    bins: pd.DataFrame, truth: pd.DataFrame, programme: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """(positive, used) bool per bin: bins of the programme's elements, against bins the programme
+    does not touch."""
     mine = truth[truth.programme == programme].drop_duplicates(["chrom", "start"])
     overlap = (
-        bins[["chrom", "start"]].merge(mine[["chrom", "start", "overlap"]], on=["chrom", "start"], how="left").overlap
+        bins[["chrom", "start"]]
+        .merge(mine[["chrom", "start", "overlap"]], on=["chrom", "start"], how="left")
+        .overlap
     )
     positive = (overlap >= LEAST_OVERLAP).to_numpy()
     return positive, positive | overlap.isna().to_numpy()

@@ -1,4 +1,5 @@
-"""Stage steering: how much of the gap to in vivo each direction closes, tuned and read on different windows."""
+"""Stage steering: how much of the gap to in vivo each direction closes, tuned and read on different
+windows."""
 
 from __future__ import annotations
 
@@ -68,14 +69,16 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
 
 
 def _metrics(layer: int, table: pd.DataFrame) -> dict[str, Any]:
-    """The claim is read on the SAE-additive vector of each lineage's own direction, the weakest lineage deciding."""
+    """The claim is read on the SAE-additive vector of each lineage's own direction, the weakest
+    lineage deciding."""
     own = table[(table.method == METHOD) & (table.origin == "own")]
     published = table[(table.method == "published") & (table.origin == "own")]
     ceiling = table[table.method == "swap"]
 
     def text(frame: pd.DataFrame, *columns: str) -> str:
         return "; ".join(
-            f"{row['lineage']} " + " ".join(f"{row[column]:+.3f}" for column in columns) for _, row in frame.iterrows()
+            f"{row['lineage']} " + " ".join(f"{row[column]:+.3f}" for column in columns)
+            for _, row in frame.iterrows()
         )
 
     blocks = int(own.blocks.min()) if len(own) else 0
@@ -87,7 +90,8 @@ def _metrics(layer: int, table: pd.DataFrame) -> dict[str, Any]:
         "layer": layer,
         "closure": float(own.gc.min()) if len(own) else None,
         "excess_low": float(own.gc_minus_random_low.min()) if len(own) else None,
-        "published_text": f"gap closure {text(published, 'gc')}; random {text(published, 'gc_random')}",
+        "published_text": f"gap closure {text(published, 'gc')}; random "
+        f"{text(published, 'gc_random')}",
         "closure_text": f"layer {layer}, gap closure {text(own, 'gc')}",
         "interval_text": "minus random "
         + "; ".join(
@@ -101,7 +105,10 @@ def _metrics(layer: int, table: pd.DataFrame) -> dict[str, Any]:
             f"{name} {text(table[(table.method == name) & (table.origin == 'own')], 'gc_minus_random')}"
             for name in RIVALS
         )
-        + f"; label-shuffled means {text(table[(table.method == 'label_shuffled') & (table.origin == 'own')], 'gc')}; learnt on "
-        f"the other lineages {text(table[(table.method == METHOD) & (table.origin == 'others')], 'gc_minus_random')}; codes of the "
+        + f"; label-shuffled means "
+        f"{text(table[(table.method == 'label_shuffled') & (table.origin == 'own')], 'gc')}; "
+        f"learnt on "
+        f"the other lineages "
+        f"{text(table[(table.method == METHOD) & (table.origin == 'others')], 'gc_minus_random')}; codes of the "
         f"features swapped token by token {text(table[table.method == 'feature_swap'], 'gc')}",
     }

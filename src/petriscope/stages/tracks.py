@@ -1,4 +1,5 @@
-"""Stage tracks: signal, sequence, peaks and motif activity of every window and biosample, as the model takes them."""
+"""Stage tracks: signal, sequence, peaks and motif activity of every window and biosample, as the
+model takes them."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ CUT_WIDTH = 11
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/tracks/: sequence, signal, motif_activity (.npy), biosamples, peaks (.parquet)."""
+    """Write results/tracks/: sequence, signal, motif_activity (.npy), biosamples, peaks
+    (.parquet)."""
     dataset = load_dataset(workspace.dataset(params.dataset))
     windows = pd.read_parquet(workspace.windows)
     genome = Genome(dataset.fasta)
@@ -36,7 +38,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         frip=fractions_in_peaks(dataset, tracks, peaks, windows),
     )
     with atomic_folder(workspace.tracks) as folder:
-        sequence = np.stack([genome.fetch_codes(w.chrom, w.start, w.end) for w in windows.itertuples()])
+        sequence = np.stack(
+            [genome.fetch_codes(w.chrom, w.start, w.end) for w in windows.itertuples()]
+        )
         np.save(folder / "sequence.npy", sequence)
         np.save(folder / "signal.npy", stored_signal(tracks))
         np.save(folder / "motif_activity.npy", activity)
@@ -45,8 +49,12 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     return {
         "biosamples": len(table),
         "untestable": dataset.untestable(),
-        "fragments": {row.biosample: row.fragments for row in table.itertuples() if pd.notna(row.fragments)},
-        "frip": {row.biosample: round(row.frip, 6) for row in table.itertuples() if pd.notna(row.frip)},
+        "fragments": {
+            row.biosample: row.fragments for row in table.itertuples() if pd.notna(row.fragments)
+        },
+        "frip": {
+            row.biosample: round(row.frip, 6) for row in table.itertuples() if pd.notna(row.frip)
+        },
         "peaks": {frame.biosample.iloc[0]: len(frame) for frame in peaks if len(frame)},
         "gc": float(np.isin(sequence, (1, 2)).sum() / np.maximum((sequence < 4).sum(), 1)),
     }
@@ -61,7 +69,9 @@ class Made(NamedTuple):
     """(S, M) motif activity."""
 
 
-def make_tracks(dataset: Dataset, windows: pd.DataFrame, genome: Genome, tracks: Tracks, seed: int) -> Made:
+def make_tracks(
+    dataset: Dataset, windows: pd.DataFrame, genome: Genome, tracks: Tracks, seed: int
+) -> Made:
     """Signal, peaks and motif activity of every biosample of the data set over ``windows``."""
     reference = dataset.fasta[0] if len(dataset.fasta) == 1 else None
 
@@ -78,8 +88,11 @@ def make_tracks(dataset: Dataset, windows: pd.DataFrame, genome: Genome, tracks:
 def fractions_in_peaks(
     dataset: Dataset, tracks: list[TrackResult], peaks: list[pd.DataFrame], windows: pd.DataFrame
 ) -> np.ndarray:
-    """(S,) fraction of reads in any biosample's peaks, within the windows; NaN where the signal was made from peaks."""
-    shares = share_in_peaks((track.values for track in tracks), pd.concat(peaks, ignore_index=True), windows)
+    """(S,) fraction of reads in any biosample's peaks, within the windows; NaN where the signal was
+    made from peaks."""
+    shares = share_in_peaks(
+        (track.values for track in tracks), pd.concat(peaks, ignore_index=True), windows
+    )
     made_up = [biosample.format == "narrowpeak" for biosample in dataset.biosamples]
     return np.where(made_up, np.nan, shares)
 
@@ -91,19 +104,28 @@ def stored_signal(tracks: list[TrackResult]) -> np.ndarray:
 
 
 def _track(
-    biosample: Biosample, windows: pd.DataFrame, genome: Genome, tracks: Tracks, seed: int, reference: Path | None
+    biosample: Biosample,
+    windows: pd.DataFrame,
+    genome: Genome,
+    tracks: Tracks,
+    seed: int,
+    reference: Path | None,
 ) -> TrackResult:
     """One biosample's signal; scaled by the whole library where the file holds only part of it."""
     counted = biosample.format in ("fragments", "bam")
     depth = tracks.match_depth if counted else None
     options: dict[str, Any] = {"depth": depth, "seed": seed, "reference": reference}
-    track = signal_for_windows(biosample.signal, biosample.format, windows, genome.contigs, **options)
+    track = signal_for_windows(
+        biosample.signal, biosample.format, windows, genome.contigs, **options
+    )
     if counted and biosample.library_share < 1:
         track = track._replace(values=track.values * np.float32(biosample.library_share))
     return track
 
 
-def _peaks(biosample: Biosample, track: TrackResult, windows: pd.DataFrame, genome: Genome) -> pd.DataFrame:
+def _peaks(
+    biosample: Biosample, track: TrackResult, windows: pd.DataFrame, genome: Genome
+) -> pd.DataFrame:
     """Peaks the data set brings, else called from the track."""
     if biosample.peaks is not None:
         return read_peaks(biosample.peaks, genome.contigs)
@@ -112,7 +134,9 @@ def _peaks(biosample: Biosample, track: TrackResult, windows: pd.DataFrame, geno
     return call_peaks(track.values, windows, cuts_per_unit)
 
 
-def motif_vectors(dataset: Dataset, peaks: list[pd.DataFrame], genome: Genome, tracks: Tracks) -> np.ndarray:
+def motif_vectors(
+    dataset: Dataset, peaks: list[pd.DataFrame], genome: Genome, tracks: Tracks
+) -> np.ndarray:
     """Motif-activity vectors (S, M)."""
     motifs = read_motifs(dataset.activity_motifs, dataset.activity_motif_format, tracks.motif_p)
     spans = genome.contigs
@@ -120,8 +144,16 @@ def motif_vectors(dataset: Dataset, peaks: list[pd.DataFrame], genome: Genome, t
     def fetch(regions: pd.DataFrame) -> np.ndarray:
         inside = pd.Series(False, index=regions.index)
         for contig in spans.itertuples():
-            inside |= (regions.chrom == contig.chrom) & (regions.start >= contig.start) & (regions.end <= contig.end)
-        return np.stack([genome.fetch_codes(r.chrom, r.start, r.end) for r in regions[inside].itertuples()])
+            inside |= (
+                (regions.chrom == contig.chrom)
+                & (regions.start >= contig.start)
+                & (regions.end <= contig.end)
+            )
+        return np.stack(
+            [genome.fetch_codes(r.chrom, r.start, r.end) for r in regions[inside].itertuples()]
+        )
 
     background = fetch(shared_regions(pd.concat(peaks, ignore_index=True)))
-    return motif_activity([fetch(summit_regions(p, tracks.max_peaks)) for p in peaks], background, motifs)
+    return motif_activity(
+        [fetch(summit_regions(p, tracks.max_peaks)) for p in peaks], background, motifs
+    )

@@ -1,4 +1,5 @@
-"""Stage truth: new libraries from the demo's simulator say which features truly depend on context. Simulated data only."""
+"""Stage truth: new libraries from the demo's simulator say which features truly depend on context.
+Simulated data only."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ CONTEXT_SIGN = {"in_vitro": -1, "in_vivo": 1}
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/truth/: features.parquet (true differences, best match) and scores.csv (false discovery, power)."""
+    """Write results/truth/: features.parquet (true differences, best match) and scores.csv (false
+    discovery, power)."""
     dataset = load_dataset(workspace.dataset(params.dataset))
     simulation = yaml.safe_load(dataset.source.read_text()).get("simulation")
     features = read_features(workspace)
@@ -62,20 +64,35 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             write_csv(folder / "scores.csv", pd.DataFrame(columns=["test"]))
         numbers = ("false_discovery", "power", "power_strong", "power_bound")
         texts = ("fdr_text", "fdr_published_text", "fdr_interval", "power_text", "power_interval")
-        untested = {"testable": False, "why_untestable": why, "power_testable": False, "power_why_untestable": why}
+        untested = {
+            "testable": False,
+            "why_untestable": why,
+            "power_testable": False,
+            "power_why_untestable": why,
+        }
         return untested | dict.fromkeys(numbers + texts)
     assert dataset.truth is not None
     config = DemoConfig(**{field.name: simulation[field.name] for field in fields(DemoConfig)})
     windows = load_windows(workspace)
     rows = split_rows(windows, SPLIT)
     chosen = windows.iloc[rows].reset_index(drop=True)
-    libraries = simulate_libraries(config, chosen, donors=params.truth.donors, alike=True, seed=params.seed)
+    libraries = simulate_libraries(
+        config, chosen, donors=params.truth.donors, alike=True, seed=params.seed
+    )
     means = library_means(workspace, params, dataset, libraries, rows)
     match = _matches(workspace, params, read_truth(dataset.truth))
     observed, new = load_design(workspace, params), Design.from_frame(libraries.table, [])
     table = pd.concat(
         [
-            _layer(layer, frame.sort_values("feature"), means[layer], new, match[layer], observed, params)
+            _layer(
+                layer,
+                frame.sort_values("feature"),
+                means[layer],
+                new,
+                match[layer],
+                observed,
+                params,
+            )
             for layer, frame in features.groupby("layer")
         ],
         ignore_index=True,
@@ -107,11 +124,16 @@ def library_means(
 
 
 def _matches(workspace: Workspace, params: Params, truth: pd.DataFrame) -> dict[int, Match]:
-    """Layer → best planted programme of every feature on the test windows, whose loci chose nothing."""
+    """Layer → best planted programme of every feature on the test windows, whose loci chose
+    nothing."""
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
     bins = bins_table(windows, params)
     inside = truth[truth.overlap >= LEAST_OVERLAP].drop_duplicates(["chrom", "start"])
-    programme = bins[["chrom", "start"]].merge(inside[["chrom", "start", "programme"]], how="left").programme
+    programme = (
+        bins[["chrom", "start"]]
+        .merge(inside[["chrom", "start", "programme"]], how="left")
+        .programme
+    )
     chosen = np.flatnonzero((bins.split == "test").to_numpy() & programme.notna().to_numpy())
     per_window, samples = len(bins) // len(windows), len(biosamples)
     order = {pair: i for i, pair in enumerate(CONDITIONS)}
@@ -142,7 +164,12 @@ def _layer(
     true = true_difference(means, new, alive, alpha=params.cds.alpha)
     found = features.p_biosample[features.q_biosample <= params.cds.alpha]
     threshold = float(found.max()) if len(found) else params.cds.alpha / max(int(alive.sum()), 1)
-    direction = {rule.name: side for rule in programmes() for side in CONTEXT_SIGN if rule.contexts == (side,)}
+    direction = {
+        rule.name: side
+        for rule in programmes()
+        for side in CONTEXT_SIGN
+        if rule.contexts == (side,)
+    }
     follows = np.array([CONTEXT_SIGN.get(direction.get(name, ""), 0) for name in match.programme])
     return pd.DataFrame(
         {
@@ -175,20 +202,27 @@ def _metrics(result: pd.DataFrame) -> dict[str, Any]:
         "power_testable": bool(planted.strong >= FEWEST),
         "power_why_untestable": None
         if planted.strong >= FEWEST
-        else f"{planted.strong:.0f} features follow a planted context programme (AUROC >= {STRONG:g}); {FEWEST} are needed",
+        else f"{planted.strong:.0f} features follow a planted context programme (AUROC >= "
+        f"{STRONG:g}); {FEWEST} are needed",
         "false_discovery": planted.false_discovery,
         "power": planted.power,
         "power_strong": planted.power_strong,
         "power_bound": bound,
         "published_false_discovery": published.false_discovery,
-        "fdr_text": f"{planted.false_discovery:.1%} of {planted.found:.0f} context features are false "
+        "fdr_text": f"{planted.false_discovery:.1%} of {planted.found:.0f} context features are "
+        f"false "
         f"({planted.wrong_sign:.0f} point the wrong way)",
-        "fdr_published_text": f"{published.false_discovery:.1%} of {published.found:.0f} features are false "
+        "fdr_published_text": f"{published.false_discovery:.1%} of {published.found:.0f} features "
+        f"are false "
         f"({published.wrong_sign:.0f} point the wrong way)",
         "fdr_interval": "limits "
-        + "[{:.1%}, {:.1%}]".format(*proportion_confint(planted.false, max(planted.found, 1), method="beta"))
+        + "[{:.1%}, {:.1%}]".format(
+            *proportion_confint(planted.false, max(planted.found, 1), method="beta")
+        )
         + "; BH at 5 %, all layers one family",
-        "power_text": f"{planted.power_strong:.0%} of {planted.strong:.0f} features with a planted match of AUROC >= "
+        "power_text": f"{planted.power_strong:.0%} of {planted.strong:.0f} features with a "
+        f"planted match of AUROC >= "
         f"{STRONG:g}; {planted.power:.0%} of all {planted.true:.0f} true ones",
-        "power_interval": f"bound from the number of biosamples and the donors' spread: {bound:.0%}",
+        "power_interval": f"bound from the number of biosamples and the donors' spread: "
+        f"{bound:.0%}",
     }

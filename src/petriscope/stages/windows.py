@@ -1,4 +1,5 @@
-"""Stage windows: cut the genome into non-overlapping windows and split it once, before anything is looked at."""
+"""Stage windows: cut the genome into non-overlapping windows and split it once, before anything is
+looked at."""
 
 from __future__ import annotations
 

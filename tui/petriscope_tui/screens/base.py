@@ -1,4 +1,5 @@
-"""What every page shares: the line at the top, the footer, and the message where there is nothing to show."""
+"""What every page shares: the line at the top, the footer, and the message where there is nothing
+to show."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 
 class Page(Screen[None]):
-    """A page composes ``body`` and fills it in ``fill(atlas)``; without an atlas it says why and what to do."""
+    """A page composes ``body`` and fills it in ``fill(atlas)``; without an atlas it says why and
+    what to do."""
 
     NAME: ClassVar[str] = ""
     NEEDS_ATLAS: ClassVar[bool] = True
@@ -43,7 +45,8 @@ class Page(Screen[None]):
 
     @property
     def alive(self) -> bool:
-        """Whether the page's widgets can be asked: a timer may fire once more while the app takes them down."""
+        """Whether the page's widgets can be asked: a timer may fire once more while the app takes
+        them down."""
         return self.is_mounted and self.app.is_running and self.is_attached
 
     def compose(self) -> ComposeResult:
@@ -96,7 +99,10 @@ class Page(Screen[None]):
             text.append("    The demo needs nothing from outside.\n", style=p.dim)
         else:
             text.append("  This folder has no dvc.yaml. Start in a workspace:\n\n")
-            text.append("    petriscope reproduce --workspace demo\n    petriscope tui demo\n", style=p.accent)
+            text.append(
+                "    petriscope reproduce --workspace demo\n    petriscope tui demo\n",
+                style=p.accent,
+            )
         text.append("  r ", style=f"bold {p.accent}")
         text.append("looks again.   ")
         text.append("? ", style=f"bold {p.accent}")

@@ -1,4 +1,5 @@
-"""Causal: ablation and steering curves with every arm, so that an effect is always seen beside its controls."""
+"""Causal: ablation and steering curves with every arm, so that an effect is always seen beside its
+controls."""
 
 from __future__ import annotations
 
@@ -43,7 +44,10 @@ class CausalPage(Page):
             with Horizontal(classes="pair"):
                 yield Block(id="ablation")
                 yield Block(id="steering")
-            yield VirtualTable(id="points", empty="no causal experiment in this atlas (stages ablation and steering)")
+            yield VirtualTable(
+                id="points",
+                empty="no causal experiment in this atlas (stages ablation and steering)",
+            )
 
     def on_mount(self) -> None:
         self.query_one("#points").add_class("framed")
@@ -60,7 +64,9 @@ class CausalPage(Page):
 
     def lineages(self, analysis: str, layer: int | None) -> list[str | None]:
         """Lineages with curves of this analysis and layer."""
-        return sorted({pt.lineage for pt in self.points[analysis] if pt.layer == layer}, key=lambda x: x or "")
+        return sorted(
+            {pt.lineage for pt in self.points[analysis] if pt.layer == layer}, key=lambda x: x or ""
+        )
 
     def shown(self, analysis: str) -> tuple[list[CurvePoint], str]:
         """The points on view and what they belong to."""
@@ -88,9 +94,29 @@ class CausalPage(Page):
         rivals = {pt.x: pt.estimate for pt in points if pt.arm == rival}
         fields = [
             Field("arm", "arm", 26, lambda pt: pt.arm.replace("_", " ")),
-            Field("x", "k" if self.table_of == "ablation" else "alpha", 6, lambda pt: axis(pt.x), right=True),
-            Field("estimate", "estimate", 9, lambda pt: show(pt.estimate, "number", g.none), lambda _: "bold", True),
-            Field("interval", "95 %", 20, lambda pt: interval(pt.lo, pt.hi, none=g.none), lambda _: p.dim, True),
+            Field(
+                "x",
+                "k" if self.table_of == "ablation" else "alpha",
+                6,
+                lambda pt: axis(pt.x),
+                right=True,
+            ),
+            Field(
+                "estimate",
+                "estimate",
+                9,
+                lambda pt: show(pt.estimate, "number", g.none),
+                lambda _: "bold",
+                True,
+            ),
+            Field(
+                "interval",
+                "95 %",
+                20,
+                lambda pt: interval(pt.lo, pt.hi, none=g.none),
+                lambda _: p.dim,
+                True,
+            ),
             Field(
                 "over",
                 f"minus {rival or 'random'}".replace("_", " "),

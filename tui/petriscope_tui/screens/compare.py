@@ -69,13 +69,19 @@ class ComparePage(Page):
                 return
             title = f"{feature_name(left.id)} and {feature_name(right.id)}"
             block.show(lambda width: self._features(left, right, width), title=title)
-            self.query_one("#pair-activation", Block).show(lambda width: self._activation(left, right, width))
-            self.query_one("#pair-terms", Block).show(lambda width: self._terms(atlas, left, right, width))
+            self.query_one("#pair-activation", Block).show(
+                lambda width: self._activation(left, right, width)
+            )
+            self.query_one("#pair-terms", Block).show(
+                lambda width: self._terms(atlas, left, right, width)
+            )
         elif self.owner.compared_layers is not None:
             layers = {x.layer: x for x in atlas.layers()}
             a, b = (layers.get(i) for i in self.owner.compared_layers)
             if a and b:
-                block.show(lambda width: self._layers(a, b), title=f"Layers {a.layer} and {b.layer}")
+                block.show(
+                    lambda width: self._layers(a, b), title=f"Layers {a.layer} and {b.layer}"
+                )
         else:
             block.show(lambda width: self._invitation(), title="Compare")
 
@@ -107,34 +113,53 @@ class ComparePage(Page):
 
         rows = [
             both("label", "label", "text"),
-            ("higher", *(CONTEXT_WORDS.get(f.values["direction"] or "", none) for f in (left, right))),
+            (
+                "higher",
+                *(CONTEXT_WORDS.get(f.values["direction"] or "", none) for f in (left, right)),
+            ),
             both("strongest in", "lineage", "text"),
             both("CDS t (corrected)", "cds", "signed"),
             both("q", "q", "p"),
             both("Hedges g", "effect", "signed"),
-            ("  95 %", *(interval(f.values["lo"], f.values["hi"], "signed", none) for f in (left, right))),
+            (
+                "  95 %",
+                *(interval(f.values["lo"], f.values["hi"], "signed", none) for f in (left, right)),
+            ),
             both("CDS published", "cds_published", "number"),
             both("density", "density", "share"),
             both("stability", "stability", "number"),
             both("causal effect", "causal_effect", "number"),
             both("  percentile among random", "causal_percentile", "share"),
-            ("checks held", *(f"{sum(c.holds is True for c in checks(f))} of 5" for f in (left, right))),  # type: ignore[list-item]
+            (
+                "checks held",
+                *(f"{sum(c.holds is True for c in checks(f))} of 5" for f in (left, right)),
+            ),  # type: ignore[list-item]
         ]
         other = {e.lineage: e for e in right.lineages}
         for e in left.lineages:
             there = other.get(e.lineage)
             rows.append(
-                (f"t in {e.lineage}", show(e.t, "signed", none), show(there.t if there else None, "signed", none))
+                (
+                    f"t in {e.lineage}",
+                    show(e.t, "signed", none),
+                    show(there.t if there else None, "signed", none),
+                )
             )
-        near = next((n for kind in left.neighbours.values() for n in kind if n.id == right.id), None)
-        rows.append(("similarity", show(near.value if near else None, "number", "not among nearest"), ""))
+        near = next(
+            (n for kind in left.neighbours.values() for n in kind if n.id == right.id), None
+        )
+        rows.append(
+            ("similarity", show(near.value if near else None, "number", "not among nearest"), "")
+        )
         return self._lines(rows, (feature_name(left.id), feature_name(right.id)))  # type: ignore[arg-type]
 
     def _activation(self, left: Feature, right: Feature, width: int) -> Text:
         p, g, text = self.palette, self.glyphs, Text()
         there = {a.biosample: a for a in right.activation}
         text.append(
-            f"{'biosample':<20}{feature_name(left.id):>8}  {'':<16}   {feature_name(right.id):>8}\n", style=p.dim
+            f"{'biosample':<20}{feature_name(left.id):>8}  {'':<16}   "
+            f"{feature_name(right.id):>8}\n",
+            style=p.dim,
         )
         for a in left.activation:
             b = there.get(a.biosample)
@@ -151,13 +176,24 @@ class ComparePage(Page):
         p, text = self.palette, Text()
         for kind, name in (("motif", "motifs"), ("geneset", "gene sets"), ("chromhmm", "states")):
             a, b = (
-                {x.term for x in atlas.annotations(f.id, kind) if x.q is not None and x.q < SIGNIFICANT_Q}
+                {
+                    x.term
+                    for x in atlas.annotations(f.id, kind)
+                    if x.q is not None and x.q < SIGNIFICANT_Q
+                }
                 for f in (left, right)
             )
-            for label, terms in ((f"{name} of both", a & b), ("left alone", a - b), ("right alone", b - a)):
+            for label, terms in (
+                (f"{name} of both", a & b),
+                ("left alone", a - b),
+                ("right alone", b - a),
+            ):
                 text.append(f"{label:<18}", style=p.dim)
                 shown = ", ".join(sorted(terms)[:8]) or self.glyphs.none
-                text.append(shown[: max(width - 18, 10)] + "\n", style="bold" if "both" in label and terms else "")
+                text.append(
+                    shown[: max(width - 18, 10)] + "\n",
+                    style="bold" if "both" in label and terms else "",
+                )
         text.append("enriched at q < .05", style=p.dim)
         return text
 
@@ -167,7 +203,9 @@ class ComparePage(Page):
             (head, show(getattr(a, key), form, none), show(getattr(b, key), form, none))
             for key, head, form in LAYER_ROWS
         ]
-        rows.insert(3, ("  95 %", interval(a.lo, a.hi, "share", none), interval(b.lo, b.hi, "share", none)))
+        rows.insert(
+            3, ("  95 %", interval(a.lo, a.hi, "share", none), interval(b.lo, b.hi, "share", none))
+        )
         return self._lines(rows, (f"layer {a.layer}", f"layer {b.layer}"))
 
     def action_choose(self, side: int) -> None:
@@ -190,14 +228,19 @@ class ComparePage(Page):
             self.owner.compared = (pair[0], pair[1])
             self.populate()
 
-        self.app.push_screen(PromptDialog("Left feature" if side == 0 else "Right feature", "L"), put)
+        self.app.push_screen(
+            PromptDialog("Left feature" if side == 0 else "Right feature", "L"), put
+        )
 
     def action_swap(self) -> None:
         """Left becomes right."""
         if self.owner.compared:
             self.owner.compared = (self.owner.compared[1], self.owner.compared[0])
         elif self.owner.compared_layers:
-            self.owner.compared_layers = (self.owner.compared_layers[1], self.owner.compared_layers[0])
+            self.owner.compared_layers = (
+                self.owner.compared_layers[1],
+                self.owner.compared_layers[0],
+            )
         self.populate()
 
     def action_open(self, side: int) -> None:

@@ -1,4 +1,5 @@
-"""Controls: the branches of the pipeline that could kill a claim, what each asked and what came out."""
+"""Controls: the branches of the pipeline that could kill a claim, what each asked and what came
+out."""
 
 from __future__ import annotations
 
@@ -67,7 +68,9 @@ class ControlsPage(Page):
         style = lambda name: "" if found[name] is not None else p.dim
         fields = [
             Field("stage", "control", 14, str, style),
-            Field("found", "found", 10, lambda name: self._brief(found[name], none), style, flex=True),
+            Field(
+                "found", "found", 10, lambda name: self._brief(found[name], none), style, flex=True
+            ),
         ]
         table = self.query_one("#controls", VirtualTable)
         table.edge = self.glyphs.cursor
@@ -85,20 +88,30 @@ class ControlsPage(Page):
     def on_virtual_table_highlighted(self, message: VirtualTable.Highlighted) -> None:
         name = self.stages[message.row] if message.row < len(self.stages) else None
         self.query_one("#control-side").scroll_home(animate=False)
-        found, files = self.query_one("#control-found", Block), self.query_one("#control-tables", Block)
+        found, files = (
+            self.query_one("#control-found", Block),
+            self.query_one("#control-tables", Block),
+        )
         root = self.owner.workspace.root
         files.display = name is not None and bool(tables(root, name))
         if name is None:
             what = self.problem or "no control stage in dvc.yaml"
-            found.show(lambda width: Text("\n".join(wrap(what, width)), style=self.palette.dim), title="Control")
+            found.show(
+                lambda width: Text("\n".join(wrap(what, width)), style=self.palette.dim),
+                title="Control",
+            )
             return
         found.show(lambda width: self._found(root, name, width), title=name)
-        files.show(lambda width: self._tables(tables(root, name), width), title=f"Tables in results/{name}")
+        files.show(
+            lambda width: self._tables(tables(root, name), width), title=f"Tables in results/{name}"
+        )
 
     def _found(self, root: Path, name: str, width: int) -> Text:
         """The question, then every number the stage reports."""
         p, text = self.palette, Text()
-        text.append("\n".join(wrap(purpose(name) or "no description", width)) + "\n\n", style="bold")
+        text.append(
+            "\n".join(wrap(purpose(name) or "no description", width)) + "\n\n", style="bold"
+        )
         values = metrics(root, name)
         if values is None:
             text.append("not run: ", style=p.undecided)
@@ -136,11 +149,14 @@ class ControlsPage(Page):
         row = self.query_one("#controls", VirtualTable).cursor
         if row < len(self.stages):
             values = metrics(self.owner.workspace.root, self.stages[row]) or {}
-            self.owner.copy("\n".join(f"{self.stages[row]}.{key}\t{value}" for key, value in flat(values)))
+            self.owner.copy(
+                "\n".join(f"{self.stages[row]}.{key}\t{value}" for key, value in flat(values))
+            )
 
 
 def _value(value: Any) -> str:
-    """A metric as people read it; a list (one number per layer, k or lineage) with spaces between."""
+    """A metric as people read it; a list (one number per layer, k or lineage) with spaces
+    between."""
     if isinstance(value, list):
         return "  ".join(_value(item) for item in value)
     if isinstance(value, bool):

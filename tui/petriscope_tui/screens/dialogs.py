@@ -51,7 +51,9 @@ class ChoiceDialog(ModalScreen[str | None]):
         Binding("down", "to_list", "List", show=False),
     ]
 
-    def __init__(self, title: str, choices: Sequence[tuple[str, str]], chosen: str | None = None) -> None:
+    def __init__(
+        self, title: str, choices: Sequence[tuple[str, str]], chosen: str | None = None
+    ) -> None:
         super().__init__()
         self.heading, self.choices, self.chosen = title, list(choices), chosen
 
@@ -85,7 +87,9 @@ class ChoiceDialog(ModalScreen[str | None]):
         words = needle.casefold().split()
         for index, (_, text) in enumerate(self.choices):
             if all(word in text.casefold() for word in words):
-                options.add_option(Option(Text(text, no_wrap=True, overflow="ellipsis"), id=str(index)))
+                options.add_option(
+                    Option(Text(text, no_wrap=True, overflow="ellipsis"), id=str(index))
+                )
         if options.option_count:
             options.highlighted = 0
 
@@ -105,7 +109,8 @@ class ChoiceDialog(ModalScreen[str | None]):
 
 
 class Checklist(SelectionList[str]):
-    """Chosen entries carry an X, the others none: Textual's own list tells them apart by colour alone."""
+    """Chosen entries carry an X, the others none: Textual's own list tells them apart by colour
+    alone."""
 
     def render_line(self, y: int) -> Strip:
         strip = super().render_line(y)
@@ -131,13 +136,20 @@ class ColumnsDialog(ModalScreen[list[str] | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide"):
             yield Static("Columns", classes="dialog-title")
-            yield Checklist(*(Selection(f"{name:<18} {text}", name, name in self.shown) for name, text in self.columns))
+            yield Checklist(
+                *(
+                    Selection(f"{name:<18} {text}", name, name in self.shown)
+                    for name, text in self.columns
+                )
+            )
             yield Static("Space toggles   Enter applies   Esc closes", classes="dialog-hint")
 
     def action_apply(self) -> None:
         chosen = set(self.query_one(SelectionList).selected)
         kept = [name for name in self.shown if name in chosen]
-        self.dismiss(kept + [name for name, _ in self.columns if name in chosen and name not in kept])
+        self.dismiss(
+            kept + [name for name, _ in self.columns if name in chosen and name not in kept]
+        )
 
 
 class PromptDialog(ModalScreen[str | None]):
@@ -201,7 +213,9 @@ class LeaveDialog(ModalScreen[str | None]):
 class HelpDialog(ModalScreen[None]):
     """Keys and the filter language."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q,enter", "dismiss", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark,q,enter", "dismiss", "Close")
+    ]
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog"):

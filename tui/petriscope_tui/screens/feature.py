@@ -1,4 +1,5 @@
-"""Feature: who it is, whether the evidence holds, where it fires, what it is like, where to go next."""
+"""Feature: who it is, whether the evidence holds, where it fires, what it is like, where to go
+next."""
 
 from __future__ import annotations
 
@@ -82,7 +83,11 @@ class FeaturePage(Page):
     def fill(self, atlas: Atlas) -> None:
         identifier = self.owner.current_feature
         if identifier is None:
-            order = atlas.order("is:context confidence>0", "q") or atlas.order("is:context", "q") or atlas.order()
+            order = (
+                atlas.order("is:context confidence>0", "q")
+                or atlas.order("is:context", "q")
+                or atlas.order()
+            )
             if not order:
                 return
             identifier = order[0]
@@ -100,18 +105,24 @@ class FeaturePage(Page):
         block = lambda name: self.query_one(f"#{name}", Block)
         block("identity").show(lambda width: evidence.identity(feature, lineages, p, g))
         block("statistics").show(lambda width: evidence.statistics(feature, lineages, p, g, width))
-        block("activation").show(lambda width: evidence.activation(feature.activation, lineages, p, g, width))
+        block("activation").show(
+            lambda width: evidence.activation(feature.activation, lineages, p, g, width)
+        )
         states, colours = atlas.annotations(identifier, "chromhmm", 12), atlas.state_colours()
         block("states").show(lambda width: evidence.states(states, colours, p, g, width))
         block("ablation").show(lambda width: evidence.single(feature, p, g, width))
-        block("steering").show(lambda width: evidence.curve(feature.steering, "scaling", p, g, width))
+        block("steering").show(
+            lambda width: evidence.curve(feature.steering, "scaling", p, g, width)
+        )
         self._bins(feature.top_bins, lineages)
         self._annotations("motifs", atlas.annotations(identifier, "motif", 30))
         self._annotations("genesets", atlas.annotations(identifier, "geneset", 30))
         self._neighbours(feature.neighbours, lineages)
         self._sequence(0)
         self._fit(("states", "motifs"), [len(states) + 4, self._height("motifs")])
-        self._fit(("genesets", "neighbours"), [self._height("genesets"), self._height("neighbours")])
+        self._fit(
+            ("genesets", "neighbours"), [self._height("genesets"), self._height("neighbours")]
+        )
         self._table("bins").styles.height = min(max(len(feature.top_bins), 1), 8) + 1
 
     def _height(self, name: str) -> int:
@@ -133,14 +144,28 @@ class FeaturePage(Page):
     def _bins(self, bins: list[TopBin], lineages: list[str]) -> None:
         p = self.palette
         rows = [
-            (f"{b.chrom}:{b.start + 1:,}-{b.end:,}", b.activation, (b.biosample, b.lineage), b.context, b.rank)
+            (
+                f"{b.chrom}:{b.start + 1:,}-{b.end:,}",
+                b.activation,
+                (b.biosample, b.lineage),
+                b.context,
+                b.rank,
+            )
             for b in bins
         ]
         fields = [
             Field("place", "place", 27),
             Field("activation", "activation", 10, lambda v: show(v, "number"), right=True),
-            Field("biosample", "biosample", 18, lambda v: v[0], lambda v: p.lineage(v[1], lineages)),
-            Field("context", "context", 9, lambda v: evidence.CONTEXT_WORDS.get(v, self.glyphs.none), p.context),
+            Field(
+                "biosample", "biosample", 18, lambda v: v[0], lambda v: p.lineage(v[1], lineages)
+            ),
+            Field(
+                "context",
+                "context",
+                9,
+                lambda v: evidence.CONTEXT_WORDS.get(v, self.glyphs.none),
+                p.context,
+            ),
             Field("rank", "rank", 5, right=True),
         ]
         self._table("bins").show(ListRows(rows), fields)
@@ -155,11 +180,18 @@ class FeaturePage(Page):
         ]
         if any(a.lo is not None for a in rows):
             fields.append(
-                Field("interval", "95 %", 14, lambda a: interval(a.lo, a.hi, "number", none), lambda a: p.dim)
+                Field(
+                    "interval",
+                    "95 %",
+                    14,
+                    lambda a: interval(a.lo, a.hi, "number", none),
+                    lambda a: p.dim,
+                )
             )
         if any(a.specificity is not None for a in rows):
             own = lambda a: (
-                f"{show(a.specificity, 'signed', none)} {interval(a.specificity_low, a.specificity_high, 'signed', '')}"
+                f"{show(a.specificity, 'signed', none)} "
+                f"{interval(a.specificity_low, a.specificity_high, 'signed', '')}"
             )
             fields.append(Field("specificity", "own lineage, log2", 21, own, lambda a: p.dim))
         if any(a.scope for a in rows):
@@ -173,7 +205,9 @@ class FeaturePage(Page):
 
     def _neighbours(self, kinds: dict[str, list[Neighbour]], lineages: list[str]) -> None:
         p, none = self.palette, self.glyphs.none
-        rows = [(n,) * 7 for kind in sorted(kinds, key=lambda k: k != "decoder") for n in kinds[kind]]
+        rows = [
+            (n,) * 7 for kind in sorted(kinds, key=lambda k: k != "decoder") for n in kinds[kind]
+        ]
         how = {n.id: kind for kind in kinds for n in kinds[kind]}
         fields = [
             Field("id", "feature", 9, lambda n: feature_name(n.id), lambda n: f"bold {p.accent}"),
@@ -188,7 +222,13 @@ class FeaturePage(Page):
                 lambda n: evidence.CONTEXT_WORDS.get(n.direction or "", none),
                 lambda n: p.context(n.direction),
             ),
-            Field("lineage", "lineage", 8, lambda n: n.lineage or none, lambda n: p.lineage(n.lineage, lineages)),
+            Field(
+                "lineage",
+                "lineage",
+                8,
+                lambda n: n.lineage or none,
+                lambda n: p.lineage(n.lineage, lineages),
+            ),
         ]
         self._table("neighbours").show(ListRows(rows), fields)
 
@@ -198,12 +238,17 @@ class FeaturePage(Page):
             block.show(lambda width: Text(""))
             return
         one = self.feature.top_bins[row]
-        hits = atlas.motif_hits(Region(one.chrom, one.start, one.end)) if atlas.has_motif_hits else None
+        hits = (
+            atlas.motif_hits(Region(one.chrom, one.start, one.end))
+            if atlas.has_motif_hits
+            else None
+        )
         genes = atlas.genes(Region(one.chrom, max(one.start - GENE_REACH, 0), one.end + GENE_REACH))
         p, g = self.palette, self.glyphs
         block.show(lambda width: evidence.sequence(one, hits, genes, p, g, width))
 
-    # Messages and actions ---------------------------------------------------------------------------------------
+    # Messages and actions
+    # --------------------------------------------------------------------------------------
 
     def on_virtual_table_highlighted(self, message: VirtualTable.Highlighted) -> None:
         if message.table.id == "bins":
@@ -218,14 +263,19 @@ class FeaturePage(Page):
         elif message.table.id == "bins":
             self.owner.open_filter(f"region:{row[0]}")
         elif message.table.id in ("motifs", "genesets"):
-            self.owner.open_filter(f'{"motif" if message.table.id == "motifs" else "go"}:"{row[0].term}"')
+            self.owner.open_filter(
+                f'{"motif" if message.table.id == "motifs" else "go"}:"{row[0].term}"'
+            )
 
     def action_step(self, step: int) -> None:
         """The next or previous feature in the order of the Features page."""
         atlas = self.owner.atlas
         if atlas is None or self.feature is None:
             return
-        order = next((page.order for page in self.owner.pages() if page.NAME == "features" and page.order), None)  # type: ignore[attr-defined]
+        order = next(
+            (page.order for page in self.owner.pages() if page.NAME == "features" and page.order),
+            None,
+        )  # type: ignore[attr-defined]
         order = order if order is not None and self.feature.id in order else atlas.order()
         place = order.index(self.feature.id) + step
         if 0 <= place < len(order):
@@ -281,7 +331,9 @@ class FeaturePage(Page):
             return
         from petriscope_tui import export
 
-        path = self.owner.workspace.root / f"{feature_name(self.feature.id).replace('/', '_')}.{kind}"
+        path = (
+            self.owner.workspace.root / f"{feature_name(self.feature.id).replace('/', '_')}.{kind}"
+        )
         try:
             count = export.WRITERS[kind](path, atlas, [self.feature.id])
         except OSError as error:

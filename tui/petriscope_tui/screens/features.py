@@ -19,9 +19,36 @@ from petriscope_tui.saved import load_columns, load_filters, save_columns, save_
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.table import Field, VirtualTable
 
-DEFAULT_COLUMNS = ("label", "density", "cds", "q", "effect", "lineage", "direction", "stability", "causal_percentile")
-MORE_COLUMNS = ("mean_activation", "p", "lo", "hi", "cds_published", "p_published", "module")  # where there is room
-WIDTHS = {"label": 20, "lineage": 8, "direction": 8, "level": 9, "n_units": 5, "layer": 5, "feature": 6, "alive": 5}
+DEFAULT_COLUMNS = (
+    "label",
+    "density",
+    "cds",
+    "q",
+    "effect",
+    "lineage",
+    "direction",
+    "stability",
+    "causal_percentile",
+)
+MORE_COLUMNS = (
+    "mean_activation",
+    "p",
+    "lo",
+    "hi",
+    "cds_published",
+    "p_published",
+    "module",
+)  # where there is room
+WIDTHS = {
+    "label": 20,
+    "lineage": 8,
+    "direction": 8,
+    "level": 9,
+    "n_units": 5,
+    "layer": 5,
+    "feature": 6,
+    "alive": 5,
+}
 
 
 class FeatureRows:
@@ -68,7 +95,8 @@ class FeaturesPage(Page):
             with Horizontal(id="filter-line"):
                 yield Static("filter", id="filter-mark")
                 yield Input(
-                    placeholder="layer>=4 cds_q<.01 lineage:liver motif:HNF4A   (f to type, ? for the language)",
+                    placeholder="layer>=4 cds_q<.01 lineage:liver motif:HNF4A   (f to type, ? for "
+                    "the language)",
                     id="filter",
                 )
                 yield Static("", id="filter-count")
@@ -86,7 +114,8 @@ class FeaturesPage(Page):
             self.set_filter(self.owner.pending_filter)
             self.owner.pending_filter = None
 
-    # Query ------------------------------------------------------------------------------------------------------
+    # Query
+    # ------------------------------------------------------------------------------------------
 
     def set_filter(self, text: str) -> None:
         """Put a filter in the line and apply it."""
@@ -144,7 +173,9 @@ class FeaturesPage(Page):
             style = lambda value: p.lineage(value, lineages)
         elif column.name == "q":
             style = lambda v: p.faint if v is None else "bold" if v < SIGNIFICANT_Q else p.dim
-        elif column.name in ("cds", "effect", "cds_published") or column.name.startswith(LINEAGE_PREFIX):
+        elif column.name in ("cds", "effect", "cds_published") or column.name.startswith(
+            LINEAGE_PREFIX
+        ):
             style = lambda v: p.faint if v is None else p.in_vivo if v > 0 else p.in_vitro
         return Field(column.name, column.head, width, text, style, column.kind != "text")
 
@@ -153,7 +184,8 @@ class FeaturesPage(Page):
         row = self.query_one("#table", VirtualTable).cursor
         return self.order[row] if 0 <= row < len(self.order) else None
 
-    # Messages ---------------------------------------------------------------------------------------------------
+    # Messages
+    # ------------------------------------------------------------------------------------------
 
     def on_virtual_table_selected(self, message: VirtualTable.Selected) -> None:
         identifier = self.current()
@@ -167,13 +199,17 @@ class FeaturesPage(Page):
         self._note(self.query_one("#table", VirtualTable).cursor)
 
     def _note(self, row: int) -> None:
-        """While a filter is typed, what can be typed; else where the cursor is and what the table is sorted by."""
+        """While a filter is typed, what can be typed; else where the cursor is and what the table
+        is sorted by."""
         atlas = self.owner.atlas
         note = self.query_one("#filter-note", Static)
         if atlas is None or note.has_class("-wrong"):
             return
         if self.query_one("#filter", Input).has_focus:
-            note.update("Enter: to the table   e.g. q<.01  layer:3..5  motif:GATA  go:lipid  gene:APOL1  -is:dead")
+            note.update(
+                "Enter: to the table   e.g. q<.01  layer:3..5  motif:GATA  go:lipid  gene:APOL1  "
+                "-is:dead"
+            )
             return
         column = atlas.columns.get(self.sort)
         place = f"{row + 1:,}/{len(self.order):,}" if self.order else "0/0"
@@ -182,10 +218,12 @@ class FeaturesPage(Page):
     def on_virtual_table_head_clicked(self, message: VirtualTable.HeadClicked) -> None:
         self.sort_by(message.key)
 
-    # Actions ----------------------------------------------------------------------------------------------------
+    # Actions
+    # ------------------------------------------------------------------------------------------
 
     def sort_by(self, key: str) -> None:
-        """Sort by a column; numbers start with the largest, p-values and text with the smallest; again reverses."""
+        """Sort by a column; numbers start with the largest, p-values and text with the smallest;
+        again reverses."""
         atlas = self.owner.atlas
         if atlas is None:
             return
@@ -220,7 +258,8 @@ class FeaturesPage(Page):
             return
         choices = [(c.name, f"{c.name:<18} {c.text}") for c in atlas.columns.values()]
         self.app.push_screen(
-            ChoiceDialog("Sort by", choices, chosen=self.sort), lambda key: self.sort_by(key) if key else None
+            ChoiceDialog("Sort by", choices, chosen=self.sort),
+            lambda key: self.sort_by(key) if key else None,
         )
 
     def action_columns(self) -> None:
@@ -237,7 +276,9 @@ class FeaturesPage(Page):
                 self._tell(save_columns(names))
                 self._run_query(keep=True)
 
-        self.app.push_screen(ColumnsDialog([(c.name, c.text) for c in atlas.columns.values()], self.shown), apply)
+        self.app.push_screen(
+            ColumnsDialog([(c.name, c.text) for c in atlas.columns.values()], self.shown), apply
+        )
 
     def action_saved(self) -> None:
         """Apply a saved filter."""
@@ -256,7 +297,9 @@ class FeaturesPage(Page):
             return
         text = self.query_text
         dialog = PromptDialog("Save filter as", text)
-        self.app.push_screen(dialog, lambda name: self._tell(save_filter(name, text)) if name else None)
+        self.app.push_screen(
+            dialog, lambda name: self._tell(save_filter(name, text)) if name else None
+        )
 
     def action_export(self) -> None:
         """Write the filtered table, or the top bins of its features."""
@@ -267,7 +310,9 @@ class FeaturesPage(Page):
             ("bed", "features.bed        top bins of these features (BED6, score 0-1000)"),
             ("bedgraph", "features.bedgraph   largest activation per bin over these features"),
         ]
-        self.app.push_screen(ChoiceDialog(f"Export {len(self.order):,} features", choices), self._export)
+        self.app.push_screen(
+            ChoiceDialog(f"Export {len(self.order):,} features", choices), self._export
+        )
 
     def _export(self, kind: str | None) -> None:
         atlas = self.owner.atlas

@@ -1,4 +1,5 @@
-"""Figures: what the pipeline drew, as pictures where the terminal can, else as block art, with the path to the file."""
+"""Figures: what the pipeline drew, as pictures where the terminal can, else as block art, with the
+path to the file."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ class FiguresPage(Page):
 
     def body(self) -> ComposeResult:
         with Horizontal(id="body"):
-            yield VirtualTable(id="files", empty="nothing in paper_figures yet: run the pipeline (7)")
+            yield VirtualTable(
+                id="files", empty="nothing in paper_figures yet: run the pipeline (7)"
+            )
             with VerticalScroll(id="preview-side"):
                 yield Block(id="preview", title="Preview")
 
@@ -57,7 +60,9 @@ class FiguresPage(Page):
         super().populate()
         folder = self.owner.workspace.figures
         found = (
-            [p for p in folder.rglob("*") if p.is_file() and p.suffix in (*PICTURES, *TEXTS)] if folder.is_dir() else []
+            [p for p in folder.rglob("*") if p.is_file() and p.suffix in (*PICTURES, *TEXTS)]
+            if folder.is_dir()
+            else []
         )
         order = {suffix: i for i, suffix in enumerate((*PICTURES, *TEXTS))}
         self.files = sorted(found, key=lambda p: (order[p.suffix], _natural(p)))
@@ -80,7 +85,10 @@ class FiguresPage(Page):
         self.query_one("#preview-side").focus()
 
     def _preview(self, path: Path | None) -> None:
-        block, side = self.query_one("#preview", Block), self.query_one("#preview-side", VerticalScroll)
+        block, side = (
+            self.query_one("#preview", Block),
+            self.query_one("#preview-side", VerticalScroll),
+        )
         if self._graphics is not None:
             self._graphics.remove()
             self._graphics = None
@@ -94,7 +102,9 @@ class FiguresPage(Page):
             if widget is not None:
                 self._graphics = widget(str(path))
                 side.mount(self._graphics)
-                block.show(lambda width: Text(short_path(path), style=self.palette.dim), title=title)
+                block.show(
+                    lambda width: Text(short_path(path), style=self.palette.dim), title=title
+                )
             else:
                 height = max(self.size.height - 6, 8)
                 block.show(lambda width: self._picture(path, width, height), title=title)
@@ -117,7 +127,11 @@ class FiguresPage(Page):
             return Text(str(error), style=self.palette.not_supported)
         if path.suffix in (".csv", ".tsv"):
             return aligned(
-                content, "," if path.suffix == ".csv" else "\t", self.palette.accent, self.palette.dim, width
+                content,
+                "," if path.suffix == ".csv" else "\t",
+                self.palette.accent,
+                self.palette.dim,
+                width,
             )
         return Text(content)
 
@@ -131,7 +145,9 @@ class FiguresPage(Page):
         """Give the preview the whole width."""
         files = self.query_one("#files")
         files.display = not files.display
-        self.call_after_refresh(lambda: self._preview(self.files[0] if not self.files else self.files[files.cursor]))  # type: ignore[attr-defined]
+        self.call_after_refresh(
+            lambda: self._preview(self.files[0] if not self.files else self.files[files.cursor])
+        )  # type: ignore[attr-defined]
 
     def action_reread(self) -> None:
         """Look for figures again."""
@@ -140,7 +156,10 @@ class FiguresPage(Page):
 
 def _natural(path: Path) -> list[tuple[int, str]]:
     """fig2 before fig10."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.as_posix())]
+    return [
+        (int(part), "") if part.isdigit() else (0, part)
+        for part in re.split(r"(\d+)", path.as_posix())
+    ]
 
 
 def _size(path: Path) -> str:

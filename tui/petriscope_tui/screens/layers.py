@@ -1,4 +1,5 @@
-"""Layers: how good each autoencoder is, how its features are spread, how layers flow into each other."""
+"""Layers: how good each autoencoder is, how its features are spread, how layers flow into each
+other."""
 
 from __future__ import annotations
 
@@ -59,7 +60,9 @@ class LayersPage(Page):
         p, none = self.palette, self.glyphs.none
 
         def one(key: str, head: str, width: int, form: str, style: str = "") -> Field:
-            return Field(key, head, width, lambda x: show(getattr(x, key), form, none), lambda _: style, True)
+            return Field(
+                key, head, width, lambda x: show(getattr(x, key), form, none), lambda _: style, True
+            )
 
         def ends(x: Layer) -> str:
             return none if x.lo is None or x.hi is None else f"{100 * x.lo:.1f} to {100 * x.hi:.1f}"
@@ -84,7 +87,9 @@ class LayersPage(Page):
         if atlas is not None and layer is not None:
             counts = atlas.density_histogram(layer)
             title = f"Feature density, layer {layer}"
-            self.query_one("#density", Block).show(lambda width: self._density(counts, width), title=title)
+            self.query_one("#density", Block).show(
+                lambda width: self._density(counts, width), title=title
+            )
 
     def current(self) -> int | None:
         """The layer under the cursor."""
@@ -110,7 +115,12 @@ class LayersPage(Page):
         p = self.palette
         series = []
         for name, mark, style, values in (
-            ("FVU (share of variance not explained)", "f", p.accent, [(x.layer, x.fvu) for x in layers]),
+            (
+                "FVU (share of variance not explained)",
+                "f",
+                p.accent,
+                [(x.layer, x.fvu) for x in layers],
+            ),
             ("dead latents (share)", "d", p.not_supported, [(x.layer, x.dead) for x in layers]),
             ("context fraction", "c", p.in_vivo, [(x.layer, x.fraction) for x in layers]),
         ):
@@ -120,7 +130,8 @@ class LayersPage(Page):
         return line_plot(series, width, 14, self.glyphs, p.dim, "layer", "share")
 
     def _flow(self, atlas: Atlas, width: int) -> Text:
-        """Per pair of layers: how many features go on as a close decoder match, and how many context features as one."""
+        """Per pair of layers: how many features go on as a close decoder match, and how many
+        context features as one."""
         p, flows = self.palette, atlas.flow()
         if not flows:
             return Text("no cross-layer similarities in this atlas", style=p.dim)
@@ -136,7 +147,8 @@ class LayersPage(Page):
             text.append(f"{_part(f.context_continued, f.context_features):>20} ", style=p.dim)
             if room > 4 and f.context_features:
                 text.append(
-                    " " + bar(f.context_continued / f.context_features, room, self.glyphs).rstrip(), style=p.in_vivo
+                    " " + bar(f.context_continued / f.context_features, room, self.glyphs).rstrip(),
+                    style=p.in_vivo,
                 )
             text.append("\n")
         note = f"continue: best decoder match in the other layer has cosine >= {STABLE:g}; as context: that match has q < .05 "

@@ -61,14 +61,31 @@ class OverviewPage(Page):
         fields = [
             Field("sign", "", 1, lambda c: self._sign(c.verdict), self._verdict_style),
             Field("statement", "claim", statement, lambda c: c.statement),
-            Field("verdict", "verdict", 14, lambda c: VERDICTS.get(c.verdict or "", "undecided"), self._verdict_style),
+            Field(
+                "verdict",
+                "verdict",
+                14,
+                lambda c: VERDICTS.get(c.verdict or "", "undecided"),
+                self._verdict_style,
+            ),
         ]
-        rest = room - statement - 21  # a number cut short says nothing: shown where it has room, in full below
+        rest = (
+            room - statement - 21
+        )  # a number cut short says nothing: shown where it has room, in full below
         if rest >= 24:
-            fields.append(Field("corrected", "corrected", 24, lambda c: c.corrected or g.none, flex=True))
+            fields.append(
+                Field("corrected", "corrected", 24, lambda c: c.corrected or g.none, flex=True)
+            )
         if rest >= 80:
             fields.append(
-                Field("published", "published", 24, lambda c: c.published or g.none, lambda _: p.dim, flex=True)
+                Field(
+                    "published",
+                    "published",
+                    24,
+                    lambda c: c.published or g.none,
+                    lambda _: p.dim,
+                    flex=True,
+                )
             )
         table = self.query_one("#claims", VirtualTable)
         table.edge = g.cursor
@@ -100,11 +117,17 @@ class OverviewPage(Page):
             ("interval", claim.interval, ""),
             ("control", claim.control, ""),
             ("rule", claim.rule, p.dim),
-            ("why", claim.note if claim.note != f"{claim.rule} is false" else "the rule does not hold", p.dim),
+            (
+                "why",
+                claim.note if claim.note != f"{claim.rule} is false" else "the rule does not hold",
+                p.dim,
+            ),
         ):
             if value:
                 text.append(f"{label:<12}", style=p.dim)
-                text.append(f"\n{'':<12}".join(wrap(str(value), max(width - 12, 20))) + "\n", style=style)
+                text.append(
+                    f"\n{'':<12}".join(wrap(str(value), max(width - 12, 20))) + "\n", style=style
+                )
         text.rstrip()
         return text
 
@@ -116,7 +139,10 @@ class OverviewPage(Page):
             [(x.layer, 100 * (x.fraction or 0)) for x in layers],
             p.in_vivo,
             "o",
-            [(100 * x.lo, 100 * x.hi) if x.lo is not None and x.hi is not None else None for x in layers],
+            [
+                (100 * x.lo, 100 * x.hi) if x.lo is not None and x.hi is not None else None
+                for x in layers
+            ],
         )
         null = [x for x in layers if x.random_init_fraction is not None]
         random = Series(
@@ -146,7 +172,9 @@ class OverviewPage(Page):
             share = show(x.fraction, "share", none).removesuffix(" %")
             null = show(x.random_init_fraction, "share", none).removesuffix(" %")
             ends = none if x.lo is None or x.hi is None else f"{100 * x.lo:.1f} to {100 * x.hi:.1f}"
-            text.append(f"{x.layer:>5}{show(x.alive, 'count', none):>7}{show(x.n_context, 'count', none):>9}{share:>7}")
+            text.append(
+                f"{x.layer:>5}{show(x.alive, 'count', none):>7}{show(x.n_context, 'count', none):>9}{share:>7}"
+            )
             text.append(f"{null:>8}  {ends:<13} ", style=p.dim)
             if room > 4:
                 text.append(bar((x.fraction or 0) / top, room, self.glyphs), style=p.in_vivo)
@@ -158,7 +186,11 @@ class OverviewPage(Page):
     def _run(self, atlas: Atlas, width: int) -> Text:
         p = self.palette
         text = Text()
-        card = {"workspace": short_path(self.owner.workspace.root), "features": f"{atlas.count():,}", **atlas.run()}
+        card = {
+            "workspace": short_path(self.owner.workspace.root),
+            "features": f"{atlas.count():,}",
+            **atlas.run(),
+        }
         key_width = max(len(k) for k in card)
         for key, value in card.items():
             text.append(f"{key:<{key_width}}  ", style=p.dim)

@@ -1,4 +1,5 @@
-"""The parameter editor: checks as you type, and names the stages an edit would invalidate before it is saved."""
+"""The parameter editor: checks as you type, and names the stages an edit would invalidate before it
+is saved."""
 
 from __future__ import annotations
 
@@ -37,7 +38,9 @@ class ParamsDialog(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog", id="params-dialog"):
             yield Static(f"Parameters   {self.path.name}", classes="dialog-title")
-            yield TextArea(self.before, id="params-text", show_line_numbers=True, tab_behavior="indent")
+            yield TextArea(
+                self.before, id="params-text", show_line_numbers=True, tab_behavior="indent"
+            )
             yield Static("", id="params-preview")
             yield Static("Ctrl+S saves   Esc closes", classes="dialog-hint")
 

@@ -1,4 +1,5 @@
-"""Pipeline: the stages as a graph, which are stale and why; run, watch and cancel them; edit the parameters."""
+"""Pipeline: the stages as a graph, which are stale and why; run, watch and cancel them; edit the
+parameters."""
 
 from __future__ import annotations
 
@@ -51,10 +52,14 @@ class PipelinePage(Page):
     ]
 
     class Checked(Message):
-        """From the checking thread: a stage's status, or a problem, or the end with the sums worth remembering."""
+        """From the checking thread: a stage's status, or a problem, or the end with the sums worth
+        remembering."""
 
         def __init__(
-            self, status: StageStatus | None, sums: dict[str, list[int | str]] | None = None, problem: str | None = None
+            self,
+            status: StageStatus | None,
+            sums: dict[str, list[int | str]] | None = None,
+            problem: str | None = None,
         ) -> None:
             super().__init__()
             self.status, self.sums, self.problem = status, sums, problem
@@ -103,15 +108,19 @@ class PipelinePage(Page):
     def resumed(self) -> None:
         self.check()
 
-    # Status -----------------------------------------------------------------------------------------------------
+    # Status
+    # ------------------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Compare every stage with dvc.lock, in a thread (large files are hashed)."""
         if self.graph is not None and not self.run_state.running:
-            self.run_worker(self._check, thread=True, exclusive=True, group="status", exit_on_error=False)
+            self.run_worker(
+                self._check, thread=True, exclusive=True, group="status", exit_on_error=False
+            )
 
     def _check(self) -> None:
-        """The thread: it never touches a widget, it posts what it finds (a page that is closing takes no more)."""
+        """The thread: it never touches a widget, it posts what it finds (a page that is closing
+        takes no more)."""
         worker, graph = get_current_worker(), self.graph
         if graph is None:
             return
@@ -149,7 +158,11 @@ class PipelinePage(Page):
         before = self.run_state
         self.run_state = self.owner.runner.poll_quietly()
         self._follow_log()
-        if before.running or self.run_state.running or before.exit_status != self.run_state.exit_status:
+        if (
+            before.running
+            or self.run_state.running
+            or before.exit_status != self.run_state.exit_status
+        ):
             self._draw()
         if before.running and not self.run_state.running:
             self.recorded = recorded_seconds(self.owner.workspace.root)
@@ -167,7 +180,8 @@ class PipelinePage(Page):
         if text:
             log.write(text.replace("\r", "\n"))
 
-    # Drawing ----------------------------------------------------------------------------------------------------
+    # Drawing
+    # ------------------------------------------------------------------------------------------
 
     def state_of(self, name: str) -> str:
         """State of a stage with the present or last run taken into account."""
@@ -198,19 +212,29 @@ class PipelinePage(Page):
         for name in graph.stages:
             state = self.state_of(name)
             past = [e["seconds"] for e in history.get(name, []) if e.get("ok")]
-            took = self.run_state.stage_seconds if state == "running" else past[-1] if past else self.recorded.get(name)
+            took = (
+                self.run_state.stage_seconds
+                if state == "running"
+                else past[-1]
+                if past
+                else self.recorded.get(name)
+            )
             rows.append(((name, state), (name, state), (name, state), took, (lanes[name], state)))
         style = lambda v: colour(v[1], self.palette)
         width = max((len(n) for n in graph.stages), default=10)
         lane_width = max((len(v) for v in lanes.values()), default=5)
         fields = [
-            Field("stage", "stage", width + 2, lambda v: f"{sign(v[1], self.glyphs)} {v[0]}", style),
+            Field(
+                "stage", "stage", width + 2, lambda v: f"{sign(v[1], self.glyphs)} {v[0]}", style
+            ),
             Field("state", "state", 15, lambda v: WORDS[v[1]], style),
             Field("rel", "", 6, lambda v: self._relation(v[0]), lambda _: self.palette.accent),
             Field("took", "last took", 12, duration, lambda v: self.palette.dim, True),
             Field("graph", "graph", max(lane_width, 5), lambda v: v[0], style),
         ]
-        if [f.width for f in table.fields] == [f.width for f in fields] and len(table.rows) == len(rows):
+        if [f.width for f in table.fields] == [f.width for f in fields] and len(table.rows) == len(
+            rows
+        ):
             table.update(ListRows(rows), fields)
         else:
             table.show(ListRows(rows), fields, table.cursor)
@@ -221,7 +245,13 @@ class PipelinePage(Page):
         here = self.current()
         if self.graph is None or here is None:
             return ""
-        return "needs" if name in self.graph.needs[here] else "feeds" if name in self.graph.feeds[here] else ""
+        return (
+            "needs"
+            if name in self.graph.needs[here]
+            else "feeds"
+            if name in self.graph.feeds[here]
+            else ""
+        )
 
     def _draw_line(self) -> None:
         p, run = self.palette, self.run_state
@@ -231,25 +261,35 @@ class PipelinePage(Page):
             text.append(self.problem, style=p.not_supported)
         elif run.running:
             text.append(f"{self.glyphs.right} {run.brief}", style=f"bold {p.accent}")
-            text.append(f"   {duration(run.seconds)}   {len(run.done)} stages done   x cancels", style=p.dim)
+            text.append(
+                f"   {duration(run.seconds)}   {len(run.done)} stages done   x cancels", style=p.dim
+            )
         elif any(h.alive for h in others):
             holder = next(h for h in others if h.alive)
-            text.append(f"DVC is locked by process {holder.pid}: {holder.command}", style=p.undecided)
+            text.append(
+                f"DVC is locked by process {holder.pid}: {holder.command}", style=p.undecided
+            )
         elif others:
             text.append(
-                f"stale lock of process {others[0].pid}, which is gone: .dvc/tmp/rwlock can be removed",
+                f"stale lock of process {others[0].pid}, which is gone: .dvc/tmp/rwlock can be "
+                f"removed",
                 style=p.undecided,
             )
         elif run.exit_status not in (None, 0):
             text.append(f"{self.glyphs.no} {run.brief}", style=f"bold {p.not_supported}")
-            text.append(f" (status {run.exit_status})   {run.failing_line or ''}", style=p.not_supported)
+            text.append(
+                f" (status {run.exit_status})   {run.failing_line or ''}", style=p.not_supported
+            )
         else:
             stale = [n for n, s in self.status.items() if s.state != "up_to_date"]
             if self.checked is None:
                 done, all_ = len(self.status), len(self.graph.stages) if self.graph else 0
                 text.append(f"comparing files with dvc.lock: {done} of {all_} stages", style=p.dim)
             elif stale:
-                text.append(f"{len(stale)} of {len(self.status)} stages are not up to date", style=p.undecided)
+                text.append(
+                    f"{len(stale)} of {len(self.status)} stages are not up to date",
+                    style=p.undecided,
+                )
             else:
                 text.append(f"{self.glyphs.yes} everything is up to date", style=p.supported)
         if not self.owner.workspace.writable:
@@ -258,7 +298,9 @@ class PipelinePage(Page):
 
     def _detail(self) -> None:
         name = self.current()
-        self.query_one("#stage-detail", Block).show(lambda width: self._describe(name, width), title=name or "Stage")
+        self.query_one("#stage-detail", Block).show(
+            lambda width: self._describe(name, width), title=name or "Stage"
+        )
 
     def _describe(self, name: str | None, width: int) -> Text:
         if name is None or self.graph is None:
@@ -286,7 +328,8 @@ class PipelinePage(Page):
     def on_virtual_table_selected(self, message: VirtualTable.Selected) -> None:
         self.action_menu()
 
-    # Actions ----------------------------------------------------------------------------------------------------
+    # Actions
+    # ------------------------------------------------------------------------------------------
 
     def action_menu(self) -> None:
         """Everything that can be done with this stage."""
@@ -334,7 +377,12 @@ class PipelinePage(Page):
 
     def _start(self, scope: Scope, force: bool) -> None:
         name = self.current()
-        if scope != "all" and name is not None and self.graph is not None and self.graph.stages[name].is_data:
+        if (
+            scope != "all"
+            and name is not None
+            and self.graph is not None
+            and self.graph.stages[name].is_data
+        ):
             self.notify(f"{name} is data, not a stage: R runs everything", severity="warning")
             return
         try:

@@ -1,4 +1,5 @@
-"""Search: a gene, motif, gene set, chromatin state, label, region or feature, and the features behind it."""
+"""Search: a gene, motif, gene set, chromatin state, label, region or feature, and the features
+behind it."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ class SearchPage(Page):
             with Horizontal(id="filter-line"):
                 yield Static("search", id="filter-mark")
                 yield Input(
-                    placeholder="gene, motif, GO term, state, label, L6/1234 or chr22:37,500,000-37,600,000",
+                    placeholder="gene, motif, GO term, state, label, L6/1234 or "
+                    "chr22:37,500,000-37,600,000",
                     id="needle",
                 )
             with Horizontal(id="search-halves"):
@@ -84,7 +86,10 @@ class SearchPage(Page):
             note.update(str(error))
         else:
             what = "matches" if text.strip() else "terms that most features are enriched for"
-            note.update(f"{len(self.found)} {what}   Enter goes there   a lists all its features in the table")
+            note.update(
+                f"{len(self.found)} {what}   Enter goes there   a lists all its features in the "
+                f"table"
+            )
         table = self.query_one("#found", VirtualTable)
         table.edge = self.glyphs.cursor
         table.empty = "no match" if text.strip() else "type a name"
@@ -118,7 +123,9 @@ class SearchPage(Page):
         if found.kind == "gene":
             genes = atlas.gene(found.name)
             if genes:
-                return Region(genes[0].chrom, max(genes[0].tss - GENE_REACH, 0), genes[0].tss + GENE_REACH)
+                return Region(
+                    genes[0].chrom, max(genes[0].tss - GENE_REACH, 0), genes[0].tss + GENE_REACH
+                )
         return None
 
     def _places(self, atlas: Atlas, place: Region, table: VirtualTable) -> None:
@@ -126,10 +133,18 @@ class SearchPage(Page):
         p, lineages = self.palette, atlas.lineages
         bins = atlas.region(place, SHOWN)
         fields = [
-            Field("feature", "feature", 9, lambda b: feature_name(b.id), lambda b: f"bold {p.accent}"),
+            Field(
+                "feature", "feature", 9, lambda b: feature_name(b.id), lambda b: f"bold {p.accent}"
+            ),
             Field("activation", "act", 6, lambda b: show(b.activation, "number"), right=True),
             Field("place", "place", 27, lambda b: f"{b.chrom}:{b.start + 1:,}-{b.end:,}"),
-            Field("biosample", "biosample", 16, lambda b: b.biosample, lambda b: p.lineage(b.lineage, lineages)),
+            Field(
+                "biosample",
+                "biosample",
+                16,
+                lambda b: b.biosample,
+                lambda b: p.lineage(b.lineage, lineages),
+            ),
             Field(
                 "context",
                 "context",
@@ -147,7 +162,9 @@ class SearchPage(Page):
         order = list(atlas.order(found.query, "q"))[:SHOWN]
         rows = [
             (feature_name(i), *row)
-            for i, row in zip(order, atlas.rows(order, ["q", "cds", "lineage", "direction", "label"]))
+            for i, row in zip(
+                order, atlas.rows(order, ["q", "cds", "lineage", "direction", "label"])
+            )
         ]
         fields = [
             Field("feature", "feature", 9, str, lambda _: f"bold {p.accent}"),
@@ -196,6 +213,8 @@ class SearchPage(Page):
         row = members.row(members.cursor)
         if members.has_focus and row is not None:
             one = row[0]
-            self.owner.copy(one if isinstance(one, str) else f"{one.chrom}:{one.start + 1}-{one.end}")
+            self.owner.copy(
+                one if isinstance(one, str) else f"{one.chrom}:{one.start + 1}-{one.end}"
+            )
         elif self.found:
             self.owner.copy(self.found[self.query_one("#found", VirtualTable).cursor].name)

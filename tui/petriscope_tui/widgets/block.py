@@ -18,7 +18,9 @@ class Block(Widget):
     Block { height: auto; width: 1fr; }
     """
 
-    def __init__(self, draw: Draw | None = None, *, title: str = "", id: str | None = None, classes: str = "") -> None:
+    def __init__(
+        self, draw: Draw | None = None, *, title: str = "", id: str | None = None, classes: str = ""
+    ) -> None:
         super().__init__(id=id, classes=f"card {classes}")
         self._draw: Draw = draw or (lambda width: Text(""))
         self._drawn: tuple[int, Text] | None = None

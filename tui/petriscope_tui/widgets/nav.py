@@ -35,7 +35,8 @@ BRAND = " Petriscope  "
 
 
 class Nav(Widget):
-    """Clickable tabs; in a narrow terminal the names shorten, in a wide one the run's state stands at the right."""
+    """Clickable tabs; in a narrow terminal the names shorten, in a wide one the run's state stands
+    at the right."""
 
     DEFAULT_CSS = """
     Nav { height: 1; dock: top; background: $surface; color: $secondary; }
@@ -60,7 +61,8 @@ class Nav(Widget):
             self.refresh()
 
     def _tabs(self) -> list[tuple[str, str, int]]:
-        """(page, label, first column) of each tab: the longest labels that leave room for the run's state."""
+        """(page, label, first column) of each tab: the longest labels that leave room for the run's
+        state."""
         width = self.size.width - (len(self.state) + 2 if self.state else 0)
         for form, start in (
             (" {key} {name} ", len(BRAND)),
@@ -87,7 +89,10 @@ class Nav(Widget):
         variables = self.app.theme_variables
         for page, label, _ in tabs:
             here = page == self.current
-            text.append(label, style=f"bold {variables['background']} on {variables['primary']}" if here else "")
+            text.append(
+                label,
+                style=f"bold {variables['background']} on {variables['primary']}" if here else "",
+            )
         room = width - text.cell_len - 1
         if self.state and room > 0:
             text.append(self.state[:room].rjust(room), style=variables["primary"])

@@ -1,4 +1,5 @@
-"""A table that draws only what is visible: rows come in pages from any source, so 100,000 rows cost as much as ten."""
+"""A table that draws only what is visible: rows come in pages from any source, so 100,000 rows cost
+as much as ten."""
 
 from __future__ import annotations
 
@@ -44,8 +45,8 @@ class ListRows:
 
 @dataclass(frozen=True)
 class Field:
-    """One column: key, heading, width in cells, text of a value, colour of a value, alignment; ``flex`` takes what the
-    others leave, ``width`` at least."""
+    """One column: key, heading, width in cells, text of a value, colour of a value, alignment;
+    ``flex`` takes what the others leave, ``width`` at least."""
 
     key: str
     head: str
@@ -57,7 +58,8 @@ class Field:
 
 
 class VirtualTable(ScrollView, can_focus=True):
-    """Rows with a cursor, a fixed heading and a first column that stays while the others scroll sideways."""
+    """Rows with a cursor, a fixed heading and a first column that stays while the others scroll
+    sideways."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", "Open", show=False),
@@ -70,7 +72,12 @@ class VirtualTable(ScrollView, can_focus=True):
         Binding("left", "slide(-1)", "Left", show=False),
         Binding("right", "slide(1)", "Right", show=False),
     ]
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"table--head", "table--cursor", "table--faint", "table--sorted"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "table--head",
+        "table--cursor",
+        "table--faint",
+        "table--sorted",
+    }
     DEFAULT_CSS = """
     VirtualTable {
         height: 1fr;
@@ -110,7 +117,9 @@ class VirtualTable(ScrollView, can_focus=True):
         def control(self) -> VirtualTable:
             return self.table
 
-    def __init__(self, fields: Sequence[Field] = (), *, empty: str = "nothing here", id: str | None = None) -> None:
+    def __init__(
+        self, fields: Sequence[Field] = (), *, empty: str = "nothing here", id: str | None = None
+    ) -> None:
         super().__init__(id=id)
         self.fields: list[Field] = list(fields)
         self.rows: Rows = ListRows()
@@ -121,7 +130,8 @@ class VirtualTable(ScrollView, can_focus=True):
         self._pages: dict[int, Sequence[Sequence[Any]]] = {}
         self._ground = Style()
 
-    # Content ------------------------------------------------------------------------------------------------------
+    # Content
+    # ------------------------------------------------------------------------------------------
 
     def show(self, rows: Rows, fields: Sequence[Field] | None = None, cursor: int = 0) -> None:
         """Replace the rows (and the columns), put the cursor on row ``cursor``."""
@@ -155,7 +165,8 @@ class VirtualTable(ScrollView, can_focus=True):
             self._pages[number] = page
         return page[index - number * PAGE]
 
-    # Drawing ------------------------------------------------------------------------------------------------------
+    # Drawing
+    # ------------------------------------------------------------------------------------------
 
     def render_lines(self, crop: Region) -> list[Strip]:
         self._ground = self.rich_style  # worked out once a refresh, not once a line
@@ -170,7 +181,12 @@ class VirtualTable(ScrollView, can_focus=True):
         if index >= len(self.rows):
             message = self.empty if index == 0 and not len(self.rows) else ""
             return Strip(
-                [Segment(f" {message}".ljust(width)[:width], base + self.get_component_rich_style("table--faint"))]
+                [
+                    Segment(
+                        f" {message}".ljust(width)[:width],
+                        base + self.get_component_rich_style("table--faint"),
+                    )
+                ]
             )
         row = self.row(index)
         assert row is not None
@@ -213,7 +229,8 @@ class VirtualTable(ScrollView, can_focus=True):
         rest = rest.crop(shift, shift + room).extend_cell_length(room, ground)
         return Strip.join([fixed, rest]).crop(0, width)
 
-    # Moving -------------------------------------------------------------------------------------------------------
+    # Moving
+    # ------------------------------------------------------------------------------------------
 
     def _reveal(self, center: bool = False) -> None:
         visible = max(self.size.height - 1 - self.show_horizontal_scrollbar, 1)
