@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from petriscope.artifact.chain import Records, drawn_from, metrics_of, trace
+from petriscope.artifact.chain import Records, drawn_from, trace
 from petriscope.artifact.digests import MEMORY, Digests, combined
 from petriscope.artifact.record import source_digest, source_revision, tool_version
 from petriscope.artifact.render import as_tree
@@ -121,14 +121,6 @@ def test_a_chain_holds_only_what_the_figure_was_drawn_from(tiny_run):
     assert set(steps) == {"figures", "sae", "activations", "model", "tracks", "windows"}
     claim = trace(tiny_run, "ctx-count")
     assert {"claims", "cds", "random_init"} <= set(claim.steps) and "motifs" not in claim.steps
-    rule = {
-        "rule": "above(cds.a, random_init.b) and model.r >= .5",
-        "needs": ["sae.ok"],
-        "reason": None,
-    }
-    rule |= {"control_results": ["leaderboard.text"]}
-    rule |= {"as_published": None, "corrected": "motifs.liver.text", "interval": None}
-    assert set(metrics_of(rule)) == {"cds", "random_init", "model", "sae", "motifs", "leaderboard"}
 
 
 def test_the_tree_names_commands_parameters_and_hashes(tiny_run, capsys, monkeypatch):
