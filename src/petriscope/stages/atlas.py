@@ -12,6 +12,7 @@ from scipy import sparse
 
 from petriscope.annotation.genes import read_genes
 from petriscope.atlas.build import AtlasTables, build_atlas
+from petriscope.atlas.schema import Thresholds
 from petriscope.atlas.similar import firing_correlation, modules, nearest_decoders, strongest_pairs
 from petriscope.data.dataset import load_dataset
 from petriscope.files import read_json
@@ -61,6 +62,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     )
     tables = AtlasTables(
         features=feature_table,
+        thresholds=Thresholds(params.cds.alpha, params.cds.stable),
         lineage_effects=lineage_rows(workspace, features),
         biosamples=biosamples[["biosample", "lineage", "context", "donor"]],
         activation=pd.concat(
@@ -457,7 +459,6 @@ def run_rows(workspace: Workspace, params: Params, name: str, description: str) 
         "model": f"{params.model.adapter or 'EpiBERT'}, {model['parameters']:,} parameters",
         "model_r": model["r_text"],
         "sae": f"{params.sae.variant}, {params.sae.latents} latents, k {params.sae.k}",
-        "alpha": params.cds.alpha,
     }
     return pd.DataFrame({"key": list(card), "value": [str(value) for value in card.values()]})
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from petriscope.annotation.labels import UNLABELLED, label_features, label_parts
+from petriscope.annotation.labels import UNLABELLED, LabelRule, label_features, label_parts
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.params import Params
 from petriscope.store import load_foregrounds
@@ -28,6 +28,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     processes = tables["genesets"].assign(ln_p=lambda t: t.ranked_ln_p, q=lambda t: t.ranked_q)
     labels = label_features(
         groups.group.tolist(),
+        LabelRule(params.cds.alpha),
         states=tables["chromhmm"],
         motifs=tables["motifs"],
         processes=processes,
