@@ -79,7 +79,7 @@ def test_a_process_needs_the_gene_test_and_the_region_test():
         (0.2, 0.01, "unlabelled"),
     ):
         frame = pd.DataFrame([{**row, "q": q, "region_q": region_q}])
-        assert label_features(["a"], processes=frame)["label"].tolist() == [label]
+        assert label_features(["a"], LabelRule(0.05), processes=frame)["label"].tolist() == [label]
 
 
 def test_the_state_that_holds_most_bins_beyond_its_background_wins():
