@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import save_npz
 
-from petriscope.contrast.moments import Moments
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_npy, write_parquet
 from petriscope.parallel import in_processes
@@ -26,7 +25,8 @@ from petriscope.sae.codes import (
     row_labels,
     sufficient_statistics,
 )
-from petriscope.studies.chromatin.store import block_moments, load_sae, load_windows
+from petriscope.sae.moments import Moments
+from petriscope.studies.chromatin.store import load_sae, load_windows
 
 ROWS_AT_ONCE = 65_536
 HISTOGRAM_BINS = 24
@@ -75,8 +75,8 @@ def encode_layer(
                 n_biosamples=n_biosamples,
                 m=sae.m,
             )
-            sums[first : first + count] = piece.total
-            added = block_moments(piece, block[first : first + count], int(block.max()) + 1)
+            sums[first : first + count] = piece.sum
+            added = piece.summed(block[first : first + count], int(block.max()) + 1)
             moments = (
                 added
                 if moments is None
