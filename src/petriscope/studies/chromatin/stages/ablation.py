@@ -9,19 +9,19 @@ import numpy as np
 import pandas as pd
 
 from petriscope.causal.ablation import AblationArms, ablate
-from petriscope.causal.ablation_tests import (
+from petriscope.causal.ablation import (
     PublishedEffect,
     against_random,
-    against_random_by_lineage,
+    against_random_by_stratum,
     curves,
     dose_response,
     published_arms,
     published_effect,
 )
-from petriscope.causal.bases import context_order, principal_components
-from petriscope.causal.feature_sets import usable_ks
-from petriscope.causal.scaling import scaled_feature_effects
-from petriscope.causal.specificity import single_feature_effects
+from petriscope.causal.rivals import condition_order, principal_components
+from petriscope.causal.edits import usable_ks
+from petriscope.causal.single import scaled_feature_effects
+from petriscope.causal.single import single_feature_effects
 from petriscope.contrast.effects import LEAST_BLOCKS
 from petriscope.files import atomic_folder, write_csv
 from petriscope.run.params import Params
@@ -72,7 +72,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     basis = principal_components(sample)
     means = np.stack([sample[biosample_of == s].mean(0) for s in range(len(biosamples))])
     scale = ((sample - sample.mean(0)) @ basis.basis.numpy().T).std(0)
-    order = context_order(basis, means, (biosamples.context == "in_vivo").to_numpy(), scale)
+    order = condition_order(basis, means, (biosamples.context == "in_vivo").to_numpy(), scale)
     arms = AblationArms(
         usable_ks(params.ablation.ks, len(mine)), params.ablation.random_sets, seed=params.seed
     )
@@ -92,7 +92,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     scaled = scaled_feature_effects(
         model, sae, states, mine.feature.to_numpy()[: max(arms.ks)], seed=params.seed
     )
-    per_lineage = against_random_by_lineage(result, pairs.lineage.tolist(), seed=params.seed)
+    per_lineage = against_random_by_stratum(result, pairs.lineage.tolist(), seed=params.seed)
     with atomic_folder(workspace.table("ablation")) as folder:
         write_csv(folder / "curve.csv", curve.assign(layer=layer))
         write_csv(folder / "tests.csv", tests.assign(layer=layer))

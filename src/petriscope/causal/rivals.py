@@ -1,14 +1,19 @@
 """Rival dictionaries with an autoencoder's interface: principal components, raw neurons, a single
-direction."""
+direction; and who competes on the leaderboard."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from petriscope.causal.directions import Groups, linear_probe, mean_difference, unit_means
+from petriscope.contrast.moments import Design
+from petriscope.probe.states import Dictionary, to_host
 
 
 class BasisCodes(NamedTuple):
@@ -31,6 +36,10 @@ class SignedBasis:
     basis: Tensor
     centre: Tensor
 
+    def to(self, device: str | torch.device) -> SignedBasis:
+        """The same basis on another device, where it then encodes."""
+        return SignedBasis(self.basis.to(device), self.centre.to(device))
+
     @property
     def directions(self) -> Tensor:
         """(2c, d)"""
@@ -38,8 +47,9 @@ class SignedBasis:
 
     def encode(self, x: np.ndarray | Tensor) -> BasisCodes:
         """Codes of raw hidden states (n, d)."""
-        rows = (torch.as_tensor(x).float() - self.centre) @ self.basis.T
-        dense = torch.stack([rows, -rows], dim=2).reshape(len(rows), -1).clamp_min(0).numpy()
+        given = torch.as_tensor(x).to(self.centre.device).float()
+        rows = (given - self.centre) @ self.basis.T
+        dense = to_host(torch.stack([rows, -rows], dim=2).reshape(len(rows), -1).clamp_min(0))
         row, latent = np.nonzero(dense)
         indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(dense)))]).astype(
             np.int64
@@ -51,7 +61,7 @@ class SignedBasis:
         n = len(codes.indptr) - 1
         dense = np.zeros((n, 2 * len(self.basis)), np.float32)
         dense[np.repeat(np.arange(n), np.diff(codes.indptr)), codes.indices] = codes.values
-        return dense @ self.directions.numpy() + self.centre.numpy()
+        return dense @ to_host(self.directions) + to_host(self.centre)
 
 
 def principal_components(rows: np.ndarray, count: int | None = None) -> SignedBasis:
@@ -86,12 +96,58 @@ def single_direction(direction: np.ndarray, rows: np.ndarray) -> SignedBasis:
     return SignedBasis(torch.from_numpy(unit.astype(np.float32))[None], torch.from_numpy(centre))
 
 
-def context_order(
-    basis: SignedBasis, means: np.ndarray, vivo: np.ndarray, spread: np.ndarray
+def condition_order(
+    basis: SignedBasis, means: np.ndarray, target: np.ndarray, spread: np.ndarray
 ) -> np.ndarray:
-    """(c,) directions by the size of the context difference: |mean in vivo - mean in vitro| along
-    each, per unit of its standard deviation ``spread`` (c,). ``means`` (S, d) per biosample,
-    ``vivo`` (S,) bool."""
-    difference = (means[vivo].mean(0) - means[~vivo].mean(0)) @ basis.basis.numpy().T
+    """(c,) directions by the size of the difference between conditions: |mean of the target units -
+    mean of the others| along each, per unit of its standard deviation ``spread`` (c,). ``means``
+    (S, d) per unit, ``target`` (S,) bool."""
+    difference = (means[target].mean(0) - means[~target].mean(0)) @ to_host(basis.basis).T
     size = np.divide(np.abs(difference), spread, out=np.zeros_like(difference), where=spread > 0)
     return np.argsort(-size, kind="stable")
+
+
+class Learning(NamedTuple):
+    """Tokens that every entrant learns from; no read-out sees them."""
+
+    hidden: np.ndarray
+    """(n, d)"""
+    unit: np.ndarray
+    """(n,) row of the design"""
+    design: Design
+
+    @property
+    def groups(self) -> Groups:
+        """Strata and sides of the design's units."""
+        return Groups.of(self.design)
+
+    def only(self, stratum: str) -> Learning:
+        """The tokens and units of one stratum."""
+        design, groups = self.design, self.groups
+        member = groups.stratum_of == groups.strata.index(stratum)
+        rows = member[self.unit]
+        names = tuple(name for name, mine in zip(groups.units, member) if mine)
+        covariates = None if design.covariates is None else design.covariates[member]
+        layout = Design(
+            names,
+            (stratum,),
+            np.zeros(len(names), np.int64),
+            groups.target[member],
+            covariates,
+            design.adjust,
+        )
+        return Learning(self.hidden[rows], (np.cumsum(member) - 1)[self.unit[rows]], layout)
+
+
+def entrants(learning: Learning, autoencoders: Mapping[str, Dictionary]) -> dict[str, Dictionary]:
+    """The autoencoders given (trained, frozen-decoder, ...) and the simple bases: principal
+    components, raw neurons, the difference of means and the linear probe."""
+    groups, hidden = learning.groups, learning.hidden
+    means = unit_means(hidden, np.zeros((len(groups.units), 1)), learning.unit, groups)
+    simple: dict[str, Dictionary] = {
+        "pca": principal_components(hidden),
+        "raw_neurons": raw_neurons(hidden),
+        "difference_of_means": single_direction(mean_difference(means, groups.strata), hidden),
+        "linear_probe": single_direction(linear_probe(means, groups.strata), hidden),
+    }
+    return dict(autoencoders) | simple
