@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from petriscope.claims.texts import MISSING, known, render
 from petriscope.errors import UserError
 
 TEXTS = ("as_published", "corrected", "interval")
@@ -82,22 +83,26 @@ def evaluate(
     claims = []
     for rule in rules:
         where = f"{source}: {rule['id']}"
-        missing = [need for need in rule["needs"] if not _look_up(need, metrics, where)]
-        if missing:
+        reasons = [_why_not(need, metrics, where) for need in rule["needs"]]
+        missing = next((reason for reason in reasons if reason is not None), None)
+        if missing is not None:
             verdict = UNTESTABLE
-            why = str(_look_up(rule["reason"], metrics, where) or f"{missing[0]} does not hold")
+            why = str(_look_up(rule["reason"], metrics, where) or missing)
         else:
             holds = evaluate_rule(rule["rule"], metrics, where)
             verdict = SUPPORTED if holds else NOT_SUPPORTED
             why = f"{rule['rule']} is {'true' if holds else 'false'}"
-        shown = ("as_published",) if missing else TEXTS
-        texts = dict.fromkeys(TEXTS, "-") | {
-            name: str(_look_up(rule[name], metrics, where) or "-")
+        shown = TEXTS if missing is None else ("as_published",)
+        texts = dict.fromkeys(TEXTS, MISSING) | {
+            name: render(rule[name], metrics, where, name)
             for name in shown
             if rule[name] is not None
         }
-        found = [_look_up(name, metrics, where) for name in rule["control_results"]]
-        texts["control_results"] = "; ".join(str(text) for text in found if text) or "-"
+        found = [
+            render(text, metrics, where, f"control_results[{i}]")
+            for i, text in enumerate(rule["control_results"])
+        ]
+        texts["control_results"] = "; ".join(x for x in found if x != MISSING) or MISSING
         fixed = {
             name: str(rule[name])
             for name in Claim.__dataclass_fields__
@@ -201,15 +206,16 @@ def _value(node: ast.expr, metrics: Mapping[str, Any], where: str) -> Any:
 def _look_up(name: str | None, metrics: Mapping[str, Any], where: str) -> Any:
     """``stage.entry.sub`` in the metrics; a name no stage wrote is a mistake in claims.yaml, not a
     verdict."""
-    if name is None:
-        return None
-    value: Any = metrics
-    for part in name.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            remedy = "Correct the name in claims.yaml, or run the stage that writes it."
-            raise UserError(f"no stage wrote {name}", file=where, remedy=remedy)
-        value = value[part]
-    return value
+    return None if name is None else known(name, metrics, where)
+
+
+def _why_not(need: str, metrics: Mapping[str, Any], where: str) -> str | None:
+    """Why what a claim needs cannot be had: what a stage wrote as ``untestable``, or a value that
+    does not hold; None where nothing is in the way."""
+    found = _look_up(need, metrics, where)
+    if isinstance(found, Mapping):
+        return _look_up(f"{need}.untestable", metrics, where)
+    return None if found else f"{need} does not hold"
 
 
 def as_markdown(claims: Sequence[Claim], heading: str, notes: Sequence[str]) -> str:
