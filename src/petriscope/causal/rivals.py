@@ -47,8 +47,8 @@ class SignedBasis:
 
     def encode(self, x: np.ndarray | Tensor) -> BasisCodes:
         """Codes of raw hidden states (n, d)."""
-        given = torch.as_tensor(x).to(self.centre.device).float()
-        rows = (given - self.centre) @ self.basis.T
+        given = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+        rows = (given.to(self.centre.device).float() - self.centre) @ self.basis.T
         dense = to_host(torch.stack([rows, -rows], dim=2).reshape(len(rows), -1).clamp_min(0))
         row, latent = np.nonzero(dense)
         indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(dense)))]).astype(
@@ -85,7 +85,8 @@ def principal_components(rows: np.ndarray, count: int | None = None) -> SignedBa
 def raw_neurons(rows: np.ndarray) -> SignedBasis:
     """The coordinates of the residual stream themselves, centred on hidden states (n, d)."""
     centre = np.asarray(rows, np.float64).mean(0).astype(np.float32)
-    return SignedBasis(torch.eye(len(centre)), torch.from_numpy(centre))
+    identity = np.eye(len(centre), dtype=np.float32)
+    return SignedBasis(torch.from_numpy(identity), torch.from_numpy(centre))
 
 
 def single_direction(direction: np.ndarray, rows: np.ndarray) -> SignedBasis:
