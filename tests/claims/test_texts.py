@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from petriscope.claims.rules import UNTESTABLE, evaluate
+from petriscope.claims.rules import UNTESTABLE, evaluate, stages_of
 from petriscope.claims.texts import names, render
 from petriscope.errors import UserError
 
@@ -84,9 +84,10 @@ def test_a_mistake_names_file_claim_field_and_what_is_missing(template, message)
 
 def _entry(**changes):
     words = ("source", "statement", "published", "definition_published", "definition_corrected")
-    entry = dict.fromkeys((*words, "control"), "words") | {"id": "c", "rule": "a.g > 1"}
+    entry = dict.fromkeys(words, "words") | {"id": "c", "rule": "a.g > 1"}
     entry |= {"as_published": "g {{ a.old }}", "corrected": "g {{ a.g }}", "interval": None}
-    return entry | {"needs": ["a"], "reason": None, "control_results": ["n {{ b.n }}"]} | changes
+    controls = [{"text": "b", "printed": ["n {{ b.n }}", "corrected"]}]
+    return entry | {"needs": ["a"], "reason": None, "controls": controls} | changes
 
 
 @pytest.mark.parametrize(("old", "text"), [(3, "g 3"), (None, "-")])
@@ -107,6 +108,11 @@ def test_what_a_stage_calls_untestable_is_the_reason(old, text):
 
 def test_the_ledger_names_the_claim_and_field_of_a_text_that_fails():
     with pytest.raises(
-        UserError, match=r"rules.yaml: c: control_results\[0\]: no stage wrote b\.n"
+        UserError, match=r"rules.yaml: c: controls\[0\].printed: no stage wrote b\.n"
     ):
         evaluate([_entry(needs=[])], {"a": {"g": 2, "old": 1}, "b": {}}, "rules.yaml")
+
+
+def test_the_stages_that_a_claim_reads_are_those_of_its_templates_too():
+    entry = _entry(interval="{{ c.low | number }} of {{ a.g }}", reason="d.why")
+    assert stages_of(entry) == ["a", "b", "c", "d"]

@@ -10,8 +10,7 @@ import pandas as pd
 
 from petriscope.enrich.background import MatchedBackground
 from petriscope.enrich.families import for_disk, share_of_draws, with_q
-from petriscope.enrich.state_enrichment import shift_p, state_enrichment
-from petriscope.enrich.states import majority_state, read_segmentation
+from petriscope.enrich.states import majority_state, read_segmentation, shift_p, state_enrichment
 from petriscope.files import atomic_folder, write_csv
 from petriscope.genome.fasta import Genome
 from petriscope.genome.intervals import known_sizes
@@ -104,7 +103,7 @@ def _metrics(enrichment: pd.DataFrame, layer: int, notes: list[str]) -> dict[str
     share, background = active.share.sum(), active.background_share.sum()
     targets = active.targets.first()
     odds, low, high = _odds(share, background, targets)
-    significant = float((random.q < 0.05).mean()) if len(random) else 0.0
+    significant = float((random.q < 0.05).mean()) if len(random) else None
     return {
         "testable": True,
         "why_untestable": None,
@@ -119,7 +118,11 @@ def _metrics(enrichment: pd.DataFrame, layer: int, notes: list[str]) -> dict[str
         "interval_text": "; ".join(
             f"{name} [{low[name]:.2f}, {high[name]:.2f}]" for name in odds.index
         )
-        + f"; random bins significant in {significant:.1%} of tests",
+        + (
+            "; no random bins were drawn"
+            if significant is None
+            else f"; random bins significant in {significant:.1%} of tests"
+        ),
     }
 
 

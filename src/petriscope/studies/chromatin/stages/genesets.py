@@ -133,7 +133,8 @@ def _metrics(table: pd.DataFrame, layer: int, draws: int, family: int) -> dict[s
     judged_alike = benjamini_hochberg(planted.ranked_ln_p.to_numpy(float), family=family)
     no_power = len(planted) > 0 and not (judged_alike < 0.05).any() and not significant.sum()
     return {
-        "testable": not no_power,
+        "testable": True,
+        "powered": not no_power,
         "why_untestable": NO_POWER.format(terms=int(in_planted.sum()), family=family)
         if no_power
         else None,
@@ -182,6 +183,7 @@ def _best(rows: pd.DataFrame) -> str:
 def _untestable(why: str) -> dict[str, Any]:
     """Metrics where no term could be tested."""
     names = (
+        "powered",
         "significant_groups",
         "random_significant_share",
         "random_region_share",
