@@ -5,8 +5,9 @@ sets, paired over blocks."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,11 +18,19 @@ from torch import Tensor
 
 from petriscope.causal.ablate import block_limits, block_means, measured, paired
 from petriscope.causal.edits import Activity, encoded, matched_sets, usable_ks
+from petriscope.causal.single import scaled_feature_effects, single_feature_effects
+from petriscope.contrast.effects import LEAST_BLOCKS
 from petriscope.contrast.multiplicity import adjust_all
 from petriscope.errors import UserError
+from petriscope.files import write_csv
 from petriscope.parallel import in_processes
 from petriscope.probe.model import Edit
 from petriscope.probe.states import Dictionary, Resumable, States, to_host
+
+CURVES = (
+    *("cds", "random", "top_activation", "random_direction", "pca"),
+    *("published", "published_random"),
+)
 
 
 class AblationArms(NamedTuple):
@@ -294,6 +303,144 @@ def against_random_by_stratum(
             )
     found = pd.concat(parts, ignore_index=True)
     return found[["stratum", *(name for name in found if name != "stratum")]]
+
+
+@dataclass(frozen=True)
+class AblationTables:
+    """What an ablation shows, as it lies on disk: a CSV each."""
+
+    curve: pd.DataFrame
+    """`curves`."""
+    tests: pd.DataFrame
+    """`against_random` of the effect."""
+    shift: pd.DataFrame
+    """`against_random` of the shift."""
+    strata: pd.DataFrame
+    """`against_random_by_stratum`."""
+    dose: pd.DataFrame
+    """`dose_response`."""
+    features: pd.DataFrame
+    """`single.single_feature_effects`."""
+    scaling: pd.DataFrame
+    """`single.scaled_feature_effects`."""
+
+    def save(self, folder: Path, layer: int, stratum: str = "stratum") -> None:
+        """Write all seven into ``folder``, each with its layer; ``stratum`` is the study's word
+        for one, and (plural) the file of their tests."""
+        for item in fields(self):
+            name = f"{stratum}s" if item.name == "strata" else item.name
+            frame = getattr(self, item.name).rename(columns={"stratum": stratum})
+            write_csv(folder / f"{name}.csv", frame.assign(layer=layer))
+
+
+def ablation_tables(
+    model: Resumable,
+    dictionary: Dictionary,
+    states: States,
+    ablation: Ablation,
+    features: np.ndarray,
+    strata: Sequence[str],
+    seed: int,
+) -> AblationTables:
+    """Curves and tests of ``ablation``, and single ``features`` removed and scaled on the same
+    rows."""
+    return AblationTables(
+        curves(ablation, seed=seed),
+        against_random(ablation, seed=seed),
+        against_random(ablation, measure="shift", seed=seed),
+        against_random_by_stratum(ablation, strata, seed=seed),
+        dose_response(ablation, seed=seed),
+        single_feature_effects(model, dictionary, states, features, seed=seed),
+        scaled_feature_effects(model, dictionary, states, features, seed=seed),
+    )
+
+
+@dataclass(frozen=True)
+class AblationNumbers:
+    """What the claims say of an ablation; read at the k in the middle of its curve."""
+
+    layer: int
+    untestable: str | None = None
+    """why there is no test; None where there is one"""
+    k: int | None = None
+    ks: list[int] | None = None
+    windows: int | None = None
+    blocks: int | None = None
+    effect: float | None = None
+    """mean |change| of the cds arm"""
+    random: float | None = None
+    """mean |change| of its matched random sets"""
+    top_activation: float | None = None
+    g: float | None = None
+    """Hedges g_av against the random sets, with its limits"""
+    g_low: float | None = None
+    g_high: float | None = None
+    random_sets: int | None = None
+    random_percentile: float | None = None
+    """per cent of random sets that are weaker"""
+    excess_low: float | None = None
+    """limits of the effect minus that of one random set, over blocks and sets"""
+    excess_high: float | None = None
+    edit: float | None = None
+    """mean norm of the edit per token, and that of the random sets'"""
+    edit_random: float | None = None
+    curve_cds: list[float] | None = None
+    """effect at each of ``ks``, as all curves"""
+    curve_random: list[float] | None = None
+    curve_top_activation: list[float] | None = None
+    curve_random_direction: list[float] | None = None
+    curve_pca: list[float] | None = None
+    curve_published: list[float] | None = None
+    curve_published_random: list[float] | None = None
+    reconstruction: float | None = None
+    """effect of the reconstruction in place of the stream"""
+    published: dict[str, float] | None = None
+    """`PublishedEffect`, and the mean effect of either side over ``ks``"""
+    single: dict[str, float] | None = None
+    """features that fire, and the share of them beyond every random direction of equal size"""
+
+    @classmethod
+    def of(cls, ablation: Ablation, tables: AblationTables, windows: int) -> AblationNumbers:
+        """The numbers of an ablation on ``windows`` windows."""
+        by_arm = tables.curve.pivot_table(index="k", columns="arm", values="effect")
+        ks = [int(k) for k in by_arm.index if k > 0]
+        k = ks[len(ks) // 2]
+        at_k = tables.tests[tables.tests["k"] == k].set_index("arm")
+        cds, told = at_k.loc["cds"], tables.features["null_percentile"].dropna()
+        blocks = int(cds["blocks"])
+        few = f"the test split has {blocks} blocks, {LEAST_BLOCKS} are needed"
+        published = published_effect(*published_arms(ablation))
+        return cls(
+            layer=ablation.layer,
+            untestable=None if blocks >= LEAST_BLOCKS else few,
+            k=k,
+            ks=ks,
+            windows=windows,
+            blocks=blocks,
+            effect=cds["value"],
+            random=cds["random"],
+            top_activation=at_k.loc["top_activation", "value"],
+            g=cds["g_av"],
+            g_low=cds["g_av_low"],
+            g_high=cds["g_av_high"],
+            random_sets=int(cds["random_sets"]),
+            random_percentile=100 * (1 - cds["p_rank"]),
+            excess_low=cds["excess_low"],
+            excess_high=cds["excess_high"],
+            edit=cds["edit"],
+            edit_random=cds["edit_random"],
+            reconstruction=by_arm["reconstruction"][0],
+            published=published._asdict()
+            | {
+                "targeted": by_arm["published"][ks].to_numpy().mean(),
+                "random": by_arm["published_random"][ks].to_numpy().mean(),
+            },
+            single={
+                "features": len(told),
+                "beyond": float((told >= 95).mean()) if len(told) else 0.0,
+            },
+            **{f"curve_{arm}": by_arm[arm][ks].tolist() for arm in CURVES},
+        )
 
 
 class PublishedEffect(NamedTuple):

@@ -108,6 +108,15 @@ def condition_order(
     return np.argsort(-size, kind="stable")
 
 
+def divergent_components(rows: np.ndarray, unit: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(d, d) principal directions of hidden states (n, d), in `condition_order`; ``unit`` (n,),
+    ``target`` (S,) bool."""
+    basis = principal_components(rows)
+    means = np.stack([rows[unit == s].mean(0) for s in range(len(target))])
+    scale = ((rows - rows.mean(0)) @ to_host(basis.basis).T).std(0)
+    return to_host(basis.basis)[condition_order(basis, means, target, scale)]
+
+
 class Learning(NamedTuple):
     """Tokens that every entrant learns from; no read-out sees them."""
 

@@ -30,8 +30,8 @@ def spread(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def condition_rows(biosamples: pd.DataFrame, lineages: Sequence[str]) -> pd.DataFrame:
-    """The first in vitro and in vivo biosample per lineage that has both: columns lineage, vitro,
-    vivo (rows)."""
+    """The first in vitro and in vivo biosample per lineage that has both: columns lineage,
+    reference, target (rows)."""
     found = []
     for lineage in lineages:
         sides = [
@@ -39,8 +39,16 @@ def condition_rows(biosamples: pd.DataFrame, lineages: Sequence[str]) -> pd.Data
             for context in ("in_vitro", "in_vivo")
         ]
         if all(len(side) for side in sides):
-            found.append({"lineage": lineage, "vitro": int(sides[0][0]), "vivo": int(sides[1][0])})
-    return pd.DataFrame(found, columns=["lineage", "vitro", "vivo"])
+            found.append(
+                {"lineage": lineage, "reference": int(sides[0][0]), "target": int(sides[1][0])}
+            )
+    return pd.DataFrame(found, columns=["lineage", "reference", "target"])
+
+
+def opposite(states: States) -> np.ndarray:
+    """(N, T') prediction of each row's partner, where rows alternate between the two contexts."""
+    pairs = states.prediction.reshape(-1, 2, states.prediction.shape[1])
+    return pairs[:, ::-1].reshape(states.prediction.shape)
 
 
 def hold(
