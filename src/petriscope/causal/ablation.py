@@ -24,8 +24,8 @@ from petriscope.contrast.multiplicity import adjust_all
 from petriscope.errors import UserError
 from petriscope.files import write_csv
 from petriscope.parallel import in_processes
-from petriscope.probe.model import Edit
-from petriscope.probe.states import Dictionary, Resumable, States, to_host
+from petriscope.probe.model import Edit, ProbedModel
+from petriscope.probe.states import Dictionary, States, to_host
 
 CURVES = (
     *("cds", "random", "top_activation", "random_direction", "pca"),
@@ -96,7 +96,7 @@ def ablation_edit(dictionary: Dictionary, features: np.ndarray) -> Edit:
 
 
 def compare_arms(
-    model: Resumable,
+    model: ProbedModel,
     dictionary: Dictionary,
     states: States,
     ranking: np.ndarray,
@@ -334,7 +334,7 @@ class AblationTables:
 
 
 def ablation_tables(
-    model: Resumable,
+    model: ProbedModel,
     dictionary: Dictionary,
     states: States,
     ablation: Ablation,

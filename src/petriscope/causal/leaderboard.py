@@ -26,7 +26,8 @@ from petriscope.contrast.evidence import biosample_evidence
 from petriscope.contrast.inference import stouffer
 from petriscope.contrast.moments import Design
 from petriscope.parallel import in_processes
-from petriscope.probe.states import Dictionary, Resumable, States, predict_edited, to_host
+from petriscope.probe.model import ProbedModel
+from petriscope.probe.states import Dictionary, States, predict_edited, to_host
 
 
 class Interval(NamedTuple):
@@ -95,7 +96,7 @@ class Contest(NamedTuple):
 
 
 def leaderboard(
-    model: Resumable,
+    model: ProbedModel,
     autoencoders: Mapping[str, Dictionary],
     learning: Learning,
     *,
@@ -137,7 +138,7 @@ def leaderboard(
 
 
 def read_entrant(
-    model: Resumable,
+    model: ProbedModel,
     entrant: Dictionary,
     learning: Learning,
     *,
@@ -215,7 +216,7 @@ def _held_out_auroc(
 
 
 def _ablation(
-    model: Resumable, entrant: Dictionary, test: Pairs, chosen: np.ndarray, contest: Contest
+    model: ProbedModel, entrant: Dictionary, test: Pairs, chosen: np.ndarray, contest: Contest
 ) -> dict[str, float]:
     states: States = test.reference
     delta = Activity.of(entrant, [states]).removed(chosen)
@@ -239,7 +240,7 @@ def _ablation(
 
 
 def _steering(
-    model: Resumable,
+    model: ProbedModel,
     means: UnitMeans,
     directions: np.ndarray,
     chosen: np.ndarray,

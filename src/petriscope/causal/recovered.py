@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from petriscope.causal.edits import encoded
-from petriscope.probe.states import Dictionary, Resumable, States, predict, predict_edited
+from petriscope.probe.model import ProbedModel
+from petriscope.probe.states import Dictionary, States, predict, predict_edited
 
 
 class LossRecovered(NamedTuple):
@@ -38,7 +39,7 @@ class LossRecovered(NamedTuple):
 
 
 def loss_recovered(
-    model: Resumable, dictionary: Dictionary, states: States, target: np.ndarray, mean: np.ndarray
+    model: ProbedModel, dictionary: Dictionary, states: States, target: np.ndarray, mean: np.ndarray
 ) -> LossRecovered:
     """Loss of ``states`` (N rows held at one layer) as they are, reconstructed, zeroed, and set to
     the mean.

@@ -14,7 +14,8 @@ from petriscope.causal.directions import random_like
 from petriscope.causal.edits import Activity
 from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles
 from petriscope.parallel import in_processes
-from petriscope.probe.states import Dictionary, Resumable, States, predict_edited
+from petriscope.probe.model import ProbedModel
+from petriscope.probe.states import Dictionary, States, predict_edited
 
 NULL = ("null_own", "null_percentile")
 FACTORS = (0.0, 0.5, 2.0, 4.0)
@@ -22,7 +23,7 @@ SCALED = ("feature", "bins", "factor", "change", "low", "high", "blocks")
 
 
 def single_feature_effects(
-    model: Resumable,
+    model: ProbedModel,
     dictionary: Dictionary,
     states: States,
     features: np.ndarray,
@@ -103,7 +104,7 @@ def single_feature_effects(
 
 
 def scaled_feature_effects(
-    model: Resumable,
+    model: ProbedModel,
     dictionary: Dictionary,
     states: States,
     features: np.ndarray,
@@ -149,7 +150,7 @@ def scaled_feature_effects(
 
 
 def _null(
-    model: Resumable,
+    model: ProbedModel,
     states: States,
     column: np.ndarray,
     rows: np.ndarray,

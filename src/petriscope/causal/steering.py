@@ -13,8 +13,8 @@ from petriscope.causal.directions import Replacement
 from petriscope.causal.edits import Activity, combined
 from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles
 from petriscope.errors import UserError
-from petriscope.probe.model import Edit
-from petriscope.probe.states import Dictionary, Resumable, States, predict_edited
+from petriscope.probe.model import Edit, ProbedModel
+from petriscope.probe.states import Dictionary, States, predict_edited
 
 
 class Pairs(NamedTuple):
@@ -122,7 +122,7 @@ def steering_edit(vector: np.ndarray, alpha: float, kept: np.ndarray) -> Edit:
     return edit
 
 
-def steer_added(model: Resumable, states: States, vector: np.ndarray, alpha: float) -> np.ndarray:
+def steer_added(model: ProbedModel, states: States, vector: np.ndarray, alpha: float) -> np.ndarray:
     """(N, ...) prediction with alpha times ``vector`` (d,) added at every kept token."""
     if alpha == 0 or not np.any(vector):
         return states.prediction.copy()
@@ -131,7 +131,7 @@ def steer_added(model: Resumable, states: States, vector: np.ndarray, alpha: flo
 
 
 def steer_replaced(
-    model: Resumable,
+    model: ProbedModel,
     states: States,
     replacement: Replacement,
     alpha: float,
@@ -163,7 +163,7 @@ class Scaling(NamedTuple):
 
 
 def steer_scaled(
-    model: Resumable, dictionary: Dictionary, states: States, scaling: Scaling
+    model: ProbedModel, dictionary: Dictionary, states: States, scaling: Scaling
 ) -> np.ndarray:
     """(N, T') prediction of the published form: h is replaced by dec(z'), so the reconstruction
     error goes with it."""
@@ -176,14 +176,14 @@ def steer_scaled(
     return predict_edited(model, states, decoded + change - activity.tokens)
 
 
-def reconstructed(model: Resumable, dictionary: Dictionary, states: States) -> np.ndarray:
+def reconstructed(model: ProbedModel, dictionary: Dictionary, states: States) -> np.ndarray:
     """(N, T') prediction with dec(enc(h)) in place of h: what the autoencoder alone does."""
     none = np.zeros(0, np.int64)
     return steer_scaled(model, dictionary, states, Scaling(none, none, 1.0, 1.0))
 
 
 def swapped_features(
-    model: Resumable, dictionary: Dictionary, pairs: Pairs, features: np.ndarray
+    model: ProbedModel, dictionary: Dictionary, pairs: Pairs, features: np.ndarray
 ) -> np.ndarray:
     """(N, T') prediction of the reference rows with the target's codes of ``features``, token by
     token, all else kept.
@@ -199,7 +199,7 @@ def swapped_features(
     return predict_edited(model, pairs.reference, delta)
 
 
-def swapped(model: Resumable, pairs: Pairs) -> np.ndarray:
+def swapped(model: ProbedModel, pairs: Pairs) -> np.ndarray:
     """(N, T') prediction of the reference rows with the target state at the kept tokens: the
     ceiling."""
     return predict_edited(model, pairs.reference, pairs.target.tokens() - pairs.reference.tokens())

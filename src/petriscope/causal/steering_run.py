@@ -34,7 +34,8 @@ from petriscope.causal.steering import (
     swapped_features,
 )
 from petriscope.errors import UserError
-from petriscope.probe.states import Dictionary, Resumable, States, to_host
+from petriscope.probe.model import ProbedModel
+from petriscope.probe.states import Dictionary, States, to_host
 from petriscope.progress import progress
 
 Setting = tuple[float, float]
@@ -81,7 +82,7 @@ class _Method(NamedTuple):
 
 
 def compare_methods(
-    model: Resumable,
+    model: ProbedModel,
     dictionary: Dictionary,
     *,
     tune: Pairs,
@@ -148,7 +149,7 @@ NONE: Setting = (float("nan"), float("nan"))
 
 
 def _references(
-    model: Resumable,
+    model: ProbedModel,
     dictionary: Dictionary,
     test: Pairs,
     means: UnitMeans,
@@ -187,7 +188,7 @@ def _references(
 
 
 def _methods(
-    model: Resumable,
+    model: ProbedModel,
     dictionary: Dictionary,
     means: UnitMeans,
     selected: np.ndarray,
@@ -210,7 +211,7 @@ def _methods(
 
 
 def _added(
-    model: Resumable, name: str, origin: str, vector: np.ndarray, plan: SteeringPlan
+    model: ProbedModel, name: str, origin: str, vector: np.ndarray, plan: SteeringPlan
 ) -> _Method:
     drawn = random_like(vector, plan.random_draws, plan.seed + 1)
     return _Method(
@@ -223,7 +224,7 @@ def _added(
 
 
 def _replaced(
-    model: Resumable, origin: str, replacement: Replacement, plan: SteeringPlan
+    model: ProbedModel, origin: str, replacement: Replacement, plan: SteeringPlan
 ) -> _Method:
     drawn = random_like(replacement.write, plan.random_draws, plan.seed + 4)
     return _Method(
@@ -237,7 +238,7 @@ def _replaced(
     )
 
 
-def _label_shuffled(model: Resumable, origin: str, vectors: np.ndarray) -> _Method:
+def _label_shuffled(model: ProbedModel, origin: str, vectors: np.ndarray) -> _Method:
     """Difference of means of shuffled labels, at the length and alpha of the real one."""
 
     def apply(states: States, setting: Setting) -> np.ndarray:
@@ -247,7 +248,7 @@ def _label_shuffled(model: Resumable, origin: str, vectors: np.ndarray) -> _Meth
 
 
 def _published(
-    model: Resumable,
+    model: ProbedModel,
     dictionary: Dictionary,
     origin: str,
     difference: np.ndarray,

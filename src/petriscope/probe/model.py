@@ -1,15 +1,12 @@
 """What a model must offer to be probed: a prediction, the residual stream after any layer, and
-edits of it."""
+edits of it. `check_probe` tries these promises on one batch and names the one that is broken."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,44 +15,22 @@ from petriscope.errors import UserError
 if TYPE_CHECKING:
     from petriscope.probe.inputs import Inputs
 
-Anything = TypeVar("Anything")
-RESUME_TOLERANCE = 1e-4
-
 Edit = Callable[[Tensor], Tensor]
 """Maps the residual stream after one layer, (B, T, d), to its replacement of the same shape."""
 
 NO_EDITS: Mapping[int, Edit] = MappingProxyType({})
 
+RESUME_TOLERANCE = 1e-4
+"""Largest difference of a resumed prediction, as a share of the largest prediction."""
 
-class Batch(NamedTuple):
-    """Inputs of B model rows; ``sequence`` may hold one row per window and ``atac`` S consecutive
-    biosamples of it."""
-
-    sequence: Tensor | None
-    """(W, L, 4) one-hot ACGT, all zero at N; W divides B. None where the sequence's features are
-    handed over."""
-    atac: Tensor
-    """(B, L/4, 1) accessibility, masked and soft-clipped."""
-    motif: Tensor
-    """(B, 1, M) motif activity in [0, 1]."""
-
-
-class TokenIndex(NamedTuple):
-    """Which part of the window each token of a hidden state covers."""
-
-    start: np.ndarray
-    """(T,) int64 offset in bp of each token from the window's start."""
-    width: int
-    """bp covered by one token."""
-    predicted: slice
-    """The tokens that have a prediction: ``hidden[:, predicted]`` aligns with ``prediction``."""
+Anything = TypeVar("Anything")
 
 
 class ProbeOutput(NamedTuple):
     """What one run returns."""
 
     prediction: Tensor
-    """(B, T', 1) model output on the tokens that are not cropped."""
+    """(B, ...) whatever the study reads out, a row per row of the batch."""
     hidden: dict[int, Tensor]
     """layer -> (B, T, d) residual stream after that layer and its edit; layer 0 is the input to the
     first block."""
@@ -63,10 +38,11 @@ class ProbeOutput(NamedTuple):
 
 class ProbedModel(Protocol):
     """A model whose residual stream can be read and written after layers 0 (before the first block)
-    to ``n_layers``."""
+    to ``n_layers``. Its batch is opaque: the study's `Inputs` makes it, the model reads it."""
 
-    @property
-    def name(self) -> str: ...
+    resumes: bool
+    """Whether `run` can start from a residual stream without a batch; where it cannot, the whole
+    model runs and an edit replaces the stream (`run_from`)."""
 
     @property
     def n_layers(self) -> int: ...
@@ -74,85 +50,30 @@ class ProbedModel(Protocol):
     @property
     def d_model(self) -> int: ...
 
-    def tokens(self, batch: Batch) -> TokenIndex:
-        """Where the tokens of ``batch`` lie."""
-        ...
-
-    def run(
-        self, batch: Batch, capture: Sequence[int] = (), edits: Mapping[int, Edit] = NO_EDITS
-    ) -> ProbeOutput:
-        """Run the model; return the residual streams named in ``capture`` and apply ``edits`` by
-        layer."""
-        ...
-
-
-class PipelineModel(nn.Module):
-    """What the stages drive: a `ProbedModel` that shares a window's sequence branch and resumes
-    above a layer.
-
-    `EpiBERT` is one; `petriscope.probe.adapter.AdaptedModel` makes one of any `ProbedModel`.
-    """
-
-    name: str = "model"
-    resumes: bool = True
-
-    @property
-    @abstractmethod
-    def n_layers(self) -> int:
-        """Number of blocks; the residual stream has one layer more."""
-
-    @property
-    @abstractmethod
-    def d_model(self) -> int:
-        """Width of the residual stream."""
-
-    @property
-    @abstractmethod
-    def crop(self) -> int:
-        """Tokens without a prediction at either edge of a window."""
-
-    @abstractmethod
-    def tokens(self, batch: Batch) -> TokenIndex:
-        """Where the tokens of ``batch`` lie."""
-
-    @abstractmethod
-    def sequence_features(self, sequence: Tensor) -> Tensor:
-        """What `run` takes as ``sequence_features``, computed once per window: (W, L, 4) -> (W,
-        ...)."""
-
-    @abstractmethod
     def run(
         self,
-        batch: Batch | None,
+        batch: Any,
         capture: Sequence[int] = (),
         edits: Mapping[int, Edit] = NO_EDITS,
         *,
         resume: tuple[int, Tensor] | None = None,
-        sequence_features: Tensor | None = None,
     ) -> ProbeOutput:
-        """`ProbedModel.run`; ``resume=(k, hidden)`` starts from the residual stream after layer k,
-        without a batch."""
-
-    @abstractmethod
-    def start_at_mean(self, mean: float) -> None:
-        """Set the output bias so that the untrained model predicts about ``mean``, where it has
-        one."""
-
-    @abstractmethod
-    def reinitialised(self, seed: int) -> PipelineModel:
-        """The same architecture with random weights, in eval mode."""
-
-    @abstractmethod
-    def save_safetensors(self, path: str | Path) -> None:
-        """Write all that is needed to build the model again."""
+        """Run the model; return the residual streams named in ``capture`` and apply ``edits`` by
+        layer, each before its layer is captured and before the next block reads it.
+        ``resume=(k, hidden)`` starts from the stream after layer k; the batch may then be None."""
+        ...
 
 
 def run_from(model: ProbedModel, batch: Any, layer: int, hidden: Tensor) -> Tensor:
     """The prediction from the residual stream ``hidden`` (B, T, d) after ``layer``: only the blocks
     above it run where the model can resume, else all of it with the stream replaced."""
-    if getattr(model, "resumes", False):
+    if model.resumes:
         return model.run(None, resume=(layer, hidden)).prediction
-    return model.run(batch, edits={layer: lambda _: hidden}).prediction
+    return model.run(batch, edits={layer: _replacing(hidden)}).prediction
+
+
+def _replacing(hidden: Tensor) -> Edit:
+    return lambda _: hidden
 
 
 def place(model: ProbedModel, device: str) -> None:
@@ -219,7 +140,7 @@ def check_probe(
         )
 
     plain = check_run(model, batch, tried, refuse)
-    expected = int((inputs.tokens.window == window).sum())
+    expected = int(inputs.tokens.per_window()[window])
     for layer, hidden in plain.hidden.items():
         kept = inputs.kept(window, hidden)
         if tuple(kept.shape) != (expected, model.d_model):
@@ -258,12 +179,12 @@ def check_run(
         if not torch.equal(alone, stream):
             raise refuse(f"has other hidden states at layer {layer} when other layers are captured")
         pushed = _pushed(stream)
-        moved = model.run(batch, capture=(layer,), edits={layer: lambda _, to=pushed: to})
+        moved = model.run(batch, capture=(layer,), edits={layer: _replacing(pushed)})
         if not torch.allclose(moved.hidden[layer], pushed, atol=1e-5):
             raise refuse(f"does not apply an edit at layer {layer} before it captures")
         if torch.equal(moved.prediction, plain.prediction):
             raise refuse(f"predicts the same whatever an edit at layer {layer} does")
-        if getattr(model, "resumes", False):
+        if model.resumes:
             again = model.run(None, resume=(layer, stream)).prediction
             if (again - plain.prediction).abs().amax() > RESUME_TOLERANCE * scale:
                 raise refuse(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -12,23 +11,7 @@ import torch
 from torch import Tensor
 
 from petriscope.errors import UserError
-from petriscope.probe.model import Batch, Edit, ProbeOutput, run_from
-
-
-class Resumable(Protocol):
-    """A probed model that can start from a cached residual stream (B, T, d) after layer k."""
-
-    @property
-    def n_layers(self) -> int: ...
-
-    def run(
-        self,
-        batch: Batch | None,
-        capture: Sequence[int] = (),
-        edits: Mapping[int, Edit] = ...,
-        *,
-        resume: tuple[int, Tensor] | None = None,
-    ) -> ProbeOutput: ...
+from petriscope.probe.model import ProbedModel, check_layer, run_from
 
 
 class Codes(Protocol):
@@ -129,8 +112,8 @@ def to_host(values: Tensor) -> np.ndarray:
 
 
 def gather(
-    model: Resumable,
-    batches: Sequence[Batch],
+    model: ProbedModel,
+    batches: Sequence[Any],
     layer: int,
     read: np.ndarray,
     labels: RowLabels,
@@ -138,10 +121,7 @@ def gather(
 ) -> States:
     """Run the model on ``batches`` (N rows in all) and hold them at ``layer``; ``read`` (N, T')
     bool, ``crop`` tokens at either edge are not kept."""
-    if not 0 <= layer <= model.n_layers:
-        raise UserError(
-            f"layer {layer} does not exist", field="layer", remedy=f"Choose 0 to {model.n_layers}."
-        )
+    check_layer(model, layer)
     hidden, prediction = [], []
     with torch.inference_mode():
         for batch in batches:
@@ -159,19 +139,8 @@ def gather(
     return States(layer, stream, found, read, kept, labels)
 
 
-@contextmanager
-def one_torch_thread() -> Iterator[int]:
-    """Run torch on one thread per Python thread; yields how many it had, and gives them back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield before
-    finally:
-        torch.set_num_threads(before)
-
-
 def predict(
-    model: Resumable,
+    model: ProbedModel,
     layer: int,
     hidden: Tensor,
     rows_at_once: int = 32,
@@ -188,7 +157,7 @@ def predict(
 
 
 def predict_edited(
-    model: Resumable, states: States, delta: Tensor, rows_at_once: int = 32
+    model: ProbedModel, states: States, delta: Tensor, rows_at_once: int = 32
 ) -> np.ndarray:
     """(N, ...) prediction after adding ``delta`` (n, d) to the kept tokens.
 

@@ -108,9 +108,9 @@ class SAE:
     def decode(self, codes: Codes) -> np.ndarray:
         """Raw hidden states ĥ float32 (n, d) of sparse codes."""
         indptr, indices, values = (
-            torch.from_numpy(
-                np.require(array, dtype, ("C", "W"))
-            ).to(self.W_dec.device)  # a mapped file is read-only, torch needs more
+            torch.from_numpy(np.require(array, dtype, ("C", "W"))).to(
+                self.W_dec.device
+            )  # a mapped file is read-only, torch needs more
             for array, dtype in (
                 (codes.indptr, np.int32),
                 (codes.indices, np.int32),

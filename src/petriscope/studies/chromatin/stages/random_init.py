@@ -12,7 +12,7 @@ import numpy as np
 from petriscope.contrast.summary import layer_summary
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.parallel import in_processes
-from petriscope.probe.harvest import harvest, open_layers
+from petriscope.probe.harvest import harvest_layers, open_layers
 from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.codes import (
@@ -63,15 +63,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     scratch.mkdir(parents=True, exist_ok=True)
     layers = range(model.n_layers + 1)
     chosen = np.concatenate([train, select])
-    harvest(
-        model,
-        load_inputs(workspace, model),
-        chosen,
-        layers,
-        scratch,
-        folds=harvest_folds(params),
-        what="random model",
-    )
+    inputs = load_inputs(workspace, model, harvest_folds(params))
+    harvest_layers(model, inputs, chosen, layers, scratch, what="random model")
     sae = dataclasses.replace(params.sae, tokens=params.controls.random_init_tokens)
 
     stores = open_layers(scratch)
