@@ -1,5 +1,5 @@
-"""All steering methods, lineage by lineage: tuned on `tune` windows, read once on `test`
-windows."""
+"""The steering experiment: every method, stratum by stratum, tuned on `tune` windows and read once
+on `test` windows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from petriscope.causal.directions import (
-    ContextMeans,
     Replacement,
+    UnitMeans,
     all_directions,
     leace,
     of_length,
@@ -34,7 +34,8 @@ from petriscope.causal.steering import (
     swapped_features,
 )
 from petriscope.errors import UserError
-from petriscope.probe.states import Dictionary, Resumable, States
+from petriscope.probe.model import ProbedModel
+from petriscope.probe.states import Dictionary, States, to_host
 from petriscope.progress import progress
 
 Setting = tuple[float, float]
@@ -45,9 +46,9 @@ class SteeringPlan(NamedTuple):
     """What is tried. The published grid is that of the released tables."""
 
     alphas: Sequence[float] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-    """strengths of added vectors, all brought to the length `ContextMeans.spread` (so that a
+    """strengths of added vectors, all brought to the length `UnitMeans.spread` (so that a
     probe's short normal and a long difference of means are tried over the same range); of LEACE,
-    the share of the way to the in vivo mean"""
+    the share of the way to the target mean"""
     random_draws: int = 10
     published_alphas: Sequence[float] = (1.5, 2.0, 3.0, 5.0)
     published_betas: Sequence[float] = (0.0, 0.25, 0.5)
@@ -58,18 +59,18 @@ class SteeringPlan(NamedTuple):
 
 @dataclass(frozen=True)
 class Steering:
-    """What steering does to the gap between the contexts' predictions."""
+    """What steering does to the gap between the conditions' predictions."""
 
     table: pd.DataFrame
-    """One row per (lineage, origin, method). origin: 'own' lineage, 'others' (leave one lineage
+    """One row per (stratum, origin, method). origin: 'own' stratum, 'others' (leave one stratum
     out) or 'none'. Columns: alpha, beta, at_edge (the grid's lowest or highest alpha was chosen),
     tuned_gc, gc with limits, gc_random, gc_minus_random with limits, overshoot (share of the gap
     that lies beyond the target), worse (share of rows farther from the target than before), rows,
     blocks."""
     grid: pd.DataFrame
-    """Gap closure on the tune rows at each setting: lineage, origin, method, alpha, beta, gc."""
+    """Gap closure on the tune rows at each setting: stratum, origin, method, alpha, beta, gc."""
     rows: pd.DataFrame
-    """Per test row: lineage, origin, method, window, block, remaining, gap, random_remaining."""
+    """Per test row: stratum, origin, method, window, block, remaining, gap, random_remaining."""
 
 
 class _Method(NamedTuple):
@@ -80,66 +81,65 @@ class _Method(NamedTuple):
     random: Callable[[States, Setting], Iterator[np.ndarray]]
 
 
-def steer(
-    model: Resumable,
+def compare_methods(
+    model: ProbedModel,
     dictionary: Dictionary,
     *,
     tune: Pairs,
     test: Pairs,
-    means: ContextMeans,
+    means: UnitMeans,
     selected: np.ndarray,
     plan: SteeringPlan,
-    show_progress: bool = True,
 ) -> Steering:
     """Learn directions on ``means``, choose alpha on ``tune``, read gap closure once on ``test``.
 
-    ``selected``: context features for the additive and the published form (there, features that are
-    higher in vivo are turned up, the others down). Each direction is learnt on the lineage itself
+    ``selected``: features for the additive and the published form (there, features that are higher
+    in the target condition are turned up, the others down). Each direction is learnt on the stratum itself
     ('own') and on the others ('others'). Its random counterpart has the same norm and alpha; of the
     published form, as many random alive features. Floor: alpha = 0, and the reconstruction alone.
-    Ceilings: the in vivo hidden state in place of the in vitro one ('swap'), and the in vivo codes
+    Ceilings: the target's hidden state in place of the reference's ('swap'), and the target's codes
     of the selected features in place of theirs ('feature_swap', against as many random features).
     """
     tune.check()
     test.check()
-    lineages = [name for name in means.design.lineages if (test.vitro.labels.lineage == name).any()]
-    if not lineages:
+    strata = [name for name in means.groups.strata if (test.reference.labels.stratum == name).any()]
+    if not strata:
         raise UserError(
-            "no test row belongs to a lineage of the data set",
+            "no test row belongs to a stratum of the data set",
             field="steering",
             remedy="Check splits.",
         )
     jobs = []
-    for lineage in lineages:
-        others = tuple(name for name in means.design.lineages if name != lineage)
+    for stratum in strata:
+        others = tuple(name for name in means.groups.strata if name != stratum)
         jobs += [
             (
-                lineage,
+                stratum,
                 "none",
-                _references(model, dictionary, test.only(lineage), means, selected, plan),
+                _references(model, dictionary, test.only(stratum), means, selected, plan),
             )
         ]
-        for origin, learnt in (("own", (lineage,)), ("others", others)):
+        for origin, learnt in (("own", (stratum,)), ("others", others)):
             if learnt:
                 jobs.append(
                     (
-                        lineage,
+                        stratum,
                         origin,
                         _methods(model, dictionary, means, selected, learnt, origin, plan),
                     )
                 )
-    steps = [(lineage, method) for lineage, _, methods in jobs for method in methods]
+    steps = [(stratum, method) for stratum, _, methods in jobs for method in methods]
     table, grid, rows = [], [], []
     alpha_of: dict[tuple[str, str], Setting] = {}
-    for lineage, method in progress(steps, "steering", unit="method") if show_progress else steps:
-        tuned = _tune(method, tune.only(lineage), alpha_of.get((lineage, method.origin)))
+    for stratum, method in progress(steps, "steering", unit="method"):
+        tuned = _tune(method, tune.only(stratum), alpha_of.get((stratum, method.origin)))
         if method.name == "difference_of_means":
-            alpha_of[lineage, method.origin] = tuned.setting
-        summary, per_row = _read(method, tuned, test.only(lineage), plan)
-        table.append({"lineage": lineage} | summary)
-        rows.append(per_row.assign(lineage=lineage, origin=method.origin, method=method.name))
+            alpha_of[stratum, method.origin] = tuned.setting
+        summary, per_row = _read(method, tuned, test.only(stratum), plan)
+        table.append({"stratum": stratum} | summary)
+        rows.append(per_row.assign(stratum=stratum, origin=method.origin, method=method.name))
         grid += [
-            {"lineage": lineage, "origin": method.origin, "method": method.name} | entry
+            {"stratum": stratum, "origin": method.origin, "method": method.name} | entry
             for entry in tuned.grid
         ]
     return Steering(pd.DataFrame(table), pd.DataFrame(grid), pd.concat(rows, ignore_index=True))
@@ -149,10 +149,10 @@ NONE: Setting = (float("nan"), float("nan"))
 
 
 def _references(
-    model: Resumable,
+    model: ProbedModel,
     dictionary: Dictionary,
     test: Pairs,
-    means: ContextMeans,
+    means: UnitMeans,
     selected: np.ndarray,
     plan: SteeringPlan,
 ) -> list[_Method]:
@@ -188,15 +188,15 @@ def _references(
 
 
 def _methods(
-    model: Resumable,
+    model: ProbedModel,
     dictionary: Dictionary,
-    means: ContextMeans,
+    means: UnitMeans,
     selected: np.ndarray,
     learnt: tuple[str, ...],
     origin: str,
     plan: SteeringPlan,
 ) -> list[_Method]:
-    directions = dictionary.directions.numpy()
+    directions = to_host(dictionary.directions)
     methods = []
     for name, vector in all_directions(means, directions, selected, learnt):
         methods.append(_added(model, name, origin, of_length(vector, means.spread), plan))
@@ -211,7 +211,7 @@ def _methods(
 
 
 def _added(
-    model: Resumable, name: str, origin: str, vector: np.ndarray, plan: SteeringPlan
+    model: ProbedModel, name: str, origin: str, vector: np.ndarray, plan: SteeringPlan
 ) -> _Method:
     drawn = random_like(vector, plan.random_draws, plan.seed + 1)
     return _Method(
@@ -224,7 +224,7 @@ def _added(
 
 
 def _replaced(
-    model: Resumable, origin: str, replacement: Replacement, plan: SteeringPlan
+    model: ProbedModel, origin: str, replacement: Replacement, plan: SteeringPlan
 ) -> _Method:
     drawn = random_like(replacement.write, plan.random_draws, plan.seed + 4)
     return _Method(
@@ -238,7 +238,7 @@ def _replaced(
     )
 
 
-def _label_shuffled(model: Resumable, origin: str, vectors: np.ndarray) -> _Method:
+def _label_shuffled(model: ProbedModel, origin: str, vectors: np.ndarray) -> _Method:
     """Difference of means of shuffled labels, at the length and alpha of the real one."""
 
     def apply(states: States, setting: Setting) -> np.ndarray:
@@ -248,7 +248,7 @@ def _label_shuffled(model: Resumable, origin: str, vectors: np.ndarray) -> _Meth
 
 
 def _published(
-    model: Resumable,
+    model: ProbedModel,
     dictionary: Dictionary,
     origin: str,
     difference: np.ndarray,
@@ -289,7 +289,7 @@ def _tune(method: _Method, pairs: Pairs, given: Setting | None) -> _Tuned:
         return _Tuned(given or NONE, float("nan"), "", [])
     grid = []
     for alpha, beta in method.settings:
-        distance = gaps(method.apply(pairs.vitro, (alpha, beta)), pairs)
+        distance = gaps(method.apply(pairs.reference, (alpha, beta)), pairs)
         grid.append(
             {"alpha": alpha, "beta": beta, "gc": gap_closure(distance.remaining, distance.gap)}
         )
@@ -302,13 +302,13 @@ def _tune(method: _Method, pairs: Pairs, given: Setting | None) -> _Tuned:
 def _read(
     method: _Method, tuned: _Tuned, pairs: Pairs, plan: SteeringPlan
 ) -> tuple[dict[str, object], pd.DataFrame]:
-    distance = _distances(method.apply(pairs.vitro, tuned.setting), pairs)
+    distance = _distances(method.apply(pairs.reference, tuned.setting), pairs)
     drawn = [
         gaps(prediction, pairs).remaining
-        for prediction in method.random(pairs.vitro, tuned.setting)
+        for prediction in method.random(pairs.reference, tuned.setting)
     ]
     random = np.mean(drawn, axis=0) if drawn else np.full(len(distance.gap), np.nan)
-    block = pairs.vitro.labels.block
+    block = pairs.reference.labels.block
     options = {"resamples": plan.resamples, "seed": plan.seed}
     closed = closure_interval(distance.gap - distance.remaining, distance.gap, block, **options)
     nothing = float("nan")
@@ -340,7 +340,7 @@ def _read(
     }
     per_row = pd.DataFrame(
         {
-            "window": pairs.vitro.labels.window,
+            "window": pairs.reference.labels.window,
             "block": block,
             "remaining": distance.remaining,
             "gap": distance.gap,

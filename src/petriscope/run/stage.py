@@ -3,6 +3,7 @@ the outputs."""
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import importlib
 import os
@@ -46,6 +47,8 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     gc.freeze()
     try:
         metrics = body.run(workspace, params)
+        if dataclasses.is_dataclass(metrics):
+            metrics = dataclasses.asdict(metrics)
     except FileNotFoundError as error:
         missing = Path(
             str(error.filename or next(iter(error.args), ""))

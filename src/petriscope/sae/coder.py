@@ -61,13 +61,19 @@ class SAE:
         """What one unit of each latent adds to a raw hidden state: float32 (m, d)."""
         return self.W_dec / self.scale
 
+    def to(self, device: str | torch.device) -> SAE:
+        """The same dictionary on another device, where it then encodes and decodes."""
+        names = ("W_enc", "b_enc", "W_dec", "b_dec")
+        return dataclasses.replace(self, **{n: getattr(self, n).to(device) for n in names})
+
     @functools.cached_property
     def _filter(self) -> CandidateFilter:
         return CandidateFilter(self.W_enc, self.b_enc, self.config.filter)
 
     def centred(self, x: np.ndarray | torch.Tensor) -> torch.Tensor:
         """s·x − b_dec, float32 (n, d). Raises `UserError` on a wrong width, NaN or infinity."""
-        return torch.add(-self.b_dec, as_rows(x, self.d), alpha=self.scale)
+        rows = as_rows(x, self.d).to(self.b_dec.device)
+        return torch.add(-self.b_dec, rows, alpha=self.scale)
 
     def select(self, x: np.ndarray | torch.Tensor) -> Selection:
         """Active latents of raw hidden states x (n, d) in both orders."""
@@ -91,10 +97,10 @@ class SAE:
 
     def _encode_piece(self, x: np.ndarray | torch.Tensor) -> Codes:
         chosen = self.select(x)
-        values = chosen.values[chosen.order].numpy()
+        values = chosen.values[chosen.order].cpu().numpy()
         return Codes(
-            chosen.by_token.indptr.numpy().astype(np.int64),
-            chosen.by_token.columns.numpy(),
+            chosen.by_token.indptr.cpu().numpy().astype(np.int64),
+            chosen.by_token.columns.cpu().numpy(),
             values,
             self.m,
         )
@@ -102,8 +108,8 @@ class SAE:
     def decode(self, codes: Codes) -> np.ndarray:
         """Raw hidden states ĥ float32 (n, d) of sparse codes."""
         indptr, indices, values = (
-            torch.from_numpy(
-                np.require(array, dtype, ("C", "W"))
+            torch.from_numpy(np.require(array, dtype, ("C", "W"))).to(
+                self.W_dec.device
             )  # a mapped file is read-only, torch needs more
             for array, dtype in (
                 (codes.indptr, np.int32),
@@ -112,7 +118,8 @@ class SAE:
             )
         )
         pattern = Pattern(indptr, indices, self.m)
-        return weighted_rows(pattern, values, self.W_dec).add_(self.b_dec).div_(self.scale).numpy()
+        rows = weighted_rows(pattern, values, self.W_dec).add_(self.b_dec).div_(self.scale)
+        return rows.cpu().numpy()
 
     def encode_dense(self, x: torch.Tensor) -> torch.Tensor:
         """Codes as a dense tensor (…, m) of raw hidden states (…, d), differentiable: for edits and

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from petriscope.causal.entrants import Learning
 from petriscope.causal.leaderboard import Contest, leaderboard
+from petriscope.causal.rivals import Learning
 from petriscope.causal.steering import Pairs
 from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.run.params import Params

@@ -13,7 +13,7 @@ import numpy as np
 from petriscope.contrast.features import branch_table, layer_summary
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.parallel import in_processes
-from petriscope.probe.harvest import harvest, open_layers
+from petriscope.probe.harvest import harvest_layers, open_layers
 from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.codes import encode_stream, row_labels, sufficient_statistics
@@ -82,15 +82,10 @@ def random_moments(workspace: Workspace, params: Params, scratch: Path) -> dict[
     model = load_model(workspace).reinitialised(params.seed + 1000)
     train = split_rows(windows, "train")
     train = train[:: max(1, len(train) // TRAIN_WINDOWS)]
-    harvest(
-        model,
-        load_inputs(workspace, model),
-        np.concatenate([train, split_rows(windows, SPLIT)]),
-        range(model.n_layers + 1),
-        scratch,
-        folds=harvest_folds(params),
-        what="random model",
-    )
+    chosen = np.concatenate([train, split_rows(windows, SPLIT)])
+    inputs = load_inputs(workspace, model, harvest_folds(params))
+    layers = range(model.n_layers + 1)
+    harvest_layers(model, inputs, chosen, layers, scratch, what="random model")
     sae = dataclasses.replace(params.sae, tokens=params.controls.random_init_tokens)
     stores = open_layers(scratch)
 

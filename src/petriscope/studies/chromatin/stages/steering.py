@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from petriscope.causal.directions import context_means
+from petriscope.causal.directions import unit_means
 from petriscope.causal.steering import Pairs
 from petriscope.causal.steering_run import SteeringPlan, steer
 from petriscope.contrast.effects import LEAST_BLOCKS
@@ -58,7 +58,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         load_sae(workspace, layer, params.sae.seeds[0]),
         tune=Pairs(states["tune", "vitro"], states["tune", "vivo"]),
         test=Pairs(states["test", "vitro"], states["test", "vivo"]),
-        means=context_means(sample, moments.biosample_means(), biosample_of, design),
+        means=unit_means(sample, moments.biosample_means(), biosample_of, design),
         selected=mine.feature.to_numpy()[: params.steering.features],
         plan=SteeringPlan(alphas=tuple(params.steering.alphas), seed=params.seed),
     )
