@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from petriscope.workspace import Workspace
+from petriscope.run.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -26,7 +26,7 @@ def shared() -> Path:
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace (space and umlaut in its path) in which every stage ran on the tiny data set.
     Copy it to change it."""
-    from petriscope.artifact.tiny import run_all, tiny_workspace
+    from petriscope.studies.chromatin.tiny import run_all, tiny_workspace
 
     workspace = tiny_workspace(tmp_path_factory.mktemp("tiny run ü") / "w")
     run_all(workspace)
