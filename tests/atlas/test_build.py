@@ -17,7 +17,6 @@ from petriscope.atlas.query import Atlas
 from petriscope.errors import UserError
 
 LIMITS = schema.Thresholds(alpha=0.05, stable=0.7)
-
 GENERATOR = Path(__file__).resolve().parents[2] / "benchmarks" / "synthetic_atlas.py"
 
 
