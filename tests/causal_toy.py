@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import torch
-
 from petriscope.contrast.moments import Design
+
 from petriscope.probe.states import RowLabels, States, gather
 from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig

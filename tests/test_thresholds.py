@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from petriscope.contrast.moments import Design, Moments
+from petriscope.contrast.summary import layer_summary
 
 from petriscope.atlas.build import AtlasTables, build_atlas
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.schema import Thresholds
 from petriscope.contrast import calibrate
-from petriscope.contrast.moments import Design, Moments
-from petriscope.contrast.summary import layer_summary
 from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.stages import calibration

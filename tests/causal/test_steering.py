@@ -10,6 +10,7 @@ import pytest
 import torch
 from causal_toy import BINS, CROP, LINEAGES, M, autoencoder, design, held, model
 from concept_erasure import LeaceFitter
+from petriscope.contrast.moments import Design
 from scipy.linalg import sqrtm
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
@@ -41,7 +42,6 @@ from petriscope.causal.steering import (
     swapped_features,
 )
 from petriscope.causal.steering_run import Steering, SteeringPlan, compare_methods
-from petriscope.contrast.moments import Design
 from petriscope.errors import UserError
 from petriscope.sae.coder import SAE
 

@@ -8,11 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
-
 from petriscope.contrast.calibrate import FITTED, REPLICATES, SHUFFLED, calibrate
-from petriscope.contrast.calibration import coverage, discovery, error_rate, table, uniformity
-from petriscope.contrast.evidence import biosample_evidence, usable_lineages
 from petriscope.contrast.moments import Design, Moments
 from petriscope.contrast.null_runs import (
     biosample_nulls,
@@ -21,6 +17,10 @@ from petriscope.contrast.null_runs import (
     published_nulls,
     sign_nulls,
 )
+from scipy import stats
+
+from petriscope.contrast.calibration import coverage, discovery, error_rate, table, uniformity
+from petriscope.contrast.evidence import biosample_evidence, usable_lineages
 from petriscope.contrast.nulls import (
     gaussian,
     independent_sets,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from petriscope.contrast.moments import Design, Moments
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
@@ -23,7 +24,6 @@ from petriscope.contrast.effects import (
     log2_fold,
     mean_limits,
 )
-from petriscope.contrast.moments import Design, Moments
 from petriscope.errors import UserError
 
 

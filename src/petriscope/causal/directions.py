@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from petriscope.contrast.moments import Design
+from petriscope.contrast.design import Design
 from petriscope.errors import UserError
 
 
@@ -25,7 +25,7 @@ class Groups(NamedTuple):
     @classmethod
     def of(cls, design: Design) -> Groups:
         """The groups of a design."""
-        return cls(design.biosamples, design.lineages, design.lineage_of, design.vivo)
+        return cls(design.units, design.strata, design.stratum_of, design.is_target)
 
     def sides(self, stratum: str) -> Sides:
         """Row indices of a stratum's units on either side. Raises `UserError` where one is

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from petriscope.causal.directions import Groups, linear_probe, mean_difference, unit_means
-from petriscope.contrast.moments import Design
+from petriscope.contrast.design import Design
 from petriscope.probe.states import Dictionary, to_host
 
 

@@ -61,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
         ["seed", "what", "null", "share", "low", "high"]
     ]
     print(shown.to_string(index=False, float_format="{:.4f}".format))
-    found = summarise(rates, params.cds.alpha, middle_layer(workspace))
-    print(_words(asdict(found), workspace))
+    summary = summarise(rates, params.cds.alpha, middle_layer(workspace))
+    print(_words(asdict(summary), workspace))
     return 0
 
 

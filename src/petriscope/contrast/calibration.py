@@ -192,8 +192,8 @@ def _one_seed(
     blocks = data.moments.block_means()
     signs = sign_nulls(blocks, design, few, **shared)
     if len(signs.p):
-        about = {"test": "locus level, permutation", "null": "signs of blocks drawn"}
-        yield [uniformity(signs.p_permutation, alpha=alpha, **about)], {}
+        test, null = "locus level, permutation", "signs of blocks drawn"
+        yield [uniformity(signs.p_permutation, test=test, null=null, alpha=alpha)], {}
     population = data.everywhere.block_means()
     for stratum in design.strata:
         if design.why_untestable(stratum, "locus") is None:

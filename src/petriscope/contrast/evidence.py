@@ -99,9 +99,9 @@ def unit_test(
             fitted.mean, fitted.combined.z(), null, relabellings(shape), adjusted=shape.adjusted
         )
         return lines, together
-    strata = [np.split(line.units, [line.n[design.words.reference]]) for line in lines.values()]
+    values = [np.split(line.units, [line.n[design.words.reference]]) for line in lines.values()]
     null = stratified_labels(
-        lambda a, b: welch(a, b).z(), [(a, b) for a, b in strata], permutations, seed
+        lambda a, b: welch(a, b).z(), [(a, b) for a, b in values], permutations, seed
     )
     z = np.stack([line.test.z() for line in lines.values()])
     mean = pool([line.test for line in lines.values()])

@@ -174,16 +174,18 @@ def with_context(features: pd.DataFrame, design: Design, alpha: float) -> pd.Dat
 
 
 def effect_table(
-    layer: int, moments: Moments, design: Design, *, min_events: float, resamples: int, seed: int
+    layer: int, moments: Moments, design: Design, how: Scoring, *, resamples: int
 ) -> pd.DataFrame:
     """Hedges g, AUROC and log2 fold of alive features per stratum, with block-bootstrap
     intervals."""
-    alive = np.flatnonzero(moments.alive(min_events))
+    alive = np.flatnonzero(moments.alive(how.min_events))
     frames = []
     for stratum in design.strata:
         if design.why_untestable(stratum, "locus"):
             continue
-        found = effects(moments.features(alive), design, stratum, resamples=resamples, seed=seed)
+        found = effects(
+            moments.features(alive), design, stratum, resamples=resamples, seed=how.seed
+        )
         sizes = {
             f"{name}{suffix}": values
             for name, effect in found._asdict().items()

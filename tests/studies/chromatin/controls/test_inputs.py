@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from petriscope.contrast.moments import Design
 from scipy import stats
 
-from petriscope.contrast.moments import Design
 from petriscope.errors import UserError
 from petriscope.studies.chromatin.controls.inputs import (
     UNKNOWN,

@@ -11,7 +11,6 @@ import pandas as pd
 from petriscope.contrast.design import Design
 from petriscope.contrast.features import (
     LayerScores,
-    Rise,
     effect_table,
     layer_summary,
     layer_table,
@@ -76,7 +75,6 @@ def run(workspace: Workspace, params: Params) -> Found:
     rows, cds = split_rows(windows, SPLIT), params.cds
     blocks = np.unique(windows.block.to_numpy()[rows])
     bins = params.windows.length // 128 - 2 * params.windows.crop
-    resampling = {"min_events": cds.min_events, "resamples": cds.bootstrap, "seed": params.seed}
 
     def one(layer: int) -> tuple[LayerScores, pd.DataFrame]:
         moments = load_moments(workspace, layer).blocks(blocks)
@@ -86,7 +84,8 @@ def run(workspace: Workspace, params: Params) -> Found:
             raise UserError(what, field="cds.min_events", remedy=remedy)
         means = load_window_means(workspace, layer, rows, bins)
         scores = layer_table(layer, moments, means, design, scoring(params))
-        return scores, effect_table(layer, moments, design, **resampling)
+        sizes = effect_table(layer, moments, design, scoring(params), resamples=cds.bootstrap)
+        return scores, sizes
 
     found = in_processes(one, layer_numbers(workspace.codes), "contrast", unit="layer")
     scores, effects = zip(*found)
@@ -106,8 +105,7 @@ def summarise(layers: pd.DataFrame, design: Design, alpha: float) -> Found:
     reasons = design.untestable("unit")
     change = rise(layers, "context_count", "alive")
     assert change is not None
-    stable = rise(layers, "stable_context_count", "stable") or Rise(None, None, None)
-    measured = stable.change is not None
+    stable = rise(layers, "stable_context_count", "stable")
     stable_fraction = layers.stable_context_fraction.round(6).tolist()
     return Found(
         untestable="; ".join(reasons) if len(reasons) == len(design.strata) else None,
@@ -126,11 +124,11 @@ def summarise(layers: pd.DataFrame, design: Design, alpha: float) -> Found:
         rise=change.change,
         rise_low=change.low,
         rise_high=change.high,
-        stable=layers.stable.tolist() if measured else None,
-        stable_context_fraction=stable_fraction if measured else None,
-        stable_rise=stable.change,
-        stable_rise_low=stable.low,
-        stable_rise_high=stable.high,
+        stable=layers.stable.tolist() if stable else None,
+        stable_context_fraction=stable_fraction if stable else None,
+        stable_rise=stable.change if stable else None,
+        stable_rise_low=stable.low if stable else None,
+        stable_rise_high=stable.high if stable else None,
         lineages_rising=sum(
             bool(last[f"{x}_fraction"] > first[f"{x}_fraction"]) for x in design.strata
         ),

@@ -38,7 +38,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write results/leaderboard/leaderboard.csv: one row per lineage and entrant."""
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
     design = load_design(workspace, params)
-    rows = condition_rows(biosamples, design.lineages)
+    rows = condition_rows(biosamples, design.strata)
     why = None if params.controls.leaderboard else "controls.leaderboard is false in params.yaml"
     if why is None and rows.empty:
         why = "no lineage has both contexts"

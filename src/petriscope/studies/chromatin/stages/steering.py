@@ -11,7 +11,6 @@ from petriscope.causal.directions import unit_means
 from petriscope.causal.steering import Pairs
 from petriscope.causal.steering_run import SteeringPlan, steer
 from petriscope.contrast.effects import LEAST_BLOCKS
-from petriscope.contrast.moments import Design
 from petriscope.files import atomic_folder, write_csv
 from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
@@ -28,6 +27,7 @@ from petriscope.studies.chromatin.store import (
     sample_hidden,
     split_rows,
 )
+from petriscope.studies.chromatin.units import design_of
 
 METHOD = "sae_additive"
 RIVALS = ("difference_of_means", "single_pair", "linear_probe", "leace")
@@ -36,10 +36,10 @@ RIVALS = ("difference_of_means", "single_pair", "linear_probe", "leace")
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write results/steering/: readout.csv (test), grid.csv (tune)."""
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
-    design = Design.from_frame(biosamples)
+    design = design_of(biosamples)
     model = load_model(workspace)
     layer = chosen_layer(params.steering.layer, model.n_layers, "steering.layer")
-    rows = condition_rows(biosamples, design.lineages)
+    rows = condition_rows(biosamples, design.strata)
     inputs = load_inputs(workspace, model)
     states = {}
     for split in ("tune", "test"):
@@ -58,7 +58,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         load_sae(workspace, layer, params.sae.seeds[0]),
         tune=Pairs(states["tune", "vitro"], states["tune", "vivo"]),
         test=Pairs(states["test", "vitro"], states["test", "vivo"]),
-        means=unit_means(sample, moments.biosample_means(), biosample_of, design),
+        means=unit_means(sample, moments.unit_means(), biosample_of, design),
         selected=mine.feature.to_numpy()[: params.steering.features],
         plan=SteeringPlan(alphas=tuple(params.steering.alphas), seed=params.seed),
     )
