@@ -20,8 +20,7 @@ from petriscope.sae import train as train_module
 from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.parallel import Job, train_many
-from petriscope.sae.sweep import sweep_learning_rate
+from petriscope.sae.sweep import Job, sweep_learning_rate, train_many
 from petriscope.sae.train import TrainResult, train_sae
 
 

@@ -17,7 +17,6 @@ import pytest
 import torch
 from sae.test_train import DATA, SHORT, run
 
-from petriscope.sae import filter as filter_module
 from petriscope.sae import select as select_module
 from petriscope.sae import sparse as sparse_module
 from petriscope.sae.loader import TokenSource
@@ -26,7 +25,7 @@ from petriscope.sae.train import Run
 
 
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (sparse_module, filter_module, select_module):
+    for module in (sparse_module, select_module):
         monkeypatch.setattr(module, "on_host", lambda _: False)
 
     def refuse(*_: object, **__: object) -> None:

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from petriscope.errors import UserError
-from petriscope.sae import checkpoint as checkpoint_module
+from petriscope.sae import train as train_module
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.judge import quality, recovery
 from petriscope.sae.loader import TokenSource
@@ -164,9 +164,9 @@ from petriscope.errors import UserError
 t.run(t.SHORT, checkpoint=Path(sys.argv[1]), checkpoint_every=60)
 before = (Path(sys.argv[1]) / "state.safetensors").read_bytes()
 resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, len(before) // 2))
-saved = t.checkpoint_module.load_checkpoint(Path(sys.argv[1]), t.SHORT.resolved())
+saved = t.train_module.load_checkpoint(Path(sys.argv[1]), t.SHORT.resolved())
 try:
-    t.checkpoint_module.save_checkpoint(Path(sys.argv[1]), t.SHORT.resolved(), saved)
+    t.train_module.save_checkpoint(Path(sys.argv[1]), t.SHORT.resolved(), saved)
 except UserError as error:
     print(error)
 assert (Path(sys.argv[1]) / "state.safetensors").read_bytes() == before
@@ -197,15 +197,15 @@ def test_a_full_disk_is_noticed_before_training_and_told_from_other_errors(
 
         return write
 
-    state = checkpoint_module.Checkpoint(1, {"a": torch.zeros(1)}, {})
-    monkeypatch.setattr(checkpoint_module, "save_file", failing(errno.ENOSPC))
+    state = train_module.Checkpoint(1, {"a": torch.zeros(1)}, {})
+    monkeypatch.setattr(train_module, "save_file", failing(errno.ENOSPC))
     with pytest.raises(UserError, match=r"c: cannot be written, the disk or quota is full"):
-        checkpoint_module.save_checkpoint(tmp_path / "c", SHORT, state)
-    monkeypatch.setattr(checkpoint_module, "save_file", failing(errno.EACCES))
+        train_module.save_checkpoint(tmp_path / "c", SHORT, state)
+    monkeypatch.setattr(train_module, "save_file", failing(errno.EACCES))
     with pytest.raises(OSError, match="Permission denied"):
-        checkpoint_module.save_checkpoint(tmp_path / "c", SHORT, state)
+        train_module.save_checkpoint(tmp_path / "c", SHORT, state)
     little = shutil.disk_usage(tmp_path)._replace(free=50_000)
-    monkeypatch.setattr(checkpoint_module.shutil, "disk_usage", lambda _: little)
+    monkeypatch.setattr(train_module.shutil, "disk_usage", lambda _: little)
     with pytest.raises(
         UserError,
         match=r"c: lies on a disk with 0.1 MB free, checkpoints need 0.1 MB. Free some space",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,15 @@ from safetensors.torch import load_file, save_file
 
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, read_json, write_json
+from petriscope.progress import bar
+from petriscope.sae.codes import Codes, concatenate
 from petriscope.sae.config import SAEConfig
-from petriscope.sae.filter import CandidateFilter
-from petriscope.sae.select import Selection, TopK, above_threshold
-from petriscope.sae.sparse import Codes, Pattern, concatenate, weighted_rows
+from petriscope.sae.select import CandidateFilter, Selection, TopK, above_threshold
+from petriscope.sae.sparse import Pattern, weighted_rows
 
 FORMAT = 1
 _ROWS_AT_ONCE = 4096
+_STREAM_ROWS = 16_384
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,3 +218,39 @@ def as_rows(x: np.ndarray | torch.Tensor, d: int) -> torch.Tensor:
                 remedy="Harvest this shard again.",
             )
     return rows
+
+
+def encode_stream(
+    sae: SAE, rows: np.ndarray, *, rows_at_once: int = _STREAM_ROWS, progress: bool = False
+) -> Iterator[tuple[int, Codes]]:
+    """Codes of raw hidden states rows (…, d) (may be memory-mapped), as (first row, codes) pieces
+    in order.
+
+    Holds ``rows_at_once`` rows at a time; rows are numbered through all leading axes. Raises
+    `UserError` with the row number on NaN or infinity.
+    """
+    flat = rows.reshape(-1, rows.shape[-1])
+    meter = bar("Encoding", total=len(flat), unit="token") if progress else None
+    for start in range(0, len(flat), rows_at_once):
+        piece = flat[start : start + rows_at_once]
+        try:
+            codes = sae.encode(piece)
+        except UserError:
+            bad = np.flatnonzero(~np.isfinite(np.asarray(piece, np.float32)).all(axis=1))
+            if not len(bad):
+                raise
+            what = f"row {start + bad[0]} holds NaN or infinity"
+            raise UserError(
+                what, field="hidden states", remedy="Harvest this layer again."
+            ) from None
+        yield start, codes
+        if meter is not None:
+            meter.update(len(piece))
+    if meter is not None:
+        meter.close()
+
+
+def encode_rows(sae: SAE, rows: np.ndarray, *, progress: bool = False) -> Codes:
+    """Codes of all rows (…, d) at once in memory (codes only: about 8·L0 bytes a row)."""
+    pieces = [codes for _, codes in encode_stream(sae, rows, progress=progress)]
+    return concatenate(pieces) if pieces else sae.encode(np.zeros((0, sae.d), np.float32))

@@ -1,9 +1,14 @@
 """Train one sparse autoencoder: init, loop, divergence check, checkpoints, threshold, held-out
-quality."""
+quality.
+
+A checkpoint holds everything the next step depends on, so a resumed run writes the same bytes.
+"""
 
 from __future__ import annotations
 
+import errno
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,21 +16,25 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from petriscope.errors import UserError
-from petriscope.files import write_csv
+from petriscope.files import atomic_folder, read_json, write_csv, write_json
 from petriscope.progress import bar
-from petriscope.sae.checkpoint import Checkpoint, check_space, load_checkpoint, save_checkpoint
 from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig
-from petriscope.sae.exactness import check_selection
-from petriscope.sae.filter import CandidateFilter
 from petriscope.sae.judge import Quality, quality
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.optimizer import DictionaryAdam
-from petriscope.sae.resample import resample
-from petriscope.sae.select import BatchTopK, Selection, TopK, above_threshold
-from petriscope.sae.step import Objective, Parameters, batch_gradients
+from petriscope.sae.select import BatchTopK, CandidateFilter, Selection, TopK, above_threshold
+from petriscope.sae.step import (
+    DictionaryAdam,
+    Objective,
+    Parameters,
+    batch_gradients,
+    check_selection,
+    resample,
+)
 
 _SAMPLE_TOKENS = 16_384
 _LOG_ROWS = 100
@@ -307,3 +316,78 @@ def _selector(config: SAEConfig) -> BatchTopK | TopK | _Positive:
     if config.variant == "topk":
         return TopK(config.k)
     return _Positive() if config.variant == "relu_l1" else BatchTopK(config.k)
+
+
+class Checkpoint(NamedTuple):
+    """State after some steps."""
+
+    step: int
+    """steps done"""
+    tensors: dict[str, torch.Tensor]
+    numbers: dict[str, Any]
+
+
+def check_space(folder: Path, config: SAEConfig) -> None:
+    """Raise `UserError` before training where the disk cannot take a checkpoint of ``config``
+    beside the earlier one."""
+    needed = 2 * 4 * (3 * (2 * config.m * config.d + config.m + config.d) + 2 * config.m)
+    existing = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        what = (
+            f"lies on a disk with {free / 1e6:.1f} MB free, checkpoints need {needed / 1e6:.1f} MB"
+        )
+        raise UserError(what, file=folder, remedy="Free some space and start again.")
+
+
+def save_checkpoint(folder: Path, config: SAEConfig, checkpoint: Checkpoint) -> None:
+    """Replace the checkpoint in ``folder``. A full disk leaves the earlier one intact and raises
+    `UserError`."""
+    try:
+        with atomic_folder(folder) as temporary:
+            save_file(checkpoint.tensors, temporary / "state.safetensors")
+            described = {
+                "config": config.as_dict(),
+                "step": checkpoint.step,
+                "numbers": checkpoint.numbers,
+            }
+            write_json(temporary / "state.json", described)
+    except (OSError, SafetensorError) as error:
+        if not _full(error):
+            raise
+        remedy = "Free some space and start again: training resumes from the last whole checkpoint."
+        raise UserError(
+            "cannot be written, the disk or quota is full", file=folder, remedy=remedy
+        ) from None
+
+
+def _full(error: Exception) -> bool:
+    """Whether a write failed for want of room; safetensors tells the system's error number in words
+    alone."""
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return getattr(error, "errno", None) in numbers or any(
+        f"os error {number})" in str(error) for number in numbers
+    )
+
+
+def load_checkpoint(folder: Path, config: SAEConfig) -> Checkpoint | None:
+    """The checkpoint in ``folder``, or None. Raises `UserError` if it is corrupt or of another
+    configuration."""
+    if not (folder / "state.json").exists():
+        return None
+    remedy = f"Delete {folder} to start over."
+    try:
+        described = read_json(folder / "state.json")
+        tensors = load_file(folder / "state.safetensors")
+        saved, step, numbers = described["config"], int(described["step"]), described["numbers"]
+    except (SafetensorError, ValueError, KeyError, FileNotFoundError) as error:
+        raise UserError(f"is corrupt ({error})", file=folder, remedy=remedy) from None
+    asked = config.as_dict()
+    differing = sorted(
+        key for key in asked.keys() | saved.keys() if asked.get(key) != saved.get(key)
+    )
+    if differing:
+        key = differing[0]
+        what = f"is of another configuration: {key} was {saved.get(key)}, now {asked.get(key)}"
+        raise UserError(what, file=folder, remedy=remedy)
+    return Checkpoint(step, tensors, numbers)

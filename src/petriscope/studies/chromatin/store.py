@@ -18,10 +18,8 @@ from petriscope.probe.harvest import open_layers
 from petriscope.probe.tokens import Tokens
 from petriscope.run.params import Params, load_params
 from petriscope.run.workspace import Workspace
-from petriscope.sae.code_store import load_codes
 from petriscope.sae.coder import SAE
-from petriscope.sae.codes import SufficientStatistics
-from petriscope.sae.sparse import Codes
+from petriscope.sae.codes import Codes, SufficientStatistics, load_codes
 from petriscope.studies.chromatin.inputs import WindowInputs, bin_tokens
 from petriscope.studies.chromatin.model.adapter import adapted_from_safetensors, adapter_record
 from petriscope.studies.chromatin.model.base import TOKEN, ChromatinModel

@@ -13,13 +13,8 @@ from causal_toy import BINS, CROP, D, M, design, model
 from sklearn.metrics import roc_auc_score
 
 from petriscope.probe.harvest import harvest_layers, open_layers
-from petriscope.sae.coder import SAE
-from petriscope.sae.codes import (
-    SufficientStatistics,
-    encode_rows,
-    row_labels,
-    sufficient_statistics,
-)
+from petriscope.sae.coder import SAE, encode_rows
+from petriscope.sae.codes import SufficientStatistics, row_labels, sufficient_statistics
 from petriscope.sae.config import SAEConfig
 from petriscope.studies.chromatin.controls.branch import (
     Followed,

@@ -17,14 +17,16 @@ from petriscope.parallel import in_processes
 from petriscope.probe.harvest import open_layers
 from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
-from petriscope.sae.code_store import activation_histograms, coactivation, load_codes, writing_codes
-from petriscope.sae.coder import SAE
+from petriscope.sae.coder import SAE, encode_stream
 from petriscope.sae.codes import (
     TopRows,
     TopRowsAccumulator,
-    encode_stream,
+    activation_histograms,
+    coactivation,
+    load_codes,
     row_labels,
     sufficient_statistics,
+    writing_codes,
 )
 from petriscope.studies.chromatin.store import block_moments, load_sae, load_windows
 

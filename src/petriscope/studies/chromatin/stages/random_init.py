@@ -15,12 +15,8 @@ from petriscope.parallel import in_processes
 from petriscope.probe.harvest import harvest_layers, open_layers
 from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
-from petriscope.sae.codes import (
-    SufficientStatistics,
-    encode_stream,
-    row_labels,
-    sufficient_statistics,
-)
+from petriscope.sae.coder import encode_stream
+from petriscope.sae.codes import SufficientStatistics, row_labels, sufficient_statistics
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.train import train_sae
 from petriscope.studies.chromatin.stages.cds import SPLIT, branch_table
