@@ -17,7 +17,6 @@ from petriscope.sae.codes import (
     Codes,
     activation_histograms,
     coactivation,
-    load_codes,
     row_labels,
     sufficient_statistics,
     top_rows,
@@ -126,7 +125,7 @@ def test_codes_written_in_pieces_come_back(
     with writing_codes(tmp_path / "layer_1", M) as writer:
         for _, piece in encode_stream(make_sae(), many_rows, rows_at_once=77):
             writer.add(piece)
-    back = load_codes(tmp_path / "layer_1")
+    back = Codes.load(tmp_path / "layer_1")
     assert isinstance(back.values, np.memmap)
     assert np.array_equal(back.dense(), many.dense())
     np.testing.assert_allclose(
@@ -134,7 +133,7 @@ def test_codes_written_in_pieces_come_back(
     )
     (tmp_path / "layer_1/values.npy").unlink()
     with pytest.raises(UserError, match=r"layer_1: cannot be read .* Encode this layer again"):
-        load_codes(tmp_path / "layer_1")
+        Codes.load(tmp_path / "layer_1")
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path, many: Codes) -> None:

@@ -276,7 +276,7 @@ def test_a_filter_that_misses_stops_the_training(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(
         UserError, match=r"sae.filter: missed 1 latents and kept 0 too many in 4 rows of step 0"
     ):
-        train_module.train_sae(SHORT, TokenSource(DATA), heldout=None, progress=False)
+        train_module.train_dictionary(SHORT, TokenSource(DATA), heldout=None, progress=False)
 
 
 def test_dead_latents_become_inputs_of_large_loss() -> None:

@@ -15,11 +15,12 @@ from safetensors.torch import load_file, save_file
 
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, read_json, write_json
+from petriscope.probe.harvest import Hidden
 from petriscope.progress import bar
 from petriscope.sae.codes import Codes, concatenate
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.select import CandidateFilter, Selection, TopK, above_threshold
-from petriscope.sae.sparse import Pattern, weighted_rows
+from petriscope.sae.sparse import Pattern, to_host, weighted_rows
 
 FORMAT = 1
 _ROWS_AT_ONCE = 4096
@@ -85,11 +86,39 @@ class SAE:
             return TopK(self.config.k)(self._filter, centred)
         return above_threshold(self._filter, centred, self.threshold)
 
-    def encode(self, x: np.ndarray | torch.Tensor) -> Codes:
-        """Sparse codes of raw hidden states x (n, d): exact values, bounded working memory."""
+    def encode(
+        self, x: np.ndarray | torch.Tensor | Hidden, *, device: str | torch.device | None = None
+    ) -> Codes:
+        """Sparse codes of raw hidden states: exact values, bounded working memory.
+
+        Parameters
+        ----------
+        x : Hidden, ndarray or tensor of shape (n, d)
+            Raw hidden states; those of `Hidden` give codes that carry its token axis and layer.
+        device : str or torch.device, optional
+            Where the products are formed; where the dictionary lies if not given.
+
+        Returns
+        -------
+        Codes
+            n rows, on the host.
+
+        Raises
+        ------
+        UserError
+            On a wrong width, NaN or infinity.
+
+        Examples
+        --------
+        >>> codes = sae.encode(hidden)  # doctest: +SKIP
+        """
+        coder = self if device is None else self.to(device)
+        if isinstance(x, Hidden):
+            codes = encode_rows(coder, x.values)
+            return dataclasses.replace(codes, tokens=x.tokens, layer=x.layer)
         rows = x.reshape(-1, x.shape[-1])
         pieces = [
-            self._encode_piece(rows[at : at + _ROWS_AT_ONCE])
+            coder._encode_piece(rows[at : at + _ROWS_AT_ONCE])
             for at in range(0, len(rows), _ROWS_AT_ONCE)
         ]
         if not pieces:
@@ -100,13 +129,9 @@ class SAE:
 
     def _encode_piece(self, x: np.ndarray | torch.Tensor) -> Codes:
         chosen = self.select(x)
-        values = chosen.values[chosen.order].cpu().numpy()
-        return Codes(
-            chosen.by_token.indptr.cpu().numpy().astype(np.int64),
-            chosen.by_token.columns.cpu().numpy(),
-            values,
-            self.m,
-        )
+        values = to_host(chosen.values[chosen.order])
+        indptr, columns = to_host(chosen.by_token.indptr), to_host(chosen.by_token.columns)
+        return Codes(indptr.astype(np.int64), columns, values, self.m)
 
     def decode(self, codes: Codes) -> np.ndarray:
         """Raw hidden states ĥ float32 (n, d) of sparse codes."""
@@ -122,7 +147,7 @@ class SAE:
         )
         pattern = Pattern(indptr, indices, self.m)
         rows = weighted_rows(pattern, values, self.W_dec).add_(self.b_dec).div_(self.scale)
-        return rows.cpu().numpy()
+        return to_host(rows)
 
     def encode_dense(self, x: torch.Tensor) -> torch.Tensor:
         """Codes as a dense tensor (…, m) of raw hidden states (…, d), differentiable: for edits and

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -13,14 +14,21 @@ import scipy.sparse as sp
 
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, read_json, write_json
+from petriscope.probe.tokens import Tokens
 
 _RUN_ROWS = 4096
+TOKENS = "tokens"
+"""Folder of the token axis beside the codes."""
 _ENTRIES_AT_ONCE = 1 << 22
 
 
-class Codes(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Codes:
     """Sparse codes of n rows: row i holds latents ``indices[indptr[i]:indptr[i+1]]`` (ascending) at
-    ``values``."""
+    ``values``.
+
+    `SAE.encode` makes them; those of `Hidden` carry the token axis and the layer.
+    """
 
     indptr: np.ndarray
     """int64 (n + 1)"""
@@ -30,6 +38,14 @@ class Codes(NamedTuple):
     """float32 (nnz), all positive"""
     m: int
     """latents in the dictionary"""
+    tokens: Tokens | None = None
+    """what each row stands for, where that is known"""
+    layer: int | None = None
+    """the layer whose hidden states were encoded"""
+
+    def __post_init__(self) -> None:
+        if self.tokens is not None:
+            self.tokens.check_rows(self.indptr[1:], "codes")
 
     @property
     def n(self) -> int:
@@ -50,9 +66,37 @@ class Codes(NamedTuple):
         indptr = np.asarray(self.indptr[start : stop + 1]) - first
         return Codes(indptr, self.indices[first:last], self.values[first:last], self.m)
 
+    def save(self, folder: str | Path) -> None:
+        """Write codes.json, indptr.npy, indices.npy, values.npy and, where known, the token axis
+        (tokens/)."""
+        with writing_codes(folder, self.m, self.tokens, self.layer) as writer:
+            writer.add(self)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, mapped: bool = True) -> Codes:
+        """Read what `save` or `writing_codes` wrote; indices and values memory-mapped unless asked
+        otherwise."""
+        folder = Path(folder)
+        try:
+            described = read_json(folder / "codes.json")
+            indices, values = (
+                np.load(folder / f"{name}.npy", mmap_mode="r" if mapped else None)
+                for name in ("indices", "values")
+            )
+            indptr, m = np.load(folder / "indptr.npy"), int(described["latents"])
+        except (FileNotFoundError, ValueError, KeyError) as error:
+            raise UserError(
+                f"cannot be read ({error})", file=folder, remedy="Encode this layer again."
+            ) from None
+        tokens = Tokens.load(folder / TOKENS) if (folder / TOKENS).is_dir() else None
+        try:
+            return cls(indptr, indices, values, m, tokens, described.get("layer"))
+        except UserError as error:
+            raise UserError(str(error), file=folder) from None
+
 
 def concatenate(parts: list[Codes]) -> Codes:
-    """Codes of all parts' rows, in order (at least one part)."""
+    """Codes of all parts' rows, in order (at least one part); none carries a token axis."""
     if len(parts) == 1:
         return parts[0]
     offsets = np.cumsum([0] + [int(part.indptr[-1]) for part in parts])
@@ -102,8 +146,8 @@ class _GrowingArray:
 class CodesWriter:
     """Appends codes of consecutive rows to a folder; holds nothing but the row pointers."""
 
-    def __init__(self, folder: Path, latents: int) -> None:
-        self.folder, self.latents = folder, latents
+    def __init__(self, folder: Path, described: dict[str, int]) -> None:
+        self.folder, self.described = folder, described
         self._indptr = [np.zeros(1, np.int64)]
         self._indices = _GrowingArray(folder / "indices.npy", np.int32)
         self._values = _GrowingArray(folder / "values.npy", np.float32)
@@ -120,33 +164,21 @@ class CodesWriter:
         self._values.close()
         indptr = np.concatenate(self._indptr)
         np.save(self.folder / "indptr.npy", indptr, allow_pickle=False)
-        write_json(self.folder / "codes.json", {"latents": self.latents, "rows": len(indptr) - 1})
+        write_json(self.folder / "codes.json", {**self.described, "rows": len(indptr) - 1})
 
 
 @contextmanager
-def writing_codes(folder: str | Path, latents: int) -> Iterator[CodesWriter]:
+def writing_codes(
+    folder: str | Path, latents: int, tokens: Tokens | None = None, layer: int | None = None
+) -> Iterator[CodesWriter]:
     """A `CodesWriter` whose folder appears whole on success, or not at all."""
+    described = {"latents": latents} | ({} if layer is None else {"layer": layer})
     with atomic_folder(folder) as temporary:
-        writer = CodesWriter(temporary, latents)
+        writer = CodesWriter(temporary, described)
         yield writer
         writer.close()
-
-
-def load_codes(folder: str | Path, *, mapped: bool = True) -> Codes:
-    """Codes written through ``writing_codes``; indices and values memory-mapped unless asked
-    otherwise."""
-    folder = Path(folder)
-    try:
-        described = read_json(folder / "codes.json")
-        indices, values = (
-            np.load(folder / f"{name}.npy", mmap_mode="r" if mapped else None)
-            for name in ("indices", "values")
-        )
-        return Codes(np.load(folder / "indptr.npy"), indices, values, int(described["latents"]))
-    except (FileNotFoundError, ValueError, KeyError) as error:
-        raise UserError(
-            f"cannot be read ({error})", file=folder, remedy="Encode this layer again."
-        ) from None
+        if tokens is not None:
+            tokens.save(temporary / TOKENS)
 
 
 def coactivation(codes: Codes) -> sp.csr_matrix:

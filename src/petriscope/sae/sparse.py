@@ -32,6 +32,11 @@ def on_host(tensor: torch.Tensor) -> bool:
     return tensor.device.type == "cpu"
 
 
+def to_host(tensor: torch.Tensor) -> np.ndarray:
+    """The tensor's values as a numpy array, from whatever device: the way out of this package."""
+    return tensor.cpu().numpy()
+
+
 class Pattern(NamedTuple):
     """Where a sparse (rows, columns) matrix is non-zero, row by row."""
 

@@ -7,10 +7,9 @@ dictionary trains in a process with one thread: on a shared machine that beats t
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
+import functools
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +17,10 @@ import numpy as np
 import torch
 
 from petriscope.errors import UserError
-from petriscope.progress import bar
+from petriscope.parallel import in_processes
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.train import TrainResult, train_sae
+from petriscope.sae.train import TrainResult, train_dictionary
 
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 
@@ -58,7 +57,7 @@ def sweep_learning_rate(
         )
         row = {"lr": rate, "fvu": float("nan"), "l0": float("nan"), "dead": float("nan")}
         try:
-            judged = train_sae(short, source, heldout=heldout, progress=False).quality
+            judged = train_dictionary(short, source, heldout=heldout, progress=False).quality
         except UserError as error:
             if "diverged" not in str(error):
                 raise
@@ -107,44 +106,22 @@ def train_many(
     if any(job.device != "cpu" for job in jobs):
         workers = 1  # one process owns the accelerator
     workers = min(len(jobs), workers or len(os.sched_getaffinity(0)))
-    if workers <= 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            return [_train(job, progress) for job in jobs]
-        finally:
-            torch.set_num_threads(threads)
-    meter = bar("Training SAEs", total=len(jobs), unit="SAE") if progress else None
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        futures = [pool.submit(_train, job, False) for job in jobs]
-        try:
-            results = []
-            for job, future in zip(jobs, futures, strict=True):
-                result = future.result()
-                results.append(result)
-                if meter is not None:
-                    row = result.history[-1]
-                    state = f"{job.name}: FVU {row['fvu']:.3f}  L0 {row['l0']:.1f}  dead {row['dead']:.1%}"
-                    meter.set_postfix_str(state, refresh=False)
-                    meter.update()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    if meter is not None:
-        meter.close()
-    return results
-
-
-def _one_thread() -> None:
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    try:
+        if workers <= 1:
+            return [_train(job, progress) for job in jobs]
+        train = functools.partial(_train, progress=False)
+        return list(in_processes(train, jobs, "Training SAEs", unit="SAE", workers=workers))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _train(job: Job, progress: bool) -> TrainResult:
     config, table = job.config, None
     if job.tune is not None:
         config, table = sweep_learning_rate(config, job.source, job.tune)
-    result = train_sae(
+    result = train_dictionary(
         config,
         job.source,
         heldout=job.heldout,

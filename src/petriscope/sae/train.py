@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, read_json, write_csv, write_json
+from petriscope.probe.harvest import Hidden
 from petriscope.progress import bar
 from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig
@@ -234,6 +235,67 @@ class Run:
 
 
 def train_sae(
+    hidden: Hidden,
+    latents: int,
+    k: int,
+    *,
+    seed: int = 0,
+    tokens: int = 1_000_000,
+    split: str | None = "train",
+    device: str = "cpu",
+    **config: Any,
+) -> SAE:
+    """Train one sparse autoencoder on hidden states.
+
+    Parameters
+    ----------
+    hidden : Hidden
+        Hidden states of one layer.
+    latents, k : int
+        Size of the dictionary, and how many latents a token keeps on average.
+    seed : int
+        Of the initial weights and of the order of tokens.
+    tokens : int
+        Training tokens; the hidden states are read again as often as needed.
+    split : str, optional
+        Train on the tokens of this split alone; None: on all of them.
+    device : str
+        Where the steps run; the dictionary comes back on the host.
+    **config
+        Further fields of `petriscope.sae.config.SAEConfig` (``variant``, ``lr``, ``batch`` …).
+
+    Returns
+    -------
+    SAE
+        The dictionary; `petriscope.sae.judge.quality` says how good it is.
+
+    Raises
+    ------
+    UserError
+        If no token is of the split, a field of the configuration is unknown or out of range, or
+        the training diverges.
+
+    Examples
+    --------
+    >>> sae = ps.train_sae(hidden, latents=192, k=4)  # doctest: +SKIP
+    """
+    keep = None if split is None else hidden.tokens.split == split
+    if keep is not None and not keep.any():
+        found = ", ".join(sorted(set(hidden.tokens.windows.split.astype(str))))
+        raise UserError(
+            f"no token is of split {split!r}",
+            field="split",
+            remedy=f"Choose one of {found}, or None for all tokens.",
+        )
+    source = TokenSource(np.asarray(hidden.values), keep=keep)
+    batch = int(config.pop("batch", min(1024, source.n_tokens)))
+    plan = {"d": hidden.d, "m": latents, "k": k, "batch": batch, "seed": seed}
+    asked = SAEConfig.from_dict({**plan, "steps": max(1, tokens // max(1, batch)), **config})
+    name = f"SAE of layer {hidden.layer}"
+    return train_dictionary(asked, source, heldout=None, device=device, name=name).sae
+
+
+def train_dictionary(
     config: SAEConfig,
     source: TokenSource,
     *,

@@ -19,7 +19,7 @@ from petriscope.probe.tokens import Tokens
 from petriscope.run.params import Params, load_params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import SAE
-from petriscope.sae.codes import Codes, SufficientStatistics, load_codes
+from petriscope.sae.codes import Codes, SufficientStatistics
 from petriscope.studies.chromatin.inputs import WindowInputs, bin_tokens
 from petriscope.studies.chromatin.model.adapter import adapted_from_safetensors, adapter_record
 from petriscope.studies.chromatin.model.base import TOKEN, ChromatinModel
@@ -166,7 +166,7 @@ def load_window_means(workspace: Workspace, layer: int, rows: np.ndarray, bins: 
 
 def layer_codes(workspace: Workspace, layer: int) -> Codes:
     """Sparse codes of every token of one layer, memory-mapped."""
-    return load_codes(workspace.codes / f"layer_{layer}" / "codes")
+    return Codes.load(workspace.codes / f"layer_{layer}" / "codes")
 
 
 def read_features(workspace: Workspace) -> pd.DataFrame:

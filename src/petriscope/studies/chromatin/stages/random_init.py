@@ -18,7 +18,7 @@ from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import encode_stream
 from petriscope.sae.codes import SufficientStatistics, row_labels, sufficient_statistics
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.train import train_sae
+from petriscope.sae.train import train_dictionary
 from petriscope.studies.chromatin.stages.cds import SPLIT, branch_table
 from petriscope.studies.chromatin.stages.sae import sae_config
 from petriscope.studies.chromatin.store import (
@@ -69,7 +69,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         store = stores[layer]
         config = sae_config(sae, store.shape[-1], params.seed)
         source = TokenSource.of_windows(store, np.arange(len(train)))
-        coder = train_sae(config, source, heldout=None, progress=False).sae
+        coder = train_dictionary(config, source, heldout=None, progress=False).sae
         held = store[len(train) :]
         labels = row_labels(*held.shape[:3])
         sizes = {"n_blocks": held.shape[0], "n_biosamples": held.shape[1], "m": coder.m}
