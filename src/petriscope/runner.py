@@ -16,6 +16,7 @@ from petriscope.artifact.record import Recorder
 from petriscope.errors import UserError
 from petriscope.files import write_json
 from petriscope.params import load_params
+from petriscope.pipeline.graph import stage_module
 from petriscope.pipeline.snapshot import refresh_code
 from petriscope.workspace import Workspace
 
@@ -37,7 +38,7 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
         )
     refresh_code(workspace.root)
     params = load_params(workspace.params)
-    body = importlib.import_module(f"petriscope.stages.{name}")
+    body = importlib.import_module(stage_module(name))
     set_threads()
     recorder = Recorder(name, workspace, params)
     started = time.time()
