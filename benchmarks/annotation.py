@@ -21,16 +21,16 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from petriscope.annotation.background import MatchedBackground, strata
-from petriscope.annotation.chromhmm import Segmentation, State, majority_state
-from petriscope.annotation.features import enrich_features
-from petriscope.annotation.genes import Links
-from petriscope.annotation.genesets import GeneSets, enrich_gene_sets
-from petriscope.annotation.intervals import Intervals
-from petriscope.annotation.motifs import Motif, consensus_of, read_motifs, with_threshold
-from petriscope.annotation.scan import scan_hits
-from petriscope.annotation.state_enrichment import state_enrichment
-from petriscope.annotation.tails import log_hypergeometric_tail
+from petriscope.enrich.background import MatchedBackground, strata
+from petriscope.enrich.features import enrich_features
+from petriscope.enrich.genes import Links
+from petriscope.enrich.genesets import GeneSets, enrich_gene_sets
+from petriscope.enrich.motifs import Motif, consensus_of, read_motifs, with_threshold
+from petriscope.enrich.scan import scan_hits
+from petriscope.enrich.state_enrichment import state_enrichment
+from petriscope.enrich.states import Segmentation, State, majority_state
+from petriscope.enrich.tails import log_hypergeometric_tail
+from petriscope.genome.overlap import Intervals
 
 P = 1e-4
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from petriscope.params import load_params
-from petriscope.workspace import Workspace
+from petriscope.run.params import load_params
+from petriscope.run.workspace import Workspace
 
 STAGES = ("foregrounds", "chromhmm", "motifs", "genesets", "labels")
 
@@ -64,7 +64,9 @@ def main() -> None:
         wall_total = cpu_total = 0.0
         for stage in STAGES:
             begin, cpu = time.perf_counter(), time.process_time()
-            importlib.import_module(f"petriscope.stages.{stage}").run(workspace, params)
+            importlib.import_module(f"petriscope.studies.chromatin.stages.{stage}").run(
+                workspace, params
+            )
             wall, used = time.perf_counter() - begin, time.process_time() - cpu
             wall_total, cpu_total = wall_total + wall, cpu_total + used
             print(f"  {stage:<12}{wall:8.1f} s wall {used:8.1f} s CPU", flush=True)

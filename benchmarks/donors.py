@@ -28,15 +28,15 @@ from petriscope.contrast.moments import Design
 from petriscope.contrast.multiplicity import adjust
 from petriscope.contrast.technical import covariates
 from petriscope.contrast.truth import true_difference
-from petriscope.data.coverage import MARGIN, share_in_peaks
-from petriscope.data.dataset import load_dataset
-from petriscope.data.simulate import DemoConfig
-from petriscope.data.simulate_libraries import Libraries, simulate_libraries
-from petriscope.params import load_params
-from petriscope.stages.cds import SPLIT
-from petriscope.stages.truth import library_means
-from petriscope.store import load_windows, read_features, split_rows
-from petriscope.workspace import Workspace
+from petriscope.genome.coverage import MARGIN, share_in_peaks
+from petriscope.run.params import load_params
+from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.data.dataset import load_dataset
+from petriscope.studies.chromatin.simulate.dataset import DemoConfig
+from petriscope.studies.chromatin.simulate.libraries import Libraries, simulate_libraries
+from petriscope.studies.chromatin.stages.cds import SPLIT
+from petriscope.studies.chromatin.stages.truth import library_means
+from petriscope.studies.chromatin.store import load_windows, read_features, split_rows
 
 SETS = ("depth",), ("depth", "depth squared"), ("depth", "frip"), ("depth", "frip", "depth squared")
 

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import torch
 
-from petriscope.models.epibert import EpiBERT, EpiBERTConfig, one_hot
-from petriscope.models.probe import Batch
+from petriscope.probe.model import Batch
+from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig, one_hot
 
 CONDITIONS = 6
 LAYER = 6

@@ -32,14 +32,14 @@ import pandas as pd
 import pysam
 from scipy import sparse
 
-from petriscope.annotation.background import tss_distance
-from petriscope.annotation.genes import link_genes, read_genes
-from petriscope.annotation.genesets import enrich_gene_sets, read_gmt
-from petriscope.annotation.homer import known_enrichment, log_p
-from petriscope.annotation.intervals import Intervals, overlaps
-from petriscope.annotation.motifs import Motif, read_motifs
-from petriscope.annotation.scan import encode, scan_hits
-from petriscope.annotation.similarity import FAMILY, motif_similarity
+from petriscope.enrich.background import tss_distance
+from petriscope.enrich.genes import link_genes, read_genes
+from petriscope.enrich.genesets import enrich_gene_sets, read_gmt
+from petriscope.enrich.homer import known_enrichment, log_p
+from petriscope.enrich.motifs import Motif, read_motifs
+from petriscope.enrich.scan import encode, scan_hits
+from petriscope.enrich.similarity import FAMILY, motif_similarity
+from petriscope.genome.overlap import Intervals, overlaps
 
 HALF = 100
 DISTAL = 1000

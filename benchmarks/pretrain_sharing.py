@@ -17,15 +17,15 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from petriscope.models.epibert import EpiBERT, EpiBERTConfig
-from petriscope.models.pretrain import (
+from petriscope.probe.model import Batch
+from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig
+from petriscope.studies.chromatin.model.pretrain import (
     Arrays,
     PretrainConfig,
     Step,
     poisson_loss,
     training_step_arrays,
 )
-from petriscope.models.probe import Batch
 
 SMALL = EpiBERTConfig(
     input_length=16_384,

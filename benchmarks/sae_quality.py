@@ -19,9 +19,9 @@ from sae_peers import CONTENDERS, Shape, start
 
 from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig
+from petriscope.sae.judge import quality as judge
+from petriscope.sae.judge import recovery
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.quality import quality as judge
-from petriscope.sae.quality import recovery
 from petriscope.sae.train import train_sae
 
 D, FACTORS, M, K, BATCH, STEPS, LR = 64, 384, 512, 10, 512, 2000, 3e-3

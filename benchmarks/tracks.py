@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from petriscope.data.tracks import signal_for_windows
-from petriscope.data.windows import tile_windows
+from petriscope.genome.tracks import signal_for_windows
+from petriscope.genome.windows import tile_windows
 
 SIZE = 10_000_000
 SHARES = {"train": 0.6, "select": 0.15, "tune": 0.1, "test": 0.15}

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import petriscope
-from petriscope.claims_table import as_markdown
+from petriscope.claims.check import as_markdown
 from petriscope.cli import VERBS, build_parser
 from petriscope.commands.claims import checks_of
-from petriscope.stages.figures import TABLES
-from petriscope.workspace import Workspace
+from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.stages.figures import TABLES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = REPOSITORY / "src" / "petriscope"
@@ -118,7 +118,7 @@ def figures_drawn() -> list[Drawn]:
                 Drawn(str(key.value), where, tuple(sorted(read for read in reads if read)))
             )
     tables = [
-        Drawn(name, "petriscope.stages.figures:as_markdown", (source,))
+        Drawn(name, "petriscope.studies.chromatin.stages.figures:as_markdown", (source,))
         for name, source in TABLES.items()
     ]
     return found + tables
@@ -177,7 +177,7 @@ def figures_page() -> str:
         files = ", ".join(f"`results/{stage}/{file}`" for stage, file in item.reads)
         lines.append(f"| `{item.name}` | `{place(item.draws)}` | {files} |")
     lines += [
-        "\nStep two and three, the stage that wrote the file (`src/petriscope/stages/STAGE.py`, a "
+        "\nStep two and three, the stage that wrote the file (`src/petriscope/studies/chromatin/stages/STAGE.py`, a "
         "page or two) and the",
         "functions it calls:\n",
         "| stage | computes with |",

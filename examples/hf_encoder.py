@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, BertConfig
 
-from petriscope.models.adapter import Build
-from petriscope.models.probe import NO_EDITS, Batch, Edit, ProbeOutput, TokenIndex
+from petriscope.probe.adapter import Build
+from petriscope.probe.model import NO_EDITS, Batch, Edit, ProbeOutput, TokenIndex
 
 
 class HFEncoder(nn.Module):

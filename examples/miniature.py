@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pysam
 
-from petriscope.data.simulate import DemoConfig, simulate_demo
+from petriscope.studies.chromatin.simulate.dataset import DemoConfig, simulate_demo
 
 CONFIG = DemoConfig(chromosomes=2, mean_length=500_000, replicates=2, deepest=12_000)
 AS_BAM = ("blood_vitro_1", "liver_vivo_2")

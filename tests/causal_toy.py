@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from petriscope.causal.states import RowLabels, States, gather
 from petriscope.contrast.moments import Design
-from petriscope.models.epibert import EpiBERT, EpiBERTConfig, one_hot
-from petriscope.models.probe import Batch
+from petriscope.probe.model import Batch
+from petriscope.probe.states import RowLabels, States, gather
 from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig
+from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig, one_hot
 
 D, M, BINS, CROP = 16, 48, 28, 2
 LINEAGES = ("blood", "liver", "lymph")

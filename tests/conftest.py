@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from stage_trace import Trace, traced_run
 
-from petriscope.workspace import Workspace
+from petriscope.run.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -25,7 +25,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def traced_tiny_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, dict[str, Trace]]:
-    from petriscope.artifact.tiny import tiny_workspace
+    from petriscope.studies.chromatin.tiny import tiny_workspace
 
     workspace = tiny_workspace(tmp_path_factory.mktemp("tiny run ü") / "w")
     return workspace, traced_run(workspace, tmp_path_factory.mktemp("trace"))

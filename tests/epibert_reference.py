@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from petriscope.artifact.parity import CONFIG
-from petriscope.models.epibert import EpiBERTConfig, one_hot
-from petriscope.models.epibert_original import original_places
-from petriscope.models.probe import Batch
+from petriscope.probe.model import Batch
+from petriscope.studies.chromatin.model.epibert import EpiBERTConfig, one_hot
+from petriscope.studies.chromatin.model.epibert_original import original_places
+from petriscope.studies.chromatin.parity import CONFIG
 
 Array = np.ndarray
 

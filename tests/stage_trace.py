@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from petriscope import params as params_module
-from petriscope import runner
-from petriscope.artifact.tiny import run_all
-from petriscope.params import Params
-from petriscope.workspace import Workspace
+from petriscope.run import params as params_module
+from petriscope.run import stage as runner
+from petriscope.run.params import Params
+from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.tiny import run_all
 
 IN_OPEN, IN_ISDIR, IN_OVERFLOW = 0x20, 0x40000000, 0x4000
 UNWATCHED = (".dvc", "code", "results/cache")

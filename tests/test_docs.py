@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from petriscope.claims import read_rules
-from petriscope.claims_table import as_markdown, claim_checks, duration, stages_read
+from petriscope.claims.check import as_markdown, claim_checks, duration, stages_read
+from petriscope.claims.rules import read_rules
 from petriscope.cli import VERBS, build_parser, main
-from petriscope.pipeline.graph import Graph, Out, Stage
-from petriscope.workspace import Workspace
+from petriscope.run.graph import Graph, Out, Stage
+from petriscope.run.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"

@@ -21,7 +21,7 @@ EXIT_FILE = "PETRISCOPE_EXIT_FILE"
 # verb → (module with add_arguments(parser) and run(args), one line of help)
 VERBS = {
     "reproduce": (
-        "petriscope.reproduce",
+        "petriscope.commands.reproduce",
         "run the whole pipeline: data, every stage, figures, claims",
     ),
     "stage": ("petriscope.commands.stage", "run one stage by hand in the current workspace"),
@@ -32,12 +32,12 @@ VERBS = {
     "status": ("petriscope.commands.status", "which stages are up to date, and why not"),
     "data": ("petriscope.commands.data", "make or fetch a data set: demo, paper, fragments"),
     "convert": (
-        "petriscope.models.convert",
+        "petriscope.studies.chromatin.model.convert",
         "turn a released TensorFlow checkpoint into safetensors",
     ),
-    "sae": ("petriscope.sae.command", "train a sparse autoencoder on any stream of vectors"),
+    "sae": ("petriscope.commands.sae", "train a sparse autoencoder on any stream of vectors"),
     "audit": (
-        "petriscope.audit",
+        "petriscope.studies.chromatin.audit",
         "recompute the abstract's numbers from the authors' released tables",
     ),
     "claims": ("petriscope.commands.claims", "print the claims ledger of the current workspace"),

@@ -97,7 +97,7 @@ def differing(bare: Path, boxed: Path) -> tuple[int, list[str]]:
 
 def small_demo(venv: Path, folder: Path) -> Path:
     """A demo of a megabase instead of ten."""
-    script = "import sys; from pathlib import Path; from petriscope.data.simulate import DemoConfig, simulate_demo; "
+    script = "import sys; from pathlib import Path; from petriscope.studies.chromatin.simulate.dataset import DemoConfig, simulate_demo; "
     script += f"simulate_demo(Path(sys.argv[1]), DemoConfig({SMALL_DATA}))"
     subprocess.run(
         [str(venv / "bin/python"), "-c", script, str(folder)], check=True, capture_output=True

@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from petriscope.params import load_params
+from petriscope.run.params import load_params
 
 
 def test_the_quick_parameters_are_accepted(tmp_path):

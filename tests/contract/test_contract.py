@@ -15,7 +15,7 @@ import pytest
 from params_read import LEAVES, reads
 from stage_trace import Trace
 
-from petriscope.pipeline.contract import (
+from petriscope.run.contract import (
     ROOT,
     closure,
     imported,
@@ -24,10 +24,10 @@ from petriscope.pipeline.contract import (
     source,
     with_code_rows,
 )
-from petriscope.pipeline.graph import Stage, load_graph, load_yaml, stage_module
-from petriscope.pipeline.params_edit import preview
-from petriscope.pipeline.snapshot import PACKAGE
-from petriscope.workspace import Workspace
+from petriscope.run.graph import Stage, load_graph, load_yaml, stage_module
+from petriscope.run.params_edit import preview
+from petriscope.run.snapshot import PACKAGE
+from petriscope.run.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GRAPH = load_graph(REPOSITORY)
@@ -54,7 +54,7 @@ def declared_params(stage: Stage) -> list[str]:
 def test_code_rows_are_what_the_command_writes():
     path = REPOSITORY / "dvc.yaml"
     assert with_code_rows(path) == path.read_text(), (
-        "run: python -m petriscope.pipeline.contract --write"
+        "run: python -m petriscope.run.contract --write"
     )
 
 
@@ -146,10 +146,10 @@ def test_imports_inside_functions_and_of_packages_count_and_those_for_types_do_n
     text = (
         "from __future__ import annotations\nfrom typing import TYPE_CHECKING\nimport numpy\n"
         "if TYPE_CHECKING:\n    from petriscope.cli import main\nelse:\n    import petriscope.errors\n"
-        "def f():\n    from petriscope import files\n    from petriscope.params import Params\n"
+        "def f():\n    from petriscope import files\n    from petriscope.run.params import Params\n"
     )
-    assert imports_of(ast.parse(text), "petriscope.stages.x") == {
-        "petriscope.errors", "petriscope.files", "petriscope.params",
+    assert imports_of(ast.parse(text), stage_module("x")) == {
+        "petriscope.errors", "petriscope.files", "petriscope.run.params",
     }  # fmt: skip
     relative = ast.parse("from . import cds\nfrom ..errors import UserError\nfrom .cds import run")
     module = stage_module("windows")

@@ -22,7 +22,7 @@ from petriscope_tui.widgets.nav import PAGES, Nav
 from petriscope_tui.workspace import AtlasHandle, Workspace
 
 if TYPE_CHECKING:
-    from petriscope.pipeline.runner import Runner
+    from petriscope.run.launch import Runner
     from petriscope_tui.screens.base import Page
 
 
@@ -103,7 +103,7 @@ class PetriscopeApp(App[None]):
     def runner(self) -> Runner:
         """Control of the pipeline (loaded when first needed)."""
         if self._runner is None:
-            from petriscope.pipeline.runner import Runner
+            from petriscope.run.launch import Runner
 
             self._runner = Runner(self.workspace.root)
         return self._runner

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from rich.text import Text
 
-from petriscope.pipeline.findings import purpose
-from petriscope.pipeline.graph import Graph
+from petriscope.run.findings import purpose
+from petriscope.run.graph import Graph
 from petriscope_tui.form import duration
 from petriscope_tui.glyphs import Glyphs
 from petriscope_tui.theme import Palette

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from petriscope.causal.feature_sets import as_matrix, firing, matched_sets, usable_ks
-from petriscope.causal.states import Dictionary, Resumable, States, one_torch_thread, predict_edited
 from petriscope.errors import UserError
-from petriscope.models.probe import Edit
+from petriscope.probe.model import Edit
+from petriscope.probe.states import Dictionary, Resumable, States, one_torch_thread, predict_edited
 from petriscope.progress import progress
 
 

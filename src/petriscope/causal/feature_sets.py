@@ -9,8 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 
-from petriscope.causal.states import Codes
 from petriscope.errors import UserError
+from petriscope.probe.states import Codes
 
 
 class Firing(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from petriscope.causal.states import Dictionary, Resumable, States, predict, predict_edited
+from petriscope.probe.states import Dictionary, Resumable, States, predict, predict_edited
 
 
 class LossRecovered(NamedTuple):

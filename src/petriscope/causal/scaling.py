@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 
 from petriscope.causal.feature_sets import as_matrix
-from petriscope.causal.states import Dictionary, Resumable, States, predict_edited
 from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles
 from petriscope.parallel import in_processes
+from petriscope.probe.states import Dictionary, Resumable, States, predict_edited
 
 FACTORS = (0.0, 0.5, 2.0, 4.0)
 COLUMNS = ("feature", "bins", "factor", "change", "low", "high", "blocks")

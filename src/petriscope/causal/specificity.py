@@ -9,9 +9,9 @@ import torch
 
 from petriscope.causal.directions import random_like
 from petriscope.causal.feature_sets import as_matrix
-from petriscope.causal.states import Dictionary, Resumable, States, predict_edited
 from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles
 from petriscope.parallel import in_processes
+from petriscope.probe.states import Dictionary, Resumable, States, predict_edited
 
 NULL = ("null_own", "null_percentile")
 

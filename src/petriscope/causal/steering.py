@@ -11,10 +11,10 @@ from torch import Tensor
 
 from petriscope.causal.directions import Replacement
 from petriscope.causal.feature_sets import as_matrix
-from petriscope.causal.states import Dictionary, Resumable, States, predict, predict_edited
 from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles
 from petriscope.errors import UserError
-from petriscope.models.probe import Edit
+from petriscope.probe.model import Edit
+from petriscope.probe.states import Dictionary, Resumable, States, predict, predict_edited
 
 
 class Pairs(NamedTuple):

@@ -19,7 +19,6 @@ from petriscope.causal.directions import (
     random_like,
     shuffled_means,
 )
-from petriscope.causal.states import Dictionary, Resumable, States
 from petriscope.causal.steering import (
     Gaps,
     Pairs,
@@ -35,6 +34,7 @@ from petriscope.causal.steering import (
     swapped_features,
 )
 from petriscope.errors import UserError
+from petriscope.probe.states import Dictionary, Resumable, States
 from petriscope.progress import progress
 
 Setting = tuple[float, float]

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from petriscope.errors import UserError
 from petriscope.files import write_csv
-from petriscope.params import load_params
-from petriscope.runner import run_stage
-from petriscope.stages.calibration import metrics, middle_layer, null_runs
-from petriscope.workspace import find_workspace
+from petriscope.run.params import load_params
+from petriscope.run.stage import run_stage
+from petriscope.run.workspace import find_workspace
+from petriscope.studies.chromatin.stages.calibration import metrics, middle_layer, null_runs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

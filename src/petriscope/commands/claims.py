@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from petriscope.claims import read_rules
-from petriscope.claims_table import Check, as_markdown, claim_checks
+from petriscope.claims.check import Check, as_markdown, claim_checks
+from petriscope.claims.rules import read_rules
 from petriscope.errors import UserError
 from petriscope.files import read_json
-from petriscope.pipeline.graph import load_graph
-from petriscope.workspace import Workspace, find_workspace
+from petriscope.run.graph import load_graph
+from petriscope.run.workspace import Workspace, find_workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from petriscope.artifact.crate import summary, write_crate
-from petriscope.workspace import find_workspace
+from petriscope.run.crate import summary, write_crate
+from petriscope.run.workspace import find_workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from petriscope.data import demo, fragments_command, paper
+from petriscope.commands import fragments as fragments_command
+from petriscope.studies.chromatin.data import demo, paper
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,10 +6,10 @@ from __future__ import annotations
 import argparse
 import json
 
-from petriscope.artifact.chain import trace
-from petriscope.artifact.render import as_tree, as_values
 from petriscope.files import plain
-from petriscope.workspace import find_workspace
+from petriscope.run.chain import trace
+from petriscope.run.render import as_tree, as_values
+from petriscope.run.workspace import find_workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

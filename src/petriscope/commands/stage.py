@@ -6,8 +6,8 @@ import argparse
 import json
 
 from petriscope.files import plain
-from petriscope.runner import run_stage
-from petriscope.workspace import find_workspace
+from petriscope.run.stage import run_stage
+from petriscope.run.workspace import find_workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

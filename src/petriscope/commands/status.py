@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from petriscope.pipeline.findings import recorded_seconds
-from petriscope.pipeline.graph import Graph, load_graph
-from petriscope.pipeline.hashes import Hasher
-from petriscope.pipeline.lanes import draw_lanes
-from petriscope.pipeline.locks import lock_holders
-from petriscope.pipeline.snapshot import refresh_code
-from petriscope.pipeline.status import StageStatus, pipeline_status
-from petriscope.workspace import find_workspace
+from petriscope.run.findings import recorded_seconds
+from petriscope.run.graph import Graph, load_graph
+from petriscope.run.hashes import Hasher
+from petriscope.run.lanes import draw_lanes
+from petriscope.run.locks import lock_holders
+from petriscope.run.snapshot import refresh_code
+from petriscope.run.status import StageStatus, pipeline_status
+from petriscope.run.workspace import find_workspace
 
 STATES = {
     "up_to_date": "up to date",

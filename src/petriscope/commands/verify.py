@@ -8,10 +8,10 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from petriscope.artifact.checks import Check, cached, installation, records, shipped
 from petriscope.errors import UserError
 from petriscope.files import write_json
-from petriscope.workspace import Workspace, create_workspace, find_workspace
+from petriscope.run.verify import Check, cached, installation, records, shipped
+from petriscope.run.workspace import Workspace, create_workspace, find_workspace
 
 WIDTH = 110
 

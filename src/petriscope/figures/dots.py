@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from petriscope.annotation.families import CONTROLS
+from petriscope.enrich.families import CONTROLS
 from petriscope.figures.style import nothing, panels
 
 

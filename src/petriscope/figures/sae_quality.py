@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from petriscope.figures.style import CORRECTED, panels
-from petriscope.params import Gate
+from petriscope.run.params import Gate
 
 
 def draw(quality: pd.DataFrame, gate: Gate) -> Figure:

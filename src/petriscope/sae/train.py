@@ -20,9 +20,9 @@ from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.exactness import check_selection
 from petriscope.sae.filter import CandidateFilter
+from petriscope.sae.judge import Quality, quality
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.optimizer import DictionaryAdam
-from petriscope.sae.quality import Quality, quality
 from petriscope.sae.resample import resample
 from petriscope.sae.select import BatchTopK, Selection, TopK, above_threshold
 from petriscope.sae.step import Objective, Parameters, batch_gradients

@@ -14,8 +14,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 
 from petriscope.errors import UserError
-from petriscope.pipeline.findings import control_stages, flat, headline, metrics, purpose, tables
-from petriscope.pipeline.graph import load_graph
+from petriscope.run.findings import control_stages, flat, headline, metrics, purpose, tables
+from petriscope.run.graph import load_graph
 from petriscope_tui.delimited import aligned
 from petriscope_tui.form import number
 from petriscope_tui.screens.base import Page

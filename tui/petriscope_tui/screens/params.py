@@ -13,8 +13,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
-from petriscope.pipeline.graph import Graph
-from petriscope.pipeline.params_edit import Edit, preview, save
+from petriscope.run.graph import Graph
+from petriscope.run.params_edit import Edit, preview, save
 
 
 class ParamsDialog(ModalScreen[bool]):

@@ -1,0 +1,1 @@
+"""Claims: frozen rules, the ledger of verdicts, how each is checked, and the family behind every adjusted p-value."""

@@ -1,0 +1,106 @@
+"""How each claim is checked: the command that computes it, what to expect, and how long it took
+where it last ran."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from petriscope.run.graph import Graph
+
+NAME = re.compile(r"\b([a-z_]+)\.[a-z_]\w*")
+
+
+class Check(NamedTuple):
+    """One claim and how to check it."""
+
+    id: str
+    statement: str
+    commands: tuple[str, ...]
+    """Stages that compute what the claim's texts and rule read, in running order."""
+    expected: str
+    """Our corrected value and its interval where the ledger was made; `-` before any run."""
+    verdict: str
+    seconds: float | None
+    """Of those stages alone, what they need being there; None where one of them has no record."""
+    seconds_from_scratch: float | None
+    """With everything upstream."""
+
+
+def stages_read(rule: Mapping[str, Any], stages: Sequence[str]) -> tuple[str, ...]:
+    """Stages whose metrics an entry of claims.yaml reads, in the order of ``stages``."""
+    texts = [rule[name] or "" for name in ("as_published", "corrected", "interval", "rule")]
+    texts += [*rule["needs"], *rule.get("control_results", [])]
+    read = {match for text in texts for match in NAME.findall(text)}
+    return tuple(stage for stage in stages if stage in read)
+
+
+def claim_checks(
+    rules: Sequence[Mapping[str, Any]],
+    ledger: Mapping[str, Mapping[str, str]],
+    graph: Graph,
+    seconds: Mapping[str, float],
+) -> list[Check]:
+    """One row per entry of claims.yaml.
+
+    Parameters: ``ledger`` — claims.json's entries by id, empty before a run; ``seconds`` — by
+    stage, from provenance.
+    """
+
+    def total(stages: Sequence[str]) -> float | None:
+        return (
+            sum(seconds[stage] for stage in stages)
+            if all(stage in seconds for stage in stages)
+            else None
+        )
+
+    checks = []
+    for rule in rules:
+        read = stages_read(rule, list(graph.stages))
+        needed = [
+            s
+            for s in graph.stages
+            if not graph.stages[s].is_data and set(graph.downstream([s])) & set(read)
+        ]
+        found = ledger.get(rule["id"], {})
+        parts = [found[name] for name in ("corrected", "interval") if found.get(name, "-") != "-"]
+        checks.append(
+            Check(
+                rule["id"],
+                rule["statement"],
+                tuple(f"petriscope stage {stage}" for stage in read),
+                "; ".join(parts) or "-",
+                found.get("verdict", "-"),
+                total(read),
+                total(needed),
+            )
+        )
+    return checks
+
+
+def as_markdown(checks: Sequence[Check]) -> str:
+    """The table: claim, command, expected, time."""
+    lines = [
+        "| claim | command | expected | verdict | time | from scratch |",
+        "|---|---|---|---|---|---|",
+    ]
+    for check in checks:
+        command = "; ".join(f"`{command}`" for command in check.commands)
+        cells = (
+            f"**{check.id}** {check.statement}",
+            command,
+            check.expected.replace("|", "/").replace("\n", " "),
+            check.verdict,
+            duration(check.seconds),
+            duration(check.seconds_from_scratch),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def duration(seconds: float | None) -> str:
+    """`42 s`, `3.5 min`, or `-`."""
+    if seconds is None:
+        return "-"
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"

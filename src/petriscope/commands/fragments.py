@@ -1,0 +1,64 @@
+"""`petriscope data fragments IN.bam OUT.tsv.gz`: paired-end ATAC alignments to a sorted fragment
+file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+import pysam
+
+from petriscope.errors import UserError
+from petriscope.genome.bam import MIN_MAPQ, header_contigs, read_bam
+from petriscope.genome.fasta import Genome
+from petriscope.genome.fragments import write_fragments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        "alignments", metavar="IN.bam", help="BAM or CRAM, sorted by position and indexed"
+    )
+    parser.add_argument(
+        "out", metavar="OUT.tsv.gz", help="fragment file to write (bgzip, with a tabix index)"
+    )
+    parser.add_argument(
+        "--genome", nargs="+", metavar="FASTA", help="check names and lengths against this genome"
+    )
+    parser.add_argument("--reference", metavar="FASTA", help="the FASTA a CRAM was compressed with")
+    parser.add_argument(
+        "--min-mapq",
+        type=int,
+        default=MIN_MAPQ,
+        help=f"least mapping quality (default: {MIN_MAPQ})",
+    )
+    parser.add_argument(
+        "--keep-duplicates", action="store_true", help="count pairs flagged as duplicates too"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the fragments and their tabix index; returns the exit status."""
+    out = Path(args.out)
+    if not out.name.endswith(".tsv.gz"):
+        raise UserError(
+            "does not end in .tsv.gz", file=out, remedy="Name the fragment file OUT.tsv.gz."
+        )
+    if not 0 <= args.min_mapq <= 255:
+        raise UserError(f"is {args.min_mapq}", field="--min-mapq", remedy="Use 0 to 255.")
+    if args.genome:
+        contigs: pd.DataFrame = Genome(args.genome).contigs
+    else:
+        contigs = header_contigs(args.alignments, args.reference)
+    chunks = read_bam(
+        args.alignments,
+        contigs,
+        reference=args.reference,
+        min_mapq=args.min_mapq,
+        keep_duplicates=args.keep_duplicates,
+    )
+    written = write_fragments(out, chunks)
+    pysam.tabix_index(str(out), preset="bed", force=True)
+    print(f"wrote {written:,} fragments to {out}")
+    return 0

@@ -1,0 +1,173 @@
+"""`petriscope sae train`: a sparse autoencoder on any stream of vectors, without any model;
+`export`, `import` formats."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from petriscope.device import choose_device
+from petriscope.errors import UserError
+from petriscope.files import write_json
+from petriscope.sae.coder import SAE
+from petriscope.sae.config import VARIANTS, SAEConfig
+from petriscope.sae.exchange import FORMATS
+from petriscope.sae.loader import TokenSource
+from petriscope.sae.sweep import sweep_learning_rate
+from petriscope.sae.train import train_sae
+
+_HELDOUT_TOKENS = 20_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `petriscope sae`."""
+    verbs = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
+    train = verbs.add_parser("train", help="train on .npy files of vectors")
+    train.add_argument(
+        "--input",
+        nargs="+",
+        required=True,
+        type=Path,
+        help=".npy arrays (…, width), or folders of them",
+    )
+    train.add_argument(
+        "--out", required=True, type=Path, help="folder for cfg.json, sae.safetensors, metrics.json"
+    )
+    train.add_argument(
+        "--latents", type=int, default=None, help="dictionary size (default: 8 x width)"
+    )
+    train.add_argument("--k", type=int, default=32, help="active latents per vector (default: 32)")
+    train.add_argument("--variant", choices=VARIANTS, default="batchtopk")
+    train.add_argument(
+        "--tokens",
+        type=int,
+        default=2_000_000,
+        help="vectors to train on; the input is re-read as needed",
+    )
+    train.add_argument("--batch", type=int, default=1024)
+    train.add_argument(
+        "--lr", default="auto", help="learning rate, or auto: a short sweep chooses (default)"
+    )
+    train.add_argument(
+        "--l1", type=float, default=1.0, help="relu_l1 alone: weight of the sparsity term"
+    )
+    train.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument(
+        "--block-rows", type=int, default=None, help="consecutive vectors read together"
+    )
+    for verb, line in (
+        ("export", "write another library's format"),
+        ("import", "read another library's format"),
+    ):
+        child = verbs.add_parser(verb, help=line)
+        child.add_argument("source", type=Path)
+        child.add_argument("target", type=Path)
+        child.add_argument("--format", choices=tuple(FORMATS), required=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, or convert a folder from or to another library's format."""
+    if args.what == "export":
+        FORMATS[args.format].save(SAE.load(args.source), args.target)
+    elif args.what == "import":
+        FORMATS[args.format].load(args.source).save(args.target)
+    else:
+        _train(args)
+    return 0
+
+
+def _train(args: argparse.Namespace) -> None:
+    shards = [
+        path
+        for given in args.input
+        for path in (sorted(given.glob("*.npy")) if given.is_dir() else [given])
+    ]
+    if not shards:
+        raise UserError(
+            "holds no .npy file", file=args.input[0], remedy="Save the vectors with numpy.save."
+        )
+    _check_output(args.out)
+    for option in ("batch", "block_rows"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            field = f"--{option.replace('_', '-')}"
+            raise UserError(f"is {value}", field=field, remedy="Give a positive number.")
+    if args.tokens < args.batch:
+        what = f"is {args.tokens}, less than one batch of {args.batch}"
+        raise UserError(what, field="--tokens", remedy="Give more, or a smaller --batch.")
+    every = TokenSource(shards, block_rows=args.block_rows)
+    if len(every.blocks) < 2:
+        raise UserError(
+            "is one block, nothing can be held out",
+            file=shards[0],
+            remedy="Give a smaller --block-rows.",
+        )
+    held, kept = _split(every, args.seed)
+    source = TokenSource(shards, block_rows=every.block_rows, blocks=kept)
+    heldout = TokenSource(shards, block_rows=every.block_rows, blocks=held).sample(
+        _HELDOUT_TOKENS, args.seed
+    )
+    config = SAEConfig(
+        d=source.d, m=args.latents or 8 * source.d, k=args.k, variant=args.variant, batch=args.batch, l1=args.l1,
+        steps=args.tokens // args.batch, seed=args.seed,
+    )  # fmt: skip
+    table = None
+    if args.lr == "auto":
+        sweep = sweep_learning_rate(config, source, heldout)
+        config, table = sweep.config, sweep.table
+        print(f"learning rate {config.lr:g} of {[row['lr'] for row in table]}")
+    else:
+        config = dataclasses.replace(config, lr=_rate(args.lr))
+    checkpoint = args.out.with_name(f".{args.out.name}.checkpoint")
+    device = choose_device(args.device)
+    result = train_sae(
+        config, source, heldout=heldout, checkpoint=checkpoint, device=device, name=args.out.name
+    )
+    assert result.quality is not None
+    result.sae.save(args.out)
+    write_json(
+        args.out / "metrics.json",
+        {"quality": result.quality.as_dict(), "history": result.history, "sweep": table},
+    )
+    _remove(checkpoint)
+    found = result.quality
+    print(f"{args.out}: FVU {found.fvu:.4f}  L0 {found.l0:.1f}  dead {found.dead_fraction:.1%}  "
+          f"{result.tokens_per_second:,.0f} vectors/s")  # fmt: skip
+
+
+def _check_output(out: Path) -> None:
+    """Raise `UserError` where ``out`` holds something that is no dictionary: it is replaced when
+    training is over."""
+    if out.is_dir() and not (out / "cfg.json").exists() and any(out.iterdir()):
+        raise UserError(
+            "holds other files, which would be lost", file=out, remedy="Name a new folder."
+        )
+    if out.exists() and not out.is_dir():
+        raise UserError("is a file", file=out, remedy="Name a new folder.")
+
+
+def _split(source: TokenSource, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Blocks held out (a twentieth, at least one) and kept."""
+    order = np.random.default_rng([seed, 0x4E1D]).permutation(source.blocks)
+    n_held = max(1, len(order) // 20)
+    return np.sort(order[:n_held]), np.sort(order[n_held:])
+
+
+def _rate(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(
+            f"is {text!r}", field="--lr", remedy="Give a number such as 0.003, or auto."
+        ) from None
+
+
+def _remove(checkpoint: Path) -> None:
+    if checkpoint.is_dir():
+        for item in checkpoint.iterdir():
+            item.unlink()
+        checkpoint.rmdir()

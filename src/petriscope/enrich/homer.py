@@ -1,0 +1,179 @@
+"""HOMER's known-motif enrichment for one foreground, the same numbers as ``homer2 known``, and its
+own table read back."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from petriscope.enrich.motifs import Motif
+from petriscope.enrich.normalize import gc_fraction, gc_weights, oligo_normalise, usable
+from petriscope.enrich.scan import scan_hits
+from petriscope.enrich.tails import (
+    benjamini_hochberg,
+    homer_q,
+    log_binomial_tail,
+    log_hypergeometric_tail,
+)
+from petriscope.errors import UserError
+
+Statistic = Literal["binomial", "hypergeo"]
+
+
+def known_weights(sequences: np.ndarray, is_target: np.ndarray) -> np.ndarray:
+    """(N,) weights as ``findMotifsGenome.pl`` prepares them: filter, GC bins, oligo normalisation;
+    0 = dropped."""
+    is_target = np.asarray(is_target, dtype=bool)
+    kept = usable(sequences)
+    weights = np.zeros(len(sequences))
+    weights[kept] = gc_weights(gc_fraction(sequences[kept]), is_target[kept])
+    return oligo_normalise(sequences, is_target, weights).weights
+
+
+def known_enrichment(
+    sequences: np.ndarray,
+    is_target: np.ndarray,
+    weights: np.ndarray | None,
+    motifs: Sequence[Motif],
+    *,
+    hits: np.ndarray | None = None,
+    statistic: Statistic = "binomial",
+) -> pd.DataFrame:
+    """Enrichment of each motif in the target sequences over the weighted background, best first.
+
+    ``sequences`` (N, L) uint8 codes; ``is_target`` (N,) bool; ``weights`` (N,) or None for HOMER's
+    own (``known_weights``); ``hits`` (N, M) bool if already scanned. Weighted sums are cut to whole
+    numbers before the test, as in HOMER. Columns: rank, motif, consensus, factor, ln_p, p, q
+    (Benjamini–Hochberg over the motifs), q_homer, fold, log2_fold, target_hits, targets,
+    target_percent, background_hits, background, background_percent. Raises UserError for an empty
+    foreground or background.
+    """
+    is_target = np.asarray(is_target, dtype=bool)
+    if len(is_target) != len(sequences):
+        raise UserError(
+            f"{len(sequences)} sequences but {len(is_target)} target flags",
+            remedy="Give one flag per sequence",
+        )
+    if not is_target.any() or is_target.all():
+        raise UserError(
+            f"{is_target.sum()} target and {(~is_target).sum()} background sequences",
+            remedy="A foreground and a background are both needed",
+        )
+    if 2 * is_target.sum() > len(is_target):
+        warnings.warn(
+            f"the background ({(~is_target).sum()} sequences) is smaller than the foreground "
+            f"({is_target.sum()}): "
+            "tested as it is, with little power",
+            stacklevel=2,
+        )
+    if weights is None:
+        weights = known_weights(sequences, is_target)
+    if hits is None:
+        hits = scan_hits(sequences, motifs)
+    return enrichment_table(
+        motifs,
+        target_hits=weights[is_target] @ hits[is_target],
+        background_hits=weights[~is_target] @ hits[~is_target],
+        targets=float(weights[is_target].sum()),
+        background=float(weights[~is_target].sum()),
+        statistic=statistic,
+    )
+
+
+def enrichment_table(
+    motifs: Sequence[Motif],
+    target_hits: np.ndarray,
+    background_hits: np.ndarray,
+    *,
+    targets: float,
+    background: float,
+    statistic: Statistic = "binomial",
+) -> pd.DataFrame:
+    """The table of ``known_enrichment`` from (M,) weighted counts and the two totals."""
+    frame = known_table(
+        [m.name for m in motifs],
+        [m.consensus for m in motifs],
+        ln_p=log_p(target_hits, background_hits, targets, background, statistic),
+        target_hits=target_hits,
+        background_hits=background_hits,
+        targets=targets,
+        background=background,
+    ).sort_values(["ln_p", "log2_fold"], ascending=[True, False], kind="stable", ignore_index=True)
+    frame.insert(0, "rank", np.arange(1, len(frame) + 1))
+    return frame
+
+
+def log_p(
+    target_hits: np.ndarray,
+    background_hits: np.ndarray,
+    targets: np.ndarray | float,
+    background: np.ndarray | float,
+    statistic: Statistic = "binomial",
+) -> np.ndarray:
+    """ln p of HOMER's known-motif test from weighted counts; arrays broadcast.
+
+    Counts and totals are cut to whole numbers. Binomial: rate b/B within [1/B, (B−1)/B].
+    Hypergeometric: population T + B, T of them targets, t + b drawn. No target hit gives 0.
+    """
+    t, b, n_t, n_b = np.broadcast_arrays(
+        *(np.floor(a) for a in (target_hits, background_hits, targets, background))
+    )
+    if statistic == "binomial":
+        safe = np.maximum(n_b, 1)
+        ln_p = log_binomial_tail(t, n_t, np.clip(b / safe, 1 / safe, (safe - 1) / safe))
+    elif statistic == "hypergeo":
+        ln_p = log_hypergeometric_tail(t, n_t + n_b, n_t, t + b)
+    else:
+        raise UserError(
+            f"unknown statistic '{statistic}'", field="statistic", remedy="Use binomial or hypergeo"
+        )
+    return np.where(t > 0, ln_p, 0.0)
+
+
+def fold(
+    target_hits: np.ndarray,
+    background_hits: np.ndarray,
+    targets: np.ndarray | float,
+    background: np.ndarray | float,
+) -> np.ndarray:
+    """Share of targets with the motif over the share of background; half a sequence is added to
+    each count that is below it."""
+    t, b = np.maximum(target_hits, 0.5), np.maximum(background_hits, 0.5)
+    return (t / targets) / (b / background)
+
+
+def known_table(
+    names: list[str],
+    consensus: list[str],
+    *,
+    ln_p: np.ndarray,
+    target_hits: np.ndarray,
+    background_hits: np.ndarray,
+    targets: float,
+    background: float,
+) -> pd.DataFrame:
+    """The one schema of a known-motif table, not yet ranked; (M,) arrays."""
+    ratio = fold(target_hits, background_hits, targets, background)
+    return pd.DataFrame(
+        {
+            "motif": names,
+            "consensus": consensus,
+            "factor": [name.split("/")[0] for name in names],
+            "ln_p": ln_p,
+            "p": np.exp(ln_p),
+            "q": benjamini_hochberg(ln_p),
+            "q_homer": homer_q(ln_p),
+            "fold": ratio,
+            "log2_fold": np.log2(ratio),
+            "target_hits": target_hits,
+            "targets": targets,
+            "target_percent": 100 * target_hits / targets,
+            "background_hits": background_hits,
+            "background": background,
+            "background_percent": 100 * background_hits / background,
+        }
+    )

@@ -1,0 +1,1 @@
+"""Graphs of features: which resemble which, within and across layers."""

@@ -1,0 +1,1 @@
+"""A run: parameters, workspace, stages and their graph, status, supervision, provenance, verification."""

@@ -1,0 +1,228 @@
+"""A run's tables and verdicts against the shipped ones: identical, or within declared
+tolerances."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from petriscope.errors import UserError
+from petriscope.files import read_json
+from petriscope.run.workspace import Workspace, template
+
+FOLDER = "paper_figures"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What may differ in one table when the processor does (the same processor gives the same
+    bytes).
+
+    A number agrees if |a − b| ≤ absolute + relative·|b|. ``share`` of a column's numbers must
+    agree, in every column but those in ``free``. ``keys``: columns that name a row; ``rows``: share
+    of the rows that must be on both sides.
+    """
+
+    keys: tuple[str, ...] = ()
+    relative: float = 0.0
+    absolute: float = 0.0
+    share: float = 1.0
+    rows: float = 1.0
+    free: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How one table compares. ``state``: identical, within, outside (the tolerances), missing, or
+    unlike (in columns)."""
+
+    name: str
+    state: str
+    detail: str
+
+
+def load_tolerances(path: Path | None = None) -> dict[str, Tolerance]:
+    """Tolerances by table name (and `default`), from the package's tolerances.yaml. `UserError` for
+    an unknown field."""
+    path = path or Path(str(resources.files("petriscope.run") / "tolerances.yaml"))
+    content = yaml.safe_load(path.read_text())
+    found = {}
+    for name, entry in {"default": {}, **content["tables"]}.items():
+        unknown = set(entry) - set(Tolerance.__dataclass_fields__)
+        if unknown:
+            remedy = f"Known: {', '.join(Tolerance.__dataclass_fields__)}."
+            raise UserError(
+                "is not a field", file=path, field=f"{name}.{sorted(unknown)[0]}", remedy=remedy
+            )
+        values: dict[str, Any] = {**content["default"], **entry}
+        values |= {key: tuple(values.get(key, ())) for key in ("keys", "free")}
+        found[name] = Tolerance(**values)
+    return found
+
+
+def compare_frames(
+    name: str, found: pd.DataFrame, shipped: pd.DataFrame, tolerance: Tolerance
+) -> Comparison:
+    """Compare two tables row by row (matched by ``tolerance.keys``; in order without keys)."""
+    if found.equals(shipped):
+        return Comparison(name, "identical", f"{len(shipped)} rows")
+    if list(found.columns) != list(shipped.columns):
+        odd = sorted(set(found.columns) ^ set(shipped.columns)) or ["their order"]
+        return Comparison(name, "unlike", f"columns differ: {', '.join(odd)}")
+    keys = [key for key in tolerance.keys if key in shipped.columns]
+    numbered = [_keyed(frame, keys) for frame in (found, shipped)]
+    common = numbered[0].index.intersection(numbered[1].index)
+    union = max(len(numbered[0].index.union(numbered[1].index)), 1)
+    if len(common) / union < tolerance.rows:
+        least = f"{tolerance.rows:.0%}"
+        return Comparison(
+            name, "outside", f"{len(common)} of {union} rows are in both (at least {least} wanted)"
+        )
+    a, b = numbered[0].loc[common], numbered[1].loc[common]
+    worst, wrong = "", 0
+    for column in shipped.columns:
+        if column in (*keys, *tolerance.free):
+            continue
+        agrees = _agree(a[column], b[column], tolerance)
+        if agrees.mean() < tolerance.share if len(agrees) else False:
+            wrong += 1
+            row = common[int(np.argmin(agrees))]
+            where = ", ".join(map(str, row)) if isinstance(row, tuple) else f"row {row}"
+            there, here = b[column].loc[row], a[column].loc[row]
+            worst = (
+                worst
+                or f"{column} ({where}): {here} here, {there} shipped; {agrees.mean():.0%} of the "
+                f"column agrees"
+            )
+    if wrong:
+        return Comparison(
+            name, "outside", worst + (f"; {wrong - 1} further columns" if wrong > 1 else "")
+        )
+    return Comparison(
+        name, "within", f"{len(common)} of {union} rows in both, all columns within tolerance"
+    )
+
+
+def _keyed(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """The frame indexed by its keys and a counter, so that repeated keys pair up in order."""
+    if not keys:
+        return frame.reset_index(drop=True)
+    repeat = frame.groupby(keys, dropna=False).cumcount()
+    return frame.set_index([frame[key].astype(str) for key in keys] + [repeat.rename("repeat")])
+
+
+def _agree(a: pd.Series, b: pd.Series, tolerance: Tolerance) -> np.ndarray:
+    both_numbers = pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b)
+    if not both_numbers:
+        return (a.astype(str) == b.astype(str)).to_numpy()
+    x, y = a.to_numpy(float), b.to_numpy(float)
+    return np.isclose(x, y, rtol=tolerance.relative, atol=tolerance.absolute, equal_nan=True)
+
+
+def compare_tables(workspace: Workspace, shipped: Mapping[str, bytes]) -> list[Comparison]:
+    """Every shipped table against the run's."""
+    tolerances = load_tolerances()
+    results = []
+    for name, content in sorted(shipped.items(), key=lambda item: _number(item[0])):
+        path = workspace.figures / "tables" / f"{name}.csv"
+        if not path.is_file():
+            results.append(Comparison(name, "missing", f"{path} is not there"))
+            continue
+        if path.read_bytes() == content:
+            results.append(Comparison(name, "identical", f"{len(content.splitlines()) - 1} rows"))
+            continue
+        tolerance = tolerances.get(name, tolerances["default"])
+        results.append(compare_frames(name, _read(path.read_bytes()), _read(content), tolerance))
+    return results
+
+
+def compare_claims(workspace: Workspace, shipped: Mapping[str, Any]) -> Comparison:
+    """The run's verdicts against the shipped ones: outside where one differs, unlike where the
+    claims do."""
+    path = workspace.figures / "claims.json"
+    if not path.is_file():
+        return Comparison("claims", "missing", f"{path} is not there")
+    here = {claim["id"]: claim["verdict"] for claim in read_json(path)["claims"]}
+    there = {claim["id"]: claim["verdict"] for claim in shipped["claims"]}
+    odd = [name for name in {**there, **here} if here.get(name) != there.get(name)]
+    if odd:
+        lines = [
+            f"{name}: {here.get(name, 'absent')} here, {there.get(name, 'absent')} shipped"
+            for name in odd
+        ]
+        return Comparison(
+            "claims", "unlike" if here.keys() != there.keys() else "outside", "; ".join(lines)
+        )
+    return Comparison("claims", "identical", f"{len(there)} verdicts")
+
+
+def shipped_results(
+    workspace: Workspace, reference: Path | None = None
+) -> tuple[dict[str, bytes], Any, str] | None:
+    """Tables (name → CSV bytes), claims and where they come from; None where the shipped ones are
+    not to be had.
+
+    ``reference``: a `paper_figures` folder. Without it: the revision's own where the workspace is
+    the checkout that ships them (a run overwrites the files, git keeps them), else the checkout's
+    or the installed package's.
+    """
+    if reference is not None:
+        if not (reference / "tables").is_dir():
+            remedy = "Name a paper_figures folder."
+            raise UserError("has no tables", file=reference, remedy=remedy)
+        return _from_folder(reference)
+    try:
+        folder = template(f"{FOLDER}/claims.json").parent
+    except UserError:
+        return None
+    if folder.resolve() != workspace.figures.resolve():
+        return _from_folder(folder)
+    return _from_git(workspace.root)
+
+
+def _from_folder(folder: Path) -> tuple[dict[str, bytes], Any, str]:
+    tables = {path.stem: path.read_bytes() for path in (folder / "tables").glob("*.csv")}
+    return tables, read_json(folder / "claims.json"), str(folder)
+
+
+def _from_git(root: Path) -> tuple[dict[str, bytes], Any, str] | None:
+    def git(*arguments: str) -> bytes | None:
+        try:
+            result = subprocess.run(
+                ["git", "-C", str(root), *arguments], capture_output=True, check=False
+            )
+        except OSError:
+            return None
+        return result.stdout if result.returncode == 0 else None
+
+    listed = git("ls-tree", "--name-only", "HEAD", f"{FOLDER}/tables/")
+    claims = git("show", f"HEAD:{FOLDER}/claims.json")
+    if not listed or not claims:
+        return None
+    tables = {}
+    for line in listed.decode().splitlines():
+        if line.endswith(".csv"):
+            tables[Path(line).stem] = git("show", f"HEAD:{line}") or b""
+    return (
+        tables,
+        yaml.safe_load(claims),
+        f"revision {(git('rev-parse', '--short=10', 'HEAD') or b'').decode().strip()}",
+    )
+
+
+def _read(content: bytes) -> pd.DataFrame:
+    return pd.read_csv(io.BytesIO(content)) if content.strip() else pd.DataFrame()
+
+
+def _number(name: str) -> tuple[int, str]:
+    digits = "".join(c for c in name.split("_", maxsplit=1)[0] if c.isdigit())
+    return (int(digits) if digits else 0, name)

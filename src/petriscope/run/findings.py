@@ -1,0 +1,89 @@
+"""What stages found, read as it lies: purpose of a stage, its metrics, its tables (standard library
+only)."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from petriscope.run.graph import Graph, stage_module
+from petriscope.run.snapshot import PACKAGE
+
+CONTROLS = ("calibration", "recovery", "random_init")
+
+
+def purpose(stage: str) -> str:
+    """What a stage is for: the first line of its module's docstring, without importing it; empty
+    where there is none."""
+    path = PACKAGE.joinpath(*stage_module(stage).split(".")[1:]).with_suffix(".py")
+    try:
+        first = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+    except (OSError, SyntaxError):
+        return ""
+    return first.removeprefix(f"Stage {stage}: ")
+
+
+def control_stages(graph: Graph) -> list[str]:
+    """Stages that could kill a claim: those named, and any that reads the section ``controls`` of
+    the parameters."""
+    found = []
+    for name, stage in graph.stages.items():
+        keys = [key for _, used in stage.params for key in used]
+        if name in CONTROLS or any(key.partition(".")[0] == "controls" for key in keys):
+            found.append(name)
+    return [name for name in found if name not in ("figures", "claims", "atlas")]
+
+
+def metrics(root: Path, stage: str) -> dict[str, Any] | None:
+    """``results/metrics/STAGE.json``, or None where the stage has not run or the file is broken."""
+    try:
+        found = json.loads((root / "results" / "metrics" / f"{stage}.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, scalar or list of scalars) of every entry, in order."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+            yield from flat({str(i): item for i, item in enumerate(value)}, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def headline(values: dict[str, Any]) -> str:
+    """The sentence a stage wrote about its result (an entry ending in ``_text``), else a share or
+    fraction it reports."""
+    entries = list(flat(values))
+    texts = [v for k, v in entries if k.endswith("_text") and isinstance(v, str) and v]
+    if texts:
+        return texts[0]
+    for name, value in sorted(entries, key=lambda e: not e[0].endswith(("fraction", "share"))):
+        numbers = value if isinstance(value, list) else [value]
+        if numbers and all(isinstance(x, int | float) and not isinstance(x, bool) for x in numbers):
+            return f"{name} {' '.join(f'{x:.3g}' for x in numbers)}"
+    return ""
+
+
+def tables(root: Path, stage: str) -> Sequence[Path]:
+    """The stage's tables that can be read as text."""
+    return sorted((root / "results" / stage).glob("*.csv"))
+
+
+def recorded_seconds(root: Path) -> dict[str, float]:
+    """Seconds each stage took when it last ran, from its own provenance record."""
+    result = {}
+    for path in (root / "results" / "provenance").glob("*.json"):
+        try:
+            seconds = json.loads(path.read_text())["seconds"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if isinstance(seconds, int | float):
+            result[path.stem] = float(seconds)
+    return result

@@ -1,0 +1,75 @@
+"""Run one stage: check parameters, call its body, write metrics and the provenance record beside
+the outputs."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from petriscope.errors import UserError
+from petriscope.files import write_json
+from petriscope.run.graph import stage_module
+from petriscope.run.params import load_params
+from petriscope.run.provenance import Recorder
+from petriscope.run.snapshot import refresh_code
+from petriscope.run.workspace import Workspace
+
+
+def stage_names(workspace: Workspace) -> list[str]:
+    """Stages in the order dvc.yaml lists them."""
+    return list(yaml.safe_load((workspace.root / "dvc.yaml").read_text())["stages"])
+
+
+def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
+    """Run stage ``name`` in ``workspace`` and return its metrics. Raises `UserError` for an unknown
+    stage."""
+    names = stage_names(workspace)
+    if name not in names:
+        raise UserError(
+            f"no stage {name!r}",
+            file=workspace.root / "dvc.yaml",
+            remedy=f"Stages: {', '.join(names)}.",
+        )
+    refresh_code(workspace.root)
+    params = load_params(workspace.params)
+    body = importlib.import_module(stage_module(name))
+    set_threads()
+    recorder = Recorder(name, workspace, params)
+    started = time.time()
+    # statsmodels collects garbage at every correction for multiple testing: .2 s a time with all
+    # libraries in its sight
+    gc.freeze()
+    try:
+        metrics = body.run(workspace, params)
+    except FileNotFoundError as error:
+        missing = Path(
+            str(error.filename or next(iter(error.args), ""))
+        )  # pyarrow gives the path as its only argument
+        if workspace.root not in missing.parents:
+            raise
+        remedy = "Run `petriscope reproduce`, or the stage that writes it."
+        raise UserError(
+            f"stage {name} needs this file, which no stage has written yet",
+            file=missing,
+            remedy=remedy,
+        ) from None
+    finally:
+        gc.unfreeze()
+    write_json(workspace.metrics(name), metrics)
+    recorder.write(time.time() - started)
+    return metrics
+
+
+def set_threads() -> int:
+    """Threads of torch: `OMP_NUM_THREADS`, else one (see the command line)."""
+    import torch
+
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    torch.set_num_threads(threads)
+    return threads

@@ -1,0 +1,1 @@
+"""Study chromatin: EpiBERT, in vitro against in vivo chromatin."""

@@ -1,0 +1,1 @@
+"""Inputs and branches of the pipeline that take one source of information away."""

@@ -1,0 +1,1 @@
+"""EpiBERT: the model, its pre-training and evaluation, and the reader of released TensorFlow checkpoints."""

@@ -1,0 +1,1 @@
+"""The simulated chromatin data set, whose truth is known."""

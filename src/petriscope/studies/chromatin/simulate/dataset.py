@@ -1,0 +1,275 @@
+"""The demo data set: a simulated genome, thirty biosamples with planted context programmes, and the
+truth."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import yaml
+
+from petriscope.enrich.motifs import Motif, read_motifs
+from petriscope.errors import UserError
+from petriscope.files import atomic_folder, sha256
+from petriscope.parallel import in_processes
+from petriscope.studies.chromatin.simulate.chromhmm import STATES, segment
+from petriscope.studies.chromatin.simulate.elements import (
+    CONDITIONS,
+    LINEAGE_FACTORS,
+    LINEAGES,
+    Element,
+    plant_elements,
+    truth_table,
+)
+from petriscope.studies.chromatin.simulate.genes import Gene, simulate_gene_sets, simulate_genes
+from petriscope.studies.chromatin.simulate.genome import LETTERS, SimulatedGenome, simulate_genome
+from petriscope.studies.chromatin.simulate.signal import (
+    HUMAN_GENOME,
+    SimulatedBiosample,
+    call_peaks,
+    design,
+    element_rates,
+    simulate_fragments,
+)
+
+LINE = 60
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """What to simulate. The defaults are the demo that ships; tests use a smaller one."""
+
+    seed: int = 20260
+    chromosomes: int = 10
+    mean_length: int = 1_050_000
+    """Base pairs of an average chromosome; lengths fall from 1.4 to 0.6 of it."""
+    replicates: int = 5
+    deepest: int = 640_000
+    """Fragments of the deepest biosample; the shallowest has about six tenths."""
+
+    def lengths(self) -> dict[str, int]:
+        """Chromosome lengths, multiples of 1024."""
+        share = np.linspace(1.4, 0.6, self.chromosomes)
+        return {
+            f"chr{i + 1}": int(self.mean_length * x) // 1024 * 1024 for i, x in enumerate(share)
+        }
+
+    def check(self) -> None:
+        """Raise `UserError` naming the field that cannot be simulated."""
+        for field, low in (
+            ("seed", 0),
+            ("chromosomes", 1),
+            ("mean_length", 200_000),
+            ("replicates", 1),
+            ("deepest", 1000),
+        ):
+            if getattr(self, field) < low:
+                raise UserError(
+                    f"is {getattr(self, field)}",
+                    field=field,
+                    remedy=f"Give a number of at least {low}.",
+                )
+
+
+def demo_motifs_path() -> Path:
+    """The bundled motif matrices (JASPAR CORE 2024, CC BY 4.0)."""
+    return Path(str(resources.files("petriscope.studies.chromatin.simulate") / "demo_motifs.meme"))
+
+
+def dataset_digest(folder: str | Path) -> str:
+    """SHA-256 over the folder's sorted file names and contents: equal for equal seeds."""
+    return sha256(folder)
+
+
+def simulate_demo(out_folder: str | Path, config: DemoConfig | None = None) -> None:
+    """Write the demo data set into ``out_folder`` (replaced as a whole, or left as it was on
+    failure).
+
+    Same config, same bytes: no time stamps, gzip headers blank. Raises `UserError` for a config out
+    of range.
+    """
+    config = config or DemoConfig()
+    config.check()
+    motifs = {motif.factor: motif for motif in read_motifs(demo_motifs_path(), "meme")}
+    with atomic_folder(out_folder) as folder:
+        _write_all(folder, config, motifs)
+
+
+def _stream(config: DemoConfig, *part: int) -> np.random.Generator:
+    """An independent random stream per part, so that a change in one leaves the others' draws
+    alone."""
+    return np.random.default_rng([config.seed, *part])
+
+
+def _write_all(folder: Path, config: DemoConfig, motifs: dict[str, Motif]) -> None:
+    genome = simulate_genome(_stream(config, 1), config.lengths())
+    elements = plant_elements(_stream(config, 2), genome, motifs)
+    genes = simulate_genes(_stream(config, 3), elements, config.lengths())
+    samples = design(_stream(config, 4), config.replicates, config.deepest)
+    rates = element_rates(_stream(config, 5), elements, samples)
+    _write_genome(folder, genome)
+    _write_annotation(folder, config, genome, elements, genes)
+
+    def one(index: int) -> None:
+        sample = samples[index]
+        fragments = simulate_fragments(
+            _stream(config, 6, index), genome, elements, rates[:, index], sample
+        )
+        _write_fragments(folder / _signal(sample), fragments)
+        _write_peaks(folder / _peaks(sample), call_peaks(fragments, config.lengths()))
+
+    for _ in in_processes(one, range(len(samples)), "simulating biosamples", unit="biosample"):
+        pass
+    _write_gzip(folder / "truth.tsv.gz", _table_bytes(truth_table(elements), header=True))
+    (folder / "dataset.yaml").write_text(
+        yaml.safe_dump(_description(config, genome, samples), sort_keys=False, width=110)
+    )
+
+
+def _signal(sample: SimulatedBiosample) -> str:
+    return f"signal/{sample.id}.fragments.tsv.gz"
+
+
+def _peaks(sample: SimulatedBiosample) -> str:
+    return f"peaks/{sample.id}.narrowPeak.gz"
+
+
+def _chromhmm(lineage: str, context: str) -> str:
+    return f"chromhmm/{lineage}_{context}.bed.gz"
+
+
+def _write_gzip(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(data, compresslevel=6, mtime=0))
+
+
+def _table_bytes(frame: pd.DataFrame, header: bool = False) -> bytes:
+    """Tab-separated rows."""
+    sink = pa.BufferOutputStream()
+    options = pyarrow.csv.WriteOptions(include_header=header, delimiter="\t", quoting_style="none")
+    pyarrow.csv.write_csv(pa.Table.from_pandas(frame, preserve_index=False), sink, options)
+    return sink.getvalue().to_pybytes()
+
+
+def _write_genome(folder: Path, genome: SimulatedGenome) -> None:
+    """FASTA with lines of 60, its .fai, and the blacklist."""
+    offset = 0
+    with (folder / "genome.fa").open("wb") as fasta, (folder / "genome.fa.fai").open("w") as index:
+        for name, codes in genome.sequence.items():
+            header = f">{name}\n".encode()
+            letters = LETTERS[codes]
+            whole = len(letters) // LINE * LINE
+            body = np.full((whole // LINE, LINE + 1), ord("\n"), dtype=np.uint8)
+            body[:, :LINE] = letters[:whole].reshape(-1, LINE)
+            rest = letters[whole:].tobytes() + b"\n" if len(letters) > whole else b""
+            fasta.write(header + body.tobytes() + rest)
+            index.write(f"{name}\t{len(letters)}\t{offset + len(header)}\t{LINE}\t{LINE + 1}\n")
+            offset += len(header) + body.size + len(rest)
+    rows = [f"{c}\t{a}\t{b}\tartefact\n" for c, pairs in genome.blacklist.items() for a, b in pairs]
+    (folder / "blacklist.bed").write_text("".join(rows))
+
+
+def _write_annotation(
+    folder: Path,
+    config: DemoConfig,
+    genome: SimulatedGenome,
+    elements: list[Element],
+    genes: list[Gene],
+) -> None:
+    rows = [f"{g.chrom}\t{g.tss}\t{g.tss + 1}\t{g.name}\t0\t{g.strand}\n" for g in genes]
+    (folder / "genes.bed").write_text("".join(rows))
+    sets = simulate_gene_sets(_stream(config, 7), genes)
+    (folder / "go.gmt").write_text(
+        "".join("\t".join([term, note, *members]) + "\n" for term, note, members in sets)
+    )
+    states = "".join(f"{i + 1}\t{name}\t{colour}\n" for i, (name, colour) in enumerate(STATES))
+    (folder / "states.tsv").write_text(f"number\tname\tcolour\n{states}")
+    (folder / "motifs.meme").write_bytes(demo_motifs_path().read_bytes())
+    for index, (lineage, context) in enumerate(CONDITIONS):
+        table = segment(_stream(config, 8, index), genome, elements, genes, index)
+        name = np.array([f"{i + 1}_{state}" for i, (state, _) in enumerate(STATES)])
+        colour = np.array([rgb for _, rgb in STATES])
+        state = table["state"].to_numpy() - 1
+        bed = table[["chrom", "start", "end"]].assign(
+            name=name[state],
+            score=0,
+            strand=".",
+            thick_start=table["start"],
+            thick_end=table["end"],
+            rgb=colour[state],
+        )
+        _write_gzip(folder / _chromhmm(lineage, context), _table_bytes(bed))
+
+
+def _write_fragments(path: Path, fragments: dict[str, np.ndarray]) -> None:
+    """chrom, start, end, one line per fragment, sorted; duplicates stay separate lines."""
+    frames = [
+        pd.DataFrame({"chrom": c, "start": f[:, 0], "end": f[:, 1]}) for c, f in fragments.items()
+    ]
+    _write_gzip(path, _table_bytes(pd.concat(frames, ignore_index=True)))
+
+
+def _write_peaks(path: Path, peaks: pd.DataFrame) -> None:
+    """narrowPeak: name, score (0–1000), strand, signal, −log10 p, −1 (no q), summit offset."""
+    bed = pd.DataFrame(
+        {
+            "chrom": peaks["chrom"],
+            "start": peaks["start"],
+            "end": peaks["end"],
+            "name": [f"peak_{i + 1}" for i in range(len(peaks))],
+            "score": np.clip(peaks["log_p"] * 10, 0, 1000).astype(int),
+            "strand": ".",
+            "signal": peaks["signal"].map("{:.4f}".format),
+            "log_p": peaks["log_p"].map("{:.3f}".format),
+            "log_q": -1,
+            "summit": peaks["summit"] - peaks["start"],
+        }
+    )
+    _write_gzip(path, _table_bytes(bed))
+
+
+def _description(
+    config: DemoConfig, genome: SimulatedGenome, samples: list[SimulatedBiosample]
+) -> dict[str, object]:
+    """The content of dataset.yaml."""
+    share = float(f"{genome.size / HUMAN_GENOME:.6g}")
+    return {
+        "format": 1,
+        "name": "demo",
+        "description": f"Simulated chromatin of {len(samples)} biosamples with planted programmes "
+        f"of dish and body",
+        "licence": "CC BY 4.0 (motifs: JASPAR CORE 2024; all else simulated)",
+        "simulation": asdict(config),
+        "genome": {"build": "petri1", "fasta": ["genome.fa"], "blacklist": "blacklist.bed"},
+        "lineages": list(LINEAGES),
+        "biosamples": [
+            {
+                "id": s.id,
+                "lineage": s.lineage,
+                "context": s.context,
+                "donor": s.donor,
+                "signal": _signal(s),
+                "format": "fragments",
+                "library_share": share,
+                "peaks": _peaks(s),
+                "chromhmm": _chromhmm(s.lineage, s.context),
+            }
+            for s in samples
+        ],
+        "annotation": {
+            "genes": "genes.bed",
+            "chromhmm_states": "states.tsv",
+            "genesets": {"GO_BP": "go.gmt"},
+            "motifs": {"file": "motifs.meme", "format": "meme"},
+        },
+        "lineage_factors": {
+            lineage: [x.upper() for x in LINEAGE_FACTORS[lineage]] for lineage in LINEAGES
+        },
+        "truth": "truth.tsv.gz",
+    }

@@ -1,0 +1,87 @@
+"""Stage claims: hold every stage's metrics against the ledger's frozen rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from petriscope.claims.multiplicity import as_markdown as ledger_markdown
+from petriscope.claims.multiplicity import multiplicity
+from petriscope.claims.rules import as_markdown, evaluate, headline, read_rules
+from petriscope.files import atomic_folder, atomic_path, read_json, write_csv, write_json
+from petriscope.run.params import Params
+from petriscope.run.provenance import cpu_model
+from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.data.dataset import load_dataset
+
+STAGES = (
+    *(
+        "model",
+        "sae",
+        "cds",
+        "calibration",
+        "recovery",
+        "truth",
+        "ablation",
+        "steering",
+        "random_init",
+    ),
+    *("depth_matched", "input_controls", "label_shuffle", "leaderboard"),
+    *("chromhmm", "motifs", "genesets"),
+)
+
+P_VALUES = {
+    "ablation": ("tests", "shift", "lineages"),
+    "chromhmm": ("enrichment",),
+    "motifs": ("enrichment",),
+    "genesets": ("enrichment",),
+}
+"""CSV tables of the stages that hold adjusted p-values."""
+
+
+def run(workspace: Workspace, params: Params) -> dict[str, Any]:
+    """Write paper_figures/claims.json, claims.md, results/headline.json and
+    results/claims/ledger.csv (the multiplicity ledger)."""
+    dataset = load_dataset(workspace.dataset(params.dataset))
+    metrics = {stage: read_json(workspace.metrics(stage)) for stage in STAGES}
+    rules = read_rules(workspace.claims_rules)
+    claims = evaluate(rules, metrics, str(workspace.claims_rules))
+    stamp = {
+        "dataset": dataset.name,
+        "seed": params.seed,
+        "params": params.digest(),
+        "processor": cpu_model(),
+    }
+    write_json(
+        workspace.figures / "claims.json",
+        {**stamp, "claims": [claim.as_dict() for claim in claims]},
+    )
+    write_json(workspace.headline, headline(rules, metrics))
+    notes = [
+        f"data set {dataset.name}: {dataset.description}",
+        f"seed {params.seed}, parameters {params.digest()}",
+    ]
+    ledger = multiplicity(_tables(workspace), dataset.lineages, params.cds.alpha)
+    with atomic_folder(workspace.table("claims")) as folder:
+        write_csv(folder / "ledger.csv", ledger)
+    page = as_markdown(claims, "Claims ledger", [*notes, *dataset.untestable()])
+    with atomic_path(workspace.figures / "claims.md") as temporary:
+        temporary.write_text(page + ledger_markdown(ledger))
+    verdicts: dict[str, int] = {}
+    for claim in claims:
+        verdicts[claim.verdict] = verdicts.get(claim.verdict, 0) + 1
+    return {"verdicts": verdicts, "claims": {claim.id: claim.verdict for claim in claims}}
+
+
+def _tables(workspace: Workspace) -> dict[str, pd.DataFrame]:
+    """Tables with adjusted p-values, by '<stage>/<file>'; an empty file is an empty table."""
+    tables = {"cds/features": pd.read_parquet(workspace.table("cds") / "features.parquet")}
+    for stage, names in P_VALUES.items():
+        for name in names:
+            path = workspace.table(stage) / f"{name}.csv"
+            try:
+                tables[f"{stage}/{name}"] = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+            except pd.errors.EmptyDataError:
+                tables[f"{stage}/{name}"] = pd.DataFrame()
+    return tables

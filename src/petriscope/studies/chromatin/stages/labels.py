@@ -1,0 +1,66 @@
+"""Stage labels: a name for each annotated feature from what passes, with the evidence, or
+`unlabelled`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from petriscope.enrich.labels import UNLABELLED, label_features, label_parts
+from petriscope.files import atomic_folder, write_csv, write_parquet
+from petriscope.run.params import Params
+from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.store import load_foregrounds
+
+
+def run(workspace: Workspace, params: Params) -> dict[str, Any]:
+    """Write results/labels/: labels.csv, one row per annotated feature; parts.parquet, one row per
+    part of a label.
+
+    Beside the best motif stands its lineage specificity: log2 odds where the feature fires in its
+    own lineage less the mean over where it fires in the others, with its interval, and the motifs
+    too alike to tell apart.
+    """
+    groups = load_foregrounds(workspace).groups
+    groups = groups[groups.kind == "feature"]
+    tables = {name: _of_features(workspace, name) for name in ("chromhmm", "motifs", "genesets")}
+    processes = tables["genesets"].assign(ln_p=lambda t: t.ranked_ln_p, q=lambda t: t.ranked_q)
+    labels = label_features(
+        groups.group.tolist(),
+        states=tables["chromhmm"],
+        motifs=tables["motifs"],
+        processes=processes,
+    )
+    specific = pd.read_parquet(workspace.table("motifs") / "specificity.parquet")
+    specific = specific.assign(motif=specific.name.str.split("/").str[0]).drop_duplicates(
+        ["group", "motif"]
+    )
+    columns = ["specificity", "specificity_low", "specificity_high", "family"]
+    about = groups[["group", "layer", "feature", "lineage", "context"]]
+    parts = about.merge(label_parts(labels).rename(columns={"feature": "group"}), on="group")
+    parts = parts.merge(
+        specific.assign(kind="motif", term=specific.motif)[["group", "kind", "term", *columns]],
+        on=["group", "kind", "term"],
+        how="left",
+    )
+    labels = about.merge(labels.rename(columns={"feature": "group"}), on="group")
+    labels = labels.merge(specific[["group", "motif", *columns]], on=["group", "motif"], how="left")
+    labels["lineage_specific"] = labels.specificity_low > 0
+    with atomic_folder(workspace.table("labels")) as folder:
+        write_csv(folder / "labels.csv", labels)
+        write_parquet(folder / "parts.parquet", parts)
+    named = labels.label != UNLABELLED
+    return {
+        "annotated": len(labels),
+        "labelled": int(named.sum()),
+        "labelled_share": float(named.mean()) if len(labels) else None,
+        "lineage_specific": int(labels.lineage_specific.sum()),
+        "confidence": labels.confidence.value_counts().to_dict(),
+    }
+
+
+def _of_features(workspace: Workspace, stage: str) -> pd.DataFrame:
+    """A stage's enrichment table of single features, named by group."""
+    table = pd.read_csv(workspace.table(stage) / "enrichment.csv")
+    return table[table.kind == "feature"].assign(feature=table.group)

@@ -1,0 +1,113 @@
+"""`petriscope status --graph` against DVC's own word on a small pipeline, and the shipped graph
+against a screen."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from petriscope.cli import main
+from petriscope.commands.status import as_lines, clipped
+from petriscope.run.graph import load_graph
+from petriscope.run.status import StageStatus
+from petriscope.run.workspace import create_workspace
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COLUMNS, ROWS = 100, 40
+PIPELINE = """\
+stages:
+  first: {cmd: cp source.txt first.txt, deps: [source.txt], outs: [first.txt]}
+  left: {cmd: cp first.txt left.txt, deps: [first.txt], outs: [left.txt]}
+  right: {cmd: cp first.txt right.txt, deps: [first.txt], outs: [right.txt]}
+  last: {cmd: cat left.txt right.txt > last.txt, deps: [left.txt, right.txt], outs: [last.txt]}
+"""
+
+
+@pytest.fixture
+def reproduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of four stages, up to date."""
+    root = create_workspace(tmp_path / "w").root
+    (root / "dvc.yaml").write_text(PIPELINE)
+    (root / "source.txt").write_text("a\n")
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], cwd=root, check=True)
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("COLUMNS", str(COLUMNS))
+    return root
+
+
+def drawn(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    assert main(["status", "--graph"]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_the_shipped_graph_fits_a_screen_and_shows_every_stage():
+    graph = load_graph(REPOSITORY)
+    why = tuple(f"dependency results/{name} changed" for name in graph.stages)
+    lines = list(
+        as_lines(graph, [StageStatus(name, "upstream", why) for name in graph.stages], {}, COLUMNS)
+    )
+    assert len(lines) + 2 <= ROWS and max(map(len, lines)) <= COLUMNS
+    assert [line.split("waits")[0].split()[-1] for line in lines] == list(graph.stages)
+    assert all(
+        "dependency results/data.dvc ch" in line for line in lines
+    )  # room is left for a reason
+
+
+def test_the_drawing_of_the_documentation_is_of_the_shipped_graph():
+    page = (REPOSITORY / "docs/dvc.md").read_text()
+    shown = page.split("```text\n")[1].split("```")[0].splitlines()
+    graph = load_graph(REPOSITORY)
+    drawn = as_lines(graph, [StageStatus(name, "changed") for name in graph.stages], {}, COLUMNS)
+    assert [re.split(r"  +(?:up|changed|waits)", line)[0] for line in shown] == [
+        line.removesuffix("changed").rstrip() for line in drawn
+    ]
+    assert max(map(len, shown)) <= COLUMNS
+
+
+def test_states_and_reasons_follow_the_files_as_dvc_does(reproduced: Path, capsys):
+    assert [line.endswith("  up to date") for line in drawn(capsys)[:4]] == [True] * 4
+    (reproduced / "source.txt").write_text("b\n")
+    (reproduced / "right.txt").unlink()
+    assert drawn(capsys) == [
+        "●   first  changed          dependency source.txt changed",
+        "├─● left   waits for input  after first",
+        "● │ right  missing          output missing: right.txt",
+        "●─┘ last   changed          dependency right.txt is missing",
+        "",
+        "4 nodes: 2 changed, 1 waits for input, 1 missing",
+    ]
+    command = [sys.executable, "-m", "dvc", "status"]
+    said = subprocess.run(
+        command, cwd=reproduced, capture_output=True, text=True, check=True
+    ).stdout
+    assert [line for line in said.splitlines() if line[:1].isalpha()] == [
+        "first:",
+        "right:",
+        "last:",
+    ]
+
+
+def test_a_terminal_without_line_drawing_gets_plain_characters(reproduced: Path):
+    command = [sys.executable, "-m", "petriscope", "status", "--graph"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    result = subprocess.run(
+        command, cwd=reproduced, env=environment, capture_output=True, check=True
+    )
+    assert result.stdout.decode("ascii").splitlines()[1:4] == [
+        "+-o left   up to date",
+        "o | right  up to date",
+        "o-+ last   up to date",
+    ]
+
+
+def test_what_does_not_fit_is_marked():
+    assert (
+        clipped("abcdef", 6) == "abcdef"
+        and clipped("abcdefg", 6) == "abcde…"
+        and clipped("ab   ", 3) == "ab"
+    )

@@ -1,0 +1,270 @@
+"""Training against planted factors it must find again, and resumed runs against uninterrupted ones
+(same bytes)."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from petriscope.errors import UserError
+from petriscope.sae import checkpoint as checkpoint_module
+from petriscope.sae.config import SAEConfig
+from petriscope.sae.judge import quality, recovery
+from petriscope.sae.loader import TokenSource
+from petriscope.sae.train import Run, TrainResult, geometric_median, train_sae
+
+D, FACTORS = 24, 40
+
+
+def factors() -> np.ndarray:
+    rows = np.random.default_rng(9).normal(size=(FACTORS, D))
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def planted(n: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    active = (rng.random((n, FACTORS)) < 0.06) * rng.gamma(4, 0.5, (n, FACTORS))
+    return (5 * (active @ factors() + 0.02 * rng.normal(size=(n, D))) + 2.0).astype(np.float16)
+
+
+DATA = planted(20_000, 0).reshape(20, 10, 100, D)
+SHORT = SAEConfig(d=D, m=64, k=3, steps=60, batch=128, dead_after_tokens=1500, seed=3)
+
+
+def run(config: SAEConfig, **kwargs: object) -> TrainResult:
+    return train_sae(
+        config, TokenSource.of_windows(DATA, np.arange(20)), heldout=None, progress=False, **kwargs
+    )
+
+
+def same(one: TrainResult, two: TrainResult) -> bool:
+    tensors = all(
+        torch.equal(getattr(one.sae, n), getattr(two.sae, n))
+        for n in ("W_enc", "b_enc", "W_dec", "b_dec")
+    )
+    return tensors and one.sae.threshold == two.sae.threshold and one.history == two.history
+
+
+@pytest.mark.parametrize(
+    ("variant", "fvu", "found"),
+    [
+        ("batchtopk", 0.08, 0.9),
+        ("topk", 0.12, 0.9),
+        ("matryoshka", 0.15, 0.3),
+        ("relu_l1", 0.25, 0.8),
+    ],
+)
+def test_planted_factors_are_found(variant: str, fvu: float, found: float) -> None:
+    config = SAEConfig(d=D, m=64, k=3, variant=variant, steps=500, batch=256, lr=5e-3, l1=2.0)
+    heldout = planted(4000, 1)
+    source = TokenSource.of_windows(DATA, np.arange(20))
+    result = train_sae(config, source, heldout=heldout, progress=False)
+    assert result.quality is not None
+    assert result.quality.fvu < fvu
+    assert result.quality.l0 < 5
+    assert recovery(result.sae, factors()).recovered(0.9) >= found
+    np.testing.assert_allclose(torch.linalg.vector_norm(result.sae.W_dec, dim=1), 1.0, rtol=1e-5)
+    scaled = DATA.reshape(-1, D).astype(np.float64) * result.sae.scale
+    assert (scaled**2).sum(1).mean() == pytest.approx(D, rel=0.02)
+
+
+def test_same_seed_same_bytes_and_the_filter_does_not_matter() -> None:
+    one, two = run(SHORT), run(SHORT)
+    assert same(one, two)
+    bf16, exact = (
+        run(SAEConfig(**{**SHORT.as_dict(), "filter": name})) for name in ("bf16", "float32")
+    )
+    assert same(bf16, exact)
+    assert not same(one, run(SAEConfig(**{**SHORT.as_dict(), "seed": 4})))
+
+
+def test_aux_units_are_a_factor_of_the_variance() -> None:
+    settings = {"lr": 2e-2, "steps": 40, "dead_after_tokens": 200}
+    share = Run.started(dataclasses.replace(SHORT, **settings).resolved(), TokenSource(DATA))
+    settings |= {"aux_units": "squared_error", "aux_weight": SHORT.aux_weight * share.variance}
+    plain = Run.started(dataclasses.replace(SHORT, **settings).resolved(), TokenSource(DATA))
+    for x in islice(TokenSource(DATA).batches(128, 0), 40):
+        share.advance(x * share.scale)
+        plain.advance(x * plain.scale)
+    assert int((share.silent >= 200).sum()) > 0
+    assert all(torch.equal(a, b) for a, b in zip(share.parameters, plain.parameters, strict=True))
+
+
+class Interrupted(Exception):
+    """Stands for a killed process."""
+
+
+class StoppingSource(TokenSource):
+    """Delivers a few batches, then dies."""
+
+    def batches(self, batch: int, seed: int, first_step: int = 0) -> Iterator[torch.Tensor]:
+        for number, rows in enumerate(super().batches(batch, seed, first_step)):
+            if number == 37:
+                raise Interrupted
+            yield rows
+
+
+@pytest.mark.parametrize("variant", ["batchtopk", "topk"])
+def test_resumed_run_writes_the_same_bytes(tmp_path: Path, variant: str) -> None:
+    config = SAEConfig(**{**SHORT.as_dict(), "variant": variant})
+    whole = run(config)
+    with pytest.raises(Interrupted):
+        source = StoppingSource(DATA, block_rows=100)
+        train_sae(
+            config,
+            source,
+            heldout=None,
+            checkpoint=tmp_path / "c",
+            checkpoint_every=10,
+            progress=False,
+        )
+    resumed = run(config, checkpoint=tmp_path / "c", checkpoint_every=10)
+    assert same(whole, resumed)
+    for name, result in (("whole", whole), ("resumed", resumed)):
+        result.sae.save(tmp_path / name)
+    names = ("cfg.json", "sae.safetensors")
+    assert all(
+        (tmp_path / "whole" / n).read_bytes() == (tmp_path / "resumed" / n).read_bytes()
+        for n in names
+    )
+
+
+def test_foreign_and_corrupt_checkpoints_are_refused(tmp_path: Path) -> None:
+    run(SHORT, checkpoint=tmp_path / "c", checkpoint_every=30)
+    with pytest.raises(
+        UserError, match=r"c: is of another configuration: lr was 0.003, now 0.001. Delete"
+    ):
+        run(SAEConfig(**{**SHORT.as_dict(), "lr": 1e-3}), checkpoint=tmp_path / "c")
+    state = tmp_path / "c/state.safetensors"
+    state.write_bytes(state.read_bytes()[:2000])
+    with pytest.raises(UserError, match=r"c: is corrupt .* Delete .* to start over"):
+        run(SHORT, checkpoint=tmp_path / "c")
+    (tmp_path / "c/state.json").write_text(json.dumps({"config": {}}))
+    with pytest.raises(UserError, match=r"c: is corrupt"):
+        run(SHORT, checkpoint=tmp_path / "c")
+
+
+WRITES_WITHIN_QUOTA = """
+import resource, sys
+from pathlib import Path
+import sae.test_train as t
+from petriscope.errors import UserError
+t.run(t.SHORT, checkpoint=Path(sys.argv[1]), checkpoint_every=60)
+before = (Path(sys.argv[1]) / "state.safetensors").read_bytes()
+resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, len(before) // 2))
+saved = t.checkpoint_module.load_checkpoint(Path(sys.argv[1]), t.SHORT.resolved())
+try:
+    t.checkpoint_module.save_checkpoint(Path(sys.argv[1]), t.SHORT.resolved(), saved)
+except UserError as error:
+    print(error)
+assert (Path(sys.argv[1]) / "state.safetensors").read_bytes() == before
+"""
+
+
+def test_a_real_write_that_hits_the_limit_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:
+    """The kernel refuses the write half way (file-size limit), as a full disk does."""
+    paths = [str(Path(__file__).parents[1]), *sys.path]
+    done = subprocess.run(
+        [sys.executable, "-c", WRITES_WITHIN_QUOTA, str(tmp_path / "c")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "c: cannot be written, the disk or quota is full. Free some space" in done.stdout
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
+def test_a_full_disk_is_noticed_before_training_and_told_from_other_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(number: int) -> Callable[..., None]:
+        def write(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return write
+
+    state = checkpoint_module.Checkpoint(1, {"a": torch.zeros(1)}, {})
+    monkeypatch.setattr(checkpoint_module, "save_file", failing(errno.ENOSPC))
+    with pytest.raises(UserError, match=r"c: cannot be written, the disk or quota is full"):
+        checkpoint_module.save_checkpoint(tmp_path / "c", SHORT, state)
+    monkeypatch.setattr(checkpoint_module, "save_file", failing(errno.EACCES))
+    with pytest.raises(OSError, match="Permission denied"):
+        checkpoint_module.save_checkpoint(tmp_path / "c", SHORT, state)
+    little = shutil.disk_usage(tmp_path)._replace(free=50_000)
+    monkeypatch.setattr(checkpoint_module.shutil, "disk_usage", lambda _: little)
+    with pytest.raises(
+        UserError,
+        match=r"c: lies on a disk with 0.1 MB free, checkpoints need 0.1 MB. Free some space",
+    ):
+        run(SHORT, checkpoint=tmp_path / "c")
+
+
+def test_divergence_is_noticed_early() -> None:
+    config = SAEConfig(d=D, m=64, k=3, steps=400, batch=64, lr=0.9, warmup=0)
+    with pytest.raises(
+        UserError, match=r"sae.learning_rate: training diverged at step \d+ .* Use less than 0.9"
+    ):
+        run(config)
+
+
+def test_unusable_data() -> None:
+    with pytest.raises(UserError, match=r"sae.d: is 30, but the vectors are 24 wide"):
+        run(SAEConfig(d=30, m=64, k=3))
+    with pytest.raises(UserError, match=r"input: all vectors are the same. Check the harvest"):
+        train_sae(
+            SHORT, TokenSource(np.full((500, D), 0.25, np.float32)), heldout=None, progress=False
+        )
+    with pytest.raises(UserError, match=r"sae.batch: is 128, but only 100 training tokens exist"):
+        train_sae(SHORT, TokenSource(planted(100, 0)), heldout=None, progress=False)
+
+
+def test_geometric_median_resists_outliers() -> None:
+    points = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+    points[:40] += 1000
+    assert float(torch.linalg.vector_norm(geometric_median(points))) < 0.3
+
+
+def test_quality_is_the_definition() -> None:
+    sae = run(SHORT).sae
+    rows = planted(3000, 2)
+    found = quality(sae, rows)
+    x = rows.astype(np.float64)
+    z = sae.encode(rows)
+    decoded = sae.decode(z).astype(np.float64)
+    assert found.fvu == pytest.approx(
+        ((x - decoded) ** 2).sum() / ((x - x.mean(0)) ** 2).sum(), rel=1e-5
+    )
+    cosine = (x * decoded).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(decoded, axis=1)
+    assert found.cosine == pytest.approx(cosine.mean(), rel=1e-5)
+    assert found.l0 == pytest.approx(len(z.values) / 3000)
+    rate = (z.dense() > 0).mean(0)
+    assert found.dead_fraction == (rate == 0).mean()
+    assert sum(found.density_histogram) == (rate > 0).sum()
+    gram = np.abs((sae.W_dec @ sae.W_dec.T).numpy() - np.eye(64))
+    assert found.max_coherence == pytest.approx(gram.max(1).mean(), rel=1e-4)
+
+
+def test_a_frozen_decoder_stays_as_drawn_while_the_rest_learns() -> None:
+    config = dataclasses.replace(SHORT, train_decoder=False)
+    start = Run.started(config.resolved(), TokenSource.of_windows(DATA, np.arange(20))).parameters
+    frozen, trained = run(config).sae, run(SHORT).sae
+    assert torch.equal(frozen.W_dec, start.W_dec)
+    assert not torch.equal(frozen.W_enc, start.W_enc)
+    assert not torch.equal(frozen.b_dec, start.b_dec)
+    assert not torch.equal(trained.W_dec, start.W_dec)
+    heldout = planted(2000, 1)
+    assert quality(trained, heldout).fvu < quality(frozen, heldout).fvu
