@@ -36,6 +36,11 @@ def number(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
+def bound(value: float) -> str:
+    """A threshold as prose writes it: .05, .7, 1."""
+    return f"{value:g}".removeprefix("0") or "0"
+
+
 def share(value: float) -> str:
     """A fraction as per cent: 12.3 %, 0.12 %, 0.0028 %, 3e-6 %."""
     percent = value * 100

@@ -37,14 +37,14 @@ class NullRun(NamedTuple):
     p_union: np.ndarray
     """(R, m) smallest over lineages, Šidák."""
     family_error: np.ndarray
-    """(R,) bool: maxT rejected something."""
+    """(R,) bool: maxT rejected something at the run's alpha."""
     covered: np.ndarray
     """(R, L * m) bool: the 95 % interval of the lineage's difference holds its true value 0."""
     covered_mean: np.ndarray
     """(R, m) bool: that of the mean difference over lineages does."""
 
     def summaries(
-        self, test: str, null: str, *, alpha: float = 0.05, independent: float | None = None
+        self, test: str, null: str, *, alpha: float, independent: float | None = None
     ) -> list[Uniformity | ErrorRate]:
         """Uniformity of all p-values (``independent``: see `uniformity`); error rates of maxT and
         of the intervals."""
@@ -88,7 +88,7 @@ def biosample_nulls(
     variance: Variance = "moderated",
     permutations: int = 999,
     seed: int = 0,
-    alpha: float = 0.05,
+    alpha: float,
 ) -> NullRun:
     """The biosample-level test on null cases (biosample means (S, m), design).
 
@@ -113,7 +113,7 @@ def locus_nulls(
     *,
     permutations: int = 999,
     seed: int = 0,
-    alpha: float = 0.05,
+    alpha: float,
 ) -> NullRun:
     """The locus-level test on null designs over block means (B, S, m).
 
@@ -131,7 +131,7 @@ def sign_nulls(
     *,
     permutations: int = 999,
     seed: int = 0,
-    alpha: float = 0.05,
+    alpha: float,
 ) -> NullRun:
     """The locus-level test under its own null: the context that a block's values carry is drawn
     block by block."""

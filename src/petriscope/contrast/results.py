@@ -52,7 +52,7 @@ class ContrastResult:
         """Whether a test exists."""
         return self.status == TESTED
 
-    def rejected(self, method: str, alpha: float = 0.05) -> int:
+    def rejected(self, method: str, *, alpha: float) -> int:
         """How many features have an adjusted p at most alpha."""
         return int((self.adjusted[method] <= alpha).sum()) if self.tested else 0
 
@@ -84,8 +84,10 @@ class ContrastResult:
         head = f"{self.scope}: {self.method}, {self.level} level, {units}; family: {self.family.name} ({self.family.size})"
         if not self.tested:
             return f"{head}\n{self.status}"
-        counts = "  ".join(f"{name} {self.rejected(name)}" for name in self.adjusted)
-        return f"{head}\nfeatures with adjusted p <= .05: {counts}"
+        least = "  ".join(
+            f"{name} {np.nanmin(p, initial=1.0):.2g}" for name, p in self.adjusted.items()
+        )
+        return f"{head}\nsmallest adjusted p: {least}"
 
 
 def untested(

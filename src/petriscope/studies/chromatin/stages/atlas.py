@@ -11,6 +11,7 @@ import torch
 from scipy import sparse
 
 from petriscope.atlas.build import AtlasTables, build_atlas
+from petriscope.atlas.schema import Thresholds
 from petriscope.enrich.genes import read_genes
 from petriscope.files import read_json
 from petriscope.graph.coactivation import (
@@ -66,6 +67,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     )
     tables = AtlasTables(
         features=feature_table,
+        thresholds=Thresholds(params.cds.alpha, params.cds.stable),
         lineage_effects=lineage_rows(workspace, features),
         biosamples=biosamples[["biosample", "lineage", "context", "donor"]],
         activation=pd.concat(
@@ -462,7 +464,6 @@ def run_rows(workspace: Workspace, params: Params, name: str, description: str) 
         "model": f"{params.model.adapter or 'EpiBERT'}, {model['parameters']:,} parameters",
         "model_r": model["r_text"],
         "sae": f"{params.sae.variant}, {params.sae.latents} latents, k {params.sae.k}",
-        "alpha": params.cds.alpha,
     }
     return pd.DataFrame({"key": list(card), "value": [str(value) for value in card.values()]})
 

@@ -95,6 +95,7 @@ def null_runs(workspace: Workspace, params: Params) -> Nulls:
         design,
         sets=params.calibration.nulls,
         seeds=[params.seed + i for i in range(params.calibration.seeds)],
+        alpha=params.cds.alpha,
     )
 
 

@@ -96,12 +96,15 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         ),
         "fig5_ablation": lambda: ablation.draw(table("ablation", "curve.csv")),
         "fig6_steering": lambda: steering.draw(table("steering", "readout.csv")),
-        "fig7_chromhmm": lambda: chromhmm_figure.draw(table("chromhmm", "enrichment.csv"), layer),
+        "fig7_chromhmm": lambda: chromhmm_figure.draw(
+            table("chromhmm", "enrichment.csv"), layer, params.cds.alpha
+        ),
         "fig8_motifs": lambda: dots.draw(
             for_dots(table("motifs", "enrichment.csv"), layer),
             "name",
             "ln_p",
             "q",
+            params.cds.alpha,
             always=tuple(sorted(set(table("motifs", "factors.csv").get("name", [])))),
         ),
         "fig9_genesets": lambda: dots.draw(
@@ -109,6 +112,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             "term",
             "ranked_ln_p",
             "ranked_q",
+            params.cds.alpha,
             per_group=3,
         ),
         "fig10_recovery": lambda: recovery.draw(
