@@ -108,7 +108,7 @@ def _metrics(
     share, background = active.share.sum(), active.background_share.sum()
     targets = active.targets.first()
     odds, low, high = _odds(share, background, targets)
-    significant = float((random.q < alpha).mean()) if len(random) else 0.0
+    significant = float((random.q < alpha).mean()) if len(random) else None
     return {
         "testable": True,
         "why_untestable": None,
@@ -123,7 +123,11 @@ def _metrics(
         "interval_text": "; ".join(
             f"{name} [{low[name]:.2f}, {high[name]:.2f}]" for name in odds.index
         )
-        + f"; random bins significant in {significant:.1%} of tests",
+        + (
+            "; no random bins were drawn"
+            if significant is None
+            else f"; random bins significant in {significant:.1%} of tests"
+        ),
     }
 
 

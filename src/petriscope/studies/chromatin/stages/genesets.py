@@ -134,7 +134,8 @@ def _metrics(
     judged_alike = benjamini_hochberg(planted.ranked_ln_p.to_numpy(float), family=family)
     no_power = len(planted) > 0 and not (judged_alike < alpha).any() and not significant.sum()
     return {
-        "testable": not no_power,
+        "testable": True,
+        "powered": not no_power,
         "why_untestable": NO_POWER.format(terms=int(in_planted.sum()), family=family)
         if no_power
         else None,
@@ -183,6 +184,7 @@ def _best(rows: pd.DataFrame) -> str:
 def _untestable(why: str) -> dict[str, Any]:
     """Metrics where no term could be tested."""
     names = (
+        "powered",
         "significant_groups",
         "random_significant_share",
         "random_region_share",

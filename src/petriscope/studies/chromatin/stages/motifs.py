@@ -256,14 +256,17 @@ def _lineage_metrics(
     here = mine[(mine.kind == "lineage") & (mine.layer == layer)]
     own = here[here.lineage == lineage].sort_values("rank")
     if own.empty:
-        blank = dict.fromkeys(("best_rank", "best_q", "published_text", "text", "control_text"))
         why = f"no {lineage} context features fire in enough bins at layer {layer}, or no factor is named for it"
-        return {"testable": False, "why_untestable": why, **blank}
+        return _untestable(why)
+    if set(here.lineage) == {lineage}:
+        why = f"no other lineage's context features fire in enough bins at layer {layer}: the control cannot be measured"
+        return _untestable(why)
     best = own.iloc[0]
     mine_published = published[
         (published.claimed_for == lineage) & (published.lineage == lineage)
     ].sort_values("rank")
-    others = here[(here.lineage != lineage)].groupby("lineage")["rank"].min()
+    elsewhere = here[here.lineage != lineage]
+    others = elsewhere.groupby("lineage")["rank"].min()
     peaks = mine[(mine.kind == "peaks") & (mine.lineage == lineage)].sort_values("rank")
     control = "; ".join(f"best rank in {x}: {int(rank)}" for x, rank in others.items())
     if len(peaks):
@@ -275,10 +278,32 @@ def _lineage_metrics(
         "published_text": _text(mine_published),
         "best_rank": int(best["rank"]),
         "best_q": float(best.q),
+        "best_log2_fold": float(log2_fold(own.head(1))[0]),
+        "others": {
+            "lineage": elsewhere.lineage.tolist(),
+            "name": elsewhere["name"].tolist(),
+            "rank": elsewhere["rank"].astype(int).tolist(),
+            "q": elsewhere.q.tolist(),
+            "log2_fold": log2_fold(elsewhere).tolist(),
+        },
         "ranks": dict(zip(own["name"], own["rank"].astype(int))),
         "text": _text(own),
         "control_text": control,
     }
+
+
+def _untestable(why: str) -> dict[str, Any]:
+    """Metrics of a lineage whose claim cannot be tested."""
+    numbers = ("best_rank", "best_q", "best_log2_fold")
+    blank = dict.fromkeys((*numbers, "published_text", "text", "control_text"))
+    others = dict.fromkeys(("lineage", "name", "rank", "q", "log2_fold"))
+    return {"testable": False, "why_untestable": why, **blank, "others": others}
+
+
+def log2_fold(rows: pd.DataFrame) -> np.ndarray:
+    """log2 of the fold of every row; minus infinity where no bin has the motif."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log2(rows.fold.to_numpy(float)))
 
 
 def _text(rows: pd.DataFrame) -> str:
