@@ -3,13 +3,11 @@ where it last ran."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from petriscope.claims.rules import stages_of
 from petriscope.run.graph import Graph
-
-NAME = re.compile(r"\b([a-z_]+)\.[a-z_]\w*")
 
 
 class Check(NamedTuple):
@@ -26,14 +24,6 @@ class Check(NamedTuple):
     """Of those stages alone, what they need being there; None where one of them has no record."""
     seconds_from_scratch: float | None
     """With everything upstream."""
-
-
-def stages_read(rule: Mapping[str, Any], stages: Sequence[str]) -> tuple[str, ...]:
-    """Stages whose metrics an entry of claims.yaml reads, in the order of ``stages``."""
-    texts = [rule[name] or "" for name in ("as_published", "corrected", "interval", "rule")]
-    texts += [*rule["needs"], *rule.get("control_results", [])]
-    read = {match for text in texts for match in NAME.findall(text)}
-    return tuple(stage for stage in stages if stage in read)
 
 
 def claim_checks(
@@ -57,7 +47,8 @@ def claim_checks(
 
     checks = []
     for rule in rules:
-        read = stages_read(rule, list(graph.stages))
+        asked = stages_of(rule)
+        read = tuple(stage for stage in graph.stages if stage in asked)
         needed = [
             s
             for s in graph.stages
