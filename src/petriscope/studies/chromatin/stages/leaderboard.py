@@ -17,8 +17,8 @@ from petriscope.run.workspace import Workspace
 from petriscope.sae.judge import quality
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.train import train_dictionary
+from petriscope.studies.chromatin.dictionaries import sae_config
 from petriscope.studies.chromatin.rows import condition_rows, hold, spread
-from petriscope.studies.chromatin.stages.sae import sae_config
 from petriscope.studies.chromatin.store import (
     chosen_layer,
     load_biosamples,

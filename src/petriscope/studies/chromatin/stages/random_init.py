@@ -19,8 +19,8 @@ from petriscope.sae.coder import encode_stream
 from petriscope.sae.codes import SufficientStatistics, row_labels, sufficient_statistics
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.train import train_dictionary
+from petriscope.studies.chromatin.dictionaries import sae_config
 from petriscope.studies.chromatin.stages.cds import SPLIT, branch_table
-from petriscope.studies.chromatin.stages.sae import sae_config
 from petriscope.studies.chromatin.store import (
     harvest_folds,
     load_design,
