@@ -34,9 +34,8 @@ from petriscope.contrast.cds import CdsT, cds_t
 from petriscope.contrast.design import Design
 from petriscope.contrast.evidence import Level
 from petriscope.contrast.inference import p_two_sided
-from petriscope.sae.codes import StatisticsAccumulator
+from petriscope.sae.codes import Codes, StatisticsAccumulator
 from petriscope.sae.moments import Moments
-from petriscope.sae.sparse import Codes
 from petriscope.studies.chromatin.units import design_of
 
 PIECE = 16_384

@@ -183,7 +183,15 @@ def test_a_lineage_without_one_context_is_left_out_with_a_reason() -> None:
     frame.loc[frame["lineage"] == "liver", "context"] = "in_vitro"
     _, moments = tokens_and_moments(frame)
     result = cds_t(moments, design_of(frame))
-    assert "lineage liver has no in_vivo biosample" in result.strata["liver"].status
+    liver = result.strata["liver"]
+    assert liver.reason == "lineage liver has no in_vivo biosample"
+    assert liver.status == f"cannot be tested: {liver.reason}"
+    assert (result.combined.units, result.strata["blood"].units, result.combined.reason) == (
+        12,
+        6,
+        None,
+    )
+    assert cds_t(moments, design_of(frame), level="locus").combined.units == len(moments.sum)
     assert result.combined.tested
     assert result.combined.n["lineages"] == 2
     assert result.strata["blood"].family.size == 22

@@ -16,7 +16,7 @@ from petriscope.files import write_csv
 from petriscope.run.params import load_params
 from petriscope.run.stage import run_stage
 from petriscope.run.workspace import Workspace, find_workspace
-from petriscope.studies.chromatin.stages.calibration import middle_layer, null_data
+from petriscope.studies.chromatin.stages.calibration import COVARIATES, middle_layer, null_data
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         ["seed", "what", "null", "share", "low", "high"]
     ]
     print(shown.to_string(index=False, float_format="{:.4f}".format))
-    summary = summarise(rates, params.cds.alpha, middle_layer(workspace))
+    summary = summarise(rates, params.cds.alpha, middle_layer(workspace), COVARIATES)
     print(_words(asdict(summary), workspace))
     return 0
 

@@ -14,6 +14,9 @@ from petriscope.contrast.cds import cds_meandiff
 from petriscope.contrast.design import Design
 from petriscope.contrast.features import Scoring
 from petriscope.contrast.nulls import (
+    BLOCK_COVERAGE,
+    COVERAGE_OF_MEAN,
+    FAMILY_ERROR,
     block_coverage,
     gaussian,
     independent_sets,
@@ -36,10 +39,9 @@ FITTED, REPLICATES, SHUFFLED = (
     "replicate versus replicate",
     "labels shuffled",
 )
-RECORD = "corrected, permutation"
+CORRECTED = "corrected"
+RECORD = f"{CORRECTED}, permutation"
 """The p of record."""
-UNADJUSTED = " not adjusted, permutation"
-"""How the name of the test without covariates ends."""
 
 
 class Nulls(NamedTuple):
@@ -88,19 +90,23 @@ class Calibration:
     unadjusted_shares: list[float] | None = None
 
 
-def summarise(rates: pd.DataFrame, alpha: float, layer: int) -> Calibration:
-    """The numbers of all null runs (`Nulls.rates`)."""
+def without(covariates: str) -> str:
+    """Name of the test without the design's covariates, which are called so in words."""
+    return f"{covariates} not adjusted, permutation"
+
+
+def summarise(rates: pd.DataFrame, alpha: float, layer: int, covariates: str) -> Calibration:
+    """The numbers of all null runs (`Nulls.rates`); ``covariates`` as in `Data`."""
     fitted = rates[rates.null == FITTED]
     record = fitted[fitted.test == RECORD]
     share = float(np.average(record.share, weights=record.tests))
     # binomial interval of alpha for the effective number of tests
     spread = 1.96 * np.sqrt(alpha * (1 - alpha) / record.effective.sum())
-    what = fitted.what.fillna("")
-    fwer = fitted[what.str.contains("family-wise")]
-    covered = fitted[what.str.contains("interval of the mean")]
-    blocks = rates[rates.what.fillna("").str.contains("block-bootstrap")]
+    fwer = fitted[fitted.what == f"{CORRECTED}, {FAMILY_ERROR}"]
+    covered = fitted[fitted.what == f"{CORRECTED}, {COVERAGE_OF_MEAN}"]
+    blocks = rates[rates.what == BLOCK_COVERAGE]
     between = rates[(rates.test == RECORD) & (rates.null == REPLICATES)]
-    unadjusted = rates[rates.test.fillna("").str.endswith(UNADJUSTED)]
+    unadjusted = rates[rates.test == without(covariates)]
     return Calibration(
         untestable=None,
         layer=layer,
@@ -142,7 +148,7 @@ class Data(NamedTuple):
     design: Design
     sets: int
     """null data sets of each kind and seed."""
-    covariates: str = "covariates"
+    covariates: str
     """what the design's covariates are called in the table."""
 
 
@@ -173,11 +179,11 @@ def _one_seed(
     judged: dict[str, Any] = {"alpha": alpha, "stratum": design.words.stratum}
     fitted = list(gaussian(means, design, sets, seed))
     model = unit_nulls(((null, design) for null in fitted), **shared)
-    yield model.summaries("corrected", FITTED, **judged), {"corrected": model.p_permutation}
+    yield model.summaries(CORRECTED, FITTED, **judged), {CORRECTED: model.p_permutation}
     if design.covariates is not None:
         plain = design.unadjusted()
         raw = unit_nulls(((null, plain) for null in fitted[:few]), **shared)
-        test = f"{data.covariates}{UNADJUSTED}"
+        test = without(data.covariates)
         yield [uniformity(raw.p_permutation, test=test, null=FITTED, alpha=alpha)], {}
     flat = without_contrast(means, design)
     for name, kind, values, designs in (
@@ -187,8 +193,8 @@ def _one_seed(
         run = unit_nulls(((values, null) for null in designs), **shared)
         if len(run.p):
             independent = independent_sets(design, kind)
-            rows = run.summaries("corrected", name, independent=independent, **judged)
-            yield rows, {f"corrected, {kind}": run.p_permutation}
+            rows = run.summaries(CORRECTED, name, independent=independent, **judged)
+            yield rows, {f"{CORRECTED}, {kind}": run.p_permutation}
     blocks = data.moments.block_means()
     signs = sign_nulls(blocks, design, few, **shared)
     if len(signs.p):

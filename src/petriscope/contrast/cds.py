@@ -178,7 +178,7 @@ def cds_t(
     label = _Label(method, units, level, features, words, design.words)
     strata = _per_stratum(evidence, alive, design, label, silent)
     if combined is None:
-        reasons = [result.status.removeprefix("cannot be tested: ") for result in strata.values()]
+        reasons = [str(result.reason) for result in strata.values()]
         reason = "; ".join(dict.fromkeys(reasons))
         estimate = np.stack([result.estimate for result in strata.values()]).mean(0)
         return CdsT(
@@ -267,6 +267,7 @@ def _per_stratum(
             level=label.level_name,
             scope=stratum,
             n=line.n,
+            units=sum(line.n.values()),
             family=label.family(len(evidence)),
             features=label.features,
             estimate=line.test.estimate,
@@ -302,6 +303,7 @@ def _combined(
         level=label.level_name,
         scope="combined",
         n=_total(evidence, label),
+        units=_units(evidence),
         family=label.family(),
         features=label.features,
         estimate=combined.mean.estimate,
@@ -339,6 +341,7 @@ def _extreme(
         level=label.level_name,
         scope=scope,
         n=_total(evidence, label),
+        units=_units(evidence),
         family=label.family(),
         features=label.features,
         estimate=combined.mean.estimate,
@@ -360,6 +363,13 @@ def _total(evidence: dict[str, StratumEvidence], label: _Label) -> dict[str, int
         else lines[0].n
     )
     return {**n, label.words.strata: len(lines)}
+
+
+def _units(evidence: dict[str, StratumEvidence]) -> int:
+    """Units of all strata, or the blocks that they share."""
+    lines = list(evidence.values())
+    shared = "blocks" in lines[0].n
+    return sum(lines[0].n.values()) if shared else sum(sum(line.n.values()) for line in lines)
 
 
 def _consistent(evidence: dict[str, StratumEvidence]) -> np.ndarray:

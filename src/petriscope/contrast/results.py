@@ -40,9 +40,6 @@ def adjust_all(p: np.ndarray) -> dict[str, np.ndarray]:
     return {name: adjust(p, name) for name in METHODS}
 
 
-TESTED = "tested"
-
-
 @dataclass(frozen=True)
 class ContrastResult:
     """One test per feature, target minus reference. Arrays (m,) over ``features``; printing shows a
@@ -73,14 +70,20 @@ class ContrastResult:
     """adjusted p by method: bonferroni, holm, bh, by, maxt."""
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
     """further columns (m,), e.g. df, p_permutation, sign_consistent, cds_blood."""
-    status: str = TESTED
-    """'tested', or 'cannot be tested: <reason>'; then statistic, limits and p are NaN and stand for
-    no test."""
+    units: int | None = None
+    """how many units of both sides, or blocks, the test rests on."""
+    reason: str | None = None
+    """why no test exists; then statistic, limits and p are NaN and stand for no test."""
 
     @property
     def tested(self) -> bool:
         """Whether a test exists."""
-        return self.status == TESTED
+        return self.reason is None
+
+    @property
+    def status(self) -> str:
+        """'tested', or 'cannot be tested: <reason>'."""
+        return "tested" if self.reason is None else f"cannot be tested: {self.reason}"
 
     def rejected(self, method: str, *, alpha: float) -> int:
         """How many features have an adjusted p at most alpha."""
@@ -146,5 +149,6 @@ def untested(
         interval="none",
         statistic=nothing,
         p=nothing,
-        status=f"cannot be tested: {reason}",
+        units=sum(n.values()) or None,
+        reason=reason,
     )

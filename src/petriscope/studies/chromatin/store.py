@@ -19,15 +19,13 @@ from petriscope.probe.harvest import open_layers
 from petriscope.probe.tokens import Tokens
 from petriscope.run.params import Params, load_params
 from petriscope.run.workspace import Workspace
-from petriscope.sae.code_store import load_codes
 from petriscope.sae.coder import SAE
+from petriscope.sae.codes import Codes
 from petriscope.sae.moments import Moments
-from petriscope.sae.sparse import Codes
-from petriscope.studies.chromatin.inputs import WindowInputs, bin_tokens
-from petriscope.studies.chromatin.model.adapter import adapted_from_safetensors, adapter_record
+from petriscope.studies.chromatin.inputs import Arrays, WindowInputs, bin_tokens
+from petriscope.studies.chromatin.model.adapter import adapter_record
 from petriscope.studies.chromatin.model.base import TOKEN, ChromatinModel
-from petriscope.studies.chromatin.model.epibert import EpiBERT
-from petriscope.studies.chromatin.model.pretrain import Arrays
+from petriscope.studies.chromatin.model.choose import MODEL_FILE, load_probed
 from petriscope.studies.chromatin.units import design_of
 
 
@@ -49,21 +47,14 @@ def load_design(workspace: Workspace, params: Params) -> Design:
 
 def load_arrays(workspace: Workspace) -> Arrays:
     """Sequence, signal (both memory-mapped) and motif activity."""
-    folder = workspace.tracks
-    return Arrays(
-        np.load(folder / "sequence.npy", mmap_mode="r"),
-        np.load(folder / "signal.npy", mmap_mode="r"),
-        np.load(folder / "motif_activity.npy"),
-    )
+    return Arrays.load(workspace.tracks)
 
 
 def load_model(workspace: Workspace, device: str = "cpu") -> ChromatinModel:
     """The probed model, in eval mode."""
-    path = workspace.model / "model.safetensors"
-    if adapter_record(path) is not None:
-        named = load_params(workspace.params).model.adapter
-        return adapted_from_safetensors(path, named, workspace.root).to(device).eval()
-    return EpiBERT.from_safetensors(path).to(device).eval()
+    path = workspace.model / MODEL_FILE
+    named = load_params(workspace.params).model.adapter if adapter_record(path) else None
+    return load_probed(path, named, workspace.root).to(device).eval()
 
 
 def load_inputs(
@@ -162,7 +153,7 @@ def load_stability(workspace: Workspace) -> pd.DataFrame | None:
 
 def layer_codes(workspace: Workspace, layer: int) -> Codes:
     """Sparse codes of every token of one layer, memory-mapped."""
-    return load_codes(workspace.codes / f"layer_{layer}" / "codes")
+    return Codes.load(workspace.codes / f"layer_{layer}" / "codes")
 
 
 def scoring(params: Params) -> Scoring:

@@ -227,8 +227,10 @@ def programme_aurocs(
     """One row per planted programme and feature of a layer: AUROC of its mean activation over the
     biosamples in which the programme is open, on the select and on the test windows."""
     windows, frames = bins.window.nunique(), []
-    for programme in sorted(set(truth.programme) - {"shared"}):
-        columns = programme_biosamples(programme, biosamples)
+    for programme, opening in programme_openings(truth).items():
+        if programme == "shared":
+            continue
+        columns = programme_biosamples(opening, biosamples)
         activity = bin_activity(codes, columns, windows, len(biosamples))
         positive, used = programme_bins(bins, truth, programme)
         scores = {
@@ -250,16 +252,25 @@ def programme_aurocs(
     return pd.concat(frames, ignore_index=True)
 
 
-def programme_biosamples(programme: str, biosamples: pd.DataFrame) -> np.ndarray:
-    """Rows of the biosamples in which a programme is open, read off its name: lineage, context, or
-    both."""
-    rows = np.ones(len(biosamples), dtype=bool)
-    for lineage in biosamples.lineage.unique():
-        if programme.startswith(lineage):
-            rows &= (biosamples.lineage == lineage).to_numpy()
-    for context in CONTEXTS:
-        if programme.endswith(context):
-            rows &= (biosamples.context == context).to_numpy()
+class Opening(NamedTuple):
+    """The conditions in which the elements of a programme are open."""
+
+    lineages: tuple[str, ...]
+    contexts: tuple[str, ...]
+
+
+def programme_openings(truth: pd.DataFrame) -> dict[str, Opening]:
+    """Programme → where it is open, as the truth table's columns lineages and contexts say."""
+    rules = truth.drop_duplicates("programme").sort_values("programme")
+    return {
+        row.programme: Opening(tuple(row.lineages.split(",")), tuple(row.contexts.split(",")))
+        for row in rules.itertuples()
+    }
+
+
+def programme_biosamples(opening: Opening, biosamples: pd.DataFrame) -> np.ndarray:
+    """Rows of the biosamples in which a programme is open."""
+    rows = biosamples.lineage.isin(opening.lineages) & biosamples.context.isin(opening.contexts)
     return np.flatnonzero(rows)
 
 

@@ -13,14 +13,10 @@ from causal_toy import BINS, CROP, D, M, design, model
 from sklearn.metrics import roc_auc_score
 
 from petriscope.probe.harvest import harvest_layers, open_layers
-from petriscope.sae.coder import SAE
-from petriscope.sae.codes import (
-    Moments,
-    encode_rows,
-    row_labels,
-    sufficient_statistics,
-)
+from petriscope.sae.coder import SAE, encode_rows
+from petriscope.sae.codes import row_labels, sufficient_statistics
 from petriscope.sae.config import SAEConfig
+from petriscope.sae.moments import Moments
 from petriscope.studies.chromatin.controls.branch import (
     Followed,
     agreement,

@@ -23,6 +23,8 @@ from petriscope.studies.chromatin.store import (
     split_rows,
 )
 
+COVARIATES = "depth and FRiP"
+
 
 def run(workspace: Workspace, params: Params) -> Calibration:
     """Write results/calibration/: nulls.csv (rates with intervals, per seed) and p_values.csv
@@ -33,7 +35,7 @@ def run(workspace: Workspace, params: Params) -> Calibration:
     if found.untestable is None:
         seeds = [params.seed + i for i in range(params.calibration.seeds)]
         rates, histogram = calibrate(null_data(workspace, params), seeds=seeds, alpha=alpha)
-        found = summarise(rates, alpha, layer)
+        found = summarise(rates, alpha, layer, COVARIATES)
     with atomic_folder(workspace.table("calibration")) as folder:
         write_csv(folder / "nulls.csv", rates)
         write_csv(folder / "p_values.csv", histogram)
@@ -71,5 +73,5 @@ def null_data(workspace: Workspace, params: Params) -> Data:
         load_window_means(workspace, layer, rows, bins)[:, :, alive],
         load_design(workspace, params),
         sets=params.calibration.nulls,
-        covariates="depth and FRiP",
+        covariates=COVARIATES,
     )

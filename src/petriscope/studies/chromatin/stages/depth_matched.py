@@ -17,9 +17,9 @@ from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.controls.branch import agreement, branch_statistics
 from petriscope.studies.chromatin.data.dataset import load_dataset
+from petriscope.studies.chromatin.data.tracks import make_tracks, stored_signal
 from petriscope.studies.chromatin.inputs import WindowInputs
 from petriscope.studies.chromatin.stages.cds import SPLIT
-from petriscope.studies.chromatin.stages.tracks import make_tracks, stored_signal
 from petriscope.studies.chromatin.store import (
     harvest_folds,
     load_arrays,

@@ -16,12 +16,13 @@ from petriscope.parallel import in_processes
 from petriscope.probe.harvest import harvest_layers, open_layers
 from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
-from petriscope.sae.codes import encode_stream, row_labels, sufficient_statistics
+from petriscope.sae.coder import encode_stream
+from petriscope.sae.codes import row_labels, sufficient_statistics
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.moments import Moments
-from petriscope.sae.train import train_sae
+from petriscope.sae.train import train_dictionary
+from petriscope.studies.chromatin.dictionaries import sae_config
 from petriscope.studies.chromatin.stages.cds import SPLIT
-from petriscope.studies.chromatin.stages.sae import sae_config
 from petriscope.studies.chromatin.store import (
     harvest_folds,
     load_design,
@@ -93,7 +94,7 @@ def random_moments(workspace: Workspace, params: Params, scratch: Path) -> dict[
         store = stores[layer]
         config = sae_config(sae, store.shape[-1], params.seed)
         source = TokenSource.of_windows(store, np.arange(len(train)))
-        coder = train_sae(config, source, heldout=None, progress=False).sae
+        coder = train_dictionary(config, source, heldout=None, progress=False).sae
         held = store[len(train) :]
         labels = row_labels(*held.shape[:3])
         sizes = {"n_blocks": held.shape[0], "n_biosamples": held.shape[1], "m": coder.m}

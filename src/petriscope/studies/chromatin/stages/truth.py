@@ -17,11 +17,11 @@ from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.controls.branch import branch_statistics
 from petriscope.studies.chromatin.data.dataset import Dataset, load_dataset, read_truth
+from petriscope.studies.chromatin.data.tracks import motif_vectors
 from petriscope.studies.chromatin.inputs import WindowInputs
 from petriscope.studies.chromatin.simulate.dataset import DemoConfig
 from petriscope.studies.chromatin.simulate.libraries import Libraries, simulate_libraries
 from petriscope.studies.chromatin.stages.cds import SPLIT
-from petriscope.studies.chromatin.stages.tracks import motif_vectors
 from petriscope.studies.chromatin.store import (
     bins_table,
     harvest_folds,
