@@ -10,6 +10,7 @@ import numpy as np
 
 from petriscope.contrast.design import Design
 from petriscope.errors import UserError
+from petriscope.probe.harvest import Hidden
 
 
 class Groups(NamedTuple):
@@ -46,6 +47,11 @@ class Groups(NamedTuple):
                     remedy="A direction needs both conditions.",
                 )
         return sides
+
+    def only(self, rows: np.ndarray) -> Groups:
+        """Some of the units."""
+        names = tuple(self.units[row] for row in rows)
+        return Groups(names, self.strata, self.stratum_of[rows], self.target[rows])
 
     def both(self) -> tuple[str, ...]:
         """Strata with units on both sides."""
@@ -92,7 +98,7 @@ class UnitMeans:
         return np.asarray(np.mean(parts, axis=0))
 
 
-class Direction(NamedTuple):
+class Learnt(NamedTuple):
     """A vector added to the residual stream of reference rows."""
 
     method: str
@@ -106,7 +112,7 @@ def unit_means(
     """Means and within-unit covariance of tokens: ``hidden`` (n, d), ``unit`` (n,) row of the
     groups.
 
-    ``features`` (S, m) are the mean activations, e.g. `Moments.biosample_means()`.
+    ``features`` (S, m) are the mean activations, e.g. `Moments.unit_means()`.
     """
     rows, d = np.asarray(hidden, np.float64), hidden.shape[1]
     means, within = np.zeros((len(groups.units), d)), np.zeros((d, d))
@@ -225,15 +231,88 @@ def of_length(vector: np.ndarray, length: float) -> np.ndarray:
 
 def all_directions(
     means: UnitMeans, directions: np.ndarray, selected: np.ndarray, strata: tuple[str, ...]
-) -> list[Direction]:
+) -> list[Learnt]:
     """Every learnt direction by name: sae_additive, difference_of_means, single_pair, linear_probe.
 
     Each at its own length, which differs tenfold between methods: `of_length` brings them to one
     unit of strength.
     """
     return [
-        Direction("sae_additive", sae_additive(means, directions, selected, strata)),
-        Direction("difference_of_means", mean_difference(means, strata)),
-        Direction("single_pair", single_pair(means, strata)),
-        Direction("linear_probe", linear_probe(means, strata)),
+        Learnt("sae_additive", sae_additive(means, directions, selected, strata)),
+        Learnt("difference_of_means", mean_difference(means, strata)),
+        Learnt("single_pair", single_pair(means, strata)),
+        Learnt("linear_probe", linear_probe(means, strata)),
     ]
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A direction at one layer, and what it was learnt from."""
+
+    method: str
+    vector: np.ndarray
+    """(d,) target minus reference, at its own length."""
+    layer: int
+    spread: float
+    """Root mean square distance of a token from the mean of its unit: the unit of a steering
+    strength."""
+    design: Design
+    strata: tuple[str, ...]
+    """those it was averaged over"""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.method} at layer {self.layer}, {len(self.vector)} wide: norm "
+            f"{np.linalg.norm(self.vector):.3g}, {np.linalg.norm(self.vector) / self.spread:.3g} "
+            f"of a token's spread; mean over {', '.join(self.strata)}"
+        )
+
+
+def difference_of_means(hidden: Hidden, design: Design) -> Direction:
+    """Mean of the target's hidden states minus that of the reference.
+
+    Parameters
+    ----------
+    hidden
+        Hidden states of one layer with their token axis. Windows of split ``test`` are left out:
+        there a verb reads.
+    design
+        Which units are target and reference, and in which strata.
+
+    Returns
+    -------
+    Direction
+        Tokens are averaged to units, units to the two sides of a stratum, and the differences over
+        the strata that have both sides. Units without a token are left out.
+
+    Raises
+    ------
+    UserError
+        Where no stratum has units on both sides.
+
+    Examples
+    --------
+    >>> toward = ps.difference_of_means(hidden, design)  # doctest: +SKIP
+    """
+    groups, tokens = Groups.of(design), hidden.tokens
+    if tokens.units != len(groups.units):
+        raise UserError(
+            f"describes {len(groups.units)} units, the token axis has {tokens.units}",
+            field="design",
+            remedy="The rows of the unit table must be the units of the tokens, in order.",
+        )
+    rows = np.flatnonzero(tokens.split != "test")
+    rows = rows if len(rows) else np.arange(len(tokens))
+    present, unit = np.unique(tokens.unit[rows], return_inverse=True)
+    seen = groups.only(present)
+    strata = seen.both()
+    if not strata:
+        raise UserError(
+            "has no stratum with units of both conditions",
+            field="design",
+            remedy="Choose other strata or none, or harvest more windows.",
+        )
+    blank = np.zeros((len(present), 1))
+    means = unit_means(np.asarray(hidden.values[rows]), blank, unit, seen)
+    vector = mean_difference(means, strata)
+    return Direction("difference of means", vector, hidden.layer, means.spread, design, strata)

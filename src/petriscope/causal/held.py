@@ -17,6 +17,7 @@ from petriscope.causal.directions import Groups
 from petriscope.contrast.design import Design
 from petriscope.device import choose_device
 from petriscope.errors import UserError
+from petriscope.probe.harvest import spread
 from petriscope.probe.inputs import Inputs
 from petriscope.probe.model import (
     ProbedModel,
@@ -72,20 +73,9 @@ def chosen_windows(inputs: Inputs, windows: int | Sequence[int] | None) -> np.nd
     if windows is None or isinstance(windows, int):
         rows = np.flatnonzero(table.split.to_numpy() == "test")
         rows = rows if len(rows) else np.arange(len(table))
-        return evenly(rows, WINDOWS if windows is None else windows)
-    chosen = np.unique(np.asarray(windows, np.int64))
-    if not len(chosen) or chosen[0] < 0 or chosen[-1] >= len(table):
-        raise UserError(
-            f"names window {chosen[-1] if len(chosen) else 'none'}, of {len(table)}",
-            field="windows",
-            remedy=f"Choose some of 0 to {len(table) - 1}.",
-        )
-    return chosen
-
-
-def evenly(rows: np.ndarray, count: int) -> np.ndarray:
-    """At most ``count`` of ``rows``, evenly spread over them so that all blocks are reached."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]
+        return spread(rows, WINDOWS if windows is None else windows)
+    inputs.tokens.of_windows(windows)  # refuses numbers that do not exist
+    return np.asarray(windows, np.int64)
 
 
 def _held(
@@ -133,7 +123,7 @@ def _rows(
     rows, length = hidden.shape[:2]
     numbers = torch.arange(rows * length, device=hidden.device).reshape(rows, length, 1)
     flat = inputs.kept(window, numbers).cpu().numpy().ravel().astype(np.int64)
-    unit = units_of(tokens, window)
+    unit = tokens.of_windows([window]).unit
     where = f"{type(inputs).__name__}.kept"
     if len(flat) != len(unit) or (np.diff(flat) <= 0).any():
         raise UserError(
@@ -153,14 +143,6 @@ def _rows(
             remedy="Give each row of a batch to one unit.",
         )
     return kept.reshape(rows, length), of_row
-
-
-def units_of(tokens: Tokens, window: int) -> np.ndarray:
-    """Unit of each token of one window, in the order of the token axis."""
-    if tokens.index is not None:
-        return tokens.index[tokens.index[:, 0] == window, 1]
-    _, units, positions = tokens.shape
-    return np.repeat(np.arange(units), positions)
 
 
 def _read(prediction: np.ndarray, kept: np.ndarray, used: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ beyond chance."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -93,6 +94,34 @@ class Contest(NamedTuple):
     random_draws: int = 10
     resamples: int = 1000
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class LeaderboardNumbers:
+    """What the claims say of the contest: means over strata."""
+
+    untestable: str | None = None
+    """why it was not run; None where it was"""
+    layer: int | None = None
+    entrants: list[dict[str, Any]] | None = None
+    """name, auroc, effect and gc_minus_random of each entrant"""
+    fvu: dict[str, float] | None = None
+    """of each autoencoder"""
+    best_auroc: str | None = None
+    best_steering: str | None = None
+
+    @classmethod
+    def of(cls, board: pd.DataFrame, fvu: Mapping[str, float], layer: int) -> LeaderboardNumbers:
+        """The numbers of `leaderboard`'s table."""
+        measures = ["auroc", "effect", "gc_minus_random"]
+        mean = board.groupby("entrant", sort=False)[measures].mean()
+        return cls(
+            layer=layer,
+            entrants=[{"name": name} | row.to_dict() for name, row in mean.iterrows()],
+            fvu=dict(fvu),
+            best_auroc=str(mean["auroc"].idxmax()),
+            best_steering=str(mean["gc_minus_random"].idxmax()),
+        )
 
 
 def leaderboard(

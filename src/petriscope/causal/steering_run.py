@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,13 +34,23 @@ from petriscope.causal.steering import (
     swapped,
     swapped_features,
 )
+from petriscope.contrast.effects import LEAST_BLOCKS
 from petriscope.errors import UserError
+from petriscope.files import write_csv
 from petriscope.probe.model import ProbedModel
 from petriscope.probe.states import Dictionary, States, to_host
 from petriscope.progress import progress
 
 Setting = tuple[float, float]
 """(alpha, beta); beta is NaN for added vectors."""
+
+
+METHOD = "sae_additive"
+"""The method that claims are read on."""
+NUMBERS = [
+    *("stratum", "alpha", "gc", "gc_random"),
+    *("gc_minus_random", "gc_minus_random_low", "gc_minus_random_high"),
+]
 
 
 class SteeringPlan(NamedTuple):
@@ -71,6 +82,55 @@ class Steering:
     """Gap closure on the tune rows at each setting: stratum, origin, method, alpha, beta, gc."""
     rows: pd.DataFrame
     """Per test row: stratum, origin, method, window, block, remaining, gap, random_remaining."""
+
+    def save(self, folder: Path, layer: int, stratum: str = "stratum") -> None:
+        """Write readout.csv (test) and grid.csv (tune) into ``folder``, each with its layer;
+        ``stratum`` is the study's word for one."""
+        for name, frame in (("readout", self.table), ("grid", self.grid)):
+            named = frame.rename(columns={"stratum": stratum}).assign(layer=layer)
+            write_csv(folder / f"{name}.csv", named)
+
+
+@dataclass(frozen=True)
+class SteeringNumbers:
+    """What the claims say of steering, read on the additive vector of each stratum's own direction;
+    the weakest stratum decides."""
+
+    layer: int
+    untestable: str | None
+    """why there is no test; None where there is one"""
+    closure: float | None
+    """smallest gap closure over strata"""
+    excess_low: float | None
+    """smallest lower limit over strata of gap closure minus random directions"""
+    own: dict[str, list[dict[str, Any]]]
+    """method → its row of the table in each stratum, learnt there"""
+    others: dict[str, list[dict[str, Any]]]
+    """the same, learnt on the other strata"""
+    none: dict[str, list[dict[str, Any]]]
+    """floor, ceilings and the reconstruction"""
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, layer: int) -> SteeringNumbers:
+        """The numbers of a table of `Steering`."""
+        by_origin: dict[str, dict[str, list[dict[str, Any]]]] = {
+            origin: {
+                str(name): [{str(key): value for key, value in row.items()} for row in rows]
+                for name, part in table[table["origin"] == origin].groupby("method", sort=False)
+                for rows in [part[NUMBERS].to_dict("records")]
+            }
+            for origin in ("own", "others", "none")
+        }
+        own = table[(table["method"] == METHOD) & (table["origin"] == "own")]
+        blocks = int(own["blocks"].min()) if len(own) else 0
+        few = f"the test split has {blocks} blocks, {LEAST_BLOCKS} are needed"
+        return cls(
+            layer=layer,
+            untestable=None if blocks >= LEAST_BLOCKS else few,
+            closure=float(own["gc"].min()) if len(own) else None,
+            excess_low=float(own["gc_minus_random_low"].min()) if len(own) else None,
+            **by_origin,
+        )
 
 
 class _Method(NamedTuple):

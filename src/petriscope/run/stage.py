@@ -48,7 +48,7 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     gc.freeze()
     try:
         metrics = body.run(workspace, params)
-        if dataclasses.is_dataclass(metrics):
+        if dataclasses.is_dataclass(metrics) and not isinstance(metrics, type):
             metrics = dataclasses.asdict(metrics)
     except FileNotFoundError as error:
         missing = Path(
