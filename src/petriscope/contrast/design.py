@@ -90,7 +90,7 @@ class Units:
         wrong = np.flatnonzero(~np.isfinite(numbers))
         if len(wrong):
             raise UserError(
-                f"{values.iloc[wrong[0]]!r} in row {wrong[0] + 1} ({self.names[wrong[0]]}) is "
+                f"{str(values.iloc[wrong[0]])!r} in row {wrong[0] + 1} ({self.names[wrong[0]]}) is "
                 "no finite number",
                 file=self.source,
                 field=name,
