@@ -113,6 +113,14 @@ def test_bad_designs_are_refused_in_one_line() -> None:
         design().sides("z")
 
 
+def test_a_named_reference_is_the_only_other_value_and_may_be_absent() -> None:
+    alone = design(FRAME.assign(drug="treated"), reference="none")
+    assert alone.words.reference == "none" and alone.is_target.all()
+    assert alone.why_untestable("x", "locus") == "site x has no none unit"
+    with pytest.raises(UserError, match=r"units.csv: drug: unknown drug 'mock'.*'none', 'treated'"):
+        design(reference="none")
+
+
 def test_a_stratum_without_a_side_or_replicates_says_so() -> None:
     found = design()
     assert found.why_untestable("y", "unit") == (
