@@ -36,8 +36,6 @@ from petriscope.studies.chromatin.store import (
 
 SPAN = 200
 """bp scanned round each bin's centre: HOMER's default size."""
-MAX_Q = 0.05
-"""q up to which a motif's hits, specificity and logo are kept."""
 LOGOS = 2
 """Motifs per lineage that are drawn."""
 
@@ -78,7 +76,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         write_csv(
             folder / "lineages.csv", lineage_table(enrichment.fold, fore.groups, names, params.seed)
         )
-        write_parquet(folder / "specificity.parquet", specificity_table(table, fore, hits, motifs))
+        specific = specificity_table(table, fore, hits, motifs, params.cds.alpha)
+        write_parquet(folder / "specificity.parquet", specific)
         write_parquet(folder / "hits.parquet", found)
         write_csv(folder / "comparisons.csv", comparisons)
         write_csv(folder / "logos.csv", logos)
@@ -90,7 +89,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     metrics["engine"] = params.annotation.engine
     metrics["family"] = int((~table.kind.isin(CONTROLS)).sum())
     metrics["random_draws_with_a_motif"] = share_of_draws(
-        table, table[table.kind == "random"].group.nunique()
+        table, table[table.kind == "random"].group.nunique(), alpha=params.cds.alpha
     )
     metrics["hit_correlation_median"] = (
         float(comparisons.correlation.median()) if len(comparisons) else None
@@ -108,7 +107,9 @@ def hits_in_top_bins(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Where each feature's best motifs lie in its strongest bins, and the letters there against the
     motif."""
-    best = best_motifs(table[table.kind == "feature"], params.annotation.hits_motifs, MAX_Q)
+    best = best_motifs(
+        table[table.kind == "feature"], params.annotation.hits_motifs, params.cds.alpha
+    )
     index = {motif.name: i for i, motif in reversed(list(enumerate(motifs)))}
     rows = top.groupby("group").bin.apply(np.array)
     wanted = pd.DataFrame(
@@ -137,16 +138,16 @@ def hits_in_top_bins(
 
 
 def specificity_table(
-    table: pd.DataFrame, fore: Foregrounds, hits: np.ndarray, motifs: list[Motif]
+    table: pd.DataFrame, fore: Foregrounds, hits: np.ndarray, motifs: list[Motif], alpha: float
 ) -> pd.DataFrame:
-    """Lineage specificity of every motif that passes in a feature, with the family of alike
-    motifs."""
+    """Lineage specificity of every motif with q up to ``alpha`` in a feature, with the family of
+    alike motifs."""
     features = fore.groups[fore.groups.kind == "feature"].reset_index(drop=True)
     names = [motif.name for motif in motifs]
     found = lineage_specificity(fore.firing, features.lineage.tolist(), fore.strata, hits, names)
     found = found.drop_duplicates(["row", "name"])
     found["group"] = features.group.to_numpy()[found.row.to_numpy(np.int64)]
-    passing = best_motifs(table[table.kind == "feature"], len(motifs), MAX_Q)
+    passing = best_motifs(table[table.kind == "feature"], len(motifs), alpha)
     passing = passing[
         ["group", "layer", "feature", "lineage", "context", "rank", "name", "q", "fold"]
     ]
@@ -190,7 +191,7 @@ def of_lineages(
     rows = dict(zip(fore.groups.group, range(len(fore.groups))))
     rng = np.random.default_rng(params.seed)
     logos, positions = [], []
-    for best in best_motifs(chosen, LOGOS, MAX_Q).itertuples():
+    for best in best_motifs(chosen, LOGOS, params.cds.alpha).itertuples():
         row = rows[best.group]
         motif = motifs[index[best.name]]
         most = params.annotation.background_ratio * params.annotation.max_foreground
