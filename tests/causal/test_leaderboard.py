@@ -27,8 +27,8 @@ def learning(pairs: Pairs) -> Learning:
     names = design()
     hidden, biosample = [], []
     for s in range(len(names.biosamples)):
-        side = pairs.target if names.vivo[s] else pairs.reference
-        rows = (side.labels.stratum == LINEAGES[names.lineage_of[s]]) & (
+        side = pairs.target if names.is_target[s] else pairs.reference
+        rows = (side.labels.stratum == LINEAGES[names.stratum_of[s]]) & (
             side.labels.window % 2 == s % 2
         )
         hidden.append(side.subset(rows).tokens().numpy())

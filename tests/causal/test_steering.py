@@ -41,7 +41,7 @@ from petriscope.causal.steering import (
     swapped_features,
 )
 from petriscope.causal.steering_run import Steering, SteeringPlan, compare_methods
-from petriscope.contrast.moments import Design
+from petriscope.contrast.design import Design
 from petriscope.errors import UserError
 from petriscope.sae.coder import SAE
 
@@ -71,8 +71,8 @@ def toy() -> tuple[torch.nn.Module, Pairs, Pairs, SAE, UnitMeans]:
     names = design()
     hidden, biosample = [], []
     for s in range(len(names.biosamples)):
-        side = learn.target if names.vivo[s] else learn.reference
-        rows = (side.labels.stratum == LINEAGES[names.lineage_of[s]]) & (
+        side = learn.target if names.is_target[s] else learn.reference
+        rows = (side.labels.stratum == LINEAGES[names.stratum_of[s]]) & (
             side.labels.window % 2 == s % 2
         )
         tokens = side.subset(rows).tokens().numpy()
@@ -238,11 +238,13 @@ def test_probe_points_where_scikit_learns_discriminant_does() -> None:
     mixing = rng.normal(size=(16, 16))
     names = design()
     biosample = np.repeat(np.arange(12), 200)
-    rows = rng.normal(size=(2400, 16)) @ mixing + names.vivo[biosample][:, None] * rng.normal(
+    rows = rng.normal(size=(2400, 16)) @ mixing + names.is_target[biosample][:, None] * rng.normal(
         size=16
     )
     means = unit_means(rows, np.zeros((12, 1)), biosample, Groups.of(names))
-    theirs = LinearDiscriminantAnalysis(solver="lsqr").fit(rows, names.vivo[biosample]).coef_[0]
+    theirs = (
+        LinearDiscriminantAnalysis(solver="lsqr").fit(rows, names.is_target[biosample]).coef_[0]
+    )
     ours = linear_probe(means, LINEAGES, ridge=1e-6)
     assert ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs) > 0.99
     gap = mean_difference(means, LINEAGES)

@@ -20,7 +20,7 @@ from petriscope.causal.ablate import block_limits, block_means, measured, paired
 from petriscope.causal.edits import Activity, encoded, matched_sets, usable_ks
 from petriscope.causal.single import scaled_feature_effects, single_feature_effects
 from petriscope.contrast.effects import LEAST_BLOCKS
-from petriscope.contrast.multiplicity import adjust_all
+from petriscope.contrast.results import adjust_all
 from petriscope.errors import UserError
 from petriscope.files import write_csv
 from petriscope.parallel import in_processes

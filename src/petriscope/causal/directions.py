@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from petriscope.contrast.moments import Design
+from petriscope.contrast.design import Design
 from petriscope.errors import UserError
 from petriscope.probe.harvest import Hidden
 
@@ -26,7 +26,7 @@ class Groups(NamedTuple):
     @classmethod
     def of(cls, design: Design) -> Groups:
         """The groups of a design."""
-        return cls(design.biosamples, design.lineages, design.lineage_of, design.vivo)
+        return cls(design.units, design.strata, design.stratum_of, design.is_target)
 
     def sides(self, stratum: str) -> Sides:
         """Row indices of a stratum's units on either side. Raises `UserError` where one is
@@ -112,7 +112,7 @@ def unit_means(
     """Means and within-unit covariance of tokens: ``hidden`` (n, d), ``unit`` (n,) row of the
     groups.
 
-    ``features`` (S, m) are the mean activations, e.g. `Moments.biosample_means()`.
+    ``features`` (S, m) are the mean activations, e.g. `Moments.unit_means()`.
     """
     rows, d = np.asarray(hidden, np.float64), hidden.shape[1]
     means, within = np.zeros((len(groups.units), d)), np.zeros((d, d))

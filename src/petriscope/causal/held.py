@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from petriscope.causal.directions import Groups
-from petriscope.contrast.moments import Design
+from petriscope.contrast.design import Design
 from petriscope.device import choose_device
 from petriscope.errors import UserError
 from petriscope.probe.harvest import spread

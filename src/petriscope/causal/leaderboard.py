@@ -22,10 +22,10 @@ from petriscope.causal.directions import (
 from petriscope.causal.edits import Activity, as_matrix, encoded
 from petriscope.causal.rivals import Learning, entrants
 from petriscope.causal.steering import Pairs, closure_interval, gap_closure, gaps, steer_added
+from petriscope.contrast.design import Design
 from petriscope.contrast.effects import auroc_sparse, bootstrap_counts, expanded_percentiles
-from petriscope.contrast.evidence import biosample_evidence
+from petriscope.contrast.evidence import unit_evidence
 from petriscope.contrast.inference import stouffer
-from petriscope.contrast.moments import Design
 from petriscope.parallel import in_processes
 from petriscope.probe.model import ProbedModel
 from petriscope.probe.states import Dictionary, States, predict_edited, to_host
@@ -207,7 +207,7 @@ def _scores(means: UnitMeans, design: Design) -> np.ndarray:
     alive = means.features.max(0) > 0
     score = np.zeros(means.features.shape[1])
     strata = means.groups.strata
-    evidence = biosample_evidence(means.features[:, alive], design, "moderated", strata)
+    evidence = unit_evidence(means.features[:, alive], design, "moderated", strata)
     if evidence:
         score[alive] = np.nan_to_num(
             stouffer(np.stack([line.test.z() for line in evidence.values()]))

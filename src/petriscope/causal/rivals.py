@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from petriscope.causal.directions import Groups, linear_probe, mean_difference, unit_means
-from petriscope.contrast.moments import Design
+from petriscope.contrast.design import Design
 from petriscope.probe.states import Dictionary, to_host
 
 
@@ -136,17 +136,9 @@ class Learning(NamedTuple):
         design, groups = self.design, self.groups
         member = groups.stratum_of == groups.strata.index(stratum)
         rows = member[self.unit]
-        names = tuple(name for name, mine in zip(groups.units, member) if mine)
-        covariates = None if design.covariates is None else design.covariates[member]
-        layout = Design(
-            names,
-            (stratum,),
-            np.zeros(len(names), np.int64),
-            groups.target[member],
-            covariates,
-            design.adjust,
+        return Learning(
+            self.hidden[rows], (np.cumsum(member) - 1)[self.unit[rows]], design.only(stratum)
         )
-        return Learning(self.hidden[rows], (np.cumsum(member) - 1)[self.unit[rows]], layout)
 
 
 def entrants(learning: Learning, autoencoders: Mapping[str, Dictionary]) -> dict[str, Dictionary]:

@@ -25,7 +25,7 @@ from petriscope.causal.edits import Activity
 from petriscope.causal.held import Readout, hold
 from petriscope.causal.results import Estimate, Printed
 from petriscope.causal.steering import closure_interval, distances
-from petriscope.contrast.moments import Design
+from petriscope.contrast.design import Design
 from petriscope.errors import UserError
 from petriscope.parallel import in_processes
 from petriscope.probe.inputs import Inputs

@@ -48,7 +48,7 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     gc.freeze()
     try:
         metrics = body.run(workspace, params)
-        if dataclasses.is_dataclass(metrics):
+        if dataclasses.is_dataclass(metrics) and not isinstance(metrics, type):
             metrics = dataclasses.asdict(metrics)
     except FileNotFoundError as error:
         missing = Path(
@@ -67,6 +67,14 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     write_json(workspace.metrics(name), metrics)
     recorder.write(time.time() - started)
     return metrics
+
+
+def as_metrics(found: Any) -> dict[str, Any]:
+    """What a stage's `run` returned as plain entries: a dataclass by its fields, a mapping as it
+    is."""
+    if dataclasses.is_dataclass(found) and not isinstance(found, type):
+        return dataclasses.asdict(found)
+    return dict(found)
 
 
 def set_threads() -> int:

@@ -14,9 +14,9 @@ from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.judge import quality
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.train import train_sae
+from petriscope.sae.train import train_dictionary
+from petriscope.studies.chromatin.dictionaries import sae_config
 from petriscope.studies.chromatin.rows import hold_pairs
-from petriscope.studies.chromatin.stages.sae import sae_config
 from petriscope.studies.chromatin.store import (
     chosen_layer,
     load_design,
@@ -46,7 +46,7 @@ def run(workspace: Workspace, params: Params) -> LeaderboardNumbers:
     store = workspace.activations / f"layer_{layer}.npy"
     source = TokenSource.of_windows(store, split_rows(windows, "train"))
     name = f"frozen decoder, layer {layer}"
-    frozen = train_sae(config, source, heldout=None, name=name, device=device).sae
+    frozen = train_dictionary(config, source, heldout=None, name=name, device=device).sae
     coders = {"sae": sae, "frozen_decoder_sae": frozen}
     tune, test = (
         hold_pairs(workspace, params, model, layer, groups.strata, split)

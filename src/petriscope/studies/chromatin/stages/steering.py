@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from petriscope.causal.directions import Groups, unit_means
 from petriscope.causal.steering_run import SteeringNumbers, SteeringPlan, compare_methods
-from petriscope.contrast.moments import Design
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
 from petriscope.run.params import Params
@@ -22,13 +21,14 @@ from petriscope.studies.chromatin.store import (
     sample_hidden,
     split_rows,
 )
+from petriscope.studies.chromatin.units import design_of
 
 
 def run(workspace: Workspace, params: Params) -> SteeringNumbers:
     """Write results/steering/: readout.csv (test), grid.csv (tune)."""
     windows, groups = (
         load_windows(workspace),
-        Groups.of(Design.from_frame(load_biosamples(workspace))),
+        Groups.of(design_of(load_biosamples(workspace))),
     )
     device, asked = choose_device(params.device), params.steering
     model = load_model(workspace, device)
@@ -40,7 +40,7 @@ def run(workspace: Workspace, params: Params) -> SteeringNumbers:
     select = split_rows(windows, "select")
     sample, biosample_of = sample_hidden(workspace, layer, select)
     blocks = sorted(set(windows.block.to_numpy()[select].tolist()))
-    activity = load_moments(workspace, layer).blocks(blocks).biosample_means()
+    activity = load_moments(workspace, layer).blocks(blocks).unit_means()
     features = read_features(workspace)
     mine = features[(features.layer == layer) & features.alive].sort_values("rank")
     result = compare_methods(
