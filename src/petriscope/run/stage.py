@@ -47,7 +47,7 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     # libraries in its sight
     gc.freeze()
     try:
-        metrics = body.run(workspace, params)
+        metrics = as_metrics(body.run(workspace, params))
     except FileNotFoundError as error:
         missing = Path(
             str(error.filename or next(iter(error.args), ""))

@@ -20,6 +20,7 @@ from petriscope.run.params import Params, load_params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import SAE
 from petriscope.sae.codes import Codes, SufficientStatistics
+from petriscope.sae.encode import EncodedLayer
 from petriscope.studies.chromatin.inputs import Arrays, WindowInputs, bin_tokens
 from petriscope.studies.chromatin.model.adapter import adapter_record
 from petriscope.studies.chromatin.model.base import TOKEN, ChromatinModel
@@ -90,13 +91,12 @@ def chosen_layer(value: int | str, layers: int, entry: str) -> int:
 def bins_table(windows: pd.DataFrame, params: Params) -> pd.DataFrame:
     """Columns chrom, start, end, window, split, block of every predicted bin, in the order of the
     T' axis."""
-    bins = params.windows.length // 128 - 2 * params.windows.crop
-    offset = 128 * (np.arange(bins) + params.windows.crop)
-    start = (windows.start.to_numpy()[:, None] + offset).ravel()
+    bins = params.windows.length // TOKEN - 2 * params.windows.crop
+    start = bin_tokens(windows, 1, bins, params.windows.crop).starts().ravel()
     repeated = windows.loc[
         windows.index.repeat(bins), ["chrom", "window", "split", "block"]
     ].reset_index(drop=True)
-    return repeated.assign(start=start, end=start + 128)
+    return repeated.assign(start=start, end=start + TOKEN)
 
 
 def load_sae(workspace: Workspace, layer: int, seed: int) -> SAE:
@@ -146,19 +146,18 @@ def block_moments(
 
 def load_moments(workspace: Workspace, layer: int) -> Moments:
     """Sufficient statistics per (block, biosample, feature) of one layer."""
-    folder = workspace.codes / f"layer_{layer}"
-    return Moments(*(np.load(folder / f"block_{name}.npy") for name in Moments._fields))
+    return Moments(*EncodedLayer(workspace.codes / f"layer_{layer}").moments())
 
 
 def load_window_means(workspace: Workspace, layer: int, rows: np.ndarray, bins: int) -> np.ndarray:
     """Mean activation (len(rows), S, m) per window and biosample of one layer."""
-    sums = np.load(workspace.codes / f"layer_{layer}" / "window_sum.npy", mmap_mode="r")
+    sums = EncodedLayer(workspace.codes / f"layer_{layer}").window_sums()
     return sums[rows] / np.float32(bins)
 
 
 def layer_codes(workspace: Workspace, layer: int) -> Codes:
     """Sparse codes of every token of one layer, memory-mapped."""
-    return Codes.load(workspace.codes / f"layer_{layer}" / "codes")
+    return EncodedLayer(workspace.codes / f"layer_{layer}").codes()
 
 
 def read_features(workspace: Workspace) -> pd.DataFrame:
