@@ -14,17 +14,17 @@ from petriscope.contrast.moments import Design, Moments
 from petriscope.enrich.background import Strata
 from petriscope.errors import UserError
 from petriscope.files import read_json
-from petriscope.probe.adapter import adapted_from_safetensors, adapter_record
-from petriscope.probe.harvest import WindowInputs, open_layers
-from petriscope.probe.model import PipelineModel
+from petriscope.probe.harvest import open_layers
+from petriscope.probe.tokens import Tokens
 from petriscope.run.params import Params, load_params
 from petriscope.run.workspace import Workspace
-from petriscope.sae.code_store import load_codes
 from petriscope.sae.coder import SAE
-from petriscope.sae.codes import SufficientStatistics
-from petriscope.sae.sparse import Codes
-from petriscope.studies.chromatin.model.epibert import EpiBERT
-from petriscope.studies.chromatin.model.pretrain import Arrays
+from petriscope.sae.codes import Codes, SufficientStatistics
+from petriscope.sae.encode import EncodedLayer
+from petriscope.studies.chromatin.inputs import Arrays, WindowInputs, bin_tokens
+from petriscope.studies.chromatin.model.adapter import adapter_record
+from petriscope.studies.chromatin.model.base import TOKEN, ChromatinModel
+from petriscope.studies.chromatin.model.choose import MODEL_FILE, load_probed
 
 
 def load_windows(workspace: Workspace) -> pd.DataFrame:
@@ -45,26 +45,29 @@ def load_design(workspace: Workspace, params: Params) -> Design:
 
 def load_arrays(workspace: Workspace) -> Arrays:
     """Sequence, signal (both memory-mapped) and motif activity."""
-    folder = workspace.tracks
-    return Arrays(
-        np.load(folder / "sequence.npy", mmap_mode="r"),
-        np.load(folder / "signal.npy", mmap_mode="r"),
-        np.load(folder / "motif_activity.npy"),
-    )
+    return Arrays.load(workspace.tracks)
 
 
-def load_model(workspace: Workspace, device: str = "cpu") -> PipelineModel:
+def load_model(workspace: Workspace, device: str = "cpu") -> ChromatinModel:
     """The probed model, in eval mode."""
-    path = workspace.model / "model.safetensors"
-    if adapter_record(path) is not None:
-        named = load_params(workspace.params).model.adapter
-        return adapted_from_safetensors(path, named, workspace.root).to(device).eval()
-    return EpiBERT.from_safetensors(path).to(device).eval()
+    path = workspace.model / MODEL_FILE
+    named = load_params(workspace.params).model.adapter if adapter_record(path) else None
+    return load_probed(path, named, workspace.root).to(device).eval()
 
 
-def load_inputs(workspace: Workspace, model: PipelineModel) -> WindowInputs:
-    """Model inputs by window."""
-    return WindowInputs(*load_arrays(workspace), crop=model.crop)
+def load_inputs(
+    workspace: Workspace, model: ChromatinModel, folds: int | None = None
+) -> WindowInputs:
+    """Model inputs by window; ``folds`` as in `harvest_folds`."""
+    windows = load_windows(workspace)
+    return WindowInputs(*load_arrays(workspace), model.crop, windows, folds)
+
+
+def load_tokens(workspace: Workspace, params: Params) -> Tokens:
+    """The token axis of every layer and of the codes: (window, biosample, bin)."""
+    bins = params.windows.length // TOKEN - 2 * params.windows.crop
+    units = len(load_biosamples(workspace))
+    return bin_tokens(load_windows(workspace), units, bins, params.windows.crop)
 
 
 def split_rows(windows: pd.DataFrame, *splits: str) -> np.ndarray:
@@ -88,13 +91,12 @@ def chosen_layer(value: int | str, layers: int, entry: str) -> int:
 def bins_table(windows: pd.DataFrame, params: Params) -> pd.DataFrame:
     """Columns chrom, start, end, window, split, block of every predicted bin, in the order of the
     T' axis."""
-    bins = params.windows.length // 128 - 2 * params.windows.crop
-    offset = 128 * (np.arange(bins) + params.windows.crop)
-    start = (windows.start.to_numpy()[:, None] + offset).ravel()
+    bins = params.windows.length // TOKEN - 2 * params.windows.crop
+    start = bin_tokens(windows, 1, bins, params.windows.crop).starts().ravel()
     repeated = windows.loc[
         windows.index.repeat(bins), ["chrom", "window", "split", "block"]
     ].reset_index(drop=True)
-    return repeated.assign(start=start, end=start + 128)
+    return repeated.assign(start=start, end=start + TOKEN)
 
 
 def load_sae(workspace: Workspace, layer: int, seed: int) -> SAE:
@@ -144,19 +146,18 @@ def block_moments(
 
 def load_moments(workspace: Workspace, layer: int) -> Moments:
     """Sufficient statistics per (block, biosample, feature) of one layer."""
-    folder = workspace.codes / f"layer_{layer}"
-    return Moments(*(np.load(folder / f"block_{name}.npy") for name in Moments._fields))
+    return Moments(*EncodedLayer(workspace.codes / f"layer_{layer}").moments())
 
 
 def load_window_means(workspace: Workspace, layer: int, rows: np.ndarray, bins: int) -> np.ndarray:
     """Mean activation (len(rows), S, m) per window and biosample of one layer."""
-    sums = np.load(workspace.codes / f"layer_{layer}" / "window_sum.npy", mmap_mode="r")
+    sums = EncodedLayer(workspace.codes / f"layer_{layer}").window_sums()
     return sums[rows] / np.float32(bins)
 
 
 def layer_codes(workspace: Workspace, layer: int) -> Codes:
     """Sparse codes of every token of one layer, memory-mapped."""
-    return load_codes(workspace.codes / f"layer_{layer}" / "codes")
+    return EncodedLayer(workspace.codes / f"layer_{layer}").codes()
 
 
 def read_features(workspace: Workspace) -> pd.DataFrame:
