@@ -7,6 +7,7 @@ import gc
 import importlib
 import os
 import time
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     # libraries in its sight
     gc.freeze()
     try:
-        metrics = body.run(workspace, params)
+        found = body.run(workspace, params)
+        metrics = asdict(found) if is_dataclass(found) else found
     except FileNotFoundError as error:
         missing = Path(
             str(error.filename or next(iter(error.args), ""))
