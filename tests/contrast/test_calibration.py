@@ -201,6 +201,9 @@ def test_all_tests_over_seeds() -> None:
     summary = metrics(rates, 0.05, 2)
     assert summary["seeds"] == 2
     assert summary["share_low"] < 0.05 < summary["share_high"]
+    alike = "family-wise, interval of the mean, block-bootstrap: another rate in like words"
+    another = rates[rates.null == FITTED].tail(1).assign(test=None, what=alike, share=1.0, cases=9)
+    assert metrics(pd.concat([rates, another]), 0.05, 2) == summary
     assert calibrate(moments, moments, values, given, sets=20, seeds=[5], alpha=0.05).rates.equals(
         rates[rates.seed == 5].reset_index(drop=True)
     )

@@ -182,7 +182,17 @@ def test_a_lineage_without_one_context_is_left_out_with_a_reason() -> None:
     frame.loc[frame["lineage"] == "liver", "context"] = "in_vitro"
     _, moments = tokens_and_moments(frame)
     result = cds_t(moments, Design.from_frame(frame))
-    assert "lineage liver has no in_vivo biosample" in result.lineages["liver"].status
+    liver = result.lineages["liver"]
+    assert liver.reason == "lineage liver has no in_vivo biosample"
+    assert liver.status == f"cannot be tested: {liver.reason}"
+    assert (result.combined.units, result.lineages["blood"].units, result.combined.reason) == (
+        12,
+        6,
+        None,
+    )
+    assert cds_t(moments, Design.from_frame(frame), level="locus").combined.units == len(
+        moments.sum
+    )
     assert result.combined.tested
     assert result.combined.n["lineages"] == 2
     assert result.lineages["blood"].family.size == 22

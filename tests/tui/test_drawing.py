@@ -44,6 +44,8 @@ from petriscope_tui.theme import DARK
 )
 def test_values_in_sensible_digits(value: object, form: str, text: str) -> None:
     assert show(value, form) == text
+    if form == "share":
+        assert f"{show(value, 'percent')} %" == text
 
 
 def test_small_forms() -> None:

@@ -35,7 +35,8 @@ FITTED, REPLICATES, SHUFFLED = (
     "labels shuffled",
 )
 UNADJUSTED = "depth and FRiP not adjusted"
-RECORD = "corrected, permutation"
+CORRECTED = "corrected"
+RECORD = f"{CORRECTED}, permutation"
 """The p of record."""
 
 
@@ -90,7 +91,7 @@ def _one_seed(
     shared: dict[str, Any] = {"permutations": PERMUTATIONS, "seed": seed, "alpha": alpha}
     fitted = list(gaussian(means, design, sets, seed))
     model = biosample_nulls(((null, design) for null in fitted), **shared)
-    yield model.summaries("corrected", FITTED, alpha=alpha), {"corrected": model.p_permutation}
+    yield model.summaries(CORRECTED, FITTED, alpha=alpha), {CORRECTED: model.p_permutation}
     if design.covariates is not None:
         plain = replace(design, covariates=None)
         raw = biosample_nulls(((null, plain) for null in fitted[: max(20, sets // 4)]), **shared)
@@ -104,7 +105,7 @@ def _one_seed(
         run = biosample_nulls(((data, null) for null in designs), **shared)
         if len(run.p):
             independent = independent_sets(design, kind)
-            rows = run.summaries("corrected", name, alpha=alpha, independent=independent)
+            rows = run.summaries(CORRECTED, name, alpha=alpha, independent=independent)
             yield rows, {f"corrected, {kind}": run.p_permutation}
     blocks = moments.block_means()
     signs = sign_nulls(blocks, design, max(20, sets // 4), **shared)

@@ -24,6 +24,11 @@ from petriscope.contrast.moments import Design
 
 Case = tuple[dict[str, LineageEvidence], CombinedEvidence | None]
 
+FAMILY_ERROR = "maxT family-wise error"
+COVERAGE_OF_MEAN = "coverage of the 95 % interval of the mean"
+BLOCK_COVERAGE = "effect sizes, coverage of the 95 % block-bootstrap interval"
+"""Names of error rates, which follow the test's; the last has one test."""
+
 
 class NullRun(NamedTuple):
     """What a test said of R null data sets of m features in L lineages."""
@@ -63,7 +68,7 @@ class NullRun(NamedTuple):
             ),
             coverage(
                 self.family_error[:, None],
-                what=f"{test}, maxT family-wise error",
+                what=f"{test}, {FAMILY_ERROR}",
                 null=null,
                 independent=independent,
             ),
@@ -75,7 +80,7 @@ class NullRun(NamedTuple):
             ),
             coverage(
                 self.covered_mean,
-                what=f"{test}, coverage of the 95 % interval of the mean",
+                what=f"{test}, {COVERAGE_OF_MEAN}",
                 null=null,
                 independent=independent,
             ),
@@ -192,7 +197,7 @@ def block_coverage(
         coverage(np.stack(by_t), what="locus level, coverage of the 95 % t interval", null=null),
         coverage(
             np.stack(by_bootstrap),
-            what="effect sizes, coverage of the 95 % block-bootstrap interval",
+            what=BLOCK_COVERAGE,
             null=null,
         ),
     ]

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from petriscope.run.graph import Graph
+from petriscope.run.graph import Graph, stage_module
+from petriscope.run.snapshot import PACKAGE
 
 CONTROLS = ("calibration", "recovery", "random_init")
 
@@ -17,7 +18,7 @@ CONTROLS = ("calibration", "recovery", "random_init")
 def purpose(stage: str) -> str:
     """What a stage is for: the first line of its module's docstring, without importing it; empty
     where there is none."""
-    path = Path(__file__).resolve().parents[1] / "studies" / "chromatin" / "stages" / f"{stage}.py"
+    path = PACKAGE.joinpath(*stage_module(stage).split(".")[1:]).with_suffix(".py")
     try:
         first = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
     except (OSError, SyntaxError):
@@ -27,15 +28,11 @@ def purpose(stage: str) -> str:
 
 def control_stages(graph: Graph) -> list[str]:
     """Stages that could kill a claim: those named, and any that reads the section ``controls`` of
-    the parameters or leans on the folder of that name."""
+    the parameters."""
     found = []
     for name, stage in graph.stages.items():
         keys = [key for _, used in stage.params for key in used]
-        if (
-            name in CONTROLS
-            or any(key == "controls" or key.startswith("controls.") for key in keys)
-            or any(Path(dep).name == "controls" for dep in stage.deps)
-        ):
+        if name in CONTROLS or any(key.partition(".")[0] == "controls" for key in keys):
             found.append(name)
     return [name for name in found if name not in ("figures", "claims", "atlas")]
 

@@ -15,6 +15,11 @@ from petriscope.errors import UserError
 _INTERPOLATION = re.compile(r"\$\{\s*([^}]+?)\s*\}")
 
 
+def stage_module(name: str) -> str:
+    """The module whose `run` is the body of a stage."""
+    return f"petriscope.studies.chromatin.stages.{name}"
+
+
 @dataclass(frozen=True)
 class Out:
     """One output: path relative to the workspace and whether DVC keeps a copy in its cache."""

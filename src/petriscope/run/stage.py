@@ -15,6 +15,7 @@ import yaml
 
 from petriscope.errors import UserError
 from petriscope.files import write_json
+from petriscope.run.graph import stage_module
 from petriscope.run.params import load_params
 from petriscope.run.provenance import Recorder
 from petriscope.run.snapshot import refresh_code
@@ -38,7 +39,7 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
         )
     refresh_code(workspace.root)
     params = load_params(workspace.params)
-    body = importlib.import_module(f"petriscope.studies.chromatin.stages.{name}")
+    body = importlib.import_module(stage_module(name))
     set_threads()
     recorder = Recorder(name, workspace, params)
     started = time.time()

@@ -169,8 +169,8 @@ class OverviewPage(Page):
         top = max((x.fraction or 0 for x in layers), default=0) or 1
         room = max(width - len(head) - 1, 0)
         for x in layers:
-            share = show(x.fraction, "share", none).removesuffix(" %")
-            null = show(x.random_init_fraction, "share", none).removesuffix(" %")
+            share = show(x.fraction, "percent", none)
+            null = show(x.random_init_fraction, "percent", none)
             ends = none if x.lo is None or x.hi is None else f"{100 * x.lo:.1f} to {100 * x.hi:.1f}"
             text.append(
                 f"{x.layer:>5}{show(x.alive, 'count', none):>7}{show(x.n_context, 'count', none):>9}{share:>7}"

@@ -17,8 +17,8 @@ def draw(enrichment: pd.DataFrame, layer: int, alpha: float) -> Figure:
     """``enrichment``: stage chromhmm's table; groups of ``layer``, raw peaks and three random
     draws; * is q < ``alpha``."""
     shown = enrichment[(enrichment.kind.isin(KINDS)) & (enrichment.layer.isin([layer, -1]))]
-    random = [name for name in dict.fromkeys(shown.group) if name.startswith("random")][3:]
-    shown = shown[~shown.group.isin(random)]
+    random = shown[shown.kind == "random"].group.drop_duplicates()
+    shown = shown[~shown.group.isin(random[3:])]
     vocabularies = list(dict.fromkeys(shown.vocabulary))
     figure, axes = panels(
         max(1, len(vocabularies)), width=6.0 / max(1, len(vocabularies)) + 2.5, height=5.0

@@ -113,8 +113,6 @@ def feature_rows(workspace: Workspace, features: pd.DataFrame, lineages: list[st
     labels = pd.read_csv(workspace.table("labels") / "labels.csv")[
         ["layer", "feature", "label", "confidence"]
     ]
-    counted = pd.Series(of_level("n").astype(str)).str.findall(r"(\d+) (?:in_vitro|in_vivo|blocks)")
-    units = counted.map(lambda found: sum(map(int, found)) or None)
     table = pd.DataFrame(
         {
             "layer": features.layer,
@@ -128,7 +126,7 @@ def feature_rows(workspace: Workspace, features: pd.DataFrame, lineages: list[st
             "cds": of_level("z"),
             "p": of_level("p"),
             "q": of_level("q"),
-            "n_units": units,
+            "n_units": of_level("units"),
             "level": level,
             "lineage": features.lineage.where(features.alive),
             "direction": features.direction.where(features.alive),
@@ -169,8 +167,7 @@ def lineage_rows(workspace: Workspace, features: pd.DataFrame) -> pd.DataFrame:
     for lineage, frame in effects.groupby("lineage"):
         merged = frame.merge(features, on=["layer", "feature"], suffixes=("", "_feature"))
         level = merged.evidence.iloc[0] if len(merged) else "biosample"
-        blocks = pd.to_numeric(merged.n_locus.astype(str).str.extract(r"^(\d+) blocks")[0])
-        merged["n_units"] = int(samples[lineage]) if level == "biosample" else blocks
+        merged["n_units"] = int(samples[lineage]) if level == "biosample" else merged.units_locus
         for name in ("t", "p", "q"):
             merged[name] = merged[f"{name}_{lineage}_{level}"]
         rows.append(merged[LINEAGE_COLUMNS])
