@@ -3,11 +3,11 @@ the outputs."""
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import importlib
 import os
 import time
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,7 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     # libraries in its sight
     gc.freeze()
     try:
-        found = body.run(workspace, params)
-        metrics = asdict(found) if is_dataclass(found) else found
+        metrics = as_metrics(body.run(workspace, params))
     except FileNotFoundError as error:
         missing = Path(
             str(error.filename or next(iter(error.args), ""))
@@ -66,6 +65,14 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     write_json(workspace.metrics(name), metrics)
     recorder.write(time.time() - started)
     return metrics
+
+
+def as_metrics(found: Any) -> dict[str, Any]:
+    """What a stage's `run` returned as plain entries: a dataclass by its fields, a mapping as it
+    is."""
+    if dataclasses.is_dataclass(found) and not isinstance(found, type):
+        return dataclasses.asdict(found)
+    return dict(found)
 
 
 def set_threads() -> int:
