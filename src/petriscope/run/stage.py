@@ -47,9 +47,7 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     # libraries in its sight
     gc.freeze()
     try:
-        metrics = body.run(workspace, params)
-        if dataclasses.is_dataclass(metrics) and not isinstance(metrics, type):
-            metrics = dataclasses.asdict(metrics)
+        metrics = as_metrics(body.run(workspace, params))
     except FileNotFoundError as error:
         missing = Path(
             str(error.filename or next(iter(error.args), ""))
