@@ -28,6 +28,7 @@ from petriscope.studies.chromatin.stages.figures import TABLES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = REPOSITORY / "src" / "petriscope"
+STAGES = SOURCES / "studies" / "chromatin" / "stages"
 OUT = REPOSITORY / "docs" / "generated"
 NOT_SCIENCE = {"files", "workspace", "params", "errors", "progress", "device", "runner", "store"}
 
@@ -90,11 +91,11 @@ def claims_page(workspace: Workspace) -> str:
 
 def figures_drawn() -> list[Drawn]:
     """Figures and tables with what they are drawn from, read off the code of stage figures."""
-    tree = ast.parse((SOURCES / "stages/figures.py").read_text())
+    tree = ast.parse((STAGES / "figures.py").read_text())
     modules = {
-        alias.asname or alias.name: f"petriscope.figures.{alias.name}"
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module == "petriscope.figures"
+        if isinstance(node, ast.ImportFrom) and (node.module or "").endswith(".figures")
         for alias in node.names
     }
     found = []
@@ -138,7 +139,7 @@ def _source(call: ast.Call) -> tuple[str, str] | None:
 
 def computed_by(stage: str) -> list[str]:
     """`module:function` of every library function that a stage's code calls."""
-    tree = ast.parse((SOURCES / f"stages/{stage}.py").read_text())
+    tree = ast.parse((STAGES / f"{stage}.py").read_text())
     imported = {
         alias.asname or alias.name: (node.module, alias.name)
         for node in ast.walk(tree)

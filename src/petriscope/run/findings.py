@@ -15,14 +15,14 @@ CONTROLS = ("calibration", "recovery", "random_init")
 
 
 def purpose(stage: str) -> str:
-    """What a stage is for: the first line of its module's docstring, without importing it; empty
-    where there is none."""
+    """What a stage is for: the first paragraph of its module's docstring, as one line, without
+    importing it; empty where there is none."""
     path = Path(__file__).resolve().parents[1] / "studies" / "chromatin" / "stages" / f"{stage}.py"
     try:
-        first = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+        text = ast.get_docstring(ast.parse(path.read_text())) or ""
     except (OSError, SyntaxError):
         return ""
-    return first.removeprefix(f"Stage {stage}: ")
+    return " ".join(text.partition("\n\n")[0].split()).removeprefix(f"Stage {stage}: ")
 
 
 def control_stages(graph: Graph) -> list[str]:
