@@ -26,7 +26,8 @@ def shared() -> Path:
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace (space and umlaut in its path) in which every stage ran on the tiny data set.
     Copy it to change it."""
-    from petriscope.studies.chromatin.tiny import run_all, tiny_workspace
+    from petriscope.run.stage import run_all
+    from petriscope.studies.chromatin.tiny import tiny_workspace
 
     workspace = tiny_workspace(tmp_path_factory.mktemp("tiny run ü") / "w")
     run_all(workspace)

@@ -4,14 +4,14 @@ params.yaml says."""
 from __future__ import annotations
 
 import argparse
+import importlib
 from dataclasses import replace
 
+from petriscope.commands import add_workspace_arguments, workspace_of
 from petriscope.errors import UserError
 from petriscope.files import write_csv
 from petriscope.run.params import load_params
 from petriscope.run.stage import run_stage
-from petriscope.run.workspace import find_workspace
-from petriscope.studies.chromatin.stages.calibration import metrics, middle_layer, null_runs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,16 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", help="CSV file for the table (with --seeds or --nulls results/ is left alone)"
     )
-    parser.add_argument(
-        "--workspace",
-        default=".",
-        help="folder with params.yaml and dvc.yaml (default: here or above)",
-    )
+    add_workspace_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; without --seeds and --nulls this is stage calibration, results and all."""
-    workspace = find_workspace(args.workspace)
+    workspace = workspace_of(args)
     if args.seeds is None and args.nulls is None:
         found = run_stage("calibration", workspace)
         print(found["why_untestable"] or f"{found['corrected_text']}\n{found['interval_text']}")
@@ -47,13 +43,14 @@ def run(args: argparse.Namespace) -> int:
         seeds=args.seeds or params.calibration.seeds,
         nulls=args.nulls or params.calibration.nulls,
     )
-    rates = null_runs(workspace, replace(params, calibration=chosen)).rates
+    stage = importlib.import_module(workspace.study.stage("calibration"))
+    rates = stage.null_runs(workspace, replace(params, calibration=chosen)).rates
     if args.out:
         write_csv(args.out, rates)
     shown = rates.assign(what=rates.test.fillna(rates.what))[
         ["seed", "what", "null", "share", "low", "high"]
     ]
     print(shown.to_string(index=False, float_format="{:.4f}".format))
-    found = metrics(rates, params.cds.alpha, middle_layer(workspace))
+    found = stage.metrics(rates, params.cds.alpha, stage.middle_layer(workspace))
     print(f"{found['corrected_text']}\n{found['interval_text']}")
     return 0

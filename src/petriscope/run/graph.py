@@ -71,6 +71,14 @@ class Graph:
                 found.add(name)
         return [name for name in self.stages if name in found]
 
+    def stage_needs(self) -> dict[str, list[str]]:
+        """What each stage needs, in running order, without the .dvc files."""
+        return {
+            name: [need for need in needs if not self.stages[need].is_data]
+            for name, needs in self.needs.items()
+            if not self.stages[name].is_data
+        }
+
     def depth(self) -> dict[str, int]:
         """Longest path from a root, per stage: the column in which a drawing puts it."""
         depth: dict[str, int] = {}

@@ -3,10 +3,12 @@ the outputs."""
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import importlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import yaml
 
 from petriscope.errors import UserError
 from petriscope.files import write_json
+from petriscope.run.graph import load_graph
 from petriscope.run.params import load_params
 from petriscope.run.provenance import Recorder
 from petriscope.run.snapshot import refresh_code
@@ -26,8 +29,8 @@ def stage_names(workspace: Workspace) -> list[str]:
 
 
 def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
-    """Run stage ``name`` in ``workspace`` and return its metrics. Raises `UserError` for an unknown
-    stage."""
+    """Run stage ``name`` in ``workspace`` and return its metrics: what its `run` returned, a mapping
+    or a dataclass. Raises `UserError` for an unknown stage."""
     names = stage_names(workspace)
     if name not in names:
         raise UserError(
@@ -37,7 +40,7 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
         )
     refresh_code(workspace.root)
     params = load_params(workspace.params)
-    body = importlib.import_module(f"petriscope.studies.chromatin.stages.{name}")
+    body = importlib.import_module(workspace.study.stage(name))
     set_threads()
     recorder = Recorder(name, workspace, params)
     started = time.time()
@@ -45,7 +48,7 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     # libraries in its sight
     gc.freeze()
     try:
-        metrics = body.run(workspace, params)
+        metrics = as_metrics(body.run(workspace, params))
     except FileNotFoundError as error:
         missing = Path(
             str(error.filename or next(iter(error.args), ""))
@@ -63,6 +66,29 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     write_json(workspace.metrics(name), metrics)
     recorder.write(time.time() - started)
     return metrics
+
+
+def as_metrics(found: Any) -> dict[str, Any]:
+    """What a stage's `run` returned as plain entries: a dataclass by its fields, a mapping as it
+    is."""
+    if dataclasses.is_dataclass(found) and not isinstance(found, type):
+        return dataclasses.asdict(found)
+    return dict(found)
+
+
+def run_all(workspace: Workspace, on_stage: Callable[[str], None] = lambda name: None) -> list[str]:
+    """Every stage of the workspace's graph in order, in this process; returns their names."""
+    import torch
+
+    names = [
+        stage.name for stage in load_graph(workspace.root).stages.values() if not stage.is_data
+    ]
+    threads = torch.get_num_threads()
+    for name in names:
+        on_stage(name)
+        run_stage(name, workspace)
+    torch.set_num_threads(threads)
+    return names
 
 
 def set_threads() -> int:

@@ -17,7 +17,7 @@ from petriscope.files import read_json
 from petriscope.probe.adapter import adapted_from_safetensors, adapter_record
 from petriscope.probe.harvest import WindowInputs, open_layers
 from petriscope.probe.model import PipelineModel
-from petriscope.run.params import Params, load_params
+from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.code_store import load_codes
 from petriscope.sae.coder import SAE
@@ -25,6 +25,7 @@ from petriscope.sae.codes import SufficientStatistics
 from petriscope.sae.sparse import Codes
 from petriscope.studies.chromatin.model.epibert import EpiBERT
 from petriscope.studies.chromatin.model.pretrain import Arrays
+from petriscope.studies.chromatin.params import Params
 
 
 def load_windows(workspace: Workspace) -> pd.DataFrame:

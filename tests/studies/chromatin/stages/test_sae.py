@@ -14,8 +14,9 @@ import yaml
 from sae.test_train import D, planted
 
 from petriscope.errors import UserError
-from petriscope.run.params import Params, parse_params
+from petriscope.run.params import parse_params
 from petriscope.sae import parallel, sweep
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages import sae as stage
 from petriscope.studies.chromatin.stages.sae import check_gate, metrics_of, stability, train_layers
 

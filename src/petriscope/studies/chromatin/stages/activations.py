@@ -7,8 +7,8 @@ from typing import Any
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
 from petriscope.probe.harvest import harvest, masking_difference, open_layers
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import (
     harvest_folds,
     load_inputs,

@@ -12,8 +12,8 @@ from petriscope.contrast.calibrate import FITTED, RECORD, REPLICATES, UNADJUSTED
 from petriscope.contrast.evidence import usable_lineages
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages.cds import SPLIT
 from petriscope.studies.chromatin.store import (
     chosen_layer,

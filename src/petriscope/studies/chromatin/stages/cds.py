@@ -18,9 +18,10 @@ from petriscope.contrast.summary import layer_summary, summary_metrics
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.parallel import in_processes
-from petriscope.run.params import Cds, Params
+from petriscope.run.params import Cds
 from petriscope.run.workspace import Workspace
 from petriscope.sae.codes import SufficientStatistics
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import (
     block_moments,
     layer_numbers,

@@ -15,7 +15,6 @@ from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_npy, write_parquet
 from petriscope.parallel import in_processes
 from petriscope.probe.harvest import open_layers
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.code_store import activation_histograms, coactivation, load_codes, writing_codes
 from petriscope.sae.coder import SAE
@@ -26,6 +25,7 @@ from petriscope.sae.codes import (
     row_labels,
     sufficient_statistics,
 )
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import block_moments, load_sae, load_windows
 
 ROWS_AT_ONCE = 65_536

@@ -22,12 +22,12 @@ from petriscope.figures import (
 )
 from petriscope.figures.style import save
 from petriscope.files import atomic_folder, read_json, write_csv, write_json
-from petriscope.run.params import Params
 from petriscope.run.provenance import source_revision
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
 from petriscope.studies.chromatin.figures import chromhmm as chromhmm_figure
 from petriscope.studies.chromatin.figures import motif_hits, recovery
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import layer_of_claims
 
 TABLES = {
@@ -88,7 +88,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         "fig2_cds_distributions": lambda: cds_distribution.draw(
             features(), level, params.cds.alpha
         ),
-        "fig3_sae_quality": lambda: sae_quality.draw(table("sae", "quality.csv"), params.sae.gate),
+        "fig3_sae_quality": lambda: sae_quality.draw(
+            table("sae", "quality.csv"), params.sae.gate.limits()
+        ),
         "fig4_calibration": lambda: calibration.draw(
             table("calibration", "p_values.csv"),
             table("calibration", "nulls.csv"),

@@ -26,9 +26,9 @@ from petriscope.files import atomic_folder, write_csv, write_json, write_npy, wr
 from petriscope.genome.fasta import Genome
 from petriscope.genome.intervals import known_sizes
 from petriscope.progress import progress
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import Dataset, load_dataset, read_truth
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import (
     bins_table,
     layer_codes,

@@ -14,7 +14,6 @@ from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.genome.tracks import model_target
 from petriscope.probe.harvest import WindowInputs
 from petriscope.probe.model import PipelineModel
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.controls.branch import (
     agreement,
@@ -28,6 +27,7 @@ from petriscope.studies.chromatin.model.evaluate import (
     masked_accuracy,
     predict_masked,
 )
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.rows import spread
 from petriscope.studies.chromatin.stages.cds import branch_table
 from petriscope.studies.chromatin.store import (

@@ -17,8 +17,9 @@ from petriscope.contrast.null_runs import biosample_nulls
 from petriscope.contrast.nulls import replicates, shuffled
 from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.parallel import in_processes
-from petriscope.run.params import Cds, Params
+from petriscope.run.params import Cds
 from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages.cds import SPLIT
 from petriscope.studies.chromatin.store import (
     layer_numbers,

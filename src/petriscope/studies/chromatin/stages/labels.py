@@ -9,8 +9,8 @@ import pandas as pd
 
 from petriscope.enrich.labels import UNLABELLED, label_features, label_parts
 from petriscope.files import atomic_folder, write_csv, write_parquet
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import load_foregrounds
 
 

@@ -12,11 +12,11 @@ from petriscope.causal.entrants import Learning
 from petriscope.causal.leaderboard import Contest, leaderboard
 from petriscope.causal.steering import Pairs
 from petriscope.files import atomic_folder, write_csv, write_not_run
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.judge import quality
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.train import train_sae
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.rows import condition_rows, hold, spread
 from petriscope.studies.chromatin.stages.sae import sae_config
 from petriscope.studies.chromatin.store import (

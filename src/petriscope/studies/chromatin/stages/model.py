@@ -20,11 +20,11 @@ from petriscope.probe.adapter import (
     find_adapter,
 )
 from petriscope.probe.model import PipelineModel
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig
 from petriscope.studies.chromatin.model.evaluate import MaskedAccuracy, evaluate_masked
 from petriscope.studies.chromatin.model.pretrain import Arrays, PretrainConfig, pretrain
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import load_arrays, load_biosamples, load_windows
 
 HELD_OUT = "test"

@@ -24,9 +24,9 @@ from petriscope.enrich.scan import scan_hits
 from petriscope.enrich.specificity import lineage_contrast
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv, write_parquet
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import Dataset, load_dataset
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import (
     Foregrounds,
     layer_of_claims,

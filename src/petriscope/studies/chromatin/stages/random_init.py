@@ -13,7 +13,6 @@ from petriscope.contrast.summary import layer_summary
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.parallel import in_processes
 from petriscope.probe.harvest import harvest, open_layers
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.codes import (
     SufficientStatistics,
@@ -23,6 +22,7 @@ from petriscope.sae.codes import (
 )
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.train import train_sae
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages.cds import SPLIT, branch_table
 from petriscope.studies.chromatin.stages.sae import sae_config
 from petriscope.studies.chromatin.store import (

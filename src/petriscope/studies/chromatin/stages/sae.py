@@ -19,13 +19,14 @@ from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.genome.tracks import model_target
 from petriscope.parallel import in_processes
 from petriscope.probe.harvest import open_layers
-from petriscope.run.params import Gate, Params, Sae
+from petriscope.run.params import Gate, Sae
 from petriscope.run.workspace import Workspace
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.parallel import Job, train_many
 from petriscope.sae.stability import chance_stability, stability_tables
 from petriscope.sae.train import TrainResult
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.rows import hold, spread
 from petriscope.studies.chromatin.store import (
     load_arrays,

@@ -13,8 +13,8 @@ from petriscope.causal.steering_run import SteeringPlan, steer
 from petriscope.contrast.effects import LEAST_BLOCKS
 from petriscope.contrast.moments import Design
 from petriscope.files import atomic_folder, write_csv
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.rows import condition_rows, hold, spread
 from petriscope.studies.chromatin.store import (
     chosen_layer,

@@ -16,7 +16,6 @@ from petriscope.genome.fasta import Genome
 from petriscope.genome.peaks import call_peaks, read_peaks
 from petriscope.genome.tracks import SCALE_TO, TrackResult, signal_for_windows
 from petriscope.parallel import in_processes
-from petriscope.run.params import Params, Tracks
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import Biosample, Dataset, load_dataset
 from petriscope.studies.chromatin.data.motif_activity import (
@@ -24,6 +23,7 @@ from petriscope.studies.chromatin.data.motif_activity import (
     shared_regions,
     summit_regions,
 )
+from petriscope.studies.chromatin.params import Params, Tracks
 
 CUT_WIDTH = 11
 
