@@ -86,7 +86,10 @@ def main() -> None:
     alive = {layer: frame.alive.to_numpy() for layer, frame in features.groupby("layer")}
     new = Design.from_frame(alike.table, [])
     truth = np.concatenate(
-        [true_difference(v, new, alive[k]).sign[alive[k]] for k, v in sorted(true_means.items())]
+        [
+            true_difference(v, new, alive[k], alpha=params.cds.alpha).sign[alive[k]]
+            for k, v in sorted(true_means.items())
+        ]
     )
     values = {layer: means[layer][:, alive[layer]] for layer in sorted(means)}
     condition = (donors.lineage + " " + donors.context).to_numpy()

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.atlas.build import AtlasTables, build_atlas
+from petriscope.atlas.schema import Thresholds
 
 LINEAGES = ("blood", "liver", "lymph")
 STATES = ("TssA", "TssFlnk", "EnhA1", "EnhA2", "Tx", "TxWk", "ReprPC", "Quies")
@@ -61,6 +62,7 @@ DEEDS = (
 TERMS = tuple(
     f"{w} {d} (GO:{i:07d})" for i, (w, d) in enumerate((w, d) for w in WORDS for d in DEEDS)
 )
+THRESHOLDS = Thresholds(alpha=0.05, stable=0.7)
 CHROM, OFFSET, SPAN = "chr22", 37_200_000, 3_400_000
 
 
@@ -129,6 +131,7 @@ def synthetic_tables(
     )
     return AtlasTables(
         features=features,
+        thresholds=THRESHOLDS,
         lineage_effects=_lineage_effects(features, rng),
         biosamples=samples,
         activation=_activation(key, samples, rng),
@@ -276,7 +279,7 @@ def _similar(
 def _layers(features: pd.DataFrame, layers: int, rng: np.random.Generator) -> pd.DataFrame:
     counts = (
         features.groupby("layer")
-        .agg(alive=("alive", "sum"), n_context=("q", lambda q: int((q < 0.05).sum())))
+        .agg(alive=("alive", "sum"), n_context=("q", lambda q: int((q < THRESHOLDS.alpha).sum())))
         .reset_index()
     )
     fraction = counts["n_context"] / counts["alive"]

@@ -4,7 +4,8 @@ calls this).
     python docs/generate.py
 
 `commands.md` from the argument parsers, `claims.md` from claims.yaml, the ledger and the provenance
-records of the last run, `figures.md` from the code of the stages, `messages.md` from every
+records of the last run, `figures.md` from the figures' table of what draws them and
+the record of what each was drawn from, `messages.md` from every
 `UserError` in the sources.
 """
 
@@ -15,22 +16,27 @@ import ast
 import importlib
 import inspect
 import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 import petriscope
 from petriscope.claims.check import as_markdown
 from petriscope.cli import VERBS, build_parser
 from petriscope.commands.claims import checks_of
+from petriscope.run.chain import drawn_from
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.stages.figures import TABLES
+from petriscope.studies.chromatin.stages.figures import DRAWN, TABLES
+from petriscope.studies.chromatin.stages.figures import as_markdown as as_table
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = REPOSITORY / "src" / "petriscope"
-STAGES = SOURCES / "studies" / "chromatin" / "stages"
 OUT = REPOSITORY / "docs" / "generated"
-NOT_SCIENCE = {"files", "workspace", "params", "errors", "progress", "device", "runner", "store"}
+STAGES = "petriscope.studies.chromatin.stages"
+NOT_SCIENCE = tuple(
+    f"petriscope.{name}."
+    for name in ("files", "errors", "progress", "device", "run", "studies.chromatin.store")
+)
 
 
 class Drawn(NamedTuple):
@@ -89,71 +95,38 @@ def claims_page(workspace: Workspace) -> str:
     return head + as_markdown(checks_of(workspace))
 
 
-def figures_drawn() -> list[Drawn]:
-    """Figures and tables with what they are drawn from, read off the code of stage figures."""
-    tree = ast.parse((STAGES / "figures.py").read_text())
-    modules = {
-        alias.asname or alias.name: f"{node.module}.{alias.name}"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").endswith(".figures")
-        for alias in node.names
-    }
-    found = []
-    for node in ast.walk(tree):
-        if not (
-            isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "figures" and node.value
-        ):
-            continue
-        assert isinstance(node.value, ast.Dict)
-        for key, value in zip(node.value.keys, node.value.values):
-            assert isinstance(key, ast.Constant)
-            calls = [call for call in ast.walk(value) if isinstance(call, ast.Call)]
-            draw = next(
-                c.func
-                for c in calls
-                if isinstance(c.func, ast.Attribute) and ast.unparse(c.func.value) in modules
-            )
-            reads = {_source(call) for call in calls} - {None}
-            where = f"{modules[ast.unparse(draw.value)]}:{draw.attr}"
-            found.append(
-                Drawn(str(key.value), where, tuple(sorted(read for read in reads if read)))
-            )
-    tables = [
-        Drawn(name, "petriscope.studies.chromatin.stages.figures:as_markdown", (source,))
-        for name, source in TABLES.items()
+def figures_drawn(workspace: Workspace) -> list[Drawn]:
+    """Figures and tables with what draws them, and the files that stage figures recorded as read
+    when it drew them."""
+    draws = {name: _where(draw) for name, draw in DRAWN.items()}
+    draws |= dict.fromkeys(TABLES, _where(as_table))
+    read = {name: files for name, (_, files) in drawn_from(workspace).items()}
+    return [
+        Drawn(name, where, tuple(_stage_and_file(file) for file in read.get(name, [])))
+        for name, where in draws.items()
     ]
-    return found + tables
 
 
-def _source(call: ast.Call) -> tuple[str, str] | None:
-    name = ast.unparse(call.func)
-    if name == "features":
-        return "cds", "features.parquet"
-    if name == "table" and all(isinstance(argument, ast.Constant) for argument in call.args):
-        stage, file = (
-            str(argument.value) for argument in call.args if isinstance(argument, ast.Constant)
-        )
-        return stage, file
-    return None
+def _where(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}:{function.__name__}"
+
+
+def _stage_and_file(path: str) -> tuple[str, str]:
+    stage, file = PurePosixPath(path).parts
+    return stage, file
 
 
 def computed_by(stage: str) -> list[str]:
-    """`module:function` of every library function that a stage's code calls."""
-    tree = ast.parse((STAGES / f"{stage}.py").read_text())
-    imported = {
-        alias.asname or alias.name: (node.module, alias.name)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("petriscope.")
-        for alias in node.names
-        if (node.module or "").split(".")[1] not in NOT_SCIENCE
-    }
-    called = [
-        ast.unparse(call.func).split(".")[0]
-        for call in ast.walk(tree)
-        if isinstance(call, ast.Call)
+    """`module:function` of every library function that a stage's module imported."""
+    module = importlib.import_module(f"{STAGES}.{stage}")
+    return [
+        _where(thing)
+        for thing in vars(module).values()
+        if inspect.isfunction(thing)
+        and thing.__module__ != module.__name__
+        and f"{thing.__module__}.".startswith("petriscope.")
+        and not f"{thing.__module__}.".startswith(NOT_SCIENCE)
     ]
-    wanted = dict.fromkeys(name for name in called if name in imported)
-    return [f"{imported[name][0]}:{imported[name][1]}" for name in wanted]
 
 
 def place(where: str) -> str:
@@ -165,9 +138,9 @@ def place(where: str) -> str:
     return f"src/petriscope/{file.relative_to(package)}:{inspect.getsourcelines(thing)[1]}"
 
 
-def figures_page() -> str:
+def figures_page(workspace: Workspace) -> str:
     """From a figure to the lines that computed it."""
-    drawn = figures_drawn()
+    drawn = figures_drawn(workspace)
     lines = [
         "# Where each figure comes from\n",
         "Step one, the figure or table and the files it is drawn from:\n",
@@ -286,7 +259,7 @@ def write_all(folder: Path = OUT) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "commands.md").write_text(commands_page())
     (folder / "claims.md").write_text(claims_page(Workspace(REPOSITORY)))
-    (folder / "figures.md").write_text(figures_page())
+    (folder / "figures.md").write_text(figures_page(Workspace(REPOSITORY)))
     (folder / "cost.md").write_text(cost_table())
     (folder / "messages.md").write_text(messages_page())
 

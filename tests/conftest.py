@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from stage_trace import Trace, traced_run
 
 from petriscope.run.workspace import Workspace
 
@@ -23,15 +24,24 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace (space and umlaut in its path) in which every stage ran on the tiny data set.
-    Copy it to change it."""
-    from petriscope.run.stage import run_all
+def traced_tiny_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, dict[str, Trace]]:
     from petriscope.studies.chromatin.tiny import tiny_workspace
 
     workspace = tiny_workspace(tmp_path_factory.mktemp("tiny run ü") / "w")
-    run_all(workspace)
-    return workspace
+    return workspace, traced_run(workspace, tmp_path_factory.mktemp("trace"))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(traced_tiny_run: tuple[Workspace, dict[str, Trace]]) -> Workspace:
+    """A workspace (space and umlaut in its path) in which every stage ran on the tiny data set.
+    Copy it to change it."""
+    return traced_tiny_run[0]
+
+
+@pytest.fixture(scope="session")
+def tiny_traces(traced_tiny_run: tuple[Workspace, dict[str, Trace]]) -> dict[str, Trace]:
+    """What each stage opened, wrote and read of params.yaml in that run."""
+    return traced_tiny_run[1]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from petriscope.atlas.build import AtlasTables, build_atlas
 from petriscope.atlas.query import Atlas
 from petriscope.errors import UserError
 
+LIMITS = schema.Thresholds(alpha=0.05, stable=0.7)
 GENERATOR = Path(__file__).resolve().parents[2] / "benchmarks" / "synthetic_atlas.py"
 
 
@@ -95,8 +96,8 @@ def test_flow_and_histograms_add_up(atlas: Atlas, tables: AtlasTables) -> None:
         columns={"layer": "other_layer", "feature": "other_feature"}
     )
     best = best.merge(there, on=["other_layer", "other_feature"], suffixes=("", "_there"))
-    close, context = best.value >= schema.STABLE, best.q < schema.SIGNIFICANT_Q
-    same = (best.q_there < schema.SIGNIFICANT_Q) & (best.direction == best.direction_there)
+    close, context = best.value >= atlas.thresholds.stable, best.q < atlas.thresholds.alpha
+    same = (best.q_there < atlas.thresholds.alpha) & (best.direction == best.direction_there)
     flow = next(f for f in atlas.flow() if (f.layer, f.other_layer) == (0, 1))
     assert flow.features == len(best) > flow.continued == close.sum() > 0
     assert (
@@ -118,7 +119,7 @@ def test_partial_run(tmp_path: Path) -> None:
     features = pd.DataFrame(
         {"layer": [0, 0, 3], "feature": [5, 2, 1], "alive": [1, 0, 1], "q": [0.01, None, 0.2]}
     )
-    build_atlas(tmp_path / "atlas.sqlite", AtlasTables(features))
+    build_atlas(tmp_path / "atlas.sqlite", AtlasTables(features, LIMITS))
     atlas = Atlas(tmp_path / "atlas.sqlite")
     assert list(atlas.order()) == [2, 5, 3_000_001]
     assert [(x.layer, x.alive, x.n_context, x.fvu) for x in atlas.layers()] == [
@@ -185,12 +186,13 @@ def test_files_that_are_no_atlas(tmp_path: Path) -> None:
     sqlite3.connect(tmp_path / "other").executescript("CREATE TABLE t(x); PRAGMA user_version=1;")
     with pytest.raises(UserError, match="not a Petriscope atlas"):
         Atlas(tmp_path / "other")
-    build_atlas(tmp_path / "new", AtlasTables(pd.DataFrame({"layer": [0], "feature": [0]})))
+    build_atlas(tmp_path / "new", AtlasTables(pd.DataFrame({"layer": [0], "feature": [0]}), LIMITS))
     sqlite3.connect(tmp_path / "new").executescript("PRAGMA user_version=9;")
-    with pytest.raises(UserError, match="the atlas has format 9, this program reads 3"):
+    with pytest.raises(UserError, match="the atlas has format 9, this program reads 4"):
         Atlas(tmp_path / "new")
     build_atlas(
-        tmp_path / "odd name?#.sqlite", AtlasTables(pd.DataFrame({"layer": [0], "feature": [0]}))
+        tmp_path / "odd name?#.sqlite",
+        AtlasTables(pd.DataFrame({"layer": [0], "feature": [0]}), LIMITS),
     )
     assert Atlas(tmp_path / "odd name?#.sqlite").count() == 1
 

@@ -58,9 +58,11 @@ def block_means(seed: int, m: int = 200, blocks: int = 20, donor: float = 0.2) -
 def test_corrected_test_is_calibrated_and_max_t_controls_family_errors(seed: int) -> None:
     means = block_means(seed).mean(0)
     run = biosample_nulls(
-        ((null, design()) for null in gaussian(means, design(), 60, seed)), permutations=99
+        ((null, design()) for null in gaussian(means, design(), 60, seed)),
+        permutations=99,
+        alpha=0.05,
     )
-    summaries = {row.test: row for row in run.summaries("moderated t", "gaussian")[:4]}  # type: ignore[union-attr]
+    summaries = {row.test: row for row in run.summaries("moderated t", "gaussian", alpha=0.05)[:4]}  # type: ignore[union-attr]
     for name, row in summaries.items():
         assert 0.04 < row.share < 0.06, name
     assert run.family_error.mean() <= 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / 60)
@@ -70,16 +72,19 @@ def test_corrected_test_is_calibrated_and_max_t_controls_family_errors(seed: int
 def test_replicates_are_calibrated_at_biosample_level_only() -> None:
     blocks = block_means(3)
     corrected = biosample_nulls(
-        ((blocks.mean(0), null) for null in replicates(design(), 40, 0)), permutations=99
+        ((blocks.mean(0), null) for null in replicates(design(), 40, 0)),
+        permutations=99,
+        alpha=0.05,
     )
     shares = uniformity(
         corrected.p,
         test="moderated",
         null="replicates",
+        alpha=0.05,
         independent=independent_sets(design(), "replicates"),
     )
     assert shares.calibrated
-    locus = locus_nulls(blocks, replicates(design(), 5, 0), permutations=99)
+    locus = locus_nulls(blocks, replicates(design(), 5, 0), permutations=99, alpha=0.05)
     assert (locus.p <= 0.05).mean() > 0.3
     assert (
         published_nulls(blocks, replicates(design(), 5, 0), permutations=200) <= 0.05
@@ -88,13 +93,15 @@ def test_replicates_are_calibrated_at_biosample_level_only() -> None:
 
 def test_shuffled_labels_are_calibrated_where_no_feature_has_a_contrast() -> None:
     means = block_means(4).mean(0)
-    run = biosample_nulls(((means, null) for null in shuffled(design(), 60, 1)), permutations=99)
+    run = biosample_nulls(
+        ((means, null) for null in shuffled(design(), 60, 1)), permutations=99, alpha=0.05
+    )
     assert 0.03 < (run.p_permutation <= 0.05).mean() < 0.07
     assert 0.03 < (run.p_lineage <= 0.05).mean() < 0.07
 
 
 def test_locus_level_is_calibrated_under_its_own_null() -> None:
-    run = sign_nulls(block_means(5, m=50), design(), 80, permutations=99, seed=2)
+    run = sign_nulls(block_means(5, m=50), design(), 80, permutations=99, seed=2, alpha=0.05)
     assert 0.03 < (run.p_lineage <= 0.05).mean() < 0.07
     assert 0.03 < (run.p <= 0.05).mean() < 0.07
 
@@ -132,11 +139,11 @@ def test_gaussian_nulls_keep_average_spread_and_are_deterministic() -> None:
 
 def test_uniformity_against_scipy() -> None:
     p = np.random.default_rng(9).permutation((np.arange(5000) + 0.5) / 5000).reshape(50, 100)
-    row = uniformity(p, test="t", null="n")
+    row = uniformity(p, test="t", null="n", alpha=0.05)
     assert row.calibrated
     assert row.ks == pytest.approx(stats.kstest(p.ravel(), "uniform").statistic)
-    assert not uniformity(p**2, test="t", null="n").calibrated
-    empty = uniformity(np.full((2, 3), np.nan), test="t", null="n")
+    assert not uniformity(p**2, test="t", null="n", alpha=0.05).calibrated
+    empty = uniformity(np.full((2, 3), np.nan), test="t", null="n", alpha=0.05)
     assert empty.tests == 0
     assert not empty.calibrated
 
@@ -146,14 +153,14 @@ def test_error_rate_is_clopper_pearson() -> None:
     theirs = stats.binomtest(9, 200).proportion_ci(method="exact")
     assert (row.low, row.high) == pytest.approx((theirs.low, theirs.high))
     assert error_rate(np.zeros(0, bool), what="x", null="y").cases == 0
-    assert len(table([row, uniformity(np.ones((1, 2)), test="t", null="n")])) == 2
+    assert len(table([row, uniformity(np.ones((1, 2)), test="t", null="n", alpha=0.05)])) == 2
 
 
 def test_discovery_counts_power_on_strong_matches_only() -> None:
     adjusted = np.array([0.01, 0.2, 0.01, 0.01, np.nan])
     context = np.array([True, True, False, True, True])
     strength = np.array([0.9, 0.9, 0.9, 0.6, 0.5])
-    found = discovery(adjusted, context, strength)
+    found = discovery(adjusted, context, strength, alpha=0.05)
     assert found.power.share == 0.5
     assert found.false_discovery.share == pytest.approx(1 / 3)
 
@@ -186,7 +193,7 @@ def test_all_tests_over_seeds() -> None:
     )
     depth = np.random.default_rng(0).uniform(3e5, 6e5, 18)
     given = replace(design(), covariates=np.log2(depth)[:, None])
-    found = calibrate(moments, moments, values, given, sets=20, seeds=[5, 6])
+    found = calibrate(moments, moments, values, given, sets=20, seeds=[5, 6], alpha=0.05)
     rates = found.rates
     assert set(rates.seed) == {5, 6}
     assert set(rates.null) >= {FITTED, REPLICATES, SHUFFLED}
@@ -194,7 +201,10 @@ def test_all_tests_over_seeds() -> None:
     summary = metrics(rates, 0.05, 2)
     assert summary["seeds"] == 2
     assert summary["share_low"] < 0.05 < summary["share_high"]
-    assert calibrate(moments, moments, values, given, sets=20, seeds=[5]).rates.equals(
+    alike = "family-wise, interval of the mean, block-bootstrap: another rate in like words"
+    another = rates[rates.null == FITTED].tail(1).assign(test=None, what=alike, share=1.0, cases=9)
+    assert metrics(pd.concat([rates, another]), 0.05, 2) == summary
+    assert calibrate(moments, moments, values, given, sets=20, seeds=[5], alpha=0.05).rates.equals(
         rates[rates.seed == 5].reset_index(drop=True)
     )
 

@@ -169,7 +169,11 @@ def test_one_biosample_a_side_cannot_be_tested_and_says_why() -> None:
     assert np.isnan(result.combined.p).all()
     assert np.isfinite(result.combined.estimate).all()
     assert result.permutation is None
-    assert result.combined.rejected("bh") == 0 if "bh" in result.combined.adjusted else True
+    assert (
+        result.combined.rejected("bh", alpha=0.05) == 0
+        if "bh" in result.combined.adjusted
+        else True
+    )
     assert cds_t(moments, Design.from_frame(frame), level="locus").combined.tested
 
 
@@ -178,7 +182,17 @@ def test_a_lineage_without_one_context_is_left_out_with_a_reason() -> None:
     frame.loc[frame["lineage"] == "liver", "context"] = "in_vitro"
     _, moments = tokens_and_moments(frame)
     result = cds_t(moments, Design.from_frame(frame))
-    assert "lineage liver has no in_vivo biosample" in result.lineages["liver"].status
+    liver = result.lineages["liver"]
+    assert liver.reason == "lineage liver has no in_vivo biosample"
+    assert liver.status == f"cannot be tested: {liver.reason}"
+    assert (result.combined.units, result.lineages["blood"].units, result.combined.reason) == (
+        12,
+        6,
+        None,
+    )
+    assert cds_t(moments, Design.from_frame(frame), level="locus").combined.units == len(
+        moments.sum
+    )
     assert result.combined.tested
     assert result.combined.n["lineages"] == 2
     assert result.lineages["blood"].family.size == 22

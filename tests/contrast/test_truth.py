@@ -33,12 +33,12 @@ def test_true_differences_are_found_with_their_sign() -> None:
     means = 1 + 0.02 * rng.normal(size=(24, 60))
     means[np.ix_(given.vivo, np.arange(10))] += 0.2
     means[np.ix_(given.vivo, np.arange(10, 20))] -= 0.2
-    truth = true_difference(means, given, np.ones(60, bool))
+    truth = true_difference(means, given, np.ones(60, bool), alpha=0.05)
     assert (truth.sign[:10] == 1).all()
     assert (truth.sign[10:20] == -1).all()
     assert (truth.sign[20:] != 0).mean() < 0.1
     np.testing.assert_allclose(truth.spread, 0.02, rtol=0.6)
-    dead = true_difference(means, given, np.arange(60) > 30)
+    dead = true_difference(means, given, np.arange(60) > 30, alpha=0.05)
     assert (dead.sign[:30] == 0).all()
 
 

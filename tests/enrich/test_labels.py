@@ -41,6 +41,7 @@ def annotated():
     names = [f"F{i}(Zf)/cell-ChIP/Homer" for i in range(30)]
     return label_features(
         features,
+        LabelRule(0.05),
         states=state_enrichment(member, states, 4, matched).table(
             ["TssA", "Tx", "Enh", "Quies"], features
         ),
@@ -78,7 +79,7 @@ def test_a_process_needs_the_gene_test_and_the_region_test():
         (0.2, 0.01, "unlabelled"),
     ):
         frame = pd.DataFrame([{**row, "q": q, "region_q": region_q}])
-        assert label_features(["a"], processes=frame)["label"].tolist() == [label]
+        assert label_features(["a"], LabelRule(0.05), processes=frame)["label"].tolist() == [label]
 
 
 def test_the_state_that_holds_most_bins_beyond_its_background_wins():
@@ -96,11 +97,11 @@ def test_the_state_that_holds_most_bins_beyond_its_background_wins():
     )
     rare = {**row, "state": "Het", "share": 0.06, "background_share": 0.001, "low": 9.0}
     frame = pd.DataFrame([narrow, wide, rare])
-    assert label_features(["a"], states=frame)["label"].tolist() == ["EnhA1"]
+    assert label_features(["a"], LabelRule(0.05), states=frame)["label"].tolist() == ["EnhA1"]
     shifted = frame.assign(shift_p=[0.01, 0.3, 0.01])
-    assert label_features(["a"], states=shifted)["label"].tolist() == ["TssFlnkU"]
-    loose = LabelRule(min_share=0.0, max_shift_p=0.0)
-    assert label_features(["a"], states=shifted, rule=loose)["label"].tolist() == ["unlabelled"]
+    assert label_features(["a"], LabelRule(0.05), states=shifted)["label"].tolist() == ["TssFlnkU"]
+    strict = LabelRule(alpha=0.005, min_share=0.0)
+    assert label_features(["a"], strict, states=shifted)["label"].tolist() == ["unlabelled"]
 
 
 def test_parts_are_the_labels_in_long_form(annotated):
@@ -115,7 +116,7 @@ def test_parts_are_the_labels_in_long_form(annotated):
 
 
 def test_nothing_given_is_unlabelled():
-    frame = label_features([3, 4])
+    frame = label_features([3, 4], LabelRule(0.05))
     assert frame["label"].tolist() == ["unlabelled"] * 2 and frame["feature"].tolist() == [3, 4]
 
 

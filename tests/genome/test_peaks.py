@@ -98,7 +98,7 @@ def planted(seed: int, height: float) -> tuple[np.ndarray, pd.DataFrame, list[tu
 
 def test_planted_peaks_are_called_and_little_else() -> None:
     cuts, windows, truth = planted(0, 40)
-    called = call_peaks(cuts * 5, windows, 1 / 5)
+    called = call_peaks(cuts * 5, windows, 1 / 5, q=0.01)
     expected = [row * 16_384 + 4 * centre for row, centre in truth]
     assert len(called) == len(truth)
     assert np.abs(np.sort(called.summit) - expected).max() < 80
@@ -111,5 +111,5 @@ def test_planted_peaks_are_called_and_little_else() -> None:
 
 def test_noise_alone_calls_next_to_nothing() -> None:
     cuts, windows, _ = planted(1, 0)
-    assert len(call_peaks(cuts, windows, 1.0)) <= 1
-    assert len(call_peaks(np.zeros_like(cuts), windows, 1.0)) == 0
+    assert len(call_peaks(cuts, windows, 1.0, q=0.01)) <= 1
+    assert len(call_peaks(np.zeros_like(cuts), windows, 1.0, q=0.01)) == 0

@@ -15,7 +15,7 @@ from petriscope.claims.rules import read_rules
 from petriscope.cli import main
 from petriscope.errors import UserError
 from petriscope.files import read_json, sha256, write_json
-from petriscope.run.chain import Records, covering, drawn_from, metrics_of, trace
+from petriscope.run.chain import Records, covering, drawn_from, trace
 from petriscope.run.digests import MEMORY, Digests, combined
 from petriscope.run.provenance import source_digest, source_revision, tool_version
 from petriscope.run.render import as_tree
@@ -121,14 +121,6 @@ def test_a_chain_holds_only_what_the_figure_was_drawn_from(tiny_run):
     assert set(steps) == {"figures", "sae", "activations", "model", "tracks", "windows"}
     claim = trace(tiny_run, "ctx-count")
     assert {"claims", "cds", "random_init"} <= set(claim.steps) and "motifs" not in claim.steps
-    rule = {
-        "rule": "above(cds.a, random_init.b) and model.r >= .5",
-        "needs": ["sae.ok"],
-        "reason": None,
-    }
-    rule |= {"control_results": ["leaderboard.text"]}
-    rule |= {"as_published": None, "corrected": "motifs.liver.text", "interval": None}
-    assert set(metrics_of(rule)) == {"cds", "random_init", "model", "sae", "motifs", "leaderboard"}
 
 
 def test_of_a_folder_and_a_file_in_it_each_has_its_own_entry():

@@ -198,7 +198,7 @@ def test_shipped_results_of_a_checkout_come_from_git_not_from_the_overwritten_fi
     assert (
         tables == {"t": b"a\n1\n"} and claims["dataset"] == "demo" and where.startswith("revision ")
     )
-    here = shipped_results(Workspace(tmp_path / "elsewhere"))
+    here = shipped_results(create_workspace(tmp_path / "elsewhere"))
     assert here is not None and set(here[0]) >= {"table1_context_features"}
     assert (
         compare_claims(Workspace(root), {"claims": [{"id": "x", "verdict": "supported"}]}).state
@@ -230,7 +230,7 @@ def test_the_command_reports_every_check_and_fails_with_one(
     tiny_copy: Workspace, capsys, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(
-        checks, "tiny_run", lambda: checks.Check("tiny run", "failed", "stage sae: no", "mend it")
+        checks, "tiny_run", lambda _: checks.Check("tiny run", "failed", "stage sae: no", "mend it")
     )
     assert main(["verify", "--workspace", str(tiny_copy.root)]) == 1
     out = capsys.readouterr().out

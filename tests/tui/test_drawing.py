@@ -44,6 +44,8 @@ from petriscope_tui.theme import DARK
 )
 def test_values_in_sensible_digits(value: object, form: str, text: str) -> None:
     assert show(value, form) == text
+    if form == "share":
+        assert f"{show(value, 'percent')} %" == text
 
 
 def test_small_forms() -> None:
@@ -225,7 +227,7 @@ def test_delimited_text_is_aligned_shortened_and_cut_to_the_room() -> None:
 def test_a_single_features_effect_stands_on_the_ruler_of_its_null() -> None:
     def shown(effect: float | None, percentile: float | None, width: int = 51) -> str:
         values = {"causal_effect": effect, "causal_percentile": percentile}
-        return single(Feature(1, values, [], [], [], {}, [], []), DARK, UNICODE, width).plain
+        return single(Feature(1, values, [], [], [], {}, [], []), 0.95, DARK, UNICODE, width).plain
 
     assert shown(None, None).startswith("not measured")
     lines = shown(0.0123, 0.5).split("\n")

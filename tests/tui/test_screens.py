@@ -483,7 +483,9 @@ async def test_atlas_of_another_version_and_partial_atlas(
     import sqlite3
 
     path = tmp_path / "results" / "atlas.sqlite"
-    build_atlas(path, AtlasTables(tables.features.loc[:, ["layer", "feature", "alive"]]))
+    build_atlas(
+        path, AtlasTables(tables.features.loc[:, ["layer", "feature", "alive"]], tables.thresholds)
+    )
     connection = sqlite3.connect(path)
     connection.executescript("PRAGMA user_version=9;")
     connection.close()
@@ -491,7 +493,10 @@ async def test_atlas_of_another_version_and_partial_atlas(
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
         assert f"format 9, this program reads {VERSION}" in " ".join(screen_text(app).split())
-        build_atlas(path, AtlasTables(tables.features.loc[:, ["layer", "feature", "alive"]]))
+        build_atlas(
+            path,
+            AtlasTables(tables.features.loc[:, ["layer", "feature", "alive"]], tables.thresholds),
+        )
         await press(pilot, "r")
         assert "no claims were evaluated" in screen_text(app)
         for number, words in (

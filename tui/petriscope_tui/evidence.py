@@ -17,13 +17,12 @@ from petriscope.atlas.records import (
     MotifHit,
     TopBin,
 )
-from petriscope.atlas.schema import SIGNIFICANT_Q, STABLE, feature_name
-from petriscope_tui.form import interval, number, show
+from petriscope.atlas.schema import Thresholds, feature_name
+from petriscope_tui.form import bound, interval, number, show
 from petriscope_tui.glyphs import Glyphs
 from petriscope_tui.plots import Series, bar, line_plot, span, spark
 from petriscope_tui.theme import Palette
 
-CAUSAL_PERCENTILE = 0.95
 CONTEXT_WORDS = {"in_vivo": "in vivo", "in_vitro": "in vitro"}
 MARKS = "ABCDEFGHIJKLMNOP"
 
@@ -36,8 +35,8 @@ class Check(NamedTuple):
     holds: bool | None
 
 
-def checks(feature: Feature) -> list[Check]:
-    """Five requirements a context feature should meet."""
+def checks(feature: Feature, thresholds: Thresholds) -> list[Check]:
+    """Five requirements a context feature should meet at the run's own thresholds."""
     v = feature.values
     signs = [e.t > 0 for e in feature.lineages if e.t is not None]
     same = sum(s == (v["direction"] == "in_vivo") for s in signs)
@@ -48,9 +47,9 @@ def checks(feature: Feature) -> list[Check]:
             None if v["alive"] is None else bool(v["alive"]),
         ),
         Check(
-            f"q < {SIGNIFICANT_Q}".replace("0.", "."),
+            f"q < {bound(thresholds.alpha)}",
             show(v["q"], "p"),
-            None if v["q"] is None else v["q"] < SIGNIFICANT_Q,
+            None if v["q"] is None else v["q"] < thresholds.alpha,
         ),
         Check(
             "same direction in 2 lineages or more",
@@ -58,14 +57,14 @@ def checks(feature: Feature) -> list[Check]:
             same >= 2 if len(signs) >= 2 and v["direction"] else None,
         ),
         Check(
-            f"found again by other seeds (≥ {STABLE})".replace("0.", "."),
+            f"found again by other seeds (≥ {bound(thresholds.stable)})",
             show(v["stability"], "number"),
-            _at_least(v["stability"], STABLE),
+            _at_least(v["stability"], thresholds.stable),
         ),
         Check(
-            "ablation beats 95 % of random",
+            f"ablation beats {100 * thresholds.causal:g} % of random",
             show(v["causal_percentile"], "share"),
-            _at_least(v["causal_percentile"], CAUSAL_PERCENTILE),
+            _at_least(v["causal_percentile"], thresholds.causal),
         ),
     ]
 
@@ -74,7 +73,9 @@ def _at_least(value: float | None, bound: float) -> bool | None:
     return None if value is None else value >= bound
 
 
-def identity(feature: Feature, lineages: list[str], p: Palette, g: Glyphs) -> Text:
+def identity(
+    feature: Feature, thresholds: Thresholds, lineages: list[str], p: Palette, g: Glyphs
+) -> Text:
     """Name, label, checks."""
     v = feature.values
     text = Text()
@@ -100,7 +101,7 @@ def identity(feature: Feature, lineages: list[str], p: Palette, g: Glyphs) -> Te
     if v["module"] is not None:
         text.append(f"   module {v['module']}", style=p.dim)
     text.append("\n\n")
-    results = checks(feature)
+    results = checks(feature, thresholds)
     held = sum(c.holds is True for c in results)
     measured = sum(c.holds is not None for c in results)
     text.append(f"{held} of {measured} measured checks hold\n", style="bold")
@@ -221,7 +222,12 @@ def activation(
 
 
 def states(
-    rows: list[Annotation], colours: dict[str, str], p: Palette, g: Glyphs, width: int
+    rows: list[Annotation],
+    alpha: float,
+    colours: dict[str, str],
+    p: Palette,
+    g: Glyphs,
+    width: int,
 ) -> Text:
     """ChromHMM odds ratios as bars in the states' official colours."""
     if not rows:
@@ -237,7 +243,7 @@ def states(
         style=p.dim,
     )
     for r in rows:
-        weak = r.q is None or r.q >= SIGNIFICANT_Q
+        weak = r.q is None or r.q >= alpha
         name = (
             f"{r.term[:11]:<12}{r.scope.partition('.')[0][: where - 1] if where else '':<{where}}"
         )
@@ -252,9 +258,8 @@ def states(
             (bar((r.estimate or 0) / top, room, g).rstrip() if room > 3 else "") + "\n", style=tint
         )
     against = f"; segmentation {scopes[0]}" if len(scopes) == 1 and scopes[0] else ""
-    text.append(
-        "\n".join(wrap(f"odds ratio where it fires; grey: q >= .05{against}", width)), style=p.dim
-    )
+    note = f"odds ratio where it fires; grey: q >= {bound(alpha)}{against}"
+    text.append("\n".join(wrap(note, width)), style=p.dim)
     return text
 
 
@@ -311,9 +316,9 @@ def curve(
     return line_plot(series, width, height, g, p.dim, "alpha", y, floor=floor)
 
 
-def single(feature: Feature, p: Palette, g: Glyphs, width: int) -> Text:
+def single(feature: Feature, causal: float, p: Palette, g: Glyphs, width: int) -> Text:
     """Ablation of this feature alone: the effect on a ruler of its null's percentiles, then its
-    curve where one was run."""
+    curve where one was run. ``causal`` is the percentile that counts."""
     effect, percentile = feature.values["causal_effect"], feature.values["causal_percentile"]
     text = Text()
     if effect is None and not feature.ablation:
@@ -329,16 +334,16 @@ def single(feature: Feature, p: Palette, g: Glyphs, width: int) -> Text:
         if percentile is None:
             text.append("not measured", style=p.dim)
         else:
-            tint = p.supported if percentile >= CAUSAL_PERCENTILE else p.not_supported
+            tint = p.supported if percentile >= causal else p.not_supported
             text.append(
                 f"beats {show(percentile, 'share')} of random directions of equal size\n",
                 style=tint,
             )
             cells = [g.rule] * max(min(width - 10, 60), 10)
-            cells[round(CAUSAL_PERCENTILE * (len(cells) - 1))] = g.column
+            cells[round(causal * (len(cells) - 1))] = g.column
             cells[round(min(max(percentile, 0.0), 1.0) * (len(cells) - 1))] = g.dot
             text.append(f"{'':<10}{''.join(cells)}\n", style=tint)
-            scale = "0 %" + "95 %".rjust(round(CAUSAL_PERCENTILE * (len(cells) - 1)) - 1)
+            scale = "0 %" + f"{100 * causal:g} %".rjust(round(causal * (len(cells) - 1)) - 1)
             text.append(f"{'':<10}{scale}", style=p.dim)
         text.append("\n\n" if feature.ablation else "")
     if feature.ablation:

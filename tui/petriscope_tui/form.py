@@ -7,13 +7,16 @@ from typing import Any
 
 
 def show(value: Any, form: str, none: str = "·") -> str:
-    """``value`` in one of the atlas's formats (count, number, signed, p, share, flag, text, id)."""
+    """``value`` in one of the atlas's formats (count, number, signed, p, share, flag, text, id),
+    or percent."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return none
     if form == "count":
         return f"{int(value):,}"
     if form == "share":
         return share(float(value))
+    if form == "percent":
+        return percent(float(value))
     if form == "p":
         return probability(float(value))
     if form == "signed":
@@ -36,17 +39,27 @@ def number(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
+def bound(value: float) -> str:
+    """A threshold as prose writes it: .05, .7, 1."""
+    return f"{value:g}".removeprefix("0") or "0"
+
+
 def share(value: float) -> str:
     """A fraction as per cent: 12.3 %, 0.12 %, 0.0028 %, 3e-6 %."""
-    percent = value * 100
-    size = abs(percent)
+    return f"{percent(value)} %"
+
+
+def percent(value: float) -> str:
+    """The figures of `share` without the sign, for a column that carries it in its head."""
+    times = value * 100
+    size = abs(times)
     if size == 0:
-        return "0 %"
+        return "0"
     if size >= 1:
-        return f"{percent:.1f} %"
+        return f"{times:.1f}"
     if size < 0.0001:
-        return f"{percent:.0e} %".replace("e-0", "e-")
-    return f"{percent:.{1 - math.floor(math.log10(size))}f} %"
+        return f"{times:.0e}".replace("e-0", "e-")
+    return f"{times:.{1 - math.floor(math.log10(size))}f}"
 
 
 def axis(value: float) -> str:

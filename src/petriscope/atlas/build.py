@@ -24,7 +24,7 @@ from petriscope.files import atomic_path
 @dataclass(frozen=True)
 class AtlasTables:
     """The atlas as frames; columns as in ``schema.TABLES`` under the same name, each frame but
-    features optional.
+    features optional. ``thresholds`` are those that the run judged its features by.
 
     ``features`` may carry one ``t_<lineage>`` column per lineage. ``activation.histogram`` holds a
     sequence of counts. ``annotations`` stacks ChromHMM, motif and gene-set rows (column ``kind``).
@@ -33,6 +33,7 @@ class AtlasTables:
     """
 
     features: pd.DataFrame
+    thresholds: schema.Thresholds
     lineage_effects: pd.DataFrame | None = None
     biosamples: pd.DataFrame | None = None
     activation: pd.DataFrame | None = None
@@ -55,7 +56,9 @@ def build_atlas(path: str | Path, tables: AtlasTables) -> None:
     unknown, a key is repeated, or a row points at a feature or biosample that does not exist.
     """
     frames = {
-        field.name: _checked(field.name, getattr(tables, field.name)) for field in fields(tables)
+        field.name: _checked(field.name, getattr(tables, field.name))
+        for field in fields(tables)
+        if field.name != "thresholds"
     }
     lineages = [c[2:] for c in frames["features"].columns if c.startswith(schema.LINEAGE_PREFIX)]
     with atomic_path(path) as temporary:
@@ -66,7 +69,7 @@ def build_atlas(path: str | Path, tables: AtlasTables) -> None:
                 "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA page_size=8192;"
             )
             connection.executescript(schema.features_ddl(lineages) + schema.DDL)
-            _fill(connection, frames, lineages)
+            _fill(connection, frames, lineages, tables.thresholds)
             connection.executescript(
                 schema.INDEXES + schema.features_indexes(lineages) + "ANALYZE;"
             )
@@ -79,8 +82,17 @@ def build_atlas(path: str | Path, tables: AtlasTables) -> None:
 
 
 def _fill(
-    connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], lineages: list[str]
+    connection: sqlite3.Connection,
+    frames: dict[str, pd.DataFrame],
+    lineages: list[str],
+    thresholds: schema.Thresholds,
 ) -> None:
+    _insert(
+        connection,
+        "thresholds",
+        ["name", "value"],
+        [list(thresholds._fields), [float(value) for value in thresholds]],
+    )
     features = frames["features"].sort_values(["layer", "feature"], kind="stable")
     known = _ids(features)
     _unique("features", features, ["layer", "feature"])
@@ -108,10 +120,10 @@ def _fill(
     activation = frames["activation"].assign(biosample=codes, histogram=histograms)
     _keyed(connection, "activation", activation, known, ["biosample"])
     _top_bins(connection, frames["top_bins"], known, number)
-    _terms(connection, frames, known)
+    _terms(connection, frames, known, thresholds)
     _motif_hits(connection, frames["motif_hits"])
-    _similar(connection, frames["similar"], known)
-    _layers(connection, frames)
+    _similar(connection, frames["similar"], known, thresholds)
+    _layers(connection, frames, thresholds)
     _curves(connection, frames["curves"], known)
     states = frames["chromhmm_states"]
     frames["chromhmm_states"] = states.assign(colour=[_hex(colour) for colour in states["colour"]])
@@ -220,7 +232,10 @@ def _top_bins(
 
 
 def _terms(
-    connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], known: np.ndarray
+    connection: sqlite3.Connection,
+    frames: dict[str, pd.DataFrame],
+    known: np.ndarray,
+    thresholds: schema.Thresholds,
 ) -> None:
     """Annotations by term number; the vocabulary (with genes) indexed for fuzzy search."""
     frame = frames["annotations"]
@@ -239,7 +254,7 @@ def _terms(
     order = frame.sort_values(["id", "kind", "q", "p", "term"], kind="stable")
     rank = order.groupby(["id", "kind"], sort=False).cumcount() + 1
     frame["rank"] = frame["rank"].where(frame["rank"].notna(), rank.reindex(frame.index))
-    strong = frame[~(pd.to_numeric(frame["q"]) >= schema.SIGNIFICANT_Q)]
+    strong = frame[~(pd.to_numeric(frame["q"]) >= thresholds.alpha)]
     counts = strong.groupby(["kind", "term"])["id"].nunique()
     vocabulary = (
         frame[["kind", "term"]]
@@ -281,7 +296,12 @@ def _motif_hits(connection: sqlite3.Connection, frame: pd.DataFrame) -> None:
     _insert(connection, "motif_hits", columns, _columns(frame, columns))
 
 
-def _similar(connection: sqlite3.Connection, frame: pd.DataFrame, known: np.ndarray) -> None:
+def _similar(
+    connection: sqlite3.Connection,
+    frame: pd.DataFrame,
+    known: np.ndarray,
+    thresholds: schema.Thresholds,
+) -> None:
     """Neighbours ranked by falling value, and how many features of one layer have a close match in
     another."""
     other = _ids(
@@ -304,26 +324,25 @@ def _similar(connection: sqlite3.Connection, frame: pd.DataFrame, known: np.ndar
     columns = ["id", "kind", "rank", "other", "value"]
     _insert(connection, "similar", columns, _columns(frame, columns))
     connection.execute(
-        "INSERT INTO layer_flow SELECT a.layer, b.layer, COUNT(*), SUM(s.value >= ?), "
-        "SUM(COALESCE(a.q < ?, 0)),"
-        " SUM(COALESCE(s.value >= ? AND a.q < ? AND b.q < ? AND a.direction = b.direction, 0)), "
+        "INSERT INTO layer_flow SELECT a.layer, b.layer, COUNT(*), SUM(s.value >= :stable), "
+        "SUM(COALESCE(a.q < :alpha, 0)),"
+        " SUM(COALESCE(s.value >= :stable AND a.q < :alpha AND b.q < :alpha"
+        " AND a.direction = b.direction, 0)), "
         "AVG(s.value)"
         " FROM (SELECT s.id, s.other, MAX(s.value) AS value FROM similar s JOIN features f ON "
         "f.id = s.other"
         " WHERE s.kind = 'decoder' GROUP BY s.id, f.layer) s"
         " JOIN features a ON a.id = s.id JOIN features b ON b.id = s.other WHERE a.layer <> "
         "b.layer GROUP BY 1, 2",
-        (
-            schema.STABLE,
-            schema.SIGNIFICANT_Q,
-            schema.STABLE,
-            schema.SIGNIFICANT_Q,
-            schema.SIGNIFICANT_Q,
-        ),
+        thresholds._asdict(),
     )
 
 
-def _layers(connection: sqlite3.Connection, frames: dict[str, pd.DataFrame]) -> None:
+def _layers(
+    connection: sqlite3.Connection,
+    frames: dict[str, pd.DataFrame],
+    thresholds: schema.Thresholds,
+) -> None:
     """Layer rows as given (or counted from the features), and half-decade histograms of feature
     density."""
     _unique("layers", frames["layers"], ["layer"])
@@ -333,7 +352,7 @@ def _layers(connection: sqlite3.Connection, frames: dict[str, pd.DataFrame]) -> 
         "INSERT OR IGNORE INTO layers(layer, alive, n_context, fraction) SELECT layer, "
         "SUM(alive), SUM(q < ?),"
         " CAST(SUM(q < ?) AS REAL) / NULLIF(SUM(alive), 0) FROM features GROUP BY layer",
-        (schema.SIGNIFICANT_Q, schema.SIGNIFICANT_Q),
+        (thresholds.alpha, thresholds.alpha),
     )
     features = frames["features"]
     density = pd.to_numeric(features["density"]).to_numpy(float)

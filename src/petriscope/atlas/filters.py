@@ -8,10 +8,12 @@ value mean "any of".
 |---------------------------------------|----------------------------------------------------------------------|
 | ``q<.01`` ``layer:3..5`` ``layer:2,4``| comparison, closed range, any of (``%`` divides by a hundred)        |
 | ``lineage:liver`` ``label=GATA1``     | text contains / equals, ignoring case                                |
-| ``motif:HNF4A`` ``go:lipid`` ``state:Tss`` | enriched at q < .05 for a term that contains the text           |
+| ``motif:HNF4A`` ``go:lipid`` ``state:Tss`` | enriched at q < alpha for a term that contains the text         |
 | ``gene:APOB`` ``chr22:37,500,000-37,600,000`` | a top bin lies within 100 kb of a TSS / in the region        |
-| ``is:alive`` ``is:context`` ...       | alive, dead, context (q < .05), stable, causal, annotated, vivo, vitro |
+| ``is:alive`` ``is:context`` ...       | alive, dead, context (q < alpha), stable, causal, annotated, vivo, vitro |
 | ``L6/1234`` or any other word         | that feature / label or enriched term contains the word              |
+
+Alpha, and what counts as stable and causal, are the run's own (`schema.Thresholds`).
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from petriscope.atlas.region import Region, bin_ranges, parse_region
-from petriscope.atlas.schema import SIGNIFICANT_Q, STABLE, Column, parse_feature
+from petriscope.atlas.schema import Column, Thresholds, parse_feature
 from petriscope.errors import UserError
 
 GENE_REACH = 100_000
@@ -42,15 +44,16 @@ TERM_KINDS = {
     "chromhmm": "chromhmm",
 }
 FLAGS = {
-    "alive": "alive = 1",
-    "dead": "alive = 0",
-    "context": f"q < {SIGNIFICANT_Q}",
-    "stable": f"stability >= {STABLE}",
-    "causal": "causal_percentile >= 0.95",
-    "annotated": "label IS NOT NULL",
-    "vivo": "direction = 'in_vivo'",
-    "vitro": "direction = 'in_vitro'",
+    "alive": ("alive = 1",),
+    "dead": ("alive = 0",),
+    "context": ("q < ?", "alpha"),
+    "stable": ("stability >= ?", "stable"),
+    "causal": ("causal_percentile >= ?", "causal"),
+    "annotated": ("label IS NOT NULL",),
+    "vivo": ("direction = 'in_vivo'",),
+    "vitro": ("direction = 'in_vitro'",),
 }
+"""Of each flag the SQL and the names of the thresholds it asks for."""
 _TERM = re.compile(r'-?(?:[^\s"]|"[^"]*"?)+')
 _COMPARISON = re.compile(r"([A-Za-z_]\w*)(>=|<=|!=|==|>|<|=|:)(.*)", re.DOTALL)
 
@@ -66,10 +69,10 @@ class Clause(NamedTuple):
     values: tuple[object, ...]
 
 
-def compile_filter(text: str, columns: Mapping[str, Column]) -> Clause:
+def compile_filter(text: str, columns: Mapping[str, Column], thresholds: Thresholds) -> Clause:
     """The WHERE clause of ``text``; an empty filter is ``1``. Raises FilterError naming the
     offending term."""
-    clauses = [_term(term, columns) for term in _TERM.findall(text.replace("\0", " "))]
+    clauses = [_term(term, columns, thresholds) for term in _TERM.findall(text.replace("\0", " "))]
     if not clauses:
         return Clause("1", ())
     return Clause(
@@ -94,9 +97,9 @@ def overlap_clause(region: Region) -> Clause:
     return Clause(f'chrom = ? AND ({bins}) AND start < ? AND "end" > ?', values)
 
 
-def _term(term: str, columns: Mapping[str, Column]) -> Clause:
+def _term(term: str, columns: Mapping[str, Column], thresholds: Thresholds) -> Clause:
     if term.startswith("-") and len(term) > 1:
-        inner = _term(term[1:], columns)
+        inner = _term(term[1:], columns, thresholds)
         return Clause(f"NOT COALESCE(({inner.sql}), 0)", inner.values)
     region = parse_region(term) if term.lower().startswith("chr") else None
     if region:
@@ -106,15 +109,15 @@ def _term(term: str, columns: Mapping[str, Column]) -> Clause:
         return Clause("id = ?", (feature,))
     match = _COMPARISON.fullmatch(term)
     if not match:
-        return _word(term.replace('"', ""))
+        return _word(term.replace('"', ""), thresholds.alpha)
     name, operator, value = match[1].lower(), match[2], match[3]
     name = ALIASES.get(name, name)
     if not value.replace('"', ""):
         raise FilterError(f"filter term {term!r} has no value")
     if name == "is":
-        return _flag(term, value)
+        return _flag(term, value, thresholds)
     if name in TERM_KINDS:
-        return _any(value, lambda text: _annotated(TERM_KINDS[name], text))
+        return _any(value, lambda text: _annotated(TERM_KINDS[name], text, thresholds.alpha))
     if name == "gene":
         return _any(value, _near_gene)
     if name == "region":
@@ -174,21 +177,22 @@ def _labelled(text: str) -> Clause:
     return Clause("id IN (SELECT rowid FROM labels_fts WHERE labels_fts MATCH ?)", (phrase,))
 
 
-def _flag(term: str, value: str) -> Clause:
+def _flag(term: str, value: str, thresholds: Thresholds) -> Clause:
     if value not in FLAGS:
         near = get_close_matches(value, FLAGS, 1)
         raise FilterError(
             f"filter term {term!r}: unknown flag",
             remedy=f"Use is:{near[0]}" if near else "One of " + ", ".join(FLAGS),
         )
-    return Clause(FLAGS[value], ())
+    sql, *names = FLAGS[value]
+    return Clause(sql, tuple(getattr(thresholds, name) for name in names))
 
 
-def _annotated(kind: str, text: str) -> Clause:
+def _annotated(kind: str, text: str, alpha: float) -> Clause:
     return Clause(
-        f"id IN (SELECT id FROM annotations WHERE NOT COALESCE(q, 0) >= {SIGNIFICANT_Q} AND term IN"
+        "id IN (SELECT id FROM annotations WHERE NOT COALESCE(q, 0) >= ? AND term IN"
         " (SELECT term FROM terms WHERE kind = ? AND name LIKE ? ESCAPE '\\'))",
-        (kind, _like(text)),
+        (alpha, kind, _like(text)),
     )
 
 
@@ -202,7 +206,7 @@ def _near_gene(symbol: str) -> Clause:
     )
 
 
-def _word(text: str) -> Clause:
+def _word(text: str, alpha: float) -> Clause:
     """Label or enriched term contains the word; words too short for the trigram index match the
     start of the label."""
     if len(text) < 3:
@@ -211,10 +215,10 @@ def _word(text: str) -> Clause:
     return Clause(
         "id IN (SELECT rowid FROM labels_fts WHERE labels_fts MATCH ? UNION ALL SELECT id FROM "
         "annotations"
-        f" WHERE NOT COALESCE(q, 0) >= {SIGNIFICANT_Q} AND term IN"
+        " WHERE NOT COALESCE(q, 0) >= ? AND term IN"
         " (SELECT t.term FROM terms_fts f JOIN terms t ON t.term = f.rowid WHERE terms_fts MATCH "
         "?))",
-        (phrase, phrase),
+        (phrase, alpha, phrase),
     )
 
 

@@ -71,7 +71,9 @@ class Atlas:
         ]
         everything = (*schema.FEATURES, *schema.lineage_columns(self.lineages))
         self.columns: dict[str, schema.Column] = {c.name: c for c in everything if c.name in names}
-
+        self.thresholds = schema.Thresholds(
+            **dict(self._db.execute("SELECT name, value FROM thresholds"))
+        )
         self.total: int = self._db.execute("SELECT COUNT(*) FROM features").fetchone()[0]
         self.has_motif_hits = (
             self._db.execute("SELECT 1 FROM motif_hits LIMIT 1").fetchone() is not None
@@ -118,7 +120,7 @@ class Atlas:
 
     def where(self, query: str) -> Clause:
         """The compiled filter; raises FilterError."""
-        return compile_filter(query, self.columns)
+        return compile_filter(query, self.columns, self.thresholds)
 
     def rows(self, ids: Sequence[int], columns: Sequence[str]) -> list[tuple[Any, ...]]:
         """One tuple of ``columns`` per identifier, in the order of ``ids``."""

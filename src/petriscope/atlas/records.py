@@ -130,8 +130,8 @@ class Layer(NamedTuple):
 class Flow(NamedTuple):
     """Features of one layer against their best decoder match in another.
 
-    ``continued``: the cosine is at least ``schema.STABLE``; ``context_continued``: the match is a
-    context feature (q < .05) of the same direction as well.
+    ``continued``: the cosine is at least the run's ``stable``; ``context_continued``: the match
+    is a context feature (q < alpha) of the same direction as well.
     """
 
     layer: int

@@ -10,18 +10,30 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 APPLICATION_ID = 0x50545243
-VERSION = 3
+VERSION = 4
 ID_CODE = "i"
 LAYER_STRIDE = 1_000_000
-SIGNIFICANT_Q = 0.05
-STABLE = 0.7
 LINEAGE_PREFIX = "t_"
 
 Kind = Literal["integer", "real", "text"]
 Format = Literal["count", "number", "signed", "p", "share", "text", "id", "flag"]
+
+
+class Thresholds(NamedTuple):
+    """What the run judged its features by: the atlas carries it, and whoever asks reads it here."""
+
+    alpha: float
+    """A feature depends on context, and a term is enriched, where q is below this (`cds.alpha`)."""
+    stable: float
+    """Other seeds find a feature again from this cosine on (`cds.stable`)."""
+
+    @property
+    def causal(self) -> float:
+        """An ablation matters from this percentile among random ones on: p is at most alpha."""
+        return 1 - self.alpha
 
 
 @dataclass(frozen=True)
@@ -211,7 +223,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("layer", "integer", required=True),
         *(Column(name, "real") for name in ("fvu", "l0", "dead", "loss_recovered")),
         Column("alive", "integer"),
-        Column("n_context", "integer", text="features with q < .05"),
+        Column("n_context", "integer", text="features with q < alpha"),
         *(
             Column(name, "real")
             for name in (
@@ -291,6 +303,7 @@ CREATE TABLE curves(row INTEGER PRIMARY KEY, analysis TEXT, layer INTEGER, id IN
   estimate REAL, lo REAL, hi REAL, n INTEGER);
 CREATE TABLE claims(number INTEGER PRIMARY KEY, claim TEXT, statement TEXT, published TEXT, as_published TEXT,
   corrected TEXT, interval TEXT, control TEXT, verdict TEXT, rule TEXT, note TEXT);
+CREATE TABLE thresholds(name TEXT PRIMARY KEY, value REAL) WITHOUT ROWID;
 CREATE TABLE run(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE genes(gene INTEGER PRIMARY KEY, symbol TEXT COLLATE NOCASE, chrom TEXT, tss INTEGER, strand TEXT);
 CREATE TABLE chromhmm_states(name TEXT PRIMARY KEY, number INTEGER, colour TEXT) WITHOUT ROWID;

@@ -3,11 +3,10 @@ where it last ran."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-NAME = re.compile(r"\b([a-z_]+)\.[a-z_]\w*")
+from petriscope.claims.rules import stages_of
 
 
 class Check(NamedTuple):
@@ -24,14 +23,6 @@ class Check(NamedTuple):
     """Of those stages alone, what they need being there; None where one of them has no record."""
     seconds_from_scratch: float | None
     """With everything upstream."""
-
-
-def stages_read(rule: Mapping[str, Any], stages: Sequence[str]) -> tuple[str, ...]:
-    """Stages whose metrics an entry of claims.yaml reads, in the order of ``stages``."""
-    texts = [rule[name] or "" for name in ("as_published", "corrected", "interval", "rule")]
-    texts += [*rule["needs"], *rule.get("control_results", [])]
-    read = {match for text in texts for match in NAME.findall(text)}
-    return tuple(stage for stage in stages if stage in read)
 
 
 def claim_checks(
@@ -55,7 +46,8 @@ def claim_checks(
 
     checks = []
     for rule in rules:
-        read = stages_read(rule, list(needs))
+        asked = stages_of(rule)
+        read = tuple(stage for stage in needs if stage in asked)
         above = set(read)
         for stage in reversed(list(needs)):
             if stage in above:

@@ -4,8 +4,9 @@ a frozen rule."""
 from __future__ import annotations
 
 import ast
+import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,7 @@ FIELDS = (
         "interval",
         "needs",
         "reason",
-        "control",
-        "control_results",
+        "controls",
         "rule",
     ),
 )
@@ -72,7 +72,55 @@ def read_rules(path: str | Path) -> list[dict[str, Any]]:
             raise UserError(
                 "is missing or unknown", file=path, field=f"claims[{i}].{wrong[0]}", remedy=remedy
             )
+        decides = {*names(entry["rule"], f"{path}: {entry['id']}"), *entry["needs"]}
+        for j, control in enumerate(entry["controls"]):
+            field = f"claims[{i}].controls[{j}]"
+            if not set(control) - {"text"} <= {"metrics", "printed"} or len(control) < 2:
+                remedy = "A control has text, and metrics that decide or what is printed, or both."
+                raise UserError("is not a control", file=path, field=field, remedy=remedy)
+            ignored = [name for name in control.get("metrics", []) if name not in decides]
+            if ignored:
+                remedy = "Use it in the rule, or list what is merely printed under `printed`."
+                raise UserError(
+                    f"names {ignored[0]}, which neither rule nor needs reads",
+                    file=path,
+                    field=f"{field}.metrics",
+                    remedy=remedy,
+                )
     return entries
+
+
+def names(rule: str, where: str = "rule") -> list[str]:
+    """The dotted names that a rule reads, in the order of its text."""
+
+    def inside(node: ast.AST) -> Iterator[str]:
+        match node:
+            case ast.Attribute() | ast.Name():
+                yield ast.unparse(node)
+            case ast.Call(args=args):
+                for arg in args:
+                    yield from inside(arg)
+            case _:
+                for child in ast.iter_child_nodes(node):
+                    yield from inside(child)
+
+    return list(dict.fromkeys(inside(_parse(rule, where))))
+
+
+def stages_of(entry: Mapping[str, Any]) -> list[str]:
+    """Stages whose metrics an entry of claims.yaml reads: for its rule first, then for its words."""
+    printed = [name for control in entry["controls"] for name in control.get("printed", [])]
+    words = [entry[name] for name in (*TEXTS, "reason") if entry[name] is not None]
+    read = [*names(entry["rule"]), *entry["needs"], *printed, *words]
+    return list(dict.fromkeys(name.partition(".")[0] for name in read))
+
+
+def control_words(entry: Mapping[str, Any]) -> str:
+    """The controls in words: those that decide, then those that are merely printed."""
+    decide = [control["text"] for control in entry["controls"] if control.get("metrics")]
+    others = [control["text"] for control in entry["controls"] if not control.get("metrics")]
+    printed = [f"printed only: {', '.join(others)}"] if others else []
+    return "; ".join([*decide, *printed]) or "-"
 
 
 def evaluate(
@@ -96,8 +144,15 @@ def evaluate(
             for name in shown
             if rule[name] is not None
         }
-        found = [_look_up(name, metrics, where) for name in rule["control_results"]]
+        shown_already = {rule[name] for name in TEXTS}
+        found = [
+            _look_up(name, metrics, where)
+            for control in rule["controls"]
+            for name in control.get("printed", [])
+            if name not in shown_already
+        ]
         texts["control_results"] = "; ".join(str(text) for text in found if text) or "-"
+        texts["control"] = control_words(rule)
         fixed = {
             name: str(rule[name])
             for name in Claim.__dataclass_fields__
@@ -117,12 +172,34 @@ def above(values: Sequence[float], others: Sequence[float]) -> bool:
     return len(values) == len(others) > 0 and all(a > b for a, b in zip(values, others))
 
 
+def lowest(values: Sequence[float], keys: Sequence[float], limit: float) -> float | None:
+    """The lowest of the values whose key is below ``limit``; infinite where there is none, None
+    where one was not measured."""
+    chosen = _below(values, keys, limit)
+    return None if chosen is None else min(chosen, default=math.inf)
+
+
+def highest(values: Sequence[float], keys: Sequence[float], limit: float) -> float | None:
+    """As `lowest`, the highest; minus infinity where there is none."""
+    chosen = _below(values, keys, limit)
+    return None if chosen is None else max(chosen, default=-math.inf)
+
+
+def _below(values: Sequence[float], keys: Sequence[float], limit: float) -> list[float] | None:
+    if None in keys:
+        return None
+    chosen = [value for value, key in zip(values, keys, strict=True) if key < limit]
+    return None if None in chosen else chosen
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "rises": rises,
     "above": above,
     "min": min,
     "max": max,
     "len": len,
+    "lowest": lowest,
+    "highest": highest,
 }
 OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -141,16 +218,20 @@ OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 def evaluate_rule(text: str, metrics: Mapping[str, Any], where: str = "rule") -> bool:
     """Evaluate one rule: a restricted expression over dotted names of ``metrics``, nothing else.
 
-    A comparison with a value that is missing (None) is false: what was not measured supports
-    nothing.
+    Whatever is computed from a value that is missing (None) is missing, and a comparison with it is
+    false: what was not measured supports nothing.
     """
+    return bool(_value(_parse(text, where), metrics, where))
+
+
+def _parse(text: str, where: str) -> ast.expr:
     try:
-        tree = ast.parse(text, mode="eval").body
+        return ast.parse(text, mode="eval").body
     except SyntaxError:
+        remedy = "Write comparisons of metrics, joined by and, or, not."
         raise UserError(
-            f"cannot be parsed: {text}", file=where, field="rule", remedy="Mend claims.yaml."
+            f"cannot be parsed: {text}", file=where, field="rule", remedy=remedy
         ) from None
-    return bool(_value(tree, metrics, where))
 
 
 def headline(
@@ -159,13 +240,11 @@ def headline(
     """The single numbers that the rules compare, by stage: what `dvc metrics show` prints."""
     found: dict[str, dict[str, Any]] = {}
     for rule in rules:
-        for node in ast.walk(ast.parse(rule["rule"], mode="eval")):
-            if isinstance(node, ast.Attribute):
-                name = ast.unparse(node)
-                value = _look_up(name, metrics, rule["id"])
-                if isinstance(value, (int, float)):  # a truth value too
-                    stage, _, entry = name.partition(".")
-                    found.setdefault(stage, {})[entry] = value
+        for name in names(rule["rule"], rule["id"]):
+            value = _look_up(name, metrics, rule["id"])
+            if isinstance(value, (int, float)):  # a truth value too
+                stage, _, entry = name.partition(".")
+                found.setdefault(stage, {})[entry] = value
     return found
 
 
@@ -181,17 +260,20 @@ def _value(node: ast.expr, metrics: Mapping[str, Any], where: str) -> Any:
         case ast.BoolOp(op=op, values=parts):
             return all(map(value, parts)) if isinstance(op, ast.And) else any(map(value, parts))
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return not value(operand)
+            inner = value(operand)
+            return None if inner is None else not inner
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -value(operand)
+            inner = value(operand)
+            return None if inner is None else -inner
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-            return OPERATORS[type(op)](value(left), value(right))
+            a, b = value(left), value(right)
+            return None if a is None or b is None else OPERATORS[type(op)](a, b)
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in OPERATORS:
             a, b = value(left), value(right)
             return a is not None and b is not None and OPERATORS[type(op)](a, b)
         case ast.Call(func=ast.Name(id=name), args=args) if name in FUNCTIONS:
             values = [value(arg) for arg in args]
-            return None not in values and FUNCTIONS[name](*values)
+            return None if None in values else FUNCTIONS[name](*values)
     remedy = f"Use comparisons, and/or/not, arithmetic and {', '.join(FUNCTIONS)}."
     raise UserError(
         f"not allowed in a rule: {ast.unparse(node)}", file=where, field="rule", remedy=remedy

@@ -35,7 +35,8 @@ FITTED, REPLICATES, SHUFFLED = (
     "labels shuffled",
 )
 UNADJUSTED = "depth and FRiP not adjusted"
-RECORD = "corrected, permutation"
+CORRECTED = "corrected"
+RECORD = f"{CORRECTED}, permutation"
 """The p of record."""
 
 
@@ -56,15 +57,16 @@ def calibrate(
     *,
     sets: int,
     seeds: list[int],
+    alpha: float,
 ) -> Nulls:
     """All null runs. ``moments`` of the split's blocks and ``everywhere`` of all blocks, alive
     features only; ``window_means`` (W, S, m) of the split; ``sets`` null data sets of each kind and
-    seed."""
+    seed; ``alpha`` the level of significance that every test is judged at."""
 
     def one(seed: int) -> Nulls:
         summaries: list[Uniformity | ErrorRate] = []
         histograms = []
-        for rows, p in _one_seed(moments, everywhere, window_means, design, sets, seed):
+        for rows, p in _one_seed(moments, everywhere, window_means, design, sets, seed, alpha):
             summaries += rows
             histograms += [_histogram(test, values) for test, values in p.items()]
         return Nulls(
@@ -83,16 +85,18 @@ def _one_seed(
     design: Design,
     sets: int,
     seed: int,
+    alpha: float,
 ) -> Iterator[tuple[list[Uniformity | ErrorRate], dict[str, np.ndarray]]]:
     means = moments.biosample_means()
-    shared: dict[str, Any] = {"permutations": PERMUTATIONS, "seed": seed}
+    shared: dict[str, Any] = {"permutations": PERMUTATIONS, "seed": seed, "alpha": alpha}
     fitted = list(gaussian(means, design, sets, seed))
     model = biosample_nulls(((null, design) for null in fitted), **shared)
-    yield model.summaries("corrected", FITTED), {"corrected": model.p_permutation}
+    yield model.summaries(CORRECTED, FITTED, alpha=alpha), {CORRECTED: model.p_permutation}
     if design.covariates is not None:
         plain = replace(design, covariates=None)
         raw = biosample_nulls(((null, plain) for null in fitted[: max(20, sets // 4)]), **shared)
-        yield [uniformity(raw.p_permutation, test=f"{UNADJUSTED}, permutation", null=FITTED)], {}
+        test = f"{UNADJUSTED}, permutation"
+        yield [uniformity(raw.p_permutation, test=test, null=FITTED, alpha=alpha)], {}
     flat = without_contrast(means, design)
     for name, kind, data, designs in (
         (REPLICATES, "replicates", means, replicates(design, sets, seed)),
@@ -100,7 +104,8 @@ def _one_seed(
     ):
         run = biosample_nulls(((data, null) for null in designs), **shared)
         if len(run.p):
-            rows = run.summaries("corrected", name, independent=independent_sets(design, kind))
+            independent = independent_sets(design, kind)
+            rows = run.summaries(CORRECTED, name, alpha=alpha, independent=independent)
             yield rows, {f"corrected, {kind}": run.p_permutation}
     blocks = moments.block_means()
     signs = sign_nulls(blocks, design, max(20, sets // 4), **shared)
@@ -111,6 +116,7 @@ def _one_seed(
                     signs.p_permutation,
                     test="locus level, permutation",
                     null="signs of blocks drawn",
+                    alpha=alpha,
                 )
             ],
             {},
@@ -126,7 +132,7 @@ def _one_seed(
     p = published_nulls(
         window_means, replicates(design, PUBLISHED_SETS, seed), permutations=1000, seed=seed
     )
-    yield [uniformity(p, test="published", null=REPLICATES)], {"published": p}
+    yield [uniformity(p, test="published", null=REPLICATES, alpha=alpha)], {"published": p}
 
 
 def _histogram(test: str, p: np.ndarray, bins: int = 20) -> pd.DataFrame:

@@ -1,5 +1,5 @@
-"""Does p < .05 happen 5 % of the time? Uniformity, family-wise error, coverage, power and false
-discovery."""
+"""Is a null p below alpha as often as alpha says? Uniformity, family-wise error, coverage, power and
+false discovery."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Discovery(NamedTuple):
 
 
 def uniformity(
-    p: np.ndarray, *, test: str, null: str, alpha: float = 0.05, independent: float | None = None
+    p: np.ndarray, *, test: str, null: str, alpha: float, independent: float | None = None
 ) -> Uniformity:
     """Summarise null p-values (R sets, m features); NaN (untestable) are left out.
 
@@ -102,7 +102,7 @@ def discovery(
     is_context: np.ndarray,
     auroc: np.ndarray,
     *,
-    alpha: float = 0.05,
+    alpha: float,
     strong: float = 0.8,
 ) -> Discovery:
     """Against planted truth: ``adjusted`` p (m,), ``is_context`` (m,) bool: the feature's best

@@ -178,7 +178,7 @@ def cds_t(
     label = _Label(method, units, level, features, words)
     lineages = _per_lineage(evidence, alive, design, label, silent)
     if combined is None:
-        reasons = [result.status.removeprefix("cannot be tested: ") for result in lineages.values()]
+        reasons = [str(result.reason) for result in lineages.values()]
         reason = "; ".join(dict.fromkeys(reasons))
         estimate = np.stack([result.estimate for result in lineages.values()]).mean(0)
         return CdsT(

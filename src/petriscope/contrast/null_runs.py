@@ -24,6 +24,11 @@ from petriscope.contrast.moments import Design
 
 Case = tuple[dict[str, LineageEvidence], CombinedEvidence | None]
 
+FAMILY_ERROR = "maxT family-wise error"
+COVERAGE_OF_MEAN = "coverage of the 95 % interval of the mean"
+BLOCK_COVERAGE = "effect sizes, coverage of the 95 % block-bootstrap interval"
+"""Names of error rates, which follow the test's; the last has one test."""
+
 
 class NullRun(NamedTuple):
     """What a test said of R null data sets of m features in L lineages."""
@@ -37,14 +42,14 @@ class NullRun(NamedTuple):
     p_union: np.ndarray
     """(R, m) smallest over lineages, Šidák."""
     family_error: np.ndarray
-    """(R,) bool: maxT rejected something."""
+    """(R,) bool: maxT rejected something at the run's alpha."""
     covered: np.ndarray
     """(R, L * m) bool: the 95 % interval of the lineage's difference holds its true value 0."""
     covered_mean: np.ndarray
     """(R, m) bool: that of the mean difference over lineages does."""
 
     def summaries(
-        self, test: str, null: str, *, alpha: float = 0.05, independent: float | None = None
+        self, test: str, null: str, *, alpha: float, independent: float | None = None
     ) -> list[Uniformity | ErrorRate]:
         """Uniformity of all p-values (``independent``: see `uniformity`); error rates of maxT and
         of the intervals."""
@@ -63,7 +68,7 @@ class NullRun(NamedTuple):
             ),
             coverage(
                 self.family_error[:, None],
-                what=f"{test}, maxT family-wise error",
+                what=f"{test}, {FAMILY_ERROR}",
                 null=null,
                 independent=independent,
             ),
@@ -75,7 +80,7 @@ class NullRun(NamedTuple):
             ),
             coverage(
                 self.covered_mean,
-                what=f"{test}, coverage of the 95 % interval of the mean",
+                what=f"{test}, {COVERAGE_OF_MEAN}",
                 null=null,
                 independent=independent,
             ),
@@ -88,7 +93,7 @@ def biosample_nulls(
     variance: Variance = "moderated",
     permutations: int = 999,
     seed: int = 0,
-    alpha: float = 0.05,
+    alpha: float,
 ) -> NullRun:
     """The biosample-level test on null cases (biosample means (S, m), design).
 
@@ -113,7 +118,7 @@ def locus_nulls(
     *,
     permutations: int = 999,
     seed: int = 0,
-    alpha: float = 0.05,
+    alpha: float,
 ) -> NullRun:
     """The locus-level test on null designs over block means (B, S, m).
 
@@ -131,7 +136,7 @@ def sign_nulls(
     *,
     permutations: int = 999,
     seed: int = 0,
-    alpha: float = 0.05,
+    alpha: float,
 ) -> NullRun:
     """The locus-level test under its own null: the context that a block's values carry is drawn
     block by block."""
@@ -192,7 +197,7 @@ def block_coverage(
         coverage(np.stack(by_t), what="locus level, coverage of the 95 % t interval", null=null),
         coverage(
             np.stack(by_bootstrap),
-            what="effect sizes, coverage of the 95 % block-bootstrap interval",
+            what=BLOCK_COVERAGE,
             null=null,
         ),
     ]

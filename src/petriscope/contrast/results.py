@@ -10,8 +10,6 @@ import pandas as pd
 
 from petriscope.contrast.multiplicity import Family
 
-TESTED = "tested"
-
 
 @dataclass(frozen=True)
 class ContrastResult:
@@ -43,16 +41,25 @@ class ContrastResult:
     """adjusted p by method: bonferroni, holm, bh, by, maxt."""
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
     """further columns (m,), e.g. df, p_permutation, sign_consistent, cds_blood."""
-    status: str = TESTED
-    """'tested', or 'cannot be tested: <reason>'; then statistic, limits and p are NaN and stand for
-    no test."""
+    reason: str | None = None
+    """why no test exists; then statistic, limits and p are NaN and stand for no test."""
 
     @property
     def tested(self) -> bool:
         """Whether a test exists."""
-        return self.status == TESTED
+        return self.reason is None
 
-    def rejected(self, method: str, alpha: float = 0.05) -> int:
+    @property
+    def status(self) -> str:
+        """'tested', or 'cannot be tested: <reason>'."""
+        return "tested" if self.reason is None else f"cannot be tested: {self.reason}"
+
+    @property
+    def units(self) -> int | None:
+        """How many biosamples of both contexts, or blocks, the test rests on; None without any."""
+        return sum(self.n.get(name, 0) for name in ("in_vitro", "in_vivo", "blocks")) or None
+
+    def rejected(self, method: str, *, alpha: float) -> int:
         """How many features have an adjusted p at most alpha."""
         return int((self.adjusted[method] <= alpha).sum()) if self.tested else 0
 
@@ -84,8 +91,10 @@ class ContrastResult:
         head = f"{self.scope}: {self.method}, {self.level} level, {units}; family: {self.family.name} ({self.family.size})"
         if not self.tested:
             return f"{head}\n{self.status}"
-        counts = "  ".join(f"{name} {self.rejected(name)}" for name in self.adjusted)
-        return f"{head}\nfeatures with adjusted p <= .05: {counts}"
+        least = "  ".join(
+            f"{name} {np.nanmin(p, initial=1.0):.2g}" for name, p in self.adjusted.items()
+        )
+        return f"{head}\nsmallest adjusted p: {least}"
 
 
 def untested(
@@ -114,5 +123,5 @@ def untested(
         interval="none",
         statistic=nothing,
         p=nothing,
-        status=f"cannot be tested: {reason}",
+        reason=reason,
     )

@@ -6,7 +6,7 @@ Definitions:
 - *true context feature*: its mean activation over the select windows differs between the contexts
   (mean of the lineages' differences) among new donors whose libraries are alike: of one depth and
   one share of fragments in elements, run through the same model and autoencoder. "Differs": t over
-  libraries, BH 5 %.
+  libraries, BH q at most alpha (`cds.alpha`).
 - *strong match*: the AUROC of its activation (mean over a condition's biosamples) at tokens (bin,
   condition) where a programme's element is open, against all other element tokens, is at least .8
   for its best programme, that programme is open in one context only, and the feature's true
@@ -56,10 +56,9 @@ class Match(NamedTuple):
     """(m,)"""
 
 
-def true_difference(
-    means: np.ndarray, design: Design, alive: np.ndarray, *, alpha: float = 0.05
-) -> Truth:
-    """From per-library mean activations (S, m); the family are the ``alive`` features."""
+def true_difference(means: np.ndarray, design: Design, alive: np.ndarray, *, alpha: float) -> Truth:
+    """From per-library mean activations (S, m); the family are the ``alive`` features, BH at
+    ``alpha``."""
     shape = layout(design, design.lineages)
     values = means[shape.rows]
     residual = values - shape.columns @ np.linalg.lstsq(shape.columns, values, rcond=None)[0]

@@ -20,9 +20,12 @@ def for_disk(table: pd.DataFrame) -> pd.DataFrame:
     return table[~table.group.isin(random[SHOWN_DRAWS:])]
 
 
-def share_of_draws(
-    table: pd.DataFrame, draws: int, q: str = "q", alpha: float = 0.05
-) -> float | None:
+def below(alpha: float, name: str = "q") -> str:
+    """The condition as a sentence or a legend writes it: 'q < .1'."""
+    return f"{name} < {alpha:g}".replace(" 0.", " .")
+
+
+def share_of_draws(table: pd.DataFrame, draws: int, *, alpha: float, q: str = "q") -> float | None:
     """Share of all random draws that have any term with ``q`` below alpha; None where none were
     drawn."""
     random = table[table.kind == "random"]

@@ -39,20 +39,22 @@ class FeatureEnrichment:
         self,
         names: Sequence[str],
         features: Sequence[object] | None = None,
-        max_q: float = 1.0,
+        max_q: float | None = None,
         top: int | None = None,
     ) -> pd.DataFrame:
         """Long table, best first within each feature.
 
         ``names`` (M,) and ``features`` (F,) label columns and rows; rows above ``max_q`` and beyond
-        ``top`` are left out.
+        ``top`` are left out, where given.
         """
         order = np.lexsort((-self.fold, self.ln_p), axis=1)
         rank = np.empty_like(order)
         np.put_along_axis(
             rank, order, np.broadcast_to(np.arange(1, order.shape[1] + 1), order.shape), axis=1
         )
-        keep = self.tested[:, None] & (self.q <= max_q) & (rank <= (top or order.shape[1]))
+        keep = self.tested[:, None] & (rank <= (top or order.shape[1]))
+        if max_q is not None:
+            keep &= self.q <= max_q
         f, m = np.nonzero(keep)
         by_rank = np.lexsort((rank[f, m], f))
         f, m = f[by_rank], m[by_rank]

@@ -17,24 +17,24 @@ _CONFIDENCE = ("none", "low", "medium", "high")
 class LabelRule:
     """What evidence must reach to name a feature."""
 
-    max_q: float = 0.05
+    alpha: float
+    """Every q, and the p of the state when the segmentation is shifted round the genome where that
+    is given, is at most this."""
     min_odds: float = 1.5
     """Lower end of the state's odds-ratio interval."""
     min_share: float = 0.1
     """Share of the feature's bins that lie in the state."""
-    max_shift_p: float = 0.05
-    """p of the state when the segmentation is shifted round the genome, where it is given."""
     min_motif_fold: float = 1.2
     min_process_fold: float = 1.5
 
 
 def label_features(
     features: Sequence[object],
+    rule: LabelRule,
     *,
     states: pd.DataFrame | None = None,
     motifs: pd.DataFrame | None = None,
     processes: pd.DataFrame | None = None,
-    rule: LabelRule | None = None,
 ) -> pd.DataFrame:
     """One row per feature: label 'state · motif · process' of whatever passes, else 'unlabelled'.
 
@@ -48,7 +48,6 @@ def label_features(
     state_odds, state_low, state_high, state_q, state_share, motif, motif_fold, motif_q, process,
     process_fold, process_q, process_region_q, evidence.
     """
-    rule = rule or LabelRule()
     frame = pd.DataFrame(
         {"feature": pd.Series(list(features), dtype=object)}
     )  # typed where there is none
@@ -62,20 +61,20 @@ def label_features(
     }
     best: dict[str, pd.DataFrame | None] = dict.fromkeys(columns)
     if states is not None:
-        passing = states[(states["q"] <= rule.max_q) & (states["low"] >= rule.min_odds)]
+        passing = states[(states["q"] <= rule.alpha) & (states["low"] >= rule.min_odds)]
         passing = passing[passing["share"] >= rule.min_share]
         if "shift_p" in passing:
-            passing = passing[passing["shift_p"] <= rule.max_shift_p]
+            passing = passing[passing["shift_p"] <= rule.alpha]
         beyond = passing["share"] - passing["background_share"]
         best["state"] = passing.assign(beyond=beyond).sort_values(
             "beyond", ascending=False, kind="stable"
         )
     if motifs is not None:
-        passing = motifs[(motifs["q"] <= rule.max_q) & (motifs["fold"] >= rule.min_motif_fold)]
+        passing = motifs[(motifs["q"] <= rule.alpha) & (motifs["fold"] >= rule.min_motif_fold)]
         passing = passing.assign(name=passing["name"].str.split("/").str[0])
         best["motif"] = passing.sort_values("ln_p", kind="stable")
     if processes is not None:
-        both = (processes["q"] <= rule.max_q) & (processes["region_q"] <= rule.max_q)
+        both = (processes["q"] <= rule.alpha) & (processes["region_q"] <= rule.alpha)
         passing = processes[both & (processes["fold"] >= rule.min_process_fold)]
         best["process"] = passing.sort_values("ln_p", kind="stable")
     for level, (source, numbers) in columns.items():

@@ -17,12 +17,28 @@ TITLES = (
 )
 FITTED = "no contrast, fitted to the data"
 RATES = (
-    ("corrected, permutation", "p < α (p of record)"),
-    ("depth and FRiP not adjusted, permutation", "p < α, depth, FRiP not adjusted"),
-    ("corrected, maxT family-wise error", "maxT family-wise error"),
-    ("corrected, coverage of the 95 % interval of the mean", "1 - coverage, biosamples"),
-    ("effect sizes, coverage of the 95 % block-bootstrap interval", "1 - coverage, blocks"),
+    ("corrected, permutation", FITTED, False, "p < α (p of record)"),
+    (
+        "depth and FRiP not adjusted, permutation",
+        FITTED,
+        False,
+        "p < α, depth, FRiP not adjusted",
+    ),
+    ("corrected, maxT family-wise error", FITTED, False, "maxT family-wise error"),
+    (
+        "corrected, coverage of the 95 % interval of the mean",
+        FITTED,
+        True,
+        "1 - coverage, biosamples",
+    ),
+    (
+        "effect sizes, coverage of the 95 % block-bootstrap interval",
+        None,
+        True,
+        "1 - coverage, blocks",
+    ),
 )
+"""(name in the table, its null, whether it is a coverage, label); None: of whatever null it has."""
 
 
 def draw(p_values: pd.DataFrame, rates: pd.DataFrame, alpha: float) -> Figure:
@@ -60,13 +76,11 @@ def _rates(panel: Axes, rates: pd.DataFrame, alpha: float) -> None:
         return
     name = rates["test"].fillna(rates["what"])
     labels: list[str] = []
-    for key, label in RATES:
-        mine = rates[
-            (name == key) & (rates["null"].eq(FITTED) | rates["null"].str.startswith("samples of"))
-        ]
+    for key, null, is_coverage, label in RATES:
+        mine = rates[(name == key) & (True if null is None else rates["null"] == null)]
         if mine.empty:
             continue
-        values = 1 - mine.share if "coverage" in key else mine.share
+        values = 1 - mine.share if is_coverage else mine.share
         panel.plot(values, [len(labels)] * len(values), "o", ms=4, alpha=0.7, color=CORRECTED)
         labels.append(label)
     panel.axvline(alpha, color="#333333", ls="--", lw=0.8)

@@ -1,4 +1,4 @@
-"""Dot plot of terms by group: size is −log10 p, colour is fold, a ring marks q < .05. Serves motifs
+"""Dot plot of terms by group: size is −log10 p, colour is fold, a ring marks q < alpha. Serves motifs
 and gene sets."""
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from petriscope.enrich.families import CONTROLS
+from petriscope.enrich.families import CONTROLS, below
 from petriscope.figures.style import nothing, panels
 
 
@@ -16,6 +16,7 @@ def draw(
     term: str,
     ln_p: str,
     q: str,
+    alpha: float,
     per_group: int = 4,
     always: tuple[str, ...] = (),
 ) -> Figure:
@@ -38,7 +39,7 @@ def draw(
     x = shown.group.map({name: i for i, name in enumerate(groups)})
     y = shown[term].map({name: i for i, name in enumerate(chosen)})
     strength = np.minimum(-shown[ln_p].to_numpy(float) / np.log(10), 30)
-    significant = (shown[q] < 0.05).to_numpy()
+    significant = (shown[q] < alpha).to_numpy()
     dots = panel.scatter(
         x,
         y,
@@ -55,5 +56,6 @@ def draw(
     panel.set_xlim(-0.7, len(groups) - 0.3)
     panel.set_ylim(len(chosen) - 0.4, -0.6)
     panel.tick_params(labelsize=6)
-    figure.colorbar(dots, ax=panel, shrink=0.5, label="log2 fold\n(size: −log10 p, ring: q < .05)")
+    legend = f"log2 fold\n(size: −log10 p, ring: {below(alpha)})"
+    figure.colorbar(dots, ax=panel, shrink=0.5, label=legend)
     return figure

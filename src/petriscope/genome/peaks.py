@@ -95,7 +95,7 @@ def call_peaks(
     *,
     width: int = 152,
     local: int = 5_000,
-    q: float = 0.01,
+    q: float,
 ) -> pd.DataFrame:
     """Call peaks on a track by a Poisson test: the way MACS2 does, in its simplest form.
 

@@ -3,7 +3,6 @@ records."""
 
 from __future__ import annotations
 
-import ast
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
-from petriscope.claims.rules import read_rules
+from petriscope.claims.rules import read_rules, stages_of
 from petriscope.errors import UserError
 from petriscope.files import read_json
 from petriscope.run.digests import Digests, combined
@@ -261,7 +260,7 @@ def resolve(records: Records, target: str) -> tuple[str, list[str], Sequence[str
         rule = rules[target]
         metrics = [
             workspace.metrics(stage).relative_to(workspace.root).as_posix()
-            for stage in metrics_of(rule)
+            for stage in stages_of(rule)
         ]
         return f"claim: {rule['statement']}", ["paper_figures/claims.json"], metrics
     drawn = drawn_from(workspace)
@@ -305,23 +304,3 @@ def drawn_from(workspace: Workspace) -> dict[str, tuple[str, list[str]]]:
             place = (workspace.figures / folder).relative_to(workspace.root).as_posix()
             found |= {name: (place, list(files)) for name, files in read_json(path).items()}
     return found
-
-
-def metrics_of(rule: Mapping[str, Any]) -> list[str]:
-    """Stages whose metrics a claim is read from."""
-    texts = [
-        rule["rule"],
-        *rule["needs"],
-        *rule["control_results"],
-        *(rule[name] for name in ("as_published", "corrected", "interval", "reason")),
-    ]
-    found: dict[str, None] = {}
-    for text in texts:
-        if text:
-            nodes = [
-                node
-                for node in ast.walk(ast.parse(text, mode="eval"))
-                if isinstance(node, ast.Attribute)
-            ]
-            found |= {node.value.id: None for node in nodes if isinstance(node.value, ast.Name)}
-    return list(found)

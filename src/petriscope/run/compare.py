@@ -183,8 +183,9 @@ def shipped_results(
             remedy = "Name a paper_figures folder."
             raise UserError("has no tables", file=reference, remedy=remedy)
         return _from_folder(reference)
+    study = workspace.study
     try:
-        folder = template(f"{FOLDER}/claims.json", workspace.study).parent
+        folder = template(f"{FOLDER}/claims.json", study).parent
     except UserError:
         return None
     if folder.resolve() != workspace.figures.resolve():

@@ -33,15 +33,11 @@ def purpose(stage: str, root: Path | None = None) -> str:
 
 def control_stages(graph: Graph) -> list[str]:
     """Stages that could kill a claim: those named, and any that reads the section ``controls`` of
-    the parameters or leans on the folder of that name."""
+    the parameters."""
     found = []
     for name, stage in graph.stages.items():
         keys = [key for _, used in stage.params for key in used]
-        if (
-            name in CONTROLS
-            or any(key == "controls" or key.startswith("controls.") for key in keys)
-            or any(Path(dep).name == "controls" for dep in stage.deps)
-        ):
+        if name in CONTROLS or any(key.partition(".")[0] == "controls" for key in keys):
             found.append(name)
     return [name for name in found if name not in ("figures", "claims", "atlas")]
 

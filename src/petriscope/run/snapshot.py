@@ -28,7 +28,7 @@ def refresh_code(root: Path) -> bool:
     wanted = {
         p.relative_to(PACKAGE): p.read_bytes()
         for p in sorted(PACKAGE.rglob("*"))
-        if p.suffix in (".py", ".yaml", ".json")
+        if p.suffix in (".py", ".yaml", ".json", ".tsv", ".meme")
     }
     target = root / "code"
     held = (

@@ -26,12 +26,6 @@ class Stability(NamedTuple):
     encoder_cosine: np.ndarray
     """float64 (m); NaN where unmatched"""
 
-    def stable(self, least: float = 0.7) -> np.ndarray:
-        """Mask (m): both cosines at least ``least``."""
-        return (
-            np.nan_to_num(np.minimum(self.decoder_cosine, self.encoder_cosine), nan=-1.0) >= least
-        )
-
 
 def stability(sae: SAE, other: SAE) -> Stability:
     """Match the latents of two dictionaries of one layer (arXiv 2501.16615: decoder and encoder

@@ -12,17 +12,17 @@ from textual.containers import VerticalScroll
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Activation, Feature, Layer
-from petriscope.atlas.schema import SIGNIFICANT_Q, feature_name, parse_feature
+from petriscope.atlas.schema import Thresholds, feature_name, parse_feature
 from petriscope.errors import UserError
 from petriscope_tui.evidence import CONTEXT_WORDS, checks
-from petriscope_tui.form import interval, show
+from petriscope_tui.form import bound, interval, show
 from petriscope_tui.plots import spark
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
 
 LAYER_ROWS = (
     ("alive", "alive features", "count"),
-    ("n_context", "context features (q < .05)", "count"),
+    ("n_context", "context features (q < {alpha})", "count"),
     ("fraction", "fraction of alive", "share"),
     ("random_init_fraction", "null: random-init model", "share"),
     ("stable_fraction", "alive, stable and context", "share"),
@@ -68,7 +68,7 @@ class ComparePage(Page):
                 block.show(lambda width: Text(message, style=self.palette.not_supported))
                 return
             title = f"{feature_name(left.id)} and {feature_name(right.id)}"
-            block.show(lambda width: self._features(left, right, width), title=title)
+            block.show(lambda width: self._features(left, right, atlas.thresholds), title=title)
             self.query_one("#pair-activation", Block).show(
                 lambda width: self._activation(left, right, width)
             )
@@ -80,7 +80,8 @@ class ComparePage(Page):
             a, b = (layers.get(i) for i in self.owner.compared_layers)
             if a and b:
                 block.show(
-                    lambda width: self._layers(a, b), title=f"Layers {a.layer} and {b.layer}"
+                    lambda width: self._layers(a, b, atlas.thresholds.alpha),
+                    title=f"Layers {a.layer} and {b.layer}",
                 )
         else:
             block.show(lambda width: self._invitation(), title="Compare")
@@ -105,7 +106,7 @@ class ComparePage(Page):
         text.rstrip()
         return text
 
-    def _features(self, left: Feature, right: Feature, width: int) -> Text:
+    def _features(self, left: Feature, right: Feature, thresholds: Thresholds) -> Text:
         none = self.glyphs.none
 
         def both(name: str, key: str, form: str) -> tuple[str, str, str]:
@@ -132,7 +133,10 @@ class ComparePage(Page):
             both("  percentile among random", "causal_percentile", "share"),
             (
                 "checks held",
-                *(f"{sum(c.holds is True for c in checks(f))} of 5" for f in (left, right)),
+                *(
+                    f"{sum(c.holds is True for c in checks(f, thresholds))} of 5"
+                    for f in (left, right)
+                ),
             ),  # type: ignore[list-item]
         ]
         other = {e.lineage: e for e in right.lineages}
@@ -179,7 +183,7 @@ class ComparePage(Page):
                 {
                     x.term
                     for x in atlas.annotations(f.id, kind)
-                    if x.q is not None and x.q < SIGNIFICANT_Q
+                    if x.q is not None and x.q < atlas.thresholds.alpha
                 }
                 for f in (left, right)
             )
@@ -194,13 +198,17 @@ class ComparePage(Page):
                     shown[: max(width - 18, 10)] + "\n",
                     style="bold" if "both" in label and terms else "",
                 )
-        text.append("enriched at q < .05", style=p.dim)
+        text.append(f"enriched at q < {bound(atlas.thresholds.alpha)}", style=p.dim)
         return text
 
-    def _layers(self, a: Layer, b: Layer) -> Text:
+    def _layers(self, a: Layer, b: Layer, alpha: float) -> Text:
         none = self.glyphs.none
         rows = [
-            (head, show(getattr(a, key), form, none), show(getattr(b, key), form, none))
+            (
+                head.format(alpha=bound(alpha)),
+                show(getattr(a, key), form, none),
+                show(getattr(b, key), form, none),
+            )
             for key, head, form in LAYER_ROWS
         ]
         rows.insert(

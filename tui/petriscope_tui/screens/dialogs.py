@@ -36,7 +36,7 @@ Colours      in vitro and in vivo, lineages, verdicts; each is also said by a wo
 The filter language (all terms must hold; - negates; commas mean any of)
   q<.01  cds_q<1%  layer>=4  layer:3..5  density>.001  t_liver>3
   lineage:liver  context:vivo  label:gata  label=GATA1
-  motif:HNF4A  go:"lipid metabolic"  state:Enh       enriched at q < .05
+  motif:HNF4A  go:"lipid metabolic"  state:Enh       enriched at q < alpha of the run
   gene:APOL1  chr22:37,500,000-37,600,000            a top bin lies there
   is:{flags}
   L6/1234  or any word: label or an enriched term contains it

@@ -13,7 +13,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Annotation, Feature, Neighbour, TopBin
 from petriscope.atlas.region import Region
-from petriscope.atlas.schema import SIGNIFICANT_Q, feature_name
+from petriscope.atlas.schema import feature_name
 from petriscope.errors import UserError
 from petriscope_tui import evidence
 from petriscope_tui.form import interval, show
@@ -103,14 +103,19 @@ class FeaturePage(Page):
         self.feature = feature
         p, g, lineages = self.palette, self.glyphs, atlas.lineages
         block = lambda name: self.query_one(f"#{name}", Block)
-        block("identity").show(lambda width: evidence.identity(feature, lineages, p, g))
+        block("identity").show(
+            lambda width: evidence.identity(feature, atlas.thresholds, lineages, p, g)
+        )
         block("statistics").show(lambda width: evidence.statistics(feature, lineages, p, g, width))
         block("activation").show(
             lambda width: evidence.activation(feature.activation, lineages, p, g, width)
         )
         states, colours = atlas.annotations(identifier, "chromhmm", 12), atlas.state_colours()
-        block("states").show(lambda width: evidence.states(states, colours, p, g, width))
-        block("ablation").show(lambda width: evidence.single(feature, p, g, width))
+        alpha = atlas.thresholds.alpha
+        block("states").show(lambda width: evidence.states(states, alpha, colours, p, g, width))
+        block("ablation").show(
+            lambda width: evidence.single(feature, atlas.thresholds.causal, p, g, width)
+        )
         block("steering").show(
             lambda width: evidence.curve(feature.steering, "scaling", p, g, width)
         )
@@ -201,7 +206,9 @@ class FeaturePage(Page):
         self._table(name).show(ListRows([(a,) * len(fields) for a in rows]), fields)
 
     def _weight(self, one: Annotation) -> str:
-        return "bold" if one.q is not None and one.q < SIGNIFICANT_Q else self.palette.dim
+        atlas = self.owner.atlas
+        passes = atlas is not None and one.q is not None and one.q < atlas.thresholds.alpha
+        return "bold" if passes else self.palette.dim
 
     def _neighbours(self, kinds: dict[str, list[Neighbour]], lineages: list[str]) -> None:
         p, none = self.palette, self.glyphs.none

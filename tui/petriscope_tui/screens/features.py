@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 
 from petriscope.atlas.query import Atlas
-from petriscope.atlas.schema import LINEAGE_PREFIX, SIGNIFICANT_Q, Column, feature_name
+from petriscope.atlas.schema import LINEAGE_PREFIX, Column, feature_name
 from petriscope.errors import UserError
 from petriscope_tui.form import show
 from petriscope_tui.saved import load_columns, load_filters, save_columns, save_filter
@@ -157,10 +157,10 @@ class FeaturesPage(Page):
 
     def _fields(self, atlas: Atlas) -> list[Field]:
         return [Field("layer", "feature", 9, str, lambda _: f"bold {self.palette.accent}")] + [
-            self._field(atlas.columns[name], atlas.lineages) for name in self.shown
+            self._field(atlas, atlas.columns[name]) for name in self.shown
         ]
 
-    def _field(self, column: Column, lineages: list[str]) -> Field:
+    def _field(self, atlas: Atlas, column: Column) -> Field:
         p, none = self.palette, self.glyphs.none
         width = WIDTHS.get(column.name, max(len(column.head) + 1, 9))
         width = 12 if column.name == "label" and self.size.width < 100 else width
@@ -170,9 +170,10 @@ class FeaturesPage(Page):
             text = lambda value: {"in_vitro": "in vitro", "in_vivo": "in vivo"}.get(value, none)
             style = p.context
         elif column.name == "lineage":
-            style = lambda value: p.lineage(value, lineages)
+            style = lambda value: p.lineage(value, atlas.lineages)
         elif column.name == "q":
-            style = lambda v: p.faint if v is None else "bold" if v < SIGNIFICANT_Q else p.dim
+            alpha = atlas.thresholds.alpha
+            style = lambda v: p.faint if v is None else "bold" if v < alpha else p.dim
         elif column.name in ("cds", "effect", "cds_published") or column.name.startswith(
             LINEAGE_PREFIX
         ):

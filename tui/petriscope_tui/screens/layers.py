@@ -13,8 +13,7 @@ from textual.containers import Horizontal, VerticalScroll
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Layer
-from petriscope.atlas.schema import STABLE
-from petriscope_tui.form import show
+from petriscope_tui.form import bound, show
 from petriscope_tui.plots import Series, bar, line_plot
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
@@ -151,7 +150,8 @@ class LayersPage(Page):
                     style=p.in_vivo,
                 )
             text.append("\n")
-        note = f"continue: best decoder match in the other layer has cosine >= {STABLE:g}; as context: that match has q < .05 "
+        alpha, stable = bound(atlas.thresholds.alpha), atlas.thresholds.stable
+        note = f"continue: best decoder match in the other layer has cosine >= {stable:g}; as context: that match has q < {alpha} "
         note += "and the same direction; cosine: mean of the best matches"
         text.append("\n".join(wrap(note, width)), style=p.dim)
         return text

@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Claim
-from petriscope_tui.form import show
+from petriscope_tui.form import bound, show
 from petriscope_tui.plots import Series, bar, line_plot
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
@@ -135,7 +135,7 @@ class OverviewPage(Page):
         p = self.palette
         layers = [x for x in atlas.layers() if x.fraction is not None]
         real = Series(
-            "trained: share of alive features with q < .05",
+            f"trained: share of alive features with q < {bound(atlas.thresholds.alpha)}",
             [(x.layer, 100 * (x.fraction or 0)) for x in layers],
             p.in_vivo,
             "o",
@@ -169,8 +169,8 @@ class OverviewPage(Page):
         top = max((x.fraction or 0 for x in layers), default=0) or 1
         room = max(width - len(head) - 1, 0)
         for x in layers:
-            share = show(x.fraction, "share", none).removesuffix(" %")
-            null = show(x.random_init_fraction, "share", none).removesuffix(" %")
+            share = show(x.fraction, "percent", none)
+            null = show(x.random_init_fraction, "percent", none)
             ends = none if x.lo is None or x.hi is None else f"{100 * x.lo:.1f} to {100 * x.hi:.1f}"
             text.append(
                 f"{x.layer:>5}{show(x.alive, 'count', none):>7}{show(x.n_context, 'count', none):>9}{share:>7}"
@@ -179,7 +179,10 @@ class OverviewPage(Page):
             if room > 4:
                 text.append(bar((x.fraction or 0) / top, room, self.glyphs), style=p.in_vivo)
             text.append("\n")
-        note = "context: q < .05 (BH over all layers); random: % in a randomly initialised model"
+        alpha = bound(atlas.thresholds.alpha)
+        note = (
+            f"context: q < {alpha} (BH over all layers); random: % in a randomly initialised model"
+        )
         text.append("\n".join(wrap(note, width)), style=p.dim)
         return text
 
@@ -190,6 +193,7 @@ class OverviewPage(Page):
             "workspace": short_path(self.owner.workspace.root),
             "features": f"{atlas.count():,}",
             **atlas.run(),
+            **{name: f"{value:g}" for name, value in atlas.thresholds._asdict().items()},
         }
         key_width = max(len(k) for k in card)
         for key, value in card.items():

@@ -93,7 +93,7 @@ def test_nothing_enriched_leaves_empty_tables_with_their_columns(params, motif):
     fore = Foregrounds(
         sparse.csr_matrix((0, 40)), nobody, bins, Strata(np.zeros(40, np.int64), ["all"]), firing
     )
-    assert motifs.specificity_table(table, fore, np.zeros((40, 1), dtype=bool), [motif]).empty
+    assert motifs.specificity_table(table, fore, np.zeros((40, 1), dtype=bool), [motif], 0.05).empty
     logos, positions = motifs.of_lineages(table, fore, sequences, [motif], 2, params)
     assert logos.empty and positions.empty
 

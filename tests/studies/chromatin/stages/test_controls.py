@@ -65,7 +65,10 @@ def test_a_control_switched_off_says_so(tmp_path: Path, name: str) -> None:
     assert [path.name for path in made.table(name).iterdir()] == ["not_run.txt"]
     assert (made.table(name) / "not_run.txt").read_text() == why + "\n"
     asked = [
-        entry for rule in read_rules(template("claims.yaml")) for entry in rule["control_results"]
+        entry
+        for rule in read_rules(template("claims.yaml"))
+        for control in rule["controls"]
+        for entry in [*control.get("metrics", []), *control.get("printed", [])]
     ]
     assert {entry.split(".")[1] for entry in asked if entry.startswith(name + ".")} <= set(metrics)
 

@@ -31,6 +31,7 @@ from petriscope.studies.chromatin.simulate.genes import Gene, simulate_gene_sets
 from petriscope.studies.chromatin.simulate.genome import LETTERS, SimulatedGenome, simulate_genome
 from petriscope.studies.chromatin.simulate.signal import (
     HUMAN_GENOME,
+    PEAK_P,
     SimulatedBiosample,
     call_peaks,
     design,
@@ -122,7 +123,7 @@ def _write_all(folder: Path, config: DemoConfig, motifs: dict[str, Motif]) -> No
             _stream(config, 6, index), genome, elements, rates[:, index], sample
         )
         _write_fragments(folder / _signal(sample), fragments)
-        _write_peaks(folder / _peaks(sample), call_peaks(fragments, config.lengths()))
+        _write_peaks(folder / _peaks(sample), call_peaks(fragments, config.lengths(), p=PEAK_P))
 
     for _ in in_processes(one, range(len(samples)), "simulating biosamples", unit="biosample"):
         pass

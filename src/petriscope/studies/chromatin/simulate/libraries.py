@@ -18,6 +18,7 @@ from petriscope.studies.chromatin.simulate.elements import plant_elements
 from petriscope.studies.chromatin.simulate.genome import simulate_genome
 from petriscope.studies.chromatin.simulate.signal import (
     HUMAN_GENOME,
+    PEAK_P,
     call_peaks,
     design,
     element_rates,
@@ -63,7 +64,8 @@ def simulate_libraries(
         stream = np.random.default_rng([seed, 2, number])
         fragments = simulate_fragments(stream, genome, elements, rates[:, number], samples[number])
         track, total = _track(fragments, windows, genome.size / HUMAN_GENOME)
-        called = call_peaks(fragments, config.lengths()).rename(columns={"signal": "score"})
+        called = call_peaks(fragments, config.lengths(), p=PEAK_P)
+        called = called.rename(columns={"signal": "score"})
         stored = np.minimum(track, np.finfo(np.float16).max).astype(np.float16)
         return stored, total, called[["chrom", "start", "end", "summit", "score"]]
 

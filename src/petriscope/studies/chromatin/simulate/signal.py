@@ -17,6 +17,8 @@ from petriscope.studies.chromatin.simulate.elements import (
 from petriscope.studies.chromatin.simulate.genome import N, SimulatedGenome
 
 HUMAN_GENOME = 3.1e9
+PEAK_P = 1e-6
+"""p of the windows that make the peak files."""
 CELL_LINES = {
     "blood": ("PL562", "PTHP1", "PHL60", "PKG1", "PU937"),
     "liver": ("PHepG2", "PHuh7", "PHep3B", "PSNU449", "PSKHep1"),
@@ -181,7 +183,7 @@ def simulate_fragments(
 
 
 def call_peaks(
-    fragments: dict[str, np.ndarray], lengths: Mapping[str, int], p: float = 1e-6, step: int = 32
+    fragments: dict[str, np.ndarray], lengths: Mapping[str, int], *, p: float, step: int = 32
 ) -> pd.DataFrame:
     """Peaks from cut sites, ignorant of the truth.
 

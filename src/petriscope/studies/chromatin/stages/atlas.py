@@ -11,6 +11,7 @@ import torch
 from scipy import sparse
 
 from petriscope.atlas.build import AtlasTables, build_atlas
+from petriscope.atlas.schema import Thresholds
 from petriscope.enrich.genes import read_genes
 from petriscope.files import read_json
 from petriscope.graph.coactivation import (
@@ -66,6 +67,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     )
     tables = AtlasTables(
         features=feature_table,
+        thresholds=Thresholds(params.cds.alpha, params.cds.stable),
         lineage_effects=lineage_rows(workspace, features),
         biosamples=biosamples[["biosample", "lineage", "context", "donor"]],
         activation=pd.concat(
@@ -111,8 +113,6 @@ def feature_rows(workspace: Workspace, features: pd.DataFrame, lineages: list[st
     labels = pd.read_csv(workspace.table("labels") / "labels.csv")[
         ["layer", "feature", "label", "confidence"]
     ]
-    counted = pd.Series(of_level("n").astype(str)).str.findall(r"(\d+) (?:in_vitro|in_vivo|blocks)")
-    units = counted.map(lambda found: sum(map(int, found)) or None)
     table = pd.DataFrame(
         {
             "layer": features.layer,
@@ -126,7 +126,7 @@ def feature_rows(workspace: Workspace, features: pd.DataFrame, lineages: list[st
             "cds": of_level("z"),
             "p": of_level("p"),
             "q": of_level("q"),
-            "n_units": units,
+            "n_units": of_level("units"),
             "level": level,
             "lineage": features.lineage.where(features.alive),
             "direction": features.direction.where(features.alive),
@@ -167,8 +167,7 @@ def lineage_rows(workspace: Workspace, features: pd.DataFrame) -> pd.DataFrame:
     for lineage, frame in effects.groupby("lineage"):
         merged = frame.merge(features, on=["layer", "feature"], suffixes=("", "_feature"))
         level = merged.evidence.iloc[0] if len(merged) else "biosample"
-        blocks = pd.to_numeric(merged.n_locus.astype(str).str.extract(r"^(\d+) blocks")[0])
-        merged["n_units"] = int(samples[lineage]) if level == "biosample" else blocks
+        merged["n_units"] = int(samples[lineage]) if level == "biosample" else merged.units_locus
         for name in ("t", "p", "q"):
             merged[name] = merged[f"{name}_{lineage}_{level}"]
         rows.append(merged[LINEAGE_COLUMNS])
@@ -462,7 +461,6 @@ def run_rows(workspace: Workspace, params: Params, name: str, description: str) 
         "model": f"{params.model.adapter or 'EpiBERT'}, {model['parameters']:,} parameters",
         "model_r": model["r_text"],
         "sae": f"{params.sae.variant}, {params.sae.latents} latents, k {params.sae.k}",
-        "alpha": params.cds.alpha,
     }
     return pd.DataFrame({"key": list(card), "value": [str(value) for value in card.values()]})
 

@@ -8,8 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from petriscope.contrast.calibrate import FITTED, RECORD, REPLICATES, UNADJUSTED, Nulls, calibrate
+from petriscope.contrast.calibrate import (
+    CORRECTED,
+    FITTED,
+    RECORD,
+    REPLICATES,
+    UNADJUSTED,
+    Nulls,
+    calibrate,
+)
 from petriscope.contrast.evidence import usable_lineages
+from petriscope.contrast.null_runs import BLOCK_COVERAGE, COVERAGE_OF_MEAN, FAMILY_ERROR
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv
 from petriscope.run.workspace import Workspace
@@ -95,6 +104,7 @@ def null_runs(workspace: Workspace, params: Params) -> Nulls:
         design,
         sets=params.calibration.nulls,
         seeds=[params.seed + i for i in range(params.calibration.seeds)],
+        alpha=params.cds.alpha,
     )
 
 
@@ -106,12 +116,9 @@ def metrics(rates: pd.DataFrame, alpha: float, layer: int) -> dict[str, Any]:
     effective = record.effective.sum()
     spread = 1.96 * np.sqrt(alpha * (1 - alpha) / effective)
     share = float(np.average(record.share, weights=record.tests))
-    what = of_null.what.fillna("")
-    fwer, covered = (
-        of_null[what.str.contains("family-wise")],
-        of_null[what.str.contains("interval of the mean")],
-    )
-    blocks = rates[rates.what.fillna("").str.contains("block-bootstrap")]
+    fwer = of_null[of_null.what == f"{CORRECTED}, {FAMILY_ERROR}"]
+    covered = of_null[of_null.what == f"{CORRECTED}, {COVERAGE_OF_MEAN}"]
+    blocks = rates[rates.what == BLOCK_COVERAGE]
     published = rates[rates.test == "published"]
     between = rates[(rates.test == RECORD) & (rates.null == REPLICATES)]
     unadjusted = rates[rates.test == f"{UNADJUSTED}, permutation"]

@@ -149,6 +149,7 @@ def score_columns(score: CdsT, level: str, design: Design) -> pd.DataFrame:
         f"p_conjunction_{level}": score.conjunction.p,
         f"p_union_{level}": score.union.p,
         f"n_{level}": ", ".join(f"{count} {unit}" for unit, count in combined.n.items()),
+        f"units_{level}": combined.units,
         f"status_{level}": combined.status,
         f"method_{level}": combined.method,
     }

@@ -67,8 +67,10 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         enrichment = with_q(enrichment)
     with atomic_folder(workspace.table("chromhmm")) as folder:
         write_csv(folder / "enrichment.csv", for_disk(enrichment))
-    share = share_of_draws(enrichment, enrichment[enrichment.kind == "random"].group.nunique())
-    metrics = _metrics(enrichment, layer_of_claims(workspace, params), notes)
+    alpha = params.cds.alpha
+    draws = enrichment[enrichment.kind == "random"].group.nunique()
+    share = share_of_draws(enrichment, draws, alpha=alpha)
+    metrics = _metrics(enrichment, layer_of_claims(workspace, params), notes, alpha)
     return {**metrics, "random_draws_with_a_state": share}
 
 
@@ -86,7 +88,9 @@ def segmentation_of(dataset: Dataset, lineage: str, context: str) -> Any:
     return None
 
 
-def _metrics(enrichment: pd.DataFrame, layer: int, notes: list[str]) -> dict[str, Any]:
+def _metrics(
+    enrichment: pd.DataFrame, layer: int, notes: list[str], alpha: float
+) -> dict[str, Any]:
     """Active against all other states in the lineage groups of the claims' layer."""
     chosen = enrichment[(enrichment.kind == "lineage") & (enrichment.layer == layer)]
     random = enrichment[enrichment.kind == "random"]
@@ -104,7 +108,7 @@ def _metrics(enrichment: pd.DataFrame, layer: int, notes: list[str]) -> dict[str
     share, background = active.share.sum(), active.background_share.sum()
     targets = active.targets.first()
     odds, low, high = _odds(share, background, targets)
-    significant = float((random.q < 0.05).mean()) if len(random) else 0.0
+    significant = float((random.q < alpha).mean()) if len(random) else None
     return {
         "testable": True,
         "why_untestable": None,
@@ -119,7 +123,11 @@ def _metrics(enrichment: pd.DataFrame, layer: int, notes: list[str]) -> dict[str
         "interval_text": "; ".join(
             f"{name} [{low[name]:.2f}, {high[name]:.2f}]" for name in odds.index
         )
-        + f"; random bins significant in {significant:.1%} of tests",
+        + (
+            "; no random bins were drawn"
+            if significant is None
+            else f"; random bins significant in {significant:.1%} of tests"
+        ),
     }
 
 

@@ -51,6 +51,22 @@ TABLES = {
     "table18_multiplicity": ("claims", "ledger.csv"),
     "table19_planted_truth": ("truth", "scores.csv"),
 }
+DRAWN: dict[str, Callable[..., Figure]] = {
+    "fig1_context_features": context_counts.draw,
+    "fig2_cds_distributions": cds_distribution.draw,
+    "fig3_sae_quality": sae_quality.draw,
+    "fig4_calibration": calibration.draw,
+    "fig5_ablation": ablation.draw,
+    "fig6_steering": steering.draw,
+    "fig7_chromhmm": chromhmm_figure.draw,
+    "fig8_motifs": dots.draw,
+    "fig9_genesets": dots.draw,
+    "fig10_recovery": recovery.draw,
+    "fig11_controls": controls.draw,
+    "fig12_leaderboard": leaderboard.draw,
+    "fig13_motif_hits": motif_hits.draw,
+}
+"""What draws each figure."""
 MARKDOWN_ROWS = 60
 SOURCES = "sources.json"
 """beside figures and tables: each one's name → files under results/ it was drawn from"""
@@ -78,46 +94,48 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
 
     tested = bool(read_json(workspace.metrics("cds"))["testable"])
     level = "biosample" if tested else "locus"
-    figures: dict[str, Callable[[], Figure]] = {
-        "fig1_context_features": lambda: context_counts.draw(
+    figures: dict[str, Callable[[Callable[..., Figure]], Figure]] = {
+        "fig1_context_features": lambda draw: draw(
             table("cds", "layers.csv"),
             none_if_empty(table("random_init", "layers.csv")),
             list(dataset.lineages),
             tested,
         ),
-        "fig2_cds_distributions": lambda: cds_distribution.draw(
-            features(), level, params.cds.alpha
-        ),
-        "fig3_sae_quality": lambda: sae_quality.draw(
+        "fig2_cds_distributions": lambda draw: draw(features(), level, params.cds.alpha),
+        "fig3_sae_quality": lambda draw: draw(
             table("sae", "quality.csv"), params.sae.gate.limits()
         ),
-        "fig4_calibration": lambda: calibration.draw(
+        "fig4_calibration": lambda draw: draw(
             table("calibration", "p_values.csv"),
             table("calibration", "nulls.csv"),
             params.cds.alpha,
         ),
-        "fig5_ablation": lambda: ablation.draw(table("ablation", "curve.csv")),
-        "fig6_steering": lambda: steering.draw(table("steering", "readout.csv")),
-        "fig7_chromhmm": lambda: chromhmm_figure.draw(table("chromhmm", "enrichment.csv"), layer),
-        "fig8_motifs": lambda: dots.draw(
+        "fig5_ablation": lambda draw: draw(table("ablation", "curve.csv")),
+        "fig6_steering": lambda draw: draw(table("steering", "readout.csv")),
+        "fig7_chromhmm": lambda draw: draw(
+            table("chromhmm", "enrichment.csv"), layer, params.cds.alpha
+        ),
+        "fig8_motifs": lambda draw: draw(
             for_dots(table("motifs", "enrichment.csv"), layer),
             "name",
             "ln_p",
             "q",
+            params.cds.alpha,
             always=tuple(sorted(set(table("motifs", "factors.csv").get("name", [])))),
         ),
-        "fig9_genesets": lambda: dots.draw(
+        "fig9_genesets": lambda draw: draw(
             for_dots(table("genesets", "enrichment.csv"), layer),
             "term",
             "ranked_ln_p",
             "ranked_q",
+            params.cds.alpha,
             per_group=3,
         ),
-        "fig10_recovery": lambda: recovery.draw(
+        "fig10_recovery": lambda draw: draw(
             table("recovery", "programmes.csv"),
             none_if_empty(table("recovery", "context_programmes.csv")),
         ),
-        "fig11_controls": lambda: controls.draw(
+        "fig11_controls": lambda draw: draw(
             table("cds", "layers.csv"),
             table("random_init", "layers.csv"),
             table("label_shuffle", "layers.csv"),
@@ -125,8 +143,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             table("input_controls", "layers.csv"),
             stable_context(features(), f"q_{level}", params.cds.alpha),
         ),
-        "fig12_leaderboard": lambda: leaderboard.draw(table("leaderboard", "leaderboard.csv")),
-        "fig13_motif_hits": lambda: motif_hits.draw(
+        "fig12_leaderboard": lambda draw: draw(table("leaderboard", "leaderboard.csv")),
+        "fig13_motif_hits": lambda draw: draw(
             table("motifs", "logos.csv"), table("motifs", "positions.csv")
         ),
     }
@@ -134,7 +152,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     with atomic_folder(workspace.figures / "figures") as folder:
         for name, draw in figures.items():
             read.clear()
-            save(draw(), folder, name, stamp, params.figures.dpi)
+            save(draw(DRAWN[name]), folder, name, stamp, params.figures.dpi)
             sources[name] = sorted(set(read))
         write_json(folder / SOURCES, sources)
     with atomic_folder(workspace.figures / "tables") as folder:

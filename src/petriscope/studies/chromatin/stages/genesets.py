@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from petriscope.enrich.families import CONTROLS, for_disk, share_of_draws, with_q
+from petriscope.enrich.families import CONTROLS, below, for_disk, share_of_draws, with_q
 from petriscope.enrich.genes import link_genes, read_genes
 from petriscope.enrich.genesets import enrich_gene_sets, read_gmt
 from petriscope.enrich.tails import benjamini_hochberg
@@ -91,13 +91,14 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     family = int((~fore.groups.kind.isin(CONTROLS)).sum()) * sum(terms.values())
     with atomic_folder(workspace.table("genesets")) as folder:
         write_csv(folder / "enrichment.csv", for_disk(table))
-    metrics = _metrics(
-        table, layer_of_claims(workspace, params), params.annotation.random_draws, family
-    )
+    layer, draws = layer_of_claims(workspace, params), params.annotation.random_draws
+    metrics = _metrics(table, layer, draws, family, params.cds.alpha)
     return {"terms": terms, "notes": notes, "family": family, **metrics}
 
 
-def _metrics(table: pd.DataFrame, layer: int, draws: int, family: int) -> dict[str, Any]:
+def _metrics(
+    table: pd.DataFrame, layer: int, draws: int, family: int, alpha: float
+) -> dict[str, Any]:
     """Significant terms of the lineage groups at the claims' layer; random bins and the positive
     control beside them.
 
@@ -110,18 +111,18 @@ def _metrics(table: pd.DataFrame, layer: int, draws: int, family: int) -> dict[s
     chosen = table[(table.kind == "lineage") & (table.layer == layer)]
     if chosen.empty:
         return _untestable("no context features fire near a gene of any tested process")
-    significant = significant_terms(chosen)
+    significant = significant_terms(chosen, alpha)
     planted = table[table.kind == "planted"]
-    in_planted = significant_terms(planted)
+    in_planted = significant_terms(planted, alpha)
     by_group = chosen.sort_values("ranked_ln_p", kind="stable").groupby("group", sort=True)
-    share = share_of_draws(table, draws, "ranked_q")
+    share = share_of_draws(table, draws, alpha=alpha, q="ranked_q")
     best = "; ".join(f"{name}: {_best(f)}" for name, f in by_group)
     nominal = "; ".join(
-        f"{name}: {int((f.ln_p < np.log(0.05)).sum())} terms" for name, f in by_group
+        f"{name}: {int((f.ln_p < np.log(alpha)).sum())} terms" for name, f in by_group
     )
     groups = chosen.group.nunique()
-    text = f"{int(significant.sum())} terms at q < .05 in {int((significant > 0).sum())} of {groups} lineage groups"
-    text += f" ({int((chosen.region_q < 0.05).sum())} by regions)"
+    text = f"{int(significant.sum())} terms at {below(alpha)} in {int((significant > 0).sum())} of {groups} lineage groups"
+    text += f" ({int((chosen.region_q < alpha).sum())} by regions)"
     text += (
         f"; random draws with a significant term: {share:.1%} of {draws}"
         if share is not None
@@ -131,27 +132,28 @@ def _metrics(table: pd.DataFrame, layer: int, draws: int, family: int) -> dict[s
         control = "; ".join(f"{name}: {count}" for name, count in in_planted.items())
         text += f"; positive control, terms of the planted elements themselves: {control}"
     judged_alike = benjamini_hochberg(planted.ranked_ln_p.to_numpy(float), family=family)
-    no_power = len(planted) > 0 and not (judged_alike < 0.05).any() and not significant.sum()
+    no_power = len(planted) > 0 and not (judged_alike < alpha).any() and not significant.sum()
     return {
-        "testable": not no_power,
+        "testable": True,
+        "powered": not no_power,
         "why_untestable": NO_POWER.format(terms=int(in_planted.sum()), family=family)
         if no_power
         else None,
         "significant_groups": int((significant > 0).sum()),
         "random_significant_share": share,
-        "random_region_share": share_of_draws(table, draws, "region_q"),
-        "random_plain_share": share_of_draws(table, draws),
+        "random_region_share": share_of_draws(table, draws, alpha=alpha, q="region_q"),
+        "random_plain_share": share_of_draws(table, draws, alpha=alpha),
         "planted_terms": int(in_planted.sum()) if len(planted) else None,
         "control_agreement": agreement(table, layer),
-        "published_text": f"at p < .05, uncorrected: {nominal}",
+        "published_text": f"at {below(alpha, 'p')}, uncorrected: {nominal}",
         "corrected_text": best,
         "interval_text": text,
     }
 
 
-def significant_terms(table: pd.DataFrame) -> pd.Series:
-    """Terms at q < .05 by genes and by regions, per group."""
-    both = (table.ranked_q < 0.05) & (table.region_q < 0.05)
+def significant_terms(table: pd.DataFrame, alpha: float) -> pd.Series:
+    """Terms with q below ``alpha`` by genes and by regions, per group."""
+    both = (table.ranked_q < alpha) & (table.region_q < alpha)
     return both.groupby(table.group).sum()
 
 
@@ -182,6 +184,7 @@ def _best(rows: pd.DataFrame) -> str:
 def _untestable(why: str) -> dict[str, Any]:
     """Metrics where no term could be tested."""
     names = (
+        "powered",
         "significant_groups",
         "random_significant_share",
         "random_region_share",

@@ -106,7 +106,10 @@ def null_p(
     alive = np.flatnonzero(moments.alive(cds.min_events))
     means = moments.biosample_means()[:, alive]
     found = biosample_nulls(
-        ((means, null) for null in designs), permutations=cds.permutations, seed=seed
+        ((means, null) for null in designs),
+        permutations=cds.permutations,
+        seed=seed,
+        alpha=cds.alpha,
     )
     if len(found.p) < len(designs):
         return None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from petriscope.enrich.labels import UNLABELLED, label_features, label_parts
+from petriscope.enrich.labels import UNLABELLED, LabelRule, label_features, label_parts
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.params import Params
@@ -28,6 +28,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     processes = tables["genesets"].assign(ln_p=lambda t: t.ranked_ln_p, q=lambda t: t.ranked_q)
     labels = label_features(
         groups.group.tolist(),
+        LabelRule(params.cds.alpha),
         states=tables["chromhmm"],
         motifs=tables["motifs"],
         processes=processes,

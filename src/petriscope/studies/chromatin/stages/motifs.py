@@ -36,8 +36,6 @@ from petriscope.studies.chromatin.store import (
 
 SPAN = 200
 """bp scanned round each bin's centre: HOMER's default size."""
-MAX_Q = 0.05
-"""q up to which a motif's hits, specificity and logo are kept."""
 LOGOS = 2
 """Motifs per lineage that are drawn."""
 
@@ -78,7 +76,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         write_csv(
             folder / "lineages.csv", lineage_table(enrichment.fold, fore.groups, names, params.seed)
         )
-        write_parquet(folder / "specificity.parquet", specificity_table(table, fore, hits, motifs))
+        specific = specificity_table(table, fore, hits, motifs, params.cds.alpha)
+        write_parquet(folder / "specificity.parquet", specific)
         write_parquet(folder / "hits.parquet", found)
         write_csv(folder / "comparisons.csv", comparisons)
         write_csv(folder / "logos.csv", logos)
@@ -90,7 +89,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     metrics["engine"] = params.annotation.engine
     metrics["family"] = int((~table.kind.isin(CONTROLS)).sum())
     metrics["random_draws_with_a_motif"] = share_of_draws(
-        table, table[table.kind == "random"].group.nunique()
+        table, table[table.kind == "random"].group.nunique(), alpha=params.cds.alpha
     )
     metrics["hit_correlation_median"] = (
         float(comparisons.correlation.median()) if len(comparisons) else None
@@ -108,7 +107,9 @@ def hits_in_top_bins(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Where each feature's best motifs lie in its strongest bins, and the letters there against the
     motif."""
-    best = best_motifs(table[table.kind == "feature"], params.annotation.hits_motifs, MAX_Q)
+    best = best_motifs(
+        table[table.kind == "feature"], params.annotation.hits_motifs, params.cds.alpha
+    )
     index = {motif.name: i for i, motif in reversed(list(enumerate(motifs)))}
     rows = top.groupby("group").bin.apply(np.array)
     wanted = pd.DataFrame(
@@ -137,16 +138,16 @@ def hits_in_top_bins(
 
 
 def specificity_table(
-    table: pd.DataFrame, fore: Foregrounds, hits: np.ndarray, motifs: list[Motif]
+    table: pd.DataFrame, fore: Foregrounds, hits: np.ndarray, motifs: list[Motif], alpha: float
 ) -> pd.DataFrame:
-    """Lineage specificity of every motif that passes in a feature, with the family of alike
-    motifs."""
+    """Lineage specificity of every motif with q up to ``alpha`` in a feature, with the family of
+    alike motifs."""
     features = fore.groups[fore.groups.kind == "feature"].reset_index(drop=True)
     names = [motif.name for motif in motifs]
     found = lineage_specificity(fore.firing, features.lineage.tolist(), fore.strata, hits, names)
     found = found.drop_duplicates(["row", "name"])
     found["group"] = features.group.to_numpy()[found.row.to_numpy(np.int64)]
-    passing = best_motifs(table[table.kind == "feature"], len(motifs), MAX_Q)
+    passing = best_motifs(table[table.kind == "feature"], len(motifs), alpha)
     passing = passing[
         ["group", "layer", "feature", "lineage", "context", "rank", "name", "q", "fold"]
     ]
@@ -190,7 +191,7 @@ def of_lineages(
     rows = dict(zip(fore.groups.group, range(len(fore.groups))))
     rng = np.random.default_rng(params.seed)
     logos, positions = [], []
-    for best in best_motifs(chosen, LOGOS, MAX_Q).itertuples():
+    for best in best_motifs(chosen, LOGOS, params.cds.alpha).itertuples():
         row = rows[best.group]
         motif = motifs[index[best.name]]
         most = params.annotation.background_ratio * params.annotation.max_foreground
@@ -255,14 +256,17 @@ def _lineage_metrics(
     here = mine[(mine.kind == "lineage") & (mine.layer == layer)]
     own = here[here.lineage == lineage].sort_values("rank")
     if own.empty:
-        blank = dict.fromkeys(("best_rank", "best_q", "published_text", "text", "control_text"))
         why = f"no {lineage} context features fire in enough bins at layer {layer}, or no factor is named for it"
-        return {"testable": False, "why_untestable": why, **blank}
+        return _untestable(why)
+    if set(here.lineage) == {lineage}:
+        why = f"no other lineage's context features fire in enough bins at layer {layer}: the control cannot be measured"
+        return _untestable(why)
     best = own.iloc[0]
     mine_published = published[
         (published.claimed_for == lineage) & (published.lineage == lineage)
     ].sort_values("rank")
-    others = here[(here.lineage != lineage)].groupby("lineage")["rank"].min()
+    elsewhere = here[here.lineage != lineage]
+    others = elsewhere.groupby("lineage")["rank"].min()
     peaks = mine[(mine.kind == "peaks") & (mine.lineage == lineage)].sort_values("rank")
     control = "; ".join(f"best rank in {x}: {int(rank)}" for x, rank in others.items())
     if len(peaks):
@@ -274,10 +278,32 @@ def _lineage_metrics(
         "published_text": _text(mine_published),
         "best_rank": int(best["rank"]),
         "best_q": float(best.q),
+        "best_log2_fold": float(log2_fold(own.head(1))[0]),
+        "others": {
+            "lineage": elsewhere.lineage.tolist(),
+            "name": elsewhere["name"].tolist(),
+            "rank": elsewhere["rank"].astype(int).tolist(),
+            "q": elsewhere.q.tolist(),
+            "log2_fold": log2_fold(elsewhere).tolist(),
+        },
         "ranks": dict(zip(own["name"], own["rank"].astype(int))),
         "text": _text(own),
         "control_text": control,
     }
+
+
+def _untestable(why: str) -> dict[str, Any]:
+    """Metrics of a lineage whose claim cannot be tested."""
+    numbers = ("best_rank", "best_q", "best_log2_fold")
+    blank = dict.fromkeys((*numbers, "published_text", "text", "control_text"))
+    others = dict.fromkeys(("lineage", "name", "rank", "q", "log2_fold"))
+    return {"testable": False, "why_untestable": why, **blank, "others": others}
+
+
+def log2_fold(rows: pd.DataFrame) -> np.ndarray:
+    """log2 of the fold of every row; minus infinity where no bin has the motif."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log2(rows.fold.to_numpy(float)))
 
 
 def _text(rows: pd.DataFrame) -> str:

@@ -3,7 +3,7 @@ only."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -45,12 +45,13 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
     bins, features = bins_table(windows, params), read_features(workspace)
     rows = []
-    programmes = [name for name in sorted(truth.programme.unique()) if name != "shared"]
+    openings = programme_openings(truth)
+    programmes = [name for name in openings if name != "shared"]
     for layer in progress(layer_numbers(workspace.codes), "recovery", unit="layer"):
         codes = layer_codes(workspace, layer).scipy()
         mine = features[features.layer == layer].sort_values("feature")
         for programme in programmes:
-            columns = programme_biosamples(programme, biosamples)
+            columns = programme_biosamples(openings[programme], biosamples)
             activity = bin_activity(codes, columns, len(windows), len(biosamples))
             positive, used = programme_bins(bins, truth, programme)
             scores = {}
@@ -81,7 +82,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         table.to_parquet(folder / "features.parquet", index=False)
         write_csv(folder / "programmes.csv", best.sort_values("programme"))
         write_csv(folder / "context_programmes.csv", context)
-    planted = context[context.programme.str.contains("in_v")]
+    of_context = [name for name, opening in openings.items() if len(opening.contexts) == 1]
+    planted = context[context.programme.isin(of_context)]
     return {
         "testable": bool(len(planted)),
         "why_untestable": None if len(planted) else "no context feature was found",
@@ -97,16 +99,25 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     }
 
 
-def programme_biosamples(programme: str, biosamples: pd.DataFrame) -> np.ndarray:
-    """Rows of the biosamples in which a programme is open, read off its name: lineage, context, or
-    both."""
-    rows = np.ones(len(biosamples), dtype=bool)
-    for lineage in biosamples.lineage.unique():
-        if programme.startswith(lineage):
-            rows &= (biosamples.lineage == lineage).to_numpy()
-    for context in ("in_vitro", "in_vivo"):
-        if programme.endswith(context):
-            rows &= (biosamples.context == context).to_numpy()
+class Opening(NamedTuple):
+    """The conditions in which the elements of a programme are open."""
+
+    lineages: tuple[str, ...]
+    contexts: tuple[str, ...]
+
+
+def programme_openings(truth: pd.DataFrame) -> dict[str, Opening]:
+    """Programme → where it is open, as the truth table's columns lineages and contexts say."""
+    rules = truth.drop_duplicates("programme").sort_values("programme")
+    return {
+        row.programme: Opening(tuple(row.lineages.split(",")), tuple(row.contexts.split(",")))
+        for row in rules.itertuples()
+    }
+
+
+def programme_biosamples(opening: Opening, biosamples: pd.DataFrame) -> np.ndarray:
+    """Rows of the biosamples in which a programme is open."""
+    rows = biosamples.lineage.isin(opening.lineages) & biosamples.context.isin(opening.contexts)
     return np.flatnonzero(rows)
 
 

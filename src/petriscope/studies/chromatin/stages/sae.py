@@ -39,8 +39,6 @@ from petriscope.studies.chromatin.store import (
 
 Key = tuple[int, int]
 """Layer and seed."""
-STABLE = 0.7
-"""Mean matched decoder cosine from which a feature counts as found again by other seeds."""
 RECOVERY_WINDOWS, MASKED_SHARE = 6, 0.15
 """Select windows on which the model's own loss is read, and the share of their bins that is
 masked."""
@@ -257,8 +255,7 @@ def metrics_of(table: pd.DataFrame, gate: Gate) -> dict[str, Any]:
 def _stability_metrics(
     stable: pd.DataFrame, trained: dict[Key, TrainResult], sae: Sae
 ) -> dict[str, Any]:
-    """Mean matched decoder cosine and share of stable features per layer, beside what random
-    directions reach."""
+    """Mean matched decoder cosine per layer, beside what random directions reach."""
     d = next(iter(trained.values())).sae.d
     known = stable.dropna()
     by_layer = known.groupby("layer").stability
@@ -266,9 +263,6 @@ def _stability_metrics(
         "stability": {
             "seeds": len(sae.seeds),
             "mean": np.round(by_layer.mean(), 6).tolist(),
-            "share_stable": np.round(
-                by_layer.agg(lambda values: (values >= STABLE).mean()), 6
-            ).tolist(),
             "encoder_mean": np.round(known.groupby("layer").encoder_stability.mean(), 6).tolist(),
             "chance": round(chance_stability(sae.latents, d), 6),
         }

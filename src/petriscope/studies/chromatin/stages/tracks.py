@@ -26,6 +26,8 @@ from petriscope.studies.chromatin.data.motif_activity import (
 from petriscope.studies.chromatin.params import Params, Tracks
 
 CUT_WIDTH = 11
+PEAK_Q = 0.01
+"""q of a bin that belongs to a peak, where the data set brings no peaks."""
 
 
 def run(workspace: Workspace, params: Params) -> dict[str, Any]:
@@ -135,7 +137,7 @@ def _peaks(
         return read_peaks(biosample.peaks, genome.contigs)
     library = None if track.fragments is None else track.fragments / biosample.library_share
     cuts_per_unit = 1.0 if library is None else library / SCALE_TO / CUT_WIDTH
-    return call_peaks(track.values, windows, cuts_per_unit)
+    return call_peaks(track.values, windows, cuts_per_unit, q=PEAK_Q)
 
 
 def motif_vectors(

@@ -1,0 +1,154 @@
+"""Which entries of params.yaml a stage's code can read on any path, by reading the code itself."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from stage_trace import fields_of
+
+from petriscope.run import params as shared
+from petriscope.run.contract import ROOT, absolute, is_module, tree
+from petriscope.studies.chromatin.params import Params
+from petriscope.studies.chromatin.study import STUDY
+
+SECTIONS = {kind.__name__: prefix.rstrip(".") for kind, prefix, _ in fields_of()}
+"""Class of params.py → the section it holds; the whole file is ''."""
+HOMES = {shared.__name__, Params.__module__}
+"""Modules that define those classes."""
+NAMES = {f"{prefix}{name}" for _, prefix, hints in fields_of() for name in hints}
+"""Every dotted name, sections and leaves."""
+
+
+class Place(NamedTuple):
+    """Something defined at the top of a module; ``name`` '' is the module itself."""
+
+    module: str
+    name: str
+
+
+def reads(stage: str) -> set[str]:
+    """Sections passed on whole and leaves read by the function `run` of a stage and by all that it
+    names, directly or not."""
+    found: set[str] = set()
+    seen: set[Place] = set()
+    waiting = [Place(STUDY.stage(stage), "run")]
+    while waiting:
+        place = waiting.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        node = defined(place.module).get(place.name)
+        if isinstance(node, Place):
+            waiting.append(node)
+        elif node is not None and place.module not in HOMES:
+            found |= Chains(place.module, node).found
+            waiting += named(place.module, node)
+    return found
+
+
+@functools.cache
+def defined(module: str) -> dict[str, ast.AST | Place]:
+    """Names of a module → the function, class or assignment that defines them, or where they are
+    imported from (also inside functions)."""
+    names: dict[str, ast.AST | Place] = {}
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.ImportFrom):
+            base = absolute(module, node)
+            if base.split(".")[0] == ROOT:
+                for one in node.names:
+                    inner = f"{base}.{one.name}"
+                    target = Place(inner, "") if is_module(inner) else Place(base, one.name)
+                    names[one.asname or one.name] = target
+        elif isinstance(node, ast.Import):
+            for one in node.names:
+                if one.asname and one.name.split(".")[0] == ROOT:
+                    names[one.asname] = Place(one.name, "")
+    for node in tree(module).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            names[node.name] = node
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                for name in ast.walk(target):
+                    if isinstance(name, ast.Name):
+                        names[name.id] = node
+    return names
+
+
+def named(module: str, node: ast.AST) -> Iterator[Place]:
+    """Places of this package that a piece of code names: functions called or handed on, classes,
+    tables of functions."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name) and inner.id in defined(module):
+            yield Place(module, inner.id)
+        elif isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name):
+            holder = defined(module).get(inner.value.id)
+            if isinstance(holder, Place) and not holder.name:
+                yield Place(holder.module, inner.attr)
+
+
+class Chains(ast.NodeVisitor):
+    """Attribute chains such as ``params.cds.alpha`` in a piece of code, from arguments whose type
+    is a class of params.py, from what `load_params` returns, and from local names for either."""
+
+    def __init__(self, module: str, node: ast.AST) -> None:
+        self.module = module
+        self.found: set[str] = set()
+        self.roots: dict[str, str] = {}
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.arg) and inner.annotation is not None:
+                section = self._section(inner.annotation)
+                if section is not None:
+                    self.roots[inner.arg] = section
+        for inner in ast.walk(node):  # a local name: `asked = params.model`
+            if isinstance(inner, ast.Assign) and isinstance(inner.targets[0], ast.Name):
+                value = self._dotted(inner.value)
+                if value is not None and value not in LEAVES:
+                    self.roots[inner.targets[0].id] = value
+        self.visit(node)
+
+    def _section(self, annotation: ast.AST) -> str | None:
+        for inner in ast.walk(annotation):
+            if isinstance(inner, ast.Name):
+                target = defined(self.module).get(inner.id)
+                if target in [Place(home, inner.id) for home in HOMES]:
+                    return SECTIONS.get(inner.id)
+        return None
+
+    def _dotted(self, node: ast.AST) -> str | None:
+        """The dotted name an expression stands for ('' is the whole), None if it is no part of
+        params.yaml."""
+        if isinstance(node, ast.Name):
+            return self.roots.get(node.id)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            return "" if node.func.id == "load_params" else None
+        if isinstance(node, ast.Attribute):
+            base = self._dotted(node.value)
+            name = node.attr if base == "" else f"{base}.{node.attr}"
+            return name if base is not None and name in NAMES else None
+        return None
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        alias = isinstance(node.targets[0], ast.Name) and node.targets[0].id in self.roots
+        if alias and self._dotted(node.value) is not None:
+            return  # not passed on, but given a name: what is done with that counts
+        self.generic_visit(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        dotted = self._dotted(node)
+        if dotted:
+            self.found.add(dotted)
+        elif self._dotted(node.value) in (None, ""):
+            self.generic_visit(node)
+        else:  # a section's own method
+            self.found.add(str(self._dotted(node.value)))
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if self.roots.get(node.id):  # a section handed on by its local name
+            self.found.add(self.roots[node.id])
+
+
+LEAVES = NAMES - set(SECTIONS.values())

@@ -1,0 +1,30 @@
+"""The stage atlas on a finished tiny run: its numbers are those of the tables, not of their words."""
+
+from __future__ import annotations
+
+import pytest
+
+from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.stages.atlas import feature_rows, lineage_rows
+from petriscope.studies.chromatin.store import load_biosamples, read_features
+
+
+@pytest.mark.parametrize("level", ["biosample", "locus"])
+def test_units_are_counted_whatever_the_words_beside_them_say(
+    tiny_run: Workspace, level: str
+) -> None:
+    features, biosamples = read_features(tiny_run), load_biosamples(tiny_run)
+    reworded = features.assign(evidence=level)
+    for name in ("biosample", "locus"):
+        reworded[f"n_{name}"] = features[f"n_{name}"].map({None: None}.get)
+    lineages = list(dict.fromkeys(biosamples.lineage))
+    alive = features.alive.to_numpy()
+    blocks = features.units_locus[alive].unique()
+    assert len(blocks) == 1 and blocks[0] > 1
+    units = feature_rows(tiny_run, reworded, lineages).n_units.to_numpy(float)
+    assert (units[alive] == (len(biosamples) if level == "biosample" else blocks[0])).all()
+    rows = lineage_rows(tiny_run, reworded)
+    expected = (
+        rows.lineage.map(biosamples.lineage.value_counts()) if level == "biosample" else blocks[0]
+    )
+    assert (rows.n_units == expected).all()
