@@ -27,8 +27,7 @@ from petriscope.enrich.genes import Links
 from petriscope.enrich.genesets import GeneSets, enrich_gene_sets
 from petriscope.enrich.motifs import Motif, consensus_of, read_motifs, with_threshold
 from petriscope.enrich.scan import scan_hits
-from petriscope.enrich.state_enrichment import state_enrichment
-from petriscope.enrich.states import Segmentation, State, majority_state
+from petriscope.enrich.states import Segmentation, State, majority_state, state_enrichment
 from petriscope.enrich.tails import log_hypergeometric_tail
 from petriscope.genome.overlap import Intervals
 

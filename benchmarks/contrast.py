@@ -34,8 +34,7 @@ from petriscope.contrast.cds import CdsT, cds_t
 from petriscope.contrast.evidence import Level
 from petriscope.contrast.inference import p_two_sided
 from petriscope.contrast.moments import Design, Moments
-from petriscope.sae.codes import StatisticsAccumulator
-from petriscope.sae.sparse import Codes
+from petriscope.sae.codes import Codes, StatisticsAccumulator
 
 PIECE = 16_384
 POOL = 6

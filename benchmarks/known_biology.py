@@ -35,10 +35,10 @@ from scipy import sparse
 from petriscope.enrich.background import tss_distance
 from petriscope.enrich.genes import link_genes, read_genes
 from petriscope.enrich.genesets import enrich_gene_sets, read_gmt
+from petriscope.enrich.hits import FAMILY, motif_similarity
 from petriscope.enrich.homer import known_enrichment, log_p
 from petriscope.enrich.motifs import Motif, read_motifs
 from petriscope.enrich.scan import encode, scan_hits
-from petriscope.enrich.similarity import FAMILY, motif_similarity
 from petriscope.genome.overlap import Intervals, overlaps
 
 HALF = 100

@@ -8,10 +8,10 @@ import pandas as pd
 import torch
 
 from petriscope.contrast.moments import Design
-from petriscope.probe.model import Batch
 from petriscope.probe.states import RowLabels, States, gather
 from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig
+from petriscope.studies.chromatin.model.base import Batch
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig, one_hot
 
 D, M, BINS, CROP = 16, 48, 28, 2

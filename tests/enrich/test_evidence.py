@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from scipy import sparse
 
 from petriscope.enrich.background import Strata
-from petriscope.enrich.motif_evidence import (
+from petriscope.enrich.hits import (
     best_motifs,
     families,
     lineage_specificity,

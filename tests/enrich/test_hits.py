@@ -15,9 +15,9 @@ from petriscope.enrich.hits import (
     position_histogram,
     rank_sequences,
 )
-from petriscope.enrich.logos import draw_logo, letter_heights
 from petriscope.enrich.motifs import Motif, with_threshold
 from petriscope.enrich.scan import find_occurrences
+from petriscope.figures.logos import draw_logo, letter_heights
 
 matplotlib.use("Agg")
 

@@ -15,8 +15,13 @@ import pytest
 from scipy import sparse
 
 from petriscope.enrich.background import Strata
-from petriscope.enrich.homer import known_enrichment, known_weights
-from petriscope.enrich.homer_engine import enrich_by_homer, read_known_results, run_homer2
+from petriscope.enrich.homer import (
+    enrich_by_homer,
+    known_enrichment,
+    known_weights,
+    read_known_results,
+    run_homer2,
+)
 from petriscope.enrich.motifs import Motif, read_motifs
 from petriscope.enrich.normalize import (
     gc_bin,

@@ -15,7 +15,7 @@ from petriscope.enrich.genes import Links
 from petriscope.enrich.genesets import GeneSets, enrich_gene_sets
 from petriscope.enrich.labels import LabelRule, label_features, label_parts
 from petriscope.enrich.specificity import feature_specificity, lineage_contrast
-from petriscope.enrich.state_enrichment import state_enrichment
+from petriscope.enrich.states import state_enrichment
 from petriscope.errors import UserError
 
 

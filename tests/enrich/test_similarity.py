@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from petriscope.enrich.hits import family_of, motif_similarity
 from petriscope.enrich.motifs import Motif, consensus_of
-from petriscope.enrich.similarity import family_of, motif_similarity
 
 
 def random_motifs(n: int) -> list[Motif]:

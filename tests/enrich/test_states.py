@@ -12,12 +12,13 @@ from scipy import sparse, stats
 from statsmodels.stats.contingency_tables import Table2x2
 
 from petriscope.enrich.background import MatchedBackground, strata
-from petriscope.enrich.state_enrichment import shift_p, state_enrichment
 from petriscope.enrich.states import (
     majority_state,
     one_hot,
     overlap_bases,
     read_segmentation,
+    shift_p,
+    state_enrichment,
     vocabularies,
 )
 from petriscope.errors import UserError

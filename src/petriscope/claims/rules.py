@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from petriscope.claims.texts import MISSING, known, render
+from petriscope.claims.texts import names as text_names
 from petriscope.errors import UserError
 
 TEXTS = ("as_published", "corrected", "interval")
@@ -109,9 +111,10 @@ def names(rule: str, where: str = "rule") -> list[str]:
 
 def stages_of(entry: Mapping[str, Any]) -> list[str]:
     """Stages whose metrics an entry of claims.yaml reads: for its rule first, then for its words."""
-    printed = [name for control in entry["controls"] for name in control.get("printed", [])]
+    printed = [text for control in entry["controls"] for text in control.get("printed", [])]
     words = [entry[name] for name in (*TEXTS, "reason") if entry[name] is not None]
-    read = [*names(entry["rule"]), *entry["needs"], *printed, *words]
+    said = [name for text in (*printed, *words) if text not in TEXTS for name in text_names(text)]
+    read = [*names(entry["rule"]), *entry["needs"], *said]
     return list(dict.fromkeys(name.partition(".")[0] for name in read))
 
 
@@ -130,28 +133,29 @@ def evaluate(
     claims = []
     for rule in rules:
         where = f"{source}: {rule['id']}"
-        missing = [need for need in rule["needs"] if not _look_up(need, metrics, where)]
-        if missing:
+        reasons = [_why_not(need, metrics, where) for need in rule["needs"]]
+        missing = next((reason for reason in reasons if reason is not None), None)
+        if missing is not None:
             verdict = UNTESTABLE
-            why = str(_look_up(rule["reason"], metrics, where) or f"{missing[0]} does not hold")
+            why = str(_look_up(rule["reason"], metrics, where) or missing)
         else:
             holds = evaluate_rule(rule["rule"], metrics, where)
             verdict = SUPPORTED if holds else NOT_SUPPORTED
             why = f"{rule['rule']} is {'true' if holds else 'false'}"
-        shown = ("as_published",) if missing else TEXTS
-        texts = dict.fromkeys(TEXTS, "-") | {
-            name: str(_look_up(rule[name], metrics, where) or "-")
+        shown = TEXTS if missing is None else ("as_published",)
+        texts = dict.fromkeys(TEXTS, MISSING) | {
+            name: render(rule[name], metrics, where, name)
             for name in shown
             if rule[name] is not None
         }
-        shown_already = {rule[name] for name in TEXTS}
+        said_already = {*TEXTS, *(rule[name] for name in TEXTS)}
         found = [
-            _look_up(name, metrics, where)
-            for control in rule["controls"]
-            for name in control.get("printed", [])
-            if name not in shown_already
+            render(text, metrics, where, f"controls[{i}].printed")
+            for i, control in enumerate(rule["controls"])
+            for text in control.get("printed", [])
+            if text not in said_already
         ]
-        texts["control_results"] = "; ".join(str(text) for text in found if text) or "-"
+        texts["control_results"] = "; ".join(x for x in found if x != MISSING) or MISSING
         texts["control"] = control_words(rule)
         fixed = {
             name: str(rule[name])
@@ -283,15 +287,16 @@ def _value(node: ast.expr, metrics: Mapping[str, Any], where: str) -> Any:
 def _look_up(name: str | None, metrics: Mapping[str, Any], where: str) -> Any:
     """``stage.entry.sub`` in the metrics; a name no stage wrote is a mistake in claims.yaml, not a
     verdict."""
-    if name is None:
-        return None
-    value: Any = metrics
-    for part in name.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            remedy = "Correct the name in claims.yaml, or run the stage that writes it."
-            raise UserError(f"no stage wrote {name}", file=where, remedy=remedy)
-        value = value[part]
-    return value
+    return None if name is None else known(name, metrics, where)
+
+
+def _why_not(need: str, metrics: Mapping[str, Any], where: str) -> str | None:
+    """Why what a claim needs cannot be had: what a stage wrote as ``untestable``, or a value that
+    does not hold; None where nothing is in the way."""
+    found = _look_up(need, metrics, where)
+    if isinstance(found, Mapping):
+        return _look_up(f"{need}.untestable", metrics, where)
+    return None if found else f"{need} does not hold"
 
 
 def as_markdown(claims: Sequence[Claim], heading: str, notes: Sequence[str]) -> str:

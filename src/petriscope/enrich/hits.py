@@ -1,16 +1,19 @@
-"""What a motif's occurrences look like: their matrix beside the motif's, their positions round the
-bin centre."""
+"""What a motif's occurrences look like: their letters, their positions, their specificity to a
+lineage, and which motifs are too alike to tell apart."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
-from petriscope.enrich.motifs import Motif, consensus_of
+from petriscope.enrich.background import MatchedBackground, Strata
+from petriscope.enrich.motifs import Motif, consensus_of, reverse_complement
 from petriscope.enrich.scan import Occurrences, best_scores, find_occurrences
+from petriscope.enrich.specificity import feature_specificity
 
 
 class HitComparison(NamedTuple):
@@ -185,3 +188,142 @@ def rank_sequences(sequences: np.ndarray, motif: Motif, top: int) -> np.ndarray:
     """Rows of the ``top`` sequences by best placement score, best first; equals keep their
     order."""
     return np.argsort(-best_scores(sequences, motif), kind="stable")[:top]
+
+
+FAMILY = 0.85
+"""Correlation above which two motifs count as one family in labels and reports."""
+
+
+def motif_similarity(motifs: Sequence[Motif], others: Sequence[Motif] | None = None) -> np.ndarray:
+    """(M, K) highest Pearson correlation of two matrices over all shifts and both orientations.
+
+    HOMER's measure (compareMotifs.pl; monaLisa's motifSimilarity): base frequencies of the aligned
+    matrices, positions that one motif does not reach filled with 0.25, at least one position
+    shared. Written with sums over the overlap: a filled position adds nothing to the covariance,
+    since 0.25 is the mean of every row.
+    """
+    others = motifs if others is None else others
+    longest = max(len(motif.matrix) for motif in [*motifs, *others])
+    second = [_centred(motif) for motif in others]
+    norms = np.array([np.linalg.norm(matrix) for matrix in second])
+    padded = np.zeros((len(second), 3 * longest, 4))
+    for k, matrix in enumerate(second):
+        padded[k, longest : longest + len(matrix)] = matrix
+    result = np.full((len(motifs), len(second)), -1.0)
+    for i, motif in enumerate(motifs):
+        forward = _centred(motif)
+        for matrix in (forward, reverse_complement(forward)):
+            width = len(matrix)
+            views = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1)
+            product = np.einsum("ksbw,wb->ks", views, matrix)
+            shared = np.arange(views.shape[1])[None, :] + width > longest
+            shared = shared & (
+                np.arange(views.shape[1])[None, :]
+                < longest + np.array([len(m) for m in second])[:, None]
+            )
+            best = np.where(shared, product, -np.inf).max(axis=1)
+            result[i] = np.maximum(result[i], best / (norms * np.linalg.norm(matrix)))
+    return result
+
+
+def family_of(
+    index: int, motifs: Sequence[Motif], similarity: np.ndarray, least: float = FAMILY
+) -> list[str]:
+    """Factors whose motif is at least ``least`` alike to motif ``index``, most alike first, itself
+    among them."""
+    order = np.argsort(-similarity[index], kind="stable")
+    return list(dict.fromkeys(motifs[j].factor for j in order if similarity[index, j] >= least))
+
+
+def _centred(motif: Motif) -> np.ndarray:
+    """(L, 4) frequencies less 0.25, rows made to sum to one."""
+    return motif.matrix / motif.matrix.sum(axis=1, keepdims=True) - 0.25
+
+
+STEP = 10
+"""bp: width of a class of positions."""
+
+
+def best_motifs(table: pd.DataFrame, most: int, max_q: float) -> pd.DataFrame:
+    """The ``most`` best motifs of each group that pass, one per name; ``table`` has columns group,
+    rank, name, q."""
+    passing = (
+        table[table.q <= max_q]
+        .sort_values(["group", "rank"], kind="stable")
+        .drop_duplicates(["group", "name"])
+    )
+    return passing.groupby("group", sort=False).head(most)
+
+
+def lineage_specificity(
+    firing: Mapping[str, sparse.csr_matrix],
+    own: Sequence[str],
+    classes: Strata,
+    hits: np.ndarray,
+    names: Sequence[str],
+) -> pd.DataFrame:
+    """Each motif's log2 odds where a feature fires in its own lineage less the mean over where it
+    fires in the others.
+
+    ``firing``: lineage → (F, n) bool; ``own`` (F,) lineages; ``hits`` (n, M) bool. Columns: row,
+    name, specificity, specificity_low, specificity_high (95 %); nothing where only one lineage
+    exists.
+    """
+    if len(firing) < 2 or not len(own):
+        return pd.DataFrame(
+            columns=["row", "name", "specificity", "specificity_low", "specificity_high"]
+        )
+    counts = {
+        lineage: MatchedBackground(matrix, classes).counts(hits)
+        for lineage, matrix in firing.items()
+    }
+    found = feature_specificity(counts, own)
+    f, m = np.indices(found.difference.shape).reshape(2, -1)
+    return pd.DataFrame(
+        {
+            "row": f,
+            "name": np.asarray(names, dtype=object)[m],
+            "specificity": found.difference.ravel(),
+            "specificity_low": found.low.ravel(),
+            "specificity_high": found.high.ravel(),
+        }
+    )
+
+
+def families(motifs: Sequence[Motif]) -> dict[str, str]:
+    """Name of each motif → the factors whose matrices are too alike to tell apart,
+    comma-separated."""
+    alike = motif_similarity(motifs)
+    return {motif.name: ", ".join(family_of(i, motifs, alike)) for i, motif in enumerate(motifs)}
+
+
+def logos_and_positions(
+    sequences: np.ndarray,
+    motif: Motif,
+    foreground: np.ndarray,
+    weights: np.ndarray,
+    most: int,
+    rng: np.random.Generator,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A motif beside the letters at its hits, and where its hits lie round the bin's centre.
+
+    ``sequences`` (n, L); ``foreground`` rows of a group; ``weights`` (n,) of its matched
+    background, from which ``most`` rows are drawn. Logos: source (motif, hits), position, A, C, G,
+    T, n, correlation. Positions: offset of the class's left edge from the centre (bp), target,
+    background (hits per sequence and bp).
+    """
+    seen = compare_hits(np.ascontiguousarray(sequences[foreground]), motif)
+    logos = []
+    for source, matrix in (("motif", motif.matrix), ("hits", seen.matrix)):
+        frame = pd.DataFrame(matrix, columns=list("ACGT"))
+        frame.insert(0, "position", np.arange(1, len(matrix) + 1))
+        frame.insert(0, "source", source)
+        logos.append(frame.assign(n=seen.n, correlation=seen.correlation))
+    pool = np.flatnonzero(weights > 0)
+    drawn = rng.choice(
+        pool, size=min(most, len(pool)), replace=False, p=weights[pool] / weights[pool].sum()
+    )
+    rows = np.concatenate([foreground, drawn])
+    is_target = np.arange(len(rows)) < len(foreground)
+    positions = position_histogram(np.ascontiguousarray(sequences[rows]), motif, STEP, is_target)
+    return pd.concat(logos, ignore_index=True), positions

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from petriscope.errors import UserError
-from petriscope.probe.model import Batch, Edit, ProbeOutput
+from petriscope.probe.model import Edit, ProbeOutput
 
 
 class Resumable(Protocol):
@@ -23,7 +23,7 @@ class Resumable(Protocol):
 
     def run(
         self,
-        batch: Batch | None,
+        batch: Any,
         capture: Sequence[int] = (),
         edits: Mapping[int, Edit] = ...,
         *,
@@ -107,7 +107,7 @@ class States:
 
 def gather(
     model: Resumable,
-    batches: Sequence[Batch],
+    batches: Sequence[Any],
     layer: int,
     read: np.ndarray,
     labels: RowLabels,

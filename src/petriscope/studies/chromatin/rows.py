@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from petriscope.probe.harvest import WindowInputs, to_device
-from petriscope.probe.model import PipelineModel
+from petriscope.probe.harvest import spread  # noqa: F401 (stages still import it from here)
+from petriscope.probe.model import device_of, to_device
 from petriscope.probe.states import RowLabels, States, gather
+from petriscope.studies.chromatin.inputs import WindowInputs
+from petriscope.studies.chromatin.model.base import ChromatinModel
 from petriscope.studies.chromatin.model.masking import BLOCK
 
 
@@ -22,11 +24,6 @@ def read_masks(rows: int, bins: int, share: float, seed: int) -> np.ndarray:
     chosen = rng.random((rows, blocks)) < share
     chosen[np.arange(rows), rng.integers(0, blocks, rows)] = True
     return np.repeat(chosen, BLOCK, axis=1)[:, :bins]
-
-
-def spread(rows: np.ndarray, count: int) -> np.ndarray:
-    """At most ``count`` of ``rows``, evenly spread over them so that all blocks are reached."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]
 
 
 def condition_rows(biosamples: pd.DataFrame, lineages: Sequence[str]) -> pd.DataFrame:
@@ -44,7 +41,7 @@ def condition_rows(biosamples: pd.DataFrame, lineages: Sequence[str]) -> pd.Data
 
 
 def hold(
-    model: PipelineModel,
+    model: ChromatinModel,
     inputs: WindowInputs,
     windows: pd.DataFrame,
     chosen: np.ndarray,
@@ -58,7 +55,8 @@ def hold(
     same bins in all."""
     masks = read_masks(len(chosen), inputs.bins, share, seed)
     batches = [
-        to_device(inputs.batch(w, mask, list(columns)), model) for w, mask in zip(chosen, masks)
+        to_device(inputs.batch(w, mask, list(columns)), device_of(model))
+        for w, mask in zip(chosen, masks)
     ]
     repeated = np.repeat(chosen, len(columns))
     of_row = np.tile(np.asarray(columns), len(chosen))

@@ -14,15 +14,15 @@ from petriscope.contrast.moments import Design, Moments
 from petriscope.enrich.background import Strata
 from petriscope.errors import UserError
 from petriscope.files import read_json
-from petriscope.probe.adapter import adapted_from_safetensors, adapter_record
-from petriscope.probe.harvest import WindowInputs, open_layers
-from petriscope.probe.model import PipelineModel
+from petriscope.probe.harvest import open_layers
+from petriscope.probe.tokens import Tokens
 from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
-from petriscope.sae.code_store import load_codes
 from petriscope.sae.coder import SAE
-from petriscope.sae.codes import SufficientStatistics
-from petriscope.sae.sparse import Codes
+from petriscope.sae.codes import Codes, SufficientStatistics
+from petriscope.studies.chromatin.inputs import WindowInputs, bin_tokens
+from petriscope.studies.chromatin.model.adapter import adapted_from_safetensors, adapter_record
+from petriscope.studies.chromatin.model.base import TOKEN, ChromatinModel
 from petriscope.studies.chromatin.model.epibert import EpiBERT
 from petriscope.studies.chromatin.model.pretrain import Arrays
 from petriscope.studies.chromatin.params import Params
@@ -54,7 +54,7 @@ def load_arrays(workspace: Workspace) -> Arrays:
     )
 
 
-def load_model(workspace: Workspace, device: str = "cpu") -> PipelineModel:
+def load_model(workspace: Workspace, device: str = "cpu") -> ChromatinModel:
     """The probed model, in eval mode."""
     path = workspace.model / "model.safetensors"
     if adapter_record(path) is not None:
@@ -63,9 +63,19 @@ def load_model(workspace: Workspace, device: str = "cpu") -> PipelineModel:
     return EpiBERT.from_safetensors(path).to(device).eval()
 
 
-def load_inputs(workspace: Workspace, model: PipelineModel) -> WindowInputs:
-    """Model inputs by window."""
-    return WindowInputs(*load_arrays(workspace), crop=model.crop)
+def load_inputs(
+    workspace: Workspace, model: ChromatinModel, folds: int | None = None
+) -> WindowInputs:
+    """Model inputs by window; ``folds`` as in `harvest_folds`."""
+    windows = load_windows(workspace)
+    return WindowInputs(*load_arrays(workspace), model.crop, windows, folds)
+
+
+def load_tokens(workspace: Workspace, params: Params) -> Tokens:
+    """The token axis of every layer and of the codes: (window, biosample, bin)."""
+    bins = params.windows.length // TOKEN - 2 * params.windows.crop
+    units = len(load_biosamples(workspace))
+    return bin_tokens(load_windows(workspace), units, bins, params.windows.crop)
 
 
 def split_rows(windows: pd.DataFrame, *splits: str) -> np.ndarray:
@@ -157,7 +167,7 @@ def load_window_means(workspace: Workspace, layer: int, rows: np.ndarray, bins: 
 
 def layer_codes(workspace: Workspace, layer: int) -> Codes:
     """Sparse codes of every token of one layer, memory-mapped."""
-    return load_codes(workspace.codes / f"layer_{layer}" / "codes")
+    return Codes.load(workspace.codes / f"layer_{layer}" / "codes")
 
 
 def read_features(workspace: Workspace) -> pd.DataFrame:

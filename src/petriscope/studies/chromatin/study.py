@@ -39,7 +39,7 @@ def _adapter_edited(workspace: Workspace, params: Params) -> Mapping[str, str]:
     name alone."""
     if params.model.adapter is None:
         return {}
-    from petriscope.probe.adapter import adapter_record, find_adapter
+    from petriscope.studies.chromatin.model.adapter import adapter_record, find_adapter
 
     record = adapter_record(workspace.model / "model.safetensors")
     asked = find_adapter(params.model.adapter, workspace.root)

@@ -12,14 +12,9 @@ import torch
 from causal_toy import BINS, CROP, D, M, design, model
 from sklearn.metrics import roc_auc_score
 
-from petriscope.probe.harvest import WindowInputs, harvest, open_layers
-from petriscope.sae.coder import SAE
-from petriscope.sae.codes import (
-    SufficientStatistics,
-    encode_rows,
-    row_labels,
-    sufficient_statistics,
-)
+from petriscope.probe.harvest import harvest_layers, open_layers
+from petriscope.sae.coder import SAE, encode_rows
+from petriscope.sae.codes import SufficientStatistics, row_labels, sufficient_statistics
 from petriscope.sae.config import SAEConfig
 from petriscope.studies.chromatin.controls.branch import (
     Followed,
@@ -28,15 +23,18 @@ from petriscope.studies.chromatin.controls.branch import (
     followed,
     followed_auroc,
 )
+from petriscope.studies.chromatin.inputs import WindowInputs
 
 SAMPLES, WINDOWS = 12, 3
 
 
-def inputs() -> WindowInputs:
+def inputs(folds: int | None = None) -> WindowInputs:
     rng = np.random.default_rng(0)
     sequence = rng.integers(0, 4, (WINDOWS + 1, 4096)).astype(np.uint8)
     signal = rng.gamma(0.3, 1.0, (WINDOWS + 1, SAMPLES, 1024)).astype(np.float16)
-    return WindowInputs(sequence, signal, rng.normal(size=(SAMPLES, 5)).astype(np.float32), CROP)
+    motif = rng.normal(size=(SAMPLES, 5)).astype(np.float32)
+    windows = pd.DataFrame({"start": 0, "split": "test", "block": range(WINDOWS + 1)})
+    return WindowInputs(sequence, signal, motif, CROP, windows, folds)
 
 
 def autoencoder(seed: int) -> SAE:
@@ -54,7 +52,7 @@ def test_unchanged_inputs_give_the_main_pipelines_sums(tmp_path: Path, folds: in
     saes = {0: autoencoder(1), 2: autoencoder(2)}
     probed, given = model(), inputs()
     found = branch_statistics(probed, given, chosen, saes, folds=folds)
-    harvest(probed, given, chosen, list(saes), tmp_path, folds=folds)
+    harvest_layers(probed, inputs(folds), chosen, list(saes), tmp_path)
     for layer, store in open_layers(tmp_path).items():
         labels = row_labels(*store.shape[:3])
         sizes = {"n_blocks": len(chosen), "n_biosamples": SAMPLES, "m": M}

@@ -14,7 +14,6 @@ from scipy import stats
 
 from petriscope.contrast.moments import Design
 from petriscope.errors import UserError
-from petriscope.probe.harvest import WindowInputs
 from petriscope.studies.chromatin.controls.inputs import (
     UNKNOWN,
     VARIANTS,
@@ -23,6 +22,7 @@ from petriscope.studies.chromatin.controls.inputs import (
     swapped_contexts,
     vary,
 )
+from petriscope.studies.chromatin.inputs import WindowInputs
 
 
 def pairs(codes: np.ndarray) -> Counter:

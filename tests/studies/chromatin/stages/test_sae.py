@@ -15,7 +15,7 @@ from sae.test_train import D, planted
 
 from petriscope.errors import UserError
 from petriscope.run.params import parse_params
-from petriscope.sae import parallel, sweep
+from petriscope.sae import sweep
 from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages import sae as stage
 from petriscope.studies.chromatin.stages.sae import check_gate, metrics_of, stability, train_layers
@@ -48,7 +48,7 @@ def params(**sae: object) -> Params:
 
 @pytest.fixture(autouse=True)
 def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel.os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(sweep.os, "sched_getaffinity", lambda _: {0})
 
 
 def test_every_layer_and_seed_is_trained_judged_and_matched(harvest: Path, tmp_path: Path) -> None:

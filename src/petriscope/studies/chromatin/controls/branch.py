@@ -13,15 +13,15 @@ import torch
 from petriscope.contrast.effects import auroc
 from petriscope.contrast.moments import Design
 from petriscope.parallel import in_processes
-from petriscope.probe.harvest import WindowInputs, harvest_window
-from petriscope.probe.model import PipelineModel
 from petriscope.sae.coder import SAE
 from petriscope.sae.codes import StatisticsAccumulator, SufficientStatistics
+from petriscope.studies.chromatin.inputs import WindowInputs, harvest_window
+from petriscope.studies.chromatin.model.base import ChromatinModel
 from petriscope.studies.chromatin.model.masking import fold_masks
 
 
 def branch_statistics(
-    model: PipelineModel,
+    model: ChromatinModel,
     inputs: WindowInputs,
     windows: np.ndarray,
     autoencoders: Mapping[int, SAE],

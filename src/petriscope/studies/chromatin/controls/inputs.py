@@ -9,7 +9,7 @@ import numpy as np
 
 from petriscope.contrast.moments import Design
 from petriscope.errors import UserError
-from petriscope.probe.harvest import WindowInputs
+from petriscope.studies.chromatin.inputs import WindowInputs
 
 UNKNOWN = 4
 """Code of N, which the model reads as no base at all."""

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from petriscope.enrich.logos import draw_logo
+from petriscope.figures.logos import draw_logo
 from petriscope.figures.style import CONTROL, CORRECTED, nothing, panels
 
 MOST = 8

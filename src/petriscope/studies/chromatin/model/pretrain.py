@@ -15,9 +15,9 @@ from torch import Tensor
 
 from petriscope.errors import UserError
 from petriscope.genome.tracks import model_target
-from petriscope.probe.adapter import Build
-from petriscope.probe.model import Batch, PipelineModel
 from petriscope.progress import bar
+from petriscope.studies.chromatin.model.adapter import Build
+from petriscope.studies.chromatin.model.base import Batch, ChromatinModel
 from petriscope.studies.chromatin.model.checkpoint import load_checkpoint, save_checkpoint
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig, one_hot
 from petriscope.studies.chromatin.model.evaluate import MaskedAccuracy, evaluate_masked
@@ -93,7 +93,7 @@ class Step(NamedTuple):
 class TrainedModel(NamedTuple):
     """The model in eval mode and how it came about."""
 
-    model: PipelineModel
+    model: ChromatinModel
     history: list[dict[str, float]]
     """Per epoch: epoch, steps so far, loss (mean Poisson loss on hidden bins), rate, gradient
     norm."""
@@ -166,8 +166,8 @@ def pretrain(
     device: str = "cpu",
     evaluate: Sequence[str] = ("tune",),
     checkpoint: str | Path | None = None,
-    on_epoch: Callable[[dict[str, float], PipelineModel], None] | None = None,
-    untrained: PipelineModel | None = None,
+    on_epoch: Callable[[dict[str, float], ChromatinModel], None] | None = None,
+    untrained: ChromatinModel | None = None,
 ) -> TrainedModel:
     """Train from scratch on ``splits['train']`` and measure on the splits named in ``evaluate``.
 
@@ -186,7 +186,7 @@ def pretrain(
         raise UserError(
             "no training window", field="windows.split.train", remedy="Give it a larger share."
         )
-    model: PipelineModel
+    model: ChromatinModel
     if untrained is not None:
         model = untrained.to(device)
     else:

@@ -6,8 +6,9 @@ from typing import Any
 
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
-from petriscope.probe.harvest import harvest, masking_difference, open_layers
+from petriscope.probe.harvest import harvest_layers, open_layers
 from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.inputs import masking_difference
 from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import (
     harvest_folds,
@@ -26,10 +27,10 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write results/activations/layer_<k>.npy."""
     windows = load_windows(workspace)
     model = load_model(workspace, choose_device(params.device))
-    inputs = load_inputs(workspace, model)
+    inputs = load_inputs(workspace, model, harvest_folds(params))
     layers = range(model.n_layers + 1)
     with atomic_folder(workspace.activations) as folder:
-        harvest(model, inputs, range(len(windows)), layers, folder, folds=harvest_folds(params))
+        harvest_layers(model, inputs, range(len(windows)), layers, folder)
         stores = open_layers(folder)
         shape = stores[0].shape
     probed = split_rows(windows, "test")[::MASKING_EVERY]

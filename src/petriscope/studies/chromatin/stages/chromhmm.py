@@ -10,8 +10,7 @@ import pandas as pd
 
 from petriscope.enrich.background import MatchedBackground
 from petriscope.enrich.families import for_disk, share_of_draws, with_q
-from petriscope.enrich.state_enrichment import shift_p, state_enrichment
-from petriscope.enrich.states import majority_state, read_segmentation
+from petriscope.enrich.states import majority_state, read_segmentation, shift_p, state_enrichment
 from petriscope.files import atomic_folder, write_csv
 from petriscope.genome.fasta import Genome
 from petriscope.genome.intervals import known_sizes

@@ -16,14 +16,16 @@ from petriscope.files import atomic_folder, write_npy, write_parquet
 from petriscope.parallel import in_processes
 from petriscope.probe.harvest import open_layers
 from petriscope.run.workspace import Workspace
-from petriscope.sae.code_store import activation_histograms, coactivation, load_codes, writing_codes
-from petriscope.sae.coder import SAE
+from petriscope.sae.coder import SAE, encode_stream
 from petriscope.sae.codes import (
+    Codes,
     TopRows,
     TopRowsAccumulator,
-    encode_stream,
+    activation_histograms,
+    coactivation,
     row_labels,
     sufficient_statistics,
+    writing_codes,
 )
 from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import block_moments, load_sae, load_windows
@@ -90,7 +92,7 @@ def encode_layer(
     for name, array in moments._asdict().items():
         write_npy(target / f"block_{name}.npy", array)
     write_parquet(target / "top_bins.parquet", top_bins_frame(top.result(), n_biosamples, n_bins))
-    codes = load_codes(target / "codes")
+    codes = Codes.load(target / "codes")
     biosample = np.tile(np.repeat(np.arange(n_biosamples), n_bins), n_windows)
     counts, maximum = activation_histograms(
         codes, biosample, groups=n_biosamples, bins=HISTOGRAM_BINS

@@ -14,10 +14,10 @@ from petriscope.contrast.summary import layer_summary
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, read_json, write_csv, write_not_run, write_parquet
 from petriscope.genome.fasta import Genome
-from petriscope.probe.harvest import WindowInputs
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.controls.branch import agreement, branch_statistics
 from petriscope.studies.chromatin.data.dataset import load_dataset
+from petriscope.studies.chromatin.inputs import WindowInputs
 from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages.cds import SPLIT, branch_table
 from petriscope.studies.chromatin.stages.tracks import make_tracks, stored_signal

@@ -12,8 +12,6 @@ from petriscope.contrast.summary import layer_summary
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.genome.tracks import model_target
-from petriscope.probe.harvest import WindowInputs
-from petriscope.probe.model import PipelineModel
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.controls.branch import (
     agreement,
@@ -22,6 +20,8 @@ from petriscope.studies.chromatin.controls.branch import (
     followed_auroc,
 )
 from petriscope.studies.chromatin.controls.inputs import VARIANTS, vary
+from petriscope.studies.chromatin.inputs import WindowInputs
+from petriscope.studies.chromatin.model.base import ChromatinModel
 from petriscope.studies.chromatin.model.evaluate import (
     MaskedAccuracy,
     masked_accuracy,
@@ -96,7 +96,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
 
 
 def _accuracy(
-    model: PipelineModel,
+    model: ChromatinModel,
     given: WindowInputs,
     real: np.ndarray,
     conditions: list[str],

@@ -15,7 +15,7 @@ from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.run.workspace import Workspace
 from petriscope.sae.judge import quality
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.train import train_sae
+from petriscope.sae.train import train_dictionary
 from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.rows import condition_rows, hold, spread
 from petriscope.studies.chromatin.stages.sae import sae_config
@@ -57,7 +57,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     source = TokenSource.of_windows(
         workspace.activations / f"layer_{layer}.npy", split_rows(windows, "train")
     )
-    frozen = train_sae(config, source, heldout=None, name=f"frozen decoder, layer {layer}").sae
+    frozen = train_dictionary(
+        config, source, heldout=None, name=f"frozen decoder, layer {layer}"
+    ).sae
     inputs = load_inputs(workspace, model)
     pairs = {}
     for split in ("tune", "test"):

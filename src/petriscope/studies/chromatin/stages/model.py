@@ -12,15 +12,15 @@ import torch
 from petriscope.device import choose_device
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv
-from petriscope.probe.adapter import (
+from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.model.adapter import (
     AdaptedModel,
     Build,
     build_adapted,
     check_adapted,
     find_adapter,
 )
-from petriscope.probe.model import PipelineModel
-from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.model.base import ChromatinModel
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig
 from petriscope.studies.chromatin.model.evaluate import MaskedAccuracy, evaluate_masked
 from petriscope.studies.chromatin.model.pretrain import Arrays, PretrainConfig, pretrain
@@ -40,7 +40,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     history = pd.DataFrame()
     motifs = arrays.motif_activity.shape[1]
     config: EpiBERTConfig | Build = model_config(params, motifs)
-    model: PipelineModel | None = None
+    model: ChromatinModel | None = None
     if params.model.adapter is not None:
         model = own_model(workspace, params, motifs, device)
         config = model.build
@@ -175,7 +175,7 @@ def check_fits(model: EpiBERT, params: Params, arrays: Arrays) -> None:
 
 @torch.no_grad()
 def _metrics(
-    model: PipelineModel, accuracy: MaskedAccuracy, biosamples: pd.DataFrame, windows: int
+    model: ChromatinModel, accuracy: MaskedAccuracy, biosamples: pd.DataFrame, windows: int
 ) -> dict[str, Any]:
     return {
         "parameters": sum(p.numel() for p in model.parameters()),

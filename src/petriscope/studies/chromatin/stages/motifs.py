@@ -11,14 +11,14 @@ import pandas as pd
 from petriscope.enrich.background import MatchedBackground, Strata
 from petriscope.enrich.families import CONTROLS, SHOWN_DRAWS, for_disk, share_of_draws, with_q
 from petriscope.enrich.features import enrich_features
-from petriscope.enrich.hits import feature_hits
-from petriscope.enrich.homer_engine import enrich_by_homer
-from petriscope.enrich.motif_evidence import (
+from petriscope.enrich.hits import (
     best_motifs,
     families,
+    feature_hits,
     lineage_specificity,
     logos_and_positions,
 )
+from petriscope.enrich.homer import enrich_by_homer
 from petriscope.enrich.motifs import Motif, read_motifs
 from petriscope.enrich.scan import scan_hits
 from petriscope.enrich.specificity import lineage_contrast

@@ -12,16 +12,12 @@ import numpy as np
 from petriscope.contrast.summary import layer_summary
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.parallel import in_processes
-from petriscope.probe.harvest import harvest, open_layers
+from petriscope.probe.harvest import harvest_layers, open_layers
 from petriscope.run.workspace import Workspace
-from petriscope.sae.codes import (
-    SufficientStatistics,
-    encode_stream,
-    row_labels,
-    sufficient_statistics,
-)
+from petriscope.sae.coder import encode_stream
+from petriscope.sae.codes import SufficientStatistics, row_labels, sufficient_statistics
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.train import train_sae
+from petriscope.sae.train import train_dictionary
 from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages.cds import SPLIT, branch_table
 from petriscope.studies.chromatin.stages.sae import sae_config
@@ -63,15 +59,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     scratch.mkdir(parents=True, exist_ok=True)
     layers = range(model.n_layers + 1)
     chosen = np.concatenate([train, select])
-    harvest(
-        model,
-        load_inputs(workspace, model),
-        chosen,
-        layers,
-        scratch,
-        folds=harvest_folds(params),
-        what="random model",
-    )
+    inputs = load_inputs(workspace, model, harvest_folds(params))
+    harvest_layers(model, inputs, chosen, layers, scratch, what="random model")
     sae = dataclasses.replace(params.sae, tokens=params.controls.random_init_tokens)
 
     stores = open_layers(scratch)
@@ -80,7 +69,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         store = stores[layer]
         config = sae_config(sae, store.shape[-1], params.seed)
         source = TokenSource.of_windows(store, np.arange(len(train)))
-        coder = train_sae(config, source, heldout=None, progress=False).sae
+        coder = train_dictionary(config, source, heldout=None, progress=False).sae
         held = store[len(train) :]
         labels = row_labels(*held.shape[:3])
         sizes = {"n_blocks": held.shape[0], "n_biosamples": held.shape[1], "m": coder.m}

@@ -22,9 +22,9 @@ from petriscope.probe.harvest import open_layers
 from petriscope.run.params import Gate, Sae
 from petriscope.run.workspace import Workspace
 from petriscope.sae.config import SAEConfig
+from petriscope.sae.judge import chance_stability, stability_tables
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.parallel import Job, train_many
-from petriscope.sae.stability import chance_stability, stability_tables
+from petriscope.sae.sweep import Job, train_many
 from petriscope.sae.train import TrainResult
 from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.rows import hold, spread

@@ -16,10 +16,10 @@ from petriscope.contrast.truth import Match, expected_power, planted_match, scor
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.genome.fasta import Genome
-from petriscope.probe.harvest import WindowInputs
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.controls.branch import branch_statistics
 from petriscope.studies.chromatin.data.dataset import Dataset, load_dataset, read_truth
+from petriscope.studies.chromatin.inputs import WindowInputs
 from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.simulate.dataset import DemoConfig
 from petriscope.studies.chromatin.simulate.elements import CONDITIONS, programmes

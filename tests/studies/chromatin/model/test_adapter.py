@@ -16,23 +16,24 @@ import torch
 from torch import nn
 
 from petriscope.errors import UserError
-from petriscope.probe.adapter import (
+from petriscope.probe.model import NO_EDITS, ProbeOutput
+from petriscope.probe.states import predict
+from petriscope.run.params import load_params
+from petriscope.run.stage import run_stage
+from petriscope.run.workspace import create_workspace
+from petriscope.studies.chromatin.model.adapter import (
     AdaptedModel,
     Build,
     build_adapted,
     check_adapted,
     find_adapter,
 )
-from petriscope.probe.model import NO_EDITS, Batch, ProbeOutput, TokenIndex
-from petriscope.probe.states import predict
-from petriscope.run.params import load_params
-from petriscope.run.stage import run_stage
-from petriscope.run.workspace import create_workspace
+from petriscope.studies.chromatin.model.base import Batch, TokenIndex
 from petriscope.studies.chromatin.simulate.dataset import DemoConfig, simulate_demo
 from petriscope.studies.chromatin.store import load_inputs, load_model
 from petriscope.studies.chromatin.study import STUDY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[4]
 BUILD = Build(length=2048, crop=2, motifs=5, layers=2, d_model=16, heads=2, weights=None)
 
 
@@ -151,7 +152,7 @@ def test_resuming_from_an_edited_stream_equals_editing_on_the_way():
         ("width", "has 16 tokens of 64 bp, the stages need 16 of 128"),
         ("crop", "predicts tokens slice"),
         ("shape", r"predicts shape \(2, 16, 1\)"),
-        ("nothing", r"captures None at layer 0, not \(2, 16, 8\)"),
+        ("nothing", r"captures None at layer 0, not \(rows, tokens, 8\)"),
         ("dropout", "gives two results on one input"),
         ("blind", "does not read accessibility"),
         ("order", "does not apply an edit at layer 0 before it captures"),

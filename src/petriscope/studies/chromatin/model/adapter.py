@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,22 +18,18 @@ from torch import Tensor, nn
 
 from petriscope.errors import UserError
 from petriscope.files import atomic_path
-from petriscope.probe.model import (
-    NO_EDITS,
+from petriscope.probe.model import NO_EDITS, Edit, ProbeOutput, check_run
+from petriscope.probe.stable_file import stable_bytes
+from petriscope.studies.chromatin.model.base import (
+    ATAC_BIN,
+    TOKEN,
     Batch,
-    Edit,
-    PipelineModel,
-    ProbedModel,
-    ProbeOutput,
+    ChromatinModel,
     TokenIndex,
 )
-from petriscope.probe.stable_file import stable_bytes
 
 FILE_FORMAT = "petriscope-adapted-1"
 FIELD = "model.adapter"
-ATAC_BIN, TOKEN = 4, 128
-"""bp per accessibility value, bp per token: the stages count in bins of 128 bp."""
-RESUME_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -58,8 +54,31 @@ class Build:
     control."""
 
 
-class AdaptedModel(PipelineModel):
-    """A `ProbedModel` driven like EpiBERT. What it lacks is made up for: resuming runs a whole pass
+class Adapted(Protocol):
+    """What an adapter returns: a `ProbedModel` that need not resume, and where its tokens lie."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def n_layers(self) -> int: ...
+
+    @property
+    def d_model(self) -> int: ...
+
+    def tokens(self, batch: Batch) -> TokenIndex:
+        """Where the tokens of ``batch`` lie."""
+        ...
+
+    def run(
+        self, batch: Batch, capture: Sequence[int] = (), edits: Mapping[int, Edit] = NO_EDITS
+    ) -> ProbeOutput:
+        """`ProbedModel.run`, without ``resume``."""
+        ...
+
+
+class AdaptedModel(ChromatinModel):
+    """An adapter's model driven like EpiBERT. What it lacks is made up for: resuming runs a whole pass
     on blank input.
 
     That is exact where each block reads nothing but the residual stream, which `check_adapted`
@@ -72,9 +91,9 @@ class AdaptedModel(PipelineModel):
         self.name = str(self.probed.name)
 
     @property
-    def probed(self) -> ProbedModel:
+    def probed(self) -> Adapted:
         """What the adapter built, as the protocol sees it."""
-        return cast(ProbedModel, self.inner)
+        return cast(Adapted, self.inner)
 
     @property
     def n_layers(self) -> int:
@@ -311,39 +330,15 @@ def check_adapted(model: AdaptedModel, seed: int = 0) -> None:
             f"predicts tokens {index.predicted}, windows.crop leaves {build.crop} to {count} - "
             f"crop",
         )
-    plain = model.run(batch, capture=layers)
-    if (
-        tuple(plain.prediction.shape) != (2, count - 2 * build.crop, 1)
-        or not plain.prediction.isfinite().all()
-    ):
-        raise _refuse(
-            source, f"predicts shape {tuple(plain.prediction.shape)} or values that are not finite"
-        )
-    for layer in layers:
-        found = plain.hidden.get(layer)
-        if found is None or tuple(found.shape) != (2, count, model.d_model):
-            shape = None if found is None else tuple(found.shape)
-            raise _refuse(
-                source, f"captures {shape} at layer {layer}, not {(2, count, model.d_model)}"
-            )
-    if not torch.equal(model.run(batch).prediction, plain.prediction):
-        raise _refuse(source, "gives two results on one input (in eval mode)")
+    plain = check_run(model, batch, layers, lambda what: _refuse(source, what))
+    if tuple(plain.prediction.shape) != (2, count - 2 * build.crop, 1):
+        raise _refuse(source, f"predicts shape {tuple(plain.prediction.shape)}")
+    for layer, found in plain.hidden.items():
+        if found.shape[:2] != (2, count):
+            expected = (2, count, model.d_model)
+            raise _refuse(source, f"captures {tuple(found.shape)} at layer {layer}, not {expected}")
     if torch.equal(*plain.hidden[model.n_layers]):
         raise _refuse(source, "does not read accessibility, so that no context could ever differ")
-    scale = plain.prediction.abs().amax().clamp(min=1e-12)
-    for layer in layers:
-        moved = model.run(batch, capture=(layer,), edits={layer: lambda hidden: hidden + 1}).hidden[
-            layer
-        ]
-        if not torch.allclose(moved, plain.hidden[layer] + 1, atol=1e-5):
-            raise _refuse(source, f"does not apply an edit at layer {layer} before it captures")
-        again = model.run(None, resume=(layer, plain.hidden[layer])).prediction
-        if (again - plain.prediction).abs().amax() > RESUME_TOLERANCE * scale:
-            raise _refuse(
-                source,
-                f"reads more than the residual stream above layer {layer}, so no edit there is "
-                f"whole",
-            )
 
 
 def _refuse(source: AdapterSource, what: str) -> UserError:

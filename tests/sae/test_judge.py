@@ -12,7 +12,7 @@ from sae.test_coder import M, make_sae
 from petriscope.errors import UserError
 from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig
-from petriscope.sae.stability import chance_stability, stability, stability_tables
+from petriscope.sae.judge import chance_stability, stability, stability_tables
 
 
 def permuted(sae: SAE, order: np.ndarray, encoder: float = 1.0) -> SAE:
