@@ -20,6 +20,7 @@ _HOMES = {
     "Tokens": "petriscope.probe.tokens:Tokens",
     "UserError": "petriscope.errors:UserError",
     "harvest": "petriscope.probe.harvest:harvest",
+    "open": "petriscope.run.opened:open_run",
     "train_sae": "petriscope.sae.train:train_sae",
 }
 """public name -> module:name"""
