@@ -13,16 +13,20 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Codes": "petriscope.sae.codes:Codes",
+    "Design": "petriscope.contrast.design:Design",
     "Hidden": "petriscope.probe.harvest:Hidden",
     "Inputs": "petriscope.probe.inputs:Inputs",
     "ProbeOutput": "petriscope.probe.model:ProbeOutput",
     "SAE": "petriscope.sae.coder:SAE",
     "Tokens": "petriscope.probe.tokens:Tokens",
     "UserError": "petriscope.errors:UserError",
+    "contrast": "petriscope.contrast",
     "harvest": "petriscope.probe.harvest:harvest",
+    "open": "petriscope.run.opened:open_run",
     "train_sae": "petriscope.sae.train:train_sae",
+    "units": "petriscope.contrast.design:Units",
 }
-"""public name -> module:name"""
+"""public name -> module:name, or a package that is a verb"""
 
 __all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604
 
@@ -31,7 +35,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'petriscope' has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")
-    globals()[name] = found = getattr(importlib.import_module(module), attribute)
+    found = importlib.import_module(module)
+    globals()[name] = found = getattr(found, attribute) if attribute else found
     return found
 
 

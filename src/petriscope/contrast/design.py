@@ -65,6 +65,12 @@ class Units:
     def __len__(self) -> int:
         return len(self.frame)
 
+    def __repr__(self) -> str:
+        return f"{len(self)} units, named by {self.id}\n{self.frame}"
+
+    def _repr_html_(self) -> str:
+        return self.frame.to_html(index=False, max_rows=20)
+
     def column(self, name: str, purpose: str = "") -> pd.Series:
         """A column without gaps; raises `UserError` where it is absent or a value is missing."""
         if name not in self.frame:

@@ -21,9 +21,9 @@ from petriscope.enrich.foregrounds import (
     membership,
     strongest,
 )
-from petriscope.run.params import Windows
-from petriscope.sae.sparse import Codes
+from petriscope.sae.codes import Codes
 from petriscope.studies.chromatin.model.pretrain import Arrays
+from petriscope.studies.chromatin.params import Windows
 
 BALANCED = ("lineage", "condition", "top_activation", "peaks", "planted")
 """Kinds of groups whose balance after matching is measured."""

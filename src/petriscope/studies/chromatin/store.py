@@ -14,7 +14,7 @@ from petriscope.errors import UserError
 from petriscope.files import read_json
 from petriscope.probe.harvest import open_layers
 from petriscope.probe.tokens import Tokens
-from petriscope.run.params import Params, load_params
+from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import SAE
 from petriscope.sae.codes import Codes
@@ -24,6 +24,7 @@ from petriscope.studies.chromatin.inputs import Arrays, WindowInputs, bin_tokens
 from petriscope.studies.chromatin.model.adapter import adapter_record
 from petriscope.studies.chromatin.model.base import TOKEN, ChromatinModel
 from petriscope.studies.chromatin.model.choose import MODEL_FILE, load_probed
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.units import design_of
 
 

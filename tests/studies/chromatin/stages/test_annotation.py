@@ -13,9 +13,10 @@ from scipy import sparse
 from petriscope.enrich.background import Strata
 from petriscope.enrich.foregrounds import Foregrounds
 from petriscope.enrich.motifs import Motif, with_threshold
-from petriscope.run.params import Params, load_params
+from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin import motifs
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages import labels
 
 REPOSITORY = Path(__file__).resolve().parents[4]

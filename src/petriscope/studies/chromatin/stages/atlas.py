@@ -21,9 +21,9 @@ from petriscope.graph.coactivation import (
     nearest_decoders,
     strongest_pairs,
 )
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import (
     bins_table,
     layer_numbers,

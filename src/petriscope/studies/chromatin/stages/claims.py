@@ -11,10 +11,10 @@ from petriscope.claims.multiplicity import multiplicity
 from petriscope.claims.rules import as_markdown, evaluate, headline, read_rules, stages_of
 from petriscope.enrich.kinds import KINDS
 from petriscope.files import atomic_folder, atomic_path, read_json, write_csv, write_json
-from petriscope.run.params import Params
 from petriscope.run.provenance import cpu_model
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
+from petriscope.studies.chromatin.params import Params
 
 P_VALUES = {
     "ablation": ("tests", "shift", "lineages"),

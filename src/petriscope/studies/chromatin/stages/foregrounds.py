@@ -12,7 +12,6 @@ from petriscope.enrich.genes import read_genes
 from petriscope.genome.fasta import Genome
 from petriscope.genome.intervals import known_sizes
 from petriscope.progress import progress
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset, read_truth
 from petriscope.studies.chromatin.foregrounds import (
@@ -21,6 +20,7 @@ from petriscope.studies.chromatin.foregrounds import (
     covariates,
     feature_groups,
 )
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import (
     bins_table,
     layer_codes,

@@ -17,9 +17,9 @@ from petriscope.files import atomic_folder, write_csv
 from petriscope.genome.fasta import Genome
 from petriscope.genome.intervals import known_sizes
 from petriscope.genome.overlap import Intervals
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import layer_of_claims
 
 NO_POWER = (

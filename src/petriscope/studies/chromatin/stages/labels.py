@@ -11,8 +11,8 @@ from petriscope.enrich.foregrounds import Foregrounds
 from petriscope.enrich.kinds import KINDS
 from petriscope.enrich.labels import UNLABELLED, features_table, label_features, label_parts
 from petriscope.files import atomic_folder, write_csv, write_parquet
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.params import Params
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from petriscope.enrich.motifs import read_motifs
 from petriscope.enrich.scan import scan_hits
 from petriscope.enrich.tails import CONTROLS, SHOWN_DRAWS, for_disk, share_of_draws, with_q
 from petriscope.files import atomic_folder, write_csv, write_parquet
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
 from petriscope.studies.chromatin.motifs import (
@@ -28,6 +27,7 @@ from petriscope.studies.chromatin.motifs import (
     specificity_table,
     unmatched,
 )
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import layer_of_claims, load_arrays
 
 TOLD = 4
