@@ -16,7 +16,7 @@ def test_three_random_draws_are_shown_whatever_they_are_called() -> None:
         dict(group=g, kind=k, layer=-1, vocabulary="file", state="1", odds_ratio=2.0, q=0.01)
         for k, g in groups
     ]
-    figure = chromhmm.draw(pd.DataFrame(rows), 0)
+    figure = chromhmm.draw(pd.DataFrame(rows), 0, 0.05)
     shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     plt.close(figure)
     assert shown == [f"random access {i}" for i in range(5)] + [f"draw {i}" for i in range(3)]

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from petriscope.contrast.moments import Design, Moments
+from petriscope.contrast.design import Design
+from petriscope.contrast.features import Scoring, with_context
 from petriscope.enrich.background import Strata
 from petriscope.errors import UserError
 from petriscope.files import read_json
@@ -19,12 +20,14 @@ from petriscope.probe.tokens import Tokens
 from petriscope.run.params import Params, load_params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import SAE
-from petriscope.sae.codes import Codes, SufficientStatistics
+from petriscope.sae.codes import Codes
 from petriscope.sae.encode import EncodedLayer
+from petriscope.sae.moments import Moments
 from petriscope.studies.chromatin.inputs import Arrays, WindowInputs, bin_tokens
 from petriscope.studies.chromatin.model.adapter import adapter_record
 from petriscope.studies.chromatin.model.base import TOKEN, ChromatinModel
 from petriscope.studies.chromatin.model.choose import MODEL_FILE, load_probed
+from petriscope.studies.chromatin.units import design_of
 
 
 def load_windows(workspace: Workspace) -> pd.DataFrame:
@@ -40,7 +43,7 @@ def load_biosamples(workspace: Workspace) -> pd.DataFrame:
 
 def load_design(workspace: Workspace, params: Params) -> Design:
     """Who is compared, with the technical covariates that ``cds.adjust`` names."""
-    return Design.from_frame(load_biosamples(workspace), params.cds.adjust)
+    return design_of(load_biosamples(workspace), params.cds.adjust)
 
 
 def load_arrays(workspace: Workspace) -> Arrays:
@@ -130,23 +133,9 @@ def layer_numbers(folder: Path) -> list[int]:
     )
 
 
-def block_moments(
-    by_window: SufficientStatistics, block: np.ndarray, n_blocks: int | None = None
-) -> Moments:
-    """Window-level statistics (W, S, m) summed into the blocks (B, S, m) of each window; B =
-    max(block) + 1 if not given."""
-    shape = (block.max() + 1 if n_blocks is None else n_blocks, len(block))
-    onto = sparse.csr_matrix((np.ones(len(block)), (block, np.arange(len(block)))), shape=shape)
-
-    def add(array: np.ndarray) -> np.ndarray:
-        return (onto @ array.reshape(len(block), -1)).reshape(-1, *array.shape[1:])
-
-    return Moments(*(add(np.asarray(part, dtype=np.float64)) for part in by_window))
-
-
 def load_moments(workspace: Workspace, layer: int) -> Moments:
     """Sufficient statistics per (block, biosample, feature) of one layer."""
-    return Moments(*EncodedLayer(workspace.codes / f"layer_{layer}").moments())
+    return EncodedLayer(workspace.codes / f"layer_{layer}").moments()
 
 
 def load_window_means(workspace: Workspace, layer: int, rows: np.ndarray, bins: int) -> np.ndarray:
@@ -155,31 +144,28 @@ def load_window_means(workspace: Workspace, layer: int, rows: np.ndarray, bins: 
     return sums[rows] / np.float32(bins)
 
 
+def load_stability(workspace: Workspace) -> pd.DataFrame | None:
+    """Columns layer, feature, stability over the autoencoder's seeds; None where one seed ran."""
+    path = workspace.sae / "stability.parquet"
+    return pd.read_parquet(path) if path.is_file() else None
+
+
 def layer_codes(workspace: Workspace, layer: int) -> Codes:
     """Sparse codes of every token of one layer, memory-mapped."""
     return EncodedLayer(workspace.codes / f"layer_{layer}").codes()
 
 
-def read_features(workspace: Workspace) -> pd.DataFrame:
-    """The feature table of stage cds with columns context, rank, lineage and direction added.
+def scoring(params: Params) -> Scoring:
+    """How the run's features are scored."""
+    return Scoring(params.cds.min_events, params.cds.permutations, params.seed)
 
-    ``context``: q < alpha at biosample level, or at locus level where the data set has no
-    replicates (column ``evidence`` says which); ``rank`` by that level's |z| within the layer;
-    ``direction`` the context with the higher activation; ``lineage`` that of the largest |t|.
-    """
+
+def read_features(workspace: Workspace) -> pd.DataFrame:
+    """The feature table of stage cds with columns context, evidence, rank, lineage and direction
+    added (`contrast.features.with_context`) at the run's level of significance."""
     features = pd.read_parquet(workspace.table("cds") / "features.parquet")
     alpha = float(read_json(workspace.metrics("cds"))["alpha"])
-    level = "biosample" if features.q_biosample.notna().any() else "locus"
-    lineages = list(dict.fromkeys(load_biosamples(workspace).lineage))
-    z = features[f"z_{level}"]
-    t = features[[f"t_{lineage}_{level}" for lineage in lineages]].abs().fillna(-1.0).to_numpy()
-    return features.assign(
-        context=(features[f"q_{level}"] < alpha).fillna(False),
-        evidence=level,
-        rank=z.abs().groupby(features.layer).rank(ascending=False, method="first"),
-        direction=np.where(z > 0, "in_vivo", "in_vitro"),
-        lineage=np.asarray(lineages)[t.argmax(axis=1)],
-    )
+    return with_context(features, design_of(load_biosamples(workspace)), alpha)
 
 
 class Foregrounds(NamedTuple):

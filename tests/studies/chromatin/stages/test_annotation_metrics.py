@@ -61,10 +61,12 @@ def test_a_lineage_without_others_has_no_control():
 def test_random_bins_that_were_not_drawn_support_nothing():
     state = {"kind": "lineage", "layer": 2, "group": "L2 liver", "q": 0.01, "targets": 500}
     row = state | {"state_group": "enhancer", "share": 0.5, "background_share": 0.1}
-    found = chromhmm._metrics(pd.DataFrame([row]), 2, [])
+    found = chromhmm._metrics(pd.DataFrame([row]), 2, [], 0.05)
     assert found["active_odds_low"] > 1 and found["random_significant_share"] is None
     assert "no random bins were drawn" in found["interval_text"]
-    drawn = chromhmm._metrics(pd.DataFrame([row, row | {"kind": "random", "group": "r"}]), 2, [])
+    drawn = chromhmm._metrics(
+        pd.DataFrame([row, row | {"kind": "random", "group": "r"}]), 2, [], 0.05
+    )
     assert drawn["random_significant_share"] == 1.0
 
 
@@ -77,5 +79,5 @@ def test_planted_elements_without_a_term_leave_no_power(planted_p, powered):
         for kind, p in (("lineage", 0.5), ("planted", planted_p))
     ]
     rows += [rows[0] | {"term": "u"}, rows[1] | {"term": "u"}]
-    found = genesets._metrics(pd.DataFrame(rows), 2, 0, 100)
+    found = genesets._metrics(pd.DataFrame(rows), 2, 0, 100, 0.05)
     assert (found["powered"], found["why_untestable"] is None) == (powered, powered)
