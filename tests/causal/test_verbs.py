@@ -11,6 +11,7 @@ import pytest
 import torch
 from causal_toy import BINS, CROP, LINEAGES, autoencoder, model
 from elsewhere import Elsewhere
+from petriscope.contrast.moments import Design
 from torch import Tensor, nn
 
 from petriscope.causal import edits as edits_module
@@ -28,7 +29,6 @@ from petriscope.causal.rivals import SignedBasis
 from petriscope.causal.steer import steer, swap
 from petriscope.causal.steering import Pairs, gap_closure, gaps, swapped_features
 from petriscope.causal.steering_run import SteeringPlan, compare_methods
-from petriscope.contrast.moments import Design
 from petriscope.errors import UserError
 from petriscope.probe.harvest import Hidden, harvest
 from petriscope.probe.inputs import Inputs
