@@ -186,14 +186,14 @@ def _elsewhere(lineage, **changes):
 TRUE_WORLD = {
     "ctx-count": {
         "cds": {
-            "testable": True,
+            "untestable": None,
             "rise_low": 0.05,
             "stable_rise_low": 0.01,
             "context_fraction": [0.2, 0.4],
             "lineages_rising": 3,
         },
-        "random_init": {"run": True, "context_fraction": [0.1, 0.1]},
-        "label_shuffle": {"run": True, "shuffled_fraction_high": [0.05, 0.05]},
+        "random_init": {"untestable": None, "context_fraction": [0.1, 0.1]},
+        "label_shuffle": {"untestable": None, "shuffled_fraction_high": [0.05, 0.05]},
     },
     "sae-qc": {"sae": {"gate_passed": True}},
     "ablation": {
@@ -225,16 +225,16 @@ TRUE_WORLD = {
     "model": {"model": {"untestable": None, "r_all": 0.7, "r_specific": 0.4}},
     "calibration": {
         "calibration": {
-            "testable": True,
+            "untestable": None,
             "calibrated": True,
             "fwer_worst": 0.07,
             "coverage_low": 0.94,
             "coverage_high": 0.96,
         }
     },
-    "planted-truth": {"recovery": {"testable": True, "auroc_min": 0.8}},
-    "planted-fdr": {"truth": {"testable": True, "false_discovery": 0.1}},
-    "planted-power": {"truth": {"power_testable": True, "power_strong": 0.9}},
+    "planted-truth": {"recovery": {"untestable": None, "auroc_min": 0.8}},
+    "planted-fdr": {"truth": {"untestable": None, "false_discovery": 0.1}},
+    "planted-power": {"truth": {"strong": {"untestable": None}, "power_strong": 0.9}},
 }
 KILLED = [
     ("ctx-count", 0, {"random_init": {"context_fraction": [0.1, 0.5]}}),

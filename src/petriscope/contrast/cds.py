@@ -303,6 +303,7 @@ def _combined(
         level=label.level_name,
         scope="combined",
         n=_total(evidence, label),
+        covariates=combined.adjusted,
         units=_units(evidence),
         family=label.family(),
         features=label.features,

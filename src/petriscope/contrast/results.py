@@ -70,6 +70,8 @@ class ContrastResult:
     """adjusted p by method: bonferroni, holm, bh, by, maxt."""
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
     """further columns (m,), e.g. df, p_permutation, sign_consistent, cds_blood."""
+    covariates: tuple[str, ...] = ()
+    """what was adjusted for."""
     units: int | None = None
     """how many units of both sides, or blocks, the test rests on."""
     reason: str | None = None
