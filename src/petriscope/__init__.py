@@ -13,13 +13,18 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Codes": "petriscope.sae.codes:Codes",
+    "Design": "petriscope.contrast.design:Design",
     "Hidden": "petriscope.probe.harvest:Hidden",
     "Inputs": "petriscope.probe.inputs:Inputs",
     "ProbeOutput": "petriscope.probe.model:ProbeOutput",
     "SAE": "petriscope.sae.coder:SAE",
     "Tokens": "petriscope.probe.tokens:Tokens",
     "UserError": "petriscope.errors:UserError",
+    "ablate": "petriscope.causal.ablate:ablate",
+    "contrast": "petriscope.contrast.score:contrast",
+    "difference_of_means": "petriscope.causal.directions:difference_of_means",
     "harvest": "petriscope.probe.harvest:harvest",
+    "steer": "petriscope.causal.steer:steer",
     "train_sae": "petriscope.sae.train:train_sae",
 }
 """public name -> module:name"""

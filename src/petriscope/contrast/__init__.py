@@ -1,1 +1,3 @@
+from petriscope.verbs import make_callable
 
+make_callable(__name__, "petriscope.contrast.score:contrast")
