@@ -48,8 +48,6 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     gc.freeze()
     try:
         metrics = body.run(workspace, params)
-        if dataclasses.is_dataclass(metrics) and not isinstance(metrics, type):
-            metrics = dataclasses.asdict(metrics)
     except FileNotFoundError as error:
         missing = Path(
             str(error.filename or next(iter(error.args), ""))
