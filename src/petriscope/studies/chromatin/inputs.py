@@ -76,7 +76,7 @@ class WindowInputs(Inputs):
         return len(self.signal)
 
     @property
-    def tokens(self) -> Tokens:
+    def tokens(self) -> Tokens:  # type: ignore[override]
         """(window, biosample, bin) of 128 bp: the bins that have a prediction."""
         if self.windows is None:
             raise UserError(

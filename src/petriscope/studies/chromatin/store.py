@@ -4,28 +4,27 @@ names."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from petriscope.contrast.design import Design
 from petriscope.contrast.features import Scoring, with_context
-from petriscope.enrich.background import Strata
 from petriscope.errors import UserError
 from petriscope.files import read_json
 from petriscope.probe.harvest import open_layers
 from petriscope.probe.tokens import Tokens
-from petriscope.run.params import Params, load_params
+from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import SAE
 from petriscope.sae.codes import Codes
+from petriscope.sae.encode import EncodedLayer
 from petriscope.sae.moments import Moments
 from petriscope.studies.chromatin.inputs import Arrays, WindowInputs, bin_tokens
 from petriscope.studies.chromatin.model.adapter import adapter_record
 from petriscope.studies.chromatin.model.base import TOKEN, ChromatinModel
 from petriscope.studies.chromatin.model.choose import MODEL_FILE, load_probed
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.units import design_of
 
 
@@ -93,13 +92,12 @@ def chosen_layer(value: int | str, layers: int, entry: str) -> int:
 def bins_table(windows: pd.DataFrame, params: Params) -> pd.DataFrame:
     """Columns chrom, start, end, window, split, block of every predicted bin, in the order of the
     T' axis."""
-    bins = params.windows.length // 128 - 2 * params.windows.crop
-    offset = 128 * (np.arange(bins) + params.windows.crop)
-    start = (windows.start.to_numpy()[:, None] + offset).ravel()
+    bins = params.windows.length // TOKEN - 2 * params.windows.crop
+    start = bin_tokens(windows, 1, bins, params.windows.crop).starts().ravel()
     repeated = windows.loc[
         windows.index.repeat(bins), ["chrom", "window", "split", "block"]
     ].reset_index(drop=True)
-    return repeated.assign(start=start, end=start + 128)
+    return repeated.assign(start=start, end=start + TOKEN)
 
 
 def load_sae(workspace: Workspace, layer: int, seed: int) -> SAE:
@@ -135,13 +133,12 @@ def layer_numbers(folder: Path) -> list[int]:
 
 def load_moments(workspace: Workspace, layer: int) -> Moments:
     """Sufficient statistics per (block, biosample, feature) of one layer."""
-    folder = workspace.codes / f"layer_{layer}"
-    return Moments(*(np.load(folder / f"block_{name}.npy") for name in Moments._fields))
+    return EncodedLayer(workspace.codes / f"layer_{layer}").moments()
 
 
 def load_window_means(workspace: Workspace, layer: int, rows: np.ndarray, bins: int) -> np.ndarray:
     """Mean activation (len(rows), S, m) per window and biosample of one layer."""
-    sums = np.load(workspace.codes / f"layer_{layer}" / "window_sum.npy", mmap_mode="r")
+    sums = EncodedLayer(workspace.codes / f"layer_{layer}").window_sums()
     return sums[rows] / np.float32(bins)
 
 
@@ -153,7 +150,7 @@ def load_stability(workspace: Workspace) -> pd.DataFrame | None:
 
 def layer_codes(workspace: Workspace, layer: int) -> Codes:
     """Sparse codes of every token of one layer, memory-mapped."""
-    return Codes.load(workspace.codes / f"layer_{layer}" / "codes")
+    return EncodedLayer(workspace.codes / f"layer_{layer}").codes()
 
 
 def scoring(params: Params) -> Scoring:
@@ -167,34 +164,6 @@ def read_features(workspace: Workspace) -> pd.DataFrame:
     features = pd.read_parquet(workspace.table("cds") / "features.parquet")
     alpha = float(read_json(workspace.metrics("cds"))["alpha"])
     return with_context(features, design_of(load_biosamples(workspace)), alpha)
-
-
-class Foregrounds(NamedTuple):
-    """What stage foregrounds wrote."""
-
-    matrix: sparse.csr_matrix
-    """(F, n) bool."""
-    groups: pd.DataFrame
-    bins: pd.DataFrame
-    strata: Strata
-    firing: dict[str, sparse.csr_matrix]
-    """Lineage → (features, n) bool, where each feature of kind `feature` fires in that lineage's
-    biosamples."""
-
-
-def load_foregrounds(workspace: Workspace) -> Foregrounds:
-    """Foregrounds, their groups, the universe of bins and its strata."""
-    folder = workspace.table("foregrounds")
-    return Foregrounds(
-        sparse.load_npz(folder / "membership.npz").tocsr(),
-        pd.read_parquet(folder / "groups.parquet"),
-        pd.read_parquet(folder / "bins.parquet"),
-        Strata(np.load(folder / "strata.npy"), read_json(folder / "strata.json")),
-        {
-            path.stem.removeprefix("firing_"): sparse.load_npz(path).tocsr()
-            for path in sorted(folder.glob("firing_*.npz"))
-        },
-    )
 
 
 def layer_of_claims(workspace: Workspace, params: Params) -> int:

@@ -13,9 +13,10 @@ import pytest
 from petriscope.contrast.features import layer_summary
 from petriscope.errors import UserError
 from petriscope.files import write_json
-from petriscope.run.params import Cds, Params, load_params
+from petriscope.run.params import Cds, load_params
 from petriscope.run.workspace import Workspace, template
 from petriscope.sae.codes import Moments
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages import calibration, cds
 from petriscope.studies.chromatin.stages.cds import branch_table
 from petriscope.studies.chromatin.store import read_features
