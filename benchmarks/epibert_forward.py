@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import torch
 
-from petriscope.probe.model import Batch
+from petriscope.studies.chromatin.model.base import Batch
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig, one_hot
 
 CONDITIONS = 6

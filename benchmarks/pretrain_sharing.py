@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from petriscope.probe.model import Batch
+from petriscope.studies.chromatin.model.base import Batch
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig
 from petriscope.studies.chromatin.model.pretrain import (
     Arrays,

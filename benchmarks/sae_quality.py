@@ -22,7 +22,7 @@ from petriscope.sae.config import SAEConfig
 from petriscope.sae.judge import quality as judge
 from petriscope.sae.judge import recovery
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.train import train_sae
+from petriscope.sae.train import train_dictionary
 
 D, FACTORS, M, K, BATCH, STEPS, LR = 64, 384, 512, 10, 512, 2000, 3e-3
 HELDOUT = 200_000  # a latent that fires on fewer than one token in so many counts as dead
@@ -103,7 +103,7 @@ def _stream(shape: Shape, steps: int, path: Path, sender: Connection) -> None:
     peaks = [_resident_peak()]
     source = TokenSource([path] * 20)
     config = SAEConfig(d=shape.d, m=shape.m, k=shape.k, batch=shape.batch, steps=steps)
-    train_sae(config, source, heldout=None, progress=False)
+    train_dictionary(config, source, heldout=None, progress=False)
     peaks.append(_resident_peak())
     begun, tokens = time.process_time(), 0
     for x in itertools.islice(source.batches(shape.batch, 0), source.n_tokens // shape.batch):
@@ -170,7 +170,9 @@ def _config(variant: str, seed: int) -> SAEConfig:
 
 
 def _ours(variant: str, data: np.ndarray, seed: int) -> SAE:
-    return train_sae(_config(variant, seed), TokenSource(data), heldout=None, progress=False).sae
+    return train_dictionary(
+        _config(variant, seed), TokenSource(data), heldout=None, progress=False
+    ).sae
 
 
 def _theirs(variant: str, data: np.ndarray, seed: int) -> SAE:

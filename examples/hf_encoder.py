@@ -1,8 +1,6 @@
 """A Hugging Face encoder (BERT family) as the probed model: each 128-bp bin of DNA and
 accessibility is one token."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,8 +8,9 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, BertConfig
 
-from petriscope.probe.adapter import Build
-from petriscope.probe.model import NO_EDITS, Batch, Edit, ProbeOutput, TokenIndex
+from petriscope.probe.model import NO_EDITS, Edit, ProbeOutput
+from petriscope.studies.chromatin.model.adapter import Build
+from petriscope.studies.chromatin.model.base import Batch, TokenIndex
 
 
 class HFEncoder(nn.Module):
@@ -19,31 +18,20 @@ class HFEncoder(nn.Module):
 
     def __init__(self, build: Build) -> None:
         super().__init__()
-        shape = {
-            "hidden_size": build.d_model,
-            "num_hidden_layers": build.layers,
-            "num_attention_heads": build.heads,
-        }
-        sizes = {
-            "intermediate_size": 2 * build.d_model,
-            "max_position_embeddings": build.length // 128,
-            "vocab_size": 2,
-        }
-        scratch = BertConfig(**shape, **sizes)
+        scratch = BertConfig(
+            vocab_size=2, hidden_size=build.d_model, num_hidden_layers=build.layers
+        )
+        scratch.num_attention_heads, scratch.intermediate_size = build.heads, 2 * build.d_model
+        scratch.max_position_embeddings = build.length // 128
         config = AutoConfig.from_pretrained(build.weights) if build.weights else scratch
         read = build.weights and not build.random
-        self.bert = (
-            AutoModel.from_pretrained(build.weights) if read else AutoModel.from_config(config)
-        )
-        self.n_layers, self.d_model, self.crop = (
-            config.num_hidden_layers,
-            config.hidden_size,
-            build.crop,
-        )
+        make = AutoModel.from_pretrained if read else AutoModel.from_config
+        self.bert = make(build.weights if read else config)
+        self.n_layers, self.d_model = config.num_hidden_layers, config.hidden_size
+        self.crop = build.crop
         self.embed = nn.Linear(128 * 4 + 32 + build.motifs, self.d_model)
-        self.head = nn.Sequential(
-            nn.LayerNorm(self.d_model), nn.Linear(self.d_model, 1), nn.Softplus()
-        )
+        head = nn.LayerNorm(self.d_model), nn.Linear(self.d_model, 1), nn.Softplus()
+        self.head = nn.Sequential(*head)
 
     def tokens(self, batch: Batch) -> TokenIndex:
         count = batch.atac.shape[1] // 32

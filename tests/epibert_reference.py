@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from petriscope.probe.model import Batch
+from petriscope.studies.chromatin.model.base import Batch
 from petriscope.studies.chromatin.model.epibert import EpiBERTConfig, one_hot
 from petriscope.studies.chromatin.model.epibert_original import original_places
 from petriscope.studies.chromatin.parity import CONFIG

@@ -1,3 +1,40 @@
-"""Petriscope: what does a chromatin foundation model know about a petri dish?"""
+"""Petriscope: what a foundation model of biology knows, read with sparse autoencoders and tested.
+
+The names below are the public face; each is loaded when it is first used, so that
+`import petriscope` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Codes": "petriscope.sae.codes:Codes",
+    "Hidden": "petriscope.probe.harvest:Hidden",
+    "Inputs": "petriscope.probe.inputs:Inputs",
+    "ProbeOutput": "petriscope.probe.model:ProbeOutput",
+    "SAE": "petriscope.sae.coder:SAE",
+    "Tokens": "petriscope.probe.tokens:Tokens",
+    "UserError": "petriscope.errors:UserError",
+    "enrich": "petriscope.enrich.sets:enrich",
+    "harvest": "petriscope.probe.harvest:harvest",
+    "train_sae": "petriscope.sae.train:train_sae",
+}
+"""public name -> module:name"""
+
+__all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'petriscope' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    globals()[name] = found = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

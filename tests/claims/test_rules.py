@@ -222,7 +222,7 @@ TRUE_WORLD = {
             "random_significant_share": 0.05,
         }
     },
-    "model": {"model": {"evaluated": True, "r_all": 0.7, "r_specific": 0.4}},
+    "model": {"model": {"untestable": None, "r_all": 0.7, "r_specific": 0.4}},
     "calibration": {
         "calibration": {
             "testable": True,

@@ -4,25 +4,29 @@ same data."""
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from probe_toy import Letters, Reader
 from sae.test_train import DATA, SHORT, planted
 
 from petriscope.cli import main
 from petriscope.commands import sae as command_module
 from petriscope.errors import UserError
 from petriscope.files import read_json
+from petriscope.probe.harvest import Hidden, harvest
 from petriscope.sae import sweep as sweep_module
 from petriscope.sae import train as train_module
 from petriscope.sae.coder import SAE
+from petriscope.sae.codes import Codes
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.parallel import Job, train_many
-from petriscope.sae.sweep import sweep_learning_rate
-from petriscope.sae.train import TrainResult, train_sae
+from petriscope.sae.sweep import Job, sweep_learning_rate, train_many
+from petriscope.sae.train import TrainResult, train_dictionary, train_sae
 
 
 def test_train_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,7 +123,7 @@ def test_train_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["--input", "x.npy", "--out", "x.npy"], "x.npy: is a file. Name a new folder"),
         (
             ["--input", "x.npy", "--out", "."],
-            ".: holds other files, which would be lost. Name a new folder",
+            ".: holds other files than a dictionary, which would be lost. Name a new folder",
         ),
     ],
 )
@@ -238,12 +242,117 @@ def test_sweep_survives_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
     def diverging(config: SAEConfig, *args: object, **kwargs: object) -> TrainResult:
         if config.lr > 0.1:
             raise UserError("training diverged at step 3", field="sae.learning_rate")
-        return train_sae(config, *args, **kwargs)  # type: ignore[arg-type]
+        return train_dictionary(config, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sweep_module, "train_sae", diverging)
+    monkeypatch.setattr(sweep_module, "train_dictionary", diverging)
     source, rows = TokenSource.of_windows(DATA, np.arange(20)), planted(500, 4)
     sweep = sweep_learning_rate(SHORT, source, rows, rates=(1e-3, 0.9))
     assert sweep.config.lr == 1e-3
     assert np.isnan(sweep.table[1]["fvu"])
     with pytest.raises(UserError, match=r"sae.lr: training diverged at every rate tried \(0.9\)"):
         sweep_learning_rate(SHORT, source, rows, rates=(0.9,))
+
+
+def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
+    """Pools that start a fresh interpreter run the script again in every worker."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import numpy as np\n"
+        "from petriscope.sae.config import SAEConfig\n"
+        "from petriscope.sae.loader import TokenSource\n"
+        "from petriscope.sae.sweep import Job, train_many\n"
+        "print('begun', flush=True)\n"
+        "rows = np.random.default_rng(0).normal(size=(400, 8)).astype(np.float32)\n"
+        "config = SAEConfig(d=8, m=16, k=2, steps=20, batch=64)\n"
+        "jobs = [Job(name, config, TokenSource(rows)) for name in 'ab']\n"
+        "print(len(train_many(jobs, workers=2, progress=False)), 'trained', flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.split() == ["begun", "2", "trained"], done.stderr[-2000:]
+
+
+def letters_hidden() -> Hidden:
+    return harvest(Reader(), Letters(40), 1, windows=None)
+
+
+def test_the_public_verb_trains_on_one_split_and_repeats() -> None:
+    hidden = letters_hidden()
+    sae = train_sae(hidden, 24, 3, tokens=2000, seed=4, lr=0.01)
+    assert (sae.d, sae.m, sae.config.k, sae.config.seed, sae.config.lr) == (8, 24, 3, 4, 0.01)
+    train = hidden.tokens.split == "train"
+    source = TokenSource(hidden.values[train])
+    batch = int(train.sum())
+    config = SAEConfig(d=8, m=24, k=3, steps=2000 // batch, batch=batch, lr=0.01, seed=4)
+    direct = train_dictionary(config, source, heldout=None, progress=False).sae
+    torch.testing.assert_close(sae.b_dec, direct.b_dec, rtol=0.05, atol=0.05)
+    again = train_sae(hidden, 24, 3, tokens=2000, seed=4, lr=0.01)
+    assert torch.equal(sae.W_dec, again.W_dec)
+    every = train_sae(hidden, 24, 3, tokens=2000, seed=4, lr=0.01, split=None)
+    assert not torch.equal(sae.W_dec, every.W_dec)
+    with pytest.raises(
+        UserError, match=r"split: no token is of split 'test'. Choose one of select"
+    ):
+        train_sae(hidden, 24, 3, split="test")
+    with pytest.raises(UserError, match="steeps: is no entry of an SAE configuration"):
+        train_sae(hidden, 24, 3, steeps=9)
+
+
+def test_encode_from_the_shell_is_encode_from_python(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hidden = letters_hidden()
+    sae = train_sae(hidden, 24, 3, tokens=2000)
+    sae.save(tmp_path / "sae")
+    hidden.save(tmp_path / "hidden")
+    expected = sae.encode(hidden)
+    assert expected.layer == 1 and expected.tokens is hidden.tokens
+    command = ["sae", "encode", "--sae", str(tmp_path / "sae"), "--out", str(tmp_path / "codes")]
+    assert main([*command, "--input", str(tmp_path / "hidden")]) == 0
+    assert f"{len(hidden)} rows" in capsys.readouterr().out
+    found = Codes.load(tmp_path / "codes")
+    assert found.layer == 1 and found.tokens is not None
+    for name in ("indptr", "indices", "values"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert (found.tokens.window == hidden.tokens.window).all()
+
+    np.save(tmp_path / "alone.npy", hidden.values)
+    assert main([*command, "--input", str(tmp_path / "alone.npy")]) == 0
+    assert "no token axis" in capsys.readouterr().out
+    assert Codes.load(tmp_path / "codes").tokens is None
+    hidden.tokens.save(tmp_path / "tokens")
+    assert main([*command, "--input", str(tmp_path / "alone.npy")]) == 0
+    assert Codes.load(tmp_path / "codes").tokens is not None
+
+    np.save(tmp_path / "short.npy", hidden.values[:9])
+    for given, message in {
+        "short.npy": "short.npy: has 9 rows, the token axis",
+        "sae": "sae: holds no hidden states",
+        "none.npy": "none.npy: does not exist",
+    }.items():
+        assert main([*command, "--input", str(tmp_path / given)]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+
+
+def test_codes_that_do_not_match_their_axis_are_refused(tmp_path: Path) -> None:
+    hidden = letters_hidden()
+    codes = train_sae(hidden, 24, 3, tokens=2000).encode(hidden)
+    codes.save(tmp_path / "codes")
+    hidden.tokens.of_windows([0, 1]).save(tmp_path / "codes/tokens")
+    with pytest.raises(UserError, match=r"codes: codes: has \d+ rows, the token axis \d+ tokens"):
+        Codes.load(tmp_path / "codes")
+
+
+def test_encode_asks_for_its_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = letters_hidden()
+    train_sae(hidden, 24, 3, tokens=2000).save(tmp_path / "sae")
+    hidden.save(tmp_path / "hidden")
+    asked: list[str] = []
+    moved = SAE.to
+    monkeypatch.setattr(command_module, "choose_device", lambda name: f"{name}:0")
+    monkeypatch.setattr(SAE, "to", lambda sae, device: (asked.append(device), moved(sae, "cpu"))[1])
+    where = ["--sae", str(tmp_path / "sae"), "--input", str(tmp_path / "hidden")]
+    assert main(["sae", "encode", *where, "--out", str(tmp_path / "c"), "--device", "cuda"]) == 0
+    assert asked == ["cuda:0"]

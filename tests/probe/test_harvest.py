@@ -1,105 +1,73 @@
-"""Harvest against running the model row by row with its own sequence: same hidden states, masked
-bins from masked passes."""
+"""Harvest against the model run by hand, window by window; what is saved is what is loaded."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from probe_toy import Letters, Reader
 
 from petriscope.errors import UserError
-from petriscope.probe.harvest import (
-    WindowInputs,
-    harvest,
-    harvest_window,
-    masking_difference,
-    open_layers,
-)
-from petriscope.probe.model import Batch
-from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig, one_hot
-from petriscope.studies.chromatin.model.masking import fold_masks, masked_input
-
-CONFIG = EpiBERTConfig(
-    input_length=4096,
-    output_length=32,
-    final_output_length=28,
-    sequence_filters=(8, 8, 8, 8, 8, 16),
-    atac_stem_filters=4,
-    atac_filters=(4, 8),
-    num_motifs=5,
-    d_model=16,
-    heads=2,
-    layers=2,
-    random_features=8,
-)
+from petriscope.probe.harvest import Hidden, harvest, harvest_layers, open_layers, spread
 
 
-@pytest.fixture(scope="module")
-def setup():
-    rng = np.random.default_rng(0)
-    sequence = rng.integers(0, 5, (3, 4096)).astype(np.uint8)
-    signal = rng.gamma(0.3, 20, (3, 4, 1024)).astype(np.float16)
-    motif = rng.random((4, 5)).astype(np.float32)
-    return (
-        EpiBERT(CONFIG).eval(),
-        WindowInputs(sequence, signal, motif, crop=2),
-        sequence,
-        signal,
-        motif,
-    )
-
-
-def _direct(model, sequence, signal, motif, mask):
-    atac = torch.from_numpy(masked_input(signal[None], mask[None], 2, None))[..., None]
-    batch = Batch(one_hot(sequence[None]), atac, torch.from_numpy(motif[None, None]))
-    return model.run(batch, capture=(0, 1, 2)).hidden
-
-
-@torch.inference_mode()
-def test_shared_sequence_harvest_equals_row_by_row(setup):
-    model, inputs, sequence, signal, motif = setup
-    found = harvest_window(model, inputs, 1, (0, 1, 2))
-    for s in range(4):
-        expected = _direct(model, sequence[1], signal[1, s], motif[s], np.zeros(28, bool))
-        for layer in (0, 1, 2):
-            torch.testing.assert_close(
-                found[layer][s], expected[layer][0, 2:30], rtol=1e-5, atol=1e-5
-            )
-
-
-@torch.inference_mode()
-def test_kfold_takes_every_bin_from_the_pass_that_hid_it(setup):
-    model, inputs, sequence, signal, motif = setup
-    masks = fold_masks(28, 3)
-    found = harvest_window(model, inputs, 0, (2,), masks)[2]
-    for mask in masks:
-        expected = _direct(model, sequence[0], signal[0, 3], motif[3], mask)[2][0, 2:30]
-        torch.testing.assert_close(found[3][mask], expected[mask], rtol=1e-5, atol=1e-5)
-    plain = harvest_window(model, inputs, 0, (2,))[2]
-    assert not torch.allclose(plain, found)
-
-
-@torch.inference_mode()
-def test_masking_difference_is_a_ratio_of_norms(setup):
-    model, inputs, *_ = setup
-    visible = harvest_window(model, inputs, 0, (1,))[1].reshape(-1, 16)
-    hidden = harvest_window(model, inputs, 0, (1,), fold_masks(28, 3))[1].reshape(-1, 16)
-    expected = float((visible - hidden).norm() / (visible - visible.mean(0)).norm())
-    assert masking_difference(model, inputs, [0], (1,), 3)[1] == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_store_is_whole_and_a_value_beyond_float16_is_refused(setup, tmp_path):
-    model, inputs, *_ = setup
-    harvest(model, inputs, [0, 2], (0, 2), tmp_path)
-    stores = open_layers(tmp_path)
-    assert list(stores) == [0, 2] and stores[2].shape == (2, 4, 28, 16)
+def by_hand(model: Reader, inputs: Letters, window: int, layer: int) -> np.ndarray:
     with torch.inference_mode():
-        expected = harvest_window(model, inputs, 2, (2,))[2].numpy()
-    np.testing.assert_allclose(stores[2][1], expected, rtol=2e-3, atol=2e-3)
-    huge = EpiBERT(CONFIG).eval()
-    with torch.no_grad():
-        huge.projection.weight.mul_(1e9)
-    with pytest.raises(UserError, match=r"layer 0, window 0: a value is NaN or exceeds float16"):
-        harvest(huge, inputs, [0], (0,), tmp_path)
-    with pytest.raises(UserError, match="holds no activations"):
-        open_layers(tmp_path / "none")
+        hidden = model.run(inputs.batch(window), capture=(layer,)).hidden[layer]
+    return hidden[0, : len(inputs.text[window])].numpy().astype(np.float16)
+
+
+def test_every_window_by_hand_in_the_order_of_the_axis() -> None:
+    model, inputs = Reader().eval(), Letters()
+    found = harvest(model, inputs, 1)
+    expected = np.concatenate([by_hand(model, inputs, window, 1) for window in range(6)])
+    np.testing.assert_array_equal(found.values, expected)
+    assert found.layer == 1 and len(found) == len(inputs.tokens) and found.d == 8
+
+
+def test_some_windows_bring_their_own_axis() -> None:
+    model, inputs = Reader().eval(), Letters()
+    found = harvest(model, inputs, 2, windows=[1, 4])
+    assert found.tokens.window.tolist() == [0] * len(inputs.text[1]) + [1] * len(inputs.text[4])
+    assert found.tokens.unit.tolist() == [0] * len(inputs.text[1]) + [2] * len(inputs.text[4])
+    np.testing.assert_array_equal(found.values[len(inputs.text[1]) :], by_hand(model, inputs, 4, 2))
+    few = harvest(model, inputs, 2, windows=2)
+    assert few.tokens.windows.block.tolist() == [0, 2]  # the first and the last window
+    for windows, message in (([], "names none"), ([6], "names window 6"), ([1, 1], "ascending")):
+        with pytest.raises(UserError, match=f"windows: .*{message}"):
+            harvest(model, inputs, 2, windows=windows)
+
+
+def test_layers_in_files_are_the_layers_in_memory(tmp_path: Path) -> None:
+    model, inputs = Reader().eval(), Letters()
+    harvest_layers(model, inputs, range(6), [0, 2], tmp_path)
+    stores = open_layers(tmp_path)
+    assert list(stores) == [0, 2]
+    for layer, store in stores.items():
+        np.testing.assert_array_equal(store, harvest(model, inputs, layer, windows=None).values)
+
+
+def test_hidden_states_are_saved_with_their_axis(tmp_path: Path) -> None:
+    found = harvest(Reader().eval(), Letters(), 1)
+    found.save(tmp_path / "hidden")
+    again = Hidden.load(tmp_path / "hidden")
+    np.testing.assert_array_equal(again.values, found.values)
+    assert again.layer == 1 and (again.tokens.window == found.tokens.window).all()
+    with pytest.raises(UserError, match="nowhere: holds no hidden states"):
+        Hidden.load(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"hidden states: has 3 rows, the token axis \d+ tokens"):
+        Hidden(found.values[:3], found.tokens, 1)
+
+
+def test_a_model_that_breaks_a_promise_is_not_harvested() -> None:
+    with pytest.raises(UserError, match="predicts the same whatever an edit at layer 1 does"):
+        harvest(Reader("no effect").eval(), Letters(), 1)
+    with pytest.raises(UserError, match="layer 9 does not exist"):
+        harvest(Reader().eval(), Letters(), 9)
+
+
+def test_spread_reaches_both_ends() -> None:
+    assert spread(np.arange(10), 3).tolist() == [0, 4, 9]
+    assert spread(np.arange(3), 9).tolist() == [0, 1, 2]

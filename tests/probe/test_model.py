@@ -1,94 +1,90 @@
-"""The probe, on EpiBERT: captures after edits, resuming equals running, windows map to tokens,
-misuse is named."""
+"""A model's promises, each broken once on purpose and named; resuming equals an edit of the whole
+run."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from epibert_reference import SMALL, random_batch
+from probe_toy import Letters, Reader
 
 from petriscope.errors import UserError
-from petriscope.probe.model import NO_EDITS, ProbedModel
-from petriscope.studies.chromatin.model.epibert import EpiBERT
+from petriscope.probe.model import Edit, ProbedModel, check_probe, place, run_from, to_device
 
 
-def test_edits_apply_in_order_and_captures_come_after_them() -> None:
-    model, batch = EpiBERT(SMALL).eval(), random_batch(SMALL, 1, 2)
-    with torch.no_grad():
-        zeroed = model.run(
-            batch, capture=[0, 1], edits={1: torch.zeros_like, 0: lambda hidden: 2 * hidden}
-        )
-        plain = model.run(batch, capture=[0])
-        all_zero = model.run(None, resume=(1, torch.zeros_like(plain.hidden[0])))
-    torch.testing.assert_close(zeroed.hidden[0], 2 * plain.hidden[0])
-    assert not zeroed.hidden[1].any()
-    torch.testing.assert_close(zeroed.prediction, all_zero.prediction)
+def test_a_sound_model_passes_whether_it_resumes_or_not() -> None:
+    model: ProbedModel = Reader().eval()
+    check_probe(model, Letters())
+    model.resumes = False
+    check_probe(model, Letters(), layers=[1], window=3)
 
 
-def test_resuming_above_the_last_block_runs_the_head_alone() -> None:
-    model, batch = EpiBERT(SMALL).eval(), random_batch(SMALL, 1, 2)
-    with torch.no_grad():
-        plain = model.run(batch, capture=[2])
-        again = model.run(None, resume=(2, plain.hidden[2]))
-    torch.testing.assert_close(again.prediction, plain.prediction, rtol=0, atol=0)
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("no effect", "predicts the same whatever an edit at layer 0 does"),
+        ("observed", "predicts something else when hidden states are captured"),
+        ("together", "has other hidden states at layer 1 when other layers are captured"),
+        ("skip", "reads more than the residual stream above layer 0"),
+        ("deaf", "does not apply an edit at layer 0 before it captures"),
+        ("dropout", "gives two results on one input"),
+        ("nothing", r"captures None at layer 0, not \(rows, tokens, 8\)"),
+        ("infinite", "predicts values that are not finite"),
+    ],
+)
+def test_a_broken_promise_is_one_line(fault: str, message: str) -> None:
+    with pytest.raises(UserError, match=rf"^model.run: Reader {message}.*docs/your-model.md"):
+        check_probe(Reader(fault).eval(), Letters())
 
 
-def test_it_is_a_probed_model() -> None:
-    model: ProbedModel = EpiBERT(SMALL)
-    assert (model.name, model.n_layers, model.d_model) == ("epibert", 2, 16)
+def test_a_constant_edit_that_a_norm_takes_out_is_not_mistaken_for_deafness() -> None:
+    model = Reader().eval()
+    model.head = torch.nn.Sequential(torch.nn.LayerNorm(8), model.head)
+    check_probe(model, Letters())
 
 
-def test_any_window_of_whole_tokens_runs() -> None:
-    model, batch = EpiBERT(SMALL).eval(), random_batch(SMALL, 1, 2, tokens=37)
-    with torch.no_grad():
-        prediction = model.run(batch).prediction
-    index = model.tokens(batch)
-    assert prediction.shape == (2, 33, 1)
-    assert index.start.tolist() == [128 * i for i in range(37)]
-    assert index.width == 128
-    assert len(index.start[index.predicted]) == 33
+def test_a_layer_and_a_kept_token_must_exist() -> None:
+    with pytest.raises(UserError, match=r"layer 3 does not exist. Choose 0 to 2"):
+        check_probe(Reader().eval(), Letters(), layers=[3])
+
+    class Short(Letters):
+        def kept(self, number: int, hidden: torch.Tensor) -> torch.Tensor:
+            return super().kept(number, hidden)[1:]
+
+    with pytest.raises(UserError, match=r"Short.kept: keeps shape .* of layer 0, the token axis"):
+        check_probe(Reader().eval(), Short())
 
 
-def test_misfitting_inputs_are_refused() -> None:
-    model, batch = EpiBERT(SMALL).eval(), random_batch(SMALL, 2, 2)
-    hidden = torch.zeros(1, 16, 16)
-    cases: list[tuple[str, dict[str, object]]] = [
-        (
-            "sequence: shape .* whole 128-bp tokens",
-            {"batch": batch._replace(sequence=batch.sequence[:, :2000])},
-        ),
-        (
-            "sequence: there is neither sequence nor its features",
-            {"batch": batch._replace(sequence=None)},
-        ),
-        (
-            r"atac: shape \(3, 512, 1\) does not fit 2 windows of 16",
-            {"batch": batch._replace(atac=batch.atac[:3])},
-        ),
-        (
-            r"atac: .* give \(rows, 512, 1\)|Give \(rows, 512, 1\)",
-            {"batch": batch._replace(atac=batch.atac[:, :500])},
-        ),
-        (
-            "motif: shape .* 4 rows of 9 motifs",
-            {"batch": batch._replace(motif=batch.motif[..., :8])},
-        ),
-        ("capture: layer 3 is not run. Choose 0 to 2", {"batch": batch, "capture": [3]}),
-        ("edits: layer -1 is not run", {"batch": batch, "edits": {-1: torch.neg}}),
-        ("edit at layer 1: turned shape", {"batch": batch, "edits": {1: lambda h: h[:, :1]}}),
-        ("batch: there is neither a batch nor a hidden state", {"batch": None}),
-        ("resume: layer 3 does not exist", {"batch": None, "resume": (3, hidden)}),
-        (
-            "capture: layer 0 is not run. Choose 1 to 2",
-            {"batch": None, "resume": (1, hidden), "capture": [0]},
-        ),
-        ("resume: shape .* is not", {"batch": None, "resume": (1, hidden[..., :3])}),
-    ]
-    for message, arguments in cases:
-        with pytest.raises(UserError, match=message):
-            model.run(**arguments)
+def test_running_from_a_stream_is_the_same_with_and_without_resuming() -> None:
+    model, batch = Reader().eval(), Letters().batch(2)
+    stream = torch.randn(1, 7, 8)
+    edit: Edit = lambda _: stream
+    with torch.inference_mode():
+        expected = model.run(batch, edits={1: edit}).prediction
+        resumed = run_from(model, None, 1, stream)
+        model.resumes = False
+        whole = run_from(model, batch, 1, stream)
+    torch.testing.assert_close(resumed, expected)
+    torch.testing.assert_close(whole, expected, rtol=0, atol=0)
 
 
-def test_the_default_of_no_edits_cannot_be_changed() -> None:
-    with pytest.raises(TypeError):
-        NO_EDITS[0] = torch.neg
+def test_a_batch_of_any_make_is_moved() -> None:
+    class Own:
+        device = "cpu"
+
+        def to(self, device: str) -> Own:
+            self.device = str(device)
+            return self
+
+    batch = {"a": torch.zeros(2), "b": [(torch.zeros(1), 3)], "c": Own(), "d": "text"}
+    moved = to_device(batch, "meta")
+    assert moved["a"].device.type == moved["b"][0][0].device.type == "meta"
+    assert moved["b"][0][1] == 3 and moved["c"].device == "meta" and moved["d"] == "text"
+
+
+def test_what_is_no_module_stays_on_the_host() -> None:
+    class Plain:
+        pass
+
+    place(Plain(), "cpu")
+    with pytest.raises(UserError, match="device: Plain is no torch module"):
+        place(Plain(), "cuda")

@@ -1,4 +1,4 @@
-"""Training off the host without a GPU: numpy forbidden and the default device useless, results
+"""Training and encoding off the host without a GPU: numpy forbidden and the default device useless, results
 equal to the host's.
 
 A tensor made without a device lands on `meta`, where mixing with real ones fails; `Tensor.numpy`
@@ -17,7 +17,7 @@ import pytest
 import torch
 from sae.test_train import DATA, SHORT, run
 
-from petriscope.sae import filter as filter_module
+from petriscope.sae import coder as coder_module
 from petriscope.sae import select as select_module
 from petriscope.sae import sparse as sparse_module
 from petriscope.sae.loader import TokenSource
@@ -26,7 +26,7 @@ from petriscope.sae.train import Run
 
 
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (sparse_module, filter_module, select_module):
+    for module in (sparse_module, select_module):
         monkeypatch.setattr(module, "on_host", lambda _: False)
 
     def refuse(*_: object, **__: object) -> None:
@@ -104,3 +104,25 @@ def test_training_elsewhere_is_the_same_training(
     for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
         torch.testing.assert_close(getattr(found, name), getattr(host, name), rtol=1e-4, atol=1e-5)
     assert found.threshold == pytest.approx(host.threshold, rel=1e-4)
+
+
+@pytest.mark.parametrize("variant", ["batchtopk", "topk"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_encoding_elsewhere_gives_the_same_codes(
+    monkeypatch: pytest.MonkeyPatch, own_default_device: None, variant: str, precision: str
+) -> None:
+    config = dataclasses.replace(SHORT, variant=variant, filter=precision, lr=2e-2).resolved()
+    sae = run(config).sae
+    rows = DATA[:3].reshape(-1, DATA.shape[-1])
+    host = sae.encode(rows)
+    decoded = sae.decode(host)
+    kinds = {torch.float32: np.float32, torch.int32: np.int32}
+    leave = lambda tensor: np.array(tensor.tolist(), kinds[tensor.dtype])
+    monkeypatch.setattr(coder_module, "to_host", leave)
+    elsewhere(monkeypatch)
+    torch.set_default_device("meta")
+    found = dataclasses.replace(sae).encode(rows, device="cpu")
+    np.testing.assert_array_equal(found.indptr, host.indptr)
+    np.testing.assert_array_equal(found.indices, host.indices)
+    np.testing.assert_allclose(found.values, host.values, rtol=1e-5)
+    np.testing.assert_allclose(sae.decode(found), decoded, rtol=1e-4, atol=1e-5)

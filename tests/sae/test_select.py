@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from petriscope.sae.filter import CandidateFilter, fastest_precision, where_true
-from petriscope.sae.select import BatchTopK, Selection, TopK, above_threshold
+from petriscope.sae.select import (
+    BatchTopK,
+    CandidateFilter,
+    Selection,
+    TopK,
+    above_threshold,
+    fastest_precision,
+    where_true,
+)
 
 N, D, M, K = 257, 40, 190, 7
 PRECISIONS = ["bf16", "float32"]

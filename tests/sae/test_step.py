@@ -1,22 +1,37 @@
-"""Gradients of one SAE step against torch autograd of the definitions written out densely, in
-float64."""
+"""Gradients against autograd, the audit of the selection against float64, resampling against its paper."""
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
+from sae.test_train import DATA, SHORT, run, same
 
-from petriscope.sae.filter import CandidateFilter
-from petriscope.sae.select import BatchTopK, TopK, above_threshold
+from petriscope.errors import UserError
+from petriscope.sae import train as train_module
+from petriscope.sae.loader import TokenSource
+from petriscope.sae.select import BatchTopK, CandidateFilter, Selection, TopK, above_threshold
 from petriscope.sae.sparse import (
     Pattern,
     column_tiles,
+    keep_entries,
     keep_largest,
     kth_largest,
+    transpose,
     weighted_rows,
     weighted_rows_into,
 )
-from petriscope.sae.step import Objective, Parameters, batch_gradients, weight_blocks
+from petriscope.sae.step import (
+    DictionaryAdam,
+    Objective,
+    Parameters,
+    batch_gradients,
+    check_selection,
+    resample,
+    weight_blocks,
+)
 
 N, D, M, K = 96, 24, 80, 5
 NONE = torch.empty(0, dtype=torch.long)
@@ -192,3 +207,134 @@ def test_keep_largest_is_torchs_topk_scattered_into_zeros() -> None:
         keep_largest(kept, k)
         best = given.topk(min(k, 31), dim=1)
         assert torch.equal(kept, torch.zeros_like(given).scatter_(1, best.indices, best.values))
+
+
+ROWS = torch.arange(0, N, 5)
+PARAMETERS = random_parameters()
+X = torch.randn(N, 24, generator=torch.Generator().manual_seed(1))
+
+
+def selections() -> dict[str, tuple[Selection, int | None]]:
+    filter_ = CandidateFilter(PARAMETERS.W_enc, PARAMETERS.b_enc, "bf16")
+    return {
+        "batchtopk": (BatchTopK(K)(filter_, X), None),
+        "topk": (TopK(K)(filter_, X), K),
+        "relu": (above_threshold(filter_, X, 0.0), None),
+    }
+
+
+def without(selection: Selection, entry: int) -> Selection:
+    """The selection with one entry forgotten."""
+    kept = torch.ones(len(selection.values), dtype=torch.bool)
+    kept[entry] = False
+    by_latent, _ = keep_entries(selection.by_latent, kept)
+    by_token, order = transpose(by_latent)
+    return Selection(by_latent, selection.values[kept], by_token, order)
+
+
+def strongest(selection: Selection, rows: torch.Tensor) -> int:
+    """The entry of the largest value in some rows."""
+    inside = torch.isin(selection.by_latent.columns, rows)
+    return int(torch.where(inside, selection.values, -1.0).argmax())
+
+
+@pytest.mark.parametrize("name", ["batchtopk", "topk", "relu"])
+def test_exact_selections_pass_and_forgotten_latents_do_not(name: str) -> None:
+    selection, per_row = selections()[name]
+    found = check_selection(selection, X, PARAMETERS, ROWS, per_row)
+    assert found == (len(ROWS), 0, 0)
+    spoilt = without(selection, strongest(selection, ROWS))
+    assert check_selection(spoilt, X, PARAMETERS, ROWS, per_row).missed == 1
+
+
+def test_latents_below_the_border_are_surplus() -> None:
+    positive, _ = selections()["relu"]
+    tight, _ = selections()["topk"]
+    assert check_selection(positive, X, PARAMETERS, ROWS, K).surplus > 0
+    dense = (X @ PARAMETERS.W_enc.T + PARAMETERS.b_enc).relu()
+    expected = int((dense[ROWS] > 0).sum()) - K * len(ROWS)
+    assert check_selection(positive, X, PARAMETERS, ROWS, K).surplus == expected
+    assert len(tight.values) == K * N
+    assert M > K
+
+
+@pytest.mark.parametrize("variant", ["batchtopk", "topk", "relu_l1", "matryoshka"])
+def test_training_audits_a_sample_and_says_how_many(variant: str) -> None:
+    result = run(type(SHORT)(**{**SHORT.as_dict(), "variant": variant}))
+    assert result.audited_rows == 4 * 3  # 60 steps, every 20th
+
+
+def test_a_filter_that_misses_stops_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Leaky(BatchTopK):
+        def __call__(self, filter_: CandidateFilter, x: torch.Tensor) -> Selection:
+            whole = super().__call__(filter_, x)
+            return without(
+                whole, strongest(whole, torch.arange(0, 128, 32))
+            )  # rows that the first audit reads
+
+    monkeypatch.setattr(train_module, "BatchTopK", Leaky)
+    with pytest.raises(
+        UserError, match=r"sae.filter: missed 1 latents and kept 0 too many in 4 rows of step 0"
+    ):
+        train_module.train_dictionary(SHORT, TokenSource(DATA), heldout=None, progress=False)
+
+
+def test_dead_latents_become_inputs_of_large_loss() -> None:
+    adam = DictionaryAdam(random_parameters(), (0.9, 0.999), 1.0)
+    for moments in (adam.first, adam.second):
+        for tensor in moments:
+            tensor.fill_(1.0)
+    before = [tensor.clone() for tensor in adam.parameters]
+    rng = torch.Generator().manual_seed(3)
+    centred = torch.randn(500, D, generator=rng)
+    residual = torch.full((500, D), 1e-4)
+    residual[100:110] = 1.0  # only these rows have a loss worth drawing
+    dead = torch.tensor([3, 40, 41])
+    resample(adam, dead, centred, residual, (0, 7))
+    alive = torch.ones(len(before[0]), dtype=torch.bool)
+    alive[dead] = False
+    unit = torch.nn.functional.normalize(centred[100:110], dim=1)
+    chosen = (adam.parameters.W_dec[dead] @ unit.T).max(1)
+    np.testing.assert_allclose(chosen.values, 1.0, rtol=1e-5)
+    assert len(set(chosen.indices.tolist())) == 3  # drawn without replacement
+    length = before[0][alive].norm(dim=1).mean()
+    np.testing.assert_allclose(adam.parameters.W_enc[dead].norm(dim=1), 0.2 * length, rtol=1e-5)
+    assert not adam.parameters.b_enc[dead].any()
+    for moments in (adam.first, adam.second):
+        assert not any(getattr(moments, name)[dead].any() for name in ("W_enc", "W_dec", "b_enc"))
+        assert all(
+            (getattr(moments, name)[alive] == 1).all() for name in ("W_enc", "W_dec", "b_enc")
+        )
+    for name, tensor in zip(("W_enc", "b_enc", "W_dec", "b_dec"), before, strict=True):
+        kept = slice(None) if name == "b_dec" else alive
+        assert torch.equal(getattr(adam.parameters, name)[kept], tensor[kept])
+
+
+def test_draws_follow_the_squared_loss() -> None:
+    losses = torch.tensor([1.0, 2.0, 3.0])  # probabilities 1, 4, 9 of 14
+    residual = torch.zeros(3, D)
+    residual[:, 0] = losses.sqrt()
+    counts = torch.zeros(3)
+    for step in range(400):
+        adam = DictionaryAdam(random_parameters(), (0.9, 0.999), 1.0)
+        resample(adam, torch.tensor([0]), torch.eye(3, D), residual, (1, step))
+        counts += adam.parameters.W_dec[0, :3]
+    np.testing.assert_allclose(counts / 400, np.array([1, 4, 9]) / 14, atol=0.08)
+
+
+def test_nothing_to_do_changes_nothing() -> None:
+    adam = DictionaryAdam(random_parameters(), (0.9, 0.999), 1.0)
+    before = [tensor.clone() for tensor in adam.parameters]
+    rows = torch.ones(5, D)
+    resample(adam, torch.empty(0, dtype=torch.long), rows, rows, (0, 0))
+    resample(adam, torch.arange(len(before[0])), rows, rows, (0, 0))
+    resample(adam, torch.tensor([1]), rows, torch.zeros(5, D), (0, 0))
+    assert all(torch.equal(a, b) for a, b in zip(before, adam.parameters, strict=True))
+
+
+def test_training_resamples_and_repeats() -> None:
+    settings = {"resample_every": 15, "aux_weight": 0.0, "dead_after_tokens": 200, "lr": 2e-2}
+    config = dataclasses.replace(SHORT, **settings)
+    one, two, never = run(config), run(config), run(dataclasses.replace(config, resample_every=0))
+    assert same(one, two)
+    assert not torch.equal(one.sae.W_dec, never.sae.W_dec)

@@ -19,11 +19,11 @@ import pytest
 import torch
 
 from petriscope.errors import UserError
-from petriscope.sae import checkpoint as checkpoint_module
+from petriscope.sae import train as train_module
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.judge import quality, recovery
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.train import Run, TrainResult, geometric_median, train_sae
+from petriscope.sae.train import Run, TrainResult, geometric_median, train_dictionary
 
 D, FACTORS = 24, 40
 
@@ -44,7 +44,7 @@ SHORT = SAEConfig(d=D, m=64, k=3, steps=60, batch=128, dead_after_tokens=1500, s
 
 
 def run(config: SAEConfig, **kwargs: object) -> TrainResult:
-    return train_sae(
+    return train_dictionary(
         config, TokenSource.of_windows(DATA, np.arange(20)), heldout=None, progress=False, **kwargs
     )
 
@@ -70,7 +70,7 @@ def test_planted_factors_are_found(variant: str, fvu: float, found: float) -> No
     config = SAEConfig(d=D, m=64, k=3, variant=variant, steps=500, batch=256, lr=5e-3, l1=2.0)
     heldout = planted(4000, 1)
     source = TokenSource.of_windows(DATA, np.arange(20))
-    result = train_sae(config, source, heldout=heldout, progress=False)
+    result = train_dictionary(config, source, heldout=heldout, progress=False)
     assert result.quality is not None
     assert result.quality.fvu < fvu
     assert result.quality.l0 < 5
@@ -122,7 +122,7 @@ def test_resumed_run_writes_the_same_bytes(tmp_path: Path, variant: str) -> None
     whole = run(config)
     with pytest.raises(Interrupted):
         source = StoppingSource(DATA, block_rows=100)
-        train_sae(
+        train_dictionary(
             config,
             source,
             heldout=None,
@@ -164,9 +164,9 @@ from petriscope.errors import UserError
 t.run(t.SHORT, checkpoint=Path(sys.argv[1]), checkpoint_every=60)
 before = (Path(sys.argv[1]) / "state.safetensors").read_bytes()
 resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, len(before) // 2))
-saved = t.checkpoint_module.load_checkpoint(Path(sys.argv[1]), t.SHORT.resolved())
+saved = t.train_module.load_checkpoint(Path(sys.argv[1]), t.SHORT.resolved())
 try:
-    t.checkpoint_module.save_checkpoint(Path(sys.argv[1]), t.SHORT.resolved(), saved)
+    t.train_module.save_checkpoint(Path(sys.argv[1]), t.SHORT.resolved(), saved)
 except UserError as error:
     print(error)
 assert (Path(sys.argv[1]) / "state.safetensors").read_bytes() == before
@@ -197,15 +197,15 @@ def test_a_full_disk_is_noticed_before_training_and_told_from_other_errors(
 
         return write
 
-    state = checkpoint_module.Checkpoint(1, {"a": torch.zeros(1)}, {})
-    monkeypatch.setattr(checkpoint_module, "save_file", failing(errno.ENOSPC))
+    state = train_module.Checkpoint(1, {"a": torch.zeros(1)}, {})
+    monkeypatch.setattr(train_module, "save_file", failing(errno.ENOSPC))
     with pytest.raises(UserError, match=r"c: cannot be written, the disk or quota is full"):
-        checkpoint_module.save_checkpoint(tmp_path / "c", SHORT, state)
-    monkeypatch.setattr(checkpoint_module, "save_file", failing(errno.EACCES))
+        train_module.save_checkpoint(tmp_path / "c", SHORT, state)
+    monkeypatch.setattr(train_module, "save_file", failing(errno.EACCES))
     with pytest.raises(OSError, match="Permission denied"):
-        checkpoint_module.save_checkpoint(tmp_path / "c", SHORT, state)
+        train_module.save_checkpoint(tmp_path / "c", SHORT, state)
     little = shutil.disk_usage(tmp_path)._replace(free=50_000)
-    monkeypatch.setattr(checkpoint_module.shutil, "disk_usage", lambda _: little)
+    monkeypatch.setattr(train_module.shutil, "disk_usage", lambda _: little)
     with pytest.raises(
         UserError,
         match=r"c: lies on a disk with 0.1 MB free, checkpoints need 0.1 MB. Free some space",
@@ -225,11 +225,11 @@ def test_unusable_data() -> None:
     with pytest.raises(UserError, match=r"sae.d: is 30, but the vectors are 24 wide"):
         run(SAEConfig(d=30, m=64, k=3))
     with pytest.raises(UserError, match=r"input: all vectors are the same. Check the harvest"):
-        train_sae(
+        train_dictionary(
             SHORT, TokenSource(np.full((500, D), 0.25, np.float32)), heldout=None, progress=False
         )
     with pytest.raises(UserError, match=r"sae.batch: is 128, but only 100 training tokens exist"):
-        train_sae(SHORT, TokenSource(planted(100, 0)), heldout=None, progress=False)
+        train_dictionary(SHORT, TokenSource(planted(100, 0)), heldout=None, progress=False)
 
 
 def test_geometric_median_resists_outliers() -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from petriscope.contrast.multiplicity import Family, ledger
+from petriscope.contrast.results import Family
 from petriscope.enrich.kinds import KINDS
 
 METHODS = {
@@ -49,13 +49,22 @@ def multiplicity(
         *_annotation(tables),
     ]
     entries = [entry for entry in entries if np.isfinite(entry.adjusted).any()]
-    rows = ledger([(entry.family, entry.method, entry.adjusted) for entry in entries], alpha)
-    if rows.empty:
-        return rows
-    rows.insert(0, "stage", [entry.stage for entry in entries])
-    rows.insert(1, "test", [entry.test for entry in entries])
-    rows.insert(4, "units", [entry.units for entry in entries])
-    return rows
+    return pd.DataFrame(
+        [
+            {
+                "stage": entry.stage,
+                "test": entry.test,
+                "family": entry.family.name,
+                "size": entry.family.size,
+                "units": entry.units,
+                "method": entry.method,
+                "tested": int(np.isfinite(entry.adjusted).sum()),
+                "rejected": int((entry.adjusted <= alpha).sum()),
+                "alpha": alpha,
+            }
+            for entry in entries
+        ]
+    )
 
 
 def as_markdown(rows: pd.DataFrame) -> str:

@@ -4,14 +4,19 @@ params.yaml says."""
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
 
+from petriscope.claims.rules import read_rules
+from petriscope.claims.texts import render
+from petriscope.contrast.calibration import calibrate, summarise
 from petriscope.errors import UserError
 from petriscope.files import write_csv
 from petriscope.run.params import load_params
 from petriscope.run.stage import run_stage
-from petriscope.run.workspace import find_workspace
-from petriscope.studies.chromatin.stages.calibration import metrics, middle_layer, null_runs
+from petriscope.run.workspace import Workspace, find_workspace
+from petriscope.studies.chromatin.stages.calibration import COVARIATES, middle_layer, null_data
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     workspace = find_workspace(args.workspace)
     if args.seeds is None and args.nulls is None:
         found = run_stage("calibration", workspace)
-        print(found["why_untestable"] or f"{found['corrected_text']}\n{found['interval_text']}")
+        print(found["untestable"] or _words(found, workspace))
         return 0
     params = load_params(workspace.params)
     for name, low in (("seeds", 1), ("nulls", 20)):
@@ -47,13 +52,26 @@ def run(args: argparse.Namespace) -> int:
         seeds=args.seeds or params.calibration.seeds,
         nulls=args.nulls or params.calibration.nulls,
     )
-    rates = null_runs(workspace, replace(params, calibration=chosen)).rates
+    data = null_data(workspace, replace(params, calibration=chosen))
+    seeds = [params.seed + i for i in range(chosen.seeds)]
+    rates = calibrate(data, seeds=seeds, alpha=params.cds.alpha).rates
     if args.out:
         write_csv(args.out, rates)
     shown = rates.assign(what=rates.test.fillna(rates.what))[
         ["seed", "what", "null", "share", "low", "high"]
     ]
     print(shown.to_string(index=False, float_format="{:.4f}".format))
-    found = metrics(rates, params.cds.alpha, middle_layer(workspace))
-    print(f"{found['corrected_text']}\n{found['interval_text']}")
+    summary = summarise(rates, params.cds.alpha, middle_layer(workspace), COVARIATES)
+    print(_words(asdict(summary), workspace))
     return 0
+
+
+def _words(found: Mapping[str, Any], workspace: Workspace) -> str:
+    """What the ledger says of the calibration."""
+    path = workspace.claims_rules
+    claim = next(entry for entry in read_rules(path) if entry["id"] == "calibration")
+    texts = (
+        render(claim[name], {"calibration": found}, str(path), name)
+        for name in ("corrected", "interval")
+    )
+    return "\n".join(texts)

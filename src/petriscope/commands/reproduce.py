@@ -126,7 +126,7 @@ def adapter_edited(workspace: Workspace, params: Params) -> bool:
     alone."""
     if params.model.adapter is None:
         return False
-    from petriscope.probe.adapter import (
+    from petriscope.studies.chromatin.model.adapter import (
         adapter_record,
         find_adapter,
     )  # torch, which no other part of this verb needs

@@ -1,5 +1,5 @@
-"""`petriscope sae train`: a sparse autoencoder on any stream of vectors, without any model;
-`export`, `import` formats."""
+"""`petriscope sae`: train a sparse autoencoder on any stream of vectors, without any model; encode
+vectors with it; export and import other libraries' formats."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import numpy as np
 from petriscope.device import choose_device
 from petriscope.errors import UserError
 from petriscope.files import write_json
-from petriscope.sae.coder import SAE
+from petriscope.probe.harvest import Hidden
+from petriscope.probe.tokens import Tokens
+from petriscope.sae.coder import SAE, encode_stream
+from petriscope.sae.codes import writing_codes
 from petriscope.sae.config import VARIANTS, SAEConfig
 from petriscope.sae.exchange import FORMATS
-from petriscope.sae.loader import TokenSource
+from petriscope.sae.loader import TokenSource, open_shard
 from petriscope.sae.sweep import sweep_learning_rate
-from petriscope.sae.train import train_sae
+from petriscope.sae.train import train_dictionary
 
 _HELDOUT_TOKENS = 20_000
 
@@ -59,6 +62,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--block-rows", type=int, default=None, help="consecutive vectors read together"
     )
+    encode = verbs.add_parser("encode", help="write sparse codes of .npy files of vectors")
+    encode.add_argument("--sae", required=True, type=Path, help="folder of the autoencoder")
+    encode.add_argument(
+        "--input",
+        required=True,
+        type=Path,
+        help=".npy array (…, width), or a folder that Hidden.save wrote",
+    )
+    encode.add_argument(
+        "--tokens",
+        type=Path,
+        default=None,
+        help="folder of an .npy array's token axis (default: `tokens` beside it, if it is there)",
+    )
+    encode.add_argument("--out", required=True, type=Path, help="folder for the codes")
+    encode.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")
     for verb, line in (
         ("export", "write another library's format"),
         ("import", "read another library's format"),
@@ -70,14 +89,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, or convert a folder from or to another library's format."""
+    """Train, encode, or convert a folder from or to another library's format."""
     if args.what == "export":
         FORMATS[args.format].save(SAE.load(args.source), args.target)
     elif args.what == "import":
         FORMATS[args.format].load(args.source).save(args.target)
+    elif args.what == "encode":
+        _encode(args)
     else:
         _train(args)
     return 0
+
+
+def _encode(args: argparse.Namespace) -> None:
+    """Codes of an array or of saved hidden states, with the token axis beside them."""
+    _check_output(args.out, "codes.json", "codes")
+    sae = SAE.load(args.sae).to(choose_device(args.device))
+    tokens: Tokens | None = None
+    layer: int | None = None
+    if args.input.is_dir():
+        hidden = Hidden.load(args.input)
+        rows, layer, tokens = hidden.values, hidden.layer, hidden.tokens
+    else:
+        rows = open_shard(args.input)
+        rows = rows.reshape(-1, rows.shape[-1])
+        beside = args.tokens or args.input.parent / "tokens"
+        if args.tokens is not None or beside.is_dir():
+            tokens = Tokens.load(beside)
+            tokens.check_rows(rows, str(args.input))
+    count, entries = 0, 0
+    with writing_codes(args.out, sae.m, tokens, layer) as writer:
+        for _, codes in encode_stream(sae, rows, progress=True):
+            writer.add(codes)
+            count, entries = count + codes.n, entries + len(codes.values)
+    where = "no token axis" if tokens is None else f"{len(tokens.windows):,} windows"
+    print(f"{args.out}: {count:,} rows  L0 {entries / max(count, 1):.1f}  {where}")
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -90,7 +136,7 @@ def _train(args: argparse.Namespace) -> None:
         raise UserError(
             "holds no .npy file", file=args.input[0], remedy="Save the vectors with numpy.save."
         )
-    _check_output(args.out)
+    _check_output(args.out, "cfg.json", "a dictionary")
     for option in ("batch", "block_rows"):
         value = getattr(args, option)
         if value is not None and value < 1:
@@ -124,7 +170,7 @@ def _train(args: argparse.Namespace) -> None:
         config = dataclasses.replace(config, lr=_rate(args.lr))
     checkpoint = args.out.with_name(f".{args.out.name}.checkpoint")
     device = choose_device(args.device)
-    result = train_sae(
+    result = train_dictionary(
         config, source, heldout=heldout, checkpoint=checkpoint, device=device, name=args.out.name
     )
     assert result.quality is not None
@@ -139,12 +185,14 @@ def _train(args: argparse.Namespace) -> None:
           f"{result.tokens_per_second:,.0f} vectors/s")  # fmt: skip
 
 
-def _check_output(out: Path) -> None:
-    """Raise `UserError` where ``out`` holds something that is no dictionary: it is replaced when
-    training is over."""
-    if out.is_dir() and not (out / "cfg.json").exists() and any(out.iterdir()):
+def _check_output(out: Path, mark: str, what: str) -> None:
+    """Raise `UserError` where ``out`` holds something that is no ``what``: it is replaced when all
+    is done."""
+    if out.is_dir() and not (out / mark).exists() and any(out.iterdir()):
         raise UserError(
-            "holds other files, which would be lost", file=out, remedy="Name a new folder."
+            f"holds other files than {what}, which would be lost",
+            file=out,
+            remedy="Name a new folder.",
         )
     if out.exists() and not out.is_dir():
         raise UserError("is a file", file=out, remedy="Name a new folder.")

@@ -222,7 +222,7 @@ def enrich(
     Examples
     --------
     >>> import pandas as pd
-    >>> from petriscope.sae.sparse import Codes
+    >>> from petriscope.sae.codes import Codes
     >>> windows = pd.DataFrame({"split": ["train"] * 2, "block": [0, 1]})
     >>> tokens = Tokens.grid(windows, units=1, positions=100)
     >>> fires = np.arange(200) % 4 == 0

@@ -34,7 +34,7 @@ def firing_correlation(counts: sp.csr_matrix, tokens: int) -> sp.csr_matrix:
     """Pearson correlation (phi) of two features' firing over ``tokens`` tokens, for pairs that ever
     fire together.
 
-    counts: int (m, m) of `petriscope.sae.code_store.coactivation`, the diagonal each feature's own
+    counts: int (m, m) of `petriscope.sae.codes.coactivation`, the diagonal each feature's own
     count. Returns float64 (m, m), symmetric, without diagonal; pairs that never meet (their phi is
     at most 0) are not stored.
     """

@@ -1,186 +1,198 @@
-"""The token store: the residual stream of every layer for every window and biosample, harvested
-once, memory-mapped."""
+"""Harvest the residual stream of a probed model: of one layer in memory, or of many layers into
+files that are memory-mapped afterwards."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from petriscope.errors import UserError
+from petriscope.files import atomic_folder, read_json, write_json
 from petriscope.parallel import in_processes
-from petriscope.probe.model import Batch, PipelineModel
-from petriscope.studies.chromatin.model.epibert import one_hot
-from petriscope.studies.chromatin.model.masking import BINS_PER_TOKEN, fold_masks, masked_input
+from petriscope.probe.inputs import Inputs
+from petriscope.probe.model import ProbedModel, check_layer, check_probe, place
+from petriscope.probe.tokens import Tokens
 
 
-class WindowInputs:
-    """Model inputs of each window, all biosamples at once.
+@dataclass(frozen=True)
+class Hidden:
+    """Hidden states of one layer and the token axis that says what each row is.
 
-    Parameters: ``sequence`` uint8 (W, L); ``signal`` (W, S, L/4); ``motif_activity`` float32 (S,
-    M); ``crop`` tokens without a prediction at either edge.
+    Parameters
+    ----------
+    values : ndarray of shape (n, d)
+        Hidden states, float16 or float32 (may be memory-mapped).
+    tokens : Tokens
+        The token axis, n tokens.
+    layer : int
+        The layer they were taken from.
+
+    Raises
+    ------
+    UserError
+        If the numbers of rows and of tokens differ.
     """
 
-    def __init__(
-        self, sequence: np.ndarray, signal: np.ndarray, motif_activity: np.ndarray, crop: int
-    ) -> None:
-        self.sequence, self.signal, self.motif_activity, self.crop = (
-            sequence,
-            signal,
-            motif_activity,
-            crop,
-        )
-        self.bins = signal.shape[2] // BINS_PER_TOKEN - 2 * crop
+    values: np.ndarray
+    tokens: Tokens
+    layer: int
 
-    def batch(
-        self,
-        window: int,
-        mask: np.ndarray | None = None,
-        biosamples: Sequence[int] | slice = slice(None),
-    ) -> Batch:
-        """Inputs of one window: sequence (1, L, 4), atac (S, L/4, 1) soft-clipped, motif (S, 1, M).
+    def __post_init__(self) -> None:
+        self.tokens.check_rows(self.values, "hidden states")
 
-        ``mask`` (T',) bool: bins whose accessibility is set to zero, as the model saw hidden bins
-        in pre-training.
-        """
-        hidden = np.zeros(self.bins, dtype=bool) if mask is None else mask
-        signal = np.asarray(self.signal[window, biosamples])
-        atac = masked_input(
-            signal, np.broadcast_to(hidden, (len(signal), self.bins)), self.crop, None
-        )
-        motif = np.ascontiguousarray(self.motif_activity[biosamples])
-        sequence = one_hot(np.array(self.sequence[window : window + 1]))
-        return Batch(
-            sequence, torch.from_numpy(atac).unsqueeze(-1), torch.from_numpy(motif).unsqueeze(1)
-        )
+    @property
+    def d(self) -> int:
+        """Width of a hidden state."""
+        return int(self.values.shape[1])
+
+    def __len__(self) -> int:
+        """n, the number of tokens."""
+        return len(self.values)
+
+    def save(self, folder: str | Path) -> None:
+        """Write values.npy, hidden.json and the token axis (tokens/)."""
+        with atomic_folder(folder) as out:
+            np.save(out / "values.npy", self.values)
+            write_json(out / "hidden.json", {"layer": self.layer})
+            self.tokens.save(out / "tokens")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Hidden:
+        """Read what `save` wrote, the values memory-mapped."""
+        folder = Path(folder)
+        try:
+            values = np.load(folder / "values.npy", mmap_mode="r")
+            layer = int(read_json(folder / "hidden.json")["layer"])
+        except (FileNotFoundError, ValueError, KeyError) as error:
+            raise UserError(
+                f"holds no hidden states ({error})", file=folder, remedy="Harvest them again."
+            ) from None
+        return cls(values, Tokens.load(folder / "tokens"), layer)
 
 
-def harvest_window(
-    model: PipelineModel,
-    inputs: WindowInputs,
-    window: int,
-    layers: Sequence[int],
-    masks: np.ndarray | None = None,
-) -> dict[int, Tensor]:
-    """Residual streams of one window: layer → (S, T', d) float32 on the bins the model predicts.
+def harvest(
+    model: ProbedModel,
+    inputs: Inputs,
+    layer: int,
+    *,
+    windows: int | Sequence[int] | np.ndarray | None = 128,
+    device: str = "cpu",
+) -> Hidden:
+    """Run ``model`` on windows of ``inputs`` and keep the residual stream after ``layer``.
 
-    With ``masks`` (folds, T') each bin is taken from the pass in which it was hidden, so that no
-    bin shows its own signal to the model. The sequence branch runs once for all biosamples and
-    folds.
+    Parameters
+    ----------
+    model : ProbedModel
+        Moved to ``device`` and put in eval mode; tried on one window first (`check_probe`).
+    inputs : Inputs
+        Batches that the model takes, one a window.
+    layer : int
+        0 (before the first block) to ``model.n_layers``.
+    windows : int or sequence of int, optional
+        How many windows, evenly spread over all (at most 128 if not given), or which, ascending;
+        None: all of them.
+    device : str
+        Where the model runs.
+
+    Returns
+    -------
+    Hidden
+        float16 values of shape (n, d), as stage activations stores them.
+
+    Raises
+    ------
+    UserError
+        If the layer or a window does not exist, the model breaks a promise of the probe, or a
+        value leaves float16.
+
+    Examples
+    --------
+    >>> hidden = ps.harvest(run.model, run.inputs, layer=2)  # doctest: +SKIP
     """
-    batch = to_device(inputs.batch(window), model)
-    assert batch.sequence is not None
-    features = model.sequence_features(batch.sequence)
-    core = model.tokens(batch).predicted
-    if masks is None:
-        hidden = model.run(batch, capture=layers, sequence_features=features).hidden
-        return {layer: hidden[layer][:, core] for layer in layers}
-    result: dict[int, Tensor] = {}
-    for mask in masks:
-        masked = to_device(inputs.batch(window, mask), model)
-        hidden = model.run(masked, capture=layers, sequence_features=features).hidden
-        chosen = torch.from_numpy(mask)
-        for layer in layers:
-            values = hidden[layer][:, core]
-            result.setdefault(layer, torch.zeros_like(values))[:, chosen] = values[:, chosen]
-    return result
+    place(model, device)
+    check_layer(model, layer)
+    if windows is None or isinstance(windows, int):
+        windows = spread(np.arange(len(inputs)), len(inputs) if windows is None else windows)
+    tokens = inputs.tokens.of_windows(windows)
+    numbers = [int(window) for window in windows]
+    check_probe(model, inputs, [layer], window=numbers[0])
 
+    def one(number: int) -> np.ndarray:
+        with torch.inference_mode():
+            return _as_float16(inputs.streams(model, number, [layer])[layer], layer, number)
 
-def to_device(batch: Batch, model: PipelineModel) -> Batch:
-    """``batch`` on the device that holds the model."""
-    device = next(model.parameters()).device
-    sequence = None if batch.sequence is None else batch.sequence.to(device)
-    return Batch(sequence, batch.atac.to(device), batch.motif.to(device))
+    pieces = list(in_processes(one, numbers, f"hidden states of layer {layer}", unit="window"))
+    return Hidden(np.concatenate(pieces), tokens, layer)
 
 
 @torch.inference_mode()
-def harvest(
-    model: PipelineModel,
-    inputs: WindowInputs,
+def harvest_layers(
+    model: ProbedModel,
+    inputs: Inputs,
     windows: Sequence[int] | np.ndarray,
     layers: Sequence[int],
     folder: Path,
     *,
-    folds: int | None = None,
     what: str = "residual streams",
 ) -> None:
-    """Write `layer_<k>.npy`, float16 (len(windows), S, T', d), for every layer into ``folder``.
+    """Write `layer_<k>.npy`, float16, for every layer into ``folder``: (len(windows), S, T', d) on
+    a grid of tokens, (n, d) on a ragged axis.
 
-    ``folds``: harvest each bin while masked, in that many passes. Raises `UserError` where a value
-    leaves float16.
+    Raises `UserError` where a value leaves float16.
     """
-    model.eval()
-    masks = None if folds is None else fold_masks(inputs.bins, folds)
-    rows = list(enumerate(windows))
-    if not rows:
+    if isinstance(model, torch.nn.Module):
+        model.eval()
+    numbers = [int(window) for window in windows]
+    if not numbers:
         return
-
-    def write(row: int, window: int, hidden: dict[int, Tensor]) -> None:
-        for layer in layers:
-            with np.errstate(over="ignore"):  # refused below, with the window named
-                values = hidden[layer].float().cpu().numpy().astype(np.float16)
-            if not np.isfinite(values).all():
-                raise UserError(
-                    f"layer {layer}, window {window}: a value is NaN or exceeds float16",
-                    field="activations",
-                    remedy="Check the weights; a model this large needs a rescaled residual "
-                    "stream.",
-                )
-            np.lib.format.open_memmap(store_file(folder, layer), mode="r+")[row] = values
-
-    def one(row_window: tuple[int, int]) -> None:
-        row, window = row_window
-        with torch.inference_mode():
-            write(row, window, harvest_window(model, inputs, int(window), layers, masks))
-
-    first = harvest_window(
-        model, inputs, int(windows[0]), layers, masks
-    )  # its shapes are the store's
+    tokens = inputs.tokens
+    counts = tokens.per_window()[numbers]
+    ends = np.cumsum(counts)
+    shape = (int(ends[-1]),) if tokens.positions is None else (len(numbers), *tokens.shape[1:])
     for layer in layers:
-        shape = (len(rows), *first[layer].shape)
         np.lib.format.open_memmap(
-            store_file(folder, layer), mode="w+", dtype=np.float16, shape=shape
+            store_file(folder, layer), mode="w+", dtype=np.float16, shape=(*shape, model.d_model)
         ).flush()
-    write(0, int(windows[0]), first)
-    for _ in in_processes(one, rows[1:], what, unit="window"):
+
+    def one(place: int) -> None:
+        with torch.inference_mode():
+            found = inputs.streams(model, numbers[place], layers)
+        for layer in layers:
+            store = np.lib.format.open_memmap(store_file(folder, layer), mode="r+")
+            rows = slice(ends[place] - counts[place], ends[place])
+            store.reshape(-1, store.shape[-1])[rows] = _as_float16(
+                found[layer], layer, numbers[place]
+            )
+
+    one(0)  # in this process: what is wrong with the model is said before any other one begins
+    for _ in in_processes(one, range(1, len(numbers)), what, unit="window"):
         pass
 
 
+def _as_float16(hidden: torch.Tensor, layer: int, window: int) -> np.ndarray:
+    with np.errstate(over="ignore"):  # refused below, with the window named
+        values = hidden.float().cpu().numpy().astype(np.float16)
+    if not np.isfinite(values).all():
+        raise UserError(
+            f"layer {layer}, window {window}: a value is NaN or exceeds float16",
+            field="activations",
+            remedy="Check the weights; a model this large needs a rescaled residual stream.",
+        )
+    return values
+
+
+def spread(rows: np.ndarray, count: int) -> np.ndarray:
+    """At most ``count`` of ``rows``, evenly spread over them so that all blocks are reached."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]
+
+
 def store_file(folder: Path, layer: int) -> Path:
-    """Where `harvest` writes a layer."""
+    """Where `harvest_layers` writes a layer."""
     return folder / f"layer_{layer}.npy"
-
-
-@torch.inference_mode()
-def masking_difference(
-    model: PipelineModel,
-    inputs: WindowInputs,
-    windows: Sequence[int] | np.ndarray,
-    layers: Sequence[int],
-    folds: int,
-) -> dict[int, float]:
-    """How much a bin's own signal matters: ‖h_visible − h_hidden‖ / ‖h_visible − mean‖ per layer,
-    over ``windows``.
-
-    Near zero the residual stream says nothing that the surroundings do not; near one it mostly
-    copies the input.
-    """
-    model.eval()
-    masks = fold_masks(inputs.bins, folds)
-    changed, spread = dict.fromkeys(layers, 0.0), dict.fromkeys(layers, 0.0)
-    for window in windows:
-        visible = harvest_window(model, inputs, window, layers)
-        hidden = harvest_window(model, inputs, window, layers, masks)
-        for layer in layers:
-            values = visible[layer].double().reshape(-1, visible[layer].shape[-1])
-            changed[layer] += float(
-                (values - hidden[layer].double().reshape(values.shape)).square().sum()
-            )
-            spread[layer] += float((values - values.mean(0)).square().sum())
-    return {layer: (changed[layer] / spread[layer]) ** 0.5 for layer in layers}
 
 
 def open_layers(folder: Path) -> dict[int, np.ndarray]:

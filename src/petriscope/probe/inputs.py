@@ -6,30 +6,40 @@ captured hidden states the positions that are tokens.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
+from petriscope.probe.model import ProbedModel, device_of, to_device
 from petriscope.probe.tokens import Tokens
 
 
-class Inputs(Protocol):
-    """Batches of model inputs, one a window (or a few windows of one length)."""
+class Inputs(ABC):
+    """Batches of model inputs, one a window: window i in all its units."""
 
-    @property
-    def tokens(self) -> Tokens:
-        """The token axis: the kept positions of all batches, in order."""
-        ...
+    tokens: Tokens
+    """The token axis: the kept positions of all batches, in order."""
 
-    def __len__(self) -> int:
-        """Number of batches."""
-        ...
-
+    @abstractmethod
     def batch(self, number: int) -> Any:
         """Inputs of one model run, as the model takes them."""
-        ...
 
+    @abstractmethod
     def kept(self, number: int, hidden: torch.Tensor) -> torch.Tensor:
         """The hidden states (n, d) of the batch's tokens, out of a captured (B, T, d): padding and
         edges without a prediction are left out."""
-        ...
+
+    def __len__(self) -> int:
+        """Number of batches, that of windows."""
+        return len(self.tokens.windows)
+
+    def streams(
+        self, model: ProbedModel, number: int, layers: Sequence[int]
+    ) -> dict[int, torch.Tensor]:
+        """Layer -> hidden states (n, d) of the batch's tokens. A study whose model can share work
+        between the rows of a batch overrides this."""
+        batch = to_device(self.batch(number), device_of(model))
+        hidden = model.run(batch, capture=tuple(layers)).hidden
+        return {layer: self.kept(number, hidden[layer]) for layer in layers}

@@ -1,52 +1,36 @@
 """What a model must offer to be probed: a prediction, the residual stream after any layer, and
-edits of it."""
+edits of it. `check_probe` tries these promises on one batch and names the one that is broken."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-import numpy as np
+import torch
 from torch import Tensor, nn
+
+from petriscope.errors import UserError
+
+if TYPE_CHECKING:
+    from petriscope.probe.inputs import Inputs
 
 Edit = Callable[[Tensor], Tensor]
 """Maps the residual stream after one layer, (B, T, d), to its replacement of the same shape."""
 
 NO_EDITS: Mapping[int, Edit] = MappingProxyType({})
 
+RESUME_TOLERANCE = 1e-4
+"""Largest difference of a resumed prediction, as a share of the largest prediction."""
 
-class Batch(NamedTuple):
-    """Inputs of B model rows; ``sequence`` may hold one row per window and ``atac`` S consecutive
-    biosamples of it."""
-
-    sequence: Tensor | None
-    """(W, L, 4) one-hot ACGT, all zero at N; W divides B. None where the sequence's features are
-    handed over."""
-    atac: Tensor
-    """(B, L/4, 1) accessibility, masked and soft-clipped."""
-    motif: Tensor
-    """(B, 1, M) motif activity in [0, 1]."""
-
-
-class TokenIndex(NamedTuple):
-    """Which part of the window each token of a hidden state covers."""
-
-    start: np.ndarray
-    """(T,) int64 offset in bp of each token from the window's start."""
-    width: int
-    """bp covered by one token."""
-    predicted: slice
-    """The tokens that have a prediction: ``hidden[:, predicted]`` aligns with ``prediction``."""
+Anything = TypeVar("Anything")
 
 
 class ProbeOutput(NamedTuple):
     """What one run returns."""
 
     prediction: Tensor
-    """(B, T', 1) model output on the tokens that are not cropped."""
+    """(B, ...) whatever the study reads out, a row per row of the batch."""
     hidden: dict[int, Tensor]
     """layer -> (B, T, d) residual stream after that layer and its edit; layer 0 is the input to the
     first block."""
@@ -54,10 +38,11 @@ class ProbeOutput(NamedTuple):
 
 class ProbedModel(Protocol):
     """A model whose residual stream can be read and written after layers 0 (before the first block)
-    to ``n_layers``."""
+    to ``n_layers``. Its batch is opaque: the study's `Inputs` makes it, the model reads it."""
 
-    @property
-    def name(self) -> str: ...
+    resumes: bool
+    """Whether `run` can start from a residual stream without a batch; where it cannot, the whole
+    model runs and an edit replaces the stream (`run_from`)."""
 
     @property
     def n_layers(self) -> int: ...
@@ -65,73 +50,153 @@ class ProbedModel(Protocol):
     @property
     def d_model(self) -> int: ...
 
-    def tokens(self, batch: Batch) -> TokenIndex:
-        """Where the tokens of ``batch`` lie."""
-        ...
-
-    def run(
-        self, batch: Batch, capture: Sequence[int] = (), edits: Mapping[int, Edit] = NO_EDITS
-    ) -> ProbeOutput:
-        """Run the model; return the residual streams named in ``capture`` and apply ``edits`` by
-        layer."""
-        ...
-
-
-class PipelineModel(nn.Module):
-    """What the stages drive: a `ProbedModel` that shares a window's sequence branch and resumes
-    above a layer.
-
-    `EpiBERT` is one; `petriscope.probe.adapter.AdaptedModel` makes one of any `ProbedModel`.
-    """
-
-    name: str = "model"
-
-    @property
-    @abstractmethod
-    def n_layers(self) -> int:
-        """Number of blocks; the residual stream has one layer more."""
-
-    @property
-    @abstractmethod
-    def d_model(self) -> int:
-        """Width of the residual stream."""
-
-    @property
-    @abstractmethod
-    def crop(self) -> int:
-        """Tokens without a prediction at either edge of a window."""
-
-    @abstractmethod
-    def tokens(self, batch: Batch) -> TokenIndex:
-        """Where the tokens of ``batch`` lie."""
-
-    @abstractmethod
-    def sequence_features(self, sequence: Tensor) -> Tensor:
-        """What `run` takes as ``sequence_features``, computed once per window: (W, L, 4) -> (W,
-        ...)."""
-
-    @abstractmethod
     def run(
         self,
-        batch: Batch | None,
+        batch: Any,
         capture: Sequence[int] = (),
         edits: Mapping[int, Edit] = NO_EDITS,
         *,
         resume: tuple[int, Tensor] | None = None,
-        sequence_features: Tensor | None = None,
     ) -> ProbeOutput:
-        """`ProbedModel.run`; ``resume=(k, hidden)`` starts from the residual stream after layer k,
-        without a batch."""
+        """Run the model; return the residual streams named in ``capture`` and apply ``edits`` by
+        layer, each before its layer is captured and before the next block reads it.
+        ``resume=(k, hidden)`` starts from the stream after layer k; the batch may then be None."""
+        ...
 
-    @abstractmethod
-    def start_at_mean(self, mean: float) -> None:
-        """Set the output bias so that the untrained model predicts about ``mean``, where it has
-        one."""
 
-    @abstractmethod
-    def reinitialised(self, seed: int) -> PipelineModel:
-        """The same architecture with random weights, in eval mode."""
+def run_from(model: ProbedModel, batch: Any, layer: int, hidden: Tensor) -> Tensor:
+    """The prediction from the residual stream ``hidden`` (B, T, d) after ``layer``: only the blocks
+    above it run where the model can resume, else all of it with the stream replaced."""
+    if model.resumes:
+        return model.run(None, resume=(layer, hidden)).prediction
+    return model.run(batch, edits={layer: _replacing(hidden)}).prediction
 
-    @abstractmethod
-    def save_safetensors(self, path: str | Path) -> None:
-        """Write all that is needed to build the model again."""
+
+def _replacing(hidden: Tensor) -> Edit:
+    return lambda _: hidden
+
+
+def place(model: ProbedModel, device: str) -> None:
+    """Put ``model`` on ``device``, in eval mode. A model that is no torch module stays on the
+    host."""
+    if isinstance(model, nn.Module):
+        model.to(device).eval()
+    elif device != "cpu":
+        raise UserError(
+            f"{type(model).__name__} is no torch module and cannot be moved to {device}",
+            field="device",
+            remedy="Use device='cpu', or wrap the model in torch.nn.Module.",
+        )
+
+
+def to_device(batch: Anything, device: str | torch.device) -> Anything:
+    """``batch`` with every tensor in it on ``device``: tuples, lists and mappings are looked into,
+    anything else that has ``to`` is asked, the rest is left as it is."""
+    moved: Any = batch
+    if isinstance(batch, tuple):
+        parts = [to_device(part, device) for part in batch]
+        moved = type(batch)(*parts) if hasattr(batch, "_fields") else tuple(parts)
+    elif isinstance(batch, list):
+        moved = [to_device(part, device) for part in batch]
+    elif isinstance(batch, dict):
+        moved = {key: to_device(value, device) for key, value in batch.items()}
+    elif hasattr(batch, "to"):
+        moved = batch.to(device)
+    return moved
+
+
+def device_of(model: ProbedModel) -> torch.device:
+    """Where the model's parameters are; the host where it shows none."""
+    first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return torch.device("cpu") if first is None else first.device
+
+
+def check_layer(model: ProbedModel, layer: int) -> None:
+    """Raise `UserError` where the model has no such layer."""
+    if not 0 <= layer <= model.n_layers:
+        raise UserError(
+            f"layer {layer} does not exist", field="layer", remedy=f"Choose 0 to {model.n_layers}."
+        )
+
+
+def check_probe(
+    model: ProbedModel, inputs: Inputs, layers: Iterable[int] | None = None, window: int = 0
+) -> None:
+    """Try ``model`` on one window: shapes, determinism, captures, edits, resuming.
+
+    layers: those to try (None: all). Costs four passes, and three a layer. Raises `UserError` that
+    names the broken promise.
+    """
+    batch = to_device(inputs.batch(window), device_of(model))
+    tried = range(model.n_layers + 1) if layers is None else list(layers)
+    for layer in tried:
+        check_layer(model, layer)
+
+    def refuse(what: str) -> UserError:
+        return UserError(
+            f"{type(model).__name__} {what}",
+            field="model.run",
+            remedy="See docs/your-model.md for what a probed model must offer.",
+        )
+
+    plain = check_run(model, batch, tried, refuse)
+    expected = int(inputs.tokens.per_window()[window])
+    for layer, hidden in plain.hidden.items():
+        kept = inputs.kept(window, hidden)
+        if tuple(kept.shape) != (expected, model.d_model):
+            raise UserError(
+                f"keeps shape {tuple(kept.shape)} of layer {layer}, the token axis has "
+                f"{expected} tokens of width {model.d_model} in window {window}",
+                field=f"{type(inputs).__name__}.kept",
+                remedy="Return one row for each token, in the order of `tokens`.",
+            )
+
+
+@torch.inference_mode()
+def check_run(
+    model: ProbedModel, batch: Any, layers: Sequence[int], refuse: Callable[[str], UserError]
+) -> ProbeOutput:
+    """What holds of any probed model on one batch; ``refuse`` makes the error. Returns the plain
+    run with ``layers`` captured."""
+    plain = model.run(batch, capture=tuple(layers))
+    if not plain.prediction.isfinite().all():
+        raise refuse("predicts values that are not finite")
+    for layer in layers:
+        found = plain.hidden.get(layer)
+        shape = None if found is None else tuple(found.shape)
+        if shape is None or len(shape) != 3 or shape[2] != model.d_model:
+            raise refuse(f"captures {shape} at layer {layer}, not (rows, tokens, {model.d_model})")
+        if not plain.hidden[layer].isfinite().all():
+            raise refuse(f"captures values that are not finite at layer {layer}")
+    if not torch.equal(model.run(batch, capture=tuple(layers)).prediction, plain.prediction):
+        raise refuse("gives two results on one input (in eval mode)")
+    if not torch.equal(model.run(batch).prediction, plain.prediction):
+        raise refuse("predicts something else when hidden states are captured")
+    scale = plain.prediction.abs().amax().clamp(min=1e-12)
+    for layer in layers:
+        stream = plain.hidden[layer]
+        alone = model.run(batch, capture=(layer,)).hidden[layer]
+        if not torch.equal(alone, stream):
+            raise refuse(f"has other hidden states at layer {layer} when other layers are captured")
+        pushed = _pushed(stream)
+        moved = model.run(batch, capture=(layer,), edits={layer: _replacing(pushed)})
+        if not torch.allclose(moved.hidden[layer], pushed, atol=1e-5):
+            raise refuse(f"does not apply an edit at layer {layer} before it captures")
+        if torch.equal(moved.prediction, plain.prediction):
+            raise refuse(f"predicts the same whatever an edit at layer {layer} does")
+        if model.resumes:
+            again = model.run(None, resume=(layer, stream)).prediction
+            if (again - plain.prediction).abs().amax() > RESUME_TOLERANCE * scale:
+                raise refuse(
+                    f"reads more than the residual stream above layer {layer}, so no edit there is "
+                    f"whole"
+                )
+    return plain
+
+
+def _pushed(stream: Tensor) -> Tensor:
+    """``stream`` plus seeded noise as large as it is: no layer norm takes that out again, as it
+    does a constant."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(stream.shape, generator=generator, device="cpu")
+    return stream + noise.to(stream.device, stream.dtype) * stream.std().clamp(min=1e-3)

@@ -7,7 +7,8 @@ carry the split and the block (the independent locus, document or cell group) of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -129,6 +130,44 @@ class Tokens:
         """(n,) split of each token."""
         return self.windows.split.to_numpy()[self.window]
 
+    def per_window(self) -> np.ndarray:
+        """(W,) number of tokens of each window."""
+        if self.index is not None:
+            return np.bincount(self.index[:, 0], minlength=len(self.windows))
+        return np.full(len(self.windows), self.units * self.shape[2])
+
+    def of_windows(self, windows: Sequence[int] | np.ndarray) -> Tokens:
+        """The tokens of some windows, ascending, renumbered from 0 in that order."""
+        chosen = np.asarray(windows, dtype=np.int64)
+        if not len(chosen):
+            raise UserError("names none", field="windows", remedy="Give at least one window.")
+        outside = (chosen < 0) | (chosen >= len(self.windows))
+        if outside.any() or (np.diff(chosen) <= 0).any():
+            wrong = f"names window {chosen[outside][0]}" if outside.any() else "is not ascending"
+            raise UserError(
+                f"{wrong}, of {len(self.windows)} windows",
+                field="windows",
+                remedy="Give window numbers from 0, each once, in ascending order.",
+            )
+        table = self.windows.iloc[chosen].reset_index(drop=True)
+        if self.index is None:
+            return replace(self, windows=table)
+        number = np.full(len(self.windows), -1, np.int32)
+        number[chosen] = np.arange(len(chosen))
+        kept = self.index[number[self.index[:, 0]] >= 0].copy()
+        kept[:, 0] = number[kept[:, 0]]
+        return replace(self, windows=table, index=kept)
+
+    def check_rows(self, array: np.ndarray, what: str) -> None:
+        """Raise `UserError` where ``array`` (n, ...) has another number of rows than there are
+        tokens."""
+        if len(array) != len(self):
+            raise UserError(
+                f"has {len(array)} rows, the token axis {len(self)} tokens",
+                field=what,
+                remedy="Give one row per token, in the order of the axis.",
+            )
+
     def starts(self) -> np.ndarray:
         """(W, T') coordinate at which each position of each window of a grid starts."""
         if self.width is None:
@@ -150,11 +189,18 @@ class Tokens:
         """Read what `save` wrote."""
         folder = Path(folder)
         index = folder / "index.npy"
-        return cls(
-            pd.read_parquet(folder / "windows.parquet"),
-            **read_json(folder / "tokens.json"),
-            index=np.load(index) if index.is_file() else None,
-        )
+        try:
+            return cls(
+                pd.read_parquet(folder / "windows.parquet"),
+                **read_json(folder / "tokens.json"),
+                index=np.load(index) if index.is_file() else None,
+            )
+        except (FileNotFoundError, ValueError, TypeError) as error:
+            raise UserError(
+                f"holds no token axis ({error})",
+                file=folder,
+                remedy="Write it with `Tokens.save`, or make the hidden states or codes again.",
+            ) from None
 
 
 def _checked(windows: pd.DataFrame) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,16 @@ from safetensors.torch import load_file, save_file
 
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, read_json, write_json
+from petriscope.probe.harvest import Hidden
+from petriscope.progress import bar
+from petriscope.sae.codes import Codes, concatenate
 from petriscope.sae.config import SAEConfig
-from petriscope.sae.filter import CandidateFilter
-from petriscope.sae.select import Selection, TopK, above_threshold
-from petriscope.sae.sparse import Codes, Pattern, concatenate, weighted_rows
+from petriscope.sae.select import CandidateFilter, Selection, TopK, above_threshold
+from petriscope.sae.sparse import Pattern, to_host, weighted_rows
 
 FORMAT = 1
 _ROWS_AT_ONCE = 4096
+_STREAM_ROWS = 16_384
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +65,19 @@ class SAE:
         """What one unit of each latent adds to a raw hidden state: float32 (m, d)."""
         return self.W_dec / self.scale
 
+    def to(self, device: str | torch.device) -> SAE:
+        """The same dictionary on another device, where it then encodes and decodes."""
+        names = ("W_enc", "b_enc", "W_dec", "b_dec")
+        return dataclasses.replace(self, **{n: getattr(self, n).to(device) for n in names})
+
     @functools.cached_property
     def _filter(self) -> CandidateFilter:
         return CandidateFilter(self.W_enc, self.b_enc, self.config.filter)
 
     def centred(self, x: np.ndarray | torch.Tensor) -> torch.Tensor:
         """s·x − b_dec, float32 (n, d). Raises `UserError` on a wrong width, NaN or infinity."""
-        return torch.add(-self.b_dec, as_rows(x, self.d), alpha=self.scale)
+        rows = as_rows(x, self.d).to(self.b_dec.device)
+        return torch.add(-self.b_dec, rows, alpha=self.scale)
 
     def select(self, x: np.ndarray | torch.Tensor) -> Selection:
         """Active latents of raw hidden states x (n, d) in both orders."""
@@ -76,11 +86,39 @@ class SAE:
             return TopK(self.config.k)(self._filter, centred)
         return above_threshold(self._filter, centred, self.threshold)
 
-    def encode(self, x: np.ndarray | torch.Tensor) -> Codes:
-        """Sparse codes of raw hidden states x (n, d): exact values, bounded working memory."""
+    def encode(
+        self, x: np.ndarray | torch.Tensor | Hidden, *, device: str | torch.device | None = None
+    ) -> Codes:
+        """Sparse codes of raw hidden states: exact values, bounded working memory.
+
+        Parameters
+        ----------
+        x : Hidden, ndarray or tensor of shape (n, d)
+            Raw hidden states; those of `Hidden` give codes that carry its token axis and layer.
+        device : str or torch.device, optional
+            Where the products are formed; where the dictionary lies if not given.
+
+        Returns
+        -------
+        Codes
+            n rows, on the host.
+
+        Raises
+        ------
+        UserError
+            On a wrong width, NaN or infinity.
+
+        Examples
+        --------
+        >>> codes = sae.encode(hidden)  # doctest: +SKIP
+        """
+        coder = self if device is None else self.to(device)
+        if isinstance(x, Hidden):
+            codes = encode_rows(coder, x.values)
+            return dataclasses.replace(codes, tokens=x.tokens, layer=x.layer)
         rows = x.reshape(-1, x.shape[-1])
         pieces = [
-            self._encode_piece(rows[at : at + _ROWS_AT_ONCE])
+            coder._encode_piece(rows[at : at + _ROWS_AT_ONCE])
             for at in range(0, len(rows), _ROWS_AT_ONCE)
         ]
         if not pieces:
@@ -91,19 +129,15 @@ class SAE:
 
     def _encode_piece(self, x: np.ndarray | torch.Tensor) -> Codes:
         chosen = self.select(x)
-        values = chosen.values[chosen.order].numpy()
-        return Codes(
-            chosen.by_token.indptr.numpy().astype(np.int64),
-            chosen.by_token.columns.numpy(),
-            values,
-            self.m,
-        )
+        values = to_host(chosen.values[chosen.order])
+        indptr, columns = to_host(chosen.by_token.indptr), to_host(chosen.by_token.columns)
+        return Codes(indptr.astype(np.int64), columns, values, self.m)
 
     def decode(self, codes: Codes) -> np.ndarray:
         """Raw hidden states ĥ float32 (n, d) of sparse codes."""
         indptr, indices, values = (
-            torch.from_numpy(
-                np.require(array, dtype, ("C", "W"))
+            torch.from_numpy(np.require(array, dtype, ("C", "W"))).to(
+                self.W_dec.device
             )  # a mapped file is read-only, torch needs more
             for array, dtype in (
                 (codes.indptr, np.int32),
@@ -112,7 +146,8 @@ class SAE:
             )
         )
         pattern = Pattern(indptr, indices, self.m)
-        return weighted_rows(pattern, values, self.W_dec).add_(self.b_dec).div_(self.scale).numpy()
+        rows = weighted_rows(pattern, values, self.W_dec).add_(self.b_dec).div_(self.scale)
+        return to_host(rows)
 
     def encode_dense(self, x: torch.Tensor) -> torch.Tensor:
         """Codes as a dense tensor (…, m) of raw hidden states (…, d), differentiable: for edits and
@@ -208,3 +243,39 @@ def as_rows(x: np.ndarray | torch.Tensor, d: int) -> torch.Tensor:
                 remedy="Harvest this shard again.",
             )
     return rows
+
+
+def encode_stream(
+    sae: SAE, rows: np.ndarray, *, rows_at_once: int = _STREAM_ROWS, progress: bool = False
+) -> Iterator[tuple[int, Codes]]:
+    """Codes of raw hidden states rows (…, d) (may be memory-mapped), as (first row, codes) pieces
+    in order.
+
+    Holds ``rows_at_once`` rows at a time; rows are numbered through all leading axes. Raises
+    `UserError` with the row number on NaN or infinity.
+    """
+    flat = rows.reshape(-1, rows.shape[-1])
+    meter = bar("Encoding", total=len(flat), unit="token") if progress else None
+    for start in range(0, len(flat), rows_at_once):
+        piece = flat[start : start + rows_at_once]
+        try:
+            codes = sae.encode(piece)
+        except UserError:
+            bad = np.flatnonzero(~np.isfinite(np.asarray(piece, np.float32)).all(axis=1))
+            if not len(bad):
+                raise
+            what = f"row {start + bad[0]} holds NaN or infinity"
+            raise UserError(
+                what, field="hidden states", remedy="Harvest this layer again."
+            ) from None
+        yield start, codes
+        if meter is not None:
+            meter.update(len(piece))
+    if meter is not None:
+        meter.close()
+
+
+def encode_rows(sae: SAE, rows: np.ndarray, *, progress: bool = False) -> Codes:
+    """Codes of all rows (…, d) at once in memory (codes only: about 8·L0 bytes a row)."""
+    pieces = [codes for _, codes in encode_stream(sae, rows, progress=progress)]
+    return concatenate(pieces) if pieces else sae.encode(np.zeros((0, sae.d), np.float32))

@@ -1,85 +1,246 @@
-"""Sparse codes of millions of tokens: streamed encoding, sufficient statistics, strongest rows."""
+"""Sparse codes of millions of tokens: CSR in memory and on disk (three .npy files, written piece by
+piece, read memory-mapped), sufficient statistics, strongest rows, histograms, co-activation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from petriscope.errors import UserError
-from petriscope.progress import bar
-from petriscope.sae.coder import SAE
-from petriscope.sae.sparse import Codes, concatenate
+from petriscope.files import atomic_folder, read_json, write_json
+from petriscope.probe.tokens import Tokens
+from petriscope.sae.moments import Moments
 
-_ROWS_AT_ONCE = 16_384
+_RUN_ROWS = 4096
+TOKENS = "tokens"
+"""Folder of the token axis beside the codes."""
+_ENTRIES_AT_ONCE = 1 << 22
 
 
-def encode_stream(
-    sae: SAE, rows: np.ndarray, *, rows_at_once: int = _ROWS_AT_ONCE, progress: bool = False
-) -> Iterator[tuple[int, Codes]]:
-    """Codes of raw hidden states rows (…, d) (may be memory-mapped), as (first row, codes) pieces
-    in order.
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """Sparse codes of n rows: row i holds latents ``indices[indptr[i]:indptr[i+1]]`` (ascending) at
+    ``values``.
 
-    Holds ``rows_at_once`` rows at a time; rows are numbered through all leading axes. Raises
-    `UserError` with the row number on NaN or infinity.
+    `SAE.encode` makes them; those of `Hidden` carry the token axis and the layer.
     """
-    flat = rows.reshape(-1, rows.shape[-1])
-    meter = bar("Encoding", total=len(flat), unit="token") if progress else None
-    for start in range(0, len(flat), rows_at_once):
-        piece = flat[start : start + rows_at_once]
+
+    indptr: np.ndarray
+    """int64 (n + 1)"""
+    indices: np.ndarray
+    """int32 (nnz)"""
+    values: np.ndarray
+    """float32 (nnz), all positive"""
+    m: int
+    """latents in the dictionary"""
+    tokens: Tokens | None = None
+    """what each row stands for, where that is known"""
+    layer: int | None = None
+    """the layer whose hidden states were encoded"""
+
+    def __post_init__(self) -> None:
+        if self.tokens is not None:
+            self.tokens.check_rows(self.indptr[1:], "codes")
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return len(self.indptr) - 1
+
+    def scipy(self) -> sp.csr_matrix:
+        """The same as a scipy CSR matrix (n, m), sharing memory where scipy's index type allows."""
+        return sp.csr_matrix((self.values, self.indices, self.indptr), shape=(self.n, self.m))
+
+    def dense(self) -> np.ndarray:
+        """The same as a dense float32 (n, m) array."""
+        return self.scipy().toarray()
+
+    def rows(self, start: int, stop: int) -> Codes:
+        """Codes of rows start..stop-1 (views, no copies but of indptr)."""
+        first, last = int(self.indptr[start]), int(self.indptr[stop])
+        indptr = np.asarray(self.indptr[start : stop + 1]) - first
+        return Codes(indptr, self.indices[first:last], self.values[first:last], self.m)
+
+    def save(self, folder: str | Path) -> None:
+        """Write codes.json, indptr.npy, indices.npy, values.npy and, where known, the token axis
+        (tokens/)."""
+        with writing_codes(folder, self.m, self.tokens, self.layer) as writer:
+            writer.add(self)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, mapped: bool = True) -> Codes:
+        """Read what `save` or `writing_codes` wrote; indices and values memory-mapped unless asked
+        otherwise."""
+        folder = Path(folder)
         try:
-            codes = sae.encode(piece)
-        except UserError:
-            bad = np.flatnonzero(~np.isfinite(np.asarray(piece, np.float32)).all(axis=1))
-            if not len(bad):
-                raise
-            what = f"row {start + bad[0]} holds NaN or infinity"
+            described = read_json(folder / "codes.json")
+            indices, values = (
+                np.load(folder / f"{name}.npy", mmap_mode="r" if mapped else None)
+                for name in ("indices", "values")
+            )
+            indptr, m = np.load(folder / "indptr.npy"), int(described["latents"])
+        except (FileNotFoundError, ValueError, KeyError) as error:
             raise UserError(
-                what, field="hidden states", remedy="Harvest this layer again."
+                f"cannot be read ({error})", file=folder, remedy="Encode this layer again."
             ) from None
-        yield start, codes
-        if meter is not None:
-            meter.update(len(piece))
-    if meter is not None:
-        meter.close()
+        tokens = Tokens.load(folder / TOKENS) if (folder / TOKENS).is_dir() else None
+        try:
+            return cls(indptr, indices, values, m, tokens, described.get("layer"))
+        except UserError as error:
+            raise UserError(str(error), file=folder) from None
 
 
-def encode_rows(sae: SAE, rows: np.ndarray, *, progress: bool = False) -> Codes:
-    """Codes of all rows (…, d) at once in memory (codes only: about 8·L0 bytes a row)."""
-    pieces = [codes for _, codes in encode_stream(sae, rows, progress=progress)]
-    return concatenate(pieces) if pieces else sae.encode(np.zeros((0, sae.d), np.float32))
+def concatenate(parts: list[Codes]) -> Codes:
+    """Codes of all parts' rows, in order (at least one part); none carries a token axis."""
+    if len(parts) == 1:
+        return parts[0]
+    offsets = np.cumsum([0] + [int(part.indptr[-1]) for part in parts])
+    indptr = np.concatenate(
+        [[0]] + [part.indptr[1:] + offset for part, offset in zip(parts, offsets, strict=False)]
+    )
+    return Codes(
+        indptr.astype(np.int64),
+        np.concatenate([part.indices for part in parts]),
+        np.concatenate([part.values for part in parts]),
+        parts[0].m,
+    )
 
 
-class SufficientStatistics(NamedTuple):
-    """Per (block, biosample, feature) sums, from which every mean, variance and rate of the
-    contrast follows."""
+class _GrowingArray:
+    """A one-dimensional .npy file that is appended to; its header is written again, with the
+    length, at the end."""
 
-    total: np.ndarray
-    """float64 (n_blocks, S, m): Σz"""
-    squares: np.ndarray
-    """float64 (n_blocks, S, m): Σz²"""
-    active: np.ndarray
-    """int64 (n_blocks, S, m): tokens with z > 0"""
-    tokens: np.ndarray
-    """int64 (n_blocks, S): tokens, active or not"""
+    def __init__(self, path: Path, dtype: type[np.generic]) -> None:
+        self.dtype, self.length = np.dtype(dtype), 0
+        self.file: BinaryIO = path.open("wb")
+        self._head(
+            2**62
+        )  # the longest length there is, so that the final header fits into the same bytes
+        self.start = self.file.tell()
 
-    def mean(self) -> np.ndarray:
-        """Mean activation (n_blocks, S, m); NaN where a cell has no tokens."""
-        return self._per_token(self.total)
+    def _head(self, length: int) -> None:
+        header = {
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+            "fortran_order": False,
+            "shape": (length,),
+        }
+        np.lib.format.write_array_header_1_0(self.file, header)
 
-    def density(self) -> np.ndarray:
-        """Share of tokens on which each feature fires (m)."""
-        return self.active.sum((0, 1)) / max(int(self.tokens.sum()), 1)
+    def append(self, values: np.ndarray) -> None:
+        self.file.write(np.ascontiguousarray(values, dtype=self.dtype).data)
+        self.length += len(values)
 
-    def _per_token(self, sums: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return sums / self.tokens[:, :, None]
+    def close(self) -> None:
+        self.file.seek(0)
+        self._head(self.length)
+        if self.file.tell() != self.start:
+            raise ValueError("the .npy header changed its length")
+        self.file.close()
+
+
+class CodesWriter:
+    """Appends codes of consecutive rows to a folder; holds nothing but the row pointers."""
+
+    def __init__(self, folder: Path, described: dict[str, int]) -> None:
+        self.folder, self.described = folder, described
+        self._indptr = [np.zeros(1, np.int64)]
+        self._indices = _GrowingArray(folder / "indices.npy", np.int32)
+        self._values = _GrowingArray(folder / "values.npy", np.float32)
+
+    def add(self, codes: Codes) -> None:
+        """Append the rows of ``codes``."""
+        self._indptr.append(np.asarray(codes.indptr[1:]) + self._indices.length)
+        self._indices.append(codes.indices)
+        self._values.append(codes.values)
+
+    def close(self) -> None:
+        """Write the row pointers and the description."""
+        self._indices.close()
+        self._values.close()
+        indptr = np.concatenate(self._indptr)
+        np.save(self.folder / "indptr.npy", indptr, allow_pickle=False)
+        write_json(self.folder / "codes.json", {**self.described, "rows": len(indptr) - 1})
+
+
+@contextmanager
+def writing_codes(
+    folder: str | Path, latents: int, tokens: Tokens | None = None, layer: int | None = None
+) -> Iterator[CodesWriter]:
+    """A `CodesWriter` whose folder appears whole on success, or not at all."""
+    described = {"latents": latents} | ({} if layer is None else {"layer": layer})
+    with atomic_folder(folder) as temporary:
+        writer = CodesWriter(temporary, described)
+        yield writer
+        writer.close()
+        if tokens is not None:
+            tokens.save(temporary / TOKENS)
+
+
+def coactivation(codes: Codes) -> sp.csr_matrix:
+    """int64 (m, m) counts of rows on which two features fire together; the diagonal is each one's
+    own count."""
+    total = sp.csr_matrix((codes.m, codes.m), dtype=np.int64)
+    for piece in _pieces(codes):
+        fired = sp.csr_matrix(
+            (np.ones(len(piece.indices), np.int64), piece.indices, piece.indptr),
+            shape=(piece.n, codes.m),
+        )
+        total = total + fired.T @ fired
+    return total.tocsr()
+
+
+def activation_histograms(
+    codes: Codes, group: np.ndarray, *, groups: int, bins: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the firing tokens of each feature lie between 0 and its maximum, per group (for example
+    biosample).
+
+    codes: n rows; group: int (n). Returns counts int64 (groups, m, bins) in equal bins of (0,
+    maximum], and the maximum float32 (m), 0 for a feature that never fires. Two passes over the
+    codes, a few MB held.
+    """
+    maximum = np.zeros(codes.m, np.float32)
+    for piece in _pieces(codes):
+        np.maximum.at(maximum, piece.indices, piece.values)
+    counts = np.zeros(groups * codes.m * bins, np.int64)
+    row = 0
+    for piece in _pieces(codes):
+        of_entry = np.repeat(
+            np.asarray(group[row : row + piece.n], np.int64), np.diff(piece.indptr)
+        )
+        place = (
+            np.ceil(np.asarray(piece.values, np.float64) / maximum[piece.indices] * bins).astype(
+                np.int64
+            )
+            - 1
+        )
+        cell = (of_entry * codes.m + piece.indices) * bins + np.clip(place, 0, bins - 1)
+        counts += np.bincount(cell, minlength=len(counts))
+        row += piece.n
+    return counts.reshape(groups, codes.m, bins), maximum
+
+
+def _pieces(codes: Codes) -> Iterator[Codes]:
+    """Runs of rows with about `_ENTRIES_AT_ONCE` entries each."""
+    start = 0
+    while start < codes.n:
+        stop = (
+            int(np.searchsorted(codes.indptr, codes.indptr[start] + _ENTRIES_AT_ONCE, side="right"))
+            - 1
+        )
+        stop = min(max(stop, start + 1), codes.n)
+        yield codes.rows(start, stop)
+        start = stop
 
 
 class StatisticsAccumulator:
-    """Adds pieces of codes to `SufficientStatistics`, a row at its (block, biosample) cell."""
+    """Adds pieces of codes to `Moments`, a row at its (block, biosample) cell."""
 
     def __init__(self, n_blocks: int, n_biosamples: int, m: int) -> None:
         self.shape = (n_blocks, n_biosamples, m)
@@ -102,8 +263,8 @@ class StatisticsAccumulator:
             np.flatnonzero((np.diff(cell) != 0) | (np.diff(used) != 1)) + 1
         )  # rows of one cell come in runs
         for first, last in zip(np.r_[0, ends], np.r_[ends, len(cell)], strict=True):
-            for at in range(first, last, _ROWS_AT_ONCE // 4):
-                begin, stop = used[at], used[min(at + _ROWS_AT_ONCE // 4, last) - 1] + 1
+            for at in range(first, last, _RUN_ROWS):
+                begin, stop = used[at], used[min(at + _RUN_ROWS, last) - 1] + 1
                 self._add_run(codes.rows(int(begin), int(stop)), int(cell[first]))
 
     def _add_run(self, codes: Codes, cell: int) -> None:
@@ -121,12 +282,12 @@ class StatisticsAccumulator:
             )
             into[cell] += summed.astype(into.dtype)
 
-    def result(self) -> SufficientStatistics:
+    def result(self) -> Moments:
         """What has been added so far."""
         total, squares, active = (
             array.reshape(self.shape) for array in (self._total, self._squares, self._active)
         )
-        return SufficientStatistics(total, squares, active, self._tokens.reshape(self.shape[:2]))
+        return Moments(total, squares, active, self._tokens.reshape(self.shape[:2]))
 
 
 def sufficient_statistics(
@@ -137,7 +298,7 @@ def sufficient_statistics(
     n_blocks: int,
     n_biosamples: int,
     m: int,
-) -> SufficientStatistics:
+) -> Moments:
     """Statistics of codes (whole, or pieces from ``encode_stream``); rows with a negative block are
     left out."""
     accumulator = StatisticsAccumulator(n_blocks, n_biosamples, m)

@@ -205,7 +205,7 @@ class TokenSource:
         return rows.reshape(-1, self.d)
 
     def _open(self) -> None:
-        self._arrays = [_open_shard(shard) for shard in self._shards]
+        self._arrays = [open_shard(shard) for shard in self._shards]
         widths = {array.shape[-1] for array in self._arrays}
         if len(widths) > 1:
             raise UserError(
@@ -250,7 +250,9 @@ def _path_of(shard: str | Path | np.ndarray) -> str | Path | np.ndarray:
     return shard
 
 
-def _open_shard(shard: str | Path | np.ndarray) -> np.ndarray:
+def open_shard(shard: str | Path | np.ndarray) -> np.ndarray:
+    """An array of vectors, that of a .npy file memory-mapped; raises `UserError` where it holds
+    none."""
     if isinstance(shard, (str, Path)):
         try:
             array = np.load(shard, mmap_mode="r", allow_pickle=False)

@@ -1,4 +1,4 @@
-"""Sparse codes (CSR) and the four sparse products an SAE step needs, on stock torch kernels.
+"""The four sparse products an SAE step needs, on stock torch kernels.
 
 Every product works on one CSR pattern: values at the pattern from two dense matrices
 (`sampled_product`), or rows of a dense table summed with the pattern's values (`weighted_rows`).
@@ -26,59 +26,15 @@ with warnings.catch_warnings():  # torch announces once per process that its CSR
     )
 
 
-class Codes(NamedTuple):
-    """Sparse codes of n rows: row i holds latents ``indices[indptr[i]:indptr[i+1]]`` (ascending) at
-    ``values``."""
-
-    indptr: np.ndarray
-    """int64 (n + 1)"""
-    indices: np.ndarray
-    """int32 (nnz)"""
-    values: np.ndarray
-    """float32 (nnz), all positive"""
-    m: int
-    """latents in the dictionary"""
-
-    @property
-    def n(self) -> int:
-        """Rows."""
-        return len(self.indptr) - 1
-
-    def scipy(self) -> sp.csr_matrix:
-        """The same as a scipy CSR matrix (n, m), sharing memory where scipy's index type allows."""
-        return sp.csr_matrix((self.values, self.indices, self.indptr), shape=(self.n, self.m))
-
-    def dense(self) -> np.ndarray:
-        """The same as a dense float32 (n, m) array."""
-        return self.scipy().toarray()
-
-    def rows(self, start: int, stop: int) -> Codes:
-        """Codes of rows start..stop-1 (views, no copies but of indptr)."""
-        first, last = int(self.indptr[start]), int(self.indptr[stop])
-        indptr = np.asarray(self.indptr[start : stop + 1]) - first
-        return Codes(indptr, self.indices[first:last], self.values[first:last], self.m)
-
-
 def on_host(tensor: torch.Tensor) -> bool:
     """Whether numpy and scipy can work on the tensor's memory: they are faster there than torch,
     and absent elsewhere."""
     return tensor.device.type == "cpu"
 
 
-def concatenate(parts: list[Codes]) -> Codes:
-    """Codes of all parts' rows, in order (at least one part)."""
-    if len(parts) == 1:
-        return parts[0]
-    offsets = np.cumsum([0] + [int(part.indptr[-1]) for part in parts])
-    indptr = np.concatenate(
-        [[0]] + [part.indptr[1:] + offset for part, offset in zip(parts, offsets, strict=False)]
-    )
-    return Codes(
-        indptr.astype(np.int64),
-        np.concatenate([part.indices for part in parts]),
-        np.concatenate([part.values for part in parts]),
-        parts[0].m,
-    )
+def to_host(tensor: torch.Tensor) -> np.ndarray:
+    """The tensor's values as a numpy array, from whatever device: the way out of this package."""
+    return tensor.cpu().numpy()
 
 
 class Pattern(NamedTuple):

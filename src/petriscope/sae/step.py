@@ -1,9 +1,16 @@
-"""Loss and exact gradients of one training batch, with only sparse work after the selection.
+"""One training step: exact gradients with only sparse work after the selection, Adam, resampling of
+dead latents, and the audit of the selection.
 
 Per batch of n tokens, in scaled units with x_c = x − b_dec: L = (1/n) Σ‖e‖² + aux_weight·AuxK, e =
 x − ĥ. With G = ∂L/∂ĥ, ∂L/∂z at the kept entries is G·W_dec; the weight gradients are sums of the
 rows of G and x_c that a latent fired on. b_dec enters twice: directly (ΣG) and through the encoder
 (−W_encᵀ·∂L/∂b_enc).
+
+Adam goes over the dictionary half a megabyte at a time: gradient, projection and norm; then update,
+renormalise, refresh. The two passes over blocks of latents keep the working set in cache; the clip
+of the whole gradient (arXiv 2406.04093 and dictionary_learning: norm 1) divides each block just
+before its update, which then finds it there. (The fused update's own `grad_scale` gives the same
+bits, more slowly.)
 """
 
 from __future__ import annotations
@@ -13,7 +20,7 @@ from typing import NamedTuple
 
 import torch
 
-from petriscope.sae.select import Selection
+from petriscope.sae.select import CandidateFilter, Selection
 from petriscope.sae.sparse import (
     column_tiles,
     keep_largest,
@@ -199,3 +206,176 @@ def weight_blocks(
                 W_enc.index_add_(0, objective.dead[inside], aux.W_enc[inside])
                 W_dec.index_add_(0, objective.dead[inside], aux.W_dec[inside])
             yield block
+
+
+_BLOCK_BYTES = 1 << 19
+_GRADIENT_ROWS = 1024  # latents whose gradients are summed at once: a tile of the batch is read once for all of them
+_EPSILON = 1e-8
+
+
+class DictionaryAdam:
+    """Adam (arXiv 1412.6980) on `Parameters` with unit decoder rows; changes them, and its own
+    moments, in place."""
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        betas: tuple[float, float],
+        clip: float,
+        train_decoder: bool = True,
+    ) -> None:
+        self.parameters, self.betas, self.clip, self.train_decoder = (
+            parameters,
+            betas,
+            clip,
+            train_decoder,
+        )
+        self.first = Parameters(*(torch.zeros_like(item) for item in parameters))
+        self.second = Parameters(*(torch.zeros_like(item) for item in parameters))
+        self.steps = 0
+        self._gradient_enc = torch.zeros_like(parameters.W_enc)
+        self._gradient_dec = torch.zeros_like(parameters.W_dec)
+        self._block = max(1, _BLOCK_BYTES // (4 * parameters.W_enc.shape[1]))
+
+    def step(
+        self, gradients: BatchGradients, objective: Objective, rate: float, filter_: CandidateFilter
+    ) -> float:
+        """One update at learning rate ``rate``; the filter follows. Returns the gradient's norm
+        before the clip."""
+        W_dec = self.parameters.W_dec
+        squares = float(gradients.b_enc.square().sum() + gradients.b_dec.square().sum())
+        many = self._block * max(1, _GRADIENT_ROWS // self._block)
+        for filled in weight_blocks(
+            gradients, objective, many, self._gradient_enc, self._gradient_dec
+        ):
+            for latents in _pieces(filled, self._block):
+                if self.train_decoder:
+                    rows, gradient = W_dec[latents], self._gradient_dec[latents]
+                    gradient.addcmul_(rows, (gradient * rows).sum(1, keepdim=True), value=-1)
+                    squares += float(torch.linalg.vector_norm(gradient) ** 2)
+                squares += float(torch.linalg.vector_norm(self._gradient_enc[latents]) ** 2)
+        norm = squares**0.5
+        self.steps += 1
+        steps = W_dec.new_tensor(float(self.steps))
+        divisor = W_dec.new_tensor((norm + 1e-6) / self.clip) if norm + 1e-6 > self.clip else None
+        for latents in _pieces(slice(0, len(W_dec)), self._block):
+            self._update("W_enc", latents, self._gradient_enc[latents], rate, divisor, steps)
+            self._update("b_enc", latents, gradients.b_enc[latents], rate, divisor, steps)
+            if self.train_decoder:
+                self._update("W_dec", latents, self._gradient_dec[latents], rate, divisor, steps)
+                rows = W_dec[latents]
+                rows /= (
+                    torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+                    + torch.finfo(rows.dtype).eps
+                )
+            filter_.refresh(latents.start, latents.stop)
+        self._update("b_dec", slice(None), gradients.b_dec, rate, divisor, steps)
+        return norm
+
+    def _update(
+        self,
+        name: str,
+        part: slice,
+        gradient: torch.Tensor,
+        rate: float,
+        divisor: torch.Tensor | None,
+        steps: torch.Tensor,
+    ) -> None:
+        if divisor is not None:
+            gradient.div_(divisor)
+        tensors = [
+            getattr(group, name)[part] for group in (self.parameters, self.first, self.second)
+        ]
+        torch._fused_adam_(
+            [tensors[0]], [gradient], [tensors[1]], [tensors[2]], [], [steps],
+            lr=rate, beta1=self.betas[0], beta2=self.betas[1], weight_decay=0.0, eps=_EPSILON, amsgrad=False,
+            maximize=False,
+        )  # fmt: skip
+
+
+def _pieces(whole: slice, rows: int) -> Iterator[slice]:
+    for start in range(whole.start, whole.stop, rows):
+        yield slice(start, min(start + rows, whole.stop))
+
+
+_ENCODER_SHARE = 0.2  # of the mean encoder norm of live latents, as published
+
+
+def resample(
+    adam: DictionaryAdam,
+    dead: torch.Tensor,
+    centred: torch.Tensor,
+    residual: torch.Tensor,
+    seed: tuple[int, int],
+) -> None:
+    """Turn each latent of ``dead`` (int64) to an input drawn with probability ∝ (its loss)², in
+    place.
+
+    centred and residual (n, d): the batch, centred, and what its reconstruction misses. The decoder
+    row becomes the input's direction, the encoder row the same at a fifth of the mean norm of live
+    encoder rows, the bias 0; Adam's moments start anew. ``seed`` is (run's seed, step), so a
+    resumed run draws the same inputs.
+    """
+    parameters = adam.parameters
+    alive = torch.ones(len(parameters.W_enc), dtype=torch.bool, device=dead.device)
+    alive[dead] = False
+    if not len(dead) or not bool(alive.any()):
+        return
+    weight = residual.double().square().sum(1).square().cpu()
+    if not float(weight.sum()) > 0:
+        return
+    rng = torch.Generator().manual_seed(seed[0] * 1_000_003 + seed[1])
+    drawn = torch.multinomial(
+        weight, len(dead), replacement=len(dead) > int((weight > 0).sum()), generator=rng
+    )
+    rows = torch.nn.functional.normalize(centred[drawn.to(centred.device)], dim=1)
+    length = torch.linalg.vector_norm(parameters.W_enc[alive], dim=1).mean()
+    parameters.W_dec[dead] = rows
+    parameters.W_enc[dead] = rows * (_ENCODER_SHARE * length)
+    parameters.b_enc[dead] = 0.0
+    for moments in (adam.first, adam.second):
+        for name in ("W_enc", "W_dec", "b_enc"):
+            getattr(moments, name)[dead] = 0.0
+
+
+class SelectionCheck(NamedTuple):
+    """Latents of the audited rows that a dense product decides otherwise; entries within rounding
+    are not counted."""
+
+    rows: int
+    missed: int
+    """above the border, yet not kept"""
+    surplus: int
+    """kept, yet below the border"""
+
+
+def check_selection(
+    selection: Selection,
+    centred: torch.Tensor,
+    parameters: Parameters,
+    rows: torch.Tensor,
+    per_row: int | None,
+) -> SelectionCheck:
+    """Audit ``rows`` (int64) of a batch centred (n, d) float32.
+
+    The border is each row's own ``per_row``-th largest value (TopK), or else the batch's smallest
+    kept value if any entry was left out for it (BatchTopK; 0 for ReLU). Rounding:
+    d·2⁻²³·‖x‖·max‖w‖, the bound of float32 accumulation.
+    """
+    x, W_enc = centred[rows].double(), parameters.W_enc.double()
+    dense = x @ W_enc.T + parameters.b_enc.double()
+    if per_row is None:
+        border = torch.full(
+            (len(rows), 1), selection.smallest, dtype=torch.float64, device=x.device
+        )
+    else:
+        border = dense.topk(per_row, dim=1).values[:, -1:].clamp_min(0.0)
+    kept = torch.zeros_like(dense, dtype=torch.bool)
+    indptr, columns = selection.by_token.indptr, selection.by_token.columns
+    for at, row in enumerate(rows.tolist()):
+        kept[at, columns[int(indptr[row]) : int(indptr[row + 1])].long()] = True
+    rounding = torch.linalg.vector_norm(x, dim=1, keepdim=True) * (x.shape[1] * 2.0**-23)
+    rounding = rounding * torch.linalg.vector_norm(W_enc, dim=1).max() + 1e-6 * border
+    missed = (dense > border + rounding) & ~kept
+    surplus = (dense < border - rounding) & kept
+    return SelectionCheck(len(rows), int(missed.sum()), int(surplus.sum()))

@@ -1,9 +1,14 @@
 """Train one sparse autoencoder: init, loop, divergence check, checkpoints, threshold, held-out
-quality."""
+quality.
+
+A checkpoint holds everything the next step depends on, so a resumed run writes the same bytes.
+"""
 
 from __future__ import annotations
 
+import errno
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,21 +16,26 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from petriscope.errors import UserError
-from petriscope.files import write_csv
+from petriscope.files import atomic_folder, read_json, write_csv, write_json
+from petriscope.probe.harvest import Hidden
 from petriscope.progress import bar
-from petriscope.sae.checkpoint import Checkpoint, check_space, load_checkpoint, save_checkpoint
 from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig
-from petriscope.sae.exactness import check_selection
-from petriscope.sae.filter import CandidateFilter
 from petriscope.sae.judge import Quality, quality
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.optimizer import DictionaryAdam
-from petriscope.sae.resample import resample
-from petriscope.sae.select import BatchTopK, Selection, TopK, above_threshold
-from petriscope.sae.step import Objective, Parameters, batch_gradients
+from petriscope.sae.select import BatchTopK, CandidateFilter, Selection, TopK, above_threshold
+from petriscope.sae.step import (
+    DictionaryAdam,
+    Objective,
+    Parameters,
+    batch_gradients,
+    check_selection,
+    resample,
+)
 
 _SAMPLE_TOKENS = 16_384
 _LOG_ROWS = 100
@@ -225,6 +235,67 @@ class Run:
 
 
 def train_sae(
+    hidden: Hidden,
+    latents: int,
+    k: int,
+    *,
+    seed: int = 0,
+    tokens: int = 1_000_000,
+    split: str | None = "train",
+    device: str = "cpu",
+    **config: Any,
+) -> SAE:
+    """Train one sparse autoencoder on hidden states.
+
+    Parameters
+    ----------
+    hidden : Hidden
+        Hidden states of one layer.
+    latents, k : int
+        Size of the dictionary, and how many latents a token keeps on average.
+    seed : int
+        Of the initial weights and of the order of tokens.
+    tokens : int
+        Training tokens; the hidden states are read again as often as needed.
+    split : str, optional
+        Train on the tokens of this split alone; None: on all of them.
+    device : str
+        Where the steps run; the dictionary comes back on the host.
+    **config
+        Further fields of `petriscope.sae.config.SAEConfig` (``variant``, ``lr``, ``batch`` …).
+
+    Returns
+    -------
+    SAE
+        The dictionary; `petriscope.sae.judge.quality` says how good it is.
+
+    Raises
+    ------
+    UserError
+        If no token is of the split, a field of the configuration is unknown or out of range, or
+        the training diverges.
+
+    Examples
+    --------
+    >>> sae = ps.train_sae(hidden, latents=192, k=4)  # doctest: +SKIP
+    """
+    keep = None if split is None else hidden.tokens.split == split
+    if keep is not None and not keep.any():
+        found = ", ".join(sorted(set(hidden.tokens.windows.split.astype(str))))
+        raise UserError(
+            f"no token is of split {split!r}",
+            field="split",
+            remedy=f"Choose one of {found}, or None for all tokens.",
+        )
+    source = TokenSource(np.asarray(hidden.values), keep=keep)
+    batch = int(config.pop("batch", min(1024, source.n_tokens)))
+    plan = {"d": hidden.d, "m": latents, "k": k, "batch": batch, "seed": seed}
+    asked = SAEConfig.from_dict({**plan, "steps": max(1, tokens // max(1, batch)), **config})
+    name = f"SAE of layer {hidden.layer}"
+    return train_dictionary(asked, source, heldout=None, device=device, name=name).sae
+
+
+def train_dictionary(
     config: SAEConfig,
     source: TokenSource,
     *,
@@ -307,3 +378,78 @@ def _selector(config: SAEConfig) -> BatchTopK | TopK | _Positive:
     if config.variant == "topk":
         return TopK(config.k)
     return _Positive() if config.variant == "relu_l1" else BatchTopK(config.k)
+
+
+class Checkpoint(NamedTuple):
+    """State after some steps."""
+
+    step: int
+    """steps done"""
+    tensors: dict[str, torch.Tensor]
+    numbers: dict[str, Any]
+
+
+def check_space(folder: Path, config: SAEConfig) -> None:
+    """Raise `UserError` before training where the disk cannot take a checkpoint of ``config``
+    beside the earlier one."""
+    needed = 2 * 4 * (3 * (2 * config.m * config.d + config.m + config.d) + 2 * config.m)
+    existing = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        what = (
+            f"lies on a disk with {free / 1e6:.1f} MB free, checkpoints need {needed / 1e6:.1f} MB"
+        )
+        raise UserError(what, file=folder, remedy="Free some space and start again.")
+
+
+def save_checkpoint(folder: Path, config: SAEConfig, checkpoint: Checkpoint) -> None:
+    """Replace the checkpoint in ``folder``. A full disk leaves the earlier one intact and raises
+    `UserError`."""
+    try:
+        with atomic_folder(folder) as temporary:
+            save_file(checkpoint.tensors, temporary / "state.safetensors")
+            described = {
+                "config": config.as_dict(),
+                "step": checkpoint.step,
+                "numbers": checkpoint.numbers,
+            }
+            write_json(temporary / "state.json", described)
+    except (OSError, SafetensorError) as error:
+        if not _full(error):
+            raise
+        remedy = "Free some space and start again: training resumes from the last whole checkpoint."
+        raise UserError(
+            "cannot be written, the disk or quota is full", file=folder, remedy=remedy
+        ) from None
+
+
+def _full(error: Exception) -> bool:
+    """Whether a write failed for want of room; safetensors tells the system's error number in words
+    alone."""
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return getattr(error, "errno", None) in numbers or any(
+        f"os error {number})" in str(error) for number in numbers
+    )
+
+
+def load_checkpoint(folder: Path, config: SAEConfig) -> Checkpoint | None:
+    """The checkpoint in ``folder``, or None. Raises `UserError` if it is corrupt or of another
+    configuration."""
+    if not (folder / "state.json").exists():
+        return None
+    remedy = f"Delete {folder} to start over."
+    try:
+        described = read_json(folder / "state.json")
+        tensors = load_file(folder / "state.safetensors")
+        saved, step, numbers = described["config"], int(described["step"]), described["numbers"]
+    except (SafetensorError, ValueError, KeyError, FileNotFoundError) as error:
+        raise UserError(f"is corrupt ({error})", file=folder, remedy=remedy) from None
+    asked = config.as_dict()
+    differing = sorted(
+        key for key in asked.keys() | saved.keys() if asked.get(key) != saved.get(key)
+    )
+    if differing:
+        key = differing[0]
+        what = f"is of another configuration: {key} was {saved.get(key)}, now {asked.get(key)}"
+        raise UserError(what, file=folder, remedy=remedy)
+    return Checkpoint(step, tensors, numbers)

@@ -22,7 +22,7 @@ from petriscope.enrich.foregrounds import (
     strongest,
 )
 from petriscope.run.params import Windows
-from petriscope.sae.sparse import Codes
+from petriscope.sae.codes import Codes
 from petriscope.studies.chromatin.model.pretrain import Arrays
 
 BALANCED = ("lineage", "condition", "top_activation", "peaks", "planted")

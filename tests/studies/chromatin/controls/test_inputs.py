@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from petriscope.contrast.moments import Design
+from petriscope.contrast.design import Design
 from petriscope.errors import UserError
-from petriscope.probe.harvest import WindowInputs
 from petriscope.studies.chromatin.controls.inputs import (
     UNKNOWN,
     VARIANTS,
@@ -23,6 +22,7 @@ from petriscope.studies.chromatin.controls.inputs import (
     swapped_contexts,
     vary,
 )
+from petriscope.studies.chromatin.inputs import WindowInputs
 
 
 def pairs(codes: np.ndarray) -> Counter:
@@ -110,8 +110,8 @@ def test_variants_change_what_they_name_and_nothing_else() -> None:
 def test_swapped_rows_are_of_the_other_context_of_the_lineage() -> None:
     layout = design([False, True, True, False, False, True, False], [0, 0, 0, 1, 1, 1, 1])
     rows = swapped_contexts(layout)
-    assert (layout.lineage_of[rows] == layout.lineage_of).all()
-    assert (layout.vivo[rows] != layout.vivo).all()
+    assert (layout.stratum_of[rows] == layout.stratum_of).all()
+    assert (layout.is_target[rows] != layout.is_target).all()
     alone = design([True, True], [0, 0])
     np.testing.assert_array_equal(swapped_contexts(alone), [0, 1])
 

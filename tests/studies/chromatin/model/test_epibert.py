@@ -15,9 +15,9 @@ from epibert_reference import SMALL, NumpyEpiBERT, random_batch, random_weights
 from torch import Tensor, nn
 
 from petriscope.errors import UserError
-from petriscope.probe.model import Batch
 from petriscope.probe.precision import to_precision
 from petriscope.studies.chromatin.model import epibert_layers
+from petriscope.studies.chromatin.model.base import Batch
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig, one_hot
 from petriscope.studies.chromatin.model.epibert_original import original_places
 from petriscope.studies.chromatin.model.performer import projection_matrix

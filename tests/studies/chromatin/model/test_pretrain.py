@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from petriscope.errors import UserError
 from petriscope.genome.tracks import model_target
-from petriscope.probe.model import Batch
+from petriscope.studies.chromatin.model.base import Batch
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig, one_hot
 from petriscope.studies.chromatin.model.pretrain import (
     Arrays,

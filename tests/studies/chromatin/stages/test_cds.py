@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from petriscope.contrast.moments import Design
-from petriscope.contrast.summary import layer_summary
+from petriscope.contrast.features import layer_summary
 from petriscope.errors import UserError
 from petriscope.files import write_json
 from petriscope.run.params import Cds, Params, load_params
 from petriscope.run.workspace import Workspace, template
-from petriscope.sae.codes import SufficientStatistics
+from petriscope.sae.codes import Moments
 from petriscope.studies.chromatin.stages import calibration, cds
 from petriscope.studies.chromatin.stages.cds import branch_table
 from petriscope.studies.chromatin.store import read_features
+from petriscope.studies.chromatin.units import design_of
 
 WINDOWS, BINS, FEATURES = 8, 124, 20
 
@@ -166,9 +166,9 @@ def test_a_control_in_which_nothing_fires_has_no_test_and_takes_none_from_the_ot
     rng, shape = np.random.default_rng(2), (WINDOWS, 18, FEATURES)
     active, tokens = rng.integers(20, 60, shape), np.full(shape[:2], BINS)
     total = active * rng.gamma(4.0, 0.25, shape)
-    fires = SufficientStatistics(total, total**2, active, tokens)
-    silent = SufficientStatistics(*(np.zeros_like(part) for part in fires[:3]), tokens)
-    scored, blocks = Design.from_frame(biosamples()), np.arange(WINDOWS) // 2
+    fires = Moments(total, total**2, active, tokens)
+    silent = Moments(*(np.zeros_like(part) for part in fires[:3]), tokens)
+    scored, blocks = design_of(biosamples()), np.arange(WINDOWS) // 2
     settings = Cds(
         alpha=0.05, permutations=200, bootstrap=50, min_events=50.0, adjust=["depth"], stable=0.7
     )

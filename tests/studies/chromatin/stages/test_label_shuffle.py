@@ -10,9 +10,9 @@ from causal_toy import design
 from statsmodels.stats.multitest import multipletests
 
 from petriscope.contrast.cds import cds_meandiff, cds_t
-from petriscope.contrast.moments import Moments
 from petriscope.contrast.nulls import replicates, shuffled
 from petriscope.run.params import Cds
+from petriscope.sae.moments import Moments
 from petriscope.studies.chromatin.stages.label_shuffle import beside_observed, null_counts, null_p
 
 CDS = Cds(alpha=0.05, permutations=400, bootstrap=100, min_events=0.0, adjust=[], stable=0.7)

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from petriscope.errors import UserError
 from petriscope.files import atomic_path
-from petriscope.probe.model import NO_EDITS, Batch, Edit, PipelineModel, ProbeOutput, TokenIndex
+from petriscope.probe.model import NO_EDITS, Edit, ProbeOutput
 from petriscope.probe.stable_file import stable_bytes
+from petriscope.studies.chromatin.model.base import Batch, ChromatinModel, TokenIndex
 from petriscope.studies.chromatin.model.epibert_config import ATAC_BIN, EpiBERTConfig
 from petriscope.studies.chromatin.model.epibert_init import initialise
 from petriscope.studies.chromatin.model.epibert_layers import (
@@ -49,7 +50,7 @@ def one_hot(codes: np.ndarray | Tensor) -> Tensor:
     return torch.cat([torch.eye(4), torch.zeros(1, 4)]).to(indices.device)[indices]
 
 
-class EpiBERT(PipelineModel):
+class EpiBERT(ChromatinModel):
     """EpiBERT with ``config``; weights are drawn from ``init_seed`` (None: left to torch) until
     others are loaded.
 

@@ -11,7 +11,7 @@ import torch
 
 from petriscope.genome.tracks import model_target
 from petriscope.parallel import in_processes
-from petriscope.probe.model import Batch, PipelineModel
+from petriscope.studies.chromatin.model.base import Batch, ChromatinModel
 from petriscope.studies.chromatin.model.epibert import one_hot
 from petriscope.studies.chromatin.model.masking import BINS_PER_TOKEN, fold_masks, masked_input
 
@@ -34,7 +34,7 @@ class MaskedAccuracy(NamedTuple):
 
 
 def predict_masked(
-    model: PipelineModel,
+    model: ChromatinModel,
     sequence: np.ndarray,
     signal: np.ndarray,
     motif_activity: np.ndarray,
@@ -123,7 +123,7 @@ def masked_accuracy(
 
 
 def evaluate_masked(
-    model: PipelineModel,
+    model: ChromatinModel,
     sequence: np.ndarray,
     signal: np.ndarray,
     motif_activity: np.ndarray,

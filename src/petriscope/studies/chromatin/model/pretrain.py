@@ -15,9 +15,10 @@ from torch import Tensor
 
 from petriscope.errors import UserError
 from petriscope.genome.tracks import model_target
-from petriscope.probe.adapter import Build
-from petriscope.probe.model import Batch, PipelineModel
 from petriscope.progress import bar
+from petriscope.studies.chromatin.inputs import Arrays
+from petriscope.studies.chromatin.model.adapter import Build
+from petriscope.studies.chromatin.model.base import Batch, ChromatinModel
 from petriscope.studies.chromatin.model.checkpoint import load_checkpoint, save_checkpoint
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig, one_hot
 from petriscope.studies.chromatin.model.evaluate import MaskedAccuracy, evaluate_masked
@@ -69,17 +70,6 @@ class PretrainConfig:
             )
 
 
-class Arrays(NamedTuple):
-    """What is trained on: the tracks stage's arrays."""
-
-    sequence: np.ndarray
-    """(W, L) uint8 codes 0..3 = ACGT, 4 = N."""
-    signal: np.ndarray
-    """(W, S, L/4) float16 signal per 4 bp, scaled, unclipped; may be memory-mapped."""
-    motif_activity: np.ndarray
-    """(S, M) float32 in [0, 1]."""
-
-
 class Step(NamedTuple):
     """One step's tensors."""
 
@@ -93,7 +83,7 @@ class Step(NamedTuple):
 class TrainedModel(NamedTuple):
     """The model in eval mode and how it came about."""
 
-    model: PipelineModel
+    model: ChromatinModel
     history: list[dict[str, float]]
     """Per epoch: epoch, steps so far, loss (mean Poisson loss on hidden bins), rate, gradient
     norm."""
@@ -166,8 +156,8 @@ def pretrain(
     device: str = "cpu",
     evaluate: Sequence[str] = ("tune",),
     checkpoint: str | Path | None = None,
-    on_epoch: Callable[[dict[str, float], PipelineModel], None] | None = None,
-    untrained: PipelineModel | None = None,
+    on_epoch: Callable[[dict[str, float], ChromatinModel], None] | None = None,
+    untrained: ChromatinModel | None = None,
 ) -> TrainedModel:
     """Train from scratch on ``splits['train']`` and measure on the splits named in ``evaluate``.
 
@@ -186,7 +176,7 @@ def pretrain(
         raise UserError(
             "no training window", field="windows.split.train", remedy="Give it a larger share."
         )
-    model: PipelineModel
+    model: ChromatinModel
     if untrained is not None:
         model = untrained.to(device)
     else:

@@ -455,7 +455,8 @@ def run_rows(workspace: Workspace, params: Params, name: str, description: str) 
         "seed": params.seed,
         "params": params.digest(),
         "model": f"{params.model.adapter or 'EpiBERT'}, {model['parameters']:,} parameters",
-        "model_r": model["r_text"],
+        "model_r": f"r = {model['r_all']:.3f} over all bins, {model['r_specific']:.3f} "
+        "condition-specific",
         "sae": f"{params.sae.variant}, {params.sae.latents} latents, k {params.sae.k}",
     }
     return pd.DataFrame({"key": list(card), "value": [str(value) for value in card.values()]})
