@@ -23,6 +23,7 @@ _HOMES = {
     "ablate": "petriscope.causal.ablate:ablate",
     "contrast": "petriscope.contrast",
     "difference_of_means": "petriscope.causal.directions:difference_of_means",
+    "enrich": "petriscope.enrich",
     "harvest": "petriscope.probe.harvest:harvest",
     "open": "petriscope.run.opened:open_run",
     "steer": "petriscope.causal.steer:steer",
