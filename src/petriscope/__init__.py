@@ -20,9 +20,13 @@ _HOMES = {
     "SAE": "petriscope.sae.coder:SAE",
     "Tokens": "petriscope.probe.tokens:Tokens",
     "UserError": "petriscope.errors:UserError",
+    "ablate": "petriscope.causal.ablate:ablate",
     "contrast": "petriscope.contrast",
+    "difference_of_means": "petriscope.causal.directions:difference_of_means",
+    "enrich": "petriscope.enrich",
     "harvest": "petriscope.probe.harvest:harvest",
     "open": "petriscope.run.opened:open_run",
+    "steer": "petriscope.causal.steer:steer",
     "train_sae": "petriscope.sae.train:train_sae",
     "units": "petriscope.contrast.design:Units",
 }

@@ -162,3 +162,11 @@ def test_resolved_configuration_has_no_blanks_and_travels() -> None:
     assert rates[0] == 0.0
     assert max(rates) == config.lr
     assert rates[-1] == pytest.approx(config.lr / 20)
+
+
+def test_encoding_may_begin_in_inference_mode_and_go_on_outside() -> None:
+    sae = make_sae()
+    rows = np.random.default_rng(0).normal(size=(50, D)).astype(np.float32)
+    with torch.inference_mode():
+        inside = sae.encode(rows).dense()
+    np.testing.assert_array_equal(sae.encode(rows).dense(), inside)

@@ -213,7 +213,7 @@ async def test_features_columns_saved_filters_export(
         assert [r["name"] for r in rows] == [feature_name(i) for i in wanted]
         assert float(rows[0]["q"]) == atlas.rows(wanted[:1], ["q"])[0][0]
         bed = [line.split("\t") for line in (workspace / "features.bed").read_text().splitlines()]
-        assert len(bed) == sum(len(atlas.top_bins(i)) for i in wanted) and all(
+        assert len(bed) == sum(len(atlas.contexts(i)) for i in wanted) and all(
             len(b) == 6 and 0 <= int(b[4]) <= 1000 for b in bed
         )
         lines = (workspace / "features.bedgraph").read_text().splitlines()
@@ -244,7 +244,7 @@ async def test_feature_page_shows_evidence_and_leads_on(
         ):
             assert words in text, words
         record = Atlas(atlas_file).feature(app.current_feature or 0)
-        assert record.top_bins[0].chrom in text and "kb" in text
+        assert record.contexts[0].chrom in text and "kb" in text
         await press(pilot, "y")
         assert app.clipboard == name
         await press(pilot, "Y")

@@ -272,10 +272,13 @@ class Design:
     def only(self, stratum: str) -> Design:
         """The units of one stratum."""
         rows = np.sort(np.concatenate(self.sides(stratum)))
+        return self.of_units(rows)._set(strata=(stratum,), stratum_of=np.zeros(len(rows), int))
+
+    def of_units(self, rows: np.ndarray) -> Design:
+        """Some of the units, in the same strata."""
         return self._with(
             units=tuple(self.units[row] for row in rows),
-            strata=(stratum,),
-            stratum_of=np.zeros(len(rows), int),
+            stratum_of=self.stratum_of[rows],
             is_target=self.is_target[rows],
             covariates=None if self.covariates is None else self.covariates[rows],
         )

@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 
 from petriscope.atlas.build import AtlasTables, build_atlas
-from petriscope.atlas.schema import Thresholds
+from petriscope.atlas.schema import Column, Declared, Thresholds
 from petriscope.enrich.genes import read_genes
 from petriscope.enrich.kinds import KINDS
 from petriscope.files import read_json
@@ -37,6 +37,16 @@ from petriscope.studies.chromatin.store import (
 
 LETTERS = np.frombuffer(b"ACGTN", dtype="S1")
 NEIGHBOURS = 8
+DECLARED = Declared(
+    unit="biosample",
+    units=(
+        Column("lineage", "text", "lineage", "text", "lineage of the biosample"),
+        Column("context", "text", "context", "text", "in_vivo or in_vitro"),
+        Column("donor", "text", "donor", "text", "donor, or replicate of a cell line"),
+    ),
+    contexts=(Column("sequence", "text", "sequence", "text", "bases of the bin"),),
+)
+"""What this study's atlas has beyond that of every study."""
 LINEAGE_COLUMNS = [
     "layer",
     "feature",
@@ -70,11 +80,13 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         features=feature_table,
         thresholds=Thresholds(params.cds.alpha, params.cds.stable),
         lineage_effects=lineage_rows(workspace, features),
-        biosamples=biosamples[["biosample", "lineage", "context", "donor"]],
+        units=biosamples[["biosample", "lineage", "context", "donor"]].rename(
+            columns={"biosample": "unit"}
+        ),
         activation=pd.concat(
             [activation_rows(workspace, layer, biosamples) for layer in layers], ignore_index=True
         ),
-        top_bins=pd.concat(
+        contexts=pd.concat(
             [top_bin_rows(workspace, params, layer, windows, biosamples) for layer in layers]
         ),
         annotations=annotation_rows(workspace),
@@ -88,6 +100,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             ["symbol", "chrom", "tss", "strand"]
         ],
         chromhmm_states=state_rows(workspace),
+        declared=DECLARED,
     )
     build_atlas(workspace.atlas, tables)
     return {"features": len(tables.features), "bytes": workspace.atlas.stat().st_size}
@@ -190,7 +203,7 @@ def activation_rows(workspace: Workspace, layer: int, biosamples: pd.DataFrame) 
         {
             "layer": layer,
             "feature": feature,
-            "biosample": biosamples.biosample.to_numpy()[sample],
+            "unit": biosamples.biosample.to_numpy()[sample],
             "mean": mean[sample, feature],
             "density": density[sample, feature],
             "maximum": maximum[feature],
@@ -220,7 +233,11 @@ def top_bin_rows(
         {
             "layer": layer,
             "feature": top.feature.to_numpy(),
-            "biosample": biosamples.biosample.to_numpy()[top.biosample],
+            "unit": biosamples.biosample.to_numpy()[top.biosample],
+            "name": [
+                f"{chrom}:{start + 1:,}-{end:,}"
+                for chrom, start, end in zip(place.chrom, place.start, place.end)
+            ],
             "chrom": place.chrom.to_numpy(),
             "start": place.start.to_numpy(),
             "end": place.end.to_numpy(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from petriscope.causal.directions import Groups
+from petriscope.causal.directions import two_sided
 from petriscope.causal.leaderboard import Contest, LeaderboardNumbers, leaderboard
 from petriscope.causal.rivals import Learning
 from petriscope.device import choose_device
@@ -31,9 +31,9 @@ from petriscope.studies.chromatin.store import (
 def run(workspace: Workspace, params: Params) -> LeaderboardNumbers:
     """Write results/leaderboard/leaderboard.csv: one row per lineage and entrant."""
     windows, design = load_windows(workspace), load_design(workspace, params)
-    groups, asked = Groups.of(design), params.controls
+    asked = params.controls
     why = None if asked.leaderboard else "controls.leaderboard is false in params.yaml"
-    if why is None and not groups.both():
+    if why is None and not two_sided(design):
         why = "no lineage has both contexts"
     if why:
         write_not_run(workspace.table("leaderboard"), why)
@@ -49,7 +49,7 @@ def run(workspace: Workspace, params: Params) -> LeaderboardNumbers:
     frozen = train_dictionary(config, source, heldout=None, name=name, device=device).sae
     coders = {"sae": sae, "frozen_decoder_sae": frozen}
     tune, test = (
-        hold_pairs(workspace, params, model, layer, groups.strata, split)
+        hold_pairs(workspace, params, model, layer, design.strata, split)
         for split in ("tune", "test")
     )
     hidden, biosample_of = sample_hidden(workspace, layer, split_rows(windows, "select"))
