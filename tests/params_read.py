@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 from stage_trace import fields_of
 
+from petriscope.run import params as shared
 from petriscope.run.contract import ROOT, absolute, is_module, tree
-from petriscope.run.graph import stage_module
-from petriscope.run.params import Params
+from petriscope.studies.chromatin.params import Params
+from petriscope.studies.chromatin.study import STUDY
 
 SECTIONS = {kind.__name__: prefix.rstrip(".") for kind, prefix, _ in fields_of()}
 """Class of params.py → the section it holds; the whole file is ''."""
+HOMES = {shared.__name__, Params.__module__}
+"""Modules that define those classes."""
 NAMES = {f"{prefix}{name}" for _, prefix, hints in fields_of() for name in hints}
 """Every dotted name, sections and leaves."""
 
@@ -31,7 +34,7 @@ def reads(stage: str) -> set[str]:
     names, directly or not."""
     found: set[str] = set()
     seen: set[Place] = set()
-    waiting = [Place(stage_module(stage), "run")]
+    waiting = [Place(STUDY.stage(stage), "run")]
     while waiting:
         place = waiting.pop()
         if place in seen:
@@ -40,7 +43,7 @@ def reads(stage: str) -> set[str]:
         node = defined(place.module).get(place.name)
         if isinstance(node, Place):
             waiting.append(node)
-        elif node is not None and place.module != Params.__module__:
+        elif node is not None and place.module not in HOMES:
             found |= Chains(place.module, node).found
             waiting += named(place.module, node)
     return found
@@ -111,7 +114,7 @@ class Chains(ast.NodeVisitor):
         for inner in ast.walk(annotation):
             if isinstance(inner, ast.Name):
                 target = defined(self.module).get(inner.id)
-                if target == Place(Params.__module__, inner.id):
+                if target in [Place(home, inner.id) for home in HOMES]:
                     return SECTIONS.get(inner.id)
         return None
 
@@ -140,6 +143,8 @@ class Chains(ast.NodeVisitor):
             self.found.add(dotted)
         elif self._dotted(node.value) in (None, ""):
             self.generic_visit(node)
+        else:  # a section's own method
+            self.found.add(str(self._dotted(node.value)))
 
     def visit_Name(self, node: ast.Name) -> None:
         if self.roots.get(node.id):  # a section handed on by its local name

@@ -17,9 +17,9 @@ import pytest
 
 from petriscope.run import params as params_module
 from petriscope.run import stage as runner
-from petriscope.run.params import Params
+from petriscope.run.stage import run_all
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.tiny import run_all
+from petriscope.studies.chromatin.params import Params
 
 IN_OPEN, IN_ISDIR, IN_OVERFLOW = 0x20, 0x40000000, 0x4000
 UNWATCHED = (".dvc", "code", "results/cache")

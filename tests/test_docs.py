@@ -244,7 +244,7 @@ def test_a_claim_costs_its_stages_and_what_they_need():
     rule = {**RULE, "needs": ["b.testable"], "rule": "b.low > 0 and above(b.curve, c.curve)"}
     ledger = {"x": {"corrected": "4|2", "interval": "-", "verdict": "supported"}}
     (check,) = claim_checks(
-        [rule], ledger, GRAPH, {"a": 30.0, "b": 2.0, "c": 1.0, "figures": 100.0}
+        [rule], ledger, GRAPH.stage_needs(), {"a": 30.0, "b": 2.0, "c": 1.0, "figures": 100.0}
     )
     assert check.commands == ("petriscope stage c", "petriscope stage b")  # the graph's order
     assert (check.seconds, check.seconds_from_scratch, check.expected) == (3.0, 33.0, "4|2")
@@ -252,7 +252,7 @@ def test_a_claim_costs_its_stages_and_what_they_need():
         "| **x** S | `petriscope stage c`; `petriscope stage b` | 4/2 | supported | 3 s | 33 s |"
         in as_markdown([check])
     )
-    (fresh,) = claim_checks([rule], {}, GRAPH, {"b": 2.0})
+    (fresh,) = claim_checks([rule], {}, GRAPH.stage_needs(), {"b": 2.0})
     assert (fresh.expected, fresh.verdict, fresh.seconds, fresh.seconds_from_scratch) == (
         "-",
         "-",

@@ -24,6 +24,7 @@ _HOMES = {
     "contrast": "petriscope.contrast.score:contrast",
     "difference_of_means": "petriscope.causal.directions:difference_of_means",
     "harvest": "petriscope.probe.harvest:harvest",
+    "open": "petriscope.run.opened:open_run",
     "steer": "petriscope.causal.steer:steer",
     "train_sae": "petriscope.sae.train:train_sae",
 }

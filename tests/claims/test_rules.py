@@ -172,7 +172,7 @@ CURVES = [0.1, 0.2, 0.3]
 def _factors(lineage):
     """A lineage whose two factors lead, and stand low or weakly elsewhere."""
     others = {"rank": [2, 7, 5, 30], "q": [0.4, 0.01, 0.2, 1.0], "log2_fold": [1.9, 0.9, 1.8, None]}
-    own = {"testable": True, "best_rank": 1, "best_q": 1e-9, "best_log2_fold": 2.0}
+    own = {"untestable": None, "best_rank": 1, "best_q": 1e-9, "best_log2_fold": 2.0}
     return {"motifs": {lineage: own | {"others": others}}}
 
 
@@ -212,11 +212,11 @@ TRUE_WORLD = {
     "tf-blood": _factors("blood"),
     "tf-lymph": _factors("lymph"),
     "chromhmm": {
-        "chromhmm": {"testable": True, "active_odds_low": 2.0, "random_significant_share": 0.04}
+        "chromhmm": {"untestable": None, "active_odds_low": 2.0, "random_significant_share": 0.04}
     },
     "gobp": {
         "genesets": {
-            "testable": True,
+            "untestable": None,
             "powered": True,
             "significant_groups": 3,
             "random_significant_share": 0.05,
@@ -259,7 +259,7 @@ KILLED = [
     ("chromhmm", 0, {"chromhmm": {"random_significant_share": 0.06}}),
     ("chromhmm", 0, {"chromhmm": {"random_significant_share": None}}),
     ("gobp", 0, {"genesets": {"random_significant_share": 0.2}}),
-    ("gobp", 1, {"genesets": {"powered": False, "why_untestable": "no power"}}),
+    ("gobp", 1, {"genesets": {"powered": False, "untestable": "no power"}}),
     ("model", 0, {"model": {"r_specific": 0.1}}),
     ("calibration", 0, {"calibration": {"fwer_worst": 0.09}}),
     ("calibration", 0, {"calibration": {"coverage_low": 0.9}}),

@@ -24,10 +24,11 @@ from petriscope.run.contract import (
     source,
     with_code_rows,
 )
-from petriscope.run.graph import Stage, load_graph, load_yaml, stage_module
+from petriscope.run.graph import Stage, load_graph, load_yaml
 from petriscope.run.params_edit import preview
 from petriscope.run.snapshot import PACKAGE
 from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.study import STUDY
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GRAPH = load_graph(REPOSITORY)
@@ -61,10 +62,10 @@ def test_code_rows_are_what_the_command_writes():
 @each_stage
 def test_declared_code_holds_everything_the_stage_imports(stage: Stage):
     """File by file of the import closure, whatever the command makes of it."""
-    modules = closure(stage_module(stage.name))
+    modules = closure(STUDY.stage(stage.name))
     files = {source(name) for name in modules if source(name).name != "__init__.py"}
     declared = list(stage.deps)
-    assert source(stage_module(stage.name)) in files
+    assert source(STUDY.stage(stage.name)) in files
     assert not uncovered({file.relative_to(REPOSITORY).as_posix() for file in files}, declared)
     public_face = [name for name in modules if ROOT in imported(name)]
     assert not public_face, "imports names from the package's root, which the closure leaves out"
@@ -146,21 +147,22 @@ def test_imports_inside_functions_and_of_packages_count_and_those_for_types_do_n
     text = (
         "from __future__ import annotations\nfrom typing import TYPE_CHECKING\nimport numpy\n"
         "if TYPE_CHECKING:\n    from petriscope.cli import main\nelse:\n    import petriscope.errors\n"
-        "def f():\n    from petriscope import files\n    from petriscope.run.params import Params\n"
+        "def f():\n    from petriscope import files\n    from petriscope.studies.chromatin.params import Params\n"
     )
-    assert imports_of(ast.parse(text), stage_module("x")) == {
+    assert imports_of(ast.parse(text), STUDY.stage("cds")) == {
         "petriscope.errors", "petriscope.files", "petriscope.run.params",
     }  # fmt: skip
     relative = ast.parse("from . import cds\nfrom ..errors import UserError\nfrom .cds import run")
-    module = stage_module("windows")
+    module = STUDY.stage("windows")
     assert imports_of(relative, module) == {
-        stage_module("cds"), f"{module.rsplit('.', 2)[0]}.errors",
+        STUDY.stage("cds"), f"{module.rsplit('.', 2)[0]}.errors",
     }  # fmt: skip
 
 
 def test_the_command_writes_what_is_missing_and_leaves_the_rest(tmp_path, monkeypatch, capsys):
     shipped = (REPOSITORY / "dvc.yaml").read_text()
     path = tmp_path / "dvc.yaml"
+    (tmp_path / "params.yaml").write_text("study: chromatin\n")
     path.write_text(shipped.replace('"${code}/files.py", ', "", 3).replace("claims.yaml, ", ""))
     monkeypatch.setattr(sys, "argv", ["contract", str(path)])
     assert main() == 1 and "Write them with --write" in capsys.readouterr().out

@@ -24,7 +24,8 @@ def test_purpose_is_the_docstring_of_the_stage() -> None:
         purpose("sae").startswith("one sparse autoencoder per layer") and purpose("nowhere") == ""
     )
     graph = load_graph(REPOSITORY)
-    assert all(purpose(name) for name, stage in graph.stages.items() if not stage.is_data)
+    purposes = [purpose(name) for name, stage in graph.stages.items() if not stage.is_data]
+    assert all(text.endswith(".") and "\n" not in text for text in purposes)  # wrapped ones whole
 
 
 def test_controls_of_the_shipped_pipeline() -> None:

@@ -15,7 +15,7 @@ from petriscope.claims.rules import read_rules
 from petriscope.cli import main
 from petriscope.errors import UserError
 from petriscope.files import read_json, sha256, write_json
-from petriscope.run.chain import Records, drawn_from, trace
+from petriscope.run.chain import Records, covering, drawn_from, trace
 from petriscope.run.digests import MEMORY, Digests, combined
 from petriscope.run.provenance import source_digest, source_revision, tool_version
 from petriscope.run.render import as_tree
@@ -121,6 +121,13 @@ def test_a_chain_holds_only_what_the_figure_was_drawn_from(tiny_run):
     assert set(steps) == {"figures", "sae", "activations", "model", "tracks", "windows"}
     claim = trace(tiny_run, "ctx-count")
     assert {"claims", "cds", "random_init"} <= set(claim.steps) and "motifs" not in claim.steps
+
+
+def test_of_a_folder_and_a_file_in_it_each_has_its_own_entry():
+    inputs = {"code/probe": {"sha256": "a"}, "code/probe/harvest.py": {"sha256": "b"}}
+    assert covering(inputs, "code/probe/harvest.py")[1] == {"sha256": "b"}
+    assert covering(inputs, "code/probe/model.py")[0] == "code/probe"
+    assert covering(inputs, "code/probes") == ("", None)
 
 
 def test_the_tree_names_commands_parameters_and_hashes(tiny_run, capsys, monkeypatch):

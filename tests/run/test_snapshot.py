@@ -14,9 +14,10 @@ from petriscope.errors import UserError
 from petriscope.run.graph import load_graph
 from petriscope.run.hashes import Hasher
 from petriscope.run.launch import Runner
+from petriscope.run.locks import state_folder
 from petriscope.run.snapshot import refresh_code
 from petriscope.run.status import pipeline_status
-from petriscope.run.supervisor import FOLDER, supervise
+from petriscope.run.supervisor import supervise
 from petriscope.run.workspace import create_workspace
 
 PACKAGE = Path(petriscope.__file__).parent
@@ -67,7 +68,7 @@ def test_an_old_copy_is_replaced_and_the_status_says_so(workspace: Path) -> None
 
 
 def test_a_run_from_the_ui_uses_todays_code(workspace: Path) -> None:
-    (workspace / FOLDER).mkdir(parents=True)
+    state_folder(workspace).mkdir(parents=True)
     assert supervise(workspace, workspace / "log", ["true"]) == 0
     assert (workspace / "code/studies/chromatin/stages/sae.py").is_file()
 
@@ -75,7 +76,7 @@ def test_a_run_from_the_ui_uses_todays_code(workspace: Path) -> None:
 def test_a_copy_that_cannot_be_written_ends_the_run_with_its_reason(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (workspace / FOLDER).mkdir(parents=True)
+    state_folder(workspace).mkdir(parents=True)
 
     def full(root: Path) -> bool:
         raise OSError(28, "No space left on device")
@@ -91,7 +92,7 @@ def test_a_copy_that_cannot_be_written_ends_the_run_with_its_reason(
 
 
 def test_a_run_from_the_ui_starts_on_no_damaged_cache(workspace: Path) -> None:
-    (workspace / FOLDER).mkdir(parents=True)
+    state_folder(workspace).mkdir(parents=True)
     copy = workspace / ".dvc/cache/files/md5/ab" / ("0" * 30)
     copy.parent.mkdir(parents=True)
     copy.write_text("other bytes than the name says")

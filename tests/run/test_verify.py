@@ -28,6 +28,7 @@ from petriscope.run.workspace import Workspace, create_workspace
 from petriscope.studies.chromatin import parity
 from petriscope.studies.chromatin.model.performer import projection_matrix
 from petriscope.studies.chromatin.stages.figures import TABLES
+from petriscope.studies.chromatin.study import STUDY
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -46,12 +47,12 @@ def test_the_built_in_vector_is_what_the_numpy_model_computes():
 
 
 def test_parity_holds_and_a_wrong_weight_breaks_it(monkeypatch):
-    assert max(parity.parity()) < parity.LIMIT and checks.arithmetic().state == "ok"
+    assert max(parity.parity()) < parity.LIMIT and checks.arithmetic(STUDY).state == "ok"
     right = parity.weights()
     path = next(p for p in right if p.endswith("FFN_dense_wide/bias"))
     monkeypatch.setattr(parity, "weights", lambda: {**right, path: right[path] + 0.01})
     assert max(parity.parity()) > parity.LIMIT
-    assert checks.arithmetic().state == "failed"
+    assert checks.arithmetic(STUDY).state == "failed"
     assert parity.relative(np.ones(3), np.ones(4)) == float("inf")
 
 
@@ -111,7 +112,8 @@ def test_records_of_a_finished_run_hold_and_damage_is_named(
 
 
 def test_tolerances_know_every_table_and_no_other_field(tmp_path):
-    known = load_tolerances()
+    known = load_tolerances(Path(parity.__file__).parent / "tolerances.yaml")
+    assert list(load_tolerances(tmp_path / "none.yaml")) == ["default"]
     assert set(known) - {"default"} <= set(TABLES) and known["table2_sae_quality"].keys == (
         "layer",
         "seed",
@@ -196,7 +198,7 @@ def test_shipped_results_of_a_checkout_come_from_git_not_from_the_overwritten_fi
     assert (
         tables == {"t": b"a\n1\n"} and claims["dataset"] == "demo" and where.startswith("revision ")
     )
-    here = shipped_results(Workspace(tmp_path / "elsewhere"))
+    here = shipped_results(create_workspace(tmp_path / "elsewhere"))
     assert here is not None and set(here[0]) >= {"table1_context_features"}
     assert (
         compare_claims(Workspace(root), {"claims": [{"id": "x", "verdict": "supported"}]}).state
@@ -228,7 +230,7 @@ def test_the_command_reports_every_check_and_fails_with_one(
     tiny_copy: Workspace, capsys, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(
-        checks, "tiny_run", lambda: checks.Check("tiny run", "failed", "stage sae: no", "mend it")
+        checks, "tiny_run", lambda _: checks.Check("tiny run", "failed", "stage sae: no", "mend it")
     )
     assert main(["verify", "--workspace", str(tiny_copy.root)]) == 1
     out = capsys.readouterr().out
@@ -255,5 +257,5 @@ def test_a_stage_that_breaks_is_named_by_the_tiny_run(monkeypatch):
         raise ValueError("no such\nthing")
 
     monkeypatch.setattr(checks, "run_all", broken)
-    check = checks.tiny_run()
+    check = checks.tiny_run(STUDY)
     assert check.state == "failed" and check.seen == "stage tracks: ValueError: no such thing"

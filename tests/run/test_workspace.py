@@ -161,7 +161,7 @@ def test_a_full_disk_is_one_line_and_leaves_earlier_outputs(tmp_path, capsys, mo
 
     monkeypatch.setattr(np, "save", full)
     monkeypatch.setattr(stage, "run_stage", lambda *_: write_npy(target, np.arange(9)))
-    monkeypatch.setattr(stage, "find_workspace", lambda _: None)
+    monkeypatch.setattr(stage, "workspace_of", lambda _: None)
     assert main(["stage", "any"]) == 1
     error = capsys.readouterr().err
     assert (

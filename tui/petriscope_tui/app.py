@@ -15,6 +15,7 @@ from textual.screen import Screen
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.schema import feature_name, parse_feature
+from petriscope.run.locks import state_folder
 from petriscope_tui.command import check_feature
 from petriscope_tui.glyphs import ASCII, UNICODE, Glyphs, wants_ascii
 from petriscope_tui.theme import DARK, LIGHT, THEMES, Palette
@@ -128,7 +129,7 @@ class PetriscopeApp(App[None]):
             return
         if (
             self._runner is None
-            and not (self.workspace.root / ".dvc" / "tmp" / "petriscope" / "current.json").exists()
+            and not (state_folder(self.workspace.root) / "current.json").exists()
         ):
             return
         state = self.runner.poll()

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path(),
         help="folder with dvc.yaml and results (here)",
     )
+    parser.add_argument("--study", metavar="NAME", help="that study's workspace, from this one")
     parser.add_argument("--feature", metavar="L6/1234", help="open this feature's page")
     parser.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
     parser.add_argument(
@@ -49,16 +50,21 @@ def check_feature(name: str | None) -> None:
 def run(args: argparse.Namespace) -> int:
     """Start the terminal UI, or serve it; returns the exit status. Raises UserError."""
     check_feature(args.feature)
+    folder = args.workspace
+    if args.study is not None:
+        from petriscope.run.workspace import find_workspace
+
+        folder = find_workspace(folder, args.study).root
     if args.ascii:
         os.environ["PETRISCOPE_ASCII"] = "1"
     if args.web:
         from petriscope_tui.web import serve
 
-        return serve(args.workspace, args.host, args.port, args.feature, args.public_url)
+        return serve(folder, args.host, args.port, args.feature, args.public_url)
     served = "TEXTUAL_DRIVER" in os.environ  # by --web, over pipes
     if not served and not (sys.stdin.isatty() and sys.stdout.isatty()):
         remedy = "Run it in one, with `docker run -it` or `ssh -t` where it is remote, or serve it with --web."
         raise UserError("the terminal UI needs a terminal", remedy=remedy)
     from petriscope_tui.app import run as run_app
 
-    return run_app(args.workspace, args.feature)
+    return run_app(folder, args.feature)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from rich.text import Text
 
-from petriscope.run.findings import purpose
 from petriscope.run.graph import Graph
 from petriscope_tui.form import duration
 from petriscope_tui.glyphs import Glyphs
@@ -35,6 +34,7 @@ class StageFacts(NamedTuple):
     reasons: Sequence[str]
     failing_line: str | None
     history: Sequence[dict[str, Any]]
+    purpose: str
 
 
 def colour(state: str, p: Palette) -> str:
@@ -64,7 +64,7 @@ def describe(name: str, graph: Graph, facts: StageFacts, p: Palette, g: Glyphs, 
         text.append(wrapped(f"{g.right} {reason}", width) + "\n", style=p.undecided)
     if len(facts.reasons) > REASONS:
         text.append(f"  and {len(facts.reasons) - REASONS} more reasons\n", style=p.dim)
-    what = stage.description or purpose(name)
+    what = stage.description or facts.purpose
     if what:
         text.append(wrapped(what, width) + "\n")
     if facts.history:

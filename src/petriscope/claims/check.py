@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from petriscope.claims.rules import stages_of
-from petriscope.run.graph import Graph
 
 
 class Check(NamedTuple):
@@ -29,13 +28,13 @@ class Check(NamedTuple):
 def claim_checks(
     rules: Sequence[Mapping[str, Any]],
     ledger: Mapping[str, Mapping[str, str]],
-    graph: Graph,
+    needs: Mapping[str, Sequence[str]],
     seconds: Mapping[str, float],
 ) -> list[Check]:
     """One row per entry of claims.yaml.
 
-    Parameters: ``ledger`` — claims.json's entries by id, empty before a run; ``seconds`` — by
-    stage, from provenance.
+    Parameters: ``ledger`` — claims.json's entries by id, empty before a run; ``needs`` — each stage,
+    in running order, with those it needs; ``seconds`` — by stage, from provenance.
     """
 
     def total(stages: Sequence[str]) -> float | None:
@@ -48,12 +47,12 @@ def claim_checks(
     checks = []
     for rule in rules:
         asked = stages_of(rule)
-        read = tuple(stage for stage in graph.stages if stage in asked)
-        needed = [
-            s
-            for s in graph.stages
-            if not graph.stages[s].is_data and set(graph.downstream([s])) & set(read)
-        ]
+        read = tuple(stage for stage in needs if stage in asked)
+        above = set(read)
+        for stage in reversed(list(needs)):
+            if stage in above:
+                above |= set(needs[stage])
+        needed = [stage for stage in needs if stage in above]
         found = ledger.get(rule["id"], {})
         parts = [found[name] for name in ("corrected", "interval") if found.get(name, "-") != "-"]
         checks.append(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.contrast.results import Family
+from petriscope.enrich.kinds import KINDS
 
 METHODS = {
     "q": "BH",
@@ -156,49 +157,13 @@ def _causal(tables: Mapping[str, pd.DataFrame]) -> Iterator[Entry]:
 
 
 def _annotation(tables: Mapping[str, pd.DataFrame]) -> Iterator[Entry]:
-    listed = (
-        (
-            "chromhmm",
-            "q",
-            "state in the bins of a feature or group (odds ratio)",
-            "features or groups x states",
-            "bins",
-        ),
-        (
-            "motifs",
-            "q",
-            "motif in the bins of a feature or group",
-            "features or groups x motifs",
-            "bins",
-        ),
-        (
-            "genesets",
-            "q",
-            "genes near a feature's bins (hypergeometric)",
-            "features or groups x terms",
-            "genes",
-        ),
-        (
-            "genesets",
-            "adjusted_q",
-            "genes, adjusted for reach",
-            "features or groups x terms",
-            "genes",
-        ),
-        (
-            "genesets",
-            "region_q",
-            "bins in a term's domains (binomial)",
-            "features or groups x terms",
-            "bins",
-        ),
-    )
-    for stage, column, test, family, units in listed:
-        frame = tables.get(f"{stage}/enrichment", pd.DataFrame())
-        if column in frame:
-            values = _values(frame, column)
-            size = int(np.isfinite(values).sum())
-            yield Entry(stage, test, Family(f"whole table: {family}", size), units, "BH", values)
+    for kind in KINDS:
+        frame = tables.get(f"{kind.stage}/enrichment", pd.DataFrame())
+        for column, test, family, units in kind.tests:
+            if column in frame:
+                values = _values(frame, column)
+                tested = Family(f"whole table: {family}", int(np.isfinite(values).sum()))
+                yield Entry(kind.stage, test, tested, units, "BH", values)
 
 
 def _values(frame: pd.DataFrame, column: str) -> np.ndarray:

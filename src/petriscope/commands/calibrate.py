@@ -4,19 +4,20 @@ params.yaml says."""
 from __future__ import annotations
 
 import argparse
+import importlib
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 from petriscope.claims.rules import read_rules
 from petriscope.claims.texts import render
+from petriscope.commands import add_workspace_arguments, workspace_of
 from petriscope.contrast.calibration import calibrate, summarise
 from petriscope.errors import UserError
 from petriscope.files import write_csv
 from petriscope.run.params import load_params
 from petriscope.run.stage import run_stage
-from petriscope.run.workspace import Workspace, find_workspace
-from petriscope.studies.chromatin.stages.calibration import COVARIATES, middle_layer, null_data
+from petriscope.run.workspace import Workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,16 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", help="CSV file for the table (with --seeds or --nulls results/ is left alone)"
     )
-    parser.add_argument(
-        "--workspace",
-        default=".",
-        help="folder with params.yaml and dvc.yaml (default: here or above)",
-    )
+    add_workspace_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; without --seeds and --nulls this is stage calibration, results and all."""
-    workspace = find_workspace(args.workspace)
+    workspace = workspace_of(args)
     if args.seeds is None and args.nulls is None:
         found = run_stage("calibration", workspace)
         print(found["untestable"] or _words(found, workspace))
@@ -52,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
         seeds=args.seeds or params.calibration.seeds,
         nulls=args.nulls or params.calibration.nulls,
     )
-    data = null_data(workspace, replace(params, calibration=chosen))
+    stage = importlib.import_module(workspace.study.stage("calibration"))
+    data = stage.null_data(workspace, replace(params, calibration=chosen))
     seeds = [params.seed + i for i in range(chosen.seeds)]
     rates = calibrate(data, seeds=seeds, alpha=params.cds.alpha).rates
     if args.out:
@@ -61,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         ["seed", "what", "null", "share", "low", "high"]
     ]
     print(shown.to_string(index=False, float_format="{:.4f}".format))
-    summary = summarise(rates, params.cds.alpha, middle_layer(workspace), COVARIATES)
+    summary = summarise(rates, params.cds.alpha, stage.middle_layer(workspace), stage.COVARIATES)
     print(_words(asdict(summary), workspace))
     return 0
 

@@ -6,20 +6,16 @@ import argparse
 
 from petriscope.claims.check import Check, as_markdown, claim_checks
 from petriscope.claims.rules import read_rules
+from petriscope.commands import add_workspace_arguments, workspace_of
 from petriscope.errors import UserError
 from petriscope.files import read_json
 from petriscope.run.graph import load_graph
-from petriscope.run.workspace import Workspace, find_workspace
+from petriscope.run.workspace import Workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument(
-        "--workspace",
-        metavar="DIR",
-        default=".",
-        help="folder with params.yaml and dvc.yaml (default: here or above)",
-    )
+    add_workspace_arguments(parser)
     parser.add_argument(
         "--how", action="store_true", help="print for each claim: command, expected value, time"
     )
@@ -27,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print paper_figures/claims.md, or the table of checks."""
-    workspace = find_workspace(args.workspace)
+    workspace = workspace_of(args)
     if args.how:
         print(as_markdown(checks_of(workspace)), end="")
         return 0
@@ -51,5 +47,5 @@ def checks_of(workspace: Workspace) -> list[Check]:
         record["stage"]: float(record["seconds"]) for record in records if "seconds" in record
     }
     return claim_checks(
-        read_rules(workspace.claims_rules), found, load_graph(workspace.root), seconds
+        read_rules(workspace.claims_rules), found, load_graph(workspace.root).stage_needs(), seconds
     )

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 
-from petriscope.commands import fragments as fragments_command
-from petriscope.studies.chromatin.data import demo, paper
+from petriscope.run.studies import DEFAULT, find_study, study_names
+
+FRAGMENTS = (
+    "petriscope.commands.fragments",
+    "turn paired-end ATAC alignments into a fragment file",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One sub-command per kind of data set."""
+    """One sub-command per kind of data set: those of the default study by their names, those of the
+    others after the study's."""
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
-    for name, module, line in (
-        ("demo", demo, "simulate the demo data set with planted truth"),
-        ("paper", paper, "download the paper's data"),
-        ("fragments", fragments_command, "turn paired-end ATAC alignments into a fragment file"),
-    ):
+    offered: dict[str, tuple[str, str]] = {}
+    for study in study_names():
+        for kind, body in find_study(study).data.items():
+            offered[kind if study == DEFAULT else f"{study}-{kind}"] = body
+    for name, (module, line) in {**offered, "fragments": FRAGMENTS}.items():
         child = kinds.add_parser(name, help=line, description=line[0].upper() + line[1:] + ".")
-        module.add_arguments(child)
-        child.set_defaults(run=module.run)
+        verb = importlib.import_module(module)
+        verb.add_arguments(child)
+        child.set_defaults(run=verb.run)
 
 
 def run(args: argparse.Namespace) -> int:

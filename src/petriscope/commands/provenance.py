@@ -6,10 +6,10 @@ from __future__ import annotations
 import argparse
 import json
 
+from petriscope.commands import add_workspace_arguments, workspace_of
 from petriscope.files import plain
 from petriscope.run.chain import trace
 from petriscope.run.render import as_tree, as_values
-from petriscope.run.workspace import find_workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,15 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="figure, table, claim, stage or file: fig5, table3, ctx-count, ...",
     )
     parser.add_argument("--json", action="store_true", help="whole records, for programs")
-    parser.add_argument(
-        "--workspace",
-        default=".",
-        help="folder with params.yaml and dvc.yaml (default: here or above)",
-    )
+    add_workspace_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the chain; status 1 if a file in it is not as recorded."""
-    chain = trace(find_workspace(args.workspace), args.target)
+    chain = trace(workspace_of(args), args.target)
     print(json.dumps(plain(as_values(chain)), indent=2) if args.json else as_tree(chain))
     return 1 if chain.problems() else 0

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -22,10 +23,11 @@ from petriscope.run.cache import require_sound_cache
 from petriscope.run.params import Params, load_params
 from petriscope.run.params_edit import assign, save
 from petriscope.run.snapshot import refresh_code
-from petriscope.run.workspace import Workspace, create_workspace, find_workspace
-from petriscope.studies.chromatin.data.dataset import Dataset, load_dataset
-from petriscope.studies.chromatin.simulate.dataset import simulate_demo
+from petriscope.run.stage import stage_names
+from petriscope.run.studies import DEFAULT, DataSet, Study, find_study, study_names
+from petriscope.run.workspace import Workspace, create_workspace, find_workspace, is_workspace
 
+ALL = "all"
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -40,6 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workspace",
         metavar="DIR",
         help="where to run (default: here or above; runs/NAME with --dataset)",
+    )
+    parser.add_argument(
+        "--study",
+        metavar="NAME",
+        help="the study to run, or all (default: that of the workspace here or above)",
+    )
+    parser.add_argument(
+        "--list-studies",
+        action="store_true",
+        help="print the studies: what each asks, how far it has run, where its workspace is",
     )
     parser.add_argument(
         "--set",
@@ -59,10 +71,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run every stage that is not up to date; returns the status of the stage that failed, if one
     did."""
+    if args.list_studies:
+        print("\n".join(listing(args.workspace or ".")))
+        return 0
+    if args.study != ALL:
+        workspace = choose_workspace(args.workspace, args.dataset, args.study)
+        return reproduce(workspace, args.set, force=args.force)
+    for option in ("dataset", "set"):
+        if getattr(args, option):
+            raise UserError(
+                "goes with one study", field=f"--{option}", remedy="Give --study NAME, not all."
+            )
+    status = 0
+    for workspace in [choose_workspace(args.workspace, None, name) for name in study_names()]:
+        status = status or reproduce(workspace, [], force=args.force)
+    return status
+
+
+def reproduce(workspace: Workspace, assignments: Sequence[str], *, force: bool) -> int:
+    """Check one workspace's inputs, run its graph, and say what came out."""
     started = time.time()
-    workspace = choose_workspace(args.workspace, args.dataset)
-    if args.set:
-        save(workspace.params, assign(workspace.params.read_text(), args.set, workspace.params))
+    if assignments:
+        text = assign(workspace.params.read_text(), assignments, workspace.params)
+        save(workspace.params, text)
     params = load_params(workspace.params)
     dataset = ensure_dataset(workspace, params)
     require_sound_cache(workspace.root)
@@ -71,71 +102,78 @@ def run(args: argparse.Namespace) -> int:
         print(f"note       {note}")
     sys.stdout.flush()
     status = 0
-    if adapter_edited(workspace, params):
-        print(
-            f"note       {params.model.adapter} was edited since it built the model: stage model "
-            f"runs again",
-            flush=True,
-        )
-        status = repro(workspace, force=True, targets=("--single-item", "model"))
-    status = status or repro(workspace, force=args.force)
+    for stage, why in workspace.study.unseen(workspace, params).items():
+        print(f"note       {why}: stage {stage} runs again", flush=True)
+        status = status or repro(workspace, force=True, targets=("--single-item", stage))
+    status = status or repro(workspace, force=force)
     if status == 0:
         _summary(workspace, time.time() - started)
     return status
 
 
-def choose_workspace(folder: str | None, dataset: str | None) -> Workspace:
+def listing(start: str | Path = ".") -> list[str]:
+    """Per study its name, how far it has run and where; below, what it asks."""
+    lines = []
+    for name in study_names():
+        study = find_study(name)
+        try:
+            workspace = find_workspace(start, name)
+        except UserError:
+            state, where = "no workspace here", "`petriscope reproduce` makes one"
+            if name != DEFAULT:
+                where = f"`petriscope reproduce --study {name}` makes one"
+        else:
+            stages = stage_names(workspace)
+            ran = sum(workspace.provenance(stage).is_file() for stage in stages)
+            state, where = f"{ran} of {len(stages)} stages have run", str(workspace.root)
+        lines += [f"{name:<12} {state:<26} {where}", f"{'':<12} {study.line}"]
+    return lines
+
+
+def choose_workspace(folder: str | None, dataset: str | None, study: str | None) -> Workspace:
     """The workspace asked for, made if it does not exist; another data set never shares the default
     one's folder."""
-    source = None if dataset is None else load_dataset(dataset)
-    if folder is not None:
-        target = Path(folder)
-        inside_clone = (target / "dvc.yaml").is_file() and (target / ".git").exists()
-        return (
-            Workspace(target.resolve())
-            if inside_clone and source is None
-            else create_workspace(target, _root(source))
-        )
+    wanted = None if study is None else find_study(study)
+    target = None if folder is None else Path(folder).resolve()
     try:
-        here = find_workspace()
+        here = find_workspace() if target is None else None
     except UserError:
-        return create_workspace(
-            "petriscope-run" if source is None else f"runs/{source.name}", _root(source)
-        )
+        here = None
+    if wanted is None and target is not None and is_workspace(target):
+        wanted = Workspace(target).study
+    wanted = wanted or (here.study if here else find_study(DEFAULT))
+    source = None if dataset is None else wanted.dataset(dataset)
+    if target is not None:
+        return _at(target, source, wanted)
+    if here is None:
+        place = Path("petriscope-run") / wanted.folder
+        if source is not None:
+            return create_workspace(f"runs/{source.name}", source.root, wanted)
+        return create_workspace(place, study=wanted)
     if source is None:
+        return here if here.study.name == wanted.name else _at(here.root, None, wanted)
+    own = here.study.name == wanted.name
+    if own and here.dataset(load_params(here.params).dataset).resolve() == source.root.resolve():
         return here
-    if here.dataset(load_params(here.params).dataset).resolve() == source.root.resolve():
-        return here
-    return create_workspace(here.root / "runs" / source.name, source.root)
+    return create_workspace(here.home / "runs" / source.name, source.root, wanted)
 
 
-def _root(dataset: Dataset | None) -> Path | None:
-    return None if dataset is None else dataset.root
+def _at(folder: Path, source: DataSet | None, wanted: Study) -> Workspace:
+    """The workspace in ``folder``; where another study's is there, the one that lies to it as in
+    the repository. A checkout's own is left as it is, any other made complete."""
+    if is_workspace(folder) and Workspace(folder).study.name != wanted.name:
+        folder = Workspace(folder).home / wanted.folder
+    if is_workspace(folder) and source is None and (Workspace(folder).home / ".git").exists():
+        return Workspace(folder)
+    return create_workspace(folder, None if source is None else source.root, wanted)
 
 
-def ensure_dataset(workspace: Workspace, params: Params) -> Dataset:
-    """The data set of the workspace; the demo is simulated if it is not there yet."""
-    path = workspace.dataset(params.dataset)
+def ensure_dataset(workspace: Workspace, params: Params) -> DataSet:
+    """The data set of the workspace; the demo is made if it is not there yet."""
+    path, study = workspace.dataset(params.dataset), workspace.study
     if not path.exists() and path.name == "demo":
-        simulate_demo(path)
-    return load_dataset(path)
-
-
-def adapter_edited(workspace: Workspace, params: Params) -> bool:
-    """Whether the adapter's file differs from the one that built the model: DVC sees its name
-    alone."""
-    if params.model.adapter is None:
-        return False
-    from petriscope.studies.chromatin.model.adapter import (
-        adapter_record,
-        find_adapter,
-    )  # torch, which no other part of this verb needs
-
-    record = adapter_record(workspace.model / "model.safetensors")
-    asked = find_adapter(params.model.adapter, workspace.root)
-    return (
-        record is not None and record["adapter"] == asked.spec and record["sha256"] != asked.sha256
-    )
+        study.demo(path)
+    return study.dataset(path)
 
 
 def repro(workspace: Workspace, *, force: bool = False, targets: tuple[str, ...] = ()) -> int:
@@ -202,10 +240,13 @@ def run_whole(
 
 
 def _summary(workspace: Workspace, seconds: float) -> None:
-    claims = read_json(workspace.figures / "claims.json")["claims"]
-    width = max(len(claim["id"]) for claim in claims)
     print(f"\ndone in {seconds / 60:.1f} min\n")
+    ledger = workspace.figures / "claims.json"
+    claims = read_json(ledger)["claims"] if ledger.is_file() else []
+    width = max((len(claim["id"]) for claim in claims), default=0)
     for claim in claims:
         print(f"  {claim['id']:<{width}}  {claim['verdict']}")
-    print(f"\nclaims   {workspace.figures / 'claims.md'}\nfigures  {workspace.figures / 'figures'}")
+    if claims:
+        print(f"\nclaims   {workspace.figures / 'claims.md'}")
+    print(f"figures  {workspace.figures / 'figures'}")
     print(f"tables   {workspace.figures / 'tables'}\nbrowse   petriscope tui")

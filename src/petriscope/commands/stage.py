@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 
+from petriscope.commands import add_workspace_arguments, workspace_of
 from petriscope.files import plain
 from petriscope.run.stage import run_stage
-from petriscope.run.workspace import find_workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,16 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a stage of dvc.yaml; `petriscope status` lists those not up to date",
     )
-    parser.add_argument(
-        "--workspace",
-        metavar="DIR",
-        default=".",
-        help="folder with params.yaml and dvc.yaml (default: here or above)",
-    )
+    add_workspace_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the stage and print its metrics."""
-    metrics = run_stage(args.name, find_workspace(args.workspace))
+    metrics = run_stage(args.name, workspace_of(args))
     print(json.dumps(plain(metrics), indent=2))
     return 0

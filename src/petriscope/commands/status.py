@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from petriscope.commands import add_workspace_arguments, workspace_of
 from petriscope.run.findings import recorded_seconds
 from petriscope.run.graph import Graph, load_graph
 from petriscope.run.hashes import Hasher
@@ -18,7 +19,6 @@ from petriscope.run.lanes import draw_lanes
 from petriscope.run.locks import lock_holders
 from petriscope.run.snapshot import refresh_code
 from petriscope.run.status import StageStatus, pipeline_status
-from petriscope.run.workspace import find_workspace
 
 STATES = {
     "up_to_date": "up to date",
@@ -38,17 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="draw the whole pipeline, a line a stage, each with its state and why",
     )
-    parser.add_argument(
-        "--workspace",
-        metavar="DIR",
-        default=".",
-        help="folder with params.yaml and dvc.yaml (default: here or above)",
-    )
+    add_workspace_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Pass on `dvc status` for the workspace, or draw its graph."""
-    workspace = find_workspace(args.workspace)
+    workspace = workspace_of(args)
     refresh_code(workspace.root)
     if args.graph:
         text = "\n".join(drawing(workspace.root, shutil.get_terminal_size((100, 40)).columns))
@@ -58,8 +53,12 @@ def run(args: argparse.Namespace) -> int:
             text = text.translate(PLAIN)
         print(text)
         return 0
-    return subprocess.run(
-        [sys.executable, "-m", "dvc", "status"], cwd=workspace.root, check=False
+    own = [
+        "dvc.yaml",
+        *sorted(path.name for path in workspace.root.glob("*.dvc") if path.is_file()),
+    ]
+    return subprocess.run(  # without names DVC shows every workspace of the repository
+        [sys.executable, "-m", "dvc", "status", *own], cwd=workspace.root, check=False
     ).returncode
 
 

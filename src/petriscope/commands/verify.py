@@ -8,8 +8,10 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from petriscope.commands import add_workspace_arguments
 from petriscope.errors import UserError
 from petriscope.files import write_json
+from petriscope.run.studies import DEFAULT, find_study
 from petriscope.run.verify import Check, cached, installation, records, shipped
 from petriscope.run.workspace import Workspace, create_workspace, find_workspace
 
@@ -26,16 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reference", type=Path, metavar="DIR", help="a paper_figures folder to compare with"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there as well")
-    parser.add_argument(
-        "--workspace",
-        metavar="DIR",
-        help="folder with params.yaml and dvc.yaml (default: here or above)",
-    )
+    add_workspace_arguments(parser)
+    parser.set_defaults(workspace=None)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print one line per check as it ends; status 1 if one failed."""
-    workspace = _workspace(args.workspace, results=args.results)
+    workspace = _workspace(args.workspace, args.study, results=args.results)
     done: list[Check] = []
 
     def show(checks: Sequence[Check]) -> None:
@@ -70,15 +69,16 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _workspace(folder: str | None, *, results: bool) -> Workspace:
+def _workspace(folder: str | None, study: str | None, *, results: bool) -> Workspace:
     """Where the checks look; an installed package outside any workspace is checked on a fresh
     one."""
     try:
-        return find_workspace(folder or ".")
+        return find_workspace(folder or ".", study)
     except UserError:
         if folder is not None or results:
             raise
-        return create_workspace("petriscope-run")
+        record = find_study(study or DEFAULT)
+        return create_workspace(Path("petriscope-run") / record.folder, study=record)
 
 
 def as_lines(check: Check) -> str:

@@ -13,18 +13,20 @@ from pathlib import Path
 
 from petriscope.errors import UserError
 from petriscope.run.hashes import Hasher
+from petriscope.run.locks import dvc_folder
 
 _NAME = re.compile(r"[0-9a-f]{30}(\.dir)?")
 
 
 def cache_folder(root: Path) -> Path:
     """Where the workspace keeps its copies: `.dvc/cache`, or what its configuration names."""
+    folder = dvc_folder(root)
     config = configparser.ConfigParser(interpolation=None, strict=False)
     try:
-        config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"])
+        config.read([folder / "config", folder / "config.local"])
     except configparser.Error:
-        return root / ".dvc" / "cache"
-    return root / ".dvc" / config.get("cache", "dir", fallback="cache").strip("\"'")
+        return folder / "cache"
+    return folder / config.get("cache", "dir", fallback="cache").strip("\"'")
 
 
 def damaged_copies(root: Path, hasher: Hasher | None = None) -> list[Path]:

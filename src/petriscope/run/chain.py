@@ -243,11 +243,12 @@ def narrow(inputs: Iterable[str], only: Sequence[str]) -> list[str]:
 
 
 def covering(inputs: Mapping[str, Any], path: str) -> tuple[str, Mapping[str, Any] | None]:
-    """The recorded input that is or contains ``path``, and its entry."""
-    for name, entry in inputs.items():
-        if path == name or path.startswith(f"{name}/"):
-            return name, entry
-    return "", None
+    """The recorded input that is or (the innermost that) contains ``path``, and its entry."""
+    around = [name for name in inputs if path == name or path.startswith(f"{name}/")]
+    if not around:
+        return "", None
+    name = max(around, key=len)
+    return name, inputs[name]
 
 
 def resolve(records: Records, target: str) -> tuple[str, list[str], Sequence[str] | None]:

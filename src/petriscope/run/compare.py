@@ -17,6 +17,7 @@ import yaml
 
 from petriscope.errors import UserError
 from petriscope.files import read_json
+from petriscope.run.studies import PACKAGE
 from petriscope.run.workspace import Workspace, template
 
 FOLDER = "paper_figures"
@@ -50,11 +51,12 @@ class Comparison:
     detail: str
 
 
-def load_tolerances(path: Path | None = None) -> dict[str, Tolerance]:
-    """Tolerances by table name (and `default`), from the package's tolerances.yaml. `UserError` for
-    an unknown field."""
-    path = path or Path(str(resources.files("petriscope.run") / "tolerances.yaml"))
-    content = yaml.safe_load(path.read_text())
+def load_tolerances(path: Path) -> dict[str, Tolerance]:
+    """Tolerances by table name (and `default`), from a study's tolerances.yaml; where there is none
+    everything must be equal. `UserError` for an unknown field."""
+    content: dict[str, Any] = {"default": {}, "tables": {}}
+    if path.is_file():
+        content = yaml.safe_load(path.read_text())
     found = {}
     for name, entry in {"default": {}, **content["tables"]}.items():
         unknown = set(entry) - set(Tolerance.__dataclass_fields__)
@@ -130,7 +132,8 @@ def _agree(a: pd.Series, b: pd.Series, tolerance: Tolerance) -> np.ndarray:
 
 def compare_tables(workspace: Workspace, shipped: Mapping[str, bytes]) -> list[Comparison]:
     """Every shipped table against the run's."""
-    tolerances = load_tolerances()
+    package = resources.files(f"{PACKAGE}.{workspace.study.name}")
+    tolerances = load_tolerances(Path(str(package / "tolerances.yaml")))
     results = []
     for name, content in sorted(shipped.items(), key=lambda item: _number(item[0])):
         path = workspace.figures / "tables" / f"{name}.csv"
@@ -180,8 +183,9 @@ def shipped_results(
             remedy = "Name a paper_figures folder."
             raise UserError("has no tables", file=reference, remedy=remedy)
         return _from_folder(reference)
+    study = workspace.study
     try:
-        folder = template(f"{FOLDER}/claims.json").parent
+        folder = template(f"{FOLDER}/claims.json", study).parent
     except UserError:
         return None
     if folder.resolve() != workspace.figures.resolve():
@@ -205,13 +209,13 @@ def _from_git(root: Path) -> tuple[dict[str, bytes], Any, str] | None:
         return result.stdout if result.returncode == 0 else None
 
     listed = git("ls-tree", "--name-only", "HEAD", f"{FOLDER}/tables/")
-    claims = git("show", f"HEAD:{FOLDER}/claims.json")
+    claims = git("show", f"HEAD:./{FOLDER}/claims.json")
     if not listed or not claims:
         return None
     tables = {}
     for line in listed.decode().splitlines():
         if line.endswith(".csv"):
-            tables[Path(line).stem] = git("show", f"HEAD:{line}") or b""
+            tables[Path(line).stem] = git("show", f"HEAD:./{line}") or b""
     return (
         tables,
         yaml.safe_load(claims),

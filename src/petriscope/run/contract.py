@@ -16,7 +16,8 @@ from pathlib import Path
 
 import petriscope
 from petriscope.files import atomic_path
-from petriscope.run.graph import load_yaml, stage_module
+from petriscope.run.graph import load_yaml
+from petriscope.run.params import study_of
 from petriscope.run.snapshot import PACKAGE
 
 ROOT = petriscope.__name__
@@ -166,10 +167,10 @@ def _says_something(module: str) -> bool:
 
 def with_code_rows(path: Path) -> str:
     """The text of a dvc.yaml with every stage's code rows as they should be; all else stays."""
-    text = path.read_text()
+    text, study = path.read_text(), study_of(path.with_name("params.yaml"))
     for name, stage in load_yaml(path)["stages"].items():
         given = [row for row in stage.get("deps") or [] if not row.startswith("${code}/")]
-        code = [f"${{code}}/{row}" for row in code_rows(stage_module(name))]
+        code = [f"${{code}}/{row}" for row in code_rows(study.stage(name))]
         pattern = rf"(?m)^(  {name}:\n(?:    .*\n)*?)    deps:.*\n(?:     .*\n|    - .*\n)*"
         text = re.sub(pattern, lambda found: found[1] + _deps(given, code), text, count=1)  # noqa: B023
     return text

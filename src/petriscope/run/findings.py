@@ -1,29 +1,34 @@
-"""What stages found, read as it lies: purpose of a stage, its metrics, its tables (standard library
-only)."""
+"""What stages found, read as it lies: purpose of a stage, its metrics, its tables; no
+numpy is loaded for it."""
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from petriscope.run.graph import Graph, stage_module
-from petriscope.run.snapshot import PACKAGE
+from petriscope.errors import UserError
+from petriscope.run.graph import Graph
+from petriscope.run.params import study_of
+from petriscope.run.studies import DEFAULT, find_study
 
 CONTROLS = ("calibration", "recovery", "random_init")
 
 
-def purpose(stage: str) -> str:
-    """What a stage is for: the first line of its module's docstring, without importing it; empty
-    where there is none."""
-    path = PACKAGE.joinpath(*stage_module(stage).split(".")[1:]).with_suffix(".py")
+def purpose(stage: str, root: Path | None = None) -> str:
+    """What a stage is for: the first paragraph of its module's docstring, as one line, without
+    importing it; empty where there is none. ``root``: the workspace (default: of the default
+    study)."""
     try:
-        first = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
-    except (OSError, SyntaxError):
+        study = find_study(DEFAULT) if root is None else study_of(root / "params.yaml")
+        found = importlib.util.find_spec(study.stage(stage))
+        text = ast.get_docstring(ast.parse(Path(str(found and found.origin)).read_text())) or ""
+    except (UserError, OSError, SyntaxError):
         return ""
-    return first.removeprefix(f"Stage {stage}: ")
+    return " ".join(text.partition("\n\n")[0].split()).removeprefix(f"Stage {stage}: ")
 
 
 def control_stages(graph: Graph) -> list[str]:

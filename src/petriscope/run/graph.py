@@ -15,11 +15,6 @@ from petriscope.errors import UserError
 _INTERPOLATION = re.compile(r"\$\{\s*([^}]+?)\s*\}")
 
 
-def stage_module(name: str) -> str:
-    """The module whose `run` is the body of a stage."""
-    return f"petriscope.studies.chromatin.stages.{name}"
-
-
 @dataclass(frozen=True)
 class Out:
     """One output: path relative to the workspace and whether DVC keeps a copy in its cache."""
@@ -75,6 +70,14 @@ class Graph:
             if any(need in found for need in self.needs[name]):
                 found.add(name)
         return [name for name in self.stages if name in found]
+
+    def stage_needs(self) -> dict[str, list[str]]:
+        """What each stage needs, in running order, without the .dvc files."""
+        return {
+            name: [need for need in needs if not self.stages[need].is_data]
+            for name, needs in self.needs.items()
+            if not self.stages[name].is_data
+        }
 
     def depth(self) -> dict[str, int]:
         """Longest path from a root, per stage: the column in which a drawing puts it."""

@@ -9,8 +9,11 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from petriscope.run.locks import dvc_folder, state_folder
+
 CHUNK = 1 << 20
-MEMORY = Path(".dvc") / "tmp" / "petriscope" / "hashes.json"
+MEMORY = "hashes.json"
+"""in the workspace's state folder"""
 
 
 class Hasher:
@@ -24,8 +27,9 @@ class Hasher:
         known: dict[str, list[int | str]] | None = None,
     ) -> None:
         self.root, self.stop = root, stop
+        self._top = dvc_folder(root).parent
         self.known: dict[str, list[int | str]] = _remembered(root) if known is None else dict(known)
-        self._ignore = _ignore_rules(root)
+        self._ignore = _ignore_rules(self._top)
 
     def path(self, relative: str) -> str | None:
         """MD5 of a file, ``<md5>.dir`` of a folder, None where there is nothing."""
@@ -56,7 +60,7 @@ class Hasher:
             yield from (base / name for name in files if not self._ignored(base / name, False))
 
     def _ignored(self, path: Path, folder: bool) -> bool:
-        return self._ignore(os.path.relpath(path, self.root) + ("/" if folder else ""))
+        return self._ignore(os.path.relpath(path, self._top) + ("/" if folder else ""))
 
     def _file(self, path: Path) -> str:
         status = path.stat()
@@ -80,9 +84,9 @@ class Hasher:
     def remember(self) -> None:
         """Keep the sums for the next program, if the workspace has a .dvc folder that can be
         written."""
-        path = self.root / MEMORY
+        path = state_folder(self.root) / MEMORY
         with contextlib.suppress(OSError):
-            if (self.root / ".dvc").is_dir():
+            if dvc_folder(self.root).is_dir():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 temporary = path.with_suffix(f".{os.getpid()}.part")
                 temporary.write_text(json.dumps(self.known))
@@ -91,7 +95,7 @@ class Hasher:
 
 def _remembered(root: Path) -> dict[str, list[int | str]]:
     try:
-        known = json.loads((root / MEMORY).read_text())
+        known = json.loads((state_folder(root) / MEMORY).read_text())
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}

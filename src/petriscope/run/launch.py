@@ -15,8 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from petriscope.errors import UserError
-from petriscope.run.locks import Holder, lock_holders, process_alive, start_time
-from petriscope.run.supervisor import FOLDER
+from petriscope.run.locks import (
+    Holder,
+    dvc_folder,
+    lock_holders,
+    process_alive,
+    start_time,
+    state_folder,
+)
 
 Scope = Literal["one", "downstream", "upstream", "all"]
 
@@ -57,7 +63,7 @@ class Runner:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.folder = root / FOLDER
+        self.folder = state_folder(root)
         self._process: subprocess.Popen[bytes] | None = None
         self._cancels = 0
         self._was_running: bool | None = None
@@ -73,7 +79,7 @@ class Runner:
                 f"DVC is busy: process {busy[0].pid} ({busy[0].command}) holds its lock",
                 file=self.root,
             )
-        if not (self.root / ".dvc").is_dir():
+        if not dvc_folder(self.root).is_dir():
             remedy = "Run `petriscope reproduce` there once, or `dvc init --no-scm`"
             raise UserError("not a DVC workspace (no .dvc folder)", file=self.root, remedy=remedy)
         try:

@@ -1,4 +1,5 @@
-"""Who holds DVC's locks: read from its files and from the kernel, never by taking them."""
+"""DVC's folder and who holds its locks: read from its files and from the kernel, never by taking
+them."""
 
 from __future__ import annotations
 
@@ -18,9 +19,25 @@ class Holder:
     alive: bool
 
 
+def dvc_folder(root: Path) -> Path:
+    """DVC's folder for a workspace: its own, or that of the repository it lies in."""
+    for folder in (root, *root.parents):
+        if (folder / ".dvc").is_dir():
+            return folder / ".dvc"
+    return root / ".dvc"
+
+
+def state_folder(root: Path) -> Path:
+    """Where a workspace's runs, their logs and the remembered sums lie: in DVC's folder, since
+    another of that name would make the workspace a repository of its own."""
+    dvc = dvc_folder(root)
+    inner = Path(os.path.relpath(root, dvc.parent))
+    return dvc / "tmp" / "petriscope" / inner
+
+
 def lock_holders(root: Path) -> list[Holder]:
     """Processes that hold the repository's lock or read-write lock."""
-    folder = root / ".dvc" / "tmp"
+    folder = dvc_folder(root) / "tmp"
     commands: dict[int, str] = {}
     for item in _rwlock(folder / "rwlock"):
         if isinstance(item, dict) and isinstance(item.get("pid"), int):

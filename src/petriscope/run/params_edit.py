@@ -6,9 +6,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from petriscope.errors import UserError
 from petriscope.run.graph import Graph
@@ -64,6 +65,34 @@ def assign(text: str, assignments: Sequence[str], path: Path) -> str:
     Raises `UserError` for what is not an assignment, and whatever `parse_params` refuses.
     """
     import yaml
+
+    values = {}
+    for assignment in assignments:
+        entry, equals, value = assignment.partition("=")
+        if not equals or not entry.rpartition(".")[2]:
+            remedy = "Write ENTRY=VALUE, for example sae.k=32."
+            raise UserError(f"{assignment!r} is not an assignment", field="--set", remedy=remedy)
+        try:
+            values[entry] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            remedy = "Quote the value, as in --set 'a.b=[1, 2]'."
+            raise UserError(
+                f"{value!r} is not a YAML value", field=f"--set {entry}", remedy=remedy
+            ) from None
+    return edited(text, values, path)
+
+
+def override(path: Path, values: Mapping[str, Any]) -> None:
+    """Set dotted entries of a parameter file; comments stay, and the result is checked first."""
+    save(path, edited(path.read_text(), values, path))
+
+
+def edited(text: str, values: Mapping[str, Any], path: Path) -> str:
+    """``text`` of the parameter file ``path`` with dotted entries set to ``values``; comments stay.
+
+    Raises `UserError` for a section that is not there, and whatever `parse_params` refuses.
+    """
+    import yaml
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedSeq
     from ruamel.yaml.representer import RoundTripRepresenter
@@ -79,12 +108,8 @@ def assign(text: str, assignments: Sequence[str], path: Path) -> str:
     editor.preserve_quotes = True
     editor.width = 10_000
     content = editor.load(text)
-    for assignment in assignments:
-        entry, equals, value = assignment.partition("=")
+    for entry, new in values.items():
         *parents, last = entry.split(".")
-        if not equals or not last:
-            remedy = "Write ENTRY=VALUE, for example sae.k=32."
-            raise UserError(f"{assignment!r} is not an assignment", field="--set", remedy=remedy)
         place = content
         for name in parents:
             place = place.get(name) if isinstance(place, dict) else None
@@ -95,13 +120,6 @@ def assign(text: str, assignments: Sequence[str], path: Path) -> str:
                 field=entry,
                 remedy="Compare with the shipped params.yaml.",
             )
-        try:
-            new = yaml.safe_load(value)
-        except yaml.YAMLError:
-            remedy = "Quote the value, as in --set 'a.b=[1, 2]'."
-            raise UserError(
-                f"{value!r} is not a YAML value", field=f"--set {entry}", remedy=remedy
-            ) from None
         if isinstance(new, list):
             new = CommentedSeq(new)
             new.fa.set_flow_style()

@@ -8,6 +8,7 @@ import gc
 import importlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import yaml
 
 from petriscope.errors import UserError
 from petriscope.files import write_json
-from petriscope.run.graph import stage_module
+from petriscope.run.graph import load_graph
 from petriscope.run.params import load_params
 from petriscope.run.provenance import Recorder
 from petriscope.run.snapshot import refresh_code
@@ -28,8 +29,8 @@ def stage_names(workspace: Workspace) -> list[str]:
 
 
 def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
-    """Run stage ``name`` in ``workspace`` and return its metrics. Raises `UserError` for an unknown
-    stage."""
+    """Run stage ``name`` in ``workspace`` and return its metrics: what its `run` returned, a mapping
+    or a dataclass. Raises `UserError` for an unknown stage."""
     names = stage_names(workspace)
     if name not in names:
         raise UserError(
@@ -39,7 +40,7 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
         )
     refresh_code(workspace.root)
     params = load_params(workspace.params)
-    body = importlib.import_module(stage_module(name))
+    body = importlib.import_module(workspace.study.stage(name))
     set_threads()
     recorder = Recorder(name, workspace, params)
     started = time.time()
@@ -73,6 +74,21 @@ def as_metrics(found: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(found) and not isinstance(found, type):
         return dataclasses.asdict(found)
     return dict(found)
+
+
+def run_all(workspace: Workspace, on_stage: Callable[[str], None] = lambda name: None) -> list[str]:
+    """Every stage of the workspace's graph in order, in this process; returns their names."""
+    import torch
+
+    names = [
+        stage.name for stage in load_graph(workspace.root).stages.values() if not stage.is_data
+    ]
+    threads = torch.get_num_threads()
+    for name in names:
+        on_stage(name)
+        run_stage(name, workspace)
+    torch.set_num_threads(threads)
+    return names
 
 
 def set_threads() -> int:

@@ -19,10 +19,9 @@ from typing import Any
 
 from petriscope.errors import UserError
 from petriscope.run.cache import require_sound_cache
-from petriscope.run.locks import start_time
+from petriscope.run.locks import start_time, state_folder
 from petriscope.run.snapshot import refresh_code
 
-FOLDER = Path(".dvc") / "tmp" / "petriscope"
 _RUNNING = re.compile(r"Running stage '(?:[^']*:)?([^':]+)'")
 _FAILED = re.compile(r"ERROR: failed to reproduce '(?:[^']*:)?([^':]+)'")
 _SKIPPED = re.compile(r"Stage '(?:[^']*:)?([^':]+)' (?:didn't change|is cached)")
@@ -108,7 +107,7 @@ class Record:
 def supervise(root: Path, log: Path, command: list[str]) -> int:
     """Run ``command`` in ``root`` to its end; interrupts reach the command (same process group),
     not this process."""
-    record = Record(root / FOLDER, log, command)
+    record = Record(state_folder(root), log, command)
     try:
         refresh_code(root)
     except OSError as error:

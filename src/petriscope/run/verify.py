@@ -29,9 +29,9 @@ from petriscope.run.graph import load_yaml
 from petriscope.run.hashes import Hasher
 from petriscope.run.params import load_params
 from petriscope.run.provenance import cpu_model, tool_version
+from petriscope.run.stage import run_all
+from petriscope.run.studies import Study
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.parity import LIMIT, parity
-from petriscope.studies.chromatin.tiny import run_all, tiny_workspace
 
 State = Literal["ok", "failed", "skipped", "differs"]
 """*differs*: as it may, for the reason given; not a failure."""
@@ -143,11 +143,16 @@ def device(workspace: Workspace) -> Check:
     return Check("device", "ok", f"{name}{card}; {cpu_model()}")
 
 
-def arithmetic() -> Check:
-    """EpiBERT on built-in weights against the independent float64 model's values."""
-    found = parity()
-    seen = f"EpiBERT off the reference by {max(found):.1e} of its norm (allowed {LIMIT:.0e})"
-    if max(found) > LIMIT:
+def arithmetic(study: Study) -> Check:
+    """The study's model on built-in weights against an independent implementation's values."""
+    if study.parity is None:
+        return Check("arithmetic", "skipped", f"study {study.name} holds no reference values")
+    found = study.parity()
+    seen = (
+        f"{found.model} off the reference by {found.error:.1e} of its norm "
+        f"(allowed {found.allowed:.0e})"
+    )
+    if not found.error <= found.allowed:
         return Check(
             "arithmetic", "failed", seen, "Reinstall torch; report the processor if it persists."
         )
@@ -177,7 +182,7 @@ def data(workspace: Workspace) -> Check:
     return Check("data", "ok", f"{pinned['path']}: {pinned['nfiles']} files as pinned")
 
 
-def tiny_run() -> Check:
+def tiny_run(study: Study) -> Check:
     """Every stage of the graph on the tiny data set, in a folder that is thrown away."""
     started, stage = time.time(), "data"
 
@@ -187,7 +192,7 @@ def tiny_run() -> Check:
 
     with tempfile.TemporaryDirectory(prefix="petriscope-verify-") as folder:
         try:
-            workspace = tiny_workspace(Path(folder) / "tiny run")
+            workspace = study.tiny(Path(folder) / "tiny run")
             names = run_all(workspace, on_stage)
             verdicts = len(read_json(workspace.figures / "claims.json")["claims"])
             held = Records(workspace)
@@ -319,12 +324,13 @@ def shipped(workspace: Workspace, reference: Path | None = None) -> list[Check]:
 
 def installation(workspace: Workspace, *, quick: bool) -> Sequence[Callable[[], Check]]:
     """Checks of machine, installation and data, cheap ones first."""
+    study = workspace.study
     checks = [
         packages,
         programs,
         lambda: room(workspace),
         lambda: device(workspace),
-        arithmetic,
+        lambda: arithmetic(study),
         lambda: data(workspace),
     ]
-    return checks if quick else [*checks, tiny_run]
+    return checks if quick else [*checks, lambda: tiny_run(study)]

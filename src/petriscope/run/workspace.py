@@ -9,7 +9,8 @@ from importlib import resources
 from pathlib import Path
 
 from petriscope.errors import UserError
-from petriscope.files import atomic_path
+from petriscope.run.params import study_of
+from petriscope.run.studies import DEFAULT, Study, find_study
 
 TEMPLATES = ("params.yaml", "dvc.yaml", "claims.yaml")
 
@@ -23,6 +24,17 @@ class Workspace:
     @property
     def params(self) -> Path:
         return self.root / "params.yaml"
+
+    @property
+    def study(self) -> Study:
+        """The study that params.yaml names."""
+        return study_of(self.params)
+
+    @property
+    def home(self) -> Path:
+        """The folder in which the studies' workspaces lie as in the repository; of a workspace
+        that lies elsewhere, the workspace itself."""
+        return home_of(self.root, self.study)
 
     @property
     def claims_rules(self) -> Path:
@@ -84,10 +96,12 @@ class Workspace:
         return path if path.is_absolute() else self.root / path
 
 
-def template(name: str) -> Path:
-    """A workspace file as shipped: beside the source tree, or inside an installed wheel."""
-    installed = Path(str(resources.files("petriscope"))) / "workspace_files" / name
-    checkout = Path(__file__).resolve().parents[3] / name
+def template(name: str, study: Study | None = None) -> Path:
+    """A file of a study's workspace as shipped: beside the source tree, or inside an installed
+    wheel."""
+    place = Path((study or find_study(DEFAULT)).folder) / name
+    installed = Path(str(resources.files("petriscope"))) / "workspace_files" / place
+    checkout = Path(__file__).resolve().parents[3] / place
     for path in (checkout, installed):
         if path.is_file():
             return path
@@ -96,30 +110,66 @@ def template(name: str) -> Path:
     )
 
 
-def find_workspace(start: str | Path = ".") -> Workspace:
-    """The workspace at ``start`` or above it."""
+def find_workspace(start: str | Path = ".", study: str | None = None) -> Workspace:
+    """The workspace at ``start`` or above it; with ``study``, that study's: the same one, or the
+    one that lies to it as in the repository."""
     start = Path(start).resolve()
+    wanted = None if study is None else find_study(study)
     for folder in (start, *start.parents):
-        if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
-            return Workspace(folder)
+        if is_workspace(folder):
+            if wanted is None:
+                return Workspace(folder)
+            return _sibling(Workspace(folder), wanted)
     remedy = "Go to the repository, or create one with `petriscope reproduce --workspace DIR`."
     raise UserError("no params.yaml and dvc.yaml here or above", file=start, remedy=remedy)
 
 
-def create_workspace(root: str | Path, dataset: str | Path | None = None) -> Workspace:
-    """Make (or complete) a stand-alone workspace: shipped files copied, `dataset` set, a DVC folder
-    without git.
+def is_workspace(folder: Path) -> bool:
+    """Whether a folder holds the two files that make it a workspace."""
+    return (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file()
+
+
+def home_of(root: Path, study: Study) -> Path:
+    """The folder to which the workspace ``root`` of ``study`` lies as in the repository, else
+    itself."""
+    parts = Path(study.folder).parts
+    return root.parents[len(parts) - 1] if parts and root.parts[-len(parts) :] == parts else root
+
+
+def _sibling(here: Workspace, wanted: Study) -> Workspace:
+    if here.study.name == wanted.name:
+        return here
+    there = here.home / wanted.folder
+    if is_workspace(there) and study_of(there / "params.yaml").name == wanted.name:
+        return Workspace(there)
+    raise UserError(
+        f"holds no workspace of study {wanted.name}",
+        file=here.home,
+        remedy=f"Create one with `petriscope reproduce --study {wanted.name}`.",
+    )
+
+
+def create_workspace(
+    root: str | Path, dataset: str | Path | None = None, study: Study | None = None
+) -> Workspace:
+    """Make (or complete) a stand-alone workspace of a study (the one at the top of the repository
+    where none is given): shipped files copied, `dataset` set, a DVC folder without git.
 
     Its graph depends on `code`, a snapshot of the package's sources that every petriscope command
     keeps current.
 
-    A user's edits to params.yaml survive (only the data set line is rewritten); the graph and the
+    The folder of DVC lies where the studies' workspaces have theirs in common: `dvc repro -P`
+    there runs all. A user's edits to params.yaml survive (only the data set line is rewritten); the graph and the
     ledger's rules follow the installed version.
     """
+    from petriscope.files import atomic_path  # loads numpy, which nothing else here needs
+
     root = Path(root).resolve()
+    if study is None and (root / "params.yaml").is_file():
+        study = study_of(root / "params.yaml")
     for name in TEMPLATES:
         target = root / name
-        text = template(name).read_text()
+        text = template(name, study).read_text()
         if name == "dvc.yaml":
             text = re.sub(r"(?m)^(\s*- code: ).*$", r"\g<1>code", text)
         if not target.exists() or (name != "params.yaml" and target.read_text() != text):
@@ -127,7 +177,7 @@ def create_workspace(root: str | Path, dataset: str | Path | None = None) -> Wor
                 temporary.write_text(text)
     if dataset is not None:
         set_dataset(root / "params.yaml", Path(dataset).expanduser().resolve())
-    config = root / ".dvc" / "config"
+    config = Workspace(root).home / ".dvc" / "config"
     if not config.exists():
         with atomic_path(config) as temporary:
             temporary.write_text(
@@ -139,6 +189,8 @@ def create_workspace(root: str | Path, dataset: str | Path | None = None) -> Wor
 def set_dataset(params: Path, dataset: Path) -> None:
     """Rewrite the one `dataset:` line of a parameter file, leaving comments and order as they
     are."""
+    from petriscope.files import atomic_path
+
     text = params.read_text()
     new = re.sub(r"(?m)^dataset:.*$", f"dataset: {dataset.as_posix()}", text, count=1)
     if new != text:

@@ -110,7 +110,7 @@ class ControlsPage(Page):
         """The question, then every number the stage reports."""
         p, text = self.palette, Text()
         text.append(
-            "\n".join(wrap(purpose(name) or "no description", width)) + "\n\n", style="bold"
+            "\n".join(wrap(purpose(name, root) or "no description", width)) + "\n\n", style="bold"
         )
         values = metrics(root, name)
         if values is None:

@@ -16,7 +16,7 @@ from textual.widgets import Log, Static
 from textual.worker import get_current_worker
 
 from petriscope.errors import UserError
-from petriscope.run.findings import recorded_seconds
+from petriscope.run.findings import purpose, recorded_seconds
 from petriscope.run.graph import Graph, load_graph
 from petriscope.run.hashes import Hasher, Stopped
 from petriscope.run.lanes import draw_lanes
@@ -311,6 +311,7 @@ class PipelinePage(Page):
             status.reasons if status else (),
             self.run_state.failing_line if self.state_of(name) == "failed" else None,
             self.owner.runner.history().get(name, []),
+            purpose(name, self.owner.workspace.root),
         )
         return describe(name, self.graph, facts, self.palette, self.glyphs, width)
 

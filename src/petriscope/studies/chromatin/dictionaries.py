@@ -15,13 +15,14 @@ from petriscope.device import choose_device
 from petriscope.genome.tracks import model_target
 from petriscope.parallel import in_processes
 from petriscope.probe.harvest import spread, store_file
-from petriscope.run.params import Params, Sae
+from petriscope.run.params import Sae
 from petriscope.run.workspace import Workspace
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.judge import stability_tables
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.sweep import Job, train_many
 from petriscope.sae.train import TrainResult
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.rows import hold
 from petriscope.studies.chromatin.store import (
     load_arrays,

@@ -12,11 +12,11 @@ from petriscope.causal.steering import Pairs
 from petriscope.probe.harvest import spread
 from petriscope.probe.model import device_of, to_device
 from petriscope.probe.states import RowLabels, States, gather
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.inputs import WindowInputs
 from petriscope.studies.chromatin.model.base import ChromatinModel
 from petriscope.studies.chromatin.model.masking import BLOCK
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import (
     load_biosamples,
     load_inputs,

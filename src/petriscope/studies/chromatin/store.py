@@ -4,20 +4,17 @@ names."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from petriscope.contrast.design import Design
 from petriscope.contrast.features import Scoring, with_context
-from petriscope.enrich.background import Strata
 from petriscope.errors import UserError
 from petriscope.files import read_json
 from petriscope.probe.harvest import open_layers
 from petriscope.probe.tokens import Tokens
-from petriscope.run.params import Params, load_params
+from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import SAE
 from petriscope.sae.codes import Codes
@@ -27,6 +24,7 @@ from petriscope.studies.chromatin.inputs import Arrays, WindowInputs, bin_tokens
 from petriscope.studies.chromatin.model.adapter import adapter_record
 from petriscope.studies.chromatin.model.base import TOKEN, ChromatinModel
 from petriscope.studies.chromatin.model.choose import MODEL_FILE, load_probed
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.units import design_of
 
 
@@ -166,34 +164,6 @@ def read_features(workspace: Workspace) -> pd.DataFrame:
     features = pd.read_parquet(workspace.table("cds") / "features.parquet")
     alpha = float(read_json(workspace.metrics("cds"))["alpha"])
     return with_context(features, design_of(load_biosamples(workspace)), alpha)
-
-
-class Foregrounds(NamedTuple):
-    """What stage foregrounds wrote."""
-
-    matrix: sparse.csr_matrix
-    """(F, n) bool."""
-    groups: pd.DataFrame
-    bins: pd.DataFrame
-    strata: Strata
-    firing: dict[str, sparse.csr_matrix]
-    """Lineage → (features, n) bool, where each feature of kind `feature` fires in that lineage's
-    biosamples."""
-
-
-def load_foregrounds(workspace: Workspace) -> Foregrounds:
-    """Foregrounds, their groups, the universe of bins and its strata."""
-    folder = workspace.table("foregrounds")
-    return Foregrounds(
-        sparse.load_npz(folder / "membership.npz").tocsr(),
-        pd.read_parquet(folder / "groups.parquet"),
-        pd.read_parquet(folder / "bins.parquet"),
-        Strata(np.load(folder / "strata.npy"), read_json(folder / "strata.json")),
-        {
-            path.stem.removeprefix("firing_"): sparse.load_npz(path).tocsr()
-            for path in sorted(folder.glob("firing_*.npz"))
-        },
-    )
 
 
 def layer_of_claims(workspace: Workspace, params: Params) -> int:

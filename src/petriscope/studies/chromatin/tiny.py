@@ -3,18 +3,12 @@ checks, not science."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from petriscope.errors import UserError
-from petriscope.files import atomic_path
-from petriscope.run.graph import load_graph
-from petriscope.run.params import load_params
+from petriscope.run.params_edit import override
 from petriscope.run.snapshot import refresh_code
-from petriscope.run.stage import run_stage
 from petriscope.run.workspace import Workspace, create_workspace
 from petriscope.studies.chromatin.simulate.dataset import DemoConfig, simulate_demo
 
@@ -81,41 +75,3 @@ def tiny_workspace(root: Path) -> Workspace:
     override(workspace.params, {"dataset": TINY_NAME, **TINY_PARAMS})
     refresh_code(workspace.root)
     return workspace
-
-
-def override(path: Path, values: Mapping[str, Any]) -> None:
-    """Set dotted entries of a parameter file, keeping its comments; the result must be valid
-    parameters."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    tree = yaml.load(path.read_text())
-    for dotted, value in values.items():
-        *above, last = dotted.split(".")
-        node = tree
-        for name in above:
-            node = node.get(name) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or last not in node:
-            raise UserError(
-                "is not in the file",
-                file=path,
-                field=dotted,
-                remedy="Compare with the shipped params.yaml.",
-            )
-        node[last] = value
-    with atomic_path(path) as temporary, temporary.open("w") as handle:
-        yaml.dump(tree, handle)
-    load_params(path)
-
-
-def run_all(workspace: Workspace, on_stage: Callable[[str], None] = lambda name: None) -> list[str]:
-    """Every stage of the workspace's graph in order, in this process; returns their names."""
-    names = [
-        stage.name for stage in load_graph(workspace.root).stages.values() if not stage.is_data
-    ]
-    threads = torch.get_num_threads()
-    for name in names:
-        on_stage(name)
-        run_stage(name, workspace)
-    torch.set_num_threads(threads)
-    return names

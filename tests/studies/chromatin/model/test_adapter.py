@@ -15,7 +15,6 @@ import pytest
 import torch
 from torch import nn
 
-from petriscope.commands.reproduce import adapter_edited
 from petriscope.errors import UserError
 from petriscope.probe.model import NO_EDITS, ProbeOutput
 from petriscope.probe.states import predict
@@ -32,6 +31,7 @@ from petriscope.studies.chromatin.model.adapter import (
 from petriscope.studies.chromatin.model.base import Batch, TokenIndex
 from petriscope.studies.chromatin.simulate.dataset import DemoConfig, simulate_demo
 from petriscope.studies.chromatin.store import load_inputs, load_model
+from petriscope.studies.chromatin.study import STUDY
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 BUILD = Build(length=2048, crop=2, motifs=5, layers=2, d_model=16, heads=2, weights=None)
@@ -226,10 +226,10 @@ def test_the_stages_run_on_an_adapter_and_refuse_another_one(workspace):
     twin = model.reinitialised(5)
     assert twin.build.random and not torch.equal(twin.inner.embed.weight, model.inner.embed.weight)
 
-    assert not adapter_edited(workspace, params)
+    assert not STUDY.unseen(workspace, params)
     own = workspace.root / "own.py"
     own.write_text(own.read_text() + "# edited\n")
-    assert adapter_edited(workspace, params)
+    assert list(STUDY.unseen(workspace, params)) == ["model"]
     with pytest.raises(
         UserError,
         match=r"was built by another version of own.py:Linear. Run `petriscope stage model`",

@@ -13,9 +13,10 @@ import pytest
 from petriscope.contrast.features import Scoring, branch_table, layer_summary
 from petriscope.errors import UserError
 from petriscope.files import write_json
-from petriscope.run.params import Params, load_params
+from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace, template
 from petriscope.sae.codes import Moments
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages import calibration, cds
 from petriscope.studies.chromatin.store import read_features
 from petriscope.studies.chromatin.units import design_of

@@ -14,8 +14,9 @@ from causal_toy import biosamples
 from petriscope.claims.rules import read_rules
 from petriscope.claims.texts import names, render
 from petriscope.files import plain
-from petriscope.run.params import Params, load_params
+from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace, template
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages import (
     depth_matched,
     input_controls,

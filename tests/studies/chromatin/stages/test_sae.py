@@ -14,10 +14,11 @@ import yaml
 from sae.test_train import D, planted
 
 from petriscope.errors import UserError
-from petriscope.run.params import Params, parse_params
+from petriscope.run.params import parse_params
 from petriscope.sae import sweep
 from petriscope.studies.chromatin import dictionaries
 from petriscope.studies.chromatin.dictionaries import stability, train_layers
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages.sae import check_gate, gate_failures, probed
 
 REPOSITORY = Path(__file__).parents[4]

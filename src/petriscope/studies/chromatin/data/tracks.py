@@ -14,13 +14,13 @@ from petriscope.genome.fasta import Genome
 from petriscope.genome.peaks import call_peaks, read_peaks
 from petriscope.genome.tracks import SCALE_TO, TrackResult, signal_for_windows
 from petriscope.parallel import in_processes
-from petriscope.run.params import Tracks
 from petriscope.studies.chromatin.data.dataset import Biosample, Dataset
 from petriscope.studies.chromatin.data.motif_activity import (
     motif_activity,
     shared_regions,
     summit_regions,
 )
+from petriscope.studies.chromatin.params import Tracks
 
 CUT_WIDTH = 11
 PEAK_Q = 0.01

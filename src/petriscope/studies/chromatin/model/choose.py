@@ -9,7 +9,6 @@ from typing import NamedTuple
 import pandas as pd
 
 from petriscope.errors import UserError
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.inputs import Arrays
 from petriscope.studies.chromatin.model.adapter import (
@@ -25,6 +24,7 @@ from petriscope.studies.chromatin.model.base import TOKEN, ChromatinModel
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig
 from petriscope.studies.chromatin.model.evaluate import MaskedAccuracy, evaluate_masked
 from petriscope.studies.chromatin.model.pretrain import PretrainConfig, pretrain
+from petriscope.studies.chromatin.params import Params
 
 MODEL_FILE = "model.safetensors"
 HELD_OUT = "test"

@@ -13,8 +13,8 @@ from petriscope.causal.edits import usable_ks
 from petriscope.causal.rivals import divergent_components
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.rows import condition_rows, hold, opposite, spread
 from petriscope.studies.chromatin.store import (
     chosen_layer,

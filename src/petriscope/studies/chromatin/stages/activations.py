@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
 from petriscope.probe.harvest import harvest_layers, open_layers
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.inputs import masking_difference
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import (
     harvest_folds,
     load_inputs,

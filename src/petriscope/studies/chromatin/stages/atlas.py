@@ -13,6 +13,7 @@ from scipy import sparse
 from petriscope.atlas.build import AtlasTables, build_atlas
 from petriscope.atlas.schema import Thresholds
 from petriscope.enrich.genes import read_genes
+from petriscope.enrich.kinds import KINDS
 from petriscope.files import read_json
 from petriscope.graph.coactivation import (
     firing_correlation,
@@ -20,9 +21,9 @@ from petriscope.graph.coactivation import (
     nearest_decoders,
     strongest_pairs,
 )
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import (
     bins_table,
     layer_numbers,
@@ -230,41 +231,36 @@ def top_bin_rows(
 
 
 def annotation_rows(workspace: Workspace) -> pd.DataFrame:
-    """ChromHMM, motif and gene-set rows of single features, the best 40 of each kind."""
+    """Rows of single features of every kind of annotation, the best 40 of each."""
     specific = pd.read_parquet(workspace.table("motifs") / "specificity.parquet")
     specific = specific[["layer", "feature", "name", *SPECIFICITY]].drop_duplicates(
         ["layer", "feature", "name"]
     )
     frames = []
-    for stage, kind, term, estimate, interval in (
-        ("chromhmm", "chromhmm", "state", "odds_ratio", ("low", "high")),
-        ("motifs", "motif", "name", "fold", None),
-        ("genesets", "geneset", "term", "fold", None),
-    ):
-        table = pd.read_csv(workspace.table(stage) / "enrichment.csv")
-        if stage == "genesets":
-            table = table.assign(ln_p=table.ranked_ln_p, q=table.ranked_q)
+    for kind in KINDS:
+        table = pd.read_csv(workspace.table(kind.stage) / "enrichment.csv")
         table = table[table.kind == "feature"].sort_values(
-            ["layer", "feature", "ln_p"], kind="stable"
+            ["layer", "feature", kind.ln_p], kind="stable"
         )
-        if stage == "motifs":
+        if kind.name == "motif":
             table = table.merge(specific, on=["layer", "feature", "name"], how="left")
         # motif files repeat names: the best matrix of a name stands for it
-        table = table.drop_duplicates(["layer", "feature", term])
+        table = table.drop_duplicates(["layer", "feature", kind.term])
         rank = table.groupby(["layer", "feature"]).cumcount() + 1
+        low, high = kind.interval or (None, None)
         frames.append(
             pd.DataFrame(
                 {
                     "layer": table.layer,
                     "feature": table.feature,
-                    "kind": kind,
-                    "term": table[term],
-                    "scope": table.segmentation if stage == "chromhmm" else "",
-                    "estimate": table[estimate],
-                    "lo": table[interval[0]] if interval else np.nan,
-                    "hi": table[interval[1]] if interval else np.nan,
-                    "p": np.exp(table.ln_p),
-                    "q": table.q,
+                    "kind": kind.name,
+                    "term": table[kind.term],
+                    "scope": table[kind.scope] if kind.scope else "",
+                    "estimate": table[kind.estimate],
+                    "lo": table[low] if low else np.nan,
+                    "hi": table[high] if high else np.nan,
+                    "p": np.exp(table[kind.ln_p]),
+                    "q": table[kind.q],
                     "rank": rank,
                     **{name: table.get(name) for name in SPECIFICITY},
                 }

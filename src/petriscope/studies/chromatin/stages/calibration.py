@@ -10,8 +10,8 @@ from petriscope.contrast.calibration import Calibration, Data, calibrate, summar
 from petriscope.contrast.evidence import usable_strata
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages.cds import SPLIT
 from petriscope.studies.chromatin.store import (
     chosen_layer,

@@ -21,8 +21,8 @@ from petriscope.contrast.features import (
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.parallel import in_processes
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import (
     layer_numbers,
     load_design,

@@ -11,9 +11,9 @@ from petriscope.files import atomic_folder
 from petriscope.parallel import in_processes
 from petriscope.probe.harvest import open_layers
 from petriscope.probe.tokens import Tokens
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.encode import EncodedLayer
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import load_sae
 
 

@@ -13,12 +13,12 @@ from petriscope.contrast.features import branch_table, layer_summary
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.genome.fasta import Genome
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.controls.branch import agreement, branch_statistics
 from petriscope.studies.chromatin.data.dataset import load_dataset
 from petriscope.studies.chromatin.data.tracks import make_tracks, stored_signal
 from petriscope.studies.chromatin.inputs import WindowInputs
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages.cds import SPLIT
 from petriscope.studies.chromatin.store import (
     harvest_folds,

@@ -22,12 +22,12 @@ from petriscope.figures import (
 )
 from petriscope.figures.style import save
 from petriscope.files import atomic_folder, read_json, write_csv, write_json
-from petriscope.run.params import Params
 from petriscope.run.provenance import source_revision
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
 from petriscope.studies.chromatin.figures import chromhmm as chromhmm_figure
 from petriscope.studies.chromatin.figures import motif_hits, recovery
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import layer_of_claims
 
 TABLES = {
@@ -102,7 +102,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
             tested,
         ),
         "fig2_cds_distributions": lambda draw: draw(features(), level, params.cds.alpha),
-        "fig3_sae_quality": lambda draw: draw(table("sae", "quality.csv"), params.sae.gate),
+        "fig3_sae_quality": lambda draw: draw(
+            table("sae", "quality.csv"), params.sae.gate.limits()
+        ),
         "fig4_calibration": lambda draw: draw(
             table("calibration", "p_values.csv"),
             table("calibration", "nulls.csv"),

@@ -12,7 +12,6 @@ from petriscope.contrast.features import branch_table, layer_summary
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.genome.tracks import model_target
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.controls.branch import (
     agreement,
@@ -28,6 +27,7 @@ from petriscope.studies.chromatin.model.evaluate import (
     masked_accuracy,
     predict_masked,
 )
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.rows import spread
 from petriscope.studies.chromatin.store import (
     harvest_folds,

@@ -13,8 +13,8 @@ from petriscope.contrast.calibration import beside_observed, null_counts, null_p
 from petriscope.contrast.nulls import replicates, shuffled
 from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.parallel import in_processes
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages.calibration import why_untestable
 from petriscope.studies.chromatin.stages.cds import SPLIT
 from petriscope.studies.chromatin.store import (

@@ -10,12 +10,12 @@ from petriscope.causal.leaderboard import Contest, LeaderboardNumbers, leaderboa
 from petriscope.causal.rivals import Learning
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_not_run
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.judge import quality
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.train import train_dictionary
 from petriscope.studies.chromatin.dictionaries import sae_config
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.rows import hold_pairs
 from petriscope.studies.chromatin.store import (
     chosen_layer,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.model.choose import HELD_OUT, MODEL_FILE, choose_model
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import (
     load_arrays,
     load_biosamples,

@@ -14,7 +14,6 @@ from petriscope.contrast.features import branch_table, layer_summary
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.parallel import in_processes
 from petriscope.probe.harvest import harvest_layers, open_layers
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import encode_stream
 from petriscope.sae.codes import sufficient_statistics
@@ -22,6 +21,7 @@ from petriscope.sae.loader import TokenSource
 from petriscope.sae.moments import Moments
 from petriscope.sae.train import train_dictionary
 from petriscope.studies.chromatin.dictionaries import sae_config
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages.cds import SPLIT
 from petriscope.studies.chromatin.store import (
     harvest_folds,

@@ -9,9 +9,9 @@ import pandas as pd
 
 from petriscope.files import atomic_folder, write_csv
 from petriscope.progress import progress
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset, read_truth
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import (
     bins_table,
     layer_codes,

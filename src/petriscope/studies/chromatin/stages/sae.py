@@ -14,10 +14,11 @@ import pandas as pd
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.probe.harvest import open_layers
-from petriscope.run.params import Gate, Params
+from petriscope.run.params import Gate
 from petriscope.run.workspace import Workspace
 from petriscope.sae.judge import chance_stability
 from petriscope.studies.chromatin.dictionaries import recovered_losses, stability, train_layers
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.store import load_windows
 
 

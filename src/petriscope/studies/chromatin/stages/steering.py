@@ -7,8 +7,8 @@ from petriscope.causal.directions import Groups, unit_means
 from petriscope.causal.steering_run import SteeringNumbers, SteeringPlan, compare_methods
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.rows import hold_pairs
 from petriscope.studies.chromatin.store import (
     chosen_layer,

@@ -10,7 +10,6 @@ import pandas as pd
 
 from petriscope.files import atomic_folder, write_parquet
 from petriscope.genome.fasta import Genome
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
 from petriscope.studies.chromatin.data.tracks import (
@@ -20,6 +19,7 @@ from petriscope.studies.chromatin.data.tracks import (
     stored_signal,
 )
 from petriscope.studies.chromatin.inputs import Arrays
+from petriscope.studies.chromatin.params import Params
 
 
 @dataclass(frozen=True)

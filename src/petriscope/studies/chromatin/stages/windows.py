@@ -10,9 +10,9 @@ from petriscope.files import write_parquet
 from petriscope.genome.fasta import Genome
 from petriscope.genome.intervals import read_intervals
 from petriscope.genome.windows import tile_windows
-from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
+from petriscope.studies.chromatin.params import Params
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,118 @@
+"""The studies: each is a sub-package of `petriscope.studies`; its `study.STUDY` says what it brings.
+
+A study is found by its name, so that nothing here imports one before it is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from petriscope.errors import UserError
+
+if TYPE_CHECKING:
+    from petriscope.run.params import Params
+    from petriscope.run.workspace import Workspace
+
+PACKAGE = "petriscope.studies"
+SHARED_STAGES = "petriscope.stages"
+DEFAULT = "chromatin"
+"""the study of a workspace whose params.yaml names none: the one at the top of the repository"""
+
+
+class DataSet(Protocol):
+    """What a run says of its data before it starts."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def root(self) -> Path: ...
+
+    def untestable(self) -> Sequence[str]:
+        """What this data set cannot support, one sentence each."""
+        ...
+
+
+class Parity(NamedTuple):
+    """How far this machine's arithmetic is from that on which the study's model was checked."""
+
+    model: str
+    error: float
+    """relative, the largest of what is compared."""
+    allowed: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """What differs between studies. The functions import what they need when they are called."""
+
+    name: str
+    """also that of its sub-package."""
+    line: str
+    """What it asks, in one line."""
+    params: type[Params]
+    """The whole of its params.yaml."""
+    dataset: Callable[[str | Path], DataSet]
+    """Reads and checks the data set in a folder."""
+    demo: Callable[[Path], None]
+    """Makes the demo in a folder that is not there yet."""
+    tiny: Callable[[Path], Workspace]
+    """Makes a workspace whose whole graph runs in a minute or two: for checks, not science."""
+    folder: str = "."
+    """Its workspace, relative to the top of the repository."""
+    parity: Callable[[], Parity] | None = None
+    data: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Verbs of `petriscope data`: name → (module, one line of help)."""
+    unseen: Callable[[Workspace, Any], Mapping[str, str]] = lambda workspace, params: {}
+    """Stages to run again for a reason that DVC does not see, with that reason."""
+    opened: Mapping[str, Callable[[Any], object]] = field(default_factory=dict)
+    """What a finished run offers in a notebook: attribute → its loader, given the run."""
+
+    def stage(self, name: str) -> str:
+        """The module of a stage: the study's own, else the one that all studies share.
+
+        Raises `UserError` where there is neither.
+        """
+        for package in (f"{PACKAGE}.{self.name}.stages", SHARED_STAGES):
+            if _exists(package) and _exists(f"{package}.{name}"):
+                return f"{package}.{name}"
+        raise UserError(
+            f"has no stage {name!r}",
+            field=f"study {self.name}",
+            remedy=f"A stage is a module of {PACKAGE}.{self.name}.stages or {SHARED_STAGES}.",
+        )
+
+
+def study_names() -> list[str]:
+    """Names of all studies, the default one first."""
+    package = importlib.import_module(PACKAGE)
+    found = sorted(item.name for item in pkgutil.iter_modules(package.__path__) if item.ispkg)
+    return sorted(found, key=lambda name: name != DEFAULT)
+
+
+def find_study(name: str, source: Path | None = None) -> Study:
+    """The record of a study, which the file ``source`` named.
+
+    Raises `UserError` for a name that is none, with the nearest one.
+    """
+    names = study_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        remedy = f"Did you mean {close[0]}?" if close else f"Studies: {', '.join(names)}."
+        where = None if source is None else "study"
+        raise UserError(f"no study {name!r}", file=source, field=where, remedy=remedy)
+    return importlib.import_module(f"{PACKAGE}.{name}.study").STUDY
+
+
+def _exists(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None

@@ -1,0 +1,131 @@
+"""What study chromatin brings: EpiBERT on chromatin in vitro and in vivo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from petriscope.run.opened import Run
+from petriscope.run.studies import DataSet, Parity, Study
+from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.params import Params
+
+
+def _dataset(path: str | Path) -> DataSet:
+    from petriscope.studies.chromatin.data.dataset import load_dataset
+
+    return load_dataset(path)
+
+
+def _demo(folder: Path) -> None:
+    from petriscope.studies.chromatin.simulate.dataset import simulate_demo
+
+    simulate_demo(folder)
+
+
+def _tiny(root: Path) -> Workspace:
+    from petriscope.studies.chromatin.tiny import tiny_workspace
+
+    return tiny_workspace(root)
+
+
+def _parity() -> Parity:
+    from petriscope.studies.chromatin.parity import LIMIT, parity
+
+    return Parity("EpiBERT", max(parity()), LIMIT)
+
+
+def _adapter_edited(workspace: Workspace, params: Params) -> Mapping[str, str]:
+    """Stage model, where the adapter's file differs from the one that built the model: DVC sees its
+    name alone."""
+    if params.model.adapter is None:
+        return {}
+    from petriscope.studies.chromatin.model.adapter import adapter_record, find_adapter
+
+    record = adapter_record(workspace.model / "model.safetensors")
+    asked = find_adapter(params.model.adapter, workspace.root)
+    if record is None or record["adapter"] != asked.spec or record["sha256"] == asked.sha256:
+        return {}
+    return {"model": f"{params.model.adapter} was edited since it built the model"}
+
+
+def _units(run: Run) -> object:
+    from petriscope.studies.chromatin.store import load_biosamples
+
+    return load_biosamples(run.workspace)
+
+
+def _tokens(run: Run) -> object:
+    from petriscope.studies.chromatin.store import load_tokens
+
+    return load_tokens(run.workspace, run.params)
+
+
+def _model(run: Run) -> object:
+    from petriscope.device import choose_device
+    from petriscope.studies.chromatin.store import load_model
+
+    return load_model(run.workspace, choose_device(run.params.device))
+
+
+def _inputs(run: Run) -> object:
+    from petriscope.studies.chromatin.store import harvest_folds, load_inputs
+
+    return load_inputs(run.workspace, run.model, harvest_folds(run.params))
+
+
+def _features(run: Run) -> object:
+    from petriscope.studies.chromatin.store import read_features
+
+    return read_features(run.workspace)
+
+
+def _motifs(run: Run) -> object:
+    """The data set's motifs, those without a threshold at `tracks.motif_p`."""
+    from petriscope.enrich.motifs import read_motifs
+    from petriscope.studies.chromatin.data.dataset import load_dataset
+
+    dataset = load_dataset(run.workspace.dataset(run.params.dataset))
+    return read_motifs(dataset.motifs, dataset.motif_format, run.params.tracks.motif_p)
+
+
+def _strata(run: Run) -> object:
+    """The classes of bins within which a background is matched."""
+    from petriscope.enrich.foregrounds import Foregrounds
+
+    return Foregrounds.load(run.workspace.table("foregrounds")).strata
+
+
+def _windows(run: Run) -> object:
+    from petriscope.studies.chromatin.store import load_windows
+
+    return load_windows(run.workspace)
+
+
+STUDY = Study(
+    name="chromatin",
+    line="what EpiBERT, a chromatin model, knows about a petri dish: in vitro against in vivo",
+    params=Params,
+    dataset=_dataset,
+    demo=_demo,
+    tiny=_tiny,
+    parity=_parity,
+    data={
+        "demo": (
+            "petriscope.studies.chromatin.data.demo",
+            "simulate the demo data set with planted truth",
+        ),
+        "paper": ("petriscope.studies.chromatin.data.paper", "download the paper's data"),
+    },
+    unseen=_adapter_edited,
+    opened={
+        "units": _units,
+        "tokens": _tokens,
+        "model": _model,
+        "inputs": _inputs,
+        "features": _features,
+        "windows": _windows,
+        "motifs": _motifs,
+        "strata": _strata,
+    },
+)

@@ -1,0 +1,2 @@
+"""Study toy: two stages that count letters; it proves that a study is one sub-package and one
+folder."""
