@@ -285,9 +285,12 @@ class FeaturePage(Page):
             return
         if message.table.id == "neighbours":
             self.owner.open_feature(row[0].id)
-        elif message.table.id == "bins":
-            if self.feature is not None and self.feature.contexts[message.row].chrom is not None:
-                self.owner.open_filter(f"region:{row[0]}")
+        elif (
+            message.table.id == "bins"
+            and self.feature is not None
+            and self.feature.contexts[message.row].chrom is not None
+        ):
+            self.owner.open_filter(f"region:{row[0]}")
         for kind in TABLED:
             if message.table.id == kind.stage:
                 self.owner.open_filter(f'{kind.filters[0]}:"{row[0].term}"')

@@ -22,7 +22,7 @@ from petriscope.enrich.foregrounds import (
     strongest,
 )
 from petriscope.sae.codes import Codes
-from petriscope.studies.chromatin.model.pretrain import Arrays
+from petriscope.studies.chromatin.inputs import Arrays
 
 BALANCED = ("lineage", "condition", "top_activation", "peaks", "planted")
 """Kinds of groups whose balance after matching is measured."""
