@@ -175,7 +175,7 @@ def test_the_command_writes_what_is_missing_and_leaves_the_rest(tmp_path, monkey
 
 
 def test_chains_are_followed_through_local_names_and_sections_handed_on():
-    module = stage_module("windows")
+    module = STUDY.stage("windows")
     text = (
         "def run(workspace, params: Params):\n"
         "    data, asked = load(params.dataset), params.windows\n"
