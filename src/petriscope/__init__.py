@@ -13,14 +13,21 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Codes": "petriscope.sae.codes:Codes",
+    "Direction": "petriscope.causal.directions:Direction",
     "Hidden": "petriscope.probe.harvest:Hidden",
     "Inputs": "petriscope.probe.inputs:Inputs",
     "ProbeOutput": "petriscope.probe.model:ProbeOutput",
     "SAE": "petriscope.sae.coder:SAE",
     "Tokens": "petriscope.probe.tokens:Tokens",
     "UserError": "petriscope.errors:UserError",
+    "ablate": "petriscope.causal.ablate:ablate",
+    "clamp": "petriscope.causal.ablate:clamp",
+    "difference_of_means": "petriscope.causal.directions:difference_of_means",
     "harvest": "petriscope.probe.harvest:harvest",
     "open": "petriscope.run.opened:open_run",
+    "scale": "petriscope.causal.ablate:scale",
+    "steer": "petriscope.causal.steer:steer",
+    "swap": "petriscope.causal.steer:swap",
     "train_sae": "petriscope.sae.train:train_sae",
 }
 """public name -> module:name"""
