@@ -1,5 +1,4 @@
-"""A tiny random Hugging Face BERT on questions and statements: probed, coded, contrasted, ablated
-and steered by the public verbs. The script writes the sentences; nothing is downloaded."""
+"""A tiny random BERT reads questions and statements: probed, coded, contrasted, ablated, steered."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +7,7 @@ from transformers import BertConfig, BertModel
 
 import petriscope as ps
 
-DOCUMENTS, TOPICS = 16, 20  # every second document asks; sentence t of each is on topic t
+DOCUMENTS, TOPICS = 16, 20  # every second document asks: do (16) who verb colour noun ? (17)
 
 
 class Sentences(ps.Inputs):
@@ -16,9 +15,8 @@ class Sentences(ps.Inputs):
 
     def __init__(self, rng):
         topic, document = np.tile(np.arange(TOPICS), DOCUMENTS), np.arange(DOCUMENTS).repeat(TOPICS)
-        who, verb = rng.integers(0, 4, len(topic)), rng.integers(4, 8, len(topic))
-        said = np.stack([who, verb, 8 + topic % 4, 12 + topic // 5], axis=1)  # we like old songs
-        self.ids = [[16, *w, 17] if d % 2 else [*w, 18] for d, w in zip(document, said)]  # do ... ?
+        said = np.c_[rng.integers([0, 4], [4, 8], (len(topic), 2)), 8 + topic % 4, 12 + topic // 5]
+        self.ids = [[16, *w, 17] if d % 2 else [*w, 18] for d, w in zip(document, said)]
         rows = [(w, document[w], p) for w, ids in enumerate(self.ids) for p in range(len(ids))]
         table = pd.DataFrame({"block": topic, "split": np.where(topic % 5 < 4, "train", "test")})
         self.tokens = ps.Tokens.ragged(table, DOCUMENTS, *np.array(rows).T)
@@ -36,7 +34,6 @@ class Encoder(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.bert = BertModel(BertConfig(vocab_size=19, hidden_size=48, num_hidden_layers=3))
-        self.head = torch.nn.Linear(48, 8)  # the readout: a random projection of the mean
 
     def run(self, batch, capture=(), edits={}, *, resume=None):  # noqa: B006
         first, hidden = resume or (0, self.bert.embeddings(input_ids=batch))
@@ -45,7 +42,7 @@ class Encoder(torch.nn.Module):
             hidden = self.bert.encoder.layer[layer - 1](hidden) if layer > first else hidden
             hidden = edits[layer](hidden) if layer in edits else hidden
             captured |= {layer: hidden} if layer in capture else {}
-        return ps.ProbeOutput(self.head(hidden.mean(1)), captured)
+        return ps.ProbeOutput(hidden.mean(1), captured)  # what is read out: the sentence's mean
 
 
 torch.manual_seed(0)
@@ -53,3 +50,10 @@ model, inputs = Encoder(), Sentences(np.random.default_rng(0))
 hidden = ps.harvest(model, inputs, layer=2, windows=None)
 sae = ps.train_sae(hidden, latents=64, k=4, tokens=200_000)
 codes = sae.encode(hidden)
+documents = pd.DataFrame({"document": range(16), "kind": ["statement", "question"] * 8})
+design = ps.Design(documents, condition="kind", target="question")
+score = ps.contrast(codes, design)
+cut = ps.ablate(model, inputs, sae, score.top(5), layer=2, windows=16)
+toward = ps.difference_of_means(hidden, design)
+moved = ps.steer(model, inputs, toward, alpha=0.2, windows=16)
+print(score, cut.effect(), cut.against_random(20), moved.gap_closed(), sep="\n\n")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import petriscope as ps
 from petriscope.probe.model import check_probe
 from petriscope.sae.judge import quality
 
@@ -56,3 +57,30 @@ def test_latents_tell_questions_from_statements(example: dict[str, Any]) -> None
     gap = np.abs(by_document[1::2].mean(0) - by_document[::2].mean(0))
     spread = (by_document[1::2].std(0) + by_document[::2].std(0)) / 2 + 1e-6
     assert (gap / spread).max() > 5
+    score = example["score"]
+    assert score.untestable is None
+    table = score.table().set_index("feature")
+    expected = by_document[1::2].mean(0) - by_document[::2].mean(0)
+    alive = table.index[table.alive]
+    np.testing.assert_allclose(table.estimate[alive], expected[alive], rtol=1e-4, atol=1e-6)
+    assert (table.q[score.top(5)] < 0.01).all()
+
+
+def test_cutting_moves_the_readout_and_steering_closes_part_of_the_gap(
+    example: dict[str, Any],
+) -> None:
+    """The mean change is recomputed with transformers' blocks alone, for one window."""
+    model, inputs, sae, cut = (example[name] for name in ("model", "inputs", "sae", "cut"))
+    assert cut.effect().value > 0
+    features = example["score"].top(5)
+    window = int(np.flatnonzero(inputs.tokens.windows.split == "test")[0])
+    with torch.inference_mode():
+        states = model.bert(inputs.batch(window), output_hidden_states=True).hidden_states
+        codes = torch.from_numpy(sae.encode(states[2][0]).dense())
+        removed = codes[:, features.copy()] @ sae.directions[features.copy()]
+        moved = model.bert.encoder.layer[2](states[2] - removed)
+        expected = float((moved - states[3]).mean(1).abs().mean())
+    alone = ps.ablate(model, inputs, sae, features, layer=2, windows=[window])
+    assert alone.effect().value == pytest.approx(expected, rel=1e-3)
+    closed = example["moved"].gap_closed()
+    assert closed.minus_random.low > 0 and 0 < closed.closed.value < 1

@@ -65,6 +65,12 @@ class Units:
     def __len__(self) -> int:
         return len(self.frame)
 
+    def __repr__(self) -> str:
+        return f"{len(self)} units, named by {self.id}\n{self.frame}"
+
+    def _repr_html_(self) -> str:
+        return self.frame.to_html(index=False, max_rows=20)
+
     def column(self, name: str, purpose: str = "") -> pd.Series:
         """A column without gaps; raises `UserError` where it is absent or a value is missing."""
         if name not in self.frame:
@@ -90,7 +96,7 @@ class Units:
         wrong = np.flatnonzero(~np.isfinite(numbers))
         if len(wrong):
             raise UserError(
-                f"{values.iloc[wrong[0]]!r} in row {wrong[0] + 1} ({self.names[wrong[0]]}) is "
+                f"{str(values.iloc[wrong[0]])!r} in row {wrong[0] + 1} ({self.names[wrong[0]]}) is "
                 "no finite number",
                 file=self.source,
                 field=name,
@@ -142,6 +148,9 @@ class Design:
         The column whose value says which side a unit is on.
     target
         The value of that column that is held against all others.
+    reference
+        The only other value there may be; then a side may be empty, and its strata cannot be
+        tested. By default every other value is the reference.
     strata
         A column within whose values units are compared; without it all units are one stratum.
     adjust
@@ -180,12 +189,24 @@ class Design:
         *,
         condition: str,
         target: object,
+        reference: object | None = None,
         strata: str | None = None,
         adjust: Sequence[str] = (),
     ) -> None:
         table = units if isinstance(units, Units) else Units(units)
         value = table.column(condition, "It holds the condition.").astype(str)
         levels = list(dict.fromkeys(value))
+        if reference is not None:
+            both = (str(reference), str(target))
+            unknown = sorted(set(levels) - set(both))
+            if unknown:
+                raise UserError(
+                    f"unknown {condition} {unknown[0]!r}",
+                    file=table.source,
+                    field=condition,
+                    remedy=f"Use one of {both}.",
+                )
+            levels = list(both)
         if str(target) not in levels:
             raise UserError(
                 f"no unit has the value {str(target)!r}",

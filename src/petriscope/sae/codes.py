@@ -308,21 +308,6 @@ def sufficient_statistics(
     return accumulator.result()
 
 
-class RowLabels(NamedTuple):
-    """Which window, biosample and bin each row of an activation array (W, S, T', d) is, as int32
-    (W·S·T')."""
-
-    window: np.ndarray
-    biosample: np.ndarray
-    bin: np.ndarray
-
-
-def row_labels(n_windows: int, n_biosamples: int, n_bins: int) -> RowLabels:
-    """Labels of rows (w·S + s)·T' + t."""
-    grid = np.indices((n_windows, n_biosamples, n_bins), dtype=np.int32).reshape(3, -1)
-    return RowLabels(*grid)
-
-
 class TopRows(NamedTuple):
     """Strongest rows of each feature in each group, strongest first; a feature with fewer has fewer
     entries."""

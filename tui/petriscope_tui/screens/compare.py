@@ -160,16 +160,16 @@ class ComparePage(Page):
 
     def _activation(self, left: Feature, right: Feature, width: int) -> Text:
         p, g, text = self.palette, self.glyphs, Text()
-        there = {a.biosample: a for a in right.activation}
+        there = {a.unit.name: a for a in right.activation}
         text.append(
             f"{'biosample':<20}{feature_name(left.id):>8}  {'':<16}   "
             f"{feature_name(right.id):>8}\n",
             style=p.dim,
         )
         for a in left.activation:
-            b = there.get(a.biosample)
+            b = there.get(a.unit.name)
             colour = p.context(a.context)
-            text.append(f"{a.biosample[:19]:<20}", style=colour)
+            text.append(f"{a.unit.name[:19]:<20}", style=colour)
             text.append(f"{show(a.mean, 'number', g.none):>8}  ")
             text.append(f"{_spark(a, g):<16}", style=colour)
             text.append(f"   {show(b.mean if b else None, 'number', g.none):>8}  ")

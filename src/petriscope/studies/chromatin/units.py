@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from petriscope.contrast.design import Design, Units
-from petriscope.errors import UserError
 
 CONTEXTS = ("in_vitro", "in_vivo")
 """Reference and target."""
@@ -29,15 +28,6 @@ def units_of(frame: pd.DataFrame) -> Units:
     (`data.coverage.share_in_peaks`). A covariate that is unknown for one biosample is left out for
     all.
     """
-    units = Units(frame, "biosample", source="biosamples")
-    unknown = sorted(set(units.column("context")) - set(CONTEXTS))
-    if unknown:
-        raise UserError(
-            f"unknown context {unknown[0]!r}",
-            file="biosamples",
-            field="context",
-            remedy=f"Use one of {CONTEXTS}.",
-        )
     known = {name: _log2(frame, column) for name, column in ADJUSTABLE.items()}
     table = frame.drop(columns=[name for name in known if name in frame])
     table = table.assign(**{name: values for name, values in known.items() if values is not None})
@@ -52,7 +42,14 @@ def design_of(frame: pd.DataFrame, adjust: Sequence[str] = tuple(ADJUSTABLE)) ->
     ``frame`` in the row order of the arrays."""
     units = units_of(frame)
     known = [name for name in ADJUSTABLE if name in adjust and name in units.frame]
-    return Design(units, condition="context", target="in_vivo", strata="lineage", adjust=known)
+    return Design(
+        units,
+        condition="context",
+        target=CONTEXTS[1],
+        reference=CONTEXTS[0],
+        strata="lineage",
+        adjust=known,
+    )
 
 
 def _log2(frame: pd.DataFrame, column: str) -> np.ndarray | None:

@@ -16,7 +16,7 @@ from petriscope.parallel import in_processes
 from petriscope.probe.harvest import harvest_layers, open_layers
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import encode_stream
-from petriscope.sae.codes import row_labels, sufficient_statistics
+from petriscope.sae.codes import sufficient_statistics
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.moments import Moments
 from petriscope.sae.train import train_dictionary
@@ -83,8 +83,10 @@ def random_moments(workspace: Workspace, params: Params, scratch: Path) -> dict[
     model = load_model(workspace).reinitialised(params.seed + 1000)
     train = split_rows(windows, "train")
     train = train[:: max(1, len(train) // TRAIN_WINDOWS)]
-    chosen = np.concatenate([train, split_rows(windows, SPLIT)])
+    held_out = split_rows(windows, SPLIT)
+    chosen = np.concatenate([train, held_out])
     inputs = load_inputs(workspace, model, harvest_folds(params))
+    tokens = inputs.tokens.of_windows(held_out)
     layers = range(model.n_layers + 1)
     harvest_layers(model, inputs, chosen, layers, scratch, what="random model")
     sae = dataclasses.replace(params.sae, tokens=params.controls.random_init_tokens)
@@ -96,10 +98,9 @@ def random_moments(workspace: Workspace, params: Params, scratch: Path) -> dict[
         source = TokenSource.of_windows(store, np.arange(len(train)))
         coder = train_dictionary(config, source, heldout=None, progress=False).sae
         held = store[len(train) :]
-        labels = row_labels(*held.shape[:3])
         sizes = {"n_blocks": held.shape[0], "n_biosamples": held.shape[1], "m": coder.m}
         codes = encode_stream(coder, held)
-        return layer, sufficient_statistics(codes, labels.window, labels.biosample, **sizes)
+        return layer, sufficient_statistics(codes, tokens.window, tokens.unit, **sizes)
 
     what = "autoencoders of the random model"
     return dict(in_processes(one, stores, what, unit="layer"))
