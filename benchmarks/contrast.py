@@ -31,10 +31,12 @@ import pandas as pd
 from scipy import stats
 
 from petriscope.contrast.cds import CdsT, cds_t
+from petriscope.contrast.design import Design
 from petriscope.contrast.evidence import Level
 from petriscope.contrast.inference import p_two_sided
-from petriscope.contrast.moments import Design, Moments
 from petriscope.sae.codes import Codes, StatisticsAccumulator
+from petriscope.sae.moments import Moments
+from petriscope.studies.chromatin.units import design_of
 
 PIECE = 16_384
 POOL = 6
@@ -161,11 +163,11 @@ def permutations(features: int, rounds: int) -> None:
     rows = [(f"{x}{c}{i}", x, c) for x in "abc" for c in ("in_vitro", "in_vivo") for i in range(3)]
     frame = pd.DataFrame(rows, columns=["biosample", "lineage", "context"])
     designs = {
-        "biosample": Design.from_frame(frame),
-        "biosample, depth adjusted": Design.from_frame(
+        "biosample": design_of(frame),
+        "biosample, depth adjusted": design_of(
             frame.assign(fragments=rng.integers(200_000, 900_000, 18))
         ),
-        "locus": Design.from_frame(frame),
+        "locus": design_of(frame),
     }
     tokens = np.full((40, 18), 600)
     total = (

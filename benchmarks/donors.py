@@ -24,10 +24,7 @@ import pandas as pd
 import yaml
 
 from petriscope.contrast.linear import fit, layout
-from petriscope.contrast.moments import Design
-from petriscope.contrast.multiplicity import adjust
-from petriscope.contrast.technical import covariates
-from petriscope.contrast.truth import true_difference
+from petriscope.contrast.results import adjust
 from petriscope.genome.coverage import MARGIN, share_in_peaks
 from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
@@ -37,6 +34,8 @@ from petriscope.studies.chromatin.simulate.libraries import Libraries, simulate_
 from petriscope.studies.chromatin.stages.cds import SPLIT
 from petriscope.studies.chromatin.stages.truth import library_means
 from petriscope.studies.chromatin.store import load_windows, read_features, split_rows
+from petriscope.studies.chromatin.truth import true_difference
+from petriscope.studies.chromatin.units import design_of, units_of
 
 SETS = ("depth",), ("depth", "depth squared"), ("depth", "frip"), ("depth", "frip", "depth squared")
 
@@ -84,7 +83,7 @@ def main() -> None:
     donors = made.table.assign(frip=2 ** log_frip(made, windows))
     features = read_features(workspace).sort_values(["layer", "feature"])
     alive = {layer: frame.alive.to_numpy() for layer, frame in features.groupby("layer")}
-    new = Design.from_frame(alike.table, [])
+    new = design_of(alike.table, [])
     truth = np.concatenate(
         [
             true_difference(v, new, alive[k], alpha=params.cds.alpha).sign[alive[k]]
@@ -93,7 +92,7 @@ def main() -> None:
     )
     values = {layer: means[layer][:, alive[layer]] for layer in sorted(means)}
     condition = (donors.lineage + " " + donors.context).to_numpy()
-    known = covariates(donors)
+    known = units_of(donors).frame
     print(
         f"{len(donors)} new donors, {len(truth)} alive features, {(truth != 0).mean():.1%} truly "
         f"context-dependent\n"
@@ -137,9 +136,9 @@ def main() -> None:
             found = []
             for _ in range(args.draws if count < args.donors else 1):
                 drawn = np.concatenate([rng.permutation(group)[:count] for group in groups])
-                design = Design.from_frame(donors.iloc[drawn].reset_index(drop=True), names)
+                design = design_of(donors.iloc[drawn].reset_index(drop=True), names)
                 tests = [
-                    fit(v[drawn], layout(design, design.lineages)).combined for v in values.values()
+                    fit(v[drawn], layout(design, design.strata)).combined for v in values.values()
                 ]
                 p = np.concatenate([test.p for test in tests])
                 q = adjust(p, "bh")

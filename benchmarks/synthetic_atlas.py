@@ -11,7 +11,7 @@ import pandas as pd
 
 from petriscope.atlas.build import AtlasTables, build_atlas
 from petriscope.atlas.schema import Thresholds
-from petriscope.studies.chromatin.stages.atlas import DECLARED
+from petriscope.studies.chromatin.atlas import DECLARED
 
 LINEAGES = ("blood", "liver", "lymph")
 STATES = ("TssA", "TssFlnk", "EnhA1", "EnhA2", "Tx", "TxWk", "ReprPC", "Quies")

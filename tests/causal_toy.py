@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from petriscope.contrast.moments import Design
+from petriscope.contrast.design import Design
 from petriscope.probe.states import RowLabels, States, gather
 from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig
 from petriscope.studies.chromatin.model.base import Batch
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig, one_hot
+from petriscope.studies.chromatin.units import design_of
 
 D, M, BINS, CROP = 16, 48, 28, 2
 LINEAGES = ("blood", "liver", "lymph")
@@ -51,7 +52,7 @@ def biosamples() -> pd.DataFrame:
 
 
 def design() -> Design:
-    return Design.from_frame(biosamples())
+    return design_of(biosamples())
 
 
 def held(probed: EpiBERT, layer: int, *, context: str, windows: int = 6, seed: int = 0) -> States:

@@ -25,11 +25,7 @@ class Letters(Inputs):
         table.loc[windows - 2 :, "split"] = "select"
         window = np.repeat(np.arange(windows), [len(text) for text in self.text])
         position = np.concatenate([np.arange(len(text)) for text in self.text])
-        self._tokens = Tokens.ragged(table, (windows + 1) // 2, window, window // 2, position)
-
-    @property
-    def tokens(self) -> Tokens:
-        return self._tokens
+        self.tokens = Tokens.ragged(table, (windows + 1) // 2, window, window // 2, position)
 
     def batch(self, number: int) -> dict[str, torch.Tensor]:
         padded = np.zeros(7, np.int64)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,16 @@ import pytest
 from petriscope.atlas.build import AtlasTables, build_atlas
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.schema import Thresholds
-from petriscope.contrast import calibrate
-from petriscope.contrast.moments import Design, Moments
-from petriscope.contrast.summary import layer_summary
+from petriscope.claims.rules import read_rules
+from petriscope.claims.texts import render
+from petriscope.contrast import calibration as calibrate
+from petriscope.contrast.features import layer_summary
 from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
+from petriscope.sae.moments import Moments
 from petriscope.studies.chromatin.stages import calibration
 from petriscope.studies.chromatin.stages.cds import with_stability
+from petriscope.studies.chromatin.units import design_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LIBRARY = REPOSITORY / "src" / "petriscope"
@@ -30,6 +33,15 @@ UI = REPOSITORY / "tui"
 LEVEL = re.compile(r"alpha|(?:^|_)(?:[pq]|significance|significant|fdr)(?:$|_)", re.IGNORECASE)
 WRITTEN = re.compile(r"\b[pq]\s*(?:<|>|≤|≥)=?\s*0?\.05")
 """A level of significance that a text states for itself."""
+SAMPLES = pd.DataFrame(
+    [
+        (f"{x}_{context}_{i}", x, context)
+        for x in ("liver", "blood")
+        for context in ("in_vitro", "in_vivo")
+        for i in range(3)
+    ],
+    columns=["biosample", "lineage", "context"],
+)
 COPIES = {0.05, 0.7, 0.95}
 
 
@@ -133,8 +145,8 @@ def test_the_atlas_lists_the_features_that_figure_1_counts(
     workspace = Workspace(tmp_path)
     workspace.sae.mkdir(parents=True)
     features[["layer", "feature", "stability"]].to_parquet(workspace.sae / "stability.parquet")
-    table = with_stability(features.drop(columns="stability"), workspace, stable)
-    counted = layer_summary(table, [], alpha)
+    table = with_stability(features.drop(columns="stability"), features, stable)
+    counted = layer_summary(table, design_of(SAMPLES), alpha)
     columns = features[["layer", "feature", "stability"]]
     build_atlas(
         workspace.atlas,
@@ -170,22 +182,13 @@ def test_calibration_is_run_and_judged_at_the_alpha_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(1)
-    samples = pd.DataFrame(
-        [
-            (f"{x}_{context}_{i}", x, context)
-            for x in ("liver", "blood")
-            for context in ("in_vitro", "in_vivo")
-            for i in range(3)
-        ],
-        columns=["biosample", "lineage", "context"],
-    )
     values = rng.gamma(4, 0.25, (10, 12, 12))
     moments = Moments(
         values * 100, values**2 * 100, np.full(values.shape, 50), np.full(values.shape[:2], 100)
     )
     windows = pd.DataFrame({"split": "select", "block": np.arange(10)})
     monkeypatch.setattr(calibration, "load_windows", lambda _: windows)
-    monkeypatch.setattr(calibration, "load_design", lambda *_: Design.from_frame(samples, []))
+    monkeypatch.setattr(calibration, "load_design", lambda *_: design_of(SAMPLES, []))
     monkeypatch.setattr(calibration, "load_moments", lambda *_: moments)
     monkeypatch.setattr(calibration, "load_window_means", lambda *_: values)
     monkeypatch.setattr(calibration, "layer_numbers", lambda _: [0, 1, 2])
@@ -206,8 +209,13 @@ def test_calibration_is_run_and_judged_at_the_alpha_of_the_run(
         binned = binned[(binned.test == "corrected") & (binned.p < alpha)]
         assert record.share == pytest.approx(binned.share.sum(), abs=0.02)
     loose, strict = found[0.2], found[0.05]
-    assert loose["share_low"] < 0.2 < loose["share_high"]
-    assert "of null p-values below 0.2 (seeds " in loose["corrected_text"]
-    assert "below 0.2 " in loose["published_text"]
-    assert loose["interval_text"].startswith("expected 20.0% [")
-    assert loose["fwer"] > strict["fwer"] and abs(loose["fwer"] - 0.2) < 0.2
+    assert loose.share_low < 0.2 < loose.share_high
+    claim = next(x for x in read_rules(REPOSITORY / "claims.yaml") if x["id"] == "calibration")
+    told = {
+        name: render(claim[name], {"calibration": asdict(loose)})
+        for name in ("as_published", "corrected", "interval")
+    }
+    assert "of null p-values below 0.2 (seeds " in told["corrected"]
+    assert "below 0.2 " in told["as_published"]
+    assert told["interval"].startswith("expected 20.0% [")
+    assert loose.fwer > strict.fwer and abs(loose.fwer - 0.2) < 0.2

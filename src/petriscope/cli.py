@@ -36,6 +36,10 @@ VERBS = {
         "turn a released TensorFlow checkpoint into safetensors",
     ),
     "sae": ("petriscope.commands.sae", "train a sparse autoencoder on any stream of vectors"),
+    "contrast": (
+        "petriscope.commands.contrast",
+        "which features of any codes differ between two conditions",
+    ),
     "audit": (
         "petriscope.studies.chromatin.audit",
         "recompute the abstract's numbers from the authors' released tables",

@@ -159,7 +159,7 @@ def test_partial_run(tmp_path: Path) -> None:
         ),
         (
             {"annotations": lambda f: f.assign(kind="motive")},
-            "unknown kind 'motive'. Use chromhmm, motif or geneset",
+            "unknown kind 'motive'. Use chromhmm, motif, geneset",
         ),
         (
             {"annotations": lambda f: f.assign(term=None)},

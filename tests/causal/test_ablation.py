@@ -12,25 +12,28 @@ import torch
 from causal_toy import BINS, CROP, M, autoencoder, held, model
 from scipy import stats
 
-from petriscope.causal.ablation import Ablation, AblationArms, ablate, ablation_edit
-from petriscope.causal.ablation_tests import (
+from petriscope import parallel
+from petriscope.causal.ablation import (
+    Ablation,
+    AblationArms,
+    ablation_edit,
     against_random,
-    against_random_by_lineage,
+    against_random_by_stratum,
+    compare_arms,
     curves,
     dose_response,
     published_arms,
     published_effect,
 )
-from petriscope.causal.bases import (
-    context_order,
+from petriscope.causal.directions import random_like
+from petriscope.causal.edits import as_matrix, firing, matched_sets, usable_ks
+from petriscope.causal.rivals import (
+    condition_order,
     principal_components,
     raw_neurons,
     single_direction,
 )
-from petriscope.causal.directions import random_like
-from petriscope.causal.feature_sets import as_matrix, firing, matched_sets, usable_ks
-from petriscope.causal.scaling import scaled_feature_effects
-from petriscope.causal.specificity import single_feature_effects
+from petriscope.causal.single import scaled_feature_effects, single_feature_effects
 from petriscope.errors import UserError
 from petriscope.probe.states import States, gather, predict, predict_edited
 from petriscope.sae.coder import SAE
@@ -54,8 +57,8 @@ def ablation(toy: tuple) -> Ablation:
         ks=[2, 5, 10, 500], random_sets=12, direction_draws=3, published_random=2, seed=0
     )
     ranking = np.random.default_rng(0).permutation(M)
-    return ablate(
-        probed, sae, states, ranking, arms, toward=toward, components=components, show_progress=False
+    return compare_arms(
+        probed, sae, states, ranking, arms, toward=toward, components=components
     )  # fmt: skip
 
 
@@ -103,7 +106,9 @@ def test_every_set_equals_a_direct_forward_pass(toy: tuple, ablation: Ablation) 
             assert value == pytest.approx(expected, abs=1e-6, rel=1e-4), (row["arm"], row["draw"])
 
 
-def test_threads_do_not_change_a_bit(toy: tuple, ablation: Ablation) -> None:
+def test_processes_do_not_change_a_bit(
+    monkeypatch: pytest.MonkeyPatch, toy: tuple, ablation: Ablation
+) -> None:
     probed, states, sae = toy
     toward = held(probed, LAYER, context="in_vivo").prediction - states.prediction
     components = principal_components(states.tokens().numpy()).basis.numpy()
@@ -111,17 +116,16 @@ def test_threads_do_not_change_a_bit(toy: tuple, ablation: Ablation) -> None:
         ks=[2, 5, 10, 500], random_sets=12, direction_draws=3, published_random=2, seed=0
     )
     ranking = np.random.default_rng(0).permutation(M)
-    before = torch.get_num_threads()
-    again = ablate(
-        probed, sae, states, ranking, arms, toward=toward, components=components, workers=3, show_progress=False
+    monkeypatch.setattr(parallel.os, "sched_getaffinity", lambda _: set(range(3)))
+    again = compare_arms(
+        probed, sae, states, ranking, arms, toward=toward, components=components
     )  # fmt: skip
-    assert torch.get_num_threads() == before
     pd.testing.assert_frame_equal(again.effects, ablation.effects, check_exact=True)
-    pd.testing.assert_frame_equal(again.lineages, ablation.lineages, check_exact=True)
+    pd.testing.assert_frame_equal(again.strata, ablation.strata, check_exact=True)
     pd.testing.assert_frame_equal(again.sets, ablation.sets)
 
 
-def test_a_lineage_is_read_on_its_own_rows(toy: tuple, ablation: Ablation) -> None:
+def test_a_stratum_is_read_on_its_own_rows(toy: tuple, ablation: Ablation) -> None:
     probed, states, sae = toy
     features = np.array(
         ablation.sets.query("arm == 'cds' and k == 5")["features"].iloc[0].split(), np.int64
@@ -133,11 +137,11 @@ def test_a_lineage_is_read_on_its_own_rows(toy: tuple, ablation: Ablation) -> No
         ablation.only("liver").effects.query("arm == 'cds' and k == 5").set_index("block")["effect"]
     )
     for block in np.unique(states.labels.block):
-        rows = (states.labels.block == block) & (states.labels.lineage == "liver")
+        rows = (states.labels.block == block) & (states.labels.stratum == "liver")
         assert found[block] == pytest.approx(change[rows][states.read[rows]].mean(), abs=1e-6)
-    table = against_random_by_lineage(ablation, ["liver", "lymph", "skin"])
-    assert table["lineage"].unique().tolist() == ["liver", "lymph"]
-    row = table.query("lineage == 'liver' and arm == 'cds' and k == 5").iloc[0]
+    table = against_random_by_stratum(ablation, ["liver", "lymph", "skin"])
+    assert table["stratum"].unique().tolist() == ["liver", "lymph"]
+    row = table.query("stratum == 'liver' and arm == 'cds' and k == 5").iloc[0]
     assert row["value"] == pytest.approx(found.mean())
 
 
@@ -368,11 +372,11 @@ def test_bases_reconstruct_and_take_the_place_of_an_autoencoder(toy: tuple) -> N
     assert one.directions.shape == (2, 16)
     means = np.zeros((4, 16), np.float32)
     means[2:] = whole.basis[5].numpy()
-    assert context_order(whole, means, np.array([False, False, True, True]), np.ones(16))[0] == 5
+    assert condition_order(whole, means, np.array([False, False, True, True]), np.ones(16))[0] == 5
     arms = AblationArms(ks=[3], random_sets=4, direction_draws=1, published_random=1)
-    made = ablate(
+    made = compare_arms(
         probed, whole, states, np.arange(32), arms,
-        toward=np.ones_like(states.prediction), components=whole.basis.numpy(), show_progress=False,
+        toward=np.ones_like(states.prediction), components=whole.basis.numpy(),
     )  # fmt: skip
     assert made.effects["effect"].notna().all()
 
@@ -383,7 +387,6 @@ def test_bad_input_is_refused(toy: tuple) -> None:
         gather(probed, [], 9, states.read, states.labels, CROP)
     arms = AblationArms(ks=[2], random_sets=1)
     with pytest.raises(UserError, match="no ranked feature fires"):
-        ablate(
+        compare_arms(
             probed, sae, states, np.zeros(0, int), arms, toward=states.prediction, components=np.eye(16),
-            show_progress=False,
-        )  # fmt: skip
+            )  # fmt: skip

@@ -13,9 +13,8 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 
 from petriscope.causal.ablation import ablation_edit
-from petriscope.causal.entrants import Learning, entrants
-from petriscope.causal.leaderboard import Contest, leaderboard
-from petriscope.causal.separation import block_auroc, discriminant
+from petriscope.causal.leaderboard import Contest, block_auroc, discriminant, leaderboard
+from petriscope.causal.rivals import Learning, entrants
 from petriscope.causal.steering import Pairs
 from petriscope.probe.states import predict_edited
 from petriscope.sae.coder import SAE
@@ -27,9 +26,9 @@ CONTEST = Contest(k=3, alphas=(0.1, 0.4), random_draws=3, resamples=100)
 def learning(pairs: Pairs) -> Learning:
     names = design()
     hidden, biosample = [], []
-    for s in range(len(names.biosamples)):
-        side = pairs.vivo if names.vivo[s] else pairs.vitro
-        rows = (side.labels.lineage == LINEAGES[names.lineage_of[s]]) & (
+    for s in range(len(names.units)):
+        side = pairs.target if names.is_target[s] else pairs.reference
+        rows = (side.labels.stratum == LINEAGES[names.stratum_of[s]]) & (
             side.labels.window % 2 == s % 2
         )
         hidden.append(side.subset(rows).tokens().numpy())
@@ -49,10 +48,10 @@ def board() -> tuple[pd.DataFrame, torch.nn.Module, Pairs, SAE]:
         )
         for seed in (3, 5, 9)
     )
-    sae = autoencoder(tune.vitro)
+    sae = autoencoder(tune.reference)
     found = learning(learn)
     table = leaderboard(probed, {"sae": sae}, found, tune=tune, test=test, contest=CONTEST)
-    return table.set_index(["lineage", "entrant"]), probed, test, sae
+    return table.set_index(["stratum", "entrant"]), probed, test, sae
 
 
 def test_every_entrant_is_read_on_the_same_footing(board: tuple) -> None:
@@ -71,7 +70,7 @@ def test_the_difference_of_means_tells_contexts_apart_on_held_out_tokens(board: 
     means = table.xs("difference_of_means", level="entrant")
     assert (means["auroc"] > 0.6).all()
     assert (means["gc_minus_random"] > 0).all()
-    assert len(test.vitro.prediction) == 18
+    assert len(test.reference.prediction) == 18
 
 
 def test_auroc_and_effect_equal_their_definitions(board: tuple) -> None:
@@ -80,12 +79,12 @@ def test_auroc_and_effect_equal_their_definitions(board: tuple) -> None:
         *(held(probed, LAYER, context=context, seed=3) for context in ("in_vitro", "in_vivo"))
     )
     found = learning(pairs).only("liver")
-    assert found.design.biosamples == tuple(n for n in design().biosamples if n.startswith("liver"))
+    assert found.design.units == tuple(n for n in design().units if n.startswith("liver"))
     basis = entrants(found, {})["difference_of_means"]
     part = test.only("liver")
-    tokens = torch.cat([part.vitro.tokens(), part.vivo.tokens()])
+    tokens = torch.cat([part.reference.tokens(), part.target.tokens()])
     along = ((tokens - basis.centre) @ basis.basis[0]).numpy()
-    label = np.repeat([False, True], len(part.vitro.tokens()))
+    label = np.repeat([False, True], len(part.reference.tokens()))
     row = table.loc[("liver", "difference_of_means")]
     assert row["auroc"] == pytest.approx(roc_auc_score(label, along), abs=0.02)
     single = [
@@ -93,14 +92,15 @@ def test_auroc_and_effect_equal_their_definitions(board: tuple) -> None:
         1 - roc_auc_score(label, np.maximum(-along, 0)),
     ]
     assert row["auroc_single"] == pytest.approx(np.mean(single), abs=1e-6)
-    edited = ablation_edit(basis, np.array([0, 1]))(part.vitro.tokens())
+    edited = ablation_edit(basis, np.array([0, 1]))(part.reference.tokens())
     change = (
-        predict_edited(probed, part.vitro, edited - part.vitro.tokens()) - part.vitro.prediction
+        predict_edited(probed, part.reference, edited - part.reference.tokens())
+        - part.reference.prediction
     )
-    blocks = part.vitro.labels.block
+    blocks = part.reference.labels.block
     effect = np.mean(
         [
-            np.abs(change[blocks == b])[part.vitro.read[blocks == b]].mean()
+            np.abs(change[blocks == b])[part.reference.read[blocks == b]].mean()
             for b in np.unique(blocks)
         ]
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from causal_toy import BINS, CROP, LINEAGES, M, autoencoder, design, held, model
@@ -14,16 +15,16 @@ from scipy.linalg import sqrtm
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from petriscope.causal.directions import (
-    ContextMeans,
-    context_means,
-    difference_of_means,
+    UnitMeans,
     leace,
     linear_probe,
+    mean_difference,
     of_length,
     random_like,
     sae_additive,
     shuffled_means,
     single_pair,
+    unit_means,
 )
 from petriscope.causal.steering import (
     Pairs,
@@ -39,8 +40,8 @@ from petriscope.causal.steering import (
     swapped,
     swapped_features,
 )
-from petriscope.causal.steering_run import Steering, SteeringPlan, steer
-from petriscope.contrast.moments import Design
+from petriscope.causal.steering_run import Steering, SteeringPlan, compare_methods
+from petriscope.contrast.design import Design
 from petriscope.errors import UserError
 from petriscope.sae.coder import SAE
 
@@ -52,7 +53,7 @@ PLAN = SteeringPlan(
 
 
 @pytest.fixture(scope="module")
-def toy() -> tuple[torch.nn.Module, Pairs, Pairs, SAE, ContextMeans]:
+def toy() -> tuple[torch.nn.Module, Pairs, Pairs, SAE, UnitMeans]:
     probed = model()
     tune, test = (
         Pairs(
@@ -63,15 +64,15 @@ def toy() -> tuple[torch.nn.Module, Pairs, Pairs, SAE, ContextMeans]:
         )
         for seed in (5, 9)
     )
-    sae = autoencoder(tune.vitro)
+    sae = autoencoder(tune.reference)
     learn = Pairs(
         *(held(probed, LAYER, context=context, seed=3) for context in ("in_vitro", "in_vivo"))
     )
     names = design()
     hidden, biosample = [], []
-    for s in range(len(names.biosamples)):
-        side = learn.vivo if names.vivo[s] else learn.vitro
-        rows = (side.labels.lineage == LINEAGES[names.lineage_of[s]]) & (
+    for s in range(len(names.units)):
+        side = learn.target if names.is_target[s] else learn.reference
+        rows = (side.labels.stratum == LINEAGES[names.stratum_of[s]]) & (
             side.labels.window % 2 == s % 2
         )
         tokens = side.subset(rows).tokens().numpy()
@@ -80,7 +81,7 @@ def toy() -> tuple[torch.nn.Module, Pairs, Pairs, SAE, ContextMeans]:
     features = np.stack(
         [sae.encode_dense(torch.from_numpy(part)).mean(0).numpy() for part in hidden]
     )
-    means = context_means(np.concatenate(hidden), features, np.concatenate(biosample), names)
+    means = unit_means(np.concatenate(hidden), features, np.concatenate(biosample), names)
     return probed, tune, test, sae, means
 
 
@@ -88,7 +89,7 @@ def toy() -> tuple[torch.nn.Module, Pairs, Pairs, SAE, ContextMeans]:
 def steering(toy: tuple) -> Steering:
     probed, tune, test, sae, means = toy
     selected = np.argsort(-np.abs(means.difference(means.features, LINEAGES)))[:10]
-    return steer(
+    return compare_methods(
         probed,
         sae,
         tune=tune,
@@ -96,24 +97,23 @@ def steering(toy: tuple) -> Steering:
         means=means,
         selected=selected,
         plan=PLAN,
-        show_progress=False,
     )
 
 
 def test_added_vector_equals_a_direct_forward_pass(toy: tuple) -> None:
     probed, _, test, _, means = toy
-    vector = difference_of_means(means, ("liver",))
-    hidden = test.vitro.hidden.clone()
+    vector = mean_difference(means, ("liver",))
+    hidden = test.reference.hidden.clone()
     hidden[:, CROP : CROP + BINS] += torch.from_numpy(1.5 * vector).float()
     with torch.inference_mode():
         expected = probed.run(None, resume=(LAYER, hidden)).prediction[..., 0].numpy()
-        edits = {LAYER: steering_edit(vector, 1.5, CROP)}
+        edits = {LAYER: steering_edit(vector, 1.5, test.reference.kept)}
         edited = (
-            probed.run(None, edits=edits, resume=(LAYER, test.vitro.hidden))
+            probed.run(None, edits=edits, resume=(LAYER, test.reference.hidden))
             .prediction[..., 0]
             .numpy()
         )
-    found = steer_added(probed, test.vitro, vector, 1.5)
+    found = steer_added(probed, test.reference, vector, 1.5)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(edited, expected, atol=1e-6)
 
@@ -121,43 +121,48 @@ def test_added_vector_equals_a_direct_forward_pass(toy: tuple) -> None:
 def test_alpha_zero_is_bitwise_nothing(toy: tuple) -> None:
     probed, _, test, _, _ = toy
     assert (
-        steer_added(probed, test.vitro, np.ones(16), 0.0).tobytes()
-        == test.vitro.prediction.tobytes()
+        steer_added(probed, test.reference, np.ones(16), 0.0).tobytes()
+        == test.reference.prediction.tobytes()
     )
-    assert torch.equal(steering_edit(np.ones(16), 0.0, CROP)(test.vitro.hidden), test.vitro.hidden)
+    assert torch.equal(
+        steering_edit(np.ones(16), 0.0, test.reference.kept)(test.reference.hidden),
+        test.reference.hidden,
+    )
 
 
 def test_published_form_scales_codes_and_injects_the_error(toy: tuple) -> None:
     probed, _, test, sae, _ = toy
-    inner = test.vitro.hidden[:, CROP : CROP + BINS]
+    inner = test.reference.hidden[:, CROP : CROP + BINS]
     z = sae.encode_dense(inner)
     z[..., :4] *= 2.0
     z[..., 4:6] *= 0.25
-    hidden = test.vitro.hidden.clone()
+    hidden = test.reference.hidden.clone()
     hidden[:, CROP : CROP + BINS] = sae.decode_dense(z)
     with torch.inference_mode():
         expected = probed.run(None, resume=(LAYER, hidden)).prediction[..., 0].numpy()
-    found = steer_scaled(probed, sae, test.vitro, Scaling(np.arange(4), np.arange(4, 6), 2.0, 0.25))
+    found = steer_scaled(
+        probed, sae, test.reference, Scaling(np.arange(4), np.arange(4, 6), 2.0, 0.25)
+    )
     np.testing.assert_allclose(found, expected, atol=1e-5)
     hidden[:, CROP : CROP + BINS] = sae.decode_dense(sae.encode_dense(inner))
     with torch.inference_mode():
         expected = probed.run(None, resume=(LAYER, hidden)).prediction[..., 0].numpy()
-    np.testing.assert_allclose(reconstructed(probed, sae, test.vitro), expected, atol=1e-5)
+    np.testing.assert_allclose(reconstructed(probed, sae, test.reference), expected, atol=1e-5)
 
 
 def test_gap_closure_is_its_definition(toy: tuple) -> None:
     _, _, test, _, _ = toy
-    steered = (test.vitro.prediction + test.vivo.prediction) / 2
+    steered = (test.reference.prediction + test.target.prediction) / 2
     found = gaps(steered, test)
     assert gap_closure(found.remaining, found.gap) == pytest.approx(0.5, abs=1e-5)
     assert found.beyond.sum() == 0
-    over = gaps(2 * test.vivo.prediction - test.vitro.prediction, test)
+    over = gaps(2 * test.target.prediction - test.reference.prediction, test)
     assert gap_closure(over.remaining, over.gap) == pytest.approx(0.0, abs=1e-5)
     assert over.beyond.sum() == pytest.approx(over.gap.sum(), rel=1e-5)
     expected = sum(
         np.abs(
-            test.vitro.prediction[i][test.vitro.read[i]]
-            - test.vivo.prediction[i][test.vitro.read[i]]
+            test.reference.prediction[i][test.reference.read[i]]
+            - test.target.prediction[i][test.reference.read[i]]
         ).sum()
         for i in range(len(steered))
     )
@@ -169,7 +174,7 @@ def test_the_swap_closes_the_gap_at_the_last_layer(toy: tuple) -> None:
     pairs = Pairs(
         *(held(probed, 3, context=context, seed=9) for context in ("in_vitro", "in_vivo"))
     )
-    np.testing.assert_allclose(swapped(probed, pairs), pairs.vivo.prediction, atol=1e-5)
+    np.testing.assert_allclose(swapped(probed, pairs), pairs.target.prediction, atol=1e-5)
 
 
 def test_swapping_features_adds_the_difference_of_their_codes(toy: tuple) -> None:
@@ -179,7 +184,7 @@ def test_swapping_features_adds_the_difference_of_their_codes(toy: tuple) -> Non
     change = (sae.encode_dense(vivo) - sae.encode_dense(vitro))[..., features] @ sae.directions[
         features
     ]
-    hidden = test.vitro.hidden.clone()
+    hidden = test.reference.hidden.clone()
     hidden[:, CROP : CROP + BINS] += change
     with torch.inference_mode():
         expected = probed.run(None, resume=(LAYER, hidden)).prediction[..., 0].numpy()
@@ -202,10 +207,10 @@ def test_interval_holds_the_value_and_needs_two_blocks() -> None:
 def test_directions_follow_their_definitions(toy: tuple) -> None:
     *_, sae, means = toy
     expected = means.hidden[2:4].mean(0) - means.hidden[0:2].mean(0)
-    np.testing.assert_allclose(difference_of_means(means, ("blood",)), expected)
+    np.testing.assert_allclose(mean_difference(means, ("blood",)), expected)
     np.testing.assert_allclose(single_pair(means, ("blood",)), means.hidden[2] - means.hidden[0])
-    both = difference_of_means(means, ("blood", "liver"))
-    np.testing.assert_allclose(both, (expected + difference_of_means(means, ("liver",))) / 2)
+    both = mean_difference(means, ("blood", "liver"))
+    np.testing.assert_allclose(both, (expected + mean_difference(means, ("liver",))) / 2)
     change = means.features[2:4].mean(0) - means.features[0:2].mean(0)
     additive = sae_additive(means, sae.directions.numpy(), np.array([3, 7]), ("blood",))
     np.testing.assert_allclose(
@@ -217,7 +222,7 @@ def test_directions_follow_their_definitions(toy: tuple) -> None:
 
 def test_random_directions_keep_the_norm_and_shuffles_lose_the_contrast(toy: tuple) -> None:
     *_, means = toy
-    vector = difference_of_means(means, LINEAGES)
+    vector = mean_difference(means, LINEAGES)
     drawn = random_like(vector, 50, 0)
     np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), np.linalg.norm(vector))
     assert abs((drawn @ vector).mean()) < 0.5 * np.linalg.norm(vector) ** 2
@@ -231,18 +236,20 @@ def test_probe_points_where_scikit_learns_discriminant_does() -> None:
     mixing = rng.normal(size=(16, 16))
     names = design()
     biosample = np.repeat(np.arange(12), 200)
-    rows = rng.normal(size=(2400, 16)) @ mixing + names.vivo[biosample][:, None] * rng.normal(
+    rows = rng.normal(size=(2400, 16)) @ mixing + names.is_target[biosample][:, None] * rng.normal(
         size=16
     )
-    means = context_means(rows, np.zeros((12, 1)), biosample, names)
-    theirs = LinearDiscriminantAnalysis(solver="lsqr").fit(rows, names.vivo[biosample]).coef_[0]
+    means = unit_means(rows, np.zeros((12, 1)), biosample, names)
+    theirs = (
+        LinearDiscriminantAnalysis(solver="lsqr").fit(rows, names.is_target[biosample]).coef_[0]
+    )
     ours = linear_probe(means, LINEAGES, ridge=1e-6)
     assert ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs) > 0.99
-    gap = difference_of_means(means, LINEAGES)
+    gap = mean_difference(means, LINEAGES)
     assert ours @ theirs == pytest.approx(gap @ theirs, rel=0.05)
 
 
-def erasure_data() -> tuple[np.ndarray, np.ndarray, ContextMeans]:
+def erasure_data() -> tuple[np.ndarray, np.ndarray, UnitMeans]:
     """One lineage of one biosample a side, where biosample labels are context labels, and
     correlated coordinates."""
     rng = np.random.default_rng(2)
@@ -250,8 +257,9 @@ def erasure_data() -> tuple[np.ndarray, np.ndarray, ContextMeans]:
     rows = rng.normal(size=(600, 12)) @ rng.normal(size=(12, 12)) + vivo[:, None] * rng.normal(
         size=12
     )
-    names = Design(("a", "b"), ("blood",), np.zeros(2, int), np.array([False, True]))
-    return rows, vivo, context_means(rows, np.zeros((2, 1)), vivo.astype(int), names)
+    frame = pd.DataFrame({"unit": ["a", "b"], "lineage": "blood", "kind": ["old", "new"]})
+    names = Design(frame, condition="kind", target="new", strata="lineage")
+    return rows, vivo, unit_means(rows, np.zeros((2, 1)), vivo.astype(int), names)
 
 
 def test_leace_is_the_theorems_projection_in_whitened_space() -> None:
@@ -266,9 +274,9 @@ def test_leace_is_the_theorems_projection_in_whitened_space() -> None:
     np.testing.assert_allclose(ours, expected, atol=1e-9)
     np.testing.assert_allclose(ours[vivo].mean(0), ours[~vivo].mean(0), atol=1e-9)
     assert found.target == pytest.approx(((rows[vivo] - found.centre) @ found.read).mean())
-    same = context_means(rows, np.zeros((2, 1)), np.arange(600) % 2, means.design)
+    same = unit_means(rows, np.zeros((2, 1)), np.arange(600) % 2, means.design)
     flat = replace(same, hidden=np.tile(same.hidden.mean(0), (2, 1)))
-    with pytest.raises(UserError, match="the contexts have the same mean"):
+    with pytest.raises(UserError, match="the conditions have the same mean"):
         leace(flat, ("blood",))
 
 
@@ -289,7 +297,7 @@ def test_leace_equals_its_authors_library() -> None:
 def test_replaced_tokens_reach_the_in_vivo_coordinate(toy: tuple) -> None:
     probed, _, test, _, means = toy
     found = leace(means, LINEAGES)
-    states = test.vitro
+    states = test.reference
     tokens = states.tokens().double().numpy()
     moved = tokens + 0.5 * np.outer(
         found.target - (tokens - found.centre) @ found.read, found.write
@@ -307,7 +315,7 @@ def test_replaced_tokens_reach_the_in_vivo_coordinate(toy: tuple) -> None:
 
 def test_directions_are_brought_to_one_length(toy: tuple) -> None:
     *_, means = toy
-    vector = difference_of_means(means, LINEAGES)
+    vector = mean_difference(means, LINEAGES)
     scaled = of_length(vector, means.spread)
     assert np.linalg.norm(scaled) == pytest.approx(np.sqrt(np.trace(means.covariance)))
     assert scaled @ vector == pytest.approx(np.linalg.norm(scaled) * np.linalg.norm(vector))
@@ -316,7 +324,7 @@ def test_directions_are_brought_to_one_length(toy: tuple) -> None:
 
 def test_run_tunes_on_tune_and_reads_once_on_test(toy: tuple, steering: Steering) -> None:
     probed, tune, test, _, means = toy
-    table = steering.table.set_index(["lineage", "origin", "method"]).sort_index()
+    table = steering.table.set_index(["stratum", "origin", "method"]).sort_index()
     methods = {
         "sae_additive",
         "difference_of_means",
@@ -338,15 +346,15 @@ def test_run_tunes_on_tune_and_reads_once_on_test(toy: tuple, steering: Steering
         }
     row = table.loc[("liver", "own", "difference_of_means")]
     grid = steering.grid.query(
-        "lineage == 'liver' and origin == 'own' and method == 'difference_of_means'"
+        "stratum == 'liver' and origin == 'own' and method == 'difference_of_means'"
     )
     assert row["alpha"] == grid.loc[grid["gc"].idxmax(), "alpha"]
-    vector = of_length(difference_of_means(means, ("liver",)), means.spread)
+    vector = of_length(mean_difference(means, ("liver",)), means.spread)
     part = test.only("liver")
-    expected = gaps(steer_added(probed, part.vitro, vector, row["alpha"]), part)
+    expected = gaps(steer_added(probed, part.reference, vector, row["alpha"]), part)
     assert row["gc"] == pytest.approx(gap_closure(expected.remaining, expected.gap), abs=1e-6)
     on_tune = gaps(
-        steer_added(probed, tune.only("liver").vitro, vector, row["alpha"]), tune.only("liver")
+        steer_added(probed, tune.only("liver").reference, vector, row["alpha"]), tune.only("liver")
     )
     assert row["tuned_gc"] == pytest.approx(gap_closure(on_tune.remaining, on_tune.gap), abs=1e-6)
     assert row["gc_minus_random"] == pytest.approx(row["gc"] - row["gc_random"])
@@ -360,11 +368,11 @@ def test_run_tunes_on_tune_and_reads_once_on_test(toy: tuple, steering: Steering
 def test_leave_one_lineage_out_never_sees_the_lineage(toy: tuple, steering: Steering) -> None:
     probed, _, test, _, means = toy
     row = steering.table.query(
-        "lineage == 'lymph' and origin == 'others' and method == 'difference_of_means'"
+        "stratum == 'lymph' and origin == 'others' and method == 'difference_of_means'"
     ).iloc[0]
-    vector = of_length(difference_of_means(means, ("blood", "liver")), means.spread)
+    vector = of_length(mean_difference(means, ("blood", "liver")), means.spread)
     part = test.only("lymph")
-    expected = gaps(steer_added(probed, part.vitro, vector, row["alpha"]), part)
+    expected = gaps(steer_added(probed, part.reference, vector, row["alpha"]), part)
     assert row["gc"] == pytest.approx(gap_closure(expected.remaining, expected.gap), abs=1e-6)
 
 
@@ -377,11 +385,15 @@ def test_the_real_direction_beats_chance(steering: Steering) -> None:
 
 def test_bad_input_is_refused(toy: tuple) -> None:
     probed, tune, test, sae, means = toy
-    crossed = Pairs(test.vitro, test.vivo.subset(np.arange(len(test.vivo.prediction))[::-1]))
+    crossed = Pairs(
+        test.reference, test.target.subset(np.arange(len(test.target.prediction))[::-1])
+    )
     with pytest.raises(UserError, match=r"rows differ in window.*same window"):
-        steer(probed, sae, tune=tune, test=crossed, means=means, selected=np.arange(3), plan=PLAN)
-    with pytest.raises(UserError, match="no test row belongs to a lineage"):
-        steer(
+        compare_methods(
+            probed, sae, tune=tune, test=crossed, means=means, selected=np.arange(3), plan=PLAN
+        )
+    with pytest.raises(UserError, match="no test row belongs to a stratum"):
+        compare_methods(
             probed,
             sae,
             tune=tune,
@@ -390,5 +402,5 @@ def test_bad_input_is_refused(toy: tuple) -> None:
             selected=np.arange(3),
             plan=PLAN,
         )
-    with pytest.raises(UserError, match="biosample blood_in_vitro_1 has no token"):
-        context_means(np.ones((3, 2)), np.ones((12, 2)), np.zeros(3, int), design())
+    with pytest.raises(UserError, match="blood_in_vitro_1 has no token"):
+        unit_means(np.ones((3, 2)), np.ones((12, 2)), np.zeros(3, int), design())

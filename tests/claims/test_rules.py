@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from petriscope.claims.rules import (
     NOT_SUPPORTED,
@@ -172,7 +173,7 @@ CURVES = [0.1, 0.2, 0.3]
 def _factors(lineage):
     """A lineage whose two factors lead, and stand low or weakly elsewhere."""
     others = {"rank": [2, 7, 5, 30], "q": [0.4, 0.01, 0.2, 1.0], "log2_fold": [1.9, 0.9, 1.8, None]}
-    own = {"testable": True, "best_rank": 1, "best_q": 1e-9, "best_log2_fold": 2.0}
+    own = {"untestable": None, "best_rank": 1, "best_q": 1e-9, "best_log2_fold": 2.0}
     return {"motifs": {lineage: own | {"others": others}}}
 
 
@@ -186,55 +187,60 @@ def _elsewhere(lineage, **changes):
 TRUE_WORLD = {
     "ctx-count": {
         "cds": {
-            "testable": True,
+            "untestable": None,
             "rise_low": 0.05,
             "stable_rise_low": 0.01,
             "context_fraction": [0.2, 0.4],
             "lineages_rising": 3,
         },
-        "random_init": {"run": True, "context_fraction": [0.1, 0.1]},
-        "label_shuffle": {"run": True, "shuffled_fraction_high": [0.05, 0.05]},
+        "random_init": {"untestable": None, "context_fraction": [0.1, 0.1]},
+        "label_shuffle": {"untestable": None, "shuffled_fraction_high": [0.05, 0.05]},
     },
     "sae-qc": {"sae": {"gate_passed": True}},
     "ablation": {
-        "ablation": {"testable": True, "g_low": 0.4, "excess_low": 0.01, "random_percentile": 99.0}
+        "ablation": {
+            "untestable": None,
+            "g_low": 0.4,
+            "excess_low": 0.01,
+            "random_percentile": 99.0,
+        }
     },
     "ablation-curve": {
         "ablation": {
-            "testable": True,
+            "untestable": None,
             "curve_cds": CURVES,
             "curve_random": [0.05, 0.1, 0.1],
             "curve_top_activation": [0.09, 0.19, 0.2],
         }
     },
-    "steering": {"steering": {"testable": True, "excess_low": 0.02, "closure": 0.1}},
+    "steering": {"steering": {"untestable": None, "excess_low": 0.02, "closure": 0.1}},
     "tf-liver": _factors("liver"),
     "tf-blood": _factors("blood"),
     "tf-lymph": _factors("lymph"),
     "chromhmm": {
-        "chromhmm": {"testable": True, "active_odds_low": 2.0, "random_significant_share": 0.04}
+        "chromhmm": {"untestable": None, "active_odds_low": 2.0, "random_significant_share": 0.04}
     },
     "gobp": {
         "genesets": {
-            "testable": True,
+            "untestable": None,
             "powered": True,
             "significant_groups": 3,
             "random_significant_share": 0.05,
         }
     },
-    "model": {"model": {"evaluated": True, "r_all": 0.7, "r_specific": 0.4}},
+    "model": {"model": {"untestable": None, "r_all": 0.7, "r_specific": 0.4}},
     "calibration": {
         "calibration": {
-            "testable": True,
+            "untestable": None,
             "calibrated": True,
             "fwer_worst": 0.07,
             "coverage_low": 0.94,
             "coverage_high": 0.96,
         }
     },
-    "planted-truth": {"recovery": {"testable": True, "auroc_min": 0.8}},
-    "planted-fdr": {"truth": {"testable": True, "false_discovery": 0.1}},
-    "planted-power": {"truth": {"power_testable": True, "power_strong": 0.9}},
+    "planted-truth": {"recovery": {"untestable": None, "auroc_min": 0.8}},
+    "planted-fdr": {"truth": {"untestable": None, "false_discovery": 0.1}},
+    "planted-power": {"truth": {"strong": {"untestable": None}, "power_strong": 0.9}},
 }
 KILLED = [
     ("ctx-count", 0, {"random_init": {"context_fraction": [0.1, 0.5]}}),
@@ -259,7 +265,7 @@ KILLED = [
     ("chromhmm", 0, {"chromhmm": {"random_significant_share": 0.06}}),
     ("chromhmm", 0, {"chromhmm": {"random_significant_share": None}}),
     ("gobp", 0, {"genesets": {"random_significant_share": 0.2}}),
-    ("gobp", 1, {"genesets": {"powered": False, "why_untestable": "no power"}}),
+    ("gobp", 1, {"genesets": {"powered": False, "untestable": "no power"}}),
     ("model", 0, {"model": {"r_specific": 0.1}}),
     ("calibration", 0, {"calibration": {"fwer_worst": 0.09}}),
     ("calibration", 0, {"calibration": {"coverage_low": 0.9}}),
@@ -333,7 +339,8 @@ def test_a_named_control_that_no_rule_reads_is_refused(tmp_path):
     (tmp_path / "claims.yaml").write_text(shipped.replace(rule, blind))
     with pytest.raises(UserError, match=r"controls\[0\].metrics: names motifs.liver.others.rank"):
         read_rules(tmp_path / "claims.yaml")
-    bare = shipped.replace("    printed: [leaderboard.fvu_text]\n", "")
-    (tmp_path / "claims.yaml").write_text(bare)
+    bare = yaml.safe_load(shipped)
+    del bare["claims"][1]["controls"][1]["printed"]
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump(bare))
     with pytest.raises(UserError, match=r"claims\[1\].controls\[1\]: is not a control"):
         read_rules(tmp_path / "claims.yaml")

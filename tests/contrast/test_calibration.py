@@ -3,42 +3,42 @@ must not be."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from petriscope.contrast.calibrate import FITTED, REPLICATES, SHUFFLED, calibrate
-from petriscope.contrast.calibration import coverage, discovery, error_rate, table, uniformity
-from petriscope.contrast.evidence import biosample_evidence, usable_lineages
-from petriscope.contrast.moments import Design, Moments
-from petriscope.contrast.null_runs import (
-    biosample_nulls,
-    block_coverage,
-    locus_nulls,
-    published_nulls,
-    sign_nulls,
-)
+from petriscope.contrast.calibration import FITTED, REPLICATES, SHUFFLED, Data, calibrate, summarise
+from petriscope.contrast.design import Design
+from petriscope.contrast.evidence import unit_evidence, usable_strata
 from petriscope.contrast.nulls import (
+    block_coverage,
     gaussian,
     independent_sets,
+    published_nulls,
     replicates,
     shuffled,
+    sign_nulls,
+    unit_nulls,
     without_contrast,
 )
-from petriscope.studies.chromatin.stages.calibration import metrics
+from petriscope.contrast.rates import coverage, uniformity
+from petriscope.sae.moments import Moments
+from petriscope.studies.chromatin.units import design_of
 
 
-def design(replicates_each: int = 3) -> Design:
+def table_of(replicates_each: int) -> pd.DataFrame:
     rows = [
         (f"{lineage}{context}{i}", lineage, context)
         for lineage in ("blood", "liver", "lymph")
         for context in ("in_vitro", "in_vivo")
         for i in range(replicates_each)
     ]
-    return Design.from_frame(pd.DataFrame(rows, columns=["biosample", "lineage", "context"]))
+    return pd.DataFrame(rows, columns=["biosample", "lineage", "context"])
+
+
+def design(replicates_each: int = 3) -> Design:
+    return design_of(table_of(replicates_each))
 
 
 def block_means(seed: int, m: int = 200, blocks: int = 20, donor: float = 0.2) -> np.ndarray:
@@ -57,7 +57,7 @@ def block_means(seed: int, m: int = 200, blocks: int = 20, donor: float = 0.2) -
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_corrected_test_is_calibrated_and_max_t_controls_family_errors(seed: int) -> None:
     means = block_means(seed).mean(0)
-    run = biosample_nulls(
+    run = unit_nulls(
         ((null, design()) for null in gaussian(means, design(), 60, seed)),
         permutations=99,
         alpha=0.05,
@@ -71,7 +71,7 @@ def test_corrected_test_is_calibrated_and_max_t_controls_family_errors(seed: int
 
 def test_replicates_are_calibrated_at_biosample_level_only() -> None:
     blocks = block_means(3)
-    corrected = biosample_nulls(
+    corrected = unit_nulls(
         ((blocks.mean(0), null) for null in replicates(design(), 40, 0)),
         permutations=99,
         alpha=0.05,
@@ -84,8 +84,6 @@ def test_replicates_are_calibrated_at_biosample_level_only() -> None:
         independent=independent_sets(design(), "replicates"),
     )
     assert shares.calibrated
-    locus = locus_nulls(blocks, replicates(design(), 5, 0), permutations=99, alpha=0.05)
-    assert (locus.p <= 0.05).mean() > 0.3
     assert (
         published_nulls(blocks, replicates(design(), 5, 0), permutations=200) <= 0.05
     ).mean() > 0.3
@@ -93,16 +91,16 @@ def test_replicates_are_calibrated_at_biosample_level_only() -> None:
 
 def test_shuffled_labels_are_calibrated_where_no_feature_has_a_contrast() -> None:
     means = block_means(4).mean(0)
-    run = biosample_nulls(
+    run = unit_nulls(
         ((means, null) for null in shuffled(design(), 60, 1)), permutations=99, alpha=0.05
     )
     assert 0.03 < (run.p_permutation <= 0.05).mean() < 0.07
-    assert 0.03 < (run.p_lineage <= 0.05).mean() < 0.07
+    assert 0.03 < (run.p_stratum <= 0.05).mean() < 0.07
 
 
 def test_locus_level_is_calibrated_under_its_own_null() -> None:
     run = sign_nulls(block_means(5, m=50), design(), 80, permutations=99, seed=2, alpha=0.05)
-    assert 0.03 < (run.p_lineage <= 0.05).mean() < 0.07
+    assert 0.03 < (run.p_stratum <= 0.05).mean() < 0.07
     assert 0.03 < (run.p <= 0.05).mean() < 0.07
 
 
@@ -115,16 +113,18 @@ def test_intervals_over_blocks_cover() -> None:
 def test_null_designs_hold_no_contrast() -> None:
     observed = design()
     for null in shuffled(observed, 20, 0):
-        assert null.lineages == observed.lineages
+        assert null.strata == observed.strata
         for i in range(3):
-            assert null.vivo[null.lineage_of == i].sum() == 3
-        assert not all((null.vivo == observed.vivo)[null.lineage_of == i].all() for i in range(3))
+            assert null.is_target[null.stratum_of == i].sum() == 3
+        assert not all(
+            (null.is_target == observed.is_target)[null.stratum_of == i].all() for i in range(3)
+        )
     for null in replicates(observed, 5, 0):
-        assert len(null.lineages) == 6
+        assert len(null.strata) == 6
         for i in range(6):
-            rows = np.flatnonzero(null.lineage_of == i)
-            assert len(set(observed.vivo[rows])) == 1
-            assert null.vivo[rows].sum() == 1
+            rows = np.flatnonzero(null.stratum_of == i)
+            assert len(set(observed.is_target[rows])) == 1
+            assert null.is_target[rows].sum() == 1
     assert list(shuffled(design(1), 5, 0)) == []
     assert independent_sets(observed, "shuffled") == 5
     assert independent_sets(observed, "replicates") == 2
@@ -148,28 +148,11 @@ def test_uniformity_against_scipy() -> None:
     assert not empty.calibrated
 
 
-def test_error_rate_is_clopper_pearson() -> None:
-    row = error_rate(np.arange(200) < 9, what="x", null="y")
-    theirs = stats.binomtest(9, 200).proportion_ci(method="exact")
-    assert (row.low, row.high) == pytest.approx((theirs.low, theirs.high))
-    assert error_rate(np.zeros(0, bool), what="x", null="y").cases == 0
-    assert len(table([row, uniformity(np.ones((1, 2)), test="t", null="n", alpha=0.05)])) == 2
-
-
-def test_discovery_counts_power_on_strong_matches_only() -> None:
-    adjusted = np.array([0.01, 0.2, 0.01, 0.01, np.nan])
-    context = np.array([True, True, False, True, True])
-    strength = np.array([0.9, 0.9, 0.9, 0.6, 0.5])
-    found = discovery(adjusted, context, strength, alpha=0.05)
-    assert found.power.share == 0.5
-    assert found.false_discovery.share == pytest.approx(1 / 3)
-
-
 def test_without_contrast_leaves_depth_and_donors() -> None:
     means = block_means(10, m=20).mean(0)
-    means[design().vivo] *= 2
+    means[design().is_target] *= 2
     flat = without_contrast(means, design())
-    evidence = biosample_evidence(flat, design(), "welch", design().lineages)
+    evidence = unit_evidence(flat, design(), "welch", design().strata)
     for line in evidence.values():
         np.testing.assert_allclose(line.test.estimate, 0, atol=1e-12)
     np.testing.assert_allclose(flat[:3].std(0), means[:3].std(0))
@@ -192,19 +175,20 @@ def test_all_tests_over_seeds() -> None:
         values * 100, values**2 * 100, np.full(values.shape, 50), np.full(values.shape[:2], 100)
     )
     depth = np.random.default_rng(0).uniform(3e5, 6e5, 18)
-    given = replace(design(), covariates=np.log2(depth)[:, None])
-    found = calibrate(moments, moments, values, given, sets=20, seeds=[5, 6], alpha=0.05)
+    given = design_of(table_of(3).assign(fragments=depth), ["depth"])
+    data = Data(moments, moments, values, given, 20, "depth")
+    found = calibrate(data, seeds=[5, 6], alpha=0.05)
     rates = found.rates
     assert set(rates.seed) == {5, 6}
     assert set(rates.null) >= {FITTED, REPLICATES, SHUFFLED}
     assert found.histogram.groupby(["seed", "test"]).share.sum().round(6).eq(1).all()
-    summary = metrics(rates, 0.05, 2)
-    assert summary["seeds"] == 2
-    assert summary["share_low"] < 0.05 < summary["share_high"]
+    summary = summarise(rates, 0.05, 2, "depth")
+    assert summary.seeds == 2
+    assert summary.share_low < 0.05 < summary.share_high and summary.unadjusted_share is not None
     alike = "family-wise, interval of the mean, block-bootstrap: another rate in like words"
     another = rates[rates.null == FITTED].tail(1).assign(test=None, what=alike, share=1.0, cases=9)
-    assert metrics(pd.concat([rates, another]), 0.05, 2) == summary
-    assert calibrate(moments, moments, values, given, sets=20, seeds=[5], alpha=0.05).rates.equals(
+    assert summarise(pd.concat([rates, another]), 0.05, 2, "depth") == summary
+    assert calibrate(data, seeds=[5], alpha=0.05).rates.equals(
         rates[rates.seed == 5].reset_index(drop=True)
     )
 
@@ -212,4 +196,4 @@ def test_all_tests_over_seeds() -> None:
 def test_nothing_to_calibrate_without_replicates() -> None:
     single = design(1)
     assert list(gaussian(np.ones((6, 4)), single, 3, 0)) == []
-    assert usable_lineages(single) == ()
+    assert usable_strata(single) == ()

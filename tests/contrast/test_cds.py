@@ -23,8 +23,9 @@ from petriscope.contrast.effects import (
     log2_fold,
     mean_limits,
 )
-from petriscope.contrast.moments import Design, Moments
 from petriscope.errors import UserError
+from petriscope.sae.moments import Moments
+from petriscope.studies.chromatin.units import design_of
 
 
 def biosamples(lineages: int = 3, replicates: int = 3) -> pd.DataFrame:
@@ -66,7 +67,7 @@ def test_alive_features_fire_so_often_in_a_biosample_on_average() -> None:
     assert moments.alive(float(events[3]))[3] and not moments.alive(float(events[3]) + 1e-6)[3]
     rarer = float(events[3]) + 1e-6
     assert (
-        len(cds_t(moments, Design.from_frame(frame), min_events=rarer).combined.p)
+        len(cds_t(moments, design_of(frame), min_events=rarer).combined.p)
         == moments.alive(rarer).sum()
     )
 
@@ -74,9 +75,9 @@ def test_alive_features_fire_so_often_in_a_biosample_on_average() -> None:
 def test_biosample_welch_equals_scipy_on_dense_tokens() -> None:
     frame = biosamples()
     values, moments = tokens_and_moments(frame)
-    result = cds_t(moments, Design.from_frame(frame), variance="welch")
+    result = cds_t(moments, design_of(frame), variance="welch")
     means = values.mean((0, 2))[:, :11]
-    for lineage, test in result.lineages.items():
+    for lineage, test in result.strata.items():
         vitro = means[((frame["lineage"] == lineage) & (frame["context"] == "in_vitro")).to_numpy()]
         vivo = means[((frame["lineage"] == lineage) & (frame["context"] == "in_vivo")).to_numpy()]
         theirs = stats.ttest_ind(vivo, vitro, equal_var=False)
@@ -84,7 +85,7 @@ def test_biosample_welch_equals_scipy_on_dense_tokens() -> None:
         np.testing.assert_allclose(test.p, theirs.pvalue, rtol=1e-10)
         assert test.n == {"in_vitro": 3, "in_vivo": 3}
     z = np.stack(
-        [stats.norm.isf(stats.t.sf(r.statistic, r.extra["df"])) for r in result.lineages.values()]
+        [stats.norm.isf(stats.t.sf(r.statistic, r.extra["df"])) for r in result.strata.values()]
     )
     np.testing.assert_allclose(result.combined.statistic, z.sum(0) / np.sqrt(3), rtol=1e-8)
     two_sided = 2 * stats.norm.sf(np.abs(z.sum(0) / np.sqrt(3)))
@@ -92,16 +93,16 @@ def test_biosample_welch_equals_scipy_on_dense_tokens() -> None:
     np.testing.assert_array_equal(result.combined.p, result.combined.extra["p_permutation"])
     assert result.combined.p.min() >= 2 / 8000
     np.testing.assert_array_equal(
-        result.conjunction.p, np.max([r.p for r in result.lineages.values()], axis=0)
+        result.conjunction.p, np.max([r.p for r in result.strata.values()], axis=0)
     )
 
 
 def test_locus_level_equals_scipy_on_block_means() -> None:
     frame = biosamples()
     values, moments = tokens_and_moments(frame)
-    result = cds_t(moments, Design.from_frame(frame), level="locus")
+    result = cds_t(moments, design_of(frame), level="locus")
     block_means = values.mean(2)
-    for lineage, test in result.lineages.items():
+    for lineage, test in result.strata.items():
         rows = (frame["lineage"] == lineage).to_numpy()
         vivo = (frame["context"] == "in_vivo").to_numpy()
         difference = block_means[:, rows & vivo].mean(1) - block_means[:, rows & ~vivo].mean(1)
@@ -117,8 +118,8 @@ def test_lineages_that_repeat_the_same_blocks_add_nothing_at_locus_level() -> No
     frame = biosamples()
     _, moments = tokens_and_moments(frame)
     copies = Moments(*(np.concatenate([array[:, :6]] * 3, axis=1) for array in moments))
-    result = cds_t(copies, Design.from_frame(frame), level="locus")
-    blood = result.lineages["blood"]
+    result = cds_t(copies, design_of(frame), level="locus")
+    blood = result.strata["blood"]
     z = stats.norm.isf(stats.t.sf(blood.statistic, blood.extra["df"]))
     np.testing.assert_allclose(result.combined.statistic, z, rtol=1e-6)
 
@@ -126,7 +127,7 @@ def test_lineages_that_repeat_the_same_blocks_add_nothing_at_locus_level() -> No
 def test_coarse_permutations_leave_the_p_to_stouffer() -> None:
     frame = biosamples(replicates=2)
     _, moments = tokens_and_moments(frame)
-    combined = cds_t(moments, Design.from_frame(frame)).combined
+    combined = cds_t(moments, design_of(frame)).combined
     assert "p by the normal; 216 permutations (all)" in combined.method
     np.testing.assert_array_equal(combined.p, combined.extra["p_stouffer"])
 
@@ -134,12 +135,12 @@ def test_coarse_permutations_leave_the_p_to_stouffer() -> None:
 def test_planted_features_are_found_and_every_p_has_its_family() -> None:
     frame = biosamples()
     _, moments = tokens_and_moments(frame, m=60)
-    result = cds_t(moments, Design.from_frame(frame), where="select tokens")
+    result = cds_t(moments, design_of(frame), where="select tokens")
     found = np.flatnonzero(result.combined.adjusted["bh"] <= 0.05)
     assert set(found) >= {0, 1}
     assert (result.combined.estimate[:2] > 0).all()
     assert result.combined.family.size == 59
-    assert result.lineages["blood"].family.size == 59 * 3
+    assert result.strata["blood"].family.size == 59 * 3
     table = result.frame()
     assert len(table) == 6 * 59
     assert (
@@ -157,13 +158,13 @@ def test_planted_features_are_found_and_every_p_has_its_family() -> None:
 def test_dead_features_leave_the_family() -> None:
     frame = biosamples()
     _, moments = tokens_and_moments(frame, m=12)
-    assert 11 not in cds_t(moments, Design.from_frame(frame)).combined.features
+    assert 11 not in cds_t(moments, design_of(frame)).combined.features
 
 
 def test_one_biosample_a_side_cannot_be_tested_and_says_why() -> None:
     frame = biosamples(lineages=2, replicates=1)
     _, moments = tokens_and_moments(frame)
-    result = cds_t(moments, Design.from_frame(frame))
+    result = cds_t(moments, design_of(frame))
     assert not result.combined.tested
     assert "needs two a side" in result.combined.status
     assert np.isnan(result.combined.p).all()
@@ -174,38 +175,36 @@ def test_one_biosample_a_side_cannot_be_tested_and_says_why() -> None:
         if "bh" in result.combined.adjusted
         else True
     )
-    assert cds_t(moments, Design.from_frame(frame), level="locus").combined.tested
+    assert cds_t(moments, design_of(frame), level="locus").combined.tested
 
 
 def test_a_lineage_without_one_context_is_left_out_with_a_reason() -> None:
     frame = biosamples()
     frame.loc[frame["lineage"] == "liver", "context"] = "in_vitro"
     _, moments = tokens_and_moments(frame)
-    result = cds_t(moments, Design.from_frame(frame))
-    liver = result.lineages["liver"]
+    result = cds_t(moments, design_of(frame))
+    liver = result.strata["liver"]
     assert liver.reason == "lineage liver has no in_vivo biosample"
     assert liver.status == f"cannot be tested: {liver.reason}"
-    assert (result.combined.units, result.lineages["blood"].units, result.combined.reason) == (
+    assert (result.combined.units, result.strata["blood"].units, result.combined.reason) == (
         12,
         6,
         None,
     )
-    assert cds_t(moments, Design.from_frame(frame), level="locus").combined.units == len(
-        moments.sum
-    )
+    assert cds_t(moments, design_of(frame), level="locus").combined.units == len(moments.sum)
     assert result.combined.tested
     assert result.combined.n["lineages"] == 2
-    assert result.lineages["blood"].family.size == 22
+    assert result.strata["blood"].family.size == 22
 
 
 def test_bad_input_is_refused_with_its_place_and_remedy() -> None:
     frame = biosamples()
     _, moments = tokens_and_moments(frame)
-    design = Design.from_frame(frame)
+    design = design_of(frame)
     broken = moments.sum.copy()
     broken[1, 2, 3] = np.nan
     with pytest.raises(
-        UserError, match=r"sum: not finite at \(block, biosample, feature\) \(1, 2, 3\).*harvest"
+        UserError, match=r"sum: not finite at \(block, unit, feature\) \(1, 2, 3\).*harvest"
     ):
         cds_t(moments._replace(sum=broken), design)
     with pytest.raises(UserError, match="18 biosamples are described but the activations hold 17"):
@@ -216,17 +215,16 @@ def test_bad_input_is_refused_with_its_place_and_remedy() -> None:
         == "cannot be tested: no feature fires on 1e+06 tokens of a biosample"
     )
     assert (
-        len(nothing.union.p) == len(nothing.lineages["blood"].p) == 0
-        and nothing.permutation is None
+        len(nothing.union.p) == len(nothing.strata["blood"].p) == 0 and nothing.permutation is None
     )
     with pytest.raises(UserError, match="unknown context 'vivo'"):
-        Design.from_frame(frame.assign(context="vivo"))
+        design_of(frame.assign(context="vivo"))
     with pytest.raises(UserError, match="'blood_in_vitro_0' occurs twice"):
-        Design.from_frame(frame.assign(biosample="blood_in_vitro_0"))
+        design_of(frame.assign(biosample="blood_in_vitro_0"))
     with pytest.raises(UserError, match=r"lineage 'skin' is not in the data set.*blood"):
         design.sides("skin")
     with pytest.raises(UserError, match="context: column is missing"):
-        Design.from_frame(frame.drop(columns="context"))
+        design_of(frame.drop(columns="context"))
 
 
 def test_meandiff_is_the_published_arithmetic() -> None:
@@ -234,7 +232,7 @@ def test_meandiff_is_the_published_arithmetic() -> None:
     rng = np.random.default_rng(1)
     windows = rng.normal(size=(30, 18, 7)).astype(np.float32)
     windows[:, :, 6] = 0
-    result = cds_meandiff(windows, Design.from_frame(frame), permutations=2000, seed=3, chunk=3)
+    result = cds_meandiff(windows, design_of(frame), permutations=2000, seed=3, chunk=3)
     expected = np.mean(
         [(windows[:, 6 * i + 3] - windows[:, 6 * i]).mean(0) for i in range(3)], axis=0
     )
@@ -247,7 +245,7 @@ def test_meandiff_is_the_published_arithmetic() -> None:
     np.testing.assert_allclose(result.p, loop, atol=4 * np.sqrt(0.25 / 2000 + 0.25 / 4000))
     assert result.p[6] == 1.0
     assert result.family.size == 7
-    pooled = cds_meandiff(windows, Design.from_frame(frame), permutations=100, pairing="pooled")
+    pooled = cds_meandiff(windows, design_of(frame), permutations=100, pairing="pooled")
     assert not np.allclose(pooled.estimate, result.estimate)
 
 
@@ -255,7 +253,7 @@ def test_published_p_can_be_zero_and_corrected_cannot() -> None:
     frame = biosamples(lineages=1)
     windows = np.random.default_rng(2).normal(size=(200, 6, 1))
     windows[:, 3:] += 5
-    assert cds_meandiff(windows, Design.from_frame(frame), permutations=500).p[0] == 0.0
+    assert cds_meandiff(windows, design_of(frame), permutations=500).p[0] == 0.0
 
 
 def test_hedges_g_matches_its_formula() -> None:
@@ -307,7 +305,7 @@ def test_log2_fold_is_bounded_and_signed() -> None:
 def test_effects_come_from_resampled_blocks() -> None:
     frame = biosamples()
     values, moments = tokens_and_moments(frame)
-    found = effects(moments, Design.from_frame(frame), "liver", resamples=500, seed=1, chunk=5)
+    found = effects(moments, design_of(frame), "liver", resamples=500, seed=1, chunk=5)
     means = values.mean((0, 2))[6:12]
     np.testing.assert_allclose(
         found.difference.estimate, means[3:].mean(0) - means[:3].mean(0), rtol=1e-10, atol=1e-12
@@ -324,7 +322,7 @@ def test_effects_come_from_resampled_blocks() -> None:
         assert not bounded[11]
         assert (effect.low[bounded] <= effect.estimate[bounded]).all()
         assert (effect.estimate[bounded] <= effect.high[bounded]).all()
-    again = effects(moments, Design.from_frame(frame), "liver", resamples=500, seed=1, chunk=64)
+    again = effects(moments, design_of(frame), "liver", resamples=500, seed=1, chunk=64)
     np.testing.assert_allclose(again.log2_fold.low, found.log2_fold.low, rtol=1e-12)
     assert found.blocks == 8
 

@@ -3,7 +3,6 @@ one by one."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
@@ -12,13 +11,13 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from petriscope.contrast.evidence import biosample_test
+from petriscope.contrast.design import Design
+from petriscope.contrast.evidence import unit_test
 from petriscope.contrast.inference import fit_prior, log_mean, squeeze, union
 from petriscope.contrast.linear import fit, layout, permute, relabellings, residuals
-from petriscope.contrast.moments import Design
-from petriscope.contrast.multiplicity import adjust
 from petriscope.contrast.permutation import joint_max_t
-from petriscope.contrast.technical import covariates
+from petriscope.contrast.results import adjust
+from petriscope.studies.chromatin.units import design_of
 
 
 def design(
@@ -35,7 +34,7 @@ def design(
     ]
     frame = pd.DataFrame(rows, columns=["biosample", "lineage", "context"])
     known = {"fragments": depth, "frip": frip}
-    return Design.from_frame(
+    return design_of(
         frame.assign(**{name: values for name, values in known.items() if values is not None})
     )
 
@@ -62,7 +61,7 @@ def means(seed: int, m: int, samples: int = 18) -> np.ndarray:
 @pytest.mark.parametrize("depth", [None, confounded(0)])
 def test_contrasts_equal_statsmodels_and_their_moderation_limma(depth: np.ndarray | None) -> None:
     given, values = design(depth=depth), means(0, 40)
-    shape = layout(given, given.lineages)
+    shape = layout(given, given.strata)
     ours = fit(values, shape)
     exog = shape.columns
     fits = [sm.OLS(values[:, f], exog).fit() for f in range(40)]
@@ -70,31 +69,31 @@ def test_contrasts_equal_statsmodels_and_their_moderation_limma(depth: np.ndarra
     mse = np.array([one.mse_resid for one in fits])
     prior = fit_prior(mse, shape.df, log_mean(values.mean(0)))
     scale = np.sqrt(squeeze(mse, shape.df, prior) / mse)
-    for i, lineage in enumerate(given.lineages):
+    for i, lineage in enumerate(given.strata):
         contrast = np.zeros(exog.shape[1])
         contrast[2 * i : 2 * i + 2] = (-1, 1)
         tests = [one.t_test(contrast) for one in fits]
         np.testing.assert_allclose(
-            ours.lineages[lineage].estimate, [float(t.effect[0]) for t in tests], rtol=1e-9
+            ours.strata[lineage].estimate, [float(t.effect[0]) for t in tests], rtol=1e-9
         )
         expected = np.array([float(t.tvalue.squeeze()) for t in tests]) / scale
-        np.testing.assert_allclose(ours.lineages[lineage].t, expected, rtol=1e-9)
-    assert ours.lineages["a"].df[0] == pytest.approx(prior.df + shape.df)
-    average = np.mean([ours.lineages[x].estimate for x in given.lineages], axis=0)
+        np.testing.assert_allclose(ours.strata[lineage].t, expected, rtol=1e-9)
+    assert ours.strata["a"].df[0] == pytest.approx(prior.df + shape.df)
+    average = np.mean([ours.strata[x].estimate for x in given.strata], axis=0)
     np.testing.assert_allclose(ours.mean.estimate, average, rtol=1e-9)
 
 
 def test_the_combined_score_is_stouffers_of_scores_that_share_a_variance() -> None:
     given, values = design(), means(1, 30)
-    ours = fit(values, layout(given, given.lineages))
-    total = np.sum([ours.lineages[x].t for x in given.lineages], axis=0) / np.sqrt(3)
+    ours = fit(values, layout(given, given.strata))
+    total = np.sum([ours.strata[x].t for x in given.strata], axis=0) / np.sqrt(3)
     np.testing.assert_allclose(ours.combined.t, total, rtol=1e-10)
 
 
 def refitted(values: np.ndarray, order: np.ndarray, given: Design) -> np.ndarray:
     """|t| of the combined contrast after moving residuals by ``order``, by least squares from
     scratch."""
-    shape = layout(given, given.lineages)
+    shape = layout(given, given.strata)
     names = np.repeat(np.eye(len(shape.sizes)), [sum(size) for size in shape.sizes], axis=0)
     left = residuals(
         values[shape.rows], np.column_stack([names, shape.columns[:, 2 * len(shape.sizes) :]])
@@ -107,7 +106,7 @@ def refitted(values: np.ndarray, order: np.ndarray, given: Design) -> np.ndarray
 def test_permutation_without_covariates_is_every_relabelling_refitted() -> None:
     given, values = design(lineages=2), means(2, 12, 12)
     values[6:9, 0] *= 3
-    shape = layout(given, given.lineages)
+    shape = layout(given, given.strata)
     fitted = fit(values, shape)
     ours = permute(values, shape, fitted, 1000, 0)
     null = []
@@ -130,9 +129,9 @@ def test_permutation_without_covariates_is_every_relabelling_refitted() -> None:
 def test_rotations_give_student_t_where_nothing_is_moderated() -> None:
     """For one feature with its own variance the rotation test is the t test (Langsrud 2005)."""
     given = design(depth=confounded(1))
-    shape = layout(given, given.lineages)
+    shape = layout(given, given.strata)
     for seed in range(6):
-        values = means(seed, 1) * (1 + 0.15 * given.vivo[:, None])
+        values = means(seed, 1) * (1 + 0.15 * given.is_target[:, None])
         fitted = fit(values, shape)
         assert fitted.prior.df == 0
         ours = permute(values, shape, fitted, 4000, seed)
@@ -143,7 +142,7 @@ def test_rotations_give_student_t_where_nothing_is_moderated() -> None:
 
 def test_rotations_leave_the_covariate_out_and_keep_the_residual_sum() -> None:
     given, values = design(depth=confounded(2)), means(3, 15)
-    shape = layout(given, given.lineages)
+    shape = layout(given, given.strata)
     fitted = fit(values, shape)
     scaled = values + 100 * np.log2(confounded(2))[:, None]
     again = permute(scaled, shape, fitted, 500, 1)
@@ -152,7 +151,7 @@ def test_rotations_leave_the_covariate_out_and_keep_the_residual_sum() -> None:
 
 def test_very_strong_features_keep_a_p_above_zero() -> None:
     values = means(4, 20)
-    vivo = design().vivo
+    vivo = design().is_target
     values[np.ix_(vivo, np.arange(5))] *= 1e4
     shape = layout(design(), ("a", "b", "c"))
     assert permute(values, shape, fit(values, shape), 10_000, 0).p.min() >= 2 / 8000
@@ -166,8 +165,8 @@ def test_null_features_stay_null_among_features_with_real_effects(seed: int) -> 
     given = design()
     for _ in range(30):
         values = means(int(rng.integers(1 << 30)), 150)
-        values[np.ix_(given.vivo, np.arange(60))] *= np.exp(rng.choice([-1, 1], 60) * 1.2)
-        _, combined = biosample_test(values, given, "moderated", permutations=499, seed=seed)
+        values[np.ix_(given.is_target, np.arange(60))] *= np.exp(rng.choice([-1, 1], 60) * 1.2)
+        _, combined = unit_test(values, given, "moderated", permutations=499, seed=seed)
         assert combined is not None
         shares.append((combined.permutation.p[60:] <= 0.05).mean())
     assert abs(np.mean(shares) - 0.05) < 3 * np.std(shares, ddof=1) / np.sqrt(30)
@@ -179,8 +178,8 @@ def test_depth_that_differs_between_contexts_is_not_taken_for_context() -> None:
         depth = confounded(seed)
         given = design(depth=depth)
         values = means(seed, 150) * np.exp(0.5 * np.log2(depth / 5e5))[:, None]
-        for target, one in ((with_depth, given), (without, replace(given, covariates=None))):
-            _, combined = biosample_test(values, one, "moderated", permutations=499, seed=seed)
+        for target, one in ((with_depth, given), (without, given.unadjusted())):
+            _, combined = unit_test(values, one, "moderated", permutations=499, seed=seed)
             assert combined is not None
             target.append((combined.permutation.p <= 0.05).mean())
     assert np.mean(with_depth) < 0.07
@@ -188,7 +187,7 @@ def test_depth_that_differs_between_contexts_is_not_taken_for_context() -> None:
 
 
 def test_a_depth_that_only_tells_contexts_apart_cannot_be_adjusted_for() -> None:
-    depth = np.where(design().vivo, 3e5, 6e5)
+    depth = np.where(design().is_target, 3e5, 6e5)
     assert layout(design(depth=depth), ("a", "b", "c")).covariates == 0
     assert layout(design(depth=np.full(18, 5e5)), ("a", "b", "c")).covariates == 0
     assert layout(design(depth=confounded(0)), ("a", "b", "c")).adjusted == (
@@ -198,20 +197,7 @@ def test_a_depth_that_only_tells_contexts_apart_cannot_be_adjusted_for() -> None
     frame = pd.DataFrame(
         {"biosample": ["x", "y"], "lineage": "a", "context": ["in_vitro", "in_vivo"]}
     )
-    assert Design.from_frame(frame.assign(fragments=[1e5, np.nan])).covariates is None
-
-
-def test_covariates_are_logs_in_the_order_of_need_and_only_where_known_for_all() -> None:
-    frame = pd.DataFrame({"fragments": [2.0**10, 2.0**12, 2.0**14], "frip": [0.25, 0.5, 0.5]})
-    found = covariates(frame)
-    assert list(found) == ["depth", "frip", "depth squared"]
-    np.testing.assert_allclose(found["depth"], [10, 12, 14])
-    np.testing.assert_allclose(found["frip"], [-2, -1, -1])
-    np.testing.assert_allclose(found["depth squared"], [4, 0, 4])
-    assert list(covariates(frame, ["frip"])) == ["frip"]
-    assert covariates(frame, []) == {}
-    assert list(covariates(frame.assign(fragments=[1.0, np.nan, 2.0]))) == ["frip"]
-    assert list(covariates(frame.assign(frip=[0.0, 0.5, 0.5]))) == ["depth", "depth squared"]
+    assert design_of(frame.assign(fragments=[1e5, np.nan])).covariates is None
 
 
 def test_few_biosamples_keep_two_degrees_of_freedom_and_drop_the_square_first() -> None:
@@ -227,11 +213,13 @@ def test_signal_to_noise_that_differs_between_contexts_is_not_taken_for_context(
     with_frip, without = [], []
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        frip = np.where(design().vivo, rng.uniform(0.36, 0.48, 18), rng.uniform(0.42, 0.52, 18))
+        frip = np.where(
+            design().is_target, rng.uniform(0.36, 0.48, 18), rng.uniform(0.42, 0.52, 18)
+        )
         given = design(depth=confounded(seed), frip=frip)
         values = means(seed, 150) * np.exp(2.5 * np.log2(frip / 0.45))[:, None]
         for target, one in ((with_frip, given), (without, design(depth=confounded(seed)))):
-            _, combined = biosample_test(values, one, "moderated", permutations=499, seed=seed)
+            _, combined = unit_test(values, one, "moderated", permutations=499, seed=seed)
             assert combined is not None
             target.append((combined.permutation.p <= 0.05).mean())
     assert np.mean(with_frip) < 0.07
@@ -248,7 +236,7 @@ def test_max_t_over_layers_controls_the_joint_family() -> None:
     parts = []
     for layer in range(3):
         values = means(layer, 50)
-        shape = layout(given, given.lineages)
+        shape = layout(given, given.strata)
         parts.append(permute(values, shape, fit(values, shape), 999, 7))
     joint = joint_max_t(parts)
     for part, p in zip(parts, joint):

@@ -10,7 +10,6 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from petriscope.contrast.inference import welch
-from petriscope.contrast.multiplicity import Family, adjust, adjust_all, ledger
 from petriscope.contrast.permutation import (
     label_splits,
     sign_flip,
@@ -18,6 +17,7 @@ from petriscope.contrast.permutation import (
     single_step_max_t,
     stratified_labels,
 )
+from petriscope.contrast.results import adjust
 
 
 def welch_z(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -142,11 +142,3 @@ def test_adjustments_equal_statsmodels_and_leave_out_untested() -> None:
             ours[np.isfinite(p)], multipletests(tested, method=theirs)[1], rtol=1e-12
         )
         assert np.isnan(ours[1, 4])
-
-
-def test_ledger_counts_each_family() -> None:
-    p = np.array([0.001, 0.02, 0.9])
-    family = Family("3 features", 3)
-    frame = ledger([(family, name, values) for name, values in adjust_all(p).items()], 0.05)
-    assert frame["rejected"].tolist() == [1, 2, 2, 1]
-    assert (frame["size"] == 3).all()

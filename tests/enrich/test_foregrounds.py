@@ -9,18 +9,17 @@ import pytest
 from scipy import sparse
 from statsmodels.stats.multitest import multipletests
 
-from petriscope.enrich.families import with_q
+from petriscope.enrich.background import Strata
 from petriscope.enrich.foregrounds import (
-    Group,
+    Foregrounds,
+    beyond_others,
     condition_scores,
     feature_bins,
     feature_scores,
-    lineage_specific,
     membership,
-    peak_bins,
-    planted_bins,
     strongest,
 )
+from petriscope.enrich.tails import with_q
 
 SHAPE = (3, 4, 5)
 
@@ -43,20 +42,6 @@ def test_feature_bins_take_the_strongest_of_the_biosamples_asked_for(dense):
     assert len(feature_bins(scores, np.zeros(4, dtype=bool), most=4)) == 0
 
 
-def test_planted_bins_are_the_lineage_alone_strongest_first():
-    bins = pd.DataFrame({"chrom": ["c1", "c1", "c2", "c2"], "start": [0, 128, 0, 128]})
-    truth = pd.DataFrame(
-        {
-            "chrom": ["c2", "c1", "c1", "c2", "c9"],
-            "start": [128, 0, 128, 0, 0],
-            "lineages": ["liver", "liver", "blood", "blood,liver", "liver"],
-            "effect": [1.0, 2.0, 9.0, 9.0, 5.0],
-        }
-    )
-    assert planted_bins(truth, "liver", bins, 10).tolist() == [0, 3]
-    assert planted_bins(truth, "lymph", bins, 10).tolist() == []
-
-
 def test_condition_scores_are_weighted_means(dense):
     weight = np.array([0, 1.0, 0, 2.0, 0, 0.5])
     names = ["a x", "b x", "a x", "b y"]
@@ -64,7 +49,7 @@ def test_condition_scores_are_weighted_means(dense):
     activity = (dense @ weight).reshape(SHAPE)
     assert list(scores) == ["a x", "b x", "b y"]
     np.testing.assert_allclose(scores["a x"], activity[:, [0, 2]].mean(axis=1).ravel())
-    specific = lineage_specific(scores, "b x")
+    specific = beyond_others(scores, "b x")
     np.testing.assert_allclose(specific, scores["b x"] - np.maximum(scores["a x"], scores["b y"]))
 
 
@@ -73,26 +58,31 @@ def test_strongest_leaves_out_zero_and_breaks_ties_by_index():
     assert strongest(np.zeros(3), 2).tolist() == []
 
 
-def test_peak_bins_find_the_bin_of_each_summit():
-    bins = pd.DataFrame({"chrom": ["c1"] * 3 + ["c2"] * 2, "start": [256, 384, 640, 0, 128]})
-    bins["end"] = bins.start + 128
-    peaks = pd.DataFrame(
-        {
-            "chrom": ["c1", "c1", "c2", "c1", "c3"],
-            "summit": [390, 600, 127, 383, 5],
-            "score": [1.0, 9, 5, 7, 9],
-        }
-    )
-    assert peak_bins(peaks, bins, 10).tolist() == [0, 3, 1]
-    assert peak_bins(peaks, bins, 1).tolist() == [0]
-
-
 def test_membership_rows_are_groups():
-    groups = [
-        Group("x", "feature", 0, 1, "l", "c", np.array([3, 1])),
-        Group("y", "random", -1, -1, "l", "c", np.array([2])),
-    ]
-    np.testing.assert_array_equal(membership(groups, 4).toarray(), [[0, 1, 0, 1], [0, 0, 1, 0]])
+    rows = [np.array([3, 1]), np.array([2])]
+    np.testing.assert_array_equal(membership(rows, 4).toarray(), [[0, 1, 0, 1], [0, 0, 1, 0]])
+    assert membership([], 4).shape == (0, 4)
+
+
+def test_foregrounds_are_read_back_as_they_were_saved(tmp_path):
+    fore = Foregrounds(
+        membership([np.array([3, 1]), np.array([2])], 4),
+        pd.DataFrame({"group": ["x", "r"], "kind": ["feature", "random"], "size": [2, 1], "dropped": 0.0}),
+        pd.DataFrame({"chrom": "c", "start": range(4)}),
+        Strata(np.array([0, 0, 1, -1]), ["a", "b"]),
+        {"liver": membership([np.array([1])], 4)},
+        pd.DataFrame({"group": ["x", "x"], "bin": [3, 1]}),
+        pd.DataFrame({"covariate": ["gc"], "smd_after": [0.25]}),
+    )  # fmt: skip
+    fore.save(tmp_path / "f")
+    again = Foregrounds.load(tmp_path / "f")
+    np.testing.assert_array_equal(again.matrix.toarray(), fore.matrix.toarray())
+    np.testing.assert_array_equal(again.firing["liver"].toarray(), [[0, 1, 0, 0]])
+    for name in ("groups", "bins", "top", "imbalance"):
+        pd.testing.assert_frame_equal(getattr(again, name), getattr(fore, name))
+    assert again.strata.code.tolist() == [0, 0, 1, -1] and again.strata.names == ["a", "b"]
+    assert again.of_features().group.tolist() == ["x"]
+    assert again.about().columns.tolist() == ["group", "kind"]
 
 
 def test_a_control_is_its_own_family_and_untested_terms_count():

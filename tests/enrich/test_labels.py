@@ -10,11 +10,10 @@ from scipy import sparse
 from statsmodels.stats.contingency_tables import Table2x2
 
 from petriscope.enrich.background import Counts, MatchedBackground, strata
-from petriscope.enrich.features import enrich_features
+from petriscope.enrich.features import enrich_features, feature_specificity, lineage_contrast
 from petriscope.enrich.genes import Links
 from petriscope.enrich.genesets import GeneSets, enrich_gene_sets
-from petriscope.enrich.labels import LabelRule, label_features, label_parts
-from petriscope.enrich.specificity import feature_specificity, lineage_contrast
+from petriscope.enrich.labels import label_features, label_parts
 from petriscope.enrich.states import state_enrichment
 from petriscope.errors import UserError
 
@@ -41,12 +40,14 @@ def annotated():
     names = [f"F{i}(Zf)/cell-ChIP/Homer" for i in range(30)]
     return label_features(
         features,
-        LabelRule(0.05),
-        states=state_enrichment(member, states, 4, matched).table(
-            ["TssA", "Tx", "Enh", "Quies"], features
-        ),
-        motifs=enrich_features(hits, matched).table(names, features),
-        processes=enrich_gene_sets(member, links, sets, features=features).table,
+        {
+            "chromhmm": state_enrichment(member, states, 4, matched).table(
+                ["TssA", "Tx", "Enh", "Quies"], features
+            ),
+            "motif": enrich_features(hits, matched).table(names, features),
+            "geneset": enrich_gene_sets(member, links, sets, features=features).table,
+        },
+        0.05,
     ).set_index("feature")
 
 
@@ -79,7 +80,7 @@ def test_a_process_needs_the_gene_test_and_the_region_test():
         (0.2, 0.01, "unlabelled"),
     ):
         frame = pd.DataFrame([{**row, "q": q, "region_q": region_q}])
-        assert label_features(["a"], LabelRule(0.05), processes=frame)["label"].tolist() == [label]
+        assert label_features(["a"], {"geneset": frame}, 0.05)["label"].tolist() == [label]
 
 
 def test_the_state_that_holds_most_bins_beyond_its_background_wins():
@@ -97,11 +98,17 @@ def test_the_state_that_holds_most_bins_beyond_its_background_wins():
     )
     rare = {**row, "state": "Het", "share": 0.06, "background_share": 0.001, "low": 9.0}
     frame = pd.DataFrame([narrow, wide, rare])
-    assert label_features(["a"], LabelRule(0.05), states=frame)["label"].tolist() == ["EnhA1"]
+
+    def label(table, alpha=0.05):
+        return label_features(["a"], {"chromhmm": table}, alpha)["label"].item()
+
+    assert label(frame) == "EnhA1"
     shifted = frame.assign(shift_p=[0.01, 0.3, 0.01])
-    assert label_features(["a"], LabelRule(0.05), states=shifted)["label"].tolist() == ["TssFlnkU"]
-    strict = LabelRule(alpha=0.005, min_share=0.0)
-    assert label_features(["a"], strict, states=shifted)["label"].tolist() == ["unlabelled"]
+    assert label(shifted) == "TssFlnkU"
+    assert label(shifted, alpha=0.005) == "unlabelled"
+    assert label(pd.DataFrame([{**wide, "state": "ZNF/Rpts"}])) == "ZNF/Rpts"
+    weak = pd.DataFrame([{**wide, "low": 1.4}, {**wide, "share": 0.09}])
+    assert label(weak) == "unlabelled"
 
 
 def test_parts_are_the_labels_in_long_form(annotated):
@@ -116,7 +123,7 @@ def test_parts_are_the_labels_in_long_form(annotated):
 
 
 def test_nothing_given_is_unlabelled():
-    frame = label_features([3, 4], LabelRule(0.05))
+    frame = label_features([3, 4], {}, 0.05)
     assert frame["label"].tolist() == ["unlabelled"] * 2 and frame["feature"].tolist() == [3, 4]
 
 

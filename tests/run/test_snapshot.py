@@ -44,7 +44,7 @@ def test_the_copy_equals_the_sources_and_is_left_alone(workspace: Path) -> None:
     assert copied == {
         p.relative_to(PACKAGE).as_posix()
         for p in PACKAGE.rglob("*")
-        if p.suffix in (".py", ".yaml", ".json")
+        if p.suffix in (".py", ".yaml", ".json", ".tsv", ".meme")
     }
     assert (workspace / "code" / "errors.py").read_bytes() == (PACKAGE / "errors.py").read_bytes()
     before = (workspace / "code").stat()
@@ -55,7 +55,7 @@ def test_an_old_copy_is_replaced_and_the_status_says_so(workspace: Path) -> None
     refresh_code(workspace)
     graph, hasher = load_graph(workspace), Hasher(workspace)
     now = hasher.path("code/studies/chromatin/stages/sae.py")
-    (workspace / "code" / "studies" / "chromatin" / "stages" / "sae.py").write_text("yesterday")
+    (workspace / "code/studies/chromatin/stages/sae.py").write_text("yesterday")
     (workspace / "code" / "gone.py").write_text("removed since")
     deps = [{"path": d, "md5": hasher.path(d) or "0"} for d in graph.stages["sae"].deps]
     (workspace / "dvc.lock").write_text(
@@ -70,7 +70,7 @@ def test_an_old_copy_is_replaced_and_the_status_says_so(workspace: Path) -> None
 def test_a_run_from_the_ui_uses_todays_code(workspace: Path) -> None:
     state_folder(workspace).mkdir(parents=True)
     assert supervise(workspace, workspace / "log", ["true"]) == 0
-    assert (workspace / "code" / "studies" / "chromatin" / "stages" / "sae.py").is_file()
+    assert (workspace / "code/studies/chromatin/stages/sae.py").is_file()
 
 
 def test_a_copy_that_cannot_be_written_ends_the_run_with_its_reason(

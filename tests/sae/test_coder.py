@@ -69,7 +69,8 @@ def test_encode_in_pieces_and_any_leading_shape() -> None:
     assert whole.n == 15_000
     part = sae.encode(x.reshape(-1, D)[8000:8100])
     cut = whole.rows(8000, 8100)
-    assert all(np.array_equal(a, b) for a, b in zip(part[:3], cut[:3], strict=True))
+    for name in ("indptr", "indices", "values"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(cut, name))
     assert sae.encode(np.zeros((0, D), np.float32)).n == 0
 
 
@@ -162,3 +163,11 @@ def test_resolved_configuration_has_no_blanks_and_travels() -> None:
     assert rates[0] == 0.0
     assert max(rates) == config.lr
     assert rates[-1] == pytest.approx(config.lr / 20)
+
+
+def test_encoding_may_begin_in_inference_mode_and_go_on_outside() -> None:
+    sae = make_sae()
+    rows = np.random.default_rng(0).normal(size=(50, D)).astype(np.float32)
+    with torch.inference_mode():
+        inside = sae.encode(rows).dense()
+    np.testing.assert_array_equal(sae.encode(rows).dense(), inside)

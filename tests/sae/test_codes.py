@@ -17,7 +17,6 @@ from petriscope.sae.codes import (
     Codes,
     activation_histograms,
     coactivation,
-    row_labels,
     sufficient_statistics,
     top_rows,
     writing_codes,
@@ -37,15 +36,8 @@ def codes(rows: np.ndarray) -> Codes:
 
 
 def cells() -> tuple[np.ndarray, np.ndarray]:
-    labels = row_labels(W, S, T)
-    return np.array([0, 0, 1, 1, 1, -1, 3, 3, 3, 3, -1, 0])[labels.window], labels.biosample
-
-
-def test_row_labels_follow_the_contract() -> None:
-    labels = row_labels(W, S, T)
-    row = (7 * S + 2) * T + 11
-    assert (labels.window[row], labels.biosample[row], labels.bin[row]) == (7, 2, 11)
-    assert len(labels.bin) == W * S * T
+    window, biosample, _ = np.indices((W, S, T)).reshape(3, -1)
+    return np.array([0, 0, 1, 1, 1, -1, 3, 3, 3, 3, -1, 0])[window], biosample
 
 
 def test_streamed_codes_are_the_whole_ones(rows: np.ndarray, codes: Codes) -> None:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from petriscope.atlas import schema
 from petriscope.atlas.region import DEPTH, MIN_SHIFT
+from petriscope.enrich.kinds import BY_NAME
 from petriscope.errors import UserError
 from petriscope.files import atomic_path
 
@@ -28,7 +29,7 @@ class AtlasTables:
     are the study's own columns of features, units and contexts.
 
     ``features`` may carry one ``t_<lineage>`` column per lineage. ``activation.histogram`` holds a
-    sequence of counts. ``annotations`` stacks ChromHMM, motif and gene-set rows (column ``kind``).
+    sequence of counts. ``annotations`` stacks the rows of every kind of annotation (column ``kind``).
     ``curves`` holds the ablation (x = k) and steering (x = alpha) curves: rows with a feature
     belong to it, rows without to the layer or the whole run.
     """
@@ -264,13 +265,13 @@ def _terms(
     frame = frames["annotations"]
     ids = _ids(frame)
     _exists("annotations", ids, known)
-    bad = set(frame["kind"]) - {"chromhmm", "motif", "geneset"}
+    bad = set(frame["kind"]) - set(BY_NAME)
     if bad:
         raise UserError(
             f"unknown kind {min(bad)!r}",
             file="atlas table annotations",
             field="kind",
-            remedy="Use chromhmm, motif or geneset",
+            remedy=f"Use {', '.join(BY_NAME)}",
         )
     frame = frame.assign(id=ids, scope=frame["scope"].where(frame["scope"].notna(), ""))
     _unique("annotations", frame, ["id", "kind", "term", "scope"])

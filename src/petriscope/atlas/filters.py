@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from petriscope.atlas.region import Region, bin_ranges, parse_region
 from petriscope.atlas.schema import Column, Thresholds, parse_feature
+from petriscope.enrich.kinds import KINDS
 from petriscope.errors import UserError
 
 GENE_REACH = 100_000
@@ -36,13 +37,7 @@ ALIASES = {
     "mean": "mean_activation",
     "units": "n_units",
 }
-TERM_KINDS = {
-    "motif": "motif",
-    "go": "geneset",
-    "geneset": "geneset",
-    "state": "chromhmm",
-    "chromhmm": "chromhmm",
-}
+TERM_KINDS = {word: kind.name for kind in KINDS for word in kind.filters}
 FLAGS = {
     "alive": ("alive = 1",),
     "dead": ("alive = 0",),

@@ -230,7 +230,7 @@ class Atlas:
         ]
 
     def annotations(self, identifier: int, kind: str, limit: int = 50) -> list[records.Annotation]:
-        """Tests of one kind (chromhmm, motif, geneset), best first."""
+        """Tests of one kind (`enrich.kinds`: chromhmm, motif, geneset), best first."""
         return self._all(
             records.Annotation,
             "SELECT t.name, a.scope, a.estimate, a.lo, a.hi, a.p, a.q, a.rank, a.genes,"

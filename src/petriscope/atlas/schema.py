@@ -194,12 +194,15 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "annotations": (
         Column("layer", "integer", required=True),
         Column("feature", "integer", required=True),
-        Column("kind", "text", text="chromhmm, motif or geneset", required=True),
+        Column(
+            "kind",
+            "text",
+            text="the kind of annotation (`enrich.kinds`): chromhmm, motif, geneset",
+            required=True,
+        ),
         Column("term", "text", required=True),
         Column("scope", "text", text="biosample or lineage it was tested in; empty for all"),
-        Column(
-            "estimate", "real", text="odds ratio (chromhmm) or fold enrichment (motif, geneset)"
-        ),
+        Column("estimate", "real", text="effect of the kind: an odds ratio or a fold enrichment"),
         *(Column(name, "real") for name in ("lo", "hi", "p", "q")),
         Column("rank", "integer"),
         Column("genes", "text", text="genes behind a gene set hit, comma-separated"),

@@ -7,17 +7,12 @@ from petriscope.atlas import schema
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Found
 from petriscope.atlas.region import parse_region
+from petriscope.enrich.kinds import KINDS
 
-FILTER_OF = {"motif": "motif", "geneset": "go", "chromhmm": "state", "gene": "gene"}
-_KIND_ORDER = {
-    "feature": 0,
-    "region": 0,
-    "gene": 1,
-    "motif": 2,
-    "geneset": 3,
-    "chromhmm": 4,
-    "label": 5,
-}
+FILTER_OF = {**{kind.name: kind.filters[0] for kind in KINDS}, "gene": "gene"}
+_PLACES = ("gene", *(kind.name for kind in sorted(KINDS, key=lambda kind: bool(kind.scope))))
+_KIND_ORDER = {name: place for place, name in enumerate(_PLACES)}
+"""Genes first, then terms of all, then those tested within a scope (states)."""
 
 
 def search(atlas: Atlas, text: str, limit: int = 60) -> list[Found]:

@@ -1,5 +1,5 @@
-"""Directions that should turn a dish into a body: from features, from means, from probes, and by
-chance."""
+"""Directions that should move units of the reference condition toward the target: from features,
+from means, from probes, and by chance."""
 
 from __future__ import annotations
 
@@ -8,107 +8,105 @@ from typing import NamedTuple
 
 import numpy as np
 
-from petriscope.contrast.moments import Design
+from petriscope.contrast.design import Design
 from petriscope.errors import UserError
+from petriscope.probe.harvest import Hidden
+
+
+def two_sided(design: Design) -> tuple[str, ...]:
+    """Strata with units on both sides."""
+    return tuple(name for name in design.strata if design.why_untestable(name, "locus") is None)
 
 
 @dataclass(frozen=True)
-class ContextMeans:
-    """What directions are learnt from: means over tokens of each biosample, on data that no
-    read-out sees."""
+class UnitMeans:
+    """What directions are learnt from: means over tokens of each unit, on data that no read-out
+    sees."""
 
     hidden: np.ndarray
-    """(S, d) mean hidden state per biosample."""
+    """(S, d) mean hidden state per unit."""
     features: np.ndarray
-    """(S, m) mean activation per biosample."""
+    """(S, m) mean activation per unit."""
     covariance: np.ndarray
-    """(d, d) covariance of hidden states within biosamples."""
+    """(d, d) covariance of hidden states within units."""
     design: Design
 
     @property
     def spread(self) -> float:
-        """Root mean square distance of a token from the mean of its biosample: the unit of a
-        steering strength."""
+        """Root mean square distance of a token from the mean of its unit: the unit of a steering
+        strength."""
         return float(np.sqrt(np.trace(self.covariance)))
 
-    def difference(self, values: np.ndarray, lineages: tuple[str, ...]) -> np.ndarray:
-        """Mean over ``lineages`` of in vivo minus in vitro, each the mean over its biosamples, of
-        values (S, ...)."""
+    def difference(self, values: np.ndarray, strata: tuple[str, ...]) -> np.ndarray:
+        """Mean over ``strata`` of target minus reference, each the mean over its units, of values
+        (S, ...)."""
         parts = []
-        for lineage in lineages:
-            reason = self.design.why_untestable(lineage, "locus")
+        for stratum in strata:
+            reason = self.design.why_untestable(stratum, "locus")
             if reason:
-                raise UserError(
-                    reason, file="biosamples", remedy="A direction needs both contexts."
-                )
-            vitro, vivo = self.design.sides(lineage)
-            parts.append(values[vivo].mean(0) - values[vitro].mean(0))
+                raise UserError(reason, field="design", remedy="A direction needs both conditions.")
+            reference, target = self.design.sides(stratum)
+            parts.append(values[target].mean(0) - values[reference].mean(0))
         return np.asarray(np.mean(parts, axis=0))
 
 
-class Direction(NamedTuple):
-    """A vector added to the residual stream of in vitro rows."""
+class Learnt(NamedTuple):
+    """A vector added to the residual stream of reference rows."""
 
     method: str
     vector: np.ndarray
     """(d,)"""
 
 
-def context_means(
-    hidden: np.ndarray, features: np.ndarray, biosample: np.ndarray, design: Design
-) -> ContextMeans:
-    """Means and within-biosample covariance of tokens: ``hidden`` (n, d), ``biosample`` (n,) row of
-    the design.
+def unit_means(
+    hidden: np.ndarray, features: np.ndarray, unit: np.ndarray, design: Design
+) -> UnitMeans:
+    """Means and within-unit covariance of tokens: ``hidden`` (n, d), ``unit`` (n,) row of the
+    design.
 
-    ``features`` (S, m) are the mean activations, e.g. `Moments.biosample_means()`.
+    ``features`` (S, m) are the mean activations, e.g. `Moments.unit_means()`.
     """
     rows, d = np.asarray(hidden, np.float64), hidden.shape[1]
-    means, within = np.zeros((len(design.biosamples), d)), np.zeros((d, d))
-    for s, name in enumerate(design.biosamples):
-        part = rows[biosample == s]
+    means, within = np.zeros((len(design.units), d)), np.zeros((d, d))
+    for s, name in enumerate(design.units):
+        part = rows[unit == s]
         if len(part) == 0:
-            raise UserError(
-                f"biosample {name} has no token", field="steering", remedy="Take more windows."
-            )
+            raise UserError(f"{name} has no token", field="unit", remedy="Take more windows.")
         means[s] = part.mean(0)
         centred = part - means[s]
         within += centred.T @ centred
-    return ContextMeans(
-        means, features, within / max(1, len(rows) - len(design.biosamples)), design
-    )
+    return UnitMeans(means, features, within / max(1, len(rows) - len(design.units)), design)
 
 
-def difference_of_means(means: ContextMeans, lineages: tuple[str, ...]) -> np.ndarray:
-    """(d,) mean in vivo minus mean in vitro hidden state, averaged over lineages."""
-    return means.difference(means.hidden, lineages)
+def mean_difference(means: UnitMeans, strata: tuple[str, ...]) -> np.ndarray:
+    """(d,) mean target minus mean reference hidden state, averaged over strata."""
+    return means.difference(means.hidden, strata)
 
 
-def single_pair(means: ContextMeans, lineages: tuple[str, ...]) -> np.ndarray:
-    """(d,) the difference between the first biosample of either context, averaged over lineages (no
+def single_pair(means: UnitMeans, strata: tuple[str, ...]) -> np.ndarray:
+    """(d,) the difference between the first unit of either side, averaged over strata (no
     replicate)."""
-    sides = [means.design.sides(lineage) for lineage in lineages]
+    sides = [means.design.sides(stratum) for stratum in strata]
     return np.mean(
-        [means.hidden[side.vivo[0]] - means.hidden[side.vitro[0]] for side in sides], axis=0
+        [means.hidden[side.target[0]] - means.hidden[side.reference[0]] for side in sides], axis=0
     )
 
 
 def sae_additive(
-    means: ContextMeans, directions: np.ndarray, selected: np.ndarray, lineages: tuple[str, ...]
+    means: UnitMeans, directions: np.ndarray, selected: np.ndarray, strata: tuple[str, ...]
 ) -> np.ndarray:
-    """(d,) sum over the selected features of (mean in vivo - mean in vitro activation) times their
+    """(d,) sum over the selected features of (mean target - mean reference activation) times their
     direction (m, d)."""
-    return means.difference(means.features, lineages)[selected] @ directions[selected]
+    return means.difference(means.features, strata)[selected] @ directions[selected]
 
 
-def linear_probe(
-    means: ContextMeans, lineages: tuple[str, ...], *, ridge: float = 1e-2
-) -> np.ndarray:
-    """(d,) normal of the ridge discriminant between contexts, as long as it must be to close the
+def linear_probe(means: UnitMeans, strata: tuple[str, ...], *, ridge: float = 1e-2) -> np.ndarray:
+    """(d,) normal of the ridge discriminant between conditions, as long as it must be to close the
     gap of the means.
 
-    w = (C + ridge tr(C)/d I)^-1 (mu_vivo - mu_vitro), the vector is w times (w . gap)/(w . w).
+    w = (C + ridge tr(C)/d I)^-1 (mu_target - mu_reference), the vector is w times (w . gap)/(w . w).
     """
-    gap = difference_of_means(means, lineages)
+    gap = mean_difference(means, strata)
     d = len(gap)
     shrunk = means.covariance + ridge * np.trace(means.covariance) / d * np.eye(d)
     w = np.linalg.solve(shrunk, gap)
@@ -121,21 +119,18 @@ def random_like(vector: np.ndarray, draws: int, seed: int) -> np.ndarray:
     return drawn / np.linalg.norm(drawn, axis=1, keepdims=True) * np.linalg.norm(vector)
 
 
-def shuffled_means(
-    means: ContextMeans, lineages: tuple[str, ...], draws: int, seed: int
-) -> np.ndarray:
-    """(draws, d) differences of means with the context labels permuted within lineages, at their
+def shuffled_means(means: UnitMeans, strata: tuple[str, ...], draws: int, seed: int) -> np.ndarray:
+    """(draws, d) differences of means with the condition labels permuted within strata, at their
     own norm."""
-    rng = np.random.default_rng(seed)
+    rng, design = np.random.default_rng(seed), means.design
     result = []
     for _ in range(draws):
-        vivo = means.design.vivo.copy()
-        for lineage in range(len(means.design.lineages)):
-            rows = np.flatnonzero(means.design.lineage_of == lineage)
-            vivo[rows] = rng.permutation(vivo[rows])
-        result.append(
-            difference_of_means(replace(means, design=replace(means.design, vivo=vivo)), lineages)
-        )
+        target = design.is_target.copy()
+        for stratum in range(len(design.strata)):
+            rows = np.flatnonzero(design.stratum_of == stratum)
+            target[rows] = rng.permutation(target[rows])
+        shuffled = replace(means, design=design.relabelled(target))
+        result.append(mean_difference(shuffled, strata))
     return np.stack(result)
 
 
@@ -144,39 +139,40 @@ class Replacement(NamedTuple):
     read . (h - centre)) write."""
 
     read: np.ndarray
-    """(d,) reads the context coordinate of a token."""
+    """(d,) reads the condition's coordinate of a token."""
     write: np.ndarray
     """(d,) changes that coordinate by one, and least of everything else."""
     centre: np.ndarray
     """(d,)"""
     target: float
-    """mean coordinate of in vivo tokens; 0 erases the context."""
+    """mean coordinate of target tokens; 0 erases the condition."""
 
 
-def leace(means: ContextMeans, lineages: tuple[str, ...]) -> Replacement:
-    """LEACE (arXiv 2306.03819, theorem 4.3) of a binary context over the biosamples of
-    ``lineages``, from their means.
+def leace(means: UnitMeans, strata: tuple[str, ...]) -> Replacement:
+    """LEACE (arXiv 2306.03819, theorem 4.3) of a binary condition over the units of ``strata``,
+    from their means.
 
-    With s = Cov(h, context) and the covariance S of tokens (within biosamples plus between them),
-    erasure is h - s (S^-1 s)' (h - mu) / (s' S^-1 s): no linear probe finds the context afterwards,
+    With s = Cov(h, condition) and the covariance S of tokens (within units plus between them),
+    erasure is h - s (S^-1 s)' (h - mu) / (s' S^-1 s): no linear probe finds the condition afterwards,
     and h moves as little as it can.
     """
-    rows = np.concatenate([np.concatenate(means.design.sides(lineage)) for lineage in lineages])
-    difference_of_means(means, lineages)  # refuses lineages with one context
-    points, vivo = means.hidden[rows], means.design.vivo[rows].astype(np.float64)
+    rows = np.concatenate([np.concatenate(means.design.sides(stratum)) for stratum in strata])
+    points, target = means.hidden[rows], means.design.is_target[rows].astype(np.float64)
     centre = points.mean(0)
     centred = points - centre
-    cross = centred.T @ (vivo - vivo.mean()) / len(rows)
+    cross = centred.T @ (target - target.mean()) / len(rows)
     read = (
         np.linalg.pinv(means.covariance + centred.T @ centred / len(rows), hermitian=True) @ cross
     )
     scale = float(read @ cross)
     if not scale > 0:
         raise UserError(
-            "the contexts have the same mean", field="steering", remedy="There is nothing to erase."
+            "the conditions have the same mean",
+            field="steering",
+            remedy="There is nothing to erase.",
         )
     read = read / scale
-    return Replacement(read, cross, centre, float(read @ (points[vivo > 0].mean(0) - centre)))
+    return Replacement(read, cross, centre, float(read @ (points[target > 0].mean(0) - centre)))
 
 
 def of_length(vector: np.ndarray, length: float) -> np.ndarray:
@@ -186,16 +182,84 @@ def of_length(vector: np.ndarray, length: float) -> np.ndarray:
 
 
 def all_directions(
-    means: ContextMeans, directions: np.ndarray, selected: np.ndarray, lineages: tuple[str, ...]
-) -> list[Direction]:
+    means: UnitMeans, directions: np.ndarray, selected: np.ndarray, strata: tuple[str, ...]
+) -> list[Learnt]:
     """Every learnt direction by name: sae_additive, difference_of_means, single_pair, linear_probe.
 
     Each at its own length, which differs tenfold between methods: `of_length` brings them to one
     unit of strength.
     """
     return [
-        Direction("sae_additive", sae_additive(means, directions, selected, lineages)),
-        Direction("difference_of_means", difference_of_means(means, lineages)),
-        Direction("single_pair", single_pair(means, lineages)),
-        Direction("linear_probe", linear_probe(means, lineages)),
+        Learnt("sae_additive", sae_additive(means, directions, selected, strata)),
+        Learnt("difference_of_means", mean_difference(means, strata)),
+        Learnt("single_pair", single_pair(means, strata)),
+        Learnt("linear_probe", linear_probe(means, strata)),
     ]
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A direction at one layer, and what it was learnt from."""
+
+    method: str
+    vector: np.ndarray
+    """(d,) target minus reference, at its own length."""
+    layer: int
+    spread: float
+    """Root mean square distance of a token from the mean of its unit: the unit of a steering
+    strength."""
+    design: Design
+    strata: tuple[str, ...]
+    """those it was averaged over"""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.method} at layer {self.layer}, {len(self.vector)} wide: norm "
+            f"{np.linalg.norm(self.vector):.3g}, {np.linalg.norm(self.vector) / self.spread:.3g} "
+            f"of a token's spread; mean over {', '.join(self.strata)}"
+        )
+
+
+def difference_of_means(hidden: Hidden, design: Design) -> Direction:
+    """Mean of the target's hidden states minus that of the reference.
+
+    Parameters
+    ----------
+    hidden
+        Hidden states of one layer with their token axis. Windows of split ``test`` are left out:
+        there a verb reads.
+    design
+        Which units are target and reference, and in which strata.
+
+    Returns
+    -------
+    Direction
+        Tokens are averaged to units, units to the two sides of a stratum, and the differences over
+        the strata that have both sides. Units without a token are left out.
+
+    Raises
+    ------
+    UserError
+        Where no stratum has units on both sides.
+
+    Examples
+    --------
+    >>> toward = ps.difference_of_means(hidden, design)  # doctest: +SKIP
+    """
+    tokens = hidden.tokens
+    design.check(tokens.units, "tokens")
+    rows = np.flatnonzero(tokens.split != "test")
+    rows = rows if len(rows) else np.arange(len(tokens))
+    present, unit = np.unique(tokens.unit[rows], return_inverse=True)
+    seen = design.of_units(present)
+    strata = two_sided(seen)
+    if not strata:
+        raise UserError(
+            f"has no {design.words.stratum} with units of both conditions",
+            field="design",
+            remedy="Choose other strata or none, or harvest more windows.",
+        )
+    blank = np.zeros((len(seen.units), 1))
+    means = unit_means(np.asarray(hidden.values[rows]), blank, unit, seen)
+    vector = mean_difference(means, strata)
+    return Direction("difference of means", vector, hidden.layer, means.spread, design, strata)

@@ -4,7 +4,8 @@ beyond chance."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,21 +13,77 @@ import scipy.sparse as sp
 import torch
 
 from petriscope.causal.directions import (
-    ContextMeans,
-    context_means,
+    UnitMeans,
     of_length,
     random_like,
     sae_additive,
+    two_sided,
+    unit_means,
 )
-from petriscope.causal.entrants import Learning, entrants
-from petriscope.causal.feature_sets import as_matrix
-from petriscope.causal.separation import block_auroc, discriminant
+from petriscope.causal.edits import Activity, as_matrix, encoded
+from petriscope.causal.rivals import Learning, entrants
 from petriscope.causal.steering import Pairs, closure_interval, gap_closure, gaps, steer_added
+from petriscope.contrast.design import Design
 from petriscope.contrast.effects import auroc_sparse, bootstrap_counts, expanded_percentiles
-from petriscope.contrast.evidence import biosample_evidence
+from petriscope.contrast.evidence import unit_evidence
 from petriscope.contrast.inference import stouffer
 from petriscope.parallel import in_processes
-from petriscope.probe.states import Dictionary, Resumable, States, predict_edited
+from petriscope.probe.model import ProbedModel
+from petriscope.probe.states import Dictionary, States, predict_edited, to_host
+
+
+class Interval(NamedTuple):
+    """An estimate with its block-bootstrap 95 % limits; NaN limits with one block."""
+
+    value: float
+    low: float
+    high: float
+
+
+def discriminant(codes: sp.csr_matrix, target: np.ndarray, *, ridge: float = 1e-2) -> np.ndarray:
+    """(k,) weights of the ridge discriminant of latents (n, k): (C + ridge tr(C)/k I)^-1 (mean target -
+    mean reference).
+
+    C is the covariance within conditions, ``target`` (n,) bool.
+    """
+    k = codes.shape[1]
+    sides = [codes[np.flatnonzero(target == side)] for side in (True, False)]
+    means = [np.asarray(side.mean(0)).ravel() for side in sides]
+    within = np.zeros((k, k))
+    for side, mean in zip(sides, means):
+        within += (side.T @ side).toarray() - side.shape[0] * np.outer(mean, mean)
+    within /= max(1, codes.shape[0] - 2)
+    trace = float(np.trace(within))
+    return np.linalg.solve(
+        within + (ridge * trace / k if trace > 0 else 1.0) * np.eye(k), means[0] - means[1]
+    )
+
+
+def block_auroc(
+    score: np.ndarray, positive: np.ndarray, block: np.ndarray, *, resamples: int, seed: int
+) -> Interval:
+    """AUROC of ``score`` (n,) for ``positive`` (n,) bool, ties counted half; whole blocks (n,) are
+    resampled."""
+    names, index = np.unique(block, return_inverse=True)
+    order = np.argsort(score, kind="stable")
+    ranked, hit, where = score[order], positive[order], index[order]
+    first = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
+
+    def area(counts: np.ndarray) -> np.ndarray:
+        weight = counts[:, where]
+        ones = np.add.reduceat(np.where(hit, weight, 0.0), first, axis=1)
+        zeros = np.add.reduceat(np.where(hit, 0.0, weight), first, axis=1)
+        below = np.cumsum(zeros, axis=1) - zeros / 2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((ones * below).sum(1) / (ones.sum(1) * zeros.sum(1)))
+
+    value = float(area(np.ones((1, len(names))))[0])
+    if len(names) < 2:
+        return Interval(value, float("nan"), float("nan"))
+    drawn = bootstrap_counts(len(names), resamples, seed)
+    areas = np.concatenate([area(drawn[at : at + 50]) for at in range(0, resamples, 50)])
+    low, high = expanded_percentiles(areas[np.isfinite(areas)], len(names))
+    return Interval(value, float(low), float(high))
 
 
 class Contest(NamedTuple):
@@ -34,14 +91,42 @@ class Contest(NamedTuple):
 
     k: int = 25
     alphas: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
-    """strengths in units of `ContextMeans.spread`, the same for every entrant"""
+    """strengths in units of `UnitMeans.spread`, the same for every entrant"""
     random_draws: int = 10
     resamples: int = 1000
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class LeaderboardNumbers:
+    """What the claims say of the contest: means over strata."""
+
+    untestable: str | None = None
+    """why it was not run; None where it was"""
+    layer: int | None = None
+    entrants: list[dict[str, Any]] | None = None
+    """name, auroc, effect and gc_minus_random of each entrant"""
+    fvu: dict[str, float] | None = None
+    """of each autoencoder"""
+    best_auroc: str | None = None
+    best_steering: str | None = None
+
+    @classmethod
+    def of(cls, board: pd.DataFrame, fvu: Mapping[str, float], layer: int) -> LeaderboardNumbers:
+        """The numbers of `leaderboard`'s table."""
+        measures = ["auroc", "effect", "gc_minus_random"]
+        mean = board.groupby("entrant", sort=False)[measures].mean()
+        return cls(
+            layer=layer,
+            entrants=[{"name": name} | row.to_dict() for name, row in mean.iterrows()],
+            fvu=dict(fvu),
+            best_auroc=str(mean["auroc"].idxmax()),
+            best_steering=str(mean["gc_minus_random"].idxmax()),
+        )
+
+
 def leaderboard(
-    model: Resumable,
+    model: ProbedModel,
     autoencoders: Mapping[str, Dictionary],
     learning: Learning,
     *,
@@ -49,34 +134,33 @@ def leaderboard(
     test: Pairs,
     contest: Contest,
 ) -> pd.DataFrame:
-    """One row per (lineage, entrant): all is learnt and read within the lineage, `entrants` of its
+    """One row per (stratum, entrant): all is learnt and read within the stratum, `entrants` of its
     own tokens included.
 
     An entrant's latents are ranked by the contrast on ``learning``; the first k are read on
-    ``test``. Columns: lineage, entrant, latents, k; auroc: of the discriminant of the k latents
+    ``test``. Columns: stratum, entrant, latents, k; auroc: of the discriminant of the k latents
     (fitted on ``learning``) on test tokens, with block-bootstrap limits, and auroc_single: mean
     over the k latents, each in the direction learnt (.5 = chance); effect: mean |change| of the
-    prediction at the read bins when they are removed from the in vitro rows, shift: its part toward
-    in vivo, each with limits, edit: mean norm of the removal per token, and effect_per_edit, their
+    prediction at the read bins when they are removed from the reference rows, shift: its part
+    toward the target, each with limits, edit: mean norm of the removal per token, and effect_per_edit, their
     ratio; gc, gc_minus_random with limits: gap closure of the additive vector, alpha chosen on
-    ``tune``. Lineages without both contexts are left out.
+    ``tune``. Strata without both conditions are left out.
     """
     jobs = []
-    for lineage in learning.design.lineages:
-        if (
-            learning.design.why_untestable(lineage, "locus")
-            or not (test.vitro.labels.lineage == lineage).any()
-        ):
+    device = test.reference.hidden.device
+    for stratum in two_sided(learning.design):
+        if not (test.reference.labels.stratum == stratum).any():
             continue
-        mine = learning.only(lineage)
+        mine = learning.only(stratum)
         jobs += [
-            (lineage, mine, name, entrant) for name, entrant in entrants(mine, autoencoders).items()
+            (stratum, mine, name, entrant.to(device))
+            for name, entrant in entrants(mine, autoencoders).items()
         ]
 
     def one(number: int) -> dict[str, object]:
-        lineage, mine, name, entrant = jobs[number]
-        pairs = {"tune": tune.only(lineage), "test": test.only(lineage)}
-        return {"lineage": lineage, "entrant": name} | read_entrant(
+        stratum, mine, name, entrant = jobs[number]
+        pairs = {"tune": tune.only(stratum), "test": test.only(stratum)}
+        return {"stratum": stratum, "entrant": name} | read_entrant(
             model, entrant, mine, contest=contest, **pairs
         )
 
@@ -84,7 +168,7 @@ def leaderboard(
 
 
 def read_entrant(
-    model: Resumable,
+    model: ProbedModel,
     entrant: Dictionary,
     learning: Learning,
     *,
@@ -92,17 +176,17 @@ def read_entrant(
     test: Pairs,
     contest: Contest,
 ) -> dict[str, object]:
-    """One entrant's row of `leaderboard`, over all lineages that ``learning`` holds."""
-    directions = entrant.directions.numpy()
+    """One entrant's row of `leaderboard`, over all strata that ``learning`` holds."""
+    directions = to_host(entrant.directions)
     m = len(directions)
     codes = as_matrix(entrant.encode(learning.hidden), m)
-    means = context_means(
-        learning.hidden, _latent_means(codes, learning), learning.biosample, learning.design
+    means = unit_means(
+        learning.hidden, _latent_means(codes, learning), learning.unit, learning.design
     )
-    score = _scores(means)
+    score = _scores(means, learning.design)
     k = max(1, min(contest.k, m))
     chosen = np.argsort(-np.abs(score), kind="stable")[:k]
-    weights = discriminant(codes[:, chosen], learning.design.vivo[learning.biosample])
+    weights = discriminant(codes[:, chosen], learning.design.is_target[learning.unit])
     row: dict[str, object] = {"latents": m, "k": k}
     row |= _held_out_auroc(entrant, test, chosen, np.sign(score[chosen]), weights, contest)
     row |= _ablation(model, entrant, test, chosen, contest)
@@ -110,27 +194,27 @@ def read_entrant(
 
 
 def _latent_means(codes: sp.csr_matrix, learning: Learning) -> np.ndarray:
-    """(S, m) mean activation per biosample."""
-    means = np.zeros((len(learning.design.biosamples), codes.shape[1]))
+    """(S, m) mean activation per unit."""
+    means = np.zeros((len(learning.design.units), codes.shape[1]))
     for s in range(len(means)):
-        rows = np.flatnonzero(learning.biosample == s)
+        rows = np.flatnonzero(learning.unit == s)
         means[s] = np.asarray(codes[rows].sum(0)).ravel() / max(1, len(rows))
     return means
 
 
-def _scores(means: ContextMeans) -> np.ndarray:
-    """(m,) signed Stouffer score over lineages, or the mean difference where no lineage has
+def _scores(means: UnitMeans, design: Design) -> np.ndarray:
+    """(m,) signed Stouffer score over strata, or the mean difference where no stratum has
     replicates."""
     alive = means.features.max(0) > 0
     score = np.zeros(means.features.shape[1])
-    lineages = means.design.lineages
-    evidence = biosample_evidence(means.features[:, alive], means.design, "moderated", lineages)
+    strata = means.design.strata
+    evidence = unit_evidence(means.features[:, alive], design, "moderated", strata)
     if evidence:
         score[alive] = np.nan_to_num(
             stouffer(np.stack([line.test.z() for line in evidence.values()]))
         )
     else:
-        score[alive] = means.difference(means.features, lineages)[alive]
+        score[alive] = means.difference(means.features, strata)[alive]
     return score
 
 
@@ -142,17 +226,17 @@ def _held_out_auroc(
     weights: np.ndarray,
     contest: Contest,
 ) -> dict[str, float]:
-    tokens = torch.cat([test.vitro.tokens(), test.vivo.tokens()])
+    tokens = torch.cat([side.tokens() for side in test])
     m = len(entrant.directions)
-    raw = entrant.encode(tokens)
-    n = len(test.vitro.tokens())
+    raw = encoded(entrant, tokens)
+    n = int(test.reference.kept.sum())
     positive = np.arange(len(tokens)) >= n
     active = np.repeat(positive, np.diff(raw.indptr))
     found = auroc_sparse(
         raw.indices, raw.values, active, n_positive=len(tokens) - n, n_negative=n, m=m
     )[chosen]
-    bins = test.vitro.prediction.shape[1]
-    block = np.repeat(np.concatenate([test.vitro.labels.block, test.vivo.labels.block]), bins)
+    bins = test.reference.prediction.shape[1]
+    block = np.repeat(np.concatenate([side.labels.block for side in test]), bins)
     combined = as_matrix(raw, m)[:, chosen] @ weights
     interval = block_auroc(
         combined, positive, block, resamples=contest.resamples, seed=contest.seed
@@ -162,16 +246,12 @@ def _held_out_auroc(
 
 
 def _ablation(
-    model: Resumable, entrant: Dictionary, test: Pairs, chosen: np.ndarray, contest: Contest
+    model: ProbedModel, entrant: Dictionary, test: Pairs, chosen: np.ndarray, contest: Contest
 ) -> dict[str, float]:
-    states: States = test.vitro
-    directions = entrant.directions.numpy()
-    codes = as_matrix(entrant.encode(states.tokens()), len(directions)).tocsc()
-    delta = torch.from_numpy(
-        np.asarray(-(codes[:, chosen].tocsr() @ directions[chosen]), np.float32)
-    )
+    states: States = test.reference
+    delta = Activity.of(entrant, [states]).removed(chosen)
     change = predict_edited(model, states, delta) - states.prediction
-    toward = np.sign(test.vivo.prediction - states.prediction)
+    toward = np.sign(test.target.prediction - states.prediction)
     names, index = np.unique(states.labels.block, return_inverse=True)
     counts = bootstrap_counts(len(names), contest.resamples, contest.seed)
     bins = np.bincount(index, states.read.sum(1))
@@ -190,29 +270,31 @@ def _ablation(
 
 
 def _steering(
-    model: Resumable,
-    means: ContextMeans,
+    model: ProbedModel,
+    means: UnitMeans,
     directions: np.ndarray,
     chosen: np.ndarray,
     tune: Pairs,
     test: Pairs,
     contest: Contest,
 ) -> dict[str, float]:
-    vector = of_length(sae_additive(means, directions, chosen, means.design.lineages), means.spread)
-    tuned = [gaps(steer_added(model, tune.vitro, vector, alpha), tune) for alpha in contest.alphas]
+    vector = of_length(sae_additive(means, directions, chosen, means.design.strata), means.spread)
+    tuned = [
+        gaps(steer_added(model, tune.reference, vector, alpha), tune) for alpha in contest.alphas
+    ]
     alpha = contest.alphas[
         int(np.nanargmax([gap_closure(found.remaining, found.gap) for found in tuned]))
     ]
-    found = gaps(steer_added(model, test.vitro, vector, alpha), test)
+    found = gaps(steer_added(model, test.reference, vector, alpha), test)
     drawn = random_like(vector, contest.random_draws, contest.seed)
     random = np.mean(
-        [gaps(steer_added(model, test.vitro, other, alpha), test).remaining for other in drawn],
+        [gaps(steer_added(model, test.reference, other, alpha), test).remaining for other in drawn],
         axis=0,
     )
     lead = closure_interval(
         random - found.remaining,
         found.gap,
-        test.vitro.labels.block,
+        test.reference.labels.block,
         resamples=contest.resamples,
         seed=contest.seed,
     )

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from petriscope.probe.states import Dictionary, Resumable, States, predict, predict_edited
+from petriscope.causal.edits import encoded
+from petriscope.probe.model import ProbedModel
+from petriscope.probe.states import Dictionary, States, predict, predict_edited
 
 
 class LossRecovered(NamedTuple):
@@ -37,7 +39,7 @@ class LossRecovered(NamedTuple):
 
 
 def loss_recovered(
-    model: Resumable, dictionary: Dictionary, states: States, target: np.ndarray, mean: np.ndarray
+    model: ProbedModel, dictionary: Dictionary, states: States, target: np.ndarray, mean: np.ndarray
 ) -> LossRecovered:
     """Loss of ``states`` (N rows held at one layer) as they are, reconstructed, zeroed, and set to
     the mean.
@@ -46,15 +48,15 @@ def loss_recovered(
     Loss recovered as in arXiv 2404.16014 (section 4) and, from mean-ablation, arXiv 2403.19647.
     """
     tokens = states.tokens()
-    reconstruction = torch.from_numpy(dictionary.decode(dictionary.encode(tokens)))
+    reconstruction = torch.from_numpy(dictionary.decode(encoded(dictionary, tokens)))
     spliced = predict_edited(model, states, reconstruction.to(tokens.device) - tokens)
-    ablated = {}
+    ablated, where = {}, states.where()
     for name, value in (
-        ("zero", torch.zeros(tokens.shape[1])),
-        ("mean", torch.as_tensor(mean, dtype=torch.float32)),
+        ("zero", np.zeros(tokens.shape[1], np.float32)),
+        ("mean", np.asarray(mean, np.float32)),
     ):
         hidden = states.hidden.clone()
-        hidden[:, states.crop : hidden.shape[1] - states.crop] = value.to(hidden.device)
+        hidden[where] = torch.from_numpy(value).to(hidden.device)
         ablated[name] = predict(model, states.layer, hidden)
     losses = [
         masked_poisson(prediction, target, states.read)

@@ -1,5 +1,5 @@
-"""Steering in vitro rows toward in vivo: add a direction, scale features, or swap states, and
-measure the gap left."""
+"""Steering rows of the reference condition toward the target: add a direction, scale features, or
+swap states, and measure the gap left."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import torch
 from torch import Tensor
 
 from petriscope.causal.directions import Replacement
-from petriscope.causal.feature_sets import as_matrix
+from petriscope.causal.edits import Activity, combined
 from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles
 from petriscope.errors import UserError
-from petriscope.probe.model import Edit
-from petriscope.probe.states import Dictionary, Resumable, States, predict, predict_edited
+from petriscope.probe.model import Edit, ProbedModel
+from petriscope.probe.states import Dictionary, States, predict_edited
 
 
 class Pairs(NamedTuple):
-    """In vitro rows and the in vivo rows they should become: same window and lineage, row by
+    """Reference rows and the target rows they should become: same window and stratum, row by
     row."""
 
-    vitro: States
-    vivo: States
+    reference: States
+    target: States
 
     def check(self) -> Pairs:
         """Return self if the rows pair up."""
-        for name in ("window", "lineage"):
+        for name in ("window", "stratum"):
             if not np.array_equal(
-                getattr(self.vitro.labels, name), getattr(self.vivo.labels, name)
+                getattr(self.reference.labels, name), getattr(self.target.labels, name)
             ):
                 raise UserError(
                     f"the rows differ in {name}",
@@ -37,21 +37,21 @@ class Pairs(NamedTuple):
                 )
         return self
 
-    def only(self, lineage: str) -> Pairs:
-        """The rows of one lineage."""
-        rows = self.vitro.labels.lineage == lineage
-        return Pairs(self.vitro.subset(rows), self.vivo.subset(rows))
+    def only(self, stratum: str) -> Pairs:
+        """The rows of one stratum."""
+        rows = self.reference.labels.stratum == stratum
+        return Pairs(self.reference.subset(rows), self.target.subset(rows))
 
 
 class Gaps(NamedTuple):
-    """L1 distances over the read bins, per row (N,)."""
+    """L1 distances over what is read, per row (N,)."""
 
     remaining: np.ndarray
-    """of the steered from the in vivo prediction."""
+    """of the steered from the target prediction."""
     gap: np.ndarray
-    """of the in vitro from the in vivo prediction."""
+    """of the reference from the target prediction."""
     beyond: np.ndarray
-    """how far the steered prediction lies beyond the in vivo one, seen from the in vitro one."""
+    """how far the steered prediction lies beyond the target one, seen from the reference one."""
 
 
 class Closure(NamedTuple):
@@ -63,17 +63,21 @@ class Closure(NamedTuple):
 
 
 def gaps(steered: np.ndarray, pairs: Pairs) -> Gaps:
-    """L1 distances of ``steered`` (N, T') and of the in vitro prediction from the in vivo
+    """L1 distances of ``steered`` (N, T') and of the reference prediction from the target
     prediction."""
-    read = pairs.vitro.read
-    target, start = (
-        pairs.vivo.prediction.astype(np.float64),
-        pairs.vitro.prediction.astype(np.float64),
+    return distances(
+        steered, pairs.reference.prediction, pairs.target.prediction, pairs.reference.read
     )
+
+
+def distances(steered: np.ndarray, start: np.ndarray, target: np.ndarray, read: np.ndarray) -> Gaps:
+    """`Gaps` of predictions (N, ...) where ``read`` (their leading axes) holds."""
+    target, start = target.astype(np.float64), start.astype(np.float64)
+    read = read.reshape(read.shape + (1,) * (start.ndim - read.ndim))
     beyond = np.maximum(0, (steered - target) * np.sign(target - start))
     return Gaps(
         *(
-            np.where(read, part, 0).sum(1)
+            np.where(read, part, 0).reshape(len(start), -1).sum(1)
             for part in (np.abs(steered - target), np.abs(start - target), beyond)
         )
     )
@@ -103,8 +107,8 @@ def closure_interval(
     return Closure(value, float(low), float(high))
 
 
-def steering_edit(vector: np.ndarray, alpha: float, crop: int) -> Edit:
-    """The edit h' = h + alpha v at the predicted tokens; alpha = 0 returns the hidden state
+def steering_edit(vector: np.ndarray, alpha: float, kept: np.ndarray) -> Edit:
+    """The edit h' = h + alpha v at the ``kept`` tokens (N, T); alpha = 0 returns the hidden state
     itself."""
     added = torch.from_numpy(np.asarray(alpha * vector, np.float32))
 
@@ -112,40 +116,40 @@ def steering_edit(vector: np.ndarray, alpha: float, crop: int) -> Edit:
         if alpha == 0:
             return hidden
         edited = hidden.clone()
-        edited[:, crop : hidden.shape[1] - crop] += added
+        edited[torch.from_numpy(kept).to(hidden.device)] += added.to(hidden.device)
         return edited
 
     return edit
 
 
-def steer_added(model: Resumable, states: States, vector: np.ndarray, alpha: float) -> np.ndarray:
-    """(N, T') prediction with alpha times ``vector`` (d,) added at every predicted token."""
+def steer_added(model: ProbedModel, states: States, vector: np.ndarray, alpha: float) -> np.ndarray:
+    """(N, ...) prediction with alpha times ``vector`` (d,) added at every kept token."""
     if alpha == 0 or not np.any(vector):
         return states.prediction.copy()
-    return predict(model, states.layer, steering_edit(vector, alpha, states.crop)(states.hidden))
+    added = torch.from_numpy(np.asarray(alpha * vector, np.float32))
+    return predict_edited(model, states, added.expand(int(states.kept.sum()), -1))
 
 
 def steer_replaced(
-    model: Resumable,
+    model: ProbedModel,
     states: States,
     replacement: Replacement,
     alpha: float,
     write: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(N, T') prediction with the context coordinate of every token moved ``alpha`` of the way to
-    the in vivo mean.
+    """(N, T') prediction with the condition's coordinate of every token moved ``alpha`` of the way
+    to the target mean.
 
     ``write`` (d,): another direction to move along by the same amount per token (its random
     counterpart).
     """
+    tokens = states.tokens()
     read, along = (
-        torch.from_numpy(np.asarray(part, np.float32))
-        for part in (replacement.read, replacement.write)
+        torch.from_numpy(np.asarray(part, np.float32)).to(tokens.device)
+        for part in (replacement.read, replacement.write if write is None else write)
     )
-    if write is not None:
-        along = torch.from_numpy(np.asarray(write, np.float32))
     offset = replacement.target + float(replacement.read @ replacement.centre)
-    coordinate = offset - states.tokens() @ read
+    coordinate = offset - tokens @ read
     return predict_edited(model, states, alpha * coordinate[:, None] * along)
 
 
@@ -159,45 +163,43 @@ class Scaling(NamedTuple):
 
 
 def steer_scaled(
-    model: Resumable, dictionary: Dictionary, states: States, scaling: Scaling
+    model: ProbedModel, dictionary: Dictionary, states: States, scaling: Scaling
 ) -> np.ndarray:
     """(N, T') prediction of the published form: h is replaced by dec(z'), so the reconstruction
     error goes with it."""
-    tokens = states.tokens()
-    codes = dictionary.encode(tokens)
-    directions = dictionary.directions.numpy()
-    factor = np.zeros(len(directions), np.float32)
+    activity = Activity.of(dictionary, [states])
+    factor = np.zeros(len(activity.directions), np.float32)
     factor[scaling.up], factor[scaling.down] = scaling.alpha - 1, scaling.beta - 1
-    change = as_matrix(codes, len(directions)).multiply(factor[None]).tocsr() @ directions
-    reconstruction = torch.from_numpy(dictionary.decode(codes) + np.asarray(change, np.float32))
-    return predict_edited(model, states, reconstruction - tokens)
+    scaled = activity.codes.multiply(factor[None]).tocsr()
+    change = combined(scaled, activity.directions, activity.tokens)
+    decoded = torch.from_numpy(dictionary.decode(activity.raw)).to(change.device)
+    return predict_edited(model, states, decoded + change - activity.tokens)
 
 
-def reconstructed(model: Resumable, dictionary: Dictionary, states: States) -> np.ndarray:
+def reconstructed(model: ProbedModel, dictionary: Dictionary, states: States) -> np.ndarray:
     """(N, T') prediction with dec(enc(h)) in place of h: what the autoencoder alone does."""
     none = np.zeros(0, np.int64)
     return steer_scaled(model, dictionary, states, Scaling(none, none, 1.0, 1.0))
 
 
 def swapped_features(
-    model: Resumable, dictionary: Dictionary, pairs: Pairs, features: np.ndarray
+    model: ProbedModel, dictionary: Dictionary, pairs: Pairs, features: np.ndarray
 ) -> np.ndarray:
-    """(N, T') prediction of the in vitro rows with the in vivo codes of ``features``, token by
+    """(N, T') prediction of the reference rows with the target's codes of ``features``, token by
     token, all else kept.
 
-    h' = h + sum over f of (z_f in vivo - z_f in vitro) d_f: how much of the gap these features
+    h' = h + sum over f of (z_f target - z_f reference) d_f: how much of the gap these features
     carry.
     """
-    directions = dictionary.directions.numpy()
-    vivo, vitro = (
-        as_matrix(dictionary.encode(side.tokens()), len(directions)).tocsc()[:, features]
-        for side in (pairs.vivo, pairs.vitro)
+    target, reference = (
+        Activity.of(dictionary, [side]) for side in (pairs.target, pairs.reference)
     )
-    delta = (vivo - vitro).tocsr() @ directions[features]
-    return predict_edited(model, pairs.vitro, torch.from_numpy(np.asarray(delta, np.float32)))
+    difference = (target.columns[:, features] - reference.columns[:, features]).tocsr()
+    delta = combined(difference, reference.directions[features], reference.tokens)
+    return predict_edited(model, pairs.reference, delta)
 
 
-def swapped(model: Resumable, pairs: Pairs) -> np.ndarray:
-    """(N, T') prediction of the in vitro rows with the in vivo state at the predicted tokens: the
+def swapped(model: ProbedModel, pairs: Pairs) -> np.ndarray:
+    """(N, T') prediction of the reference rows with the target state at the kept tokens: the
     ceiling."""
-    return predict_edited(model, pairs.vitro, pairs.vivo.tokens() - pairs.vitro.tokens())
+    return predict_edited(model, pairs.reference, pairs.target.tokens() - pairs.reference.tokens())

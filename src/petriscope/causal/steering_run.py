@@ -1,18 +1,19 @@
-"""All steering methods, lineage by lineage: tuned on `tune` windows, read once on `test`
-windows."""
+"""The steering experiment: every method, stratum by stratum, tuned on `tune` windows and read once
+on `test` windows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from petriscope.causal.directions import (
-    ContextMeans,
     Replacement,
+    UnitMeans,
     all_directions,
     leace,
     of_length,
@@ -33,21 +34,32 @@ from petriscope.causal.steering import (
     swapped,
     swapped_features,
 )
+from petriscope.contrast.effects import LEAST_BLOCKS
 from petriscope.errors import UserError
-from petriscope.probe.states import Dictionary, Resumable, States
+from petriscope.files import write_csv
+from petriscope.probe.model import ProbedModel
+from petriscope.probe.states import Dictionary, States, to_host
 from petriscope.progress import progress
 
 Setting = tuple[float, float]
 """(alpha, beta); beta is NaN for added vectors."""
 
 
+METHOD = "sae_additive"
+"""The method that claims are read on."""
+NUMBERS = [
+    *("stratum", "alpha", "gc", "gc_random"),
+    *("gc_minus_random", "gc_minus_random_low", "gc_minus_random_high"),
+]
+
+
 class SteeringPlan(NamedTuple):
     """What is tried. The published grid is that of the released tables."""
 
     alphas: Sequence[float] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-    """strengths of added vectors, all brought to the length `ContextMeans.spread` (so that a
+    """strengths of added vectors, all brought to the length `UnitMeans.spread` (so that a
     probe's short normal and a long difference of means are tried over the same range); of LEACE,
-    the share of the way to the in vivo mean"""
+    the share of the way to the target mean"""
     random_draws: int = 10
     published_alphas: Sequence[float] = (1.5, 2.0, 3.0, 5.0)
     published_betas: Sequence[float] = (0.0, 0.25, 0.5)
@@ -58,18 +70,67 @@ class SteeringPlan(NamedTuple):
 
 @dataclass(frozen=True)
 class Steering:
-    """What steering does to the gap between the contexts' predictions."""
+    """What steering does to the gap between the conditions' predictions."""
 
     table: pd.DataFrame
-    """One row per (lineage, origin, method). origin: 'own' lineage, 'others' (leave one lineage
+    """One row per (stratum, origin, method). origin: 'own' stratum, 'others' (leave one stratum
     out) or 'none'. Columns: alpha, beta, at_edge (the grid's lowest or highest alpha was chosen),
     tuned_gc, gc with limits, gc_random, gc_minus_random with limits, overshoot (share of the gap
     that lies beyond the target), worse (share of rows farther from the target than before), rows,
     blocks."""
     grid: pd.DataFrame
-    """Gap closure on the tune rows at each setting: lineage, origin, method, alpha, beta, gc."""
+    """Gap closure on the tune rows at each setting: stratum, origin, method, alpha, beta, gc."""
     rows: pd.DataFrame
-    """Per test row: lineage, origin, method, window, block, remaining, gap, random_remaining."""
+    """Per test row: stratum, origin, method, window, block, remaining, gap, random_remaining."""
+
+    def save(self, folder: Path, layer: int, stratum: str = "stratum") -> None:
+        """Write readout.csv (test) and grid.csv (tune) into ``folder``, each with its layer;
+        ``stratum`` is the study's word for one."""
+        for name, frame in (("readout", self.table), ("grid", self.grid)):
+            named = frame.rename(columns={"stratum": stratum}).assign(layer=layer)
+            write_csv(folder / f"{name}.csv", named)
+
+
+@dataclass(frozen=True)
+class SteeringNumbers:
+    """What the claims say of steering, read on the additive vector of each stratum's own direction;
+    the weakest stratum decides."""
+
+    layer: int
+    untestable: str | None
+    """why there is no test; None where there is one"""
+    closure: float | None
+    """smallest gap closure over strata"""
+    excess_low: float | None
+    """smallest lower limit over strata of gap closure minus random directions"""
+    own: dict[str, list[dict[str, Any]]]
+    """method → its row of the table in each stratum, learnt there"""
+    others: dict[str, list[dict[str, Any]]]
+    """the same, learnt on the other strata"""
+    none: dict[str, list[dict[str, Any]]]
+    """floor, ceilings and the reconstruction"""
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, layer: int) -> SteeringNumbers:
+        """The numbers of a table of `Steering`."""
+        by_origin: dict[str, dict[str, list[dict[str, Any]]]] = {
+            origin: {
+                str(name): [{str(key): value for key, value in row.items()} for row in rows]
+                for name, part in table[table["origin"] == origin].groupby("method", sort=False)
+                for rows in [part[NUMBERS].to_dict("records")]
+            }
+            for origin in ("own", "others", "none")
+        }
+        own = table[(table["method"] == METHOD) & (table["origin"] == "own")]
+        blocks = int(own["blocks"].min()) if len(own) else 0
+        few = f"the test split has {blocks} blocks, {LEAST_BLOCKS} are needed"
+        return cls(
+            layer=layer,
+            untestable=None if blocks >= LEAST_BLOCKS else few,
+            closure=float(own["gc"].min()) if len(own) else None,
+            excess_low=float(own["gc_minus_random_low"].min()) if len(own) else None,
+            **by_origin,
+        )
 
 
 class _Method(NamedTuple):
@@ -80,66 +141,65 @@ class _Method(NamedTuple):
     random: Callable[[States, Setting], Iterator[np.ndarray]]
 
 
-def steer(
-    model: Resumable,
+def compare_methods(
+    model: ProbedModel,
     dictionary: Dictionary,
     *,
     tune: Pairs,
     test: Pairs,
-    means: ContextMeans,
+    means: UnitMeans,
     selected: np.ndarray,
     plan: SteeringPlan,
-    show_progress: bool = True,
 ) -> Steering:
     """Learn directions on ``means``, choose alpha on ``tune``, read gap closure once on ``test``.
 
-    ``selected``: context features for the additive and the published form (there, features that are
-    higher in vivo are turned up, the others down). Each direction is learnt on the lineage itself
+    ``selected``: features for the additive and the published form (there, features that are higher
+    in the target condition are turned up, the others down). Each direction is learnt on the stratum itself
     ('own') and on the others ('others'). Its random counterpart has the same norm and alpha; of the
     published form, as many random alive features. Floor: alpha = 0, and the reconstruction alone.
-    Ceilings: the in vivo hidden state in place of the in vitro one ('swap'), and the in vivo codes
+    Ceilings: the target's hidden state in place of the reference's ('swap'), and the target's codes
     of the selected features in place of theirs ('feature_swap', against as many random features).
     """
     tune.check()
     test.check()
-    lineages = [name for name in means.design.lineages if (test.vitro.labels.lineage == name).any()]
-    if not lineages:
+    strata = [name for name in means.design.strata if (test.reference.labels.stratum == name).any()]
+    if not strata:
         raise UserError(
-            "no test row belongs to a lineage of the data set",
+            "no test row belongs to a stratum of the data set",
             field="steering",
             remedy="Check splits.",
         )
     jobs = []
-    for lineage in lineages:
-        others = tuple(name for name in means.design.lineages if name != lineage)
+    for stratum in strata:
+        others = tuple(name for name in means.design.strata if name != stratum)
         jobs += [
             (
-                lineage,
+                stratum,
                 "none",
-                _references(model, dictionary, test.only(lineage), means, selected, plan),
+                _references(model, dictionary, test.only(stratum), means, selected, plan),
             )
         ]
-        for origin, learnt in (("own", (lineage,)), ("others", others)):
+        for origin, learnt in (("own", (stratum,)), ("others", others)):
             if learnt:
                 jobs.append(
                     (
-                        lineage,
+                        stratum,
                         origin,
                         _methods(model, dictionary, means, selected, learnt, origin, plan),
                     )
                 )
-    steps = [(lineage, method) for lineage, _, methods in jobs for method in methods]
+    steps = [(stratum, method) for stratum, _, methods in jobs for method in methods]
     table, grid, rows = [], [], []
     alpha_of: dict[tuple[str, str], Setting] = {}
-    for lineage, method in progress(steps, "steering", unit="method") if show_progress else steps:
-        tuned = _tune(method, tune.only(lineage), alpha_of.get((lineage, method.origin)))
+    for stratum, method in progress(steps, "steering", unit="method"):
+        tuned = _tune(method, tune.only(stratum), alpha_of.get((stratum, method.origin)))
         if method.name == "difference_of_means":
-            alpha_of[lineage, method.origin] = tuned.setting
-        summary, per_row = _read(method, tuned, test.only(lineage), plan)
-        table.append({"lineage": lineage} | summary)
-        rows.append(per_row.assign(lineage=lineage, origin=method.origin, method=method.name))
+            alpha_of[stratum, method.origin] = tuned.setting
+        summary, per_row = _read(method, tuned, test.only(stratum), plan)
+        table.append({"stratum": stratum} | summary)
+        rows.append(per_row.assign(stratum=stratum, origin=method.origin, method=method.name))
         grid += [
-            {"lineage": lineage, "origin": method.origin, "method": method.name} | entry
+            {"stratum": stratum, "origin": method.origin, "method": method.name} | entry
             for entry in tuned.grid
         ]
     return Steering(pd.DataFrame(table), pd.DataFrame(grid), pd.concat(rows, ignore_index=True))
@@ -149,10 +209,10 @@ NONE: Setting = (float("nan"), float("nan"))
 
 
 def _references(
-    model: Resumable,
+    model: ProbedModel,
     dictionary: Dictionary,
     test: Pairs,
-    means: ContextMeans,
+    means: UnitMeans,
     selected: np.ndarray,
     plan: SteeringPlan,
 ) -> list[_Method]:
@@ -188,15 +248,15 @@ def _references(
 
 
 def _methods(
-    model: Resumable,
+    model: ProbedModel,
     dictionary: Dictionary,
-    means: ContextMeans,
+    means: UnitMeans,
     selected: np.ndarray,
     learnt: tuple[str, ...],
     origin: str,
     plan: SteeringPlan,
 ) -> list[_Method]:
-    directions = dictionary.directions.numpy()
+    directions = to_host(dictionary.directions)
     methods = []
     for name, vector in all_directions(means, directions, selected, learnt):
         methods.append(_added(model, name, origin, of_length(vector, means.spread), plan))
@@ -211,7 +271,7 @@ def _methods(
 
 
 def _added(
-    model: Resumable, name: str, origin: str, vector: np.ndarray, plan: SteeringPlan
+    model: ProbedModel, name: str, origin: str, vector: np.ndarray, plan: SteeringPlan
 ) -> _Method:
     drawn = random_like(vector, plan.random_draws, plan.seed + 1)
     return _Method(
@@ -224,7 +284,7 @@ def _added(
 
 
 def _replaced(
-    model: Resumable, origin: str, replacement: Replacement, plan: SteeringPlan
+    model: ProbedModel, origin: str, replacement: Replacement, plan: SteeringPlan
 ) -> _Method:
     drawn = random_like(replacement.write, plan.random_draws, plan.seed + 4)
     return _Method(
@@ -238,7 +298,7 @@ def _replaced(
     )
 
 
-def _label_shuffled(model: Resumable, origin: str, vectors: np.ndarray) -> _Method:
+def _label_shuffled(model: ProbedModel, origin: str, vectors: np.ndarray) -> _Method:
     """Difference of means of shuffled labels, at the length and alpha of the real one."""
 
     def apply(states: States, setting: Setting) -> np.ndarray:
@@ -248,7 +308,7 @@ def _label_shuffled(model: Resumable, origin: str, vectors: np.ndarray) -> _Meth
 
 
 def _published(
-    model: Resumable,
+    model: ProbedModel,
     dictionary: Dictionary,
     origin: str,
     difference: np.ndarray,
@@ -289,7 +349,7 @@ def _tune(method: _Method, pairs: Pairs, given: Setting | None) -> _Tuned:
         return _Tuned(given or NONE, float("nan"), "", [])
     grid = []
     for alpha, beta in method.settings:
-        distance = gaps(method.apply(pairs.vitro, (alpha, beta)), pairs)
+        distance = gaps(method.apply(pairs.reference, (alpha, beta)), pairs)
         grid.append(
             {"alpha": alpha, "beta": beta, "gc": gap_closure(distance.remaining, distance.gap)}
         )
@@ -302,13 +362,13 @@ def _tune(method: _Method, pairs: Pairs, given: Setting | None) -> _Tuned:
 def _read(
     method: _Method, tuned: _Tuned, pairs: Pairs, plan: SteeringPlan
 ) -> tuple[dict[str, object], pd.DataFrame]:
-    distance = _distances(method.apply(pairs.vitro, tuned.setting), pairs)
+    distance = _distances(method.apply(pairs.reference, tuned.setting), pairs)
     drawn = [
         gaps(prediction, pairs).remaining
-        for prediction in method.random(pairs.vitro, tuned.setting)
+        for prediction in method.random(pairs.reference, tuned.setting)
     ]
     random = np.mean(drawn, axis=0) if drawn else np.full(len(distance.gap), np.nan)
-    block = pairs.vitro.labels.block
+    block = pairs.reference.labels.block
     options = {"resamples": plan.resamples, "seed": plan.seed}
     closed = closure_interval(distance.gap - distance.remaining, distance.gap, block, **options)
     nothing = float("nan")
@@ -340,7 +400,7 @@ def _read(
     }
     per_row = pd.DataFrame(
         {
-            "window": pairs.vitro.labels.window,
+            "window": pairs.reference.labels.window,
             "block": block,
             "remaining": distance.remaining,
             "gap": distance.gap,

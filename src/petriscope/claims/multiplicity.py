@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from petriscope.contrast.multiplicity import Family, ledger
+from petriscope.contrast.results import Family
+from petriscope.enrich.kinds import KINDS
 
 METHODS = {
     "q": "BH",
@@ -48,13 +49,22 @@ def multiplicity(
         *_annotation(tables),
     ]
     entries = [entry for entry in entries if np.isfinite(entry.adjusted).any()]
-    rows = ledger([(entry.family, entry.method, entry.adjusted) for entry in entries], alpha)
-    if rows.empty:
-        return rows
-    rows.insert(0, "stage", [entry.stage for entry in entries])
-    rows.insert(1, "test", [entry.test for entry in entries])
-    rows.insert(4, "units", [entry.units for entry in entries])
-    return rows
+    return pd.DataFrame(
+        [
+            {
+                "stage": entry.stage,
+                "test": entry.test,
+                "family": entry.family.name,
+                "size": entry.family.size,
+                "units": entry.units,
+                "method": entry.method,
+                "tested": int(np.isfinite(entry.adjusted).sum()),
+                "rejected": int((entry.adjusted <= alpha).sum()),
+                "alpha": alpha,
+            }
+            for entry in entries
+        ]
+    )
 
 
 def as_markdown(rows: pd.DataFrame) -> str:
@@ -147,49 +157,13 @@ def _causal(tables: Mapping[str, pd.DataFrame]) -> Iterator[Entry]:
 
 
 def _annotation(tables: Mapping[str, pd.DataFrame]) -> Iterator[Entry]:
-    listed = (
-        (
-            "chromhmm",
-            "q",
-            "state in the bins of a feature or group (odds ratio)",
-            "features or groups x states",
-            "bins",
-        ),
-        (
-            "motifs",
-            "q",
-            "motif in the bins of a feature or group",
-            "features or groups x motifs",
-            "bins",
-        ),
-        (
-            "genesets",
-            "q",
-            "genes near a feature's bins (hypergeometric)",
-            "features or groups x terms",
-            "genes",
-        ),
-        (
-            "genesets",
-            "adjusted_q",
-            "genes, adjusted for reach",
-            "features or groups x terms",
-            "genes",
-        ),
-        (
-            "genesets",
-            "region_q",
-            "bins in a term's domains (binomial)",
-            "features or groups x terms",
-            "bins",
-        ),
-    )
-    for stage, column, test, family, units in listed:
-        frame = tables.get(f"{stage}/enrichment", pd.DataFrame())
-        if column in frame:
-            values = _values(frame, column)
-            size = int(np.isfinite(values).sum())
-            yield Entry(stage, test, Family(f"whole table: {family}", size), units, "BH", values)
+    for kind in KINDS:
+        frame = tables.get(f"{kind.stage}/enrichment", pd.DataFrame())
+        for column, test, family, units in kind.tests:
+            if column in frame:
+                values = _values(frame, column)
+                tested = Family(f"whole table: {family}", int(np.isfinite(values).sum()))
+                yield Entry(kind.stage, test, tested, units, "BH", values)
 
 
 def _values(frame: pd.DataFrame, column: str) -> np.ndarray:

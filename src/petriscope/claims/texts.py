@@ -93,6 +93,11 @@ def p_value(value: float | None) -> str | None:
     return number(value, ".1e")
 
 
+def short(value: float | None) -> str | None:
+    """A number as a threshold is written: ``.05``."""
+    return None if value is None else f"{value:g}".removeprefix("0") or "0"
+
+
 def dash(value: Any) -> Any:
     """The value, or ``-`` where it was not measured and the rest of the text still stands."""
     return MISSING if value is None else value
@@ -112,6 +117,7 @@ def _environment() -> Environment:
         "number": number,
         "percent": percent,
         "p": p_value,
+        "short": short,
         "dash": dash,
     }
     return environment
@@ -137,7 +143,7 @@ def render(template: str, metrics: Mapping[str, Any], where: str = "text", field
         raise UserError(
             f"cannot be filled in: {error}",
             file=where,
-            field=field,
+            field=field or None,
             remedy=f"Correct the template: {template}",
         ) from None
     return text or MISSING
@@ -152,7 +158,7 @@ def names(template: str, where: str = "text", field: str = "") -> list[str]:
         raise UserError(
             f"is no template: {error}",
             file=where,
-            field=field,
+            field=field or None,
             remedy=f"Correct the template: {template}",
         ) from None
     return list(dict.fromkeys(name for name in _dotted(tree) if name.split(".")[0] in free))
@@ -166,7 +172,9 @@ def known(name: str, metrics: Mapping[str, Any], where: str, field: str = "") ->
             return None
         if not isinstance(value, Mapping) or part not in value:
             remedy = "Correct the name in claims.yaml, or run the stage that writes it."
-            raise UserError(f"no stage wrote {name}", file=where, field=field, remedy=remedy)
+            raise UserError(
+                f"no stage wrote {name}", file=where, field=field or None, remedy=remedy
+            )
         value = value[part]
     return value
 

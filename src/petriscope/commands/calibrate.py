@@ -5,13 +5,19 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
 
+from petriscope.claims.rules import read_rules
+from petriscope.claims.texts import render
 from petriscope.commands import add_workspace_arguments, workspace_of
+from petriscope.contrast.calibration import calibrate, summarise
 from petriscope.errors import UserError
 from petriscope.files import write_csv
 from petriscope.run.params import load_params
 from petriscope.run.stage import run_stage
+from petriscope.run.workspace import Workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     workspace = workspace_of(args)
     if args.seeds is None and args.nulls is None:
         found = run_stage("calibration", workspace)
-        print(found["why_untestable"] or f"{found['corrected_text']}\n{found['interval_text']}")
+        print(found["untestable"] or _words(found, workspace))
         return 0
     params = load_params(workspace.params)
     for name, low in (("seeds", 1), ("nulls", 20)):
@@ -44,13 +50,26 @@ def run(args: argparse.Namespace) -> int:
         nulls=args.nulls or params.calibration.nulls,
     )
     stage = importlib.import_module(workspace.study.stage("calibration"))
-    rates = stage.null_runs(workspace, replace(params, calibration=chosen)).rates
+    data = stage.null_data(workspace, replace(params, calibration=chosen))
+    seeds = [params.seed + i for i in range(chosen.seeds)]
+    rates = calibrate(data, seeds=seeds, alpha=params.cds.alpha).rates
     if args.out:
         write_csv(args.out, rates)
     shown = rates.assign(what=rates.test.fillna(rates.what))[
         ["seed", "what", "null", "share", "low", "high"]
     ]
     print(shown.to_string(index=False, float_format="{:.4f}".format))
-    found = stage.metrics(rates, params.cds.alpha, stage.middle_layer(workspace))
-    print(f"{found['corrected_text']}\n{found['interval_text']}")
+    summary = summarise(rates, params.cds.alpha, stage.middle_layer(workspace), stage.COVARIATES)
+    print(_words(asdict(summary), workspace))
     return 0
+
+
+def _words(found: Mapping[str, Any], workspace: Workspace) -> str:
+    """What the ledger says of the calibration."""
+    path = workspace.claims_rules
+    claim = next(entry for entry in read_rules(path) if entry["id"] == "calibration")
+    texts = (
+        render(claim[name], {"calibration": found}, str(path), name)
+        for name in ("corrected", "interval")
+    )
+    return "\n".join(texts)

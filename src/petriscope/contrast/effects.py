@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from petriscope.contrast.moments import Design, Moments
+from petriscope.contrast.design import Design
+from petriscope.sae.moments import Moments
 
 LEAST_BLOCKS = 4
 """Blocks below which no interval over blocks is worth printing."""
@@ -22,15 +23,15 @@ class Effect(NamedTuple):
 
 
 class Effects(NamedTuple):
-    """Effect sizes of in vivo against in vitro. Intervals: blocks resampled, biosamples as they
+    """Effect sizes of target against reference. Intervals: blocks resampled, units as they
     are."""
 
     difference: Effect
-    """mean activation in vivo minus in vitro."""
+    """mean activation target minus reference."""
     hedges_g: Effect
-    """over per-biosample means; NaN with one biosample a side."""
+    """over per-unit means; NaN with one unit a side."""
     auroc: Effect
-    """chance that a (block, in vivo biosample) mean exceeds one (block, in vitro biosample) mean of
+    """chance that a (block, target unit) mean exceeds one (block, reference unit) mean of
     the same block."""
     log2_fold: Effect
     blocks: int
@@ -86,7 +87,7 @@ def auroc_sparse(
     half.
 
     ``indices``, ``values`` (nnz,): feature and its activation > 0; ``positive`` (nnz,) bool: the
-    token is in vivo. ``n_positive``, ``n_negative``: tokens of either side, silent ones included.
+    token is target. ``n_positive``, ``n_negative``: tokens of either side, silent ones included.
     Equals the Mann-Whitney U / (n1 n0).
     """
     order = np.lexsort((values, indices))
@@ -112,12 +113,12 @@ def auroc_sparse(
         return np.asarray(won / (float(n_positive) * n_negative))
 
 
-def log2_fold(vivo: np.ndarray, vitro: np.ndarray) -> np.ndarray:
+def log2_fold(target: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """log2 of the ratio of means, each plus 1 % of their average, so that a silent side gives at
     most 7.7."""
-    floor = 0.005 * (vivo + vitro)
+    floor = 0.005 * (target + reference)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(floor > 0, np.log2((vivo + floor) / (vitro + floor)), 0.0)
+        return np.where(floor > 0, np.log2((target + floor) / (reference + floor)), 0.0)
 
 
 def bootstrap_counts(blocks: int, resamples: int, seed: int) -> np.ndarray:
@@ -179,24 +180,24 @@ def mean_limits(units: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarra
 def effects(
     moments: Moments,
     design: Design,
-    lineage: str,
+    stratum: str,
     *,
     resamples: int = 1000,
     seed: int = 0,
     chunk: int = 64,
 ) -> Effects:
-    """All effect sizes of one lineage with block-bootstrap intervals, ``chunk`` features at a time.
+    """All effect sizes of one stratum with block-bootstrap intervals, ``chunk`` features at a time.
 
     Blocks are resampled; an effect's standard error within a resample comes from its influence
     values (delta method), and the limits are symmetric bootstrap-t (`symmetric_limits`). Blocks
-    without tokens of the lineage's biosamples are left out.
+    without tokens of the stratum's units are left out.
     """
-    vitro, vivo = design.sides(lineage)
-    chosen = np.concatenate([vitro, vivo])
+    reference, target = design.sides(stratum)
+    chosen = np.concatenate([reference, target])
     used = np.flatnonzero((moments.tokens[:, chosen] > 0).all(1))
     tokens = moments.tokens[np.ix_(used, chosen)].astype(np.float64)
     counts = np.concatenate([np.ones((1, len(used))), bootstrap_counts(len(used), resamples, seed)])
-    sample = _Resamples(counts, tokens, len(vitro))
+    sample = _Resamples(counts, tokens, len(reference))
     m = moments.sum.shape[2]
     parts: list[list[Effect]] = []
     for start in range(0, m, chunk):
@@ -207,26 +208,26 @@ def effects(
 
 
 class _Resamples(NamedTuple):
-    """Block resamples of one lineage: the first row of ``counts`` (1 + R, n) is the data itself."""
+    """Block resamples of one stratum: the first row of ``counts`` (1 + R, n) is the data itself."""
 
     counts: np.ndarray
     tokens: np.ndarray
-    """(n, S) tokens per block and biosample, in vitro first."""
-    n_vitro: int
+    """(n, S) tokens per block and unit, reference first."""
+    n_reference: int
 
     def effects(self, sums: np.ndarray) -> list[Effect]:
         """Difference, Hedges g, AUROC and log2 fold of summed activations (n, S, m)."""
         n, size, width = sums.shape
         weight = self.counts @ self.tokens
         means = (self.counts @ sums.reshape(n, -1)).reshape(-1, size, width) / weight[:, :, None]
-        b, a = means[:, : self.n_vitro], means[:, self.n_vitro :]
+        b, a = means[:, : self.n_reference], means[:, self.n_reference :]
         n_b, n_a = b.shape[1], a.shape[1]
         mean_a, mean_b = a.mean(1), b.mean(1)
         difference = mean_a - mean_b
         sides = np.concatenate([np.full(n_b, -1 / n_b), np.full(n_a, 1 / n_a)])
         deviation = np.concatenate([b - mean_b[:, None], a - mean_a[:, None]], axis=1)
         g = hedges_g(a, b, axis=1)
-        # g = J d / s: its gradient in each biosample's mean
+        # g = J d / s: its gradient in each unit's mean
         with np.errstate(divide="ignore", invalid="ignore"):
             factor = g / difference
             pooled = (deviation**2).sum(1)
@@ -239,7 +240,9 @@ class _Resamples(NamedTuple):
         )
         flat = np.broadcast_to(sides[:, None], means.shape)
         within = sums / self.tokens[:, :, None]
-        wins = np.stack([auroc(block[self.n_vitro :], block[: self.n_vitro]) for block in within])
+        wins = np.stack(
+            [auroc(block[self.n_reference :], block[: self.n_reference]) for block in within]
+        )
         share = self.counts @ wins / n
         spread = self.counts @ wins**2 / n - share**2
         return [
@@ -253,7 +256,7 @@ class _Resamples(NamedTuple):
         self, sums: np.ndarray, means: np.ndarray, weight: np.ndarray, slope: np.ndarray
     ) -> np.ndarray:
         """Standard error (1 + R, m) of a statistic with gradient ``slope`` (1 + R, S, m) in the
-        biosamples' means."""
+        units' means."""
         n = len(sums)
         scaled = slope * (n / weight)[:, :, None]
         total = np.zeros((len(means), sums.shape[2]))

@@ -1,4 +1,4 @@
-"""The independent units of a contrast, one test per lineage from them, and what all lineages say
+"""The independent units of a contrast, one test per stratum from them, and what all strata say
 together."""
 
 from __future__ import annotations
@@ -8,30 +8,29 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from petriscope.contrast.design import Design
 from petriscope.contrast.inference import TTest, one_sample, pool, stouffer, welch
 from petriscope.contrast.linear import Layout, fit, layout, permute, relabellings
-from petriscope.contrast.moments import Design
 from petriscope.contrast.permutation import PermutationP, sign_flip, stratified_labels
 
-Level = Literal["biosample", "locus"]
 Variance = Literal["moderated", "welch"]
 
 
-class LineageEvidence(NamedTuple):
-    """What one lineage says."""
+class StratumEvidence(NamedTuple):
+    """What one stratum says."""
 
     test: TTest
     n: dict[str, int]
     units: np.ndarray
-    """Its units' values: biosample means (n0 + n1, m), in vitro first, or block differences (B,
+    """Its units' values: unit means (n0 + n1, m), reference first, or block differences (B,
     m)."""
 
 
 class CombinedEvidence(NamedTuple):
-    """What all testable lineages say together."""
+    """What all testable strata say together."""
 
     mean: TTest
-    """mean difference over lineages, for its interval."""
+    """mean difference over strata, for its interval."""
     z: np.ndarray
     """(m,) signed Stouffer score."""
     permutation: PermutationP
@@ -41,39 +40,39 @@ class CombinedEvidence(NamedTuple):
     """technical covariates that were adjusted for."""
 
 
-def usable_lineages(design: Design, least: int = 2) -> tuple[str, ...]:
-    """Lineages with ``least`` biosamples a side (and three in all, without which nothing
+def usable_strata(design: Design, least: int = 2) -> tuple[str, ...]:
+    """Strata with ``least`` units a side (and three in all, without which nothing
     varies)."""
-    sizes = {lineage: [len(side) for side in design.sides(lineage)] for lineage in design.lineages}
-    return tuple(x for x in design.lineages if min(sizes[x]) >= least and sum(sizes[x]) >= 3)
+    sizes = {stratum: [len(side) for side in design.sides(stratum)] for stratum in design.strata}
+    return tuple(x for x in design.strata if min(sizes[x]) >= least and sum(sizes[x]) >= 3)
 
 
-def biosample_evidence(
-    means: np.ndarray, design: Design, variance: Variance, lineages: tuple[str, ...]
-) -> dict[str, LineageEvidence]:
-    """One test per lineage that has two biosamples a side. ``means`` (S, m).
+def unit_evidence(
+    means: np.ndarray, design: Design, variance: Variance, strata: tuple[str, ...]
+) -> dict[str, StratumEvidence]:
+    """One test per stratum that has two units a side. ``means`` (S, m).
 
-    Moderated: contrasts of one linear model over all those lineages (`linear.fit`). Welch: each
-    lineage by itself, covariates ignored.
+    Moderated: contrasts of one linear model over all those strata (`linear.fit`). Welch: each
+    stratum by itself, covariates ignored.
     """
-    usable = tuple(x for x in lineages if x in usable_lineages(design))
+    usable = tuple(x for x in strata if x in usable_strata(design))
     return _lines(means, design, variance, usable) if usable else {}
 
 
 def _lines(
-    means: np.ndarray, design: Design, variance: Variance, lineages: tuple[str, ...]
-) -> dict[str, LineageEvidence]:
-    tests = fit(means, layout(design, lineages)).lineages if variance == "moderated" else {}
+    means: np.ndarray, design: Design, variance: Variance, strata: tuple[str, ...]
+) -> dict[str, StratumEvidence]:
+    tests = fit(means, layout(design, strata)).strata if variance == "moderated" else {}
     found = {}
-    for lineage in lineages:
-        vitro, vivo = design.sides(lineage)
-        test = tests[lineage] if variance == "moderated" else welch(means[vivo], means[vitro])
-        n = {"in_vitro": len(vitro), "in_vivo": len(vivo)}
-        found[lineage] = LineageEvidence(test, n, means[np.concatenate([vitro, vivo])])
+    for stratum in strata:
+        reference, target = design.sides(stratum)
+        test = tests[stratum] if variance == "moderated" else welch(means[target], means[reference])
+        n = design.counts(stratum)
+        found[stratum] = StratumEvidence(test, n, means[np.concatenate([reference, target])])
     return found
 
 
-def biosample_test(
+def unit_test(
     means: np.ndarray,
     design: Design,
     variance: Variance,
@@ -81,18 +80,18 @@ def biosample_test(
     permutations: int,
     seed: int,
     least: int = 2,
-) -> tuple[dict[str, LineageEvidence], CombinedEvidence | None]:
-    """Every lineage with ``least`` biosamples a side, and their combination (None where there is
+) -> tuple[dict[str, StratumEvidence], CombinedEvidence | None]:
+    """Every stratum with ``least`` units a side, and their combination (None where there is
     none).
 
-    Lineages have biosamples of their own. Moderated scores share one variance, which
+    Strata have units of their own. Moderated scores share one variance, which
     `Layout.direction` accounts for; Welch scores are independent.
     """
-    lineages = usable_lineages(design, least)
-    if not lineages:
+    strata = usable_strata(design, least)
+    if not strata:
         return {}, None
-    lines = _lines(means, design, variance, lineages)
-    shape: Layout = layout(design, lineages)
+    lines = _lines(means, design, variance, strata)
+    shape: Layout = layout(design, strata)
     if variance == "moderated":
         fitted = fit(means, shape)
         null = permute(means, shape, fitted, permutations, seed)
@@ -100,9 +99,9 @@ def biosample_test(
             fitted.mean, fitted.combined.z(), null, relabellings(shape), adjusted=shape.adjusted
         )
         return lines, together
-    strata = [np.split(line.units, [line.n["in_vitro"]]) for line in lines.values()]
+    values = [np.split(line.units, [line.n[design.words.reference]]) for line in lines.values()]
     null = stratified_labels(
-        lambda a, b: welch(a, b).z(), [(a, b) for a, b in strata], permutations, seed
+        lambda a, b: welch(a, b).z(), [(a, b) for a, b in values], permutations, seed
     )
     z = np.stack([line.test.z() for line in lines.values()])
     mean = pool([line.test for line in lines.values()])
@@ -110,32 +109,32 @@ def biosample_test(
 
 
 def locus_evidence(
-    block_means: np.ndarray, design: Design, lineages: tuple[str, ...]
-) -> dict[str, LineageEvidence]:
-    """One paired test over blocks per lineage: d_B = mean in vivo minus mean in vitro.
+    block_means: np.ndarray, design: Design, strata: tuple[str, ...]
+) -> dict[str, StratumEvidence]:
+    """One paired test over blocks per stratum: d_B = mean target minus mean reference.
     ``block_means`` (B, S, m).
 
-    Blocks that lack tokens of any biosample are left out for all lineages.
+    Blocks that lack tokens of any unit are left out for all strata.
     """
     whole = np.isfinite(block_means).all((1, 2))
     block_means = block_means[whole]
     found = {}
-    for lineage in lineages:
-        if design.why_untestable(lineage, "locus") or len(block_means) < 2:
+    for stratum in strata:
+        if design.why_untestable(stratum, "locus") or len(block_means) < 2:
             continue
-        sides = design.sides(lineage)
-        difference = block_means[:, sides.vivo].mean(1) - block_means[:, sides.vitro].mean(1)
-        found[lineage] = LineageEvidence(
+        sides = design.sides(stratum)
+        difference = block_means[:, sides.target].mean(1) - block_means[:, sides.reference].mean(1)
+        found[stratum] = StratumEvidence(
             one_sample(difference), {"blocks": len(difference)}, difference
         )
     return found
 
 
 def combine_loci(
-    evidence: Mapping[str, LineageEvidence], permutations: int, seed: int
+    evidence: Mapping[str, StratumEvidence], permutations: int, seed: int
 ) -> CombinedEvidence:
-    """Signed Stouffer over lineages at locus level: they share blocks, so their correlation enters,
-    and the sign of a block is flipped for all lineages at once."""
+    """Signed Stouffer over strata at locus level: they share blocks, so their correlation enters,
+    and the sign of a block is flipped for all strata at once."""
     lines = list(evidence.values())
     z = np.stack([line.test.z() for line in lines])
     differences = np.stack([line.units for line in lines])
@@ -148,7 +147,7 @@ def combine_loci(
 
 
 def _correlation(differences: np.ndarray) -> np.ndarray:
-    """(m, L, L) correlation over blocks of the lineages' differences (L, B, m); constant ones are
+    """(m, L, L) correlation over blocks of the strata' differences (L, B, m); constant ones are
     uncorrelated."""
     centred = differences - differences.mean(1, keepdims=True)
     norm = np.sqrt((centred**2).sum(1, keepdims=True))

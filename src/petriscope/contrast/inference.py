@@ -1,4 +1,4 @@
-"""Two-sample tests over many features at once: Welch, moderated t (limma), and how lineages are
+"""Two-sample tests over many features at once: Welch, moderated t (limma), and how strata are
 combined."""
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import special
-
-from petriscope.contrast.splines import natural_spline_basis
 
 
 class TTest(NamedTuple):
@@ -185,9 +183,9 @@ def pool(tests: Sequence[TTest]) -> TTest:
 
 
 def stouffer(z: np.ndarray, correlation: np.ndarray | None = None) -> np.ndarray:
-    """Signed Stouffer score of z (L, m): sum over lineages divided by its standard deviation.
+    """Signed Stouffer score of z (L, m): sum over strata divided by its standard deviation.
 
-    ``correlation`` (m, L, L): between the lineages' scores, where they share units (blocks);
+    ``correlation`` (m, L, L): between the strata' scores, where they share units (blocks);
     independent without it. Source: Stouffer 1949; Strube 1985 for dependent scores.
     """
     total = z.sum(0)
@@ -197,17 +195,53 @@ def stouffer(z: np.ndarray, correlation: np.ndarray | None = None) -> np.ndarray
 
 
 def conjunction(p: np.ndarray) -> np.ndarray:
-    """(m,) largest p over the lineages of p (L, m): small only where every lineage shows the
+    """(m,) largest p over the strata of p (L, m): small only where every stratum shows the
     difference."""
     return p.max(0)
 
 
 def union(p: np.ndarray) -> np.ndarray:
-    """(m,) smallest p over the lineages of p (L, m), Šidák-corrected: small where any lineage shows
+    """(m,) smallest p over the strata of p (L, m), Šidák-corrected: small where any stratum shows
     a difference.
 
-    Exact for independent lineages; conservative for two-sided t's that share a variance (Šidák
+    Exact for independent strata; conservative for two-sided t's that share a variance (Šidák
     1967).
     """
     least = np.minimum(p.min(0), 1 - np.finfo(float).eps)
     return np.asarray(-np.expm1(len(p) * np.log1p(-least)))
+
+
+class SplineBasis(NamedTuple):
+    """A basis with intercept; columns span the same space as `ns(x, df, intercept=TRUE)`."""
+
+    fitted: np.ndarray
+    """(n, width) at the points the knots come from."""
+    evaluated: np.ndarray
+    """(m, width) at the points asked for; linear beyond the boundary knots."""
+
+
+def natural_spline_basis(x: np.ndarray, at: np.ndarray, width: int) -> SplineBasis:
+    """Natural cubic spline basis with ``width`` columns, inner knots at quantiles of ``x`` (n,),
+    evaluated ``at`` (m,).
+
+    Truncated-power form (Hastie, Tibshirani, Friedman 2009, eq. 5.4-5.5) on x scaled to [0, 1].
+    """
+    low, high = float(x.min()), float(x.max())
+    scale = (high - low) or 1.0
+    knots = (np.quantile(x, np.linspace(0, 1, width)) - low) / scale if width > 1 else np.zeros(1)
+
+    def columns(values: np.ndarray) -> np.ndarray:
+        u = (values - low) / scale
+        if width == 1:
+            return np.ones((len(u), 1))
+
+        def d(k: int) -> np.ndarray:
+            gap = knots[-1] - knots[k]
+            if gap == 0:
+                return np.zeros(len(u))
+            return (np.maximum(u - knots[k], 0) ** 3 - np.maximum(u - knots[-1], 0) ** 3) / gap
+
+        parts = [np.ones(len(u)), u] + [d(k) - d(width - 2) for k in range(width - 2)]
+        return np.stack(parts, axis=1)
+
+    return SplineBasis(columns(x), columns(at))

@@ -1,4 +1,4 @@
-"""The biosample-level linear model: a mean per lineage and context, technical covariates, one
+"""The unit-level linear model: a mean per stratum and context, technical covariates, one
 moderated variance."""
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from petriscope.contrast.design import Design
 from petriscope.contrast.inference import (
     Prior,
     TTest,
@@ -19,7 +20,6 @@ from petriscope.contrast.inference import (
     squeeze,
     t_test,
 )
-from petriscope.contrast.moments import Design
 from petriscope.contrast.permutation import ROWS, PermutationP, label_splits, permutation_p
 
 
@@ -27,18 +27,18 @@ class Layout(NamedTuple):
     """What the linear model makes of a design; the same for every feature."""
 
     rows: np.ndarray
-    """(n,) biosamples of the lineages that are tested, in vitro before in vivo, lineage by
-    lineage."""
-    lineages: tuple[str, ...]
+    """(n,) units of the strata that are tested, reference before target, stratum by
+    stratum."""
+    strata: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
-    """in vitro and in vivo biosamples of each lineage."""
+    """reference and target units of each stratum."""
     columns: np.ndarray
-    """(n, p) design matrix: one indicator per lineage and context, then centred covariates."""
+    """(n, p) design matrix: one indicator per stratum and context, then centred covariates."""
     weights: np.ndarray
-    """(L, n) weights of the biosamples in each lineage's contrast, in vivo minus in vitro."""
+    """(L, n) weights of the units in each stratum's contrast, target minus reference."""
     direction: np.ndarray
-    """(n,) unit vector of the combined contrast: the lineages' contrasts, each divided by its
-    standard error, added. All lineages share one variance, so its t is the signed Stouffer score of
+    """(n,) unit vector of the combined contrast: the strata' contrasts, each divided by its
+    standard error, added. All strata share one variance, so its t is the signed Stouffer score of
     theirs, their correlation accounted for."""
     df: int
     """residual degrees of freedom."""
@@ -54,30 +54,30 @@ class Layout(NamedTuple):
 class LinearFit(NamedTuple):
     """The model fitted to m features."""
 
-    lineages: dict[str, TTest]
+    strata: dict[str, TTest]
     mean: TTest
-    """mean of the lineages' differences."""
+    """mean of the strata' differences."""
     combined: TTest
     """along `Layout.direction`; its z is the signed Stouffer score."""
     prior: Prior
     """of the residual variances, fitted to these labels."""
 
 
-def layout(design: Design, lineages: Sequence[str]) -> Layout:
-    """The model of some lineages, each with a biosample on both sides.
+def layout(design: Design, strata: Sequence[str]) -> Layout:
+    """The model of some strata, each with a unit on both sides.
 
-    A covariate that varies only between lineages and contexts cannot be told from them and is left
+    A covariate that varies only between strata and contexts cannot be told from them and is left
     out, as is one that would leave fewer than two residual degrees of freedom.
     """
-    sides = [design.sides(lineage) for lineage in lineages]
-    rows = np.concatenate([np.concatenate([side.vitro, side.vivo]) for side in sides])
-    sizes = tuple((len(side.vitro), len(side.vivo)) for side in sides)
+    sides = [design.sides(stratum) for stratum in strata]
+    rows = np.concatenate([np.concatenate([side.reference, side.target]) for side in sides])
+    sizes = tuple((len(side.reference), len(side.target)) for side in sides)
     columns = np.zeros((len(rows), 2 * len(sides)))
     at = 0
-    for i, (vitro, vivo) in enumerate(sizes):
-        columns[at : at + vitro, 2 * i] = 1
-        columns[at + vitro : at + vitro + vivo, 2 * i + 1] = 1
-        at += vitro + vivo
+    for i, (reference, target) in enumerate(sizes):
+        columns[at : at + reference, 2 * i] = 1
+        columns[at + reference : at + reference + target, 2 * i + 1] = 1
+        at += reference + target
     adjusted = []
     for name, covariate in zip(
         design.adjust, () if design.covariates is None else design.covariates[rows].T
@@ -95,7 +95,7 @@ def layout(design: Design, lineages: Sequence[str]) -> Layout:
     direction = (weights / np.linalg.norm(weights, axis=1, keepdims=True)).sum(0)
     return Layout(
         rows,
-        tuple(lineages),
+        tuple(strata),
         sizes,
         columns,
         weights,
@@ -111,7 +111,7 @@ def residuals(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def fit(means: np.ndarray, shape: Layout) -> LinearFit:
-    """Least squares of the biosample means (S, m), variances moderated along log mean activation
+    """Least squares of the unit means (S, m), variances moderated along log mean activation
     (limma-trend).
 
     Source: Smyth 2004; limma `lmFit`, `contrasts.fit`, `eBayes(trend=TRUE)`.
@@ -125,15 +125,15 @@ def fit(means: np.ndarray, shape: Layout) -> LinearFit:
     def along(weights: np.ndarray) -> TTest:
         return t_test(weights @ values, spread * np.linalg.norm(weights), df)
 
-    lineages = {lineage: along(weights) for lineage, weights in zip(shape.lineages, shape.weights)}
-    return LinearFit(lineages, along(shape.weights.mean(0)), along(shape.direction), prior)
+    strata = {stratum: along(weights) for stratum, weights in zip(shape.strata, shape.weights)}
+    return LinearFit(strata, along(shape.weights.mean(0)), along(shape.direction), prior)
 
 
 def permute(means: np.ndarray, shape: Layout, fitted: LinearFit, n: int, seed: int) -> PermutationP:
     """Resampling p of the combined score and its maximum over features, the features' correlation
     kept.
 
-    Without covariates: biosamples relabelled within lineages, every relabelling where at most ``n``
+    Without covariates: units relabelled within strata, every relabelling where at most ``n``
     exist. With covariates relabelling is no longer exact (depth goes with the label), so the
     residuals of the model without contexts are turned by ``n`` random rotations of the space that
     intercepts and covariates leave: exact for normal errors (Langsrud 2005; limma's `roast`). The
@@ -184,9 +184,9 @@ def permute(means: np.ndarray, shape: Layout, fitted: LinearFit, n: int, seed: i
 
 
 def relabellings(shape: Layout) -> int:
-    """Distinct ways to name the contexts within lineages: what a permutation p can resolve at
+    """Distinct ways to name the contexts within strata: what a permutation p can resolve at
     best."""
-    return math.prod(math.comb(vitro + vivo, vivo) for vitro, vivo in shape.sizes)
+    return math.prod(math.comb(reference + target, target) for reference, target in shape.sizes)
 
 
 def _rotations(nuisance: np.ndarray, contexts: int, n: int, seed: int) -> np.ndarray:
@@ -215,13 +215,13 @@ def _relabelled(shape: Layout, within: np.ndarray, n: int, seed: int) -> tuple[n
 
 
 def _orders(shape: Layout, n: int, seed: int) -> tuple[np.ndarray, bool]:
-    """(N, n) which biosample's residual lands in each row, and whether these are all
+    """(N, n) which unit's residual lands in each row, and whether these are all
     relabellings."""
     starts = np.concatenate([[0], np.cumsum([sum(size) for size in shape.sizes])])
     if relabellings(shape) <= n:
         tables = []
-        for (vitro, vivo), start in zip(shape.sizes, starts):
-            splits = label_splits(vitro, vivo, n, seed)[0]
+        for (reference, target), start in zip(shape.sizes, starts):
+            splits = label_splits(reference, target, n, seed)[0]
             tables.append(start + np.argsort(splits, axis=1, kind="stable"))
         index = np.unravel_index(np.arange(relabellings(shape)), [len(table) for table in tables])
         return np.concatenate([table[i] for table, i in zip(tables, index)], axis=1), True

@@ -119,17 +119,17 @@ def sign_flip(units: np.ndarray, n: int, seed: int, *, studentise: bool = True) 
     return permutation_p(scaled.sum(0), null, exact=exact)
 
 
-def label_splits(n_vitro: int, n_vivo: int, n: int, seed: int) -> tuple[np.ndarray, bool]:
-    """(N, n_vitro + n_vivo) bool, True = called in vivo: every relabelling if there are at most n,
+def label_splits(n_reference: int, n_target: int, n: int, seed: int) -> tuple[np.ndarray, bool]:
+    """(N, n_reference + n_target) bool, True = called target: every relabelling if there are at most n,
     else n drawn.
 
-    The first row is the observed labelling (in vitro rows first).
+    The first row is the observed labelling (reference rows first).
     """
-    total = n_vitro + n_vivo
-    observed = np.arange(total) >= n_vitro
-    if math.comb(total, n_vivo) <= n:
-        rows = np.zeros((math.comb(total, n_vivo), total), bool)
-        for row, chosen in zip(rows, combinations(range(total - 1, -1, -1), n_vivo)):
+    total = n_reference + n_target
+    observed = np.arange(total) >= n_reference
+    if math.comb(total, n_target) <= n:
+        rows = np.zeros((math.comb(total, n_target), total), bool)
+        for row, chosen in zip(rows, combinations(range(total - 1, -1, -1), n_target)):
             row[list(chosen)] = True
         return rows, True
     rng = np.random.default_rng(seed)
@@ -142,17 +142,17 @@ def stratified_labels(
     n: int,
     seed: int,
 ) -> PermutationP:
-    """Permute labels within strata (lineages); the test statistic is the sum of the strata's scores
+    """Permute labels within strata (strata); the test statistic is the sum of the strata's scores
     over sqrt(L).
 
-    ``strata``: (vitro (n0, m), vivo (n1, m)) per lineage. ``statistic(a, b)`` scores a against b ->
+    ``strata``: (reference (n0, m), target (n1, m)) per stratum. ``statistic(a, b)`` scores a against b ->
     (m,) and is re-computed in full, prior included, on each relabelling. All combinations are
     enumerated where at most ``n`` exist.
     """
     tables, first, observed = [], [], np.zeros(strata[0][0].shape[1])
-    for i, (vitro, vivo) in enumerate(strata):
-        splits, complete = label_splits(len(vitro), len(vivo), n, seed + 1 + i)
-        values = np.concatenate([vitro, vivo])
+    for i, (reference, target) in enumerate(strata):
+        splits, complete = label_splits(len(reference), len(target), n, seed + 1 + i)
+        values = np.concatenate([reference, target])
         tables.append(np.stack([statistic(values[split], values[~split]) for split in splits]))
         first.append(0 if complete else 1)
         observed += tables[-1][0]

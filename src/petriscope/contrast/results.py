@@ -1,35 +1,64 @@
-"""The result of a contrast: estimate, interval, units, family and method travel together."""
+"""The result of a contrast: estimate, interval, units, family, method and adjusted p travel
+together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
+from statsmodels.stats.multitest import multipletests
 
-from petriscope.contrast.multiplicity import Family
+METHODS = MappingProxyType(
+    {"bonferroni": "bonferroni", "holm": "holm", "bh": "fdr_bh", "by": "fdr_by"}
+)
+
+
+@dataclass(frozen=True)
+class Family:
+    """The tests that one adjusted p-value answers for."""
+
+    name: str
+    """in words: 'select tokens, 701 alive features x 3 strata'."""
+    size: int
+
+
+def adjust(p: np.ndarray, method: str) -> np.ndarray:
+    """Adjusted p of any shape by 'bonferroni', 'holm', 'bh' or 'by'; NaN stays NaN and is not
+    counted in the family."""
+    adjusted = np.full(p.shape, np.nan)
+    tested = np.isfinite(p)
+    if tested.any():
+        adjusted[tested] = multipletests(p[tested], method=METHODS[method])[1]
+    return adjusted
+
+
+def adjust_all(p: np.ndarray) -> dict[str, np.ndarray]:
+    """All four adjustments of ``p`` by name."""
+    return {name: adjust(p, name) for name in METHODS}
 
 
 @dataclass(frozen=True)
 class ContrastResult:
-    """One test per feature, in vivo minus in vitro. Arrays (m,) over ``features``; printing shows a
+    """One test per feature, target minus reference. Arrays (m,) over ``features``; printing shows a
     summary."""
 
     method: str
     """'moderated t', 'Welch t', 'sign-flip over windows, p = #/N (published)', ..."""
     level: str
-    """'biosample' (generalises to new donors), 'locus' (to new loci of these biosamples) or
+    """'unit' (generalises to new donors), 'locus' (to new loci of these units) or
     'window' (published)."""
     scope: str
-    """a lineage, 'combined' (signed Stouffer) or 'conjunction' (largest p over lineages)."""
+    """a stratum, 'combined' (signed Stouffer) or 'conjunction' (largest p over strata)."""
     n: Mapping[str, int]
-    """independent units: {'in_vitro': 3, 'in_vivo': 3} biosamples, {'blocks': 41}, {'windows':
+    """independent units: {'control': 3, 'treated': 3} units, {'blocks': 41}, {'windows':
     900}."""
     family: Family
     features: np.ndarray
     estimate: np.ndarray
-    """mean activation in vivo minus in vitro; the mean over lineages where scope is combined."""
+    """mean activation target minus reference; the mean over strata where scope is combined."""
     low: np.ndarray
     high: np.ndarray
     """95 % limits of the estimate."""
@@ -41,6 +70,10 @@ class ContrastResult:
     """adjusted p by method: bonferroni, holm, bh, by, maxt."""
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
     """further columns (m,), e.g. df, p_permutation, sign_consistent, cds_blood."""
+    covariates: tuple[str, ...] = ()
+    """what was adjusted for."""
+    units: int | None = None
+    """how many units of both sides, or blocks, the test rests on."""
     reason: str | None = None
     """why no test exists; then statistic, limits and p are NaN and stand for no test."""
 
@@ -53,11 +86,6 @@ class ContrastResult:
     def status(self) -> str:
         """'tested', or 'cannot be tested: <reason>'."""
         return "tested" if self.reason is None else f"cannot be tested: {self.reason}"
-
-    @property
-    def units(self) -> int | None:
-        """How many biosamples of both contexts, or blocks, the test rests on; None without any."""
-        return sum(self.n.get(name, 0) for name in ("in_vitro", "in_vivo", "blocks")) or None
 
     def rejected(self, method: str, *, alpha: float) -> int:
         """How many features have an adjusted p at most alpha."""
@@ -123,5 +151,6 @@ def untested(
         interval="none",
         statistic=nothing,
         p=nothing,
+        units=sum(n.values()) or None,
         reason=reason,
     )

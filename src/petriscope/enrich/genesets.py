@@ -4,7 +4,7 @@ test of regions."""
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,14 +14,22 @@ import pandas as pd
 from scipy import sparse
 from scipy.stats import binom, norm
 
+from petriscope.enrich.foregrounds import Foregrounds
 from petriscope.enrich.genes import Links
 from petriscope.enrich.tails import (
     benjamini_hochberg,
     log_binomial_tail,
     log_hypergeometric_tail,
+    with_q,
 )
 from petriscope.errors import UserError
 
+COLUMNS = (
+    *("rank", "term", "ln_p", "q", "fold", "overlap", "set_size", "query"),
+    *("adjusted_ln_p", "adjusted_q", "region_ln_p", "region_q", "ranked_ln_p", "ranked_q"),
+    "collection",
+)
+"""Of an empty table."""
 _ROWS = 512  # features made dense over all terms at a time
 
 
@@ -288,6 +296,55 @@ def enrich_gene_sets(
     ]
     order += ["ranked_ln_p", "ranked_q"]
     return GeneSetEnrichment(table[order], family, tuple(terms), len(known))
+
+
+class Collections(NamedTuple):
+    """Several collections of gene sets tested in the same groups."""
+
+    table: pd.DataFrame
+    """As `GeneSetEnrichment.table`, with columns group and collection; no rows where none could be
+    tested."""
+    terms: dict[str, int]
+    """Collection → terms tested."""
+    notes: list[str]
+
+
+def enrich_collections(
+    fore: Foregrounds,
+    links: Links,
+    collections: Mapping[str, Path],
+    min_size: int,
+    max_size: int,
+) -> Collections:
+    """Test the GMT files of ``collections`` in every group; q over all terms of all of them,
+    by family of groups (`with_q`)."""
+    tables, terms, notes = [], {}, []
+    for collection, path in collections.items():
+        sets = read_gmt(path)
+        notes += [f"{path.name}: {note}" for note in sets.notes]
+        try:
+            found = enrich_gene_sets(
+                fore.matrix,
+                links,
+                sets,
+                features=fore.groups.group.to_numpy(),
+                universe=fore.strata.code >= 0,
+                min_size=min_size,
+                max_size=max_size,
+            )
+        except UserError as error:  # too few genes for one collection must not hide the others
+            notes.append(f"{collection}: {error}")
+            continue
+        tables.append(found.table.assign(collection=collection))
+        terms[collection] = len(found.terms)
+    if not tables:
+        empty = pd.DataFrame(columns=[*fore.about().columns, *COLUMNS])
+        return Collections(empty, terms, notes)
+    table = pd.concat(tables, ignore_index=True).rename(columns={"feature": "group"})
+    table, family = fore.about().merge(table, on="group"), sum(terms.values())
+    for test in ("", "adjusted_", "region_", "ranked_"):
+        table = with_q(table, family, ln_p=f"{test}ln_p", q=f"{test}q")
+    return Collections(table, terms, notes)
 
 
 def _ranked(

@@ -11,9 +11,9 @@ import pandas as pd
 from scipy import sparse
 
 from petriscope.enrich.background import MatchedBackground, Strata
+from petriscope.enrich.features import feature_specificity
 from petriscope.enrich.motifs import Motif, consensus_of, reverse_complement
 from petriscope.enrich.scan import Occurrences, best_scores, find_occurrences
-from petriscope.enrich.specificity import feature_specificity
 
 
 class HitComparison(NamedTuple):

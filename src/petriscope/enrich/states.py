@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from scipy import sparse
 from scipy.stats import norm
 
 from petriscope.enrich.background import MatchedBackground
+from petriscope.enrich.foregrounds import Foregrounds
 from petriscope.enrich.tails import Alternative, benjamini_hochberg, log_fisher
 from petriscope.errors import UserError
 from petriscope.genome.overlap import Intervals, overlaps, read_bed, within_genome
@@ -421,3 +422,55 @@ def shift_p(
         moved = states[first + (place + step) % length]
         as_high += member @ one_hot(moved, n_states).astype(np.float64) >= seen
     return (as_high + 1) / (n_shifts + 1)
+
+
+def tested_states(
+    fore: Foregrounds,
+    rows: np.ndarray,
+    segmentation: Segmentation,
+    *,
+    rng: np.random.Generator,
+    n_shifts: int,
+) -> pd.DataFrame:
+    """Every state of a segmentation in some groups of ``fore``, against their matched background.
+
+    Columns: group, those of `StateEnrichment.table`, shift_p (`shift_p` round each chromosome),
+    state_group, colour.
+    """
+    member, names = fore.matrix[rows], [state.name for state in segmentation.states]
+    states = majority_state(Intervals.of(fore.bins), segmentation)
+    found = state_enrichment(member, states, len(names), fore.background(rows))
+    table = found.table(names, features=fore.groups.group.to_numpy()[rows])
+    chromosome = pd.factorize(fore.bins.chrom)[0]
+    shifted = shift_p(member, states, len(names), chromosome, rng=rng, n_shifts=n_shifts)
+    by_name = {state.name: state for state in segmentation.states}
+    return table.rename(columns={"feature": "group"}).assign(
+        shift_p=shifted[np.repeat(found.tested, len(names)).reshape(shifted.shape)],
+        state_group=[by_name[name].group for name in table.state],
+        colour=[by_name[name].colour for name in table.state],
+    )
+
+
+class Odds(NamedTuple):
+    """Odds ratio of some states taken together, by group, with its 95 % interval."""
+
+    share: pd.Series
+    odds: pd.Series
+    low: pd.Series
+    high: pd.Series
+
+
+def pooled_odds(table: pd.DataFrame) -> Odds:
+    """The states of ``table`` (group, share, background_share, targets) against all others.
+
+    Haldane–Anscombe odds ratio with Woolf's interval, the background taken to be as large as the
+    foreground (conservative).
+    """
+    by_group = table.groupby("group")
+    share, background = by_group.share.sum(), by_group.background_share.sum()
+    targets = by_group.targets.first()
+    a, c = share * targets + 0.5, background * targets + 0.5
+    b, d = (1 - share) * targets + 0.5, (1 - background) * targets + 0.5
+    log_odds, error = np.log(a * d / (b * c)), np.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
+    low, high = np.exp(log_odds - 1.96 * error), np.exp(log_odds + 1.96 * error)
+    return Odds(share, np.exp(log_odds), low, high)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from petriscope.enrich.families import CONTROLS, below
+from petriscope.enrich.tails import CONTROLS, below
 from petriscope.figures.style import nothing, panels
 
 

@@ -19,10 +19,8 @@ from petriscope.probe.tokens import Tokens
 class Inputs(ABC):
     """Batches of model inputs, one a window: window i in all its units."""
 
-    @property
-    @abstractmethod
-    def tokens(self) -> Tokens:
-        """The token axis: the kept positions of all batches, in order."""
+    tokens: Tokens
+    """The token axis: the kept positions of all batches, in order."""
 
     @abstractmethod
     def batch(self, number: int) -> Any:

@@ -197,5 +197,6 @@ def check_run(
 def _pushed(stream: Tensor) -> Tensor:
     """``stream`` plus seeded noise as large as it is: no layer norm takes that out again, as it
     does a constant."""
-    noise = torch.randn(stream.shape, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(stream.shape, generator=generator, device="cpu")
     return stream + noise.to(stream.device, stream.dtype) * stream.std().clamp(min=1e-3)

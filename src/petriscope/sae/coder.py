@@ -79,6 +79,7 @@ class SAE:
         rows = as_rows(x, self.d).to(self.b_dec.device)
         return torch.add(-self.b_dec, rows, alpha=self.scale)
 
+    @torch.inference_mode()  # always, or never: the filter keeps its buffers from call to call
     def select(self, x: np.ndarray | torch.Tensor) -> Selection:
         """Active latents of raw hidden states x (n, d) in both orders."""
         centred = self.centred(x)

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, read_json, write_json
 from petriscope.probe.tokens import Tokens
+from petriscope.sae.moments import Moments
 
 _RUN_ROWS = 4096
 TOKENS = "tokens"
@@ -238,34 +239,8 @@ def _pieces(codes: Codes) -> Iterator[Codes]:
         start = stop
 
 
-class SufficientStatistics(NamedTuple):
-    """Per (block, biosample, feature) sums, from which every mean, variance and rate of the
-    contrast follows."""
-
-    total: np.ndarray
-    """float64 (n_blocks, S, m): Σz"""
-    squares: np.ndarray
-    """float64 (n_blocks, S, m): Σz²"""
-    active: np.ndarray
-    """int64 (n_blocks, S, m): tokens with z > 0"""
-    tokens: np.ndarray
-    """int64 (n_blocks, S): tokens, active or not"""
-
-    def mean(self) -> np.ndarray:
-        """Mean activation (n_blocks, S, m); NaN where a cell has no tokens."""
-        return self._per_token(self.total)
-
-    def density(self) -> np.ndarray:
-        """Share of tokens on which each feature fires (m)."""
-        return self.active.sum((0, 1)) / max(int(self.tokens.sum()), 1)
-
-    def _per_token(self, sums: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return sums / self.tokens[:, :, None]
-
-
 class StatisticsAccumulator:
-    """Adds pieces of codes to `SufficientStatistics`, a row at its (block, biosample) cell."""
+    """Adds pieces of codes to `Moments`, a row at its (block, biosample) cell."""
 
     def __init__(self, n_blocks: int, n_biosamples: int, m: int) -> None:
         self.shape = (n_blocks, n_biosamples, m)
@@ -307,12 +282,12 @@ class StatisticsAccumulator:
             )
             into[cell] += summed.astype(into.dtype)
 
-    def result(self) -> SufficientStatistics:
+    def result(self) -> Moments:
         """What has been added so far."""
         total, squares, active = (
             array.reshape(self.shape) for array in (self._total, self._squares, self._active)
         )
-        return SufficientStatistics(total, squares, active, self._tokens.reshape(self.shape[:2]))
+        return Moments(total, squares, active, self._tokens.reshape(self.shape[:2]))
 
 
 def sufficient_statistics(
@@ -323,7 +298,7 @@ def sufficient_statistics(
     n_blocks: int,
     n_biosamples: int,
     m: int,
-) -> SufficientStatistics:
+) -> Moments:
     """Statistics of codes (whole, or pieces from ``encode_stream``); rows with a negative block are
     left out."""
     accumulator = StatisticsAccumulator(n_blocks, n_biosamples, m)
@@ -331,21 +306,6 @@ def sufficient_statistics(
         span = slice(start, start + piece.n)
         accumulator.add(piece, block_of_row[span], biosample_of_row[span])
     return accumulator.result()
-
-
-class RowLabels(NamedTuple):
-    """Which window, biosample and bin each row of an activation array (W, S, T', d) is, as int32
-    (W·S·T')."""
-
-    window: np.ndarray
-    biosample: np.ndarray
-    bin: np.ndarray
-
-
-def row_labels(n_windows: int, n_biosamples: int, n_bins: int) -> RowLabels:
-    """Labels of rows (w·S + s)·T' + t."""
-    grid = np.indices((n_windows, n_biosamples, n_bins), dtype=np.int32).reshape(3, -1)
-    return RowLabels(*grid)
 
 
 class TopRows(NamedTuple):

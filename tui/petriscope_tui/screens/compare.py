@@ -13,6 +13,7 @@ from textual.containers import VerticalScroll
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Activation, Feature, Layer
 from petriscope.atlas.schema import Thresholds, feature_name, parse_feature
+from petriscope.enrich.kinds import KINDS
 from petriscope.errors import UserError
 from petriscope_tui.evidence import CONTEXT_WORDS, checks
 from petriscope_tui.form import bound, interval, show
@@ -177,17 +178,17 @@ class ComparePage(Page):
 
     def _terms(self, atlas: Atlas, left: Feature, right: Feature, width: int) -> Text:
         p, text = self.palette, Text()
-        for kind, name in (("motif", "motifs"), ("geneset", "gene sets"), ("chromhmm", "states")):
+        for kind in sorted(KINDS, key=lambda kind: bool(kind.scope)):
             a, b = (
                 {
                     x.term
-                    for x in atlas.annotations(f.id, kind)
+                    for x in atlas.annotations(f.id, kind.name)
                     if x.q is not None and x.q < atlas.thresholds.alpha
                 }
                 for f in (left, right)
             )
             for label, terms in (
-                (f"{name} of both", a & b),
+                (f"{kind.many} of both", a & b),
                 ("left alone", a - b),
                 ("right alone", b - a),
             ):

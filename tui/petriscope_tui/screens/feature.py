@@ -14,6 +14,7 @@ from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Annotation, Feature, Neighbour, TopContext
 from petriscope.atlas.region import Region
 from petriscope.atlas.schema import feature_name
+from petriscope.enrich.kinds import KINDS, Kind
 from petriscope.errors import UserError
 from petriscope_tui import evidence
 from petriscope_tui.form import interval, show
@@ -23,6 +24,12 @@ from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
 
 GENE_REACH = 100_000
 SIMILAR_BY = {"decoder": "decoder", "coactivation": "co-firing"}
+
+
+TABLED = tuple(kind for kind in KINDS if kind.name != "chromhmm")
+"""Kinds of annotation shown as a table of terms; states are drawn in their colours."""
+FURTHER = TABLED[2:]
+"""Those below motifs and gene sets."""
 
 
 class FeaturePage(Page):
@@ -59,6 +66,8 @@ class FeaturePage(Page):
             with Horizontal(classes="pair tables"):
                 yield VirtualTable(id="genesets", empty="no gene set was tested")
                 yield VirtualTable(id="neighbours", empty="no similar feature is known")
+            for kind in FURTHER:
+                yield VirtualTable(id=kind.stage, empty=f"no {kind.one} was tested")
             with Horizontal(classes="pair"):
                 yield Block(id="ablation", title="Ablation of this feature")
                 yield Block(id="steering", title="Steering with this feature")
@@ -66,8 +75,7 @@ class FeaturePage(Page):
     def on_mount(self) -> None:
         titles = {
             "bins-card": "Top bins",
-            "motifs": "Motifs",
-            "genesets": "Gene sets",
+            **{kind.stage: kind.many.capitalize() for kind in TABLED},
             "neighbours": "Similar features",
         }
         for name, title in titles.items():
@@ -122,8 +130,10 @@ class FeaturePage(Page):
             lambda width: evidence.curve(feature.steering, "scaling", p, g, width)
         )
         self._bins(feature.contexts, lineages)
-        self._annotations("motifs", atlas.annotations(identifier, "motif", 30))
-        self._annotations("genesets", atlas.annotations(identifier, "geneset", 30))
+        for kind in TABLED:
+            self._annotations(kind, atlas.annotations(identifier, kind.name, 30))
+        for kind in FURTHER:
+            self._table(kind.stage).styles.height = self._height(kind.stage)
         self._neighbours(feature.neighbours, lineages)
         self._sequence(0)
         self._fit(("states", "motifs"), [len(states) + 4, self._height("motifs")])
@@ -177,12 +187,17 @@ class FeaturePage(Page):
         ]
         self._table("bins").show(ListRows(rows), fields)
 
-    def _annotations(self, name: str, rows: list[Annotation]) -> None:
+    def _annotations(self, kind: Kind, rows: list[Annotation]) -> None:
         none, p = self.glyphs.none, self.palette
-        head = "gene set" if name == "genesets" else "motif"
         fields = [
-            Field("term", head, 16, lambda a: a.term, self._weight, flex=True),
-            Field("fold", "fold", 6, lambda a: show(a.estimate, "number", none), right=True),
+            Field("term", kind.one, 16, lambda a: a.term, self._weight, flex=True),
+            Field(
+                "fold",
+                kind.numbers[kind.estimate],
+                6,
+                lambda a: show(a.estimate, "number", none),
+                right=True,
+            ),
             Field("q", "q", 8, lambda a: show(a.q, "p", none), self._weight, right=True),
         ]
         if any(a.lo is not None for a in rows):
@@ -205,7 +220,7 @@ class FeaturePage(Page):
             fields.append(Field("scope", "where", 10, lambda a: a.scope or "all", lambda a: p.dim))
         if any(a.genes for a in rows):
             fields.append(Field("genes", "genes", 40, lambda a: a.genes or "", lambda a: p.dim))
-        self._table(name).show(ListRows([(a,) * len(fields) for a in rows]), fields)
+        self._table(kind.stage).show(ListRows([(a,) * len(fields) for a in rows]), fields)
 
     def _weight(self, one: Annotation) -> str:
         atlas = self.owner.atlas
@@ -270,13 +285,15 @@ class FeaturePage(Page):
             return
         if message.table.id == "neighbours":
             self.owner.open_feature(row[0].id)
-        elif message.table.id == "bins":
-            if self.feature is not None and self.feature.contexts[message.row].chrom is not None:
-                self.owner.open_filter(f"region:{row[0]}")
-        elif message.table.id in ("motifs", "genesets"):
-            self.owner.open_filter(
-                f'{"motif" if message.table.id == "motifs" else "go"}:"{row[0].term}"'
-            )
+        elif (
+            message.table.id == "bins"
+            and self.feature is not None
+            and self.feature.contexts[message.row].chrom is not None
+        ):
+            self.owner.open_filter(f"region:{row[0]}")
+        for kind in TABLED:
+            if message.table.id == kind.stage:
+                self.owner.open_filter(f'{kind.filters[0]}:"{row[0].term}"')
 
     def action_step(self, step: int) -> None:
         """The next or previous feature in the order of the Features page."""

@@ -16,13 +16,13 @@ from petriscope.atlas.records import Found
 from petriscope.atlas.region import Region, parse_region
 from petriscope.atlas.schema import feature_name, parse_feature
 from petriscope.atlas.search import common_terms, search
+from petriscope.enrich.kinds import BY_NAME
 from petriscope.errors import UserError
 from petriscope_tui.evidence import CONTEXT_WORDS
 from petriscope_tui.form import show
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
 
-KINDS = {"geneset": "gene set", "chromhmm": "state"}
 SHOWN = 200
 
 
@@ -96,7 +96,13 @@ class SearchPage(Page):
         p, none = self.palette, self.glyphs.none
         fields = [
             Field("name", "name", 20, lambda f: f.name, flex=True),
-            Field("kind", "kind", 8, lambda f: KINDS.get(f.kind, f.kind), lambda f: p.dim),
+            Field(
+                "kind",
+                "kind",
+                8,
+                lambda f: BY_NAME[f.kind].one if f.kind in BY_NAME else f.kind,
+                lambda f: p.dim,
+            ),
             Field("features", "features", 9, lambda f: show(f.features, "count", none), right=True),
         ]
         table.show(ListRows([(f, f, f) for f in self.found]), fields)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,31 @@ from petriscope.probe.tokens import Tokens
 from petriscope.studies.chromatin.model.base import TOKEN, Batch, ChromatinModel
 from petriscope.studies.chromatin.model.epibert import one_hot
 from petriscope.studies.chromatin.model.masking import BINS_PER_TOKEN, fold_masks, masked_input
+
+
+class Arrays(NamedTuple):
+    """What stage tracks makes for the model."""
+
+    sequence: np.ndarray
+    """(W, L) uint8 codes 0..3 = ACGT, 4 = N."""
+    signal: np.ndarray
+    """(W, S, L/4) float16 signal per 4 bp, scaled, unclipped; may be memory-mapped."""
+    motif_activity: np.ndarray
+    """(S, M) float32 in [0, 1]."""
+
+    def save(self, folder: Path) -> None:
+        """Write sequence.npy, signal.npy and motif_activity.npy."""
+        for name, array in self._asdict().items():
+            np.save(folder / f"{name}.npy", array)
+
+    @classmethod
+    def load(cls, folder: Path) -> Arrays:
+        """Read what `save` wrote, sequence and signal memory-mapped."""
+        return cls(
+            np.load(folder / "sequence.npy", mmap_mode="r"),
+            np.load(folder / "signal.npy", mmap_mode="r"),
+            np.load(folder / "motif_activity.npy"),
+        )
 
 
 class WindowInputs(Inputs):
@@ -49,7 +76,7 @@ class WindowInputs(Inputs):
         return len(self.signal)
 
     @property
-    def tokens(self) -> Tokens:
+    def tokens(self) -> Tokens:  # type: ignore[override]
         """(window, biosample, bin) of 128 bp: the bins that have a prediction."""
         if self.windows is None:
             raise UserError(

@@ -8,12 +8,21 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from petriscope.probe.harvest import spread  # noqa: F401 (stages still import it from here)
+from petriscope.causal.steering import Pairs
+from petriscope.probe.harvest import spread
 from petriscope.probe.model import device_of, to_device
 from petriscope.probe.states import RowLabels, States, gather
+from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.inputs import WindowInputs
 from petriscope.studies.chromatin.model.base import ChromatinModel
 from petriscope.studies.chromatin.model.masking import BLOCK
+from petriscope.studies.chromatin.params import Params
+from petriscope.studies.chromatin.store import (
+    load_biosamples,
+    load_inputs,
+    load_windows,
+    split_rows,
+)
 
 
 def read_masks(rows: int, bins: int, share: float, seed: int) -> np.ndarray:
@@ -27,8 +36,8 @@ def read_masks(rows: int, bins: int, share: float, seed: int) -> np.ndarray:
 
 
 def condition_rows(biosamples: pd.DataFrame, lineages: Sequence[str]) -> pd.DataFrame:
-    """The first in vitro and in vivo biosample per lineage that has both: columns lineage, vitro,
-    vivo (rows)."""
+    """The first in vitro and in vivo biosample per lineage that has both: columns lineage,
+    reference, target (rows)."""
     found = []
     for lineage in lineages:
         sides = [
@@ -36,8 +45,16 @@ def condition_rows(biosamples: pd.DataFrame, lineages: Sequence[str]) -> pd.Data
             for context in ("in_vitro", "in_vivo")
         ]
         if all(len(side) for side in sides):
-            found.append({"lineage": lineage, "vitro": int(sides[0][0]), "vivo": int(sides[1][0])})
-    return pd.DataFrame(found, columns=["lineage", "vitro", "vivo"])
+            found.append(
+                {"lineage": lineage, "reference": int(sides[0][0]), "target": int(sides[1][0])}
+            )
+    return pd.DataFrame(found, columns=["lineage", "reference", "target"])
+
+
+def opposite(states: States) -> np.ndarray:
+    """(N, T') prediction of each row's partner, where rows alternate between the two contexts."""
+    pairs = states.prediction.reshape(-1, 2, states.prediction.shape[1])
+    return pairs[:, ::-1].reshape(states.prediction.shape)
 
 
 def hold(
@@ -69,3 +86,21 @@ def hold(
     return gather(
         model, batches, layer, np.repeat(masks, len(columns), axis=0), labels, inputs.crop
     )
+
+
+def hold_pairs(
+    workspace: Workspace,
+    params: Params,
+    model: ChromatinModel,
+    layer: int,
+    lineages: Sequence[str],
+    split: str,
+) -> Pairs:
+    """In vitro rows of a split's windows (at most `steering.windows`) and the in vivo rows of the
+    same lineages."""
+    windows, biosamples = load_windows(workspace), load_biosamples(workspace)
+    rows = condition_rows(biosamples, lineages)
+    chosen = spread(split_rows(windows, split), params.steering.windows)
+    held = (model, load_inputs(workspace, model), windows, chosen, biosamples)
+    of = (layer, params.ablation.mask_fold, params.seed)
+    return Pairs(*(hold(*held, rows[side].tolist(), *of) for side in Pairs._fields))

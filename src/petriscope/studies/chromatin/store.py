@@ -4,14 +4,12 @@ names."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
-from petriscope.contrast.moments import Design, Moments
-from petriscope.enrich.background import Strata
+from petriscope.contrast.design import Design
+from petriscope.contrast.features import Scoring, with_context
 from petriscope.errors import UserError
 from petriscope.files import read_json
 from petriscope.probe.harvest import open_layers
@@ -19,13 +17,15 @@ from petriscope.probe.tokens import Tokens
 from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import SAE
-from petriscope.sae.codes import Codes, SufficientStatistics
-from petriscope.studies.chromatin.inputs import WindowInputs, bin_tokens
-from petriscope.studies.chromatin.model.adapter import adapted_from_safetensors, adapter_record
+from petriscope.sae.codes import Codes
+from petriscope.sae.encode import EncodedLayer
+from petriscope.sae.moments import Moments
+from petriscope.studies.chromatin.inputs import Arrays, WindowInputs, bin_tokens
+from petriscope.studies.chromatin.model.adapter import adapter_record
 from petriscope.studies.chromatin.model.base import TOKEN, ChromatinModel
-from petriscope.studies.chromatin.model.epibert import EpiBERT
-from petriscope.studies.chromatin.model.pretrain import Arrays
+from petriscope.studies.chromatin.model.choose import MODEL_FILE, load_probed
 from petriscope.studies.chromatin.params import Params
+from petriscope.studies.chromatin.units import design_of
 
 
 def load_windows(workspace: Workspace) -> pd.DataFrame:
@@ -41,26 +41,19 @@ def load_biosamples(workspace: Workspace) -> pd.DataFrame:
 
 def load_design(workspace: Workspace, params: Params) -> Design:
     """Who is compared, with the technical covariates that ``cds.adjust`` names."""
-    return Design.from_frame(load_biosamples(workspace), params.cds.adjust)
+    return design_of(load_biosamples(workspace), params.cds.adjust)
 
 
 def load_arrays(workspace: Workspace) -> Arrays:
     """Sequence, signal (both memory-mapped) and motif activity."""
-    folder = workspace.tracks
-    return Arrays(
-        np.load(folder / "sequence.npy", mmap_mode="r"),
-        np.load(folder / "signal.npy", mmap_mode="r"),
-        np.load(folder / "motif_activity.npy"),
-    )
+    return Arrays.load(workspace.tracks)
 
 
 def load_model(workspace: Workspace, device: str = "cpu") -> ChromatinModel:
     """The probed model, in eval mode."""
-    path = workspace.model / "model.safetensors"
-    if adapter_record(path) is not None:
-        named = load_params(workspace.params).model.adapter
-        return adapted_from_safetensors(path, named, workspace.root).to(device).eval()
-    return EpiBERT.from_safetensors(path).to(device).eval()
+    path = workspace.model / MODEL_FILE
+    named = load_params(workspace.params).model.adapter if adapter_record(path) else None
+    return load_probed(path, named, workspace.root).to(device).eval()
 
 
 def load_inputs(
@@ -99,13 +92,12 @@ def chosen_layer(value: int | str, layers: int, entry: str) -> int:
 def bins_table(windows: pd.DataFrame, params: Params) -> pd.DataFrame:
     """Columns chrom, start, end, window, split, block of every predicted bin, in the order of the
     T' axis."""
-    bins = params.windows.length // 128 - 2 * params.windows.crop
-    offset = 128 * (np.arange(bins) + params.windows.crop)
-    start = (windows.start.to_numpy()[:, None] + offset).ravel()
+    bins = params.windows.length // TOKEN - 2 * params.windows.crop
+    start = bin_tokens(windows, 1, bins, params.windows.crop).starts().ravel()
     repeated = windows.loc[
         windows.index.repeat(bins), ["chrom", "window", "split", "block"]
     ].reset_index(drop=True)
-    return repeated.assign(start=start, end=start + 128)
+    return repeated.assign(start=start, end=start + TOKEN)
 
 
 def load_sae(workspace: Workspace, layer: int, seed: int) -> SAE:
@@ -139,85 +131,39 @@ def layer_numbers(folder: Path) -> list[int]:
     )
 
 
-def block_moments(
-    by_window: SufficientStatistics, block: np.ndarray, n_blocks: int | None = None
-) -> Moments:
-    """Window-level statistics (W, S, m) summed into the blocks (B, S, m) of each window; B =
-    max(block) + 1 if not given."""
-    shape = (block.max() + 1 if n_blocks is None else n_blocks, len(block))
-    onto = sparse.csr_matrix((np.ones(len(block)), (block, np.arange(len(block)))), shape=shape)
-
-    def add(array: np.ndarray) -> np.ndarray:
-        return (onto @ array.reshape(len(block), -1)).reshape(-1, *array.shape[1:])
-
-    return Moments(*(add(np.asarray(part, dtype=np.float64)) for part in by_window))
-
-
 def load_moments(workspace: Workspace, layer: int) -> Moments:
     """Sufficient statistics per (block, biosample, feature) of one layer."""
-    folder = workspace.codes / f"layer_{layer}"
-    return Moments(*(np.load(folder / f"block_{name}.npy") for name in Moments._fields))
+    return EncodedLayer(workspace.codes / f"layer_{layer}").moments()
 
 
 def load_window_means(workspace: Workspace, layer: int, rows: np.ndarray, bins: int) -> np.ndarray:
     """Mean activation (len(rows), S, m) per window and biosample of one layer."""
-    sums = np.load(workspace.codes / f"layer_{layer}" / "window_sum.npy", mmap_mode="r")
+    sums = EncodedLayer(workspace.codes / f"layer_{layer}").window_sums()
     return sums[rows] / np.float32(bins)
+
+
+def load_stability(workspace: Workspace) -> pd.DataFrame | None:
+    """Columns layer, feature, stability over the autoencoder's seeds; None where one seed ran."""
+    path = workspace.sae / "stability.parquet"
+    return pd.read_parquet(path) if path.is_file() else None
 
 
 def layer_codes(workspace: Workspace, layer: int) -> Codes:
     """Sparse codes of every token of one layer, memory-mapped."""
-    return Codes.load(workspace.codes / f"layer_{layer}" / "codes")
+    return EncodedLayer(workspace.codes / f"layer_{layer}").codes()
+
+
+def scoring(params: Params) -> Scoring:
+    """How the run's features are scored."""
+    return Scoring(params.cds.min_events, params.cds.permutations, params.seed)
 
 
 def read_features(workspace: Workspace) -> pd.DataFrame:
-    """The feature table of stage cds with columns context, rank, lineage and direction added.
-
-    ``context``: q < alpha at biosample level, or at locus level where the data set has no
-    replicates (column ``evidence`` says which); ``rank`` by that level's |z| within the layer;
-    ``direction`` the context with the higher activation; ``lineage`` that of the largest |t|.
-    """
+    """The feature table of stage cds with columns context, evidence, rank, lineage and direction
+    added (`contrast.features.with_context`) at the run's level of significance."""
     features = pd.read_parquet(workspace.table("cds") / "features.parquet")
     alpha = float(read_json(workspace.metrics("cds"))["alpha"])
-    level = "biosample" if features.q_biosample.notna().any() else "locus"
-    lineages = list(dict.fromkeys(load_biosamples(workspace).lineage))
-    z = features[f"z_{level}"]
-    t = features[[f"t_{lineage}_{level}" for lineage in lineages]].abs().fillna(-1.0).to_numpy()
-    return features.assign(
-        context=(features[f"q_{level}"] < alpha).fillna(False),
-        evidence=level,
-        rank=z.abs().groupby(features.layer).rank(ascending=False, method="first"),
-        direction=np.where(z > 0, "in_vivo", "in_vitro"),
-        lineage=np.asarray(lineages)[t.argmax(axis=1)],
-    )
-
-
-class Foregrounds(NamedTuple):
-    """What stage foregrounds wrote."""
-
-    matrix: sparse.csr_matrix
-    """(F, n) bool."""
-    groups: pd.DataFrame
-    bins: pd.DataFrame
-    strata: Strata
-    firing: dict[str, sparse.csr_matrix]
-    """Lineage → (features, n) bool, where each feature of kind `feature` fires in that lineage's
-    biosamples."""
-
-
-def load_foregrounds(workspace: Workspace) -> Foregrounds:
-    """Foregrounds, their groups, the universe of bins and its strata."""
-    folder = workspace.table("foregrounds")
-    return Foregrounds(
-        sparse.load_npz(folder / "membership.npz").tocsr(),
-        pd.read_parquet(folder / "groups.parquet"),
-        pd.read_parquet(folder / "bins.parquet"),
-        Strata(np.load(folder / "strata.npy"), read_json(folder / "strata.json")),
-        {
-            path.stem.removeprefix("firing_"): sparse.load_npz(path).tocsr()
-            for path in sorted(folder.glob("firing_*.npz"))
-        },
-    )
+    return with_context(features, design_of(load_biosamples(workspace)), alpha)
 
 
 def layer_of_claims(workspace: Workspace, params: Params) -> int:

@@ -54,8 +54,9 @@ def _adapter_edited(workspace: Workspace, params: Params) -> Mapping[str, str]:
 
 def _units(run: Run) -> object:
     from petriscope.studies.chromatin.store import load_biosamples
+    from petriscope.studies.chromatin.units import units_of
 
-    return load_biosamples(run.workspace)
+    return units_of(load_biosamples(run.workspace))
 
 
 def _tokens(run: Run) -> object:
@@ -94,9 +95,9 @@ def _motifs(run: Run) -> object:
 
 def _strata(run: Run) -> object:
     """The classes of bins within which a background is matched."""
-    from petriscope.studies.chromatin.store import load_foregrounds
+    from petriscope.enrich.foregrounds import Foregrounds
 
-    return load_foregrounds(run.workspace).strata
+    return Foregrounds.load(run.workspace.table("foregrounds")).strata
 
 
 def _windows(run: Run) -> object:

@@ -14,8 +14,9 @@ from sklearn.metrics import roc_auc_score
 
 from petriscope.probe.harvest import harvest_layers, open_layers
 from petriscope.sae.coder import SAE, encode_rows
-from petriscope.sae.codes import SufficientStatistics, row_labels, sufficient_statistics
+from petriscope.sae.codes import sufficient_statistics
 from petriscope.sae.config import SAEConfig
+from petriscope.sae.moments import Moments
 from petriscope.studies.chromatin.controls.branch import (
     Followed,
     agreement,
@@ -54,13 +55,11 @@ def test_unchanged_inputs_give_the_main_pipelines_sums(tmp_path: Path, folds: in
     found = branch_statistics(probed, given, chosen, saes, folds=folds)
     harvest_layers(probed, inputs(folds), chosen, list(saes), tmp_path)
     for layer, store in open_layers(tmp_path).items():
-        labels = row_labels(*store.shape[:3])
+        window, biosample, _ = np.indices(store.shape[:3]).reshape(3, -1)
         sizes = {"n_blocks": len(chosen), "n_biosamples": SAMPLES, "m": M}
-        wanted = sufficient_statistics(
-            encode_rows(saes[layer], store), labels.window, labels.biosample, **sizes
-        )
+        wanted = sufficient_statistics(encode_rows(saes[layer], store), window, biosample, **sizes)
         assert wanted.active.sum() > 0
-        for name in SufficientStatistics._fields:
+        for name in Moments._fields:
             np.testing.assert_allclose(
                 getattr(found[layer], name), getattr(wanted, name), rtol=1e-12, err_msg=name
             )
@@ -69,14 +68,14 @@ def test_unchanged_inputs_give_the_main_pipelines_sums(tmp_path: Path, folds: in
 def test_followed_auroc_is_scikit_learns() -> None:
     rng = np.random.default_rng(4)
     layout = design()
-    total = rng.gamma(1.0, 1.0, (WINDOWS, SAMPLES, M)) + 0.3 * layout.vivo[None, :, None]
+    total = rng.gamma(1.0, 1.0, (WINDOWS, SAMPLES, M)) + 0.3 * layout.is_target[None, :, None]
     tokens = np.full((WINDOWS, SAMPLES), BINS)
-    statistics = SufficientStatistics(total, total**2, (total > 0).astype(np.int64), tokens)
+    statistics = Moments(total, total**2, (total > 0).astype(np.int64), tokens)
     chosen = Followed(np.array([5, 2, 9]), np.array([1, -1, 1]))
     wanted = []
-    for lineage in range(len(layout.lineages)):
-        rows = layout.lineage_of == lineage
-        label = np.tile(layout.vivo[rows], WINDOWS)
+    for lineage in range(len(layout.strata)):
+        rows = layout.stratum_of == lineage
+        label = np.tile(layout.is_target[rows], WINDOWS)
         for feature, sign in zip(*chosen):
             wanted.append(roc_auc_score(label, sign * total[:, rows, feature].ravel()))
     assert followed_auroc(statistics, chosen, layout) == pytest.approx(np.mean(wanted), abs=1e-12)

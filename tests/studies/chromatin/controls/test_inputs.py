@@ -7,12 +7,13 @@ from collections import Counter
 from itertools import permutations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from petriscope.contrast.moments import Design
+from petriscope.contrast.design import Design
 from petriscope.errors import UserError
 from petriscope.studies.chromatin.controls.inputs import (
     UNKNOWN,
@@ -23,6 +24,7 @@ from petriscope.studies.chromatin.controls.inputs import (
     vary,
 )
 from petriscope.studies.chromatin.inputs import WindowInputs
+from petriscope.studies.chromatin.units import design_of
 
 
 def pairs(codes: np.ndarray) -> Counter:
@@ -30,8 +32,10 @@ def pairs(codes: np.ndarray) -> Counter:
 
 
 def design(vivo: list[bool], lineage: list[int]) -> Design:
-    names = tuple(f"s{i}" for i in range(len(vivo)))
-    return Design(names, ("blood", "liver")[: max(lineage) + 1], np.array(lineage), np.array(vivo))
+    names = [f"s{i}" for i in range(len(vivo))]
+    contexts = ["in_vivo" if mine else "in_vitro" for mine in vivo]
+    lineages = [("blood", "liver")[number] for number in lineage]
+    return design_of(pd.DataFrame({"biosample": names, "lineage": lineages, "context": contexts}))
 
 
 def inputs(windows: int = 5, biosamples: int = 6) -> WindowInputs:
@@ -110,8 +114,8 @@ def test_variants_change_what_they_name_and_nothing_else() -> None:
 def test_swapped_rows_are_of_the_other_context_of_the_lineage() -> None:
     layout = design([False, True, True, False, False, True, False], [0, 0, 0, 1, 1, 1, 1])
     rows = swapped_contexts(layout)
-    assert (layout.lineage_of[rows] == layout.lineage_of).all()
-    assert (layout.vivo[rows] != layout.vivo).all()
+    assert (layout.stratum_of[rows] == layout.stratum_of).all()
+    assert (layout.is_target[rows] != layout.is_target).all()
     alone = design([True, True], [0, 0])
     np.testing.assert_array_equal(swapped_contexts(alone), [0, 1])
 

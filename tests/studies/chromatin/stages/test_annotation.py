@@ -3,7 +3,6 @@ hits against a planted word."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,13 @@ import pytest
 from scipy import sparse
 
 from petriscope.enrich.background import Strata
+from petriscope.enrich.foregrounds import Foregrounds
 from petriscope.enrich.motifs import Motif, with_threshold
 from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin import motifs
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.stages import labels, motifs
-from petriscope.studies.chromatin.store import Foregrounds
+from petriscope.studies.chromatin.stages import labels
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 WORD = np.array([0, 2, 0, 3, 0, 0, 2, 1, 1])
@@ -47,12 +47,14 @@ def universe() -> tuple[pd.DataFrame, np.ndarray]:
     return bins, sequences
 
 
-def test_hits_are_given_in_genome_coordinates(params, motif):
+def test_hits_are_given_in_genome_coordinates(motif):
     bins, sequences = universe()
     table = pd.DataFrame([["L2/5", "feature", 2, 5, "blood", "in_vivo"]], columns=GROUPS)
     table = table.assign(rank=1, name=motif.name, q=0.01)
     top = pd.DataFrame({"group": "L2/5", "bin": [9, 7, 3]})
-    hits, comparisons = motifs.hits_in_top_bins(table, top, bins, sequences, [motif], params)
+    hits, comparisons = motifs.hits_in_top_bins(
+        table, top, bins, sequences, [motif], most=3, alpha=0.05
+    )
     found = hits.set_index("bin_start")[["start", "end", "strand", "window"]].to_dict("index")
     first, second = bins.start[7], bins.start[9]
     assert found[first] == {
@@ -71,11 +73,11 @@ def test_hits_are_given_in_genome_coordinates(params, motif):
     ]
 
 
-def test_nothing_enriched_leaves_empty_tables_with_their_columns(params, motif):
+def test_nothing_enriched_leaves_empty_tables_with_their_columns(motif):
     bins, sequences = universe()
     table = pd.DataFrame(columns=[*GROUPS, "rank", "name", "q", "fold"])
     hits, comparisons = motifs.hits_in_top_bins(
-        table, pd.DataFrame(columns=["group", "bin"]), bins, sequences, [motif], params
+        table, pd.DataFrame(columns=["group", "bin"]), bins, sequences, [motif], most=3, alpha=0.05
     )
     assert hits.empty and {
         "chrom",
@@ -94,7 +96,9 @@ def test_nothing_enriched_leaves_empty_tables_with_their_columns(params, motif):
         sparse.csr_matrix((0, 40)), nobody, bins, Strata(np.zeros(40, np.int64), ["all"]), firing
     )
     assert motifs.specificity_table(table, fore, np.zeros((40, 1), dtype=bool), [motif], 0.05).empty
-    logos, positions = motifs.of_lineages(table, fore, sequences, [motif], 2, params)
+    logos, positions = motifs.of_lineages(
+        table, fore, sequences, [motif], 2, most=9, alpha=0.05, seed=0
+    )
     assert logos.empty and positions.empty
 
 
@@ -102,18 +106,14 @@ def test_nothing_enriched_leaves_empty_tables_with_their_columns(params, motif):
 def test_labels_of_features_without_any_evidence(tmp_path, params, features):
     (tmp_path / "params.yaml").write_text((REPOSITORY / "params.yaml").read_text())
     workspace = Workspace(tmp_path)
-    folder = workspace.table("foregrounds")
-    folder.mkdir(parents=True)
     groups = pd.DataFrame(
         [[f"L0/{i}", "feature", 0, i, "blood", "in_vivo"] for i in range(features)], columns=GROUPS
     )
-    groups.to_parquet(folder / "groups.parquet")
-    sparse.save_npz(folder / "membership.npz", sparse.csr_matrix((features, 40), dtype=bool))
-    universe()[0].to_parquet(folder / "bins.parquet")
-    np.save(folder / "strata.npy", np.zeros(40, dtype=np.int64))
-    (folder / "strata.json").write_text(json.dumps(["all"]))
+    matrix, classes = sparse.csr_matrix((features, 40), dtype=bool), Strata(np.zeros(40), ["all"])
+    counted = groups.assign(size=0, dropped=0)
+    Foregrounds(matrix, counted, universe()[0], classes, {}).save(workspace.table("foregrounds"))
     columns = {
-        "chromhmm": "state odds_ratio low high q share background_share shift_p",
+        "chromhmm": "state odds_ratio low high ln_p q share background_share shift_p",
         "motifs": "name ln_p fold q",
         "genesets": "term ln_p fold ranked_ln_p ranked_q region_q",
     }
@@ -124,7 +124,7 @@ def test_labels_of_features_without_any_evidence(tmp_path, params, features):
         )
     specific = ["group", "name", "specificity", "specificity_low", "specificity_high", "family"]
     pd.DataFrame(columns=specific).to_parquet(workspace.table("motifs") / "specificity.parquet")
-    metrics = labels.run(workspace, params)
+    found = labels.run(workspace, params)
     written = pd.read_csv(workspace.table("labels") / "labels.csv")
-    assert written.label.tolist() == ["unlabelled"] * features and metrics["labelled"] == 0
+    assert written.label.tolist() == ["unlabelled"] * features and found.labelled == 0
     assert pd.read_parquet(workspace.table("labels") / "parts.parquet").empty

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from petriscope.claims.rules import evaluate_rule
+from petriscope.claims.rules import evaluate_rule, read_rules
+from petriscope.claims.texts import render
 from petriscope.studies.chromatin.stages import chromhmm, genesets, motifs
 
+REPOSITORY = Path(__file__).resolve().parents[4]
 CONTROL = (
     "lowest(motifs.liver.others.rank, motifs.liver.others.q, 0.05) > 5 and "
     "highest(motifs.liver.others.log2_fold, motifs.liver.others.q, 0.05) "
@@ -38,8 +43,8 @@ OWN = (("liver", "HNF4A", 2, 2, 1e-9, 4.0), ("liver", "FOXA2", 2, 1, 1e-9, 8.0))
 )
 def test_the_claimed_factors_are_held_against_the_other_lineages(other, holds):
     table = factors(*OWN, ("lymph", "FOXA2", 2, 40, 1.0, 0.9), other)
-    found = motifs._lineage_metrics("liver", table, table, 2)
-    assert found["testable"] and (found["best_rank"], found["best_log2_fold"]) == (1, 3.0)
+    found = asdict(motifs.measured("liver", table, table, 2))
+    assert found["untestable"] is None and (found["best_rank"], found["best_log2_fold"]) == (1, 3.0)
     others = table[(table.lineage != "liver") & (table.layer == 2)]
     assert found["others"]["lineage"] == others.lineage.tolist()
     assert found["others"]["rank"] == others["rank"].tolist()
@@ -49,25 +54,23 @@ def test_the_claimed_factors_are_held_against_the_other_lineages(other, holds):
 
 
 def test_a_lineage_without_others_has_no_control():
-    found = motifs._lineage_metrics("liver", factors(*OWN), factors(*OWN), 2)
-    tested = motifs._lineage_metrics(
-        "liver", factors(*OWN, ("blood", "FOXA2", 2, 40, 1.0, 0.9)), factors(*OWN), 2
-    )
-    assert not found["testable"] and "no other lineage's context" in found["why_untestable"]
-    assert set(found) == set(tested) - {"ranks"}
-    assert set(found["others"]) == set(tested["others"])
+    found = motifs.measured("liver", factors(*OWN), factors(*OWN), 2)
+    beside = factors(*OWN, ("blood", "FOXA2", 2, 40, 1.0, 0.9))
+    tested = motifs.measured("liver", beside, factors(*OWN), 2)
+    assert "no other lineage's context" in (found.untestable or "")
+    assert set(found.others or ()) == set(tested.others or ()) and tested.untestable is None
 
 
 def test_random_bins_that_were_not_drawn_support_nothing():
     state = {"kind": "lineage", "layer": 2, "group": "L2 liver", "q": 0.01, "targets": 500}
     row = state | {"state_group": "enhancer", "share": 0.5, "background_share": 0.1}
-    found = chromhmm._metrics(pd.DataFrame([row]), 2, [], 0.05)
-    assert found["active_odds_low"] > 1 and found["random_significant_share"] is None
-    assert "no random bins were drawn" in found["interval_text"]
-    drawn = chromhmm._metrics(
-        pd.DataFrame([row, row | {"kind": "random", "group": "r"}]), 2, [], 0.05
-    )
-    assert drawn["random_significant_share"] == 1.0
+    found = chromhmm.measured(pd.DataFrame([row]), 2, [], 0.05)
+    assert (found.active_odds_low or 0) > 1 and found.random_significant_share is None
+    (claim,) = (rule for rule in read_rules(REPOSITORY / "claims.yaml") if rule["id"] == "chromhmm")
+    text = render(claim["interval"], {"chromhmm": asdict(found)})
+    assert text == "L2 liver [6.35, 12.53]; no random bins were drawn"
+    rows = pd.DataFrame([row, row | {"kind": "random", "group": "r"}])
+    assert chromhmm.measured(rows, 2, [], 0.05).random_significant_share == 1.0
 
 
 @pytest.mark.parametrize(("planted_p", "powered"), [(1e-9, True), (0.5, False)])
@@ -79,5 +82,5 @@ def test_planted_elements_without_a_term_leave_no_power(planted_p, powered):
         for kind, p in (("lineage", 0.5), ("planted", planted_p))
     ]
     rows += [rows[0] | {"term": "u"}, rows[1] | {"term": "u"}]
-    found = genesets._metrics(pd.DataFrame(rows), 2, 0, 100, 0.05)
-    assert (found["powered"], found["why_untestable"] is None) == (powered, powered)
+    found = genesets.measured(pd.DataFrame(rows), 2, 0, 100, 0.05)
+    assert (found["powered"], found["untestable"] is None) == (powered, powered)

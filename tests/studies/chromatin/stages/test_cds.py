@@ -10,17 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from petriscope.contrast.moments import Design
-from petriscope.contrast.summary import layer_summary
+from petriscope.contrast.features import Scoring, branch_table, layer_summary
 from petriscope.errors import UserError
 from petriscope.files import write_json
-from petriscope.run.params import Cds, load_params
+from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace, template
-from petriscope.sae.codes import SufficientStatistics
+from petriscope.sae.codes import Moments
 from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages import calibration, cds
-from petriscope.studies.chromatin.stages.cds import branch_table
 from petriscope.studies.chromatin.store import read_features
+from petriscope.studies.chromatin.units import design_of
 
 WINDOWS, BINS, FEATURES = 8, 124, 20
 
@@ -95,8 +94,10 @@ def test_a_whole_data_set_is_tested_in_one_family(tmp_path: Path) -> None:
     space, params = workspace(tmp_path, biosamples())
     metrics = cds.run(space, params)
     table = pd.read_parquet(space.table("cds") / "features.parquet")
-    assert metrics["testable"] and metrics["family"] == "alive features of all layers (40 tests)"
-    assert metrics["stability_measured"] is False and metrics["stable_rise_low"] is None
+    assert (
+        metrics.untestable is None and metrics.family == "alive features of all layers (40 tests)"
+    )
+    assert metrics.stable is None and metrics.stable_rise_low is None
     assert (table[table.feature == 0].q_biosample < 0.05).all()
     assert (table[table.feature == 0].p_maxt_all_biosample < 0.05).all()
     assert (table.p_maxt_all_biosample >= table.p_maxt_biosample - 1e-9).all()
@@ -112,22 +113,21 @@ def test_seed_stability_enters_where_it_was_measured(tmp_path: Path) -> None:
     stability["stability"] = np.where(stability.feature < 5, 0.9, 0.3)
     stability.to_parquet(space.sae / "stability.parquet")
     metrics = cds.run(space, params)
-    assert metrics["stability_measured"] and metrics["stable"] == [5, 5]
-    assert metrics["stable_context_fraction"][0] >= 0.2
+    assert metrics.stable == [5, 5]
+    assert metrics.stable_context_fraction[0] >= 0.2
 
 
 def test_one_biosample_a_side_has_no_biosample_level_p(tmp_path: Path) -> None:
     space, params = workspace(tmp_path, biosamples(replicates=1))
     metrics = cds.run(space, params)
-    assert not metrics["testable"]
-    assert "a biosample-level test needs two a side" in metrics["why_untestable"]
-    write_json(space.metrics("cds"), metrics)
+    assert "a biosample-level test needs two a side" in str(metrics.untestable)
+    write_json(space.metrics("cds"), dataclasses.asdict(metrics))
     features = read_features(space)
     assert features.p_biosample.isna().all() and (features.evidence == "locus").all()
     assert features.status_biosample.str.startswith("cannot be tested").all()
-    assert calibration.run(space, params)["testable"] is False
+    assert "no lineage has two biosamples a side" in str(calibration.run(space, params).untestable)
     with pytest.raises(UserError, match=r"no lineage has two biosamples a side.*replicates"):
-        calibration.null_runs(space, params)
+        calibration.null_data(space, params)
 
 
 def test_a_lineage_without_one_context_is_left_out_with_its_reason(tmp_path: Path) -> None:
@@ -136,14 +136,14 @@ def test_a_lineage_without_one_context_is_left_out_with_its_reason(tmp_path: Pat
         tmp_path, frame[~((frame.lineage == "liver") & (frame.context == "in_vivo"))]
     )
     metrics = cds.run(space, params)
-    assert metrics["testable"]
-    assert metrics["lineages_without_test"] == ["lineage liver has no in_vivo biosample"]
+    assert metrics.untestable is None
+    assert metrics.lineages_without_test == ["lineage liver has no in_vivo biosample"]
     table = pd.read_parquet(space.table("cds") / "features.parquet")
     assert table.p_liver_biosample.isna().all()
     assert (table.p_biosample > 0).all()
     assert "2 lineages" in table.n_biosample.iloc[0]
     summary = calibration.run(space, params)
-    assert summary["testable"]
+    assert summary.untestable is None
 
 
 def test_silent_features_and_silent_layers(tmp_path: Path) -> None:
@@ -167,19 +167,15 @@ def test_a_control_in_which_nothing_fires_has_no_test_and_takes_none_from_the_ot
     rng, shape = np.random.default_rng(2), (WINDOWS, 18, FEATURES)
     active, tokens = rng.integers(20, 60, shape), np.full(shape[:2], BINS)
     total = active * rng.gamma(4.0, 0.25, shape)
-    fires = SufficientStatistics(total, total**2, active, tokens)
-    silent = SufficientStatistics(*(np.zeros_like(part) for part in fires[:3]), tokens)
-    scored, blocks = Design.from_frame(biosamples()), np.arange(WINDOWS) // 2
-    settings = Cds(
-        alpha=0.05, permutations=200, bootstrap=50, min_events=50.0, adjust=["depth"], stable=0.7
-    )
-    both = branch_table([(0, fires), (1, silent)], blocks, scored, settings, seed=1)
-    alone = branch_table([(0, fires)], blocks, scored, settings, seed=1)
+    fires = Moments(total, total**2, active, tokens)
+    silent = Moments(*(np.zeros_like(part) for part in fires[:3]), tokens)
+    scored, blocks = design_of(biosamples()), np.arange(WINDOWS) // 2
+    how = Scoring(min_events=50.0, permutations=200, seed=1)
+    both = branch_table({0: fires, 1: silent}, blocks, scored, how)
+    alone = branch_table({0: fires}, blocks, scored, how)
     assert not both[both.layer == 1].alive.any() and both[both.layer == 1].p_biosample.isna().all()
     pd.testing.assert_frame_equal(both[both.layer == 0][list(alone)], alone, check_dtype=False)
-    nothing = layer_summary(
-        branch_table([(1, silent)], blocks, scored, settings, seed=1), scored.lineages, 0.05
-    )
+    nothing = layer_summary(branch_table({1: silent}, blocks, scored, how), scored, 0.05)
     assert nothing.alive.tolist() == nothing.context_count.tolist() == [0]
 
 
@@ -187,7 +183,7 @@ def test_nan_is_refused_with_its_place(tmp_path: Path) -> None:
     space, params = workspace(tmp_path, biosamples())
     change(space, "block_sum", (1, 2, 3), np.nan)
     with pytest.raises(
-        UserError, match=r"sum: not finite at \(block, biosample, feature\) \(1, 2, 3\).*harvest"
+        UserError, match=r"sum: not finite at \(block, unit, feature\) \(1, 2, 3\).*harvest"
     ):
         cds.run(space, params)
     space, params = workspace(tmp_path / "windows", biosamples())

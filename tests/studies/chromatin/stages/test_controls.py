@@ -12,6 +12,8 @@ import pytest
 from causal_toy import biosamples
 
 from petriscope.claims.rules import read_rules
+from petriscope.claims.texts import names, render
+from petriscope.files import plain
 from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace, template
 from petriscope.studies.chromatin.params import Params
@@ -57,32 +59,33 @@ def params(**controls: bool) -> Params:
 @pytest.mark.parametrize("name", list(STAGES))
 def test_a_control_switched_off_says_so(tmp_path: Path, name: str) -> None:
     made = workspace(tmp_path, biosamples().assign(fragments=range(1000, 1012)))
-    metrics = STAGES[name].run(made, params(**{name: False}))
+    found = dataclasses.asdict(STAGES[name].run(made, params(**{name: False})))
     why = f"controls.{name} is false in params.yaml"
-    assert metrics["run"] is False
-    assert metrics["why_not"] == why
-    assert metrics["text"].endswith(f"not run: {why}")
+    assert found["untestable"] == why
     assert [path.name for path in made.table(name).iterdir()] == ["not_run.txt"]
     assert (made.table(name) / "not_run.txt").read_text() == why + "\n"
-    asked = [
-        entry
-        for rule in read_rules(template("claims.yaml"))
+    rules = read_rules(template("claims.yaml"))
+    printed = [
+        text
+        for rule in rules
         for control in rule["controls"]
-        for entry in [*control.get("metrics", []), *control.get("printed", [])]
+        for text in control.get("printed", [])
+        if {entry.split(".")[0] for entry in names(text)} & {name}
     ]
-    assert {entry.split(".")[1] for entry in asked if entry.startswith(name + ".")} <= set(metrics)
+    said = {render(text, {name: found, "cds": {"context_count": [1]}}) for text in printed}
+    assert any(text.endswith(f"not run: {why}") for text in said)
+    assert all(text == "-" or text.endswith(f"not run: {why}") for text in said)
 
 
 def test_impossible_controls_name_the_reason(tmp_path: Path) -> None:
     single = biosamples().drop_duplicates(["lineage", "context"]).assign(fragments=pd.NA)
     made = workspace(tmp_path, single)
     shuffled = label_shuffle.run(made, params())
-    assert "blood has 1 in_vitro and 1 in_vivo biosample(s)" in shuffled["why_not"]
-    assert depth_matched.run(made, params())["why_not"].startswith(
-        "no fragments are known of blood_in_vitro_0"
-    )
+    assert "blood has 1 in_vitro and 1 in_vivo biosample(s)" in str(shuffled.untestable)
+    unknown = str(depth_matched.run(made, params()).untestable)
+    assert unknown.startswith("no fragments are known of blood_in_vitro_0")
     one_sided = workspace(tmp_path / "b", single[single.context == "in_vivo"])
-    assert leaderboard.run(one_sided, params())["why_not"] == "no lineage has both contexts"
+    assert leaderboard.run(one_sided, params()).untestable == "no lineage has both contexts"
 
 
 def test_the_common_depth_is_the_smallest() -> None:
@@ -107,6 +110,8 @@ def test_a_variant_in_which_nothing_fires_says_so_in_the_ledgers_text() -> None:
         "model_r": 0.5,
         "model_r_condition": 0.4,
     }
-    text = input_controls._metrics(pd.DataFrame(rows), 24)["text"]
+    found = plain(dataclasses.asdict(input_controls.summarise(pd.DataFrame(rows), 24)))
+    claim = next(x for x in read_rules(template("claims.yaml")) if x["id"] == "ctx-count")
+    text = render(claim["controls"][3]["printed"][1], {"input_controls": found})
     assert "real 4 / 0.71 / +0.90" in text and "nan" not in text
     assert "ATAC zero none fires often enough to be tested / 0.50 / too few to correlate" in text

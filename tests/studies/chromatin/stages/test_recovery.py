@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from petriscope.studies.chromatin.stages.recovery import programme_biosamples, programme_openings
+from petriscope.studies.chromatin.truth import programme_biosamples, programme_openings
 
 TRUTH = pd.DataFrame(
     {

@@ -16,9 +16,10 @@ from sae.test_train import D, planted
 from petriscope.errors import UserError
 from petriscope.run.params import parse_params
 from petriscope.sae import sweep
+from petriscope.studies.chromatin import dictionaries
+from petriscope.studies.chromatin.dictionaries import stability, train_layers
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.stages import sae as stage
-from petriscope.studies.chromatin.stages.sae import check_gate, metrics_of, stability, train_layers
+from petriscope.studies.chromatin.stages.sae import check_gate, gate_failures, probed
 
 REPOSITORY = Path(__file__).parents[4]
 SPLITS = ["train"] * 14 + ["select"] * 4 + ["tune"] * 2
@@ -95,10 +96,12 @@ def test_each_plan_has_checkpoints_of_its_own(
 ) -> None:
     planned: list[list[Path | None]] = []
     monkeypatch.setattr(
-        stage, "train_many", lambda jobs: planned.append([job.checkpoint for job in jobs]) or jobs
+        dictionaries,
+        "train_many",
+        lambda jobs: planned.append([job.checkpoint for job in jobs]) or jobs,
     )
     monkeypatch.setattr(
-        stage.Job, "sae", SimpleNamespace(config=SimpleNamespace(lr=0.005)), raising=False
+        dictionaries.Job, "sae", SimpleNamespace(config=SimpleNamespace(lr=0.005)), raising=False
     )
     for given in (params(), params(), params(tokens=51_200)):
         train_layers(harvest, pd.DataFrame({"split": SPLITS}), [0, 1], given, tmp_path, tmp_path)
@@ -132,19 +135,21 @@ def test_the_gate_judges_what_is_probed_and_names_the_rest() -> None:
     good = {"fvu": 0.01, "l0": 3.0, "dead_fraction": 0.0}
     rows = [{"layer": layer, "seed": seed, **good} for layer in (0, 1) for seed in (0, 5)]
     rows[3]["dead_fraction"] = 0.2
-    found = metrics_of(pd.DataFrame(rows), gate)
-    assert found["gate_passed"]
-    assert found["gate_failures_other_seeds"] == ["layer 1 seed 5: dead 20.0% > 5.0%"]
-    check_gate(found)
+    table = pd.DataFrame(rows)
+    first = probed(table)
+    assert first.index.tolist() == [0, 2]
+    check_gate(first, gate)
+    others = gate_failures(table.drop(index=first.index), gate)
+    assert others == ["layer 1 seed 5: dead 20.0% > 5.0%"]
     for name, value, words in (
         ("fvu", 0.2, "FVU 0.200 > 0.05"), ("fvu", float("nan"), "FVU nan > 0.05"), ("l0", 9.0, "L0 9.0 outside 2 to 8"),
     ):  # fmt: skip
-        bad = metrics_of(pd.DataFrame([{**rows[0], name: value}, *rows[1:]]), gate)
+        bad = probed(pd.DataFrame([{**rows[0], name: value}, *rows[1:]]))
         with pytest.raises(
             UserError,
             match=rf"sae.gate: the quality gate failed: layer 0 seed 0: {words}. Train on more",
         ):
-            check_gate(bad)
+            check_gate(bad, gate)
 
 
 def test_mistakes_in_params_are_named() -> None:

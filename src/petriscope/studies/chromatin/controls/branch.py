@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from petriscope.contrast.design import Design
 from petriscope.contrast.effects import auroc
-from petriscope.contrast.moments import Design
 from petriscope.parallel import in_processes
 from petriscope.sae.coder import SAE
-from petriscope.sae.codes import StatisticsAccumulator, SufficientStatistics
+from petriscope.sae.codes import StatisticsAccumulator
+from petriscope.sae.moments import Moments
 from petriscope.studies.chromatin.inputs import WindowInputs, harvest_window
 from petriscope.studies.chromatin.model.base import ChromatinModel
 from petriscope.studies.chromatin.model.masking import fold_masks
@@ -28,7 +29,7 @@ def branch_statistics(
     *,
     folds: int | None = None,
     what: str = "branch",
-) -> dict[int, SufficientStatistics]:
+) -> dict[int, Moments]:
     """Sums per (window, biosample, latent) of each layer with an autoencoder, streamed: no store is
     written.
 
@@ -40,7 +41,7 @@ def branch_statistics(
     samples = len(inputs.motif_activity)
     biosample = np.repeat(np.arange(samples), inputs.bins)
 
-    def one(window: int) -> list[SufficientStatistics]:
+    def one(window: int) -> list[Moments]:
         with torch.inference_mode():
             hidden = harvest_window(model, inputs, int(window), list(autoencoders), masks)
             found = []
@@ -53,7 +54,7 @@ def branch_statistics(
 
     pieces = zip(*in_processes(one, windows, what, unit="window"))
     return {
-        layer: SufficientStatistics(*map(np.concatenate, zip(*of_layer)))
+        layer: Moments(*map(np.concatenate, zip(*of_layer)))
         for layer, of_layer in zip(autoencoders, pieces)
     }
 
@@ -79,13 +80,13 @@ def followed(features: pd.DataFrame, most: int) -> dict[int, Followed]:
     return found
 
 
-def followed_auroc(statistics: SufficientStatistics, chosen: Followed, design: Design) -> float:
+def followed_auroc(statistics: Moments, chosen: Followed, design: Design) -> float:
     """Mean AUROC of mean activations per (window, biosample), in vivo against in vitro in the
     direction chosen, over lineages with both contexts and over features: .5 is chance. The features
     were chosen on other windows."""
-    means = statistics.mean()[:, :, chosen.features]
+    means = statistics.block_means()[:, :, chosen.features]
     found = []
-    for lineage in design.lineages:
+    for lineage in design.strata:
         if design.why_untestable(lineage, "locus"):
             continue
         vitro, vivo = design.sides(lineage)

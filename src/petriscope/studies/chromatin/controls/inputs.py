@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from petriscope.contrast.moments import Design
+from petriscope.contrast.design import Design
 from petriscope.errors import UserError
 from petriscope.studies.chromatin.inputs import WindowInputs
 
@@ -83,8 +83,8 @@ def vary(
 def swapped_contexts(design: Design) -> np.ndarray:
     """(S,) for each biosample the row of one of the other context of its lineage, in turn; itself
     where there is none."""
-    rows = np.arange(len(design.biosamples))
-    for lineage in design.lineages:
+    rows = np.arange(len(design.units))
+    for lineage in design.strata:
         vitro, vivo = design.sides(lineage)
         if len(vitro) and len(vivo):
             rows[vitro] = vivo[np.arange(len(vitro)) % len(vivo)]

@@ -81,6 +81,13 @@ class Dataset:
             }
         )
 
+    def segmentation(self, lineage: str, context: str) -> Path | None:
+        """The segmentation that a group of bins is held against: its own lineage and context, else
+        its lineage; else None."""
+        own = [b for b in self.biosamples if b.lineage == lineage and b.chromhmm]
+        same = [b for b in own if b.context == context]
+        return next((b.chromhmm for b in (*same, *own)), None)
+
     def untestable(self) -> list[str]:
         """What this data set cannot support, one sentence each (no replicates, a context
         missing)."""

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from petriscope.enrich.families import below
+from petriscope.enrich.tails import below
 from petriscope.figures.style import nothing, panels
 
 KINDS = ("condition", "top_activation", "planted", "peaks", "random")

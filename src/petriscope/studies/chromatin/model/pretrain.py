@@ -16,6 +16,7 @@ from torch import Tensor
 from petriscope.errors import UserError
 from petriscope.genome.tracks import model_target
 from petriscope.progress import bar
+from petriscope.studies.chromatin.inputs import Arrays
 from petriscope.studies.chromatin.model.adapter import Build
 from petriscope.studies.chromatin.model.base import Batch, ChromatinModel
 from petriscope.studies.chromatin.model.checkpoint import load_checkpoint, save_checkpoint
@@ -67,17 +68,6 @@ class PretrainConfig:
                 field="model.mask_folds",
                 remedy="Give 2 or more: 1 hides every bin.",
             )
-
-
-class Arrays(NamedTuple):
-    """What is trained on: the tracks stage's arrays."""
-
-    sequence: np.ndarray
-    """(W, L) uint8 codes 0..3 = ACGT, 4 = N."""
-    signal: np.ndarray
-    """(W, S, L/4) float16 signal per 4 bp, scaled, unclipped; may be memory-mapped."""
-    motif_activity: np.ndarray
-    """(S, M) float32 in [0, 1]."""
 
 
 class Step(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
@@ -23,23 +23,37 @@ MASKING_EVERY = 16
 input."""
 
 
-def run(workspace: Workspace, params: Params) -> dict[str, Any]:
-    """Write results/activations/layer_<k>.npy."""
-    windows = load_windows(workspace)
+@dataclass(frozen=True)
+class ActivationNumbers:
+    """What was harvested."""
+
+    layers: int
+    shape: tuple[int, ...]
+    """(W, S, T', d) of each layer."""
+    tokens_per_layer: int
+    bytes_per_layer: int
+    masking: str
+    masked_against_unmasked: dict[int, float]
+    """Layer -> share of the stream's spread that changes when a bin's own signal is hidden."""
+    untestable: str | None = None
+
+
+def run(workspace: Workspace, params: Params) -> ActivationNumbers:
+    """Write results/activations/: layer_<k>.npy and the token axis (tokens/)."""
+    windows, asked = load_windows(workspace), params.activations
     model = load_model(workspace, choose_device(params.device))
     inputs = load_inputs(workspace, model, harvest_folds(params))
     layers = range(model.n_layers + 1)
     with atomic_folder(workspace.activations) as folder:
         harvest_layers(model, inputs, range(len(windows)), layers, folder)
-        stores = open_layers(folder)
-        shape = stores[0].shape
+        inputs.tokens.save(folder / "tokens")
+        first = open_layers(folder)[0]
     probed = split_rows(windows, "test")[::MASKING_EVERY]
-    difference = masking_difference(model, inputs, probed, layers, params.activations.folds)
-    return {
-        "layers": len(stores),
-        "shape": list(shape),
-        "tokens_per_layer": shape[0] * shape[1] * shape[2],
-        "bytes_per_layer": int(stores[0].nbytes),
-        "masking": params.activations.masking,
-        "masked_against_unmasked": difference,
-    }
+    return ActivationNumbers(
+        layers=len(layers),
+        shape=first.shape,
+        tokens_per_layer=len(inputs.tokens),
+        bytes_per_layer=first.nbytes,
+        masking=asked.masking,
+        masked_against_unmasked=masking_difference(model, inputs, probed, layers, asked.folds),
+    )

@@ -8,34 +8,17 @@ import pandas as pd
 
 from petriscope.claims.multiplicity import as_markdown as ledger_markdown
 from petriscope.claims.multiplicity import multiplicity
-from petriscope.claims.rules import as_markdown, evaluate, headline, read_rules
+from petriscope.claims.rules import as_markdown, evaluate, headline, read_rules, stages_of
+from petriscope.enrich.kinds import KINDS
 from petriscope.files import atomic_folder, atomic_path, read_json, write_csv, write_json
 from petriscope.run.provenance import cpu_model
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
 from petriscope.studies.chromatin.params import Params
 
-STAGES = (
-    *(
-        "model",
-        "sae",
-        "cds",
-        "calibration",
-        "recovery",
-        "truth",
-        "ablation",
-        "steering",
-        "random_init",
-    ),
-    *("depth_matched", "input_controls", "label_shuffle", "leaderboard"),
-    *("chromhmm", "motifs", "genesets"),
-)
-
 P_VALUES = {
     "ablation": ("tests", "shift", "lineages"),
-    "chromhmm": ("enrichment",),
-    "motifs": ("enrichment",),
-    "genesets": ("enrichment",),
+    **{kind.stage: ("enrichment",) for kind in KINDS},
 }
 """CSV tables of the stages that hold adjusted p-values."""
 
@@ -44,8 +27,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     """Write paper_figures/claims.json, claims.md, results/headline.json and
     results/claims/ledger.csv (the multiplicity ledger)."""
     dataset = load_dataset(workspace.dataset(params.dataset))
-    metrics = {stage: read_json(workspace.metrics(stage)) for stage in STAGES}
     rules = read_rules(workspace.claims_rules)
+    stages = dict.fromkeys(stage for rule in rules for stage in stages_of(rule))
+    metrics = {stage: read_json(workspace.metrics(stage)) for stage in stages}
     claims = evaluate(rules, metrics, str(workspace.claims_rules))
     stamp = {
         "dataset": dataset.name,

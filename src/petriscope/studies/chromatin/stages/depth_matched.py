@@ -4,23 +4,22 @@ autoencoders, same contrast."""
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from petriscope.contrast.moments import Design
-from petriscope.contrast.summary import layer_summary
+from petriscope.contrast.features import branch_table, layer_summary
 from petriscope.device import choose_device
-from petriscope.files import atomic_folder, read_json, write_csv, write_not_run, write_parquet
+from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.genome.fasta import Genome
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.controls.branch import agreement, branch_statistics
 from petriscope.studies.chromatin.data.dataset import load_dataset
+from petriscope.studies.chromatin.data.tracks import make_tracks, stored_signal
 from petriscope.studies.chromatin.inputs import WindowInputs
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.stages.cds import SPLIT, branch_table
-from petriscope.studies.chromatin.stages.tracks import make_tracks, stored_signal
+from petriscope.studies.chromatin.stages.cds import SPLIT
 from petriscope.studies.chromatin.store import (
     harvest_folds,
     load_arrays,
@@ -29,11 +28,31 @@ from petriscope.studies.chromatin.store import (
     load_model,
     load_windows,
     read_features,
+    scoring,
     split_rows,
 )
+from petriscope.studies.chromatin.units import design_of
 
 
-def run(workspace: Workspace, params: Params) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Found:
+    """Counts by layer, and how the scores follow the main ones."""
+
+    untestable: str | None
+    fragments: int | None = None
+    """of every biosample."""
+    most_fragments: int | None = None
+    """that a biosample had."""
+    windows: int | None = None
+    context_count: list[int] | None = None
+    context_fraction: list[float] | None = None
+    published_count: list[int] | None = None
+    z_correlation: list[float] | None = None
+    z_correlation_low: float | None = None
+    z_correlation_high: float | None = None
+
+
+def run(workspace: Workspace, params: Params) -> Found:
     """Write results/depth_matched/: layers.csv (with the main counts beside) and
     features.parquet."""
     biosamples = load_biosamples(workspace)
@@ -42,16 +61,9 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         why = "controls.depth_matched is false in params.yaml"
     if why:
         write_not_run(workspace.table("depth_matched"), why)
-        return {
-            "run": False,
-            "why_not": why,
-            "context_fraction": [],
-            "text": f"equal depth not run: {why}",
-        }
-    windows, design = (
-        load_windows(workspace),
-        Design.from_frame(biosamples, [name for name in params.cds.adjust if name != "depth"]),
-    )
+        return Found(untestable=why)
+    others = [name for name in params.cds.adjust if name != "depth"]
+    windows, design = load_windows(workspace), design_of(biosamples, others)
     select = split_rows(windows, SPLIT)
     rows = windows.iloc[select].reset_index(drop=True)
     dataset = load_dataset(workspace.dataset(params.dataset))
@@ -68,10 +80,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         folds=harvest_folds(params),
         what="equal depth",
     )
-    features = branch_table(
-        statistics.items(), rows.block.to_numpy(), design, params.cds, params.seed
-    )
-    summary = layer_summary(features, design.lineages, params.cds.alpha)
+    features = branch_table(statistics, rows.block.to_numpy(), design, scoring(params))
+    summary = layer_summary(features, design, params.cds.alpha)
     main = read_features(workspace)
     level = main.evidence.iloc[0]
     layers = summary.merge(agreement(features, main, f"z_{level}"), on="layer")
@@ -81,12 +91,17 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     with atomic_folder(workspace.table("depth_matched")) as folder:
         write_parquet(folder / "features.parquet", features)
         write_csv(folder / "layers.csv", layers.assign(fragments=depth, windows=len(select)))
-    return _metrics(
-        layers,
-        depth,
-        int(biosamples.fragments.max()),
-        len(select),
-        read_json(workspace.metrics("cds")),
+    return Found(
+        untestable=None,
+        fragments=depth,
+        most_fragments=int(biosamples.fragments.max()),
+        windows=len(select),
+        context_count=layers.context_count.tolist(),
+        context_fraction=layers.context_fraction.round(6).tolist(),
+        published_count=layers.published_count.tolist(),
+        z_correlation=layers.z_correlation.tolist(),
+        z_correlation_low=float(layers.z_correlation.min()),
+        z_correlation_high=float(layers.z_correlation.max()),
     )
 
 
@@ -101,25 +116,3 @@ def common_depth(biosamples: pd.DataFrame) -> tuple[int, str | None]:
             f"{', '.join(without[:3])}{' and others' if len(without) > 3 else ''}",
         )
     return int(fragments.min()), None
-
-
-def _metrics(
-    layers: pd.DataFrame, depth: int, most: int, windows: int, main: dict[str, Any]
-) -> dict[str, Any]:
-    counts = " -> ".join(map(str, layers.context_count))
-    return {
-        "run": True,
-        "why_not": None,
-        "fragments": depth,
-        "most_fragments": most,
-        "windows": windows,
-        "context_count": layers.context_count.tolist(),
-        "context_fraction": np.round(layers.context_fraction, 6).tolist(),
-        "published_count": layers.published_count.tolist(),
-        "z_correlation": layers.z_correlation.tolist(),
-        "text": f"all biosamples at {depth} fragments (they had up to {most}): context features "
-        f"{counts} against "
-        + " -> ".join(map(str, main["context_count"]))
-        + f"; scores correlate r = {layers.z_correlation.min():.2f} to "
-        f"{layers.z_correlation.max():.2f}",
-    }

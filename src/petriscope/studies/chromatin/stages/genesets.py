@@ -3,16 +3,16 @@ all bins."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from petriscope.enrich.families import CONTROLS, below, for_disk, share_of_draws, with_q
+from petriscope.enrich.foregrounds import Foregrounds
 from petriscope.enrich.genes import link_genes, read_genes
-from petriscope.enrich.genesets import enrich_gene_sets, read_gmt
-from petriscope.enrich.tails import benjamini_hochberg
-from petriscope.errors import UserError
+from petriscope.enrich.genesets import enrich_collections
+from petriscope.enrich.tails import CONTROLS, benjamini_hochberg, for_disk, share_of_draws
 from petriscope.files import atomic_folder, write_csv
 from petriscope.genome.fasta import Genome
 from petriscope.genome.intervals import known_sizes
@@ -20,87 +20,70 @@ from petriscope.genome.overlap import Intervals
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.store import layer_of_claims, load_foregrounds
+from petriscope.studies.chromatin.store import layer_of_claims
 
 NO_POWER = (
     "no power on a genome this small: the planted elements themselves (positive control) give "
-    "{terms} terms corrected "
-    "alone and none in the features' family of {family:,} tests"
-)
-COLUMNS = (
-    *(
-        "rank",
-        "term",
-        "ln_p",
-        "q",
-        "fold",
-        "overlap",
-        "set_size",
-        "query",
-        "adjusted_ln_p",
-        "adjusted_q",
-    ),
-    *("region_ln_p", "region_q", "ranked_ln_p", "ranked_q", "collection"),
+    "{terms} terms corrected alone and none in the features' family of {family:,} tests"
 )
 
 
-def run(workspace: Workspace, params: Params) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Processes:
+    """Terms of the lineages' groups at the claims' layer; random bins and the positive control
+    beside them."""
+
+    terms: dict[str, int]
+    """Collection → terms tested."""
+    notes: list[str]
+    family: int
+    """Tests corrected together."""
+    untestable: str | None = None
+    powered: bool | None = None
+    """Whether the planted elements, where they are known, give a term in the features' family."""
+    nominal: dict[str, int] | None = None
+    """Group → terms of the plain gene test with p below alpha, uncorrected: the published form."""
+    best: dict[str, dict[str, Any]] | None = None
+    """Group → its best term, q, fold."""
+    significant_terms: int | None = None
+    significant_groups: int | None = None
+    lineage_groups: int | None = None
+    region_terms: int | None = None
+    """Terms with q below alpha by regions alone."""
+    draws: int | None = None
+    random_significant_share: float | None = None
+    """Of the draws of random bins: with a significant term, genes ranked."""
+    random_region_share: float | None = None
+    random_plain_share: float | None = None
+    planted: dict[str, int] | None = None
+    """Group of planted elements → significant terms."""
+    planted_terms: int | None = None
+    control_agreement: dict[str, float] | None = None
+
+
+def run(workspace: Workspace, params: Params) -> Processes:
     """Write results/genesets/enrichment.csv: groups x terms of every collection, q over all of
     them."""
     dataset = load_dataset(workspace.dataset(params.dataset))
-    fore = load_foregrounds(workspace)
+    fore = Foregrounds.load(workspace.table("foregrounds"))
     genes = read_genes(dataset.genes, known_sizes(Genome(dataset.fasta).contigs))
     links = link_genes(Intervals.of(fore.bins), genes.frame)
-    smallest, largest = params.annotation.geneset_sizes
-    inside = fore.strata.code >= 0
-    names = fore.groups.group.to_numpy()
-    groups = fore.groups.drop(columns=["size", "dropped"])
-    tables, terms = [], {}
-    notes = [f"{dataset.genes.name}: {note}" for note in genes.notes]
-    for collection, path in dataset.genesets.items():
-        sets = read_gmt(path)
-        notes += [f"{path.name}: {note}" for note in sets.notes]
-        try:
-            found = enrich_gene_sets(
-                fore.matrix,
-                links,
-                sets,
-                features=names,
-                universe=inside,
-                min_size=smallest,
-                max_size=largest,
-            )
-        except UserError as error:  # too few genes for one collection must not hide the others
-            notes.append(f"{collection}: {error}")
-            continue
-        tables.append(found.table.assign(collection=collection))
-        terms[collection] = len(found.terms)
-    if not tables:
-        with atomic_folder(workspace.table("genesets")) as folder:
-            write_csv(folder / "enrichment.csv", pd.DataFrame(columns=[*groups.columns, *COLUMNS]))
-        return {
-            "terms": terms,
-            "notes": notes,
-            "family": 0,
-            **_untestable("; ".join(notes) or "no gene sets are given"),
-        }
-    table = pd.concat(tables, ignore_index=True).rename(columns={"feature": "group"})
-    table = with_q(groups.merge(table, on="group"), sum(terms.values()))
-    for test in ("adjusted", "region", "ranked"):
-        table = with_q(table, sum(terms.values()), ln_p=f"{test}_ln_p", q=f"{test}_q")
-    family = int((~fore.groups.kind.isin(CONTROLS)).sum()) * sum(terms.values())
+    found = enrich_collections(fore, links, dataset.genesets, *params.annotation.geneset_sizes)
     with atomic_folder(workspace.table("genesets")) as folder:
-        write_csv(folder / "enrichment.csv", for_disk(table))
+        write_csv(folder / "enrichment.csv", for_disk(found.table))
+    notes = [*(f"{dataset.genes.name}: {note}" for note in genes.notes), *found.notes]
+    family = int((~fore.groups.kind.isin(CONTROLS)).sum()) * sum(found.terms.values())
+    if not found.terms:
+        return Processes(found.terms, notes, 0, "; ".join(notes) or "no gene sets are given")
     layer, draws = layer_of_claims(workspace, params), params.annotation.random_draws
-    metrics = _metrics(table, layer, draws, family, params.cds.alpha)
-    return {"terms": terms, "notes": notes, "family": family, **metrics}
+    numbers = measured(found.table, layer, draws, family, params.cds.alpha)
+    return Processes(found.terms, notes, family, **numbers)
 
 
-def _metrics(
+def measured(
     table: pd.DataFrame, layer: int, draws: int, family: int, alpha: float
 ) -> dict[str, Any]:
-    """Significant terms of the lineage groups at the claims' layer; random bins and the positive
-    control beside them.
+    """The numbers of the claim.
 
     Genes are the units, ranked by how many of their bins fire beyond expectation: bins cluster, so
     as units they overstate what is known. Where planted elements are known they are the positive
@@ -110,44 +93,32 @@ def _metrics(
     """
     chosen = table[(table.kind == "lineage") & (table.layer == layer)]
     if chosen.empty:
-        return _untestable("no context features fire near a gene of any tested process")
+        return {"untestable": "no context features fire near a gene of any tested process"}
     significant = significant_terms(chosen, alpha)
     planted = table[table.kind == "planted"]
     in_planted = significant_terms(planted, alpha)
-    by_group = chosen.sort_values("ranked_ln_p", kind="stable").groupby("group", sort=True)
-    share = share_of_draws(table, draws, alpha=alpha, q="ranked_q")
-    best = "; ".join(f"{name}: {_best(f)}" for name, f in by_group)
-    nominal = "; ".join(
-        f"{name}: {int((f.ln_p < np.log(alpha)).sum())} terms" for name, f in by_group
-    )
-    groups = chosen.group.nunique()
-    text = f"{int(significant.sum())} terms at {below(alpha)} in {int((significant > 0).sum())} of {groups} lineage groups"
-    text += f" ({int((chosen.region_q < alpha).sum())} by regions)"
-    text += (
-        f"; random draws with a significant term: {share:.1%} of {draws}"
-        if share is not None
-        else ""
-    )
-    if len(planted):
-        control = "; ".join(f"{name}: {count}" for name, count in in_planted.items())
-        text += f"; positive control, terms of the planted elements themselves: {control}"
     judged_alike = benjamini_hochberg(planted.ranked_ln_p.to_numpy(float), family=family)
     no_power = len(planted) > 0 and not (judged_alike < alpha).any() and not significant.sum()
+    why = NO_POWER.format(terms=int(in_planted.sum()), family=family)
+    best = chosen.sort_values(["group", "ranked_ln_p"], kind="stable").drop_duplicates("group")
+    best = best.set_index("group")[["term", "ranked_q", "fold"]].rename(columns={"ranked_q": "q"})
+    nominal = (chosen.ln_p < np.log(alpha)).groupby(chosen.group).sum()
     return {
-        "testable": True,
+        "untestable": why if no_power else None,
         "powered": not no_power,
-        "why_untestable": NO_POWER.format(terms=int(in_planted.sum()), family=family)
-        if no_power
-        else None,
+        "nominal": nominal.astype(int).to_dict(),
+        "best": best.to_dict("index"),
+        "significant_terms": int(significant.sum()),
         "significant_groups": int((significant > 0).sum()),
-        "random_significant_share": share,
+        "lineage_groups": chosen.group.nunique(),
+        "region_terms": int((chosen.region_q < alpha).sum()),
+        "draws": draws,
+        "random_significant_share": share_of_draws(table, draws, alpha=alpha, q="ranked_q"),
         "random_region_share": share_of_draws(table, draws, alpha=alpha, q="region_q"),
         "random_plain_share": share_of_draws(table, draws, alpha=alpha),
+        "planted": in_planted.astype(int).to_dict() if len(planted) else None,
         "planted_terms": int(in_planted.sum()) if len(planted) else None,
         "control_agreement": agreement(table, layer),
-        "published_text": f"at {below(alpha, 'p')}, uncorrected: {nominal}",
-        "corrected_text": best,
-        "interval_text": text,
     }
 
 
@@ -173,28 +144,3 @@ def agreement(table: pd.DataFrame, layer: int) -> dict[str, float]:
         pair = pd.concat([group.set_index("term").ranked_ln_p, control], axis=1, join="inner")
         found[str(lineage)] = float(pair.corr("spearman").iloc[0, 1])
     return found
-
-
-def _best(rows: pd.DataFrame) -> str:
-    """The first row in words."""
-    row = rows.iloc[0]
-    return f"{row.term} (q {row.ranked_q:.2g}, fold {row.fold:.1f})"
-
-
-def _untestable(why: str) -> dict[str, Any]:
-    """Metrics where no term could be tested."""
-    names = (
-        "powered",
-        "significant_groups",
-        "random_significant_share",
-        "random_region_share",
-        "random_plain_share",
-    )
-    texts = (
-        "planted_terms",
-        "control_agreement",
-        "published_text",
-        "corrected_text",
-        "interval_text",
-    )
-    return {"testable": False, "why_untestable": why, **dict.fromkeys((*names, *texts))}

@@ -3,12 +3,12 @@ exchanged."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from petriscope.contrast.summary import layer_summary
+from petriscope.contrast.features import branch_table, layer_summary
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.genome.tracks import model_target
@@ -29,7 +29,6 @@ from petriscope.studies.chromatin.model.evaluate import (
 )
 from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.rows import spread
-from petriscope.studies.chromatin.stages.cds import branch_table
 from petriscope.studies.chromatin.store import (
     harvest_folds,
     load_autoencoders,
@@ -39,6 +38,7 @@ from petriscope.studies.chromatin.store import (
     load_model,
     load_windows,
     read_features,
+    scoring,
     split_rows,
 )
 
@@ -49,17 +49,39 @@ ACCURACY_WINDOWS = 8
 """Of the windows, how many the model's masked prediction is measured on."""
 
 
-def run(workspace: Workspace, params: Params) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Variant:
+    """What is left under one variant of the inputs, by layer; NaN where it cannot be computed."""
+
+    name: str
+    alive: list[float]
+    context_fraction: list[float]
+    context_count: list[float]
+    auroc: list[float]
+    """of the main run's strongest context features."""
+    z_correlation: list[float]
+    """of the scores with the main ones."""
+    model_r: list[float]
+    """of the model's masked prediction, over all bins and for the condition-specific part."""
+    model_r_condition: list[float]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Every variant, the real inputs first."""
+
+    untestable: str | None
+    windows: int | None = None
+    last_layer: int | None = None
+    variants: list[Variant] | None = None
+
+
+def run(workspace: Workspace, params: Params) -> Found:
     """Write results/input_controls/: layers.csv, one row per (variant, layer)."""
     if not params.controls.input_controls:
         why = "controls.input_controls is false in params.yaml"
         write_not_run(workspace.table("input_controls"), why)
-        return {
-            "run": False,
-            "why_not": why,
-            "text": f"input controls not run: {why}",
-            "model_text": None,
-        }
+        return Found(untestable=why)
     device = choose_device(params.device)
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
     design = load_design(workspace, params)
@@ -78,8 +100,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         found = branch_statistics(
             model, given, everywhere, autoencoders, folds=harvest_folds(params), what=variant.name
         )
-        features = branch_table(found.items(), blocks, design, params.cds, params.seed)
-        frame = layer_summary(features, design.lineages, params.cds.alpha)
+        features = branch_table(found, blocks, design, scoring(params))
+        frame = layer_summary(features, design, params.cds.alpha)
         frame = frame.merge(agreement(features, main, column), on="layer")
         frame["auroc"] = [
             followed_auroc(found[layer], watch[layer], design) for layer in frame.layer
@@ -92,7 +114,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     table = table[first + [name for name in table if name not in first]]
     with atomic_folder(workspace.table("input_controls")) as folder:
         write_csv(folder / "layers.csv", table)
-    return _metrics(table, len(chosen))
+    return summarise(table, len(chosen))
 
 
 def _accuracy(
@@ -111,41 +133,14 @@ def _accuracy(
     return masked_accuracy(guess, model_target(real[some], given.crop), conditions)
 
 
-def _metrics(table: pd.DataFrame, windows: int) -> dict[str, Any]:
-    def of(name: str, column: str) -> list[float]:
-        return table[table.variant == name][column].astype(float).round(6).tolist()
-
-    variants = list(dict.fromkeys(table.variant))
-    columns = (
-        "context_fraction",
-        "context_count",
-        "auroc",
-        "z_correlation",
-        "model_r",
-        "model_r_condition",
-    )
-    last = table[table.layer == table.layer.max()].set_index("variant")
-    return {
-        "run": True,
-        "why_not": None,
-        "windows": windows,
-        "variants": {name: {column: of(name, column) for column in columns} for name in variants},
-        "model_text": "masked prediction, r over all bins / condition-specific: "
-        + "; ".join(
-            f"{name} {row.model_r:.2f} / {row.model_r_condition:.2f}"
-            for name, row in last.iterrows()
-        ),
-        "text": f"layer {int(table.layer.max())}, {windows} test windows, context features / "
-        f"their AUROC / correlation of "
-        "the scores with the main ones: "
-        + "; ".join(f"{name} {_found(row)}" for name, row in last.iterrows()),
-    }
-
-
-def _found(row: Any) -> str:
-    """Count, AUROC and correlation of a variant's last layer; what cannot be computed says why."""
-    count = f"{int(row.context_count)}" if row.alive else "none fires often enough to be tested"
-    correlation = (
-        f"{row.z_correlation:+.2f}" if np.isfinite(row.z_correlation) else "too few to correlate"
-    )
-    return f"{count} / {row.auroc:.2f} / {correlation}"
+def summarise(table: pd.DataFrame, windows: int) -> Found:
+    """The numbers of the table (one row per variant and layer) that the ledger reads."""
+    columns = [name for name in Variant.__dataclass_fields__ if name != "name"]
+    variants = [
+        Variant(
+            str(name),
+            **{column: frame[column].astype(float).round(6).tolist() for column in columns},
+        )
+        for name, frame in table.groupby("variant", sort=False)
+    ]
+    return Found(None, windows, int(table.layer.max()), variants)

@@ -3,18 +3,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 
-from petriscope.enrich.labels import UNLABELLED, LabelRule, label_features, label_parts
+from petriscope.enrich.foregrounds import Foregrounds
+from petriscope.enrich.kinds import KINDS
+from petriscope.enrich.labels import UNLABELLED, features_table, label_features, label_parts
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.store import load_foregrounds
 
 
-def run(workspace: Workspace, params: Params) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Labelled:
+    """What stage labels counted."""
+
+    annotated: int
+    labelled: int
+    labelled_share: float | None
+    lineage_specific: int
+    confidence: dict[str, int]
+    untestable: str | None = None
+
+
+def run(workspace: Workspace, params: Params) -> Labelled:
     """Write results/labels/: labels.csv, one row per annotated feature; parts.parquet, one row per
     part of a label.
 
@@ -22,17 +35,12 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     own lineage less the mean over where it fires in the others, with its interval, and the motifs
     too alike to tell apart.
     """
-    groups = load_foregrounds(workspace).groups
-    groups = groups[groups.kind == "feature"]
-    tables = {name: _of_features(workspace, name) for name in ("chromhmm", "motifs", "genesets")}
-    processes = tables["genesets"].assign(ln_p=lambda t: t.ranked_ln_p, q=lambda t: t.ranked_q)
-    labels = label_features(
-        groups.group.tolist(),
-        LabelRule(params.cds.alpha),
-        states=tables["chromhmm"],
-        motifs=tables["motifs"],
-        processes=processes,
-    )
+    groups = Foregrounds.load(workspace.table("foregrounds")).of_features()
+    tables = {
+        kind.name: features_table(kind, pd.read_csv(workspace.table(kind.stage) / "enrichment.csv"))
+        for kind in KINDS
+    }
+    labels = label_features(groups.group.tolist(), tables, params.cds.alpha)
     specific = pd.read_parquet(workspace.table("motifs") / "specificity.parquet")
     specific = specific.assign(motif=specific.name.str.split("/").str[0]).drop_duplicates(
         ["group", "motif"]
@@ -52,16 +60,10 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         write_csv(folder / "labels.csv", labels)
         write_parquet(folder / "parts.parquet", parts)
     named = labels.label != UNLABELLED
-    return {
-        "annotated": len(labels),
-        "labelled": int(named.sum()),
-        "labelled_share": float(named.mean()) if len(labels) else None,
-        "lineage_specific": int(labels.lineage_specific.sum()),
-        "confidence": labels.confidence.value_counts().to_dict(),
-    }
-
-
-def _of_features(workspace: Workspace, stage: str) -> pd.DataFrame:
-    """A stage's enrichment table of single features, named by group."""
-    table = pd.read_csv(workspace.table(stage) / "enrichment.csv")
-    return table[table.kind == "feature"].assign(feature=table.group)
+    return Labelled(
+        annotated=len(labels),
+        labelled=int(named.sum()),
+        labelled_share=float(named.mean()) if len(labels) else None,
+        lineage_specific=int(labels.lineage_specific.sum()),
+        confidence=labels.confidence.value_counts().to_dict(),
+    )

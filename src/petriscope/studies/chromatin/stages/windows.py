@@ -4,7 +4,7 @@ looked at."""
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from dataclasses import dataclass
 
 from petriscope.files import write_parquet
 from petriscope.genome.fasta import Genome
@@ -15,26 +15,37 @@ from petriscope.studies.chromatin.data.dataset import load_dataset
 from petriscope.studies.chromatin.params import Params
 
 
-def run(workspace: Workspace, params: Params) -> dict[str, Any]:
+@dataclass(frozen=True)
+class WindowNumbers:
+    """How much of the genome is looked at."""
+
+    windows: int
+    blocks: int
+    bp: int
+    windows_per_split: dict[str, int]
+    blocks_per_split: dict[str, int]
+    untestable: str | None = None
+
+
+def run(workspace: Workspace, params: Params) -> WindowNumbers:
     """Write results/windows.parquet."""
-    dataset = load_dataset(workspace.dataset(params.dataset))
+    dataset, asked = load_dataset(workspace.dataset(params.dataset)), params.windows
     genome = Genome(dataset.fasta)
-    blacklist = None if dataset.blacklist is None else read_intervals(dataset.blacklist)
     windows = tile_windows(
         genome.contigs,
-        params.windows.length,
-        blacklist,
+        asked.length,
+        None if dataset.blacklist is None else read_intervals(dataset.blacklist),
         gaps=genome.gaps(),
-        max_n_fraction=params.windows.max_n_fraction,
-        fractions=dataclasses.asdict(params.windows.split),
-        block_bp=params.windows.block_bp,
+        max_n_fraction=asked.max_n_fraction,
+        fractions=dataclasses.asdict(asked.split),
+        block_bp=asked.block_bp,
         seed=params.seed,
     )
     write_parquet(workspace.windows, windows)
-    return {
-        "windows": len(windows),
-        "blocks": windows.block.nunique(),
-        "bp": int((windows.end - windows.start).sum()),
-        "windows_per_split": windows.split.value_counts().to_dict(),
-        "blocks_per_split": windows.groupby("split").block.nunique().to_dict(),
-    }
+    return WindowNumbers(
+        windows=len(windows),
+        blocks=windows.block.nunique(),
+        bp=int((windows.end - windows.start).sum()),
+        windows_per_split=windows.split.value_counts().to_dict(),
+        blocks_per_split=windows.groupby("split").block.nunique().to_dict(),
+    )

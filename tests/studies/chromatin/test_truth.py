@@ -10,12 +10,19 @@ from sklearn.metrics import roc_auc_score
 from statsmodels.stats.power import TTestIndPower
 
 from petriscope.claims.multiplicity import as_markdown, multiplicity
-from petriscope.contrast.moments import Design
-from petriscope.contrast.truth import Truth, expected_power, planted_match, scores, true_difference
+from petriscope.contrast.design import Design
 from petriscope.genome.coverage import share_in_peaks
 from petriscope.studies.chromatin.simulate.dataset import DemoConfig
 from petriscope.studies.chromatin.simulate.elements import CONDITIONS
 from petriscope.studies.chromatin.simulate.libraries import simulate_libraries
+from petriscope.studies.chromatin.truth import (
+    Truth,
+    expected_power,
+    planted_match,
+    scores,
+    true_difference,
+)
+from petriscope.studies.chromatin.units import design_of
 
 
 def design(lineages: int, replicates: int) -> Design:
@@ -25,14 +32,14 @@ def design(lineages: int, replicates: int) -> Design:
         for context in ("in_vitro", "in_vivo")
         for i in range(replicates)
     ]
-    return Design.from_frame(pd.DataFrame(rows, columns=["biosample", "lineage", "context"]))
+    return design_of(pd.DataFrame(rows, columns=["biosample", "lineage", "context"]))
 
 
 def test_true_differences_are_found_with_their_sign() -> None:
     rng, given = np.random.default_rng(0), design(3, 4)
     means = 1 + 0.02 * rng.normal(size=(24, 60))
-    means[np.ix_(given.vivo, np.arange(10))] += 0.2
-    means[np.ix_(given.vivo, np.arange(10, 20))] -= 0.2
+    means[np.ix_(given.is_target, np.arange(10))] += 0.2
+    means[np.ix_(given.is_target, np.arange(10, 20))] -= 0.2
     truth = true_difference(means, given, np.ones(60, bool), alpha=0.05)
     assert (truth.sign[:10] == 1).all()
     assert (truth.sign[10:20] == -1).all()

@@ -7,7 +7,19 @@ import pandas as pd
 import pytest
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from petriscope.contrast.summary import layer_summary, summary_metrics
+from petriscope.contrast.design import Design
+from petriscope.contrast.features import layer_summary
+from petriscope.studies.chromatin.stages.cds import summarise
+from petriscope.studies.chromatin.units import design_of
+
+
+def design(replicates: int) -> Design:
+    rows = [
+        (f"{context}{i}", "a", context)
+        for context in ("in_vitro", "in_vivo")
+        for i in range(replicates)
+    ]
+    return design_of(pd.DataFrame(rows, columns=["biosample", "lineage", "context"]))
 
 
 @pytest.fixture
@@ -30,7 +42,7 @@ def features() -> pd.DataFrame:
 
 
 def test_counts_are_of_alive_features_only(features):
-    layers = layer_summary(features, ["a"], 0.05)
+    layers = layer_summary(features, design(2), 0.05)
     for row in layers.itertuples():
         mine = features[features.layer == row.layer]
         assert row.alive == mine.alive.sum()
@@ -45,13 +57,13 @@ def test_counts_are_of_alive_features_only(features):
 
 
 def test_the_rise_and_what_cannot_be_tested(features):
-    layers = layer_summary(features, ["a"], 0.05)
-    metrics = summary_metrics(layers, ["a"], [], 0.05)
+    layers = layer_summary(features, design(2), 0.05)
+    found = summarise(layers, design(2), 0.05)
     first, last = layers.iloc[0], layers.iloc[1]
     low, high = confint_proportions_2indep(
         last.context_count, last.alive, first.context_count, first.alive, method="newcomb"
     )
-    assert (metrics["rise_low"], metrics["rise_high"]) == (low, high)
-    assert metrics["testable"] and metrics["lineages_rising"] == 1
-    blocked = summary_metrics(layers, ["a"], ["lineage a has one biosample a side"], 0.05)
-    assert not blocked["testable"] and "one biosample" in blocked["why_untestable"]
+    assert (found.rise_low, found.rise_high) == (low, high)
+    assert found.untestable is None and found.lineages_rising == 1
+    blocked = summarise(layers, design(1), 0.05).untestable
+    assert blocked is not None and "lineage a has 1 in_vitro and 1 in_vivo biosample(s)" in blocked

@@ -9,13 +9,13 @@ import pytest
 from causal_toy import design
 from statsmodels.stats.multitest import multipletests
 
+from petriscope.contrast.calibration import beside_observed, null_counts, null_p
 from petriscope.contrast.cds import cds_meandiff, cds_t
-from petriscope.contrast.moments import Moments
+from petriscope.contrast.features import Scoring
 from petriscope.contrast.nulls import replicates, shuffled
-from petriscope.run.params import Cds
-from petriscope.studies.chromatin.stages.label_shuffle import beside_observed, null_counts, null_p
+from petriscope.sae.moments import Moments
 
-CDS = Cds(alpha=0.05, permutations=400, bootstrap=100, min_events=0.0, adjust=[], stable=0.7)
+HOW = Scoring(min_events=0.0, permutations=400, seed=2)
 
 
 def moments(m: int = 7) -> tuple[Moments, np.ndarray]:
@@ -29,10 +29,10 @@ def moments(m: int = 7) -> tuple[Moments, np.ndarray]:
 def test_p_of_a_relabelling_is_that_of_the_main_contrast() -> None:
     sums, means = moments()
     null = next(iter(shuffled(design(), 1, 4)))
-    table = null_p(sums, means, [null], CDS, seed=2)
+    table = null_p(sums, means, [null], HOW, 0.05)
     assert table is not None
     assert table.feature.tolist() == [0, 1, 2, 4, 5, 6]
-    score = cds_t(sums, null, permutations=CDS.permutations, seed=2)
+    score = cds_t(sums, null, permutations=HOW.permutations, seed=2)
     assert score.permutation is not None
     np.testing.assert_allclose(table.p, score.permutation.p)
     published = cds_meandiff(means, null, permutations=1000, seed=2)
@@ -95,4 +95,4 @@ def test_the_observed_counts_stand_beside_the_nulls() -> None:
 def test_nulls_that_no_test_exists_for_are_left_out() -> None:
     sums, means = moments()
     alone = list(replicates(design(), 2, 0))  # two replicates a condition: one against one
-    assert null_p(sums, means, alone, CDS, seed=0) is None
+    assert null_p(sums, means, alone, HOW, 0.05) is None

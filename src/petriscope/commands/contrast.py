@@ -1,0 +1,109 @@
+"""`petriscope contrast`: which features of any codes differ between two conditions."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from petriscope.contrast.design import Design, Units
+from petriscope.contrast.score import contrast
+from petriscope.errors import UserError
+from petriscope.files import write_csv, write_parquet
+from petriscope.sae.codes import Codes
+
+READ, WRITTEN = (".csv", ".tsv", ".parquet"), (".csv", ".parquet")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument(
+        "--codes", required=True, type=Path, help="folder that `petriscope sae encode` wrote"
+    )
+    parser.add_argument(
+        "--units",
+        required=True,
+        type=Path,
+        help="table (.csv, .tsv or .parquet), one row per unit in the order of the codes' units",
+    )
+    parser.add_argument("--condition", required=True, metavar="COLUMN")
+    parser.add_argument(
+        "--target", required=True, metavar="VALUE", help="held against all other values of COLUMN"
+    )
+    parser.add_argument("--strata", metavar="COLUMN", help="compare within its values")
+    parser.add_argument(
+        "--adjust", nargs="+", default=[], metavar="COLUMN", help="numeric covariates"
+    )
+    parser.add_argument(
+        "--id", metavar="COLUMN", help="names the units (default: `unit`, else the first column)"
+    )
+    parser.add_argument(
+        "--split", nargs="+", metavar="NAME", help="splits that count (default: all)"
+    )
+    parser.add_argument(
+        "--min-events",
+        type=float,
+        default=0.0,
+        help="tokens of a unit, on average, that a feature must fire on (default: 0)",
+    )
+    parser.add_argument("--permutations", type=int, default=10_000, help="default: 10000")
+    parser.add_argument("--alpha", type=float, help="mark features with q at most this")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="write the whole table (.csv or .parquet)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print method, units, family and the strongest features; write the table."""
+    if args.out is not None:
+        _suffix(args.out, "--out", WRITTEN)
+    units = Units(read_table(args.units), args.id, source=args.units)
+    adjust = [name for given in args.adjust for name in given.split(",") if name]
+    design = Design(
+        units, condition=args.condition, target=args.target, strata=args.strata, adjust=adjust
+    )
+    score = contrast(
+        Codes.load(args.codes),
+        design,
+        split=args.split,
+        min_events=args.min_events,
+        permutations=args.permutations,
+        alpha=args.alpha,
+        seed=args.seed,
+    )
+    print(score)
+    if args.out is not None:
+        table = score.table()
+        if args.out.suffix == ".parquet":
+            write_parquet(args.out, table)
+        else:
+            write_csv(args.out, table)
+    return 0
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table by its suffix."""
+    suffix = _suffix(path, "--units", READ)
+    try:
+        if suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, sep="\t" if suffix == ".tsv" else ",")
+    except FileNotFoundError:
+        raise UserError(
+            "does not exist", file=path, field="--units", remedy="Name the table of units."
+        ) from None
+    except (ValueError, pd.errors.ParserError) as error:
+        raise UserError(
+            f"cannot be read ({error})", file=path, field="--units", remedy="Save it again."
+        ) from None
+
+
+def _suffix(path: Path, option: str, known: tuple[str, ...]) -> str:
+    if path.suffix not in known:
+        raise UserError(
+            f"ends in {path.suffix!r}",
+            file=path,
+            field=option,
+            remedy=f"Use {', '.join(known)}.",
+        )
+    return path.suffix
