@@ -140,7 +140,7 @@ class Chains(ast.NodeVisitor):
         dotted = self._dotted(node)
         if dotted:
             self.found.add(dotted)
-        else:
+        elif not self._dotted(node.value):
             self.generic_visit(node)
         else:  # a section's own method
             self.found.add(str(self._dotted(node.value)))

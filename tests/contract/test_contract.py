@@ -70,7 +70,8 @@ def test_declared_code_holds_everything_the_stage_imports(stage: Stage):
     public_face = [name for name in modules if ROOT in imported(name)]
     assert not public_face, "imports names from the package's root, which the closure leaves out"
     code = [dep for dep in declared if (REPOSITORY / dep).is_relative_to(PACKAGE)]
-    unused = [dep for dep in code if not any(f.is_relative_to(REPOSITORY / dep) for f in files)]
+    every = {source(name) for name in modules}
+    unused = [dep for dep in code if not any(f.is_relative_to(REPOSITORY / dep) for f in every)]
     assert not unused, "declared, but not imported"
 
 
@@ -175,7 +176,7 @@ def test_the_command_writes_what_is_missing_and_leaves_the_rest(tmp_path, monkey
 
 
 def test_chains_are_followed_through_local_names_and_sections_handed_on():
-    module = stage_module("windows")
+    module = STUDY.stage("windows")
     text = (
         "def run(workspace, params: Params):\n"
         "    data, asked = load(params.dataset), params.windows\n"
