@@ -70,7 +70,8 @@ def test_declared_code_holds_everything_the_stage_imports(stage: Stage):
     public_face = [name for name in modules if ROOT in imported(name)]
     assert not public_face, "imports names from the package's root, which the closure leaves out"
     code = [dep for dep in declared if (REPOSITORY / dep).is_relative_to(PACKAGE)]
-    unused = [dep for dep in code if not any(f.is_relative_to(REPOSITORY / dep) for f in files)]
+    every = {source(name) for name in modules}
+    unused = [dep for dep in code if not any(f.is_relative_to(REPOSITORY / dep) for f in every)]
     assert not unused, "declared, but not imported"
 
 
