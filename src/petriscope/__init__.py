@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Codes": "petriscope.sae.codes:Codes",
     "Design": "petriscope.contrast.design:Design",
+    "Direction": "petriscope.causal.directions:Direction",
     "Hidden": "petriscope.probe.harvest:Hidden",
     "Inputs": "petriscope.probe.inputs:Inputs",
     "ProbeOutput": "petriscope.probe.model:ProbeOutput",
@@ -21,12 +22,15 @@ _HOMES = {
     "Tokens": "petriscope.probe.tokens:Tokens",
     "UserError": "petriscope.errors:UserError",
     "ablate": "petriscope.causal.ablate:ablate",
+    "clamp": "petriscope.causal.ablate:clamp",
     "contrast": "petriscope.contrast",
     "difference_of_means": "petriscope.causal.directions:difference_of_means",
     "enrich": "petriscope.enrich",
     "harvest": "petriscope.probe.harvest:harvest",
     "open": "petriscope.run.opened:open_run",
+    "scale": "petriscope.causal.ablate:scale",
     "steer": "petriscope.causal.steer:steer",
+    "swap": "petriscope.causal.steer:swap",
     "train_sae": "petriscope.sae.train:train_sae",
     "units": "petriscope.contrast.design:Units",
 }

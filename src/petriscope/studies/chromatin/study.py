@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from petriscope.run.opened import Run
 from petriscope.run.studies import DataSet, Parity, Study
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.params import Params
+
+if TYPE_CHECKING:
+    from petriscope.run.opened import Run  # loads numpy, which looking up a study must not
 
 
 def _dataset(path: str | Path) -> DataSet:
