@@ -11,6 +11,7 @@ import pandas as pd
 
 from petriscope.atlas.build import AtlasTables, build_atlas
 from petriscope.atlas.schema import Thresholds
+from petriscope.studies.chromatin.atlas import DECLARED
 
 LINEAGES = ("blood", "liver", "lymph")
 STATES = ("TssA", "TssFlnk", "EnhA1", "EnhA2", "Tx", "TxWk", "ReprPC", "Quies")
@@ -119,7 +120,7 @@ def synthetic_tables(
             for c in ("in_vitro", "in_vivo")
             for d in (1, 2)
         ],
-        columns=["biosample", "lineage", "context", "donor"],
+        columns=["unit", "lineage", "context", "donor"],
     )
     genes = pd.DataFrame(
         {
@@ -133,9 +134,9 @@ def synthetic_tables(
         features=features,
         thresholds=THRESHOLDS,
         lineage_effects=_lineage_effects(features, rng),
-        biosamples=samples,
+        units=samples,
         activation=_activation(key, samples, rng),
-        top_bins=_top_bins(key, samples, bins, rng),
+        contexts=_top_bins(key, samples, bins, rng),
         annotations=_annotations(key, motif[alive], rng),
         motif_hits=_motif_hits(rng),
         similar=_similar(key, layers, rng),
@@ -152,6 +153,7 @@ def synthetic_tables(
             columns=["key", "value"],
         ),
         genes=genes,
+        declared=DECLARED,
         chromhmm_states=pd.DataFrame({"name": STATES, "number": range(1, 9), "colour": COLOURS}),
     )
 
@@ -172,12 +174,12 @@ def _lineage_effects(features: pd.DataFrame, rng: np.random.Generator) -> pd.Dat
 def _activation(key: pd.DataFrame, samples: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     shape = 900 * np.exp(-np.arange(16) / 3.5)
     frames = []
-    for name in samples["biosample"]:
+    for name in samples["unit"]:
         scale = rng.gamma(2, 0.5, len(key))
         counts = (scale[:, None] * shape).astype(int)
         frames.append(
             key.assign(
-                biosample=name,
+                unit=name,
                 mean=scale / 10,
                 density=scale / 100,
                 maximum=8.0,
@@ -197,11 +199,12 @@ def _top_bins(
     for rank in range(bins):
         place = rng.integers(places, size=len(key))
         start = OFFSET + place * 128
-        who = samples["biosample"].to_numpy()[(key["feature"].to_numpy() + rank) % len(samples)]
+        who = samples["unit"].to_numpy()[(key["feature"].to_numpy() + rank) % len(samples)]
         activation = rng.gamma(6, 1, len(key))
         frames.append(
             key.assign(
-                biosample=who,
+                unit=who,
+                name=[f"{CHROM}:{x + 1:,}-{x + 128:,}" for x in start],
                 chrom=CHROM,
                 start=start,
                 end=start + 128,
@@ -210,7 +213,7 @@ def _top_bins(
             )
         )
     frame = pd.concat(frames, ignore_index=True)
-    return frame.drop_duplicates(["layer", "feature", "biosample", "start"])
+    return frame.drop_duplicates(["layer", "feature", "unit", "start"])
 
 
 def _annotations(key: pd.DataFrame, motif: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:

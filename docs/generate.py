@@ -24,10 +24,10 @@ import petriscope
 from petriscope.claims.check import as_markdown
 from petriscope.cli import VERBS, build_parser
 from petriscope.commands.claims import checks_of
+from petriscope.figures.style import as_markdown as as_table
 from petriscope.run.chain import drawn_from
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.stages.figures import DRAWN, TABLES
-from petriscope.studies.chromatin.stages.figures import as_markdown as as_table
+from petriscope.studies.chromatin.figures.paper import DRAWN, TABLES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = REPOSITORY / "src" / "petriscope"

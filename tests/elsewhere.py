@@ -11,10 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from petriscope.causal import edits
+from petriscope.sae import select, sparse
+
+
+def off_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every choice of code by device falls as on an accelerator."""
+    for module in (edits, select, sparse):
+        monkeypatch.setattr(module, "on_host", lambda _: False)
+
 
 HOST = "lies_on_the_host"
 FREE = {

@@ -103,11 +103,10 @@ class Chains(ast.NodeVisitor):
                 section = self._section(inner.annotation)
                 if section is not None:
                     self.roots[inner.arg] = section
-        for inner in ast.walk(node):  # a local name: `asked = params.model`
-            if isinstance(inner, ast.Assign) and isinstance(inner.targets[0], ast.Name):
-                value = self._dotted(inner.value)
-                if value is not None and value not in LEAVES:
-                    self.roots[inner.targets[0].id] = value
+        for name, value in _given_names(node):  # a local name: `asked = params.model`
+            dotted = self._dotted(value)
+            if dotted is not None and dotted not in LEAVES:
+                self.roots[name] = dotted
         self.visit(node)
 
     def _section(self, annotation: ast.AST) -> str | None:
@@ -132,23 +131,42 @@ class Chains(ast.NodeVisitor):
         return None
 
     def visit_Assign(self, node: ast.Assign) -> None:
-        alias = isinstance(node.targets[0], ast.Name) and node.targets[0].id in self.roots
-        if alias and self._dotted(node.value) is not None:
-            return  # not passed on, but given a name: what is done with that counts
-        self.generic_visit(node)
+        named = [value for name, value in _given_names(node) if name in self.roots]
+        for part in [*node.targets, *_parts(node.value)]:
+            if part not in named:  # a section given a name is not passed on: its use counts
+                self.visit(part)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         dotted = self._dotted(node)
         if dotted:
             self.found.add(dotted)
-        elif self._dotted(node.value) in (None, ""):
+        elif not self._dotted(node.value):
             self.generic_visit(node)
         else:  # a section's own method
             self.found.add(str(self._dotted(node.value)))
 
     def visit_Name(self, node: ast.Name) -> None:
-        if self.roots.get(node.id):  # a section handed on by its local name
+        if isinstance(node.ctx, ast.Load) and self.roots.get(
+            node.id
+        ):  # a section handed on by its local name
             self.found.add(self.roots[node.id])
+
+
+def _parts(value: ast.expr) -> list[ast.expr]:
+    return value.elts if isinstance(value, ast.Tuple) else [value]
+
+
+def _given_names(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """(name, what it stands for) of every `a = x` and `a, b = x, y`."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Assign):
+            for target in inner.targets:
+                names = target.elts if isinstance(target, ast.Tuple) else [target]
+                values = _parts(inner.value)
+                if len(names) == len(values):
+                    for name, value in zip(names, values):
+                        if isinstance(name, ast.Name):
+                            yield name.id, value
 
 
 LEAVES = NAMES - set(SECTIONS.values())

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Codes": "petriscope.sae.codes:Codes",
     "Design": "petriscope.contrast.design:Design",
+    "Direction": "petriscope.causal.directions:Direction",
     "Hidden": "petriscope.probe.harvest:Hidden",
     "Inputs": "petriscope.probe.inputs:Inputs",
     "ProbeOutput": "petriscope.probe.model:ProbeOutput",
@@ -21,14 +22,19 @@ _HOMES = {
     "Tokens": "petriscope.probe.tokens:Tokens",
     "UserError": "petriscope.errors:UserError",
     "ablate": "petriscope.causal.ablate:ablate",
-    "contrast": "petriscope.contrast.score:contrast",
+    "clamp": "petriscope.causal.ablate:clamp",
+    "contrast": "petriscope.contrast",
     "difference_of_means": "petriscope.causal.directions:difference_of_means",
+    "enrich": "petriscope.enrich",
     "harvest": "petriscope.probe.harvest:harvest",
     "open": "petriscope.run.opened:open_run",
+    "scale": "petriscope.causal.ablate:scale",
     "steer": "petriscope.causal.steer:steer",
+    "swap": "petriscope.causal.steer:swap",
     "train_sae": "petriscope.sae.train:train_sae",
+    "units": "petriscope.contrast.design:Units",
 }
-"""public name -> module:name"""
+"""public name -> module:name, or a package that is a verb"""
 
 __all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604
 
@@ -37,7 +43,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'petriscope' has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")
-    globals()[name] = found = getattr(importlib.import_module(module), attribute)
+    found = importlib.import_module(module)
+    globals()[name] = found = getattr(found, attribute) if attribute else found
     return found
 
 

@@ -14,6 +14,7 @@ import pytest
 from petriscope.atlas import schema
 from petriscope.atlas.build import AtlasTables, build_atlas
 from petriscope.atlas.query import Atlas
+from petriscope.atlas.region import Region
 from petriscope.errors import UserError
 
 LIMITS = schema.Thresholds(alpha=0.05, stable=0.7)
@@ -50,17 +51,17 @@ def test_every_feature_comes_back(atlas: Atlas, tables: AtlasTables) -> None:
             assert values[name] == expected, name
 
 
-def test_top_bins_ranked_within_biosample(atlas: Atlas, tables: AtlasTables) -> None:
-    frame = tables.top_bins
+def test_contexts_ranked_within_unit(atlas: Atlas, tables: AtlasTables) -> None:
+    frame = tables.contexts
     one = frame[(frame.layer == 1) & (frame.feature == frame.feature.max())]
-    got = atlas.top_bins(schema.feature_id(1, int(one.feature.iloc[0])))
+    got = atlas.contexts(schema.feature_id(1, int(one.feature.iloc[0])))
     expected = one.sort_values("activation", ascending=False)
     assert [b.activation for b in got] == expected.activation.tolist()
-    assert [(b.chrom, b.start, b.end, b.sequence, b.biosample) for b in got] == list(
-        zip(expected.chrom, expected.start, expected.end, expected.sequence, expected.biosample)
+    assert [(b.chrom, b.start, b.end, b.values["sequence"], b.unit.name) for b in got] == list(
+        zip(expected.chrom, expected.start, expected.end, expected.sequence, expected.unit)
     )
-    for name, group in expected.groupby("biosample"):
-        assert [b.rank for b in got if b.biosample == name] == list(range(1, len(group) + 1))
+    for name, group in expected.groupby("unit"):
+        assert [b.rank for b in got if b.unit.name == name] == list(range(1, len(group) + 1))
 
 
 def test_annotations_and_neighbours(atlas: Atlas, tables: AtlasTables) -> None:
@@ -131,7 +132,7 @@ def test_partial_run(tmp_path: Path) -> None:
         page.values["cds"] is None
         and page.activation == []
         and page.neighbours == {}
-        and page.top_bins == []
+        and page.contexts == []
     )
     assert atlas.claims() == [] and atlas.run() == {} and atlas.lineages == []
 
@@ -153,8 +154,8 @@ def test_partial_run(tmp_path: Path) -> None:
         ),
         ({"similar": lambda f: f.assign(other_feature=999)}, "similar: L0/999"),
         (
-            {"top_bins": lambda f: f.assign(biosample="nobody")},
-            "biosample 'nobody' is not in the biosamples table",
+            {"contexts": lambda f: f.assign(unit="nobody")},
+            "unit 'nobody' is not in the units table",
         ),
         (
             {"annotations": lambda f: f.assign(kind="motive")},
@@ -177,6 +178,78 @@ def test_mistakes_name_table_and_column(
     assert list(tmp_path.iterdir()) == []
 
 
+def study_of_kmers() -> AtlasTables:
+    """An atlas as a study of sequences would make it: no genome, no lineage, columns of its own."""
+    declared = schema.Declared(
+        unit="sequence",
+        units=(schema.Column("length", "integer", "bp", "count", "bases"),),
+        contexts=(
+            schema.Column("position", "integer", "position", "count", "of the k-mer", True),
+            schema.Column("flank", "text", "flank", "text", "bases around it"),
+        ),
+        features=(
+            schema.Column("degree", "real", "degree", "number", "in the graph", indexed=True),
+        ),
+    )
+    features = pd.DataFrame(
+        {"layer": 0, "feature": range(3), "alive": 1, "degree": [2.0, 7.0, None]}
+    )
+    contexts = pd.DataFrame(
+        {
+            "layer": 0,
+            "feature": [0, 0, 1],
+            "unit": ["seqB", "seqA", "seqB"],
+            "activation": [1.0, 3.0, 2.0],
+            "name": ["seqB:12 ACGTAC", "seqA:3 TTGACA", "seqB:12 ACGTAC"],
+            "position": [12, 3, 12],
+            "flank": ["gg", "cc", "gg"],
+        }
+    )
+    units = pd.DataFrame({"unit": ["seqB", "seqA"], "length": [600, 900]})
+    return AtlasTables(features, LIMITS, units=units, contexts=contexts, declared=declared)
+
+
+def test_a_study_brings_its_own_columns_and_words(tmp_path: Path) -> None:
+    build_atlas(tmp_path / "a.sqlite", study_of_kmers())
+    atlas = Atlas(tmp_path / "a.sqlite")
+    assert atlas.declared.unit == "sequence" and atlas.lineages == []
+    assert [(u.name, u.values) for u in atlas.units] == [
+        ("seqB", {"length": 600}),
+        ("seqA", {"length": 900}),
+    ]
+    strongest, weaker = atlas.contexts(0)
+    assert (strongest.name, strongest.unit.name, strongest.activation) == (
+        "seqA:3 TTGACA",
+        "seqA",
+        3,
+    )
+    assert strongest.values == {"position": 3, "flank": "cc"} and strongest.chrom is None
+    assert weaker.values["position"] == 12 and atlas.contexts(1)[0].name == weaker.name
+    assert list(atlas.order("degree>5")) == [1]
+    assert list(atlas.order(sort="degree", descending=True)) == [1, 0, 2]
+    assert (atlas.columns["degree"].head, atlas.columns["degree"].text) == (
+        "degree",
+        "in the graph",
+    )
+    assert list(atlas.order("region:chr1:1-1000")) == [] == atlas.region(Region("chr1", 0, 1000))
+
+
+def test_columns_that_no_one_declared_or_two_did_are_refused(tmp_path: Path) -> None:
+    tables = study_of_kmers()
+    undeclared = replace(tables, declared=schema.Declared())
+    with pytest.raises(UserError, match="atlas table features: degree: unknown column"):
+        build_atlas(tmp_path / "a.sqlite", undeclared)
+    double = (*tables.declared.contexts, schema.Column("name", "text"))
+    with pytest.raises(UserError, match="atlas table contexts: name: is declared twice"):
+        build_atlas(
+            tmp_path / "a.sqlite",
+            replace(tables, declared=tables.declared._replace(contexts=double)),
+        )
+    missing = replace(tables, contexts=tables.contexts.drop(columns="position"))
+    with pytest.raises(UserError, match="contexts: position: required column is missing"):
+        build_atlas(tmp_path / "a.sqlite", missing)
+
+
 def test_files_that_are_no_atlas(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no atlas here\. Run the pipeline"):
         Atlas(tmp_path / "none.sqlite")
@@ -188,7 +261,7 @@ def test_files_that_are_no_atlas(tmp_path: Path) -> None:
         Atlas(tmp_path / "other")
     build_atlas(tmp_path / "new", AtlasTables(pd.DataFrame({"layer": [0], "feature": [0]}), LIMITS))
     sqlite3.connect(tmp_path / "new").executescript("PRAGMA user_version=9;")
-    with pytest.raises(UserError, match="the atlas has format 9, this program reads 4"):
+    with pytest.raises(UserError, match="the atlas has format 9, this program reads 5"):
         Atlas(tmp_path / "new")
     build_atlas(
         tmp_path / "odd name?#.sqlite",

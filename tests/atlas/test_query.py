@@ -122,7 +122,7 @@ def test_sort_puts_empty_cells_last(
 def test_region_equals_brute_force(atlas: Atlas, tables: AtlasTables) -> None:
     region = parse_region("chr22:37,500,000-37,600,000")
     assert region == Region("chr22", 37_499_999, 37_600_000)
-    t = tables.top_bins
+    t = tables.contexts
     inside = t[(t.chrom == region.chrom) & (t.start < region.end) & (t.end > region.start)]
     got = atlas.region(region, limit=10_000)
     assert sorted(b.activation for b in got) == sorted(inside.activation)
@@ -135,7 +135,7 @@ def test_region_equals_brute_force(atlas: Atlas, tables: AtlasTables) -> None:
 
 def test_gene_filter_reaches_100_kb(atlas: Atlas, tables: AtlasTables) -> None:
     gene = tables.genes[tables.genes.symbol == "APOL1"].iloc[0]
-    t = tables.top_bins
+    t = tables.contexts
     near = t[(t.start < gene.tss + 100_000) & (t.end > gene.tss - 100_000)]
     assert set(atlas.order("gene:apol1")) == ids(near)
     assert atlas.gene("apol1")[0].tss == gene.tss

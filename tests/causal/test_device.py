@@ -10,9 +10,8 @@ import pandas as pd
 import pytest
 import torch
 from causal_toy import M, autoencoder, design, held, model
-from elsewhere import Elsewhere
+from elsewhere import Elsewhere, off_the_host
 
-from petriscope.causal import edits as edits_module
 from petriscope.causal.ablation import AblationArms, compare_arms
 from petriscope.causal.directions import unit_means
 from petriscope.causal.leaderboard import Contest, leaderboard
@@ -22,9 +21,6 @@ from petriscope.causal.single import scaled_feature_effects, single_feature_effe
 from petriscope.causal.steering import Pairs
 from petriscope.causal.steering_run import SteeringPlan, compare_methods
 from petriscope.probe.states import States
-from petriscope.sae import filter as filter_module
-from petriscope.sae import select as select_module
-from petriscope.sae import sparse as sparse_module
 from petriscope.sae.coder import SAE
 
 LAYER = 1
@@ -39,8 +35,8 @@ def toy() -> Toy:
     )
     names = design()
     parts = [
-        (pairs.target if names.vivo[s] else pairs.reference).subset(np.arange(s % 6, 18, 6))
-        for s in range(len(names.biosamples))
+        (pairs.target if names.is_target[s] else pairs.reference).subset(np.arange(s % 6, 18, 6))
+        for s in range(len(names.units))
     ]
     hidden = [part.tokens().numpy() for part in parts]
     unit = np.repeat(np.arange(len(parts)), [len(part) for part in hidden])
@@ -55,8 +51,7 @@ def toy() -> Toy:
 @pytest.fixture
 def off_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Elsewhere]]:
     def enter() -> Elsewhere:
-        for module in (edits_module, sparse_module, filter_module, select_module):
-            monkeypatch.setattr(module, "on_host", lambda _: False)
+        off_the_host(monkeypatch)
         return Elsewhere()
 
     yield enter
@@ -93,13 +88,13 @@ def single(toy: Toy) -> pd.DataFrame:
 
 def methods(toy: Toy) -> pd.DataFrame:
     probed, sae, pairs, learning = toy
-    means = np.random.default_rng(0).gamma(1, 1, (len(learning.groups.units), M))
+    means = np.random.default_rng(0).gamma(1, 1, (len(learning.design.units), M))
     found = compare_methods(
         probed,
         sae,
         tune=pairs,
         test=pairs,
-        means=unit_means(learning.hidden, means, learning.unit, learning.groups),
+        means=unit_means(learning.hidden, means, learning.unit, learning.design),
         selected=np.arange(8),
         plan=SteeringPlan(
             alphas=(0.2,), random_draws=2, published_alphas=(2.0,), published_betas=(0.5,),

@@ -26,7 +26,7 @@ CONTEST = Contest(k=3, alphas=(0.1, 0.4), random_draws=3, resamples=100)
 def learning(pairs: Pairs) -> Learning:
     names = design()
     hidden, biosample = [], []
-    for s in range(len(names.biosamples)):
+    for s in range(len(names.units)):
         side = pairs.target if names.is_target[s] else pairs.reference
         rows = (side.labels.stratum == LINEAGES[names.stratum_of[s]]) & (
             side.labels.window % 2 == s % 2
@@ -79,7 +79,7 @@ def test_auroc_and_effect_equal_their_definitions(board: tuple) -> None:
         *(held(probed, LAYER, context=context, seed=3) for context in ("in_vitro", "in_vivo"))
     )
     found = learning(pairs).only("liver")
-    assert found.design.biosamples == tuple(n for n in design().biosamples if n.startswith("liver"))
+    assert found.design.units == tuple(n for n in design().units if n.startswith("liver"))
     basis = entrants(found, {})["difference_of_means"]
     part = test.only("liver")
     tokens = torch.cat([part.reference.tokens(), part.target.tokens()])

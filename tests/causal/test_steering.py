@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from causal_toy import BINS, CROP, LINEAGES, M, autoencoder, design, held, model
@@ -14,7 +15,6 @@ from scipy.linalg import sqrtm
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from petriscope.causal.directions import (
-    Groups,
     UnitMeans,
     leace,
     linear_probe,
@@ -70,7 +70,7 @@ def toy() -> tuple[torch.nn.Module, Pairs, Pairs, SAE, UnitMeans]:
     )
     names = design()
     hidden, biosample = [], []
-    for s in range(len(names.biosamples)):
+    for s in range(len(names.units)):
         side = learn.target if names.is_target[s] else learn.reference
         rows = (side.labels.stratum == LINEAGES[names.stratum_of[s]]) & (
             side.labels.window % 2 == s % 2
@@ -81,9 +81,7 @@ def toy() -> tuple[torch.nn.Module, Pairs, Pairs, SAE, UnitMeans]:
     features = np.stack(
         [sae.encode_dense(torch.from_numpy(part)).mean(0).numpy() for part in hidden]
     )
-    means = unit_means(
-        np.concatenate(hidden), features, np.concatenate(biosample), Groups.of(names)
-    )
+    means = unit_means(np.concatenate(hidden), features, np.concatenate(biosample), names)
     return probed, tune, test, sae, means
 
 
@@ -241,7 +239,7 @@ def test_probe_points_where_scikit_learns_discriminant_does() -> None:
     rows = rng.normal(size=(2400, 16)) @ mixing + names.is_target[biosample][:, None] * rng.normal(
         size=16
     )
-    means = unit_means(rows, np.zeros((12, 1)), biosample, Groups.of(names))
+    means = unit_means(rows, np.zeros((12, 1)), biosample, names)
     theirs = (
         LinearDiscriminantAnalysis(solver="lsqr").fit(rows, names.is_target[biosample]).coef_[0]
     )
@@ -259,8 +257,9 @@ def erasure_data() -> tuple[np.ndarray, np.ndarray, UnitMeans]:
     rows = rng.normal(size=(600, 12)) @ rng.normal(size=(12, 12)) + vivo[:, None] * rng.normal(
         size=12
     )
-    names = Design(("a", "b"), ("blood",), np.zeros(2, int), np.array([False, True]))
-    return rows, vivo, unit_means(rows, np.zeros((2, 1)), vivo.astype(int), Groups.of(names))
+    frame = pd.DataFrame({"unit": ["a", "b"], "lineage": "blood", "kind": ["old", "new"]})
+    names = Design(frame, condition="kind", target="new", strata="lineage")
+    return rows, vivo, unit_means(rows, np.zeros((2, 1)), vivo.astype(int), names)
 
 
 def test_leace_is_the_theorems_projection_in_whitened_space() -> None:
@@ -275,7 +274,7 @@ def test_leace_is_the_theorems_projection_in_whitened_space() -> None:
     np.testing.assert_allclose(ours, expected, atol=1e-9)
     np.testing.assert_allclose(ours[vivo].mean(0), ours[~vivo].mean(0), atol=1e-9)
     assert found.target == pytest.approx(((rows[vivo] - found.centre) @ found.read).mean())
-    same = unit_means(rows, np.zeros((2, 1)), np.arange(600) % 2, means.groups)
+    same = unit_means(rows, np.zeros((2, 1)), np.arange(600) % 2, means.design)
     flat = replace(same, hidden=np.tile(same.hidden.mean(0), (2, 1)))
     with pytest.raises(UserError, match="the conditions have the same mean"):
         leace(flat, ("blood",))
@@ -404,4 +403,4 @@ def test_bad_input_is_refused(toy: tuple) -> None:
             plan=PLAN,
         )
     with pytest.raises(UserError, match="blood_in_vitro_1 has no token"):
-        unit_means(np.ones((3, 2)), np.ones((12, 2)), np.zeros(3, int), Groups.of(design()))
+        unit_means(np.ones((3, 2)), np.ones((12, 2)), np.zeros(3, int), design())

@@ -10,16 +10,13 @@ import pandas as pd
 import pytest
 import torch
 from causal_toy import BINS, CROP, LINEAGES, autoencoder, model
-from elsewhere import Elsewhere
-from petriscope.contrast.moments import Design
+from elsewhere import Elsewhere, off_the_host
 from torch import Tensor, nn
 
-from petriscope.causal import edits as edits_module
 from petriscope.causal.ablate import ablate, clamp, scale
 from petriscope.causal.ablation import AblationArms, against_random, compare_arms
 from petriscope.causal.directions import (
     Direction,
-    Groups,
     difference_of_means,
     of_length,
     random_like,
@@ -29,20 +26,23 @@ from petriscope.causal.rivals import SignedBasis
 from petriscope.causal.steer import steer, swap
 from petriscope.causal.steering import Pairs, gap_closure, gaps, swapped_features
 from petriscope.causal.steering_run import SteeringPlan, compare_methods
+from petriscope.contrast.design import Design
 from petriscope.errors import UserError
 from petriscope.probe.harvest import Hidden, harvest
 from petriscope.probe.inputs import Inputs
 from petriscope.probe.model import NO_EDITS, Edit, ProbeOutput
 from petriscope.probe.states import RowLabels, gather
 from petriscope.probe.tokens import Tokens
-from petriscope.sae import filter as filter_module
-from petriscope.sae import select as select_module
-from petriscope.sae import sparse as sparse_module
 from petriscope.studies.chromatin.model.base import Batch
 
 D, K = 5, 3
 CODER = SignedBasis(torch.eye(D), torch.tensor([0.1, -0.2, 0.0, 0.3, 0.05]))
 """Latents 2i and 2i + 1 are the positive and the negative part of coordinate i about a centre."""
+
+
+def two_by_two(names: list[object], strata: list[str], kind: list[str]) -> Design:
+    frame = pd.DataFrame({"unit": names, "stratum": strata, "kind": kind})
+    return Design(frame, condition="kind", target="new", strata="stratum")
 
 
 class Linear(nn.Module):
@@ -130,9 +130,9 @@ class Sentences(Inputs):
         return hidden[torch.from_numpy(self.mask(number)).to(hidden.device)]
 
     def design(self) -> Design:
-        documents = 2 * len(self.lengths)
-        names = tuple(f"doc{i}" for i in range(documents))
-        return Design(names, ("all",), np.zeros(documents, int), np.arange(documents) // 2 % 2 == 1)
+        kind = np.array(["plain", "shifted"])[np.arange(2 * len(self.lengths)) // 2 % 2]
+        frame = pd.DataFrame({"document": [f"doc{i}" for i in range(len(kind))], "kind": kind})
+        return Design(frame, condition="kind", target="shifted")
 
 
 def removed(inputs: Sentences, window: int, features: Sequence[int], layer: int) -> np.ndarray:
@@ -224,8 +224,8 @@ class Grid(Inputs):
     def kept(self, number: int, hidden: Tensor) -> Tensor:
         return hidden.reshape(-1, hidden.shape[2])
 
-    def design(self, strata: Sequence[str] = ("a", "b")) -> Design:
-        return Design(tuple("pqrs"), tuple(strata), np.array([0, 1, 0, 1]), np.arange(4) > 1)
+    def design(self, strata: str = "abab") -> Design:
+        return two_by_two(list("pqrs"), list(strata), ["old", "old", "new", "new"])
 
 
 def learnt(inputs: Grid, probed: Linear) -> Direction:
@@ -342,8 +342,7 @@ class Windows(Inputs):
         return hidden[:, CROP : hidden.shape[1] - CROP].reshape(-1, hidden.shape[2])
 
     def design(self) -> Design:
-        names = tuple(f"{lineage}_{side}" for side in ("vitro", "vivo") for lineage in LINEAGES)
-        return Design(names, LINEAGES, np.tile(np.arange(3), 2), np.arange(6) > 2)
+        return two_by_two(list(range(6)), [*LINEAGES, *LINEAGES], ["old"] * 3 + ["new"] * 3)
 
     def pairs(self, probed: nn.Module) -> Pairs:
         """What the chromatin stages hold of the same rows, every bin read."""
@@ -403,7 +402,7 @@ def test_steering_gives_the_numbers_of_the_stages_experiment() -> None:
         inputs.tokens,
         1,
     )
-    groups = Groups.of(design)
+    groups = design
     means = unit_means(hidden.values, np.ones((6, 48)), hidden.tokens.unit, groups)
     sae = autoencoder(pairs.reference)
     plan = SteeringPlan(alphas=(0.2,), random_draws=3, published_random=1)
@@ -451,8 +450,7 @@ def test_verbs_elsewhere_are_those_of_the_host(monkeypatch: pytest.MonkeyPatch) 
         ]
 
     expected = numbers(sae)
-    for module in (edits_module, sparse_module, filter_module, select_module):
-        monkeypatch.setattr(module, "on_host", lambda _: False)
+    off_the_host(monkeypatch)
     fresh = sae.to("cpu")
     with Elsewhere() as device:
         found = numbers(fresh)
@@ -494,15 +492,15 @@ def test_bad_input_is_one_line_that_says_what_to_do() -> None:
     )
     narrow = Direction("given", np.ones(3), 0, 1.0, inputs.design(), ("a",))
     bad(lambda: steer(probed, inputs, narrow, 1.0), r"direction: is 3 wide, the stream 5")
-    one_sided = Design(tuple("pqrs"), ("a", "b"), np.array([0, 0, 1, 1]), np.arange(4) > 1)
+    one_sided = inputs.design("aabb")
     hidden = harvest(probed, inputs, 0)
     bad(
         lambda: difference_of_means(hidden, one_sided), r"design: has no stratum with units of both"
     )
-    short = Design(("p", "q"), ("a",), np.zeros(2, int), np.array([False, True]))
+    short = two_by_two(["p", "q"], ["a", "a"], ["old", "new"])
     bad(
         lambda: difference_of_means(hidden, short),
-        r"design: describes 2 units, the token axis has 4",
+        r"2 units are described but the tokens hold 4",
     )
     toward_one_side = Direction("given", toward.vector, 0, 1.0, one_sided, ("a",))
     bad(lambda: steer(probed, inputs, toward_one_side, 1.0), r"no stratum with rows of both")

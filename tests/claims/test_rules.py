@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from petriscope.claims.rules import (
     NOT_SUPPORTED,
@@ -197,17 +198,22 @@ TRUE_WORLD = {
     },
     "sae-qc": {"sae": {"gate_passed": True}},
     "ablation": {
-        "ablation": {"testable": True, "g_low": 0.4, "excess_low": 0.01, "random_percentile": 99.0}
+        "ablation": {
+            "untestable": None,
+            "g_low": 0.4,
+            "excess_low": 0.01,
+            "random_percentile": 99.0,
+        }
     },
     "ablation-curve": {
         "ablation": {
-            "testable": True,
+            "untestable": None,
             "curve_cds": CURVES,
             "curve_random": [0.05, 0.1, 0.1],
             "curve_top_activation": [0.09, 0.19, 0.2],
         }
     },
-    "steering": {"steering": {"testable": True, "excess_low": 0.02, "closure": 0.1}},
+    "steering": {"steering": {"untestable": None, "excess_low": 0.02, "closure": 0.1}},
     "tf-liver": _factors("liver"),
     "tf-blood": _factors("blood"),
     "tf-lymph": _factors("lymph"),
@@ -333,7 +339,8 @@ def test_a_named_control_that_no_rule_reads_is_refused(tmp_path):
     (tmp_path / "claims.yaml").write_text(shipped.replace(rule, blind))
     with pytest.raises(UserError, match=r"controls\[0\].metrics: names motifs.liver.others.rank"):
         read_rules(tmp_path / "claims.yaml")
-    bare = shipped.replace("    printed: [leaderboard.fvu_text]\n", "")
-    (tmp_path / "claims.yaml").write_text(bare)
+    bare = yaml.safe_load(shipped)
+    del bare["claims"][1]["controls"][1]["printed"]
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump(bare))
     with pytest.raises(UserError, match=r"claims\[1\].controls\[1\]: is not a control"):
         read_rules(tmp_path / "claims.yaml")

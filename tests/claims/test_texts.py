@@ -46,6 +46,7 @@ METRICS = {
         ("kept {{ cut.none | number('.2f') | dash }}", "kept -"),
         ("lost {{ cut.none | number('.2f') }}", "-"),
         ("{% if cut.none is none %}not drawn{% else %}{{ cut.none | percent }}{% endif %}", "not drawn"),
+        ("{% for x in cut.values %}{{ x }}{{ '; ' if not loop.last }}{% endfor %}", "3; 1; 2"),
         ("{% for name, value in cut.low | items %}{{ name }} {{ value }} {% endfor %}", "blood -0.003 liver -0.091 "),
     ],
 )  # fmt: skip

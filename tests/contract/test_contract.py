@@ -12,7 +12,7 @@ import sys
 from pathlib import Path, PurePosixPath
 
 import pytest
-from params_read import LEAVES, reads
+from params_read import LEAVES, Chains, reads
 from stage_trace import Trace
 
 from petriscope.run.contract import (
@@ -172,3 +172,17 @@ def test_the_command_writes_what_is_missing_and_leaves_the_rest(tmp_path, monkey
     for name, stage in load_yaml(REPOSITORY / "dvc.yaml")["stages"].items():
         stage["deps"] = [dep for dep in stage["deps"] if dep != "claims.yaml"]
         assert restored[name] == stage
+
+
+def test_chains_are_followed_through_local_names_and_sections_handed_on():
+    module = STUDY.stage("windows")
+    text = (
+        "def run(workspace, params: Params):\n"
+        "    data, asked = load(params.dataset), params.windows\n"
+        "    sae = params.sae\n"
+        "    train(sae, asked.crop, params.sae.seeds[0])\n"
+        "    return [params.cds.alpha for _ in asked.split.__dict__], lambda: params.digest()\n"
+    )
+    assert Chains(module, ast.parse(text)).found == {
+        "dataset", "windows.crop", "windows.split", "sae", "sae.seeds", "cds.alpha",
+    }  # fmt: skip

@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from petriscope.figures import controls, leaderboard
 from petriscope.figures.style import whiskers
 from petriscope.studies.chromatin.controls.inputs import VARIANTS
-from petriscope.studies.chromatin.stages.figures import stable_context
+from petriscope.studies.chromatin.figures.paper import stable_context
 
 NONE = pd.DataFrame()
 

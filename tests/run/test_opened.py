@@ -33,7 +33,7 @@ def test_what_every_study_offers(run, tiny_run):
 
 
 def test_what_this_study_adds_is_loaded_once(run):
-    assert len(run.units) == 12 and set(run.units.context) == {"in_vitro", "in_vivo"}
+    assert len(run.units) == 12 and set(run.units.frame.context) == {"in_vitro", "in_vivo"}
     assert run.model is run.model and run.model.n_layers == 2
     assert len(run.tokens) == len(run.inputs) * 12 * (4096 // 128 - 2)
     assert {"layer", "feature", "context"} <= set(run.features) and len(run.windows) == len(

@@ -174,3 +174,5 @@ def test_names_here() -> None:
         find_study("chromatine")
     with pytest.raises(UserError, match=r"study chromatin: has no stage 'saee'"):
         find_study("chromatin").stage("saee")
+    with pytest.raises(UserError, match=r"has no stage 'data.dvc'"):  # a node of the graph
+        find_study("chromatin").stage("data.dvc")

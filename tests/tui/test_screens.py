@@ -213,7 +213,7 @@ async def test_features_columns_saved_filters_export(
         assert [r["name"] for r in rows] == [feature_name(i) for i in wanted]
         assert float(rows[0]["q"]) == atlas.rows(wanted[:1], ["q"])[0][0]
         bed = [line.split("\t") for line in (workspace / "features.bed").read_text().splitlines()]
-        assert len(bed) == sum(len(atlas.top_bins(i)) for i in wanted) and all(
+        assert len(bed) == sum(len(atlas.contexts(i)) for i in wanted) and all(
             len(b) == 6 and 0 <= int(b[4]) <= 1000 for b in bed
         )
         lines = (workspace / "features.bedgraph").read_text().splitlines()
@@ -244,7 +244,7 @@ async def test_feature_page_shows_evidence_and_leads_on(
         ):
             assert words in text, words
         record = Atlas(atlas_file).feature(app.current_feature or 0)
-        assert record.top_bins[0].chrom in text and "kb" in text
+        assert record.contexts[0].chrom in text and "kb" in text
         await press(pilot, "y")
         assert app.clipboard == name
         await press(pilot, "Y")
@@ -394,16 +394,16 @@ async def test_parameter_editor_checks_before_it_saves(workspace: Path) -> None:
 async def test_controls_show_what_their_stages_wrote(workspace: Path) -> None:
     (workspace / "dvc.yaml").write_text(
         "stages:\n  plain: {cmd: x, params: [seed], outs: [x]}\n"
-        "  random_init: {cmd: x, params: [seed, controls], outs: [y]}\n"
-        "  depth_matched: {cmd: x, params: [controls.depth_matched], outs: [z]}\n"
-        "  leaderboard: {cmd: x, deps: [src/petriscope/controls], outs: [w]}\n"
+        "  random_init: {cmd: x, meta: {control: true}, outs: [y]}\n"
+        "  depth_matched: {cmd: x, meta: {control: true}, outs: [z]}\n"
+        "  leaderboard: {cmd: x, meta: {control: true}, outs: [w]}\n"
     )
     metrics = workspace / "results" / "metrics"
     metrics.mkdir()
     (metrics / "random_init.json").write_text(
-        '{"run": true, "alive": [3, 1234], "context_fraction": [0.128, 0.25]}'
+        '{"untestable": null, "alive": [3, 1234], "context_fraction": [0.128, 0.25]}'
     )
-    (metrics / "depth_matched.json").write_text('{"run": false}')
+    (metrics / "depth_matched.json").write_text('{"untestable": "switched off"}')
     (workspace / "results" / "random_init").mkdir()
     (workspace / "results" / "random_init" / "layers.csv").write_text(
         "layer,share\n0,0.123456\n1,0.5\n"
@@ -422,7 +422,9 @@ async def test_controls_show_what_their_stages_wrote(workspace: Path) -> None:
             and "0.123" in text
         )
         await press(pilot, "y")
-        assert app.clipboard.startswith("random_init.run\tTrue\nrandom_init.alive\t[3, 1234]")
+        assert app.clipboard.startswith(
+            "random_init.untestable\tNone\nrandom_init.alive\t[3, 1234]"
+        )
         await press(pilot, "end")
         assert "not run: press 7 and u on leaderboard" in screen_text(app)
         (workspace / "dvc.yaml").write_text("stages: [")

@@ -37,13 +37,13 @@ def load(path: Path):  # type: ignore[no-untyped-def]
 async def test_pages_look_as_approved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.delenv("NO_COLOR", raising=False)
-    tables = load(HERE.parent / "benchmarks" / "synthetic_atlas.py").synthetic_tables(
+    tables = load(HERE.parents[1] / "benchmarks" / "synthetic_atlas.py").synthetic_tables(
         layers=3, per_layer=200
     )
     build_atlas(tmp_path / "w" / "results" / "atlas.sqlite", tables)
     monkeypatch.chdir(tmp_path)
     here = Path("/proc/self/cwd/w")  # the path is on the picture: the same text on every machine
-    pictures = await load(HERE.parent / "docs" / "screenshots.py").draw(here, PAGES, (110, 36))
+    pictures = await load(HERE.parents[1] / "docs" / "screenshots.py").draw(here, PAGES, (110, 36))
     for page, picture in pictures.items():
         picture = re.sub(r"terminal-\d+", "terminal", picture)
         path = HERE / "snapshots" / f"{page}.svg.gz"

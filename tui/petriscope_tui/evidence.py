@@ -15,7 +15,7 @@ from petriscope.atlas.records import (
     Feature,
     Gene,
     MotifHit,
-    TopBin,
+    TopContext,
 )
 from petriscope.atlas.schema import Thresholds, feature_name
 from petriscope_tui.form import bound, interval, number, show
@@ -183,28 +183,29 @@ def _signed(value: float | None, p: Palette) -> str:
 
 
 def activation(
-    rows: list[Activation], lineages: list[str], p: Palette, g: Glyphs, width: int
+    rows: list[Activation], word: str, lineages: list[str], p: Palette, g: Glyphs, width: int
 ) -> Text:
-    """One line per biosample: distribution of firing tokens, density, mean as a bar."""
+    """One line per unit: distribution of firing tokens, density, mean as a bar."""
     text = Text()
     if not rows:
         return Text("no activations in this atlas", style=p.dim)
-    name_width = min(max(len(r.biosample) for r in rows), 18)
+    name_width = min(max(len(r.unit.name) for r in rows), 18)
     bins = max((len(r.histogram) for r in rows), default=0)
     top = max((r.mean or 0 for r in rows), default=0) or 1
     room = max(min(width - name_width - bins - 31, 30), 0)
-    head = f"{'biosample':<{name_width}}  {'context':<8} {'fires':>8} {'mean':>7}  {'distribution' if bins else '':<{bins}}"
+    head = f"{word:<{name_width}}  {'context':<8} {'fires':>8} {'mean':>7}  {'distribution' if bins else '':<{bins}}"
     text.append(head[:width] + "\n", style=p.dim)
     before = None
     for r in rows:
-        if before not in (None, r.lineage):
+        lineage, context = r.unit.values.get("lineage"), r.unit.values.get("context")
+        if before not in (None, lineage):
             text.append("\n")
-        before = r.lineage
+        before = lineage
         text.append(
-            f"{r.biosample[:name_width]:<{name_width}}  ", style=p.lineage(r.lineage, lineages)
+            f"{r.unit.name[:name_width]:<{name_width}}  ", style=p.lineage(lineage, lineages)
         )
-        colour = p.context(r.context)
-        text.append(f"{CONTEXT_WORDS.get(r.context or '', g.none):<8}", style=colour)
+        colour = p.context(context)
+        text.append(f"{CONTEXT_WORDS.get(context or '', g.none):<8}", style=colour)
         text.append(f" {show(r.density, 'share', g.none):>8} {show(r.mean, 'number', g.none):>7}  ")
         text.append(spark(r.histogram, g), style=colour)
         if room:
@@ -360,26 +361,34 @@ def arm_rank(arm: str) -> int:
 
 
 def sequence(
-    one: TopBin, hits: list[MotifHit] | None, genes: list[Gene], p: Palette, g: Glyphs, width: int
+    one: TopContext,
+    hits: list[MotifHit] | None,
+    genes: list[Gene],
+    p: Palette,
+    g: Glyphs,
+    width: int,
 ) -> Text:
     """The bin's bases with motif hits coloured (``hits`` None: not measured), and the genes around
     it."""
     text = Text()
-    text.append(f"{one.chrom}:{one.start + 1:,}-{one.end:,}", style=f"bold {p.accent}")
-    text.append(f"  activation {number(one.activation)}  {one.biosample}\n", style=p.dim)
-    if one.sequence:
+    text.append(one.name, style=f"bold {p.accent}")
+    text.append(f"  activation {number(one.activation)}  {one.unit.name}\n", style=p.dim)
+    bases = one.values.get("sequence")
+    if one.chrom is None:
+        for name, value in one.values.items():
+            text.append(f"{name} {value}\n", style=p.dim)
+        return text
+    if bases:
         shown = [h for h in hits or () if h.end > one.start and h.start < one.end][:6]
         tints = (p.in_vivo, p.in_vitro, *p.lineages, p.accent)
         line_width = min(max(width, 16), 128)
-        for start in range(0, len(one.sequence), line_width):
-            for i in range(start, min(start + line_width, len(one.sequence))):
+        for start in range(0, len(bases), line_width):
+            for i in range(start, min(start + line_width, len(bases))):
                 hit = next(
                     (k for k, h in enumerate(shown) if h.start <= one.start + i < h.end), None
                 )
                 style = p.dim if hit is None else f"bold {tints[hit]} underline"
-                text.append(
-                    one.sequence[i].lower() if hit is None else one.sequence[i].upper(), style=style
-                )
+                text.append(bases[i].lower() if hit is None else bases[i].upper(), style=style)
             text.append("\n")
         for k, h in enumerate(shown):
             text.append(f"{h.motif} {h.strand or ''} ", style=f"bold {tints[k]}")
@@ -394,7 +403,7 @@ def sequence(
 
 
 def gene_track(
-    one: TopBin, genes: list[Gene], p: Palette, g: Glyphs, width: int, reach: int = 100_000
+    one: TopContext, genes: list[Gene], p: Palette, g: Glyphs, width: int, reach: int = 100_000
 ) -> Text:
     """A ruler of 200 kb with the bin in the middle and start sites as arrows; the nearest are
     named."""

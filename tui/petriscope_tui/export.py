@@ -26,13 +26,13 @@ def write_csv(path: Path, atlas: Atlas, ids: Sequence[int]) -> int:
 
 
 def write_bed(path: Path, atlas: Atlas, ids: Sequence[int]) -> int:
-    """Top bins of the features as BED6: name is feature and biosample, score the activation scaled
+    """Top bins of the features as BED6: name is feature and unit, score the activation scaled
     to 0-1000."""
-    bins = [b for i in ids for b in atlas.top_bins(i)]
+    bins = [b for i in ids for b in atlas.contexts(i) if b.chrom is not None]
     top = max((b.activation for b in bins), default=1.0) or 1.0
     bins.sort(key=lambda b: (b.chrom, b.start, b.id))
     lines = (
-        f"{b.chrom}\t{b.start}\t{b.end}\t{feature_name(b.id)}:{b.biosample}\t{round(1000 * b.activation / top)}\t.\n"
+        f"{b.chrom}\t{b.start}\t{b.end}\t{feature_name(b.id)}:{b.unit.name}\t{round(1000 * b.activation / top)}\t.\n"
         for b in bins
     )
     return _write_lines(path, lines)
@@ -42,7 +42,9 @@ def write_bedgraph(path: Path, atlas: Atlas, ids: Sequence[int]) -> int:
     """The largest activation of any of the features per bin, as bedGraph."""
     best: dict[tuple[str, int, int], float] = {}
     for identifier in ids:
-        for b in atlas.top_bins(identifier):
+        for b in atlas.contexts(identifier):
+            if b.chrom is None:
+                continue
             key = (b.chrom, b.start, b.end)
             best[key] = max(best.get(key, 0.0), b.activation)
     name = feature_name(ids[0]) if len(ids) == 1 else f"{len(ids)}_features"

@@ -25,7 +25,8 @@ from petriscope.files import atomic_path
 @dataclass(frozen=True)
 class AtlasTables:
     """The atlas as frames; columns as in ``schema.TABLES`` under the same name, each frame but
-    features optional. ``thresholds`` are those that the run judged its features by.
+    features optional. ``thresholds`` are those that the run judged its features by; ``declared``
+    are the study's own columns of features, units and contexts.
 
     ``features`` may carry one ``t_<lineage>`` column per lineage. ``activation.histogram`` holds a
     sequence of counts. ``annotations`` stacks the rows of every kind of annotation (column ``kind``).
@@ -36,9 +37,9 @@ class AtlasTables:
     features: pd.DataFrame
     thresholds: schema.Thresholds
     lineage_effects: pd.DataFrame | None = None
-    biosamples: pd.DataFrame | None = None
+    units: pd.DataFrame | None = None
     activation: pd.DataFrame | None = None
-    top_bins: pd.DataFrame | None = None
+    contexts: pd.DataFrame | None = None
     annotations: pd.DataFrame | None = None
     motif_hits: pd.DataFrame | None = None
     similar: pd.DataFrame | None = None
@@ -48,18 +49,20 @@ class AtlasTables:
     run: pd.DataFrame | None = None
     genes: pd.DataFrame | None = None
     chromhmm_states: pd.DataFrame | None = None
+    declared: schema.Declared = schema.Declared()
 
 
 def build_atlas(path: str | Path, tables: AtlasTables) -> None:
     """Write ``tables`` to the SQLite file ``path`` atomically; the same tables give the same bytes.
 
     Raises UserError that names the table and column where a required column is missing, a column is
-    unknown, a key is repeated, or a row points at a feature or biosample that does not exist.
+    unknown, a key is repeated, or a row points at a feature or unit that does not exist.
     """
+    declared = tables.declared
     frames = {
-        field.name: _checked(field.name, getattr(tables, field.name))
+        field.name: _checked(field.name, getattr(tables, field.name), declared)
         for field in fields(tables)
-        if field.name != "thresholds"
+        if field.name in schema.TABLES
     }
     lineages = [c[2:] for c in frames["features"].columns if c.startswith(schema.LINEAGE_PREFIX)]
     with atomic_path(path) as temporary:
@@ -69,12 +72,12 @@ def build_atlas(path: str | Path, tables: AtlasTables) -> None:
             connection.executescript(
                 "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA page_size=8192;"
             )
-            connection.executescript(schema.features_ddl(lineages) + schema.DDL)
-            _fill(connection, frames, lineages, tables.thresholds)
+            connection.executescript(schema.declared_ddl(lineages, declared) + schema.DDL)
+            _fill(connection, frames, lineages, tables.thresholds, declared)
             connection.executescript(
-                schema.INDEXES + schema.features_indexes(lineages) + "ANALYZE;"
+                schema.INDEXES + schema.features_indexes(lineages, declared) + "ANALYZE;"
             )
-            _orders(connection, lineages)
+            _orders(connection, schema.feature_columns(lineages, declared))
             connection.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={schema.VERSION}")
             connection.commit()
@@ -87,7 +90,9 @@ def _fill(
     frames: dict[str, pd.DataFrame],
     lineages: list[str],
     thresholds: schema.Thresholds,
+    declared: schema.Declared,
 ) -> None:
+    _declared(connection, declared)
     _insert(
         connection,
         "thresholds",
@@ -97,30 +102,28 @@ def _fill(
     features = frames["features"].sort_values(["layer", "feature"], kind="stable")
     known = _ids(features)
     _unique("features", features, ["layer", "feature"])
-    names = [c.name for c in (*schema.FEATURES, *schema.lineage_columns(lineages))]
+    names = [c.name for c in schema.feature_columns(lineages, declared)]
     _insert(connection, "features", ["id", *names], [known.tolist(), *_columns(features, names)])
     connection.execute("INSERT INTO labels_fts(labels_fts) VALUES('rebuild')")
 
-    biosamples = _biosamples(frames)
+    units = _units(frames)
+    names = ["unit", *(c.name for c in declared.units)]
     _insert(
         connection,
-        "biosamples",
-        ["number", "biosample", "lineage", "context", "donor"],
-        [
-            list(range(len(biosamples))),
-            *_columns(biosamples, ["biosample", "lineage", "context", "donor"]),
-        ],
+        "units",
+        ["number", *names],
+        [list(range(len(units))), *_columns(units, names)],
     )
-    number = {name: i for i, name in enumerate(biosamples["biosample"])}
+    number = {name: i for i, name in enumerate(units["unit"])}
 
     _keyed(connection, "lineage_effects", frames["lineage_effects"], known, ["lineage"])
     histograms = pd.Series(
         [_histogram_text(x) for x in frames["activation"]["histogram"]], dtype=object
     )
-    codes = frames["activation"]["biosample"].map(number)
-    activation = frames["activation"].assign(biosample=codes, histogram=histograms)
-    _keyed(connection, "activation", activation, known, ["biosample"])
-    _top_bins(connection, frames["top_bins"], known, number)
+    codes = frames["activation"]["unit"].map(number)
+    activation = frames["activation"].assign(unit=codes, histogram=histograms)
+    _keyed(connection, "activation", activation, known, ["unit"])
+    _contexts(connection, frames["contexts"], known, number, declared)
     _terms(connection, frames, known, thresholds)
     _motif_hits(connection, frames["motif_hits"])
     _similar(connection, frames["similar"], known, thresholds)
@@ -141,9 +144,22 @@ def _fill(
         _insert(connection, table, wanted, _columns(frame, wanted))
 
 
-def _orders(connection: sqlite3.Connection, lineages: list[str]) -> None:
+def _declared(connection: sqlite3.Connection, declared: schema.Declared) -> None:
+    """The study's own columns with their heads and meanings; number 0 of the units is their word."""
+    word = schema.Column("unit", "text", declared.unit, "text")
+    for place, columns in (
+        ("units", (word, *declared.units)),
+        ("contexts", declared.contexts),
+        ("features", declared.features),
+    ):
+        for number, c in enumerate(columns):
+            row = (place, number, c.name, c.kind, c.head, c.form, c.text, int(c.indexed))
+            connection.execute("INSERT INTO columns VALUES(?,?,?,?,?,?,?,?)", row)
+
+
+def _orders(connection: sqlite3.Connection, columns: Sequence[schema.Column]) -> None:
     """Every sorting of the features, computed once here so that a sort is one read."""
-    for column in (*schema.FEATURES, *schema.lineage_columns(lineages)):
+    for column in columns:
         name = f'"{column.name}"'
         filled = connection.execute(
             f"SELECT id FROM features WHERE {name} IS NOT NULL ORDER BY {name}, id"
@@ -155,13 +171,18 @@ def _orders(connection: sqlite3.Connection, lineages: list[str]) -> None:
         connection.execute("INSERT INTO orders VALUES(?, ?, ?)", (column.name, len(filled), ids))
 
 
-def _checked(table: str, frame: pd.DataFrame | None) -> pd.DataFrame:
-    """``frame`` with every column of the schema (missing optional ones all None); mistakes raise
-    naming the column."""
-    known = [c.name for c in schema.TABLES[table]]
+def _checked(table: str, frame: pd.DataFrame | None, declared: schema.Declared) -> pd.DataFrame:
+    """``frame`` with every column of the schema and those declared (missing optional ones all None);
+    mistakes raise naming the column."""
+    more = {"features": declared.features, "units": declared.units, "contexts": declared.contexts}
+    columns = (*schema.TABLES[table], *more.get(table, ()))
+    known = [c.name for c in columns]
+    twice = [name for name in known if known.count(name) > 1]
+    if twice:
+        raise UserError("is declared twice", file=f"atlas table {table}", field=twice[0])
     if frame is None:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in known})
-    for column in schema.TABLES[table]:
+    for column in columns:
         if column.required and column.name not in frame.columns:
             raise UserError(
                 "required column is missing", file=f"atlas table {table}", field=column.name
@@ -183,52 +204,54 @@ def _checked(table: str, frame: pd.DataFrame | None) -> pd.DataFrame:
     )
 
 
-def _biosamples(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The declared biosamples in their order, followed by any that only the activation or top-bin
-    tables mention."""
-    declared = frames["biosamples"]
-    _unique("biosamples", declared, ["biosample"])
-    mentioned = pd.concat(
-        [frames["activation"]["biosample"], frames["top_bins"]["biosample"]]
-    ).unique()
-    extra = sorted(set(mentioned) - set(declared["biosample"]))
+def _units(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The declared units in their order, or those that only activations and contexts mention."""
+    declared = frames["units"]
+    _unique("units", declared, ["unit"])
+    mentioned = pd.concat([frames["activation"]["unit"], frames["contexts"]["unit"]]).unique()
+    extra = sorted(set(mentioned) - set(declared["unit"]))
     if len(declared) and extra:
         raise UserError(
-            f"biosample {extra[0]!r} is not in the biosamples table",
-            file="atlas table activation or top_bins",
+            f"unit {extra[0]!r} is not in the units table",
+            file="atlas table activation or contexts",
         )
-    return (
-        declared
-        if len(declared)
-        else pd.DataFrame({"biosample": extra, "lineage": None, "context": None, "donor": None})
-    )
+    return declared if len(declared) else declared.reindex(range(len(extra))).assign(unit=extra)
 
 
-def _top_bins(
-    connection: sqlite3.Connection, frame: pd.DataFrame, known: np.ndarray, number: dict[str, int]
+def _contexts(
+    connection: sqlite3.Connection,
+    frame: pd.DataFrame,
+    known: np.ndarray,
+    number: dict[str, int],
+    declared: schema.Declared,
 ) -> None:
-    """Each interval once in ``bins``; ranks by falling activation within (feature, biosample)."""
+    """Each place once in ``contexts``; ranks by falling activation within (feature, unit)."""
     ids = _ids(frame)
-    _exists("top_bins", ids, known)
-    frame = frame.assign(id=ids, number=frame["biosample"].map(number))
-    bins = frame.drop_duplicates(["chrom", "start", "end"])[["chrom", "start", "end", "sequence"]]
-    bins = bins.sort_values(["chrom", "start", "end"], kind="stable").reset_index(drop=True)
-    bins["bin"] = range(len(bins))
-    bins["gbin"] = _genomic_bins(bins)
-    columns = ["bin", "chrom", "start", "end", "gbin", "sequence"]
-    _insert(connection, "bins", columns, _columns(bins, columns))
-    frame = frame.merge(
-        bins[["chrom", "start", "end", "bin"]], on=["chrom", "start", "end"], how="left"
+    _exists("contexts", ids, known)
+    frame = frame.assign(id=ids, number=frame["unit"].map(number))
+    place = ["name", "chrom", "start", "end", *(c.name for c in declared.contexts)]
+    places = frame.drop_duplicates("name")[place]
+    places = places.sort_values(["chrom", "start", "end", "name"], kind="stable").reset_index(
+        drop=True
     )
+    places["context"] = range(len(places))
+    lies = places["chrom"].notna().to_numpy(bool)
+    gbin = np.full(len(places), None, dtype=object)
+    gbin[lies] = _genomic_bins(places[lies]).tolist()
+    columns = ["context", "name", "chrom", "start", "end", "gbin", *place[4:]]
+    _insert(connection, "contexts", columns, _columns(places.assign(gbin=gbin), columns))
+    frame = frame.merge(places[["name", "context"]], on="name", how="left")
     frame = frame.sort_values(
-        ["id", "number", "activation", "bin"], ascending=[True, True, False, True], kind="stable"
+        ["id", "number", "activation", "context"],
+        ascending=[True, True, False, True],
+        kind="stable",
     )
     frame["rank"] = frame.groupby(["id", "number"], sort=False).cumcount() + 1
     _insert(
         connection,
-        "top_bins",
-        ["id", "biosample", "rank", "bin", "activation"],
-        _columns(frame, ["id", "number", "rank", "bin", "activation"]),
+        "top",
+        ["id", "unit", "rank", "context", "activation"],
+        _columns(frame, ["id", "number", "rank", "context", "activation"]),
     )
 
 

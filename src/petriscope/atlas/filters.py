@@ -76,10 +76,11 @@ def compile_filter(text: str, columns: Mapping[str, Column], thresholds: Thresho
 
 
 def region_clause(region: Region) -> Clause:
-    """Features with a top bin that overlaps ``region``."""
+    """Features with a top context that overlaps ``region``."""
     place = overlap_clause(region)
     return Clause(
-        f"id IN (SELECT id FROM top_bins WHERE bin IN (SELECT bin FROM bins WHERE {place.sql}))",
+        "id IN (SELECT id FROM top WHERE context IN"
+        f" (SELECT context FROM contexts WHERE {place.sql}))",
         place.values,
     )
 
@@ -193,10 +194,10 @@ def _annotated(kind: str, text: str, alpha: float) -> Clause:
 
 def _near_gene(symbol: str) -> Clause:
     return Clause(
-        "id IN (SELECT t.id FROM genes g CROSS JOIN bins b ON b.chrom = g.chrom AND b.start < "
+        "id IN (SELECT t.id FROM genes g CROSS JOIN contexts b ON b.chrom = g.chrom AND b.start < "
         "g.tss + ?"
         ' AND b."end" > g.tss - ?'
-        " CROSS JOIN top_bins t ON t.bin = b.bin WHERE g.symbol = ?)",
+        " CROSS JOIN top t ON t.context = b.context WHERE g.symbol = ?)",
         (GENE_REACH, GENE_REACH, symbol),
     )
 

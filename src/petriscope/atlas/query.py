@@ -9,6 +9,7 @@ import sqlite3
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -19,11 +20,6 @@ from petriscope.atlas.region import Region
 from petriscope.errors import UserError
 
 R = TypeVar("R")
-_TOP = (
-    'SELECT t.id, s.biosample, s.lineage, s.context, t.rank, b.chrom, b.start, b."end", '
-    "t.activation, b.sequence"
-    " FROM {source} JOIN biosamples s ON s.number = t.biosample"
-)
 
 
 class Atlas:
@@ -69,7 +65,8 @@ class Atlas:
             for n in names
             if n.startswith(schema.LINEAGE_PREFIX)
         ]
-        everything = (*schema.FEATURES, *schema.lineage_columns(self.lineages))
+        self.declared = self._declared()
+        everything = schema.feature_columns(self.lineages, self.declared)
         self.columns: dict[str, schema.Column] = {c.name: c for c in everything if c.name in names}
         self.thresholds = schema.Thresholds(
             **dict(self._db.execute("SELECT name, value FROM thresholds"))
@@ -77,6 +74,20 @@ class Atlas:
         self.total: int = self._db.execute("SELECT COUNT(*) FROM features").fetchone()[0]
         self.has_motif_hits = (
             self._db.execute("SELECT 1 FROM motif_hits LIMIT 1").fetchone() is not None
+        )
+
+    def _declared(self) -> schema.Declared:
+        """The study's own columns and its word for a unit, as the file says."""
+        found: dict[str, list[schema.Column]] = {"units": [], "contexts": [], "features": []}
+        rows = self._db.execute(
+            "SELECT place, name, kind, head, form, text, indexed FROM columns ORDER BY place, number"
+        )
+        for place, name, kind, head, form, text, indexed in rows:
+            column = schema.Column(name, kind, head, form, text, indexed=bool(indexed))
+            found[place].append(column)
+        word, *units = found["units"]
+        return schema.Declared(
+            word.head, tuple(units), tuple(found["contexts"]), tuple(found["features"])
         )
 
     def close(self) -> None:
@@ -158,7 +169,7 @@ class Atlas:
             is not None
         )
 
-    def feature(self, identifier: int, bins: int = 8, neighbours: int = 12) -> records.Feature:
+    def feature(self, identifier: int, contexts: int = 8, neighbours: int = 12) -> records.Feature:
         """Everything the feature page shows. Raises UserError where the feature is unknown."""
         row = self._db.execute("SELECT * FROM features WHERE id = ?", (identifier,)).fetchone()
         if row is None:
@@ -175,33 +186,48 @@ class Atlas:
                 (identifier,),
             ),
             self.activation(identifier),
-            self.top_bins(identifier, bins),
+            self.contexts(identifier, contexts),
             self.neighbours(identifier, neighbours),
             self.curves("ablation", identifier),
             self.curves("steering", identifier),
         )
 
     def activation(self, identifier: int) -> list[records.Activation]:
-        """Per-biosample mean, density and histogram, in the data set's order."""
+        """Mean, density and histogram per unit, in the data set's order."""
+        units = self.units
         rows = self._db.execute(
-            "SELECT s.biosample, s.lineage, s.context, a.mean, a.density, a.maximum, a.histogram "
-            "FROM activation a"
-            " JOIN biosamples s ON s.number = a.biosample WHERE a.id = ? ORDER BY s.number",
+            "SELECT unit, mean, density, maximum, histogram FROM activation WHERE id = ? "
+            "ORDER BY unit",
             (identifier,),
         )
         return [
-            records.Activation._make((*row[:6], json.loads(row[6]) if row[6] else []))
-            for row in rows
+            records.Activation._make(
+                (units[unit], *numbers, json.loads(histogram) if histogram else [])
+            )
+            for unit, *numbers, histogram in rows
         ]
 
-    def top_bins(self, identifier: int, per_biosample: int = 8) -> list[records.TopBin]:
-        """Top bins over all biosamples, strongest first."""
-        sql = _TOP.format(source="top_bins t JOIN bins b ON b.bin = t.bin")
-        return self._all(
-            records.TopBin,
-            f"{sql} WHERE t.id = ? AND t.rank <= ? ORDER BY t.activation DESC, t.bin",
-            (identifier, per_biosample),
+    def contexts(self, identifier: int, per_unit: int = 8) -> list[records.TopContext]:
+        """Where it fires hardest, over all units, strongest first."""
+        return self._top(
+            "top t JOIN contexts b ON b.context = t.context WHERE t.id = ? AND t.rank <= ?"
+            " ORDER BY t.activation DESC, t.context",
+            (identifier, per_unit),
         )
+
+    def _top(self, source: str, values: Sequence[object]) -> list[records.TopContext]:
+        units = self.units
+        names = [c.name for c in self.declared.contexts]
+        more = "".join(f', b."{name}"' for name in names)
+        rows = self._db.execute(
+            "SELECT t.id, t.unit, t.rank, t.activation, b.name, b.chrom, b.start, "
+            f'b."end"{more} FROM {source}',
+            tuple(values),
+        )
+        return [
+            records.TopContext._make((row[0], units[row[1]], *row[2:8], dict(zip(names, row[8:]))))
+            for row in rows
+        ]
 
     def annotations(self, identifier: int, kind: str, limit: int = 50) -> list[records.Annotation]:
         """Tests of one kind (`enrich.kinds`: chromhmm, motif, geneset), best first."""
@@ -242,16 +268,12 @@ class Atlas:
     # Places
     # ------------------------------------------------------------------------------------------
 
-    def region(self, region: Region, limit: int = 500) -> list[records.TopBin]:
-        """Top bins in a region, strongest first."""
+    def region(self, region: Region, limit: int = 500) -> list[records.TopContext]:
+        """Top contexts in a region, strongest first."""
         place = overlap_clause(region)
-        sql = _TOP.format(
-            source=f"(SELECT * FROM bins WHERE {place.sql}) b CROSS JOIN top_bins t ON t.bin = "
-            f"b.bin"
-        )
-        return self._all(
-            records.TopBin,
-            f"{sql} ORDER BY t.activation DESC, t.id LIMIT ?",
+        return self._top(
+            f"(SELECT * FROM contexts WHERE {place.sql}) b CROSS JOIN top t ON t.context = b.context"
+            " ORDER BY t.activation DESC, t.id LIMIT ?",
             (*place.values, limit),
         )
 
@@ -302,11 +324,13 @@ class Atlas:
         """The run card."""
         return dict(self._db.execute("SELECT key, value FROM run"))
 
-    def biosamples(self) -> list[tuple[str, str | None, str | None, str | None]]:
-        """(biosample, lineage, context, donor) in the data set's order."""
-        return self._db.execute(
-            "SELECT biosample, lineage, context, donor FROM biosamples ORDER BY number"
-        ).fetchall()
+    @cached_property
+    def units(self) -> list[records.Unit]:
+        """All units in the data set's order."""
+        names = [c.name for c in self.declared.units]
+        more = "".join(f', "{name}"' for name in names)
+        rows = self._db.execute(f"SELECT unit{more} FROM units ORDER BY number")
+        return [records.Unit(row[0], dict(zip(names, row[1:]))) for row in rows]
 
     def state_colours(self) -> dict[str, str]:
         """Official colours of the ChromHMM states as #rrggbb, where known."""

@@ -30,32 +30,37 @@ class LineageEffect(NamedTuple):
     n_units: int | None
 
 
-class Activation(NamedTuple):
-    """How one feature fires in one biosample; ``histogram`` counts firing tokens in equal bins of
-    (0, maximum]."""
+class Unit(NamedTuple):
+    """Who is replicated; ``values`` by the names of the columns that the study declares."""
 
-    biosample: str
-    lineage: str | None
-    context: str | None
+    name: str
+    values: dict[str, Any]
+
+
+class Activation(NamedTuple):
+    """How one feature fires in one unit; ``histogram`` counts firing tokens in equal bins of (0,
+    maximum]."""
+
+    unit: Unit
     mean: float | None
     density: float | None
     maximum: float | None
     histogram: list[int]
 
 
-class TopBin(NamedTuple):
-    """One of the bins on which a feature fires hardest."""
+class TopContext(NamedTuple):
+    """One of the places where a feature fires hardest; on a genome where ``chrom`` is known.
+    ``values`` by the names of the columns that the study declares."""
 
     id: int
-    biosample: str
-    lineage: str | None
-    context: str | None
+    unit: Unit
     rank: int
-    chrom: str
+    activation: float
+    name: str
+    chrom: str | None
     start: int
     end: int
-    activation: float
-    sequence: str | None
+    values: dict[str, Any]
 
 
 class Annotation(NamedTuple):
@@ -188,7 +193,7 @@ class Feature(NamedTuple):
     values: dict[str, Any]
     lineages: list[LineageEffect]
     activation: list[Activation]
-    top_bins: list[TopBin]
+    contexts: list[TopContext]
     neighbours: dict[str, list[Neighbour]]
     ablation: list[CurvePoint]
     steering: list[CurvePoint]

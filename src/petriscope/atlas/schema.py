@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 APPLICATION_ID = 0x50545243
-VERSION = 4
+VERSION = 5
 ID_CODE = "i"
 LAYER_STRIDE = 1_000_000
 LINEAGE_PREFIX = "t_"
@@ -48,6 +48,20 @@ class Column:
     text: str = ""
     required: bool = False
     indexed: bool = False
+
+
+class Declared(NamedTuple):
+    """What a study's tables have beyond the columns of every study; the file carries it, so that
+    whoever reads it knows the words."""
+
+    unit: str = "unit"
+    """what a unit is called: biosample, sequence, cell."""
+    units: tuple[Column, ...] = ()
+    """of a unit: lineage, context, donor."""
+    contexts: tuple[Column, ...] = ()
+    """of a place where features fire: the sequence of a bin, the position of a k-mer, the
+    expression of a gene."""
+    features: tuple[Column, ...] = ()
 
 
 def _real(name: str, head: str, form: Format, text: str, indexed: bool = True) -> Column:
@@ -147,17 +161,12 @@ TABLES: dict[str, tuple[Column, ...]] = {
         ),
         Column("n_units", "integer"),
     ),
-    "biosamples": (
-        Column("biosample", "text", required=True),
-        Column("lineage", "text"),
-        Column("context", "text"),
-        Column("donor", "text"),
-    ),
+    "units": (Column("unit", "text", text="name of the unit", required=True),),
     "activation": (
         Column("layer", "integer", required=True),
         Column("feature", "integer", required=True),
-        Column("biosample", "text", required=True),
-        Column("mean", "real", text="mean over all tokens of the biosample"),
+        Column("unit", "text", required=True),
+        Column("mean", "real", text="mean over all tokens of the unit"),
         Column("density", "real", text="share of tokens on which it fires"),
         Column("maximum", "real", text="upper edge of the histogram"),
         Column(
@@ -166,15 +175,21 @@ TABLES: dict[str, tuple[Column, ...]] = {
             text="counts of firing tokens in equal bins of (0, maximum], a list of integers",
         ),
     ),
-    "top_bins": (
+    "contexts": (
         Column("layer", "integer", required=True),
         Column("feature", "integer", required=True),
-        Column("biosample", "text", required=True),
-        Column("chrom", "text", required=True),
-        Column("start", "integer", required=True),
-        Column("end", "integer", required=True),
+        Column("unit", "text", required=True),
         Column("activation", "real", required=True),
-        Column("sequence", "text"),
+        Column(
+            "name",
+            "text",
+            text="how people write the place, one name a place: a bin, a k-mer in a sequence, a gene "
+            "in a cell",
+            required=True,
+        ),
+        Column("chrom", "text", text="where it lies on a genome, if it does"),
+        Column("start", "integer"),
+        Column("end", "integer"),
     ),
     "annotations": (
         Column("layer", "integer", required=True),
@@ -275,19 +290,20 @@ TABLES: dict[str, tuple[Column, ...]] = {
     ),
 }
 
-# What lies in the file. Keys and intervals are normalised: term and bin identifiers stand for their
+# What lies in the file, besides features, units and contexts, whose columns a study adds to. Keys
+# and places are normalized: the identifiers of terms, units and contexts stand for their
 # names. ``orders`` holds every sorting of the features ready to use, as little-endian 32-bit
 # identifiers, the ``filled`` cells first.
 DDL = """
 CREATE TABLE orders(column TEXT PRIMARY KEY, filled INTEGER, ids BLOB);
 CREATE TABLE lineage_effects(id INTEGER, lineage TEXT, t REAL, p REAL, q REAL, mean_vivo REAL, mean_vitro REAL,
   effect REAL, lo REAL, hi REAL, auroc REAL, log2_fold REAL, n_units INTEGER, PRIMARY KEY(id, lineage)) WITHOUT ROWID;
-CREATE TABLE biosamples(number INTEGER PRIMARY KEY, biosample TEXT UNIQUE, lineage TEXT, context TEXT, donor TEXT);
-CREATE TABLE activation(id INTEGER, biosample INTEGER, mean REAL, density REAL, maximum REAL, histogram TEXT,
-  PRIMARY KEY(id, biosample)) WITHOUT ROWID;
-CREATE TABLE bins(bin INTEGER PRIMARY KEY, chrom TEXT, start INTEGER, "end" INTEGER, gbin INTEGER, sequence TEXT);
-CREATE TABLE top_bins(id INTEGER, biosample INTEGER, rank INTEGER, bin INTEGER, activation REAL,
-  PRIMARY KEY(id, biosample, rank)) WITHOUT ROWID;
+CREATE TABLE columns(place TEXT, number INTEGER, name TEXT, kind TEXT, head TEXT, form TEXT, text TEXT,
+  indexed INTEGER, PRIMARY KEY(place, number)) WITHOUT ROWID;
+CREATE TABLE activation(id INTEGER, unit INTEGER, mean REAL, density REAL, maximum REAL, histogram TEXT,
+  PRIMARY KEY(id, unit)) WITHOUT ROWID;
+CREATE TABLE top(id INTEGER, unit INTEGER, rank INTEGER, context INTEGER, activation REAL,
+  PRIMARY KEY(id, unit, rank)) WITHOUT ROWID;
 CREATE TABLE terms(term INTEGER PRIMARY KEY, kind TEXT, name TEXT, features INTEGER);
 CREATE TABLE annotations(id INTEGER, kind TEXT, rank INTEGER, term INTEGER, scope TEXT, estimate REAL, lo REAL, hi REAL,
   p REAL, q REAL, genes TEXT, specificity REAL, specificity_low REAL, specificity_high REAL,
@@ -315,8 +331,8 @@ CREATE VIRTUAL TABLE labels_fts USING fts5(label, content='features', content_ro
 """
 
 INDEXES = """
-CREATE INDEX bins_place ON bins(chrom, gbin, start);
-CREATE INDEX top_bins_bin ON top_bins(bin, activation);
+CREATE INDEX contexts_place ON contexts(chrom, gbin, start);
+CREATE INDEX top_context ON top(context, activation);
 CREATE INDEX terms_kind ON terms(kind, name);
 CREATE INDEX annotations_term ON annotations(term, q);
 CREATE INDEX motif_hits_place ON motif_hits(chrom, gbin, start);
@@ -346,19 +362,33 @@ def parse_feature(text: str) -> int | None:
     return feature_id(int(match[1]), int(match[2])) if match else None
 
 
-def features_ddl(lineages: list[str]) -> str:
-    """SQL that makes the features table with one ``t_<lineage>`` column per lineage."""
+def declared_ddl(lineages: list[str], declared: Declared) -> str:
+    """SQL that makes the tables to which a study adds columns: features, units, contexts."""
     fold = {"text": " COLLATE NOCASE"}
-    columns = ", ".join(
+    features = [
         f'"{c.name}" {c.kind.upper()}{fold.get(c.kind, "")}'
-        for c in (*FEATURES, *lineage_columns(lineages))
+        for c in feature_columns(lineages, declared)
+    ]
+    units, contexts = (
+        [f'"{c.name}" {c.kind.upper()}' for c in more]
+        for more in (declared.units, declared.contexts)
     )
-    return f"CREATE TABLE features(id INTEGER PRIMARY KEY, {columns});"
+    place = ["name TEXT", "chrom TEXT", "start INTEGER", '"end" INTEGER', "gbin INTEGER"]
+    return (
+        f"CREATE TABLE features({', '.join(['id INTEGER PRIMARY KEY', *features])});"
+        f"CREATE TABLE units({', '.join(['number INTEGER PRIMARY KEY, unit TEXT UNIQUE', *units])});"
+        f"CREATE TABLE contexts({', '.join(['context INTEGER PRIMARY KEY', *place, *contexts])});"
+    )
 
 
-def features_indexes(lineages: list[str]) -> str:
+def feature_columns(lineages: list[str], declared: Declared) -> tuple[Column, ...]:
+    """Columns of the features table: those of every study, the study's own, one t per lineage."""
+    return (*FEATURES, *declared.features, *lineage_columns(lineages))
+
+
+def features_indexes(lineages: list[str], declared: Declared) -> str:
     """SQL that makes one covering index per sortable column of the features table."""
-    names = [c.name for c in (*FEATURES, *lineage_columns(lineages)) if c.indexed]
+    names = [c.name for c in feature_columns(lineages, declared) if c.indexed]
     return "".join(f'CREATE INDEX "features_{name}" ON features("{name}");' for name in names)
 
 

@@ -13,60 +13,9 @@ from petriscope.errors import UserError
 from petriscope.probe.harvest import Hidden
 
 
-class Groups(NamedTuple):
-    """Which unit belongs to which stratum and side: all that directions need of a design."""
-
-    units: tuple[str, ...]
-    strata: tuple[str, ...]
-    stratum_of: np.ndarray
-    """(S,) index into ``strata``."""
-    target: np.ndarray
-    """(S,) bool: the unit's condition is the target; every other is the reference."""
-
-    @classmethod
-    def of(cls, design: Design) -> Groups:
-        """The groups of a design."""
-        return cls(design.units, design.strata, design.stratum_of, design.is_target)
-
-    def sides(self, stratum: str) -> Sides:
-        """Row indices of a stratum's units on either side. Raises `UserError` where one is
-        empty."""
-        if stratum not in self.strata:
-            raise UserError(
-                f"{stratum!r} is not in the data set",
-                field="stratum",
-                remedy=f"It has {list(self.strata)}.",
-            )
-        member = self.stratum_of == self.strata.index(stratum)
-        sides = Sides(np.flatnonzero(member & ~self.target), np.flatnonzero(member & self.target))
-        for name, rows in zip(Sides._fields, sides):
-            if len(rows) == 0:
-                raise UserError(
-                    f"{stratum} has no unit of the {name} condition",
-                    field="stratum",
-                    remedy="A direction needs both conditions.",
-                )
-        return sides
-
-    def only(self, rows: np.ndarray) -> Groups:
-        """Some of the units."""
-        names = tuple(self.units[row] for row in rows)
-        return Groups(names, self.strata, self.stratum_of[rows], self.target[rows])
-
-    def both(self) -> tuple[str, ...]:
-        """Strata with units on both sides."""
-        found = [
-            {bool(side) for side in self.target[self.stratum_of == number]}
-            for number in range(len(self.strata))
-        ]
-        return tuple(name for name, sides in zip(self.strata, found) if len(sides) == 2)
-
-
-class Sides(NamedTuple):
-    """Row indices of the two sides of one stratum."""
-
-    reference: np.ndarray
-    target: np.ndarray
+def two_sided(design: Design) -> tuple[str, ...]:
+    """Strata with units on both sides."""
+    return tuple(name for name in design.strata if design.why_untestable(name, "locus") is None)
 
 
 @dataclass(frozen=True)
@@ -80,7 +29,7 @@ class UnitMeans:
     """(S, m) mean activation per unit."""
     covariance: np.ndarray
     """(d, d) covariance of hidden states within units."""
-    groups: Groups
+    design: Design
 
     @property
     def spread(self) -> float:
@@ -93,7 +42,10 @@ class UnitMeans:
         (S, ...)."""
         parts = []
         for stratum in strata:
-            reference, target = self.groups.sides(stratum)
+            reason = self.design.why_untestable(stratum, "locus")
+            if reason:
+                raise UserError(reason, field="design", remedy="A direction needs both conditions.")
+            reference, target = self.design.sides(stratum)
             parts.append(values[target].mean(0) - values[reference].mean(0))
         return np.asarray(np.mean(parts, axis=0))
 
@@ -107,23 +59,23 @@ class Learnt(NamedTuple):
 
 
 def unit_means(
-    hidden: np.ndarray, features: np.ndarray, unit: np.ndarray, groups: Groups
+    hidden: np.ndarray, features: np.ndarray, unit: np.ndarray, design: Design
 ) -> UnitMeans:
     """Means and within-unit covariance of tokens: ``hidden`` (n, d), ``unit`` (n,) row of the
-    groups.
+    design.
 
     ``features`` (S, m) are the mean activations, e.g. `Moments.unit_means()`.
     """
     rows, d = np.asarray(hidden, np.float64), hidden.shape[1]
-    means, within = np.zeros((len(groups.units), d)), np.zeros((d, d))
-    for s, name in enumerate(groups.units):
+    means, within = np.zeros((len(design.units), d)), np.zeros((d, d))
+    for s, name in enumerate(design.units):
         part = rows[unit == s]
         if len(part) == 0:
             raise UserError(f"{name} has no token", field="unit", remedy="Take more windows.")
         means[s] = part.mean(0)
         centred = part - means[s]
         within += centred.T @ centred
-    return UnitMeans(means, features, within / max(1, len(rows) - len(groups.units)), groups)
+    return UnitMeans(means, features, within / max(1, len(rows) - len(design.units)), design)
 
 
 def mean_difference(means: UnitMeans, strata: tuple[str, ...]) -> np.ndarray:
@@ -134,7 +86,7 @@ def mean_difference(means: UnitMeans, strata: tuple[str, ...]) -> np.ndarray:
 def single_pair(means: UnitMeans, strata: tuple[str, ...]) -> np.ndarray:
     """(d,) the difference between the first unit of either side, averaged over strata (no
     replicate)."""
-    sides = [means.groups.sides(stratum) for stratum in strata]
+    sides = [means.design.sides(stratum) for stratum in strata]
     return np.mean(
         [means.hidden[side.target[0]] - means.hidden[side.reference[0]] for side in sides], axis=0
     )
@@ -170,14 +122,14 @@ def random_like(vector: np.ndarray, draws: int, seed: int) -> np.ndarray:
 def shuffled_means(means: UnitMeans, strata: tuple[str, ...], draws: int, seed: int) -> np.ndarray:
     """(draws, d) differences of means with the condition labels permuted within strata, at their
     own norm."""
-    rng, groups = np.random.default_rng(seed), means.groups
+    rng, design = np.random.default_rng(seed), means.design
     result = []
     for _ in range(draws):
-        target = groups.target.copy()
-        for stratum in range(len(groups.strata)):
-            rows = np.flatnonzero(groups.stratum_of == stratum)
+        target = design.is_target.copy()
+        for stratum in range(len(design.strata)):
+            rows = np.flatnonzero(design.stratum_of == stratum)
             target[rows] = rng.permutation(target[rows])
-        shuffled = replace(means, groups=groups._replace(target=target))
+        shuffled = replace(means, design=design.relabelled(target))
         result.append(mean_difference(shuffled, strata))
     return np.stack(result)
 
@@ -204,8 +156,8 @@ def leace(means: UnitMeans, strata: tuple[str, ...]) -> Replacement:
     erasure is h - s (S^-1 s)' (h - mu) / (s' S^-1 s): no linear probe finds the condition afterwards,
     and h moves as little as it can.
     """
-    rows = np.concatenate([np.concatenate(means.groups.sides(stratum)) for stratum in strata])
-    points, target = means.hidden[rows], means.groups.target[rows].astype(np.float64)
+    rows = np.concatenate([np.concatenate(means.design.sides(stratum)) for stratum in strata])
+    points, target = means.hidden[rows], means.design.is_target[rows].astype(np.float64)
     centre = points.mean(0)
     centred = points - centre
     cross = centred.T @ (target - target.mean()) / len(rows)
@@ -294,25 +246,20 @@ def difference_of_means(hidden: Hidden, design: Design) -> Direction:
     --------
     >>> toward = ps.difference_of_means(hidden, design)  # doctest: +SKIP
     """
-    groups, tokens = Groups.of(design), hidden.tokens
-    if tokens.units != len(groups.units):
-        raise UserError(
-            f"describes {len(groups.units)} units, the token axis has {tokens.units}",
-            field="design",
-            remedy="The rows of the unit table must be the units of the tokens, in order.",
-        )
+    tokens = hidden.tokens
+    design.check(tokens.units, "tokens")
     rows = np.flatnonzero(tokens.split != "test")
     rows = rows if len(rows) else np.arange(len(tokens))
     present, unit = np.unique(tokens.unit[rows], return_inverse=True)
-    seen = groups.only(present)
-    strata = seen.both()
+    seen = design.of_units(present)
+    strata = two_sided(seen)
     if not strata:
         raise UserError(
-            "has no stratum with units of both conditions",
+            f"has no {design.words.stratum} with units of both conditions",
             field="design",
             remedy="Choose other strata or none, or harvest more windows.",
         )
-    blank = np.zeros((len(present), 1))
+    blank = np.zeros((len(seen.units), 1))
     means = unit_means(np.asarray(hidden.values[rows]), blank, unit, seen)
     vector = mean_difference(means, strata)
     return Direction("difference of means", vector, hidden.layer, means.spread, design, strata)

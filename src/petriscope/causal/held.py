@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from petriscope.causal.directions import Groups
 from petriscope.contrast.design import Design
 from petriscope.device import choose_device
 from petriscope.errors import UserError
@@ -160,9 +159,8 @@ def _labels(tokens: Tokens, window: int, unit: np.ndarray, design: Design | None
     number = np.where(unit >= 0, window, -1)
     if design is None:
         return RowLabels(number, block, np.full(count, "all"), np.full(count, ""))
-    groups = Groups.of(design)
-    stratum = np.array(groups.strata)[groups.stratum_of]
-    condition = np.where(groups.target, "target", "reference")
+    stratum = np.array(design.strata)[design.stratum_of]
+    condition = np.where(design.is_target, "target", "reference")
     return RowLabels(
         number,
         block,

@@ -17,6 +17,7 @@ from petriscope.causal.directions import (
     of_length,
     random_like,
     sae_additive,
+    two_sided,
     unit_means,
 )
 from petriscope.causal.edits import Activity, as_matrix, encoded
@@ -147,7 +148,7 @@ def leaderboard(
     """
     jobs = []
     device = test.reference.hidden.device
-    for stratum in learning.groups.both():
+    for stratum in two_sided(learning.design):
         if not (test.reference.labels.stratum == stratum).any():
             continue
         mine = learning.only(stratum)
@@ -180,12 +181,12 @@ def read_entrant(
     m = len(directions)
     codes = as_matrix(entrant.encode(learning.hidden), m)
     means = unit_means(
-        learning.hidden, _latent_means(codes, learning), learning.unit, learning.groups
+        learning.hidden, _latent_means(codes, learning), learning.unit, learning.design
     )
     score = _scores(means, learning.design)
     k = max(1, min(contest.k, m))
     chosen = np.argsort(-np.abs(score), kind="stable")[:k]
-    weights = discriminant(codes[:, chosen], learning.groups.target[learning.unit])
+    weights = discriminant(codes[:, chosen], learning.design.is_target[learning.unit])
     row: dict[str, object] = {"latents": m, "k": k}
     row |= _held_out_auroc(entrant, test, chosen, np.sign(score[chosen]), weights, contest)
     row |= _ablation(model, entrant, test, chosen, contest)
@@ -194,7 +195,7 @@ def read_entrant(
 
 def _latent_means(codes: sp.csr_matrix, learning: Learning) -> np.ndarray:
     """(S, m) mean activation per unit."""
-    means = np.zeros((len(learning.groups.units), codes.shape[1]))
+    means = np.zeros((len(learning.design.units), codes.shape[1]))
     for s in range(len(means)):
         rows = np.flatnonzero(learning.unit == s)
         means[s] = np.asarray(codes[rows].sum(0)).ravel() / max(1, len(rows))
@@ -206,7 +207,7 @@ def _scores(means: UnitMeans, design: Design) -> np.ndarray:
     replicates."""
     alive = means.features.max(0) > 0
     score = np.zeros(means.features.shape[1])
-    strata = means.groups.strata
+    strata = means.design.strata
     evidence = unit_evidence(means.features[:, alive], design, "moderated", strata)
     if evidence:
         score[alive] = np.nan_to_num(
@@ -277,7 +278,7 @@ def _steering(
     test: Pairs,
     contest: Contest,
 ) -> dict[str, float]:
-    vector = of_length(sae_additive(means, directions, chosen, means.groups.strata), means.spread)
+    vector = of_length(sae_additive(means, directions, chosen, means.design.strata), means.spread)
     tuned = [
         gaps(steer_added(model, tune.reference, vector, alpha), tune) for alpha in contest.alphas
     ]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from petriscope.causal.directions import Groups, linear_probe, mean_difference, unit_means
+from petriscope.causal.directions import linear_probe, mean_difference, unit_means
 from petriscope.contrast.design import Design
 from petriscope.probe.states import Dictionary, to_host
 
@@ -126,30 +126,24 @@ class Learning(NamedTuple):
     """(n,) row of the design"""
     design: Design
 
-    @property
-    def groups(self) -> Groups:
-        """Strata and sides of the design's units."""
-        return Groups.of(self.design)
-
     def only(self, stratum: str) -> Learning:
         """The tokens and units of one stratum."""
-        design, groups = self.design, self.groups
-        member = groups.stratum_of == groups.strata.index(stratum)
+        member = self.design.stratum_of == self.design.strata.index(stratum)
         rows = member[self.unit]
         return Learning(
-            self.hidden[rows], (np.cumsum(member) - 1)[self.unit[rows]], design.only(stratum)
+            self.hidden[rows], (np.cumsum(member) - 1)[self.unit[rows]], self.design.only(stratum)
         )
 
 
 def entrants(learning: Learning, autoencoders: Mapping[str, Dictionary]) -> dict[str, Dictionary]:
     """The autoencoders given (trained, frozen-decoder, ...) and the simple bases: principal
     components, raw neurons, the difference of means and the linear probe."""
-    groups, hidden = learning.groups, learning.hidden
-    means = unit_means(hidden, np.zeros((len(groups.units), 1)), learning.unit, groups)
+    design, hidden = learning.design, learning.hidden
+    means = unit_means(hidden, np.zeros((len(design.units), 1)), learning.unit, design)
     simple: dict[str, Dictionary] = {
         "pca": principal_components(hidden),
         "raw_neurons": raw_neurons(hidden),
-        "difference_of_means": single_direction(mean_difference(means, groups.strata), hidden),
-        "linear_probe": single_direction(linear_probe(means, groups.strata), hidden),
+        "difference_of_means": single_direction(mean_difference(means, design.strata), hidden),
+        "linear_probe": single_direction(linear_probe(means, design.strata), hidden),
     }
     return dict(autoencoders) | simple

@@ -162,7 +162,7 @@ def compare_methods(
     """
     tune.check()
     test.check()
-    strata = [name for name in means.groups.strata if (test.reference.labels.stratum == name).any()]
+    strata = [name for name in means.design.strata if (test.reference.labels.stratum == name).any()]
     if not strata:
         raise UserError(
             "no test row belongs to a stratum of the data set",
@@ -171,7 +171,7 @@ def compare_methods(
         )
     jobs = []
     for stratum in strata:
-        others = tuple(name for name in means.groups.strata if name != stratum)
+        others = tuple(name for name in means.design.strata if name != stratum)
         jobs += [
             (
                 stratum,

@@ -238,6 +238,30 @@ def _parse(text: str, where: str) -> ast.expr:
         ) from None
 
 
+def sentence(
+    rules: Sequence[Mapping[str, Any]],
+    stage: str,
+    metrics_of: Callable[[str], Mapping[str, Any] | None],
+) -> str:
+    """What the ledger says a stage measured: the first text that begins with a number of that
+    stage, what is printed as a control first; empty where there is none, or it was not measured.
+
+    ``metrics_of`` gives a stage's metrics by its name; None where it has not run.
+    """
+    printed = [text for rule in rules for c in rule["controls"] for text in c.get("printed", [])]
+    corrected = [rule["corrected"] for rule in rules if rule["corrected"] is not None]
+    for text in (*printed, *corrected):
+        asked = list(dict.fromkeys(name.partition(".")[0] for name in text_names(text)))
+        if asked[:1] != [stage]:
+            continue
+        found = {name: metrics_of(name) for name in asked}
+        if all(value is not None for value in found.values()):
+            said = render(text, found)
+            if said != MISSING:
+                return said
+    return ""
+
+
 def headline(
     rules: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from jinja2 import StrictUndefined, TemplateError, nodes
 from jinja2.meta import find_undeclared_variables
+from jinja2.runtime import LoopContext
 from jinja2.sandbox import SandboxedEnvironment
 
 from petriscope.errors import UserError
@@ -36,6 +37,8 @@ class Environment(SandboxedEnvironment):
             return None
         if isinstance(obj, Mapping) and attribute in obj:
             return obj[attribute]
+        if isinstance(obj, LoopContext):  # loop.last and its like
+            return super().getattr(obj, attribute)
         return self.undefined(obj=obj, name=attribute)
 
 

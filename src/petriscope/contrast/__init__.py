@@ -1,4 +1,5 @@
-"""Which features differ between the conditions of a design: `petriscope.contrast(codes, design)`."""
+"""Which features differ between two conditions, and how sure that is: `petriscope.contrast(codes,
+design)`."""
 
 from petriscope.verbs import make_callable
 

@@ -61,14 +61,14 @@ def cds_meandiff(
     pairing: Literal["first", "pooled"] = "first",
     chunk: int = 1024,
 ) -> ContrastResult:
-    """Published score: CDS_f = mean over strata of mean_w(z_target - z_reference), as its authors ran
-    it.
+    """Published score: CDS_f = mean over strata of mean_w(z_target - z_reference), run as its
+    authors did.
 
     ``window_means`` (W, S, m): mean activation per window and unit. ``pairing``: the first
-    unit of each context stands for a stratum (as published), or the mean of all. One sign per
-    window is flipped for all strata; Strata without one of the contexts are left out. p =
+    unit of each condition stands for a stratum (as published), or the mean of all. One sign per
+    window is flipped for all strata; strata without one of the conditions are left out. p =
     #{|null| >= |observed|}/N, which can be zero; Bonferroni over all m latents, dead ones included.
-    Anti-conservative by construction: windows of one unit are not replicates of a context.
+    Anti-conservative by construction: windows of one unit are not replicates of a condition.
     """
     windows, units, m = window_means.shape
     design.check(units)
@@ -102,8 +102,8 @@ def cds_meandiff(
         p[columns] = null.p if null.exact else np.rint(null.p * (null.n + 1) - 1) / null.n
     direction = np.sign(np.stack(list(per_stratum.values()))).sum(0)
     return ContrastResult(
-        method=f"mean difference, {pairing} {design.words.unit} pair; sign-flip over windows, p = #/N "
-        f"(published)",
+        method=f"mean difference, {pairing} {design.words.unit} pair; sign-flip over windows, "
+        "p = #/N (published)",
         level="window",
         scope="combined",
         n={"windows": windows, design.words.strata: len(usable)},
@@ -136,8 +136,8 @@ def cds_t(
     conjunction.
 
     *unit* level: per-unit means; contrasts of one linear model with a mean per stratum
-    and context, the design's covariates (depth, FRiP) and a moderated variance that follows mean
-    activation, or Welch's t stratum by stratum. It speaks of new donors. *locus* level: per-block
+    and context, the design's covariates and a moderated variance that follows mean
+    activation, or Welch's t stratum by stratum. It speaks of new units. *locus* level: per-block
     differences, t = mean(d_B)/(sd(d_B)/sqrt(n_B)); strata share blocks, so Stouffer accounts for
     their correlation. It speaks of new loci of the same units. Features that fire on fewer
     than ``min_events`` tokens of a unit are outside the family and the result; where none

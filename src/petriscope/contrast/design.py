@@ -65,6 +65,12 @@ class Units:
     def __len__(self) -> int:
         return len(self.frame)
 
+    def __repr__(self) -> str:
+        return f"{len(self)} units, named by {self.id}\n{self.frame}"
+
+    def _repr_html_(self) -> str:
+        return self.frame.to_html(index=False, max_rows=20)
+
     def column(self, name: str, purpose: str = "") -> pd.Series:
         """A column without gaps; raises `UserError` where it is absent or a value is missing."""
         if name not in self.frame:
@@ -266,10 +272,13 @@ class Design:
     def only(self, stratum: str) -> Design:
         """The units of one stratum."""
         rows = np.sort(np.concatenate(self.sides(stratum)))
+        return self.of_units(rows)._set(strata=(stratum,), stratum_of=np.zeros(len(rows), int))
+
+    def of_units(self, rows: np.ndarray) -> Design:
+        """Some of the units, in the same strata."""
         return self._with(
             units=tuple(self.units[row] for row in rows),
-            strata=(stratum,),
-            stratum_of=np.zeros(len(rows), int),
+            stratum_of=self.stratum_of[rows],
             is_target=self.is_target[rows],
             covariates=None if self.covariates is None else self.covariates[rows],
         )

@@ -147,7 +147,7 @@ def combine_loci(
 
 
 def _correlation(differences: np.ndarray) -> np.ndarray:
-    """(m, L, L) correlation over blocks of the strata' differences (L, B, m); constant ones are
+    """(m, L, L) correlation over blocks of the strata's differences (L, B, m); constant ones are
     uncorrelated."""
     centred = differences - differences.mean(1, keepdims=True)
     norm = np.sqrt((centred**2).sum(1, keepdims=True))

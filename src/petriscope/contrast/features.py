@@ -156,9 +156,9 @@ def with_stability(
 def with_context(features: pd.DataFrame, design: Design, alpha: float) -> pd.DataFrame:
     """Add columns context, evidence, rank, direction and (named as the strata are) the stratum.
 
-    ``context``: q < alpha at unit level, or at locus level where no unit is replicated (``evidence``
-    says which); ``rank`` by that level's |z| within the layer; ``direction`` the condition with the
-    higher activation; the stratum is that of the largest |t|.
+    ``context``: q < alpha at unit level, or at locus level where no unit is replicated
+    (``evidence`` says which); ``rank`` by that level's |z| within the layer; ``direction`` the
+    condition with the higher activation; the stratum is that of the largest |t|.
     """
     words = design.words
     level = words.unit if features[f"q_{words.unit}"].notna().any() else "locus"

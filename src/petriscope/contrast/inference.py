@@ -185,7 +185,7 @@ def pool(tests: Sequence[TTest]) -> TTest:
 def stouffer(z: np.ndarray, correlation: np.ndarray | None = None) -> np.ndarray:
     """Signed Stouffer score of z (L, m): sum over strata divided by its standard deviation.
 
-    ``correlation`` (m, L, L): between the strata' scores, where they share units (blocks);
+    ``correlation`` (m, L, L): between the strata's scores, where they share units (blocks);
     independent without it. Source: Stouffer 1949; Strube 1985 for dependent scores.
     """
     total = z.sum(0)

@@ -1,4 +1,4 @@
-"""The unit-level linear model: a mean per stratum and context, technical covariates, one
+"""The unit-level linear model: a mean per stratum and condition, technical covariates, one
 moderated variance."""
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Layout(NamedTuple):
     sizes: tuple[tuple[int, int], ...]
     """reference and target units of each stratum."""
     columns: np.ndarray
-    """(n, p) design matrix: one indicator per stratum and context, then centred covariates."""
+    """(n, p) design matrix: one indicator per stratum and condition, then centred covariates."""
     weights: np.ndarray
     """(L, n) weights of the units in each stratum's contrast, target minus reference."""
     direction: np.ndarray
-    """(n,) unit vector of the combined contrast: the strata' contrasts, each divided by its
+    """(n,) unit vector of the combined contrast: the strata's contrasts, each divided by its
     standard error, added. All strata share one variance, so its t is the signed Stouffer score of
     theirs, their correlation accounted for."""
     df: int
@@ -56,7 +56,7 @@ class LinearFit(NamedTuple):
 
     strata: dict[str, TTest]
     mean: TTest
-    """mean of the strata' differences."""
+    """mean of the strata's differences."""
     combined: TTest
     """along `Layout.direction`; its z is the signed Stouffer score."""
     prior: Prior
@@ -66,7 +66,7 @@ class LinearFit(NamedTuple):
 def layout(design: Design, strata: Sequence[str]) -> Layout:
     """The model of some strata, each with a unit on both sides.
 
-    A covariate that varies only between strata and contexts cannot be told from them and is left
+    A covariate that varies only between strata and conditions cannot be told from them and is left
     out, as is one that would leave fewer than two residual degrees of freedom.
     """
     sides = [design.sides(stratum) for stratum in strata]
@@ -135,7 +135,7 @@ def permute(means: np.ndarray, shape: Layout, fitted: LinearFit, n: int, seed: i
 
     Without covariates: units relabelled within strata, every relabelling where at most ``n``
     exist. With covariates relabelling is no longer exact (depth goes with the label), so the
-    residuals of the model without contexts are turned by ``n`` random rotations of the space that
+    residuals of the model without conditions are turned by ``n`` random rotations of the space that
     intercepts and covariates leave: exact for normal errors (Langsrud 2005; limma's `roast`). The
     whole model is fitted anew each time, but the prior stays the one of the observed labels: fitted
     to shuffled ones it would take other features' real differences for variance, and make the null
@@ -184,13 +184,13 @@ def permute(means: np.ndarray, shape: Layout, fitted: LinearFit, n: int, seed: i
 
 
 def relabellings(shape: Layout) -> int:
-    """Distinct ways to name the contexts within strata: what a permutation p can resolve at
+    """Distinct ways to name the conditions within strata: what a permutation p can resolve at
     best."""
     return math.prod(math.comb(reference + target, target) for reference, target in shape.sizes)
 
 
 def _rotations(nuisance: np.ndarray, contexts: int, n: int, seed: int) -> np.ndarray:
-    """(contexts, n, units) float32: where the context directions lie after each rotation, the
+    """(contexts, n, units) float32: where the condition's directions lie after each rotation, the
     combined one first."""
     whole = np.linalg.svd(nuisance, full_matrices=True)
     free = whole[0][:, np.linalg.matrix_rank(nuisance) :]

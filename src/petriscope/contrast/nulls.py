@@ -26,8 +26,8 @@ from petriscope.contrast.rates import ErrorRate, Uniformity, coverage, uniformit
 
 
 def shuffled(design: Design, sets: int, seed: int) -> Iterator[Design]:
-    """Designs with the context labels permuted within each stratum, never the observed contrast or
-    its mirror image.
+    """Designs with the condition labels permuted within each stratum, never the observed contrast
+    or its mirror image.
 
     Real differences stay in the data, so a feature that has one is no null for a t test of these
     designs (the permutation test is exact all the same): judge the t on features without one, where
@@ -50,8 +50,8 @@ def shuffled(design: Design, sets: int, seed: int) -> Iterator[Design]:
 
 
 def replicates(design: Design, sets: int, seed: int) -> Iterator[Design]:
-    """Designs that contrast replicates of one condition: every stratum x context becomes a stratum
-    of its own.
+    """Designs that contrast replicates of one condition: every stratum x condition becomes a
+    stratum of its own.
 
     Within each condition of n >= 2 units, floor(n/2) drawn ones play target against the rest.
     Conditions with one unit keep one label, so that no test of them exists.
@@ -72,7 +72,7 @@ def replicates(design: Design, sets: int, seed: int) -> Iterator[Design]:
 
 
 def without_contrast(means: np.ndarray, design: Design) -> np.ndarray:
-    """Unit means (S, m) with the fitted difference of the contexts taken out of each stratum
+    """Unit means (S, m) with the fitted difference of the conditions taken out of each stratum
     that can be tested: donors, depth and noise stay as they are, so that shuffled labels meet no
     real difference."""
     strata = usable_strata(design)
@@ -93,7 +93,7 @@ def gaussian(means: np.ndarray, design: Design, sets: int, seed: int) -> Iterato
     """Null unit means (S, m) in the observed layout, from the fitted model of the moderated t.
 
     No contrast; the observed stratum averages and the observed effect of the covariates (depth
-    differs between the contexts as it does in the data); variances drawn from their posterior
+    differs between the conditions as it does in the data); variances drawn from their posterior
     (moderated, along the mean); the correlation between features that replicates of a condition
     show, shrunk for its own noise. All sets are independent of each other, which relabellings of
     the same few units are not. Strata without replicates are constant.
@@ -260,7 +260,7 @@ def sign_nulls(
     seed: int = 0,
     alpha: float,
 ) -> NullRun:
-    """The locus-level test under its own null: the context that a block's values carry is drawn
+    """The locus-level test under its own null: the condition that a block's values carry is drawn
     block by block."""
     rng = np.random.default_rng(seed)
     observed = locus_evidence(block_means, design, design.strata)

@@ -120,8 +120,8 @@ def sign_flip(units: np.ndarray, n: int, seed: int, *, studentise: bool = True) 
 
 
 def label_splits(n_reference: int, n_target: int, n: int, seed: int) -> tuple[np.ndarray, bool]:
-    """(N, n_reference + n_target) bool, True = called target: every relabelling if there are at most n,
-    else n drawn.
+    """(N, n_reference + n_target) bool, True = called target: every relabelling if there are at
+    most n, else n drawn.
 
     The first row is the observed labelling (reference rows first).
     """
@@ -142,12 +142,12 @@ def stratified_labels(
     n: int,
     seed: int,
 ) -> PermutationP:
-    """Permute labels within strata (strata); the test statistic is the sum of the strata's scores
+    """Permute labels within strata; the test statistic is the sum of the strata's scores
     over sqrt(L).
 
-    ``strata``: (reference (n0, m), target (n1, m)) per stratum. ``statistic(a, b)`` scores a against b ->
-    (m,) and is re-computed in full, prior included, on each relabelling. All combinations are
-    enumerated where at most ``n`` exist.
+    ``strata``: (reference (n0, m), target (n1, m)) per stratum. ``statistic(a, b)`` scores a
+    against b -> (m,) and is re-computed in full, prior included, on each relabelling. All
+    combinations are enumerated where at most ``n`` exist.
     """
     tables, first, observed = [], [], np.zeros(strata[0][0].shape[1])
     for i, (reference, target) in enumerate(strata):

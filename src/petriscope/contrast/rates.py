@@ -1,5 +1,4 @@
-"""Is a null p below alpha as often as alpha says? Uniformity, family-wise error, coverage, power and
-false discovery."""
+"""Is a null p below alpha as often as alpha says? Uniformity, family-wise error and coverage."""
 
 from __future__ import annotations
 

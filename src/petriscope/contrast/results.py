@@ -48,8 +48,8 @@ class ContrastResult:
     method: str
     """'moderated t', 'Welch t', 'sign-flip over windows, p = #/N (published)', ..."""
     level: str
-    """'unit' (generalises to new donors), 'locus' (to new loci of these units) or
-    'window' (published)."""
+    """what the table calls a unit (generalizes to new ones), 'locus' (to new loci of these units)
+    or 'window' (published)."""
     scope: str
     """a stratum, 'combined' (signed Stouffer) or 'conjunction' (largest p over strata)."""
     n: Mapping[str, int]
@@ -116,7 +116,8 @@ class ContrastResult:
 
     def __str__(self) -> str:
         units = ", ".join(f"{count} {unit}" for unit, count in self.n.items())
-        head = f"{self.scope}: {self.method}, {self.level} level, {units}; family: {self.family.name} ({self.family.size})"
+        family = f"{self.family.name} ({self.family.size})"
+        head = f"{self.scope}: {self.method}, {self.level} level, {units}; family: {family}"
         if not self.tested:
             return f"{head}\n{self.status}"
         least = "  ".join(

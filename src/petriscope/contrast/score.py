@@ -50,9 +50,9 @@ class Score:
         return self.combined.reason
 
     def table(self) -> pd.DataFrame:
-        """One row per feature: feature, alive, estimate, low, high, statistic, p, q; ``significant``
-        where alpha was given; estimate and p of each stratum where there are several. What was not
-        tested is NaN."""
+        """One row per feature: feature, alive, estimate, low, high, statistic, p, q;
+        ``significant`` where alpha was given; estimate and p of each stratum where there are
+        several. What was not tested is NaN."""
         m, found = len(self.alive), self.combined
         q = found.adjusted.get("bh", np.full(len(found.p), np.nan))
         columns = {
@@ -121,8 +121,8 @@ class Score:
         left = [name for name in self.design.adjust if name not in found.covariates]
         if left and found.level != "locus":
             lines.append(
-                f"not adjusted for {', '.join(left)}: cannot be told from the condition, or too few "
-                f"{self.design.words.units}"
+                f"not adjusted for {', '.join(left)}: cannot be told from the condition, or too "
+                f"few {self.design.words.units}"
             )
         if self.alpha is None:
             least = np.nanmin(found.adjusted["bh"], initial=1.0)

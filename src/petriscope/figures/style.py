@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 matplotlib.use("Agg")
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 
 CONTEXT = {"in_vitro": "#c8553d", "in_vivo": "#2a7f62"}
 LINEAGES = ("#b03a5b", "#c98a1b", "#3b6ea8", "#6b5b95", "#4f8f8b", "#8a8a8a")
+MARKDOWN_ROWS = 60
 PUBLISHED, CORRECTED, CONTROL = "#8c8c8c", "#1f3a5f", "#c9c9c9"
 RC: dict[Any, Any] = {
     "font.size": 8,
@@ -84,3 +86,26 @@ def save(figure: Figure, folder: Path, name: str, stamp: str, dpi: int) -> None:
         folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None}
     )
     plt.close(figure)
+
+
+def none_if_empty(frame: pd.DataFrame) -> pd.DataFrame | None:
+    """None for a table its stage left empty or never wrote."""
+    return None if frame.empty else frame
+
+
+def as_markdown(frame: pd.DataFrame, title: str) -> str:
+    """A table as Markdown, the first rows of a long one."""
+    shown = frame.head(MARKDOWN_ROWS)
+    cells = shown.map(
+        lambda value: f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "/")
+    )
+    lines = [
+        f"# {title}",
+        "",
+        "| " + " | ".join(cells.columns) + " |",
+        "|" + "---|" * cells.shape[1],
+    ]
+    lines += ["| " + " | ".join(row) + " |" for row in cells.to_numpy().tolist()]
+    if len(frame) > len(shown):
+        lines += ["", f"{len(frame) - len(shown)} further rows in the CSV file."]
+    return "\n".join(lines) + "\n"

@@ -15,8 +15,6 @@ from petriscope.run.graph import Graph
 from petriscope.run.params import study_of
 from petriscope.run.studies import DEFAULT, find_study
 
-CONTROLS = ("calibration", "recovery", "random_init")
-
 
 def purpose(stage: str, root: Path | None = None) -> str:
     """What a stage is for: the first paragraph of its module's docstring, as one line, without
@@ -32,14 +30,8 @@ def purpose(stage: str, root: Path | None = None) -> str:
 
 
 def control_stages(graph: Graph) -> list[str]:
-    """Stages that could kill a claim: those named, and any that reads the section ``controls`` of
-    the parameters."""
-    found = []
-    for name, stage in graph.stages.items():
-        keys = [key for _, used in stage.params for key in used]
-        if name in CONTROLS or any(key.partition(".")[0] == "controls" for key in keys):
-            found.append(name)
-    return [name for name in found if name not in ("figures", "claims", "atlas")]
+    """Stages that could kill a claim, as dvc.yaml marks them (``meta: {control: true}``)."""
+    return [name for name, stage in graph.stages.items() if stage.control]
 
 
 def metrics(root: Path, stage: str) -> dict[str, Any] | None:
@@ -63,12 +55,8 @@ def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def headline(values: dict[str, Any]) -> str:
-    """The sentence a stage wrote about its result (an entry ending in ``_text``), else a share or
-    fraction it reports."""
-    entries = list(flat(values))
-    texts = [v for k, v in entries if k.endswith("_text") and isinstance(v, str) and v]
-    if texts:
-        return texts[0]
+    """A share or fraction that a stage reports, else the first number."""
+    entries = flat(values)
     for name, value in sorted(entries, key=lambda e: not e[0].endswith(("fraction", "share"))):
         numbers = value if isinstance(value, list) else [value]
         if numbers and all(isinstance(x, int | float) and not isinstance(x, bool) for x in numbers):

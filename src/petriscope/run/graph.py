@@ -36,6 +36,8 @@ class Stage:
     frozen: bool = False
     always: bool = False
     description: str = ""
+    control: bool = False
+    """``meta: {control: true}``: it could kill a claim."""
 
     @property
     def is_data(self) -> bool:
@@ -196,6 +198,7 @@ def _stage(name: str, body: Mapping[str, Any], context: Mapping[str, Any], path:
         bool(body.get("frozen", False)),
         bool(body.get("always_changed", False)),
         str(body.get("desc") or ""),
+        bool((body.get("meta") or {}).get("control", False)),
     )
 
 

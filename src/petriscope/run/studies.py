@@ -84,7 +84,7 @@ class Study:
         Raises `UserError` where there is neither.
         """
         for package in (f"{PACKAGE}.{self.name}.stages", SHARED_STAGES):
-            if _exists(package) and _exists(f"{package}.{name}"):
+            if name.isidentifier() and _exists(package) and _exists(f"{package}.{name}"):
                 return f"{package}.{name}"
         raise UserError(
             f"has no stage {name!r}",

@@ -71,7 +71,7 @@ class ComparePage(Page):
             title = f"{feature_name(left.id)} and {feature_name(right.id)}"
             block.show(lambda width: self._features(left, right, atlas.thresholds), title=title)
             self.query_one("#pair-activation", Block).show(
-                lambda width: self._activation(left, right, width)
+                lambda width: self._activation(left, right, atlas.declared.unit, width)
             )
             self.query_one("#pair-terms", Block).show(
                 lambda width: self._terms(atlas, left, right, width)
@@ -158,18 +158,17 @@ class ComparePage(Page):
         )
         return self._lines(rows, (feature_name(left.id), feature_name(right.id)))  # type: ignore[arg-type]
 
-    def _activation(self, left: Feature, right: Feature, width: int) -> Text:
+    def _activation(self, left: Feature, right: Feature, word: str, width: int) -> Text:
         p, g, text = self.palette, self.glyphs, Text()
-        there = {a.biosample: a for a in right.activation}
+        there = {a.unit.name: a for a in right.activation}
         text.append(
-            f"{'biosample':<20}{feature_name(left.id):>8}  {'':<16}   "
-            f"{feature_name(right.id):>8}\n",
+            f"{word:<20}{feature_name(left.id):>8}  {'':<16}   {feature_name(right.id):>8}\n",
             style=p.dim,
         )
         for a in left.activation:
-            b = there.get(a.biosample)
-            colour = p.context(a.context)
-            text.append(f"{a.biosample[:19]:<20}", style=colour)
+            b = there.get(a.unit.name)
+            colour = p.context(a.unit.values.get("context"))
+            text.append(f"{a.unit.name[:19]:<20}", style=colour)
             text.append(f"{show(a.mean, 'number', g.none):>8}  ")
             text.append(f"{_spark(a, g):<16}", style=colour)
             text.append(f"   {show(b.mean if b else None, 'number', g.none):>8}  ")

@@ -13,6 +13,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 
+from petriscope.claims.rules import read_rules, sentence
 from petriscope.errors import UserError
 from petriscope.run.findings import control_stages, flat, headline, metrics, purpose, tables
 from petriscope.run.graph import load_graph
@@ -64,13 +65,12 @@ class ControlsPage(Page):
         except UserError as error:
             self.stages, self.problem = [], str(error)
         found = {name: metrics(root, name) for name in self.stages}
+        said = self._said(root)
         p, none = self.palette, self.glyphs.none
         style = lambda name: "" if found[name] is not None else p.dim
         fields = [
             Field("stage", "control", 14, str, style),
-            Field(
-                "found", "found", 10, lambda name: self._brief(found[name], none), style, flex=True
-            ),
+            Field("found", "found", 10, lambda name: said[name] or none, style, flex=True),
         ]
         table = self.query_one("#controls", VirtualTable)
         table.edge = self.glyphs.cursor
@@ -80,10 +80,24 @@ class ControlsPage(Page):
     def resumed(self) -> None:
         self.populate()
 
-    def _brief(self, values: dict[str, Any] | None, none: str) -> str:
-        if values is None:
-            return "not run"
-        return "switched off" if values.get("run") is False else headline(values) or none
+    def _said(self, root: Path) -> dict[str, str]:
+        """Stage → what it found, in one line: the ledger's sentence, or its first number."""
+        found = {name: metrics(root, name) for name in self.stages}
+        try:
+            rules = read_rules(root / "claims.yaml")
+        except (OSError, UserError):
+            rules = []
+        said = {}
+        for name, values in found.items():
+            if values is None or values.get("untestable"):
+                said[name] = "not run" if values is None else str(values["untestable"])
+                continue
+            try:
+                text = sentence(rules, name, lambda stage: metrics(root, stage))
+            except UserError as error:
+                text = str(error)
+            said[name] = text or headline(values)
+        return said
 
     def on_virtual_table_highlighted(self, message: VirtualTable.Highlighted) -> None:
         name = self.stages[message.row] if message.row < len(self.stages) else None
@@ -117,8 +131,8 @@ class ControlsPage(Page):
             text.append("not run: ", style=p.undecided)
             text.append(f"press 7 and u on {name}, or run `petriscope stage {name}`", style=p.dim)
             return text
-        if values.get("run") is False:
-            text.append("switched off in params.yaml (controls)", style=p.undecided)
+        if values.get("untestable"):
+            text.append(f"no test: {values['untestable']}", style=p.undecided)
             return text
         entries = [(key, value) for key, value in flat(values) if value is not None]
         key_width = min(max((len(key) for key, _ in entries), default=0), max(width // 2, 10))

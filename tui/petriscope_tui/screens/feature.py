@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 
 from petriscope.atlas.query import Atlas
-from petriscope.atlas.records import Annotation, Feature, Neighbour, TopBin
+from petriscope.atlas.records import Annotation, Feature, Neighbour, TopContext
 from petriscope.atlas.region import Region
 from petriscope.atlas.schema import feature_name
 from petriscope.enrich.kinds import KINDS, Kind
@@ -116,7 +116,9 @@ class FeaturePage(Page):
         )
         block("statistics").show(lambda width: evidence.statistics(feature, lineages, p, g, width))
         block("activation").show(
-            lambda width: evidence.activation(feature.activation, lineages, p, g, width)
+            lambda width: evidence.activation(
+                feature.activation, atlas.declared.unit, lineages, p, g, width
+            )
         )
         states, colours = atlas.annotations(identifier, "chromhmm", 12), atlas.state_colours()
         alpha = atlas.thresholds.alpha
@@ -127,7 +129,7 @@ class FeaturePage(Page):
         block("steering").show(
             lambda width: evidence.curve(feature.steering, "scaling", p, g, width)
         )
-        self._bins(feature.top_bins, lineages)
+        self._bins(feature.contexts, lineages)
         for kind in TABLED:
             self._annotations(kind, atlas.annotations(identifier, kind.name, 30))
         for kind in FURTHER:
@@ -138,7 +140,7 @@ class FeaturePage(Page):
         self._fit(
             ("genesets", "neighbours"), [self._height("genesets"), self._height("neighbours")]
         )
-        self._table("bins").styles.height = min(max(len(feature.top_bins), 1), 8) + 1
+        self._table("bins").styles.height = min(max(len(feature.contexts), 1), 8) + 1
 
     def _height(self, name: str) -> int:
         return min(max(len(self._table(name).rows), 1), 12) + 3
@@ -156,14 +158,14 @@ class FeaturePage(Page):
         table.edge = self.glyphs.cursor
         return table
 
-    def _bins(self, bins: list[TopBin], lineages: list[str]) -> None:
+    def _bins(self, bins: list[TopContext], lineages: list[str]) -> None:
         p = self.palette
         rows = [
             (
-                f"{b.chrom}:{b.start + 1:,}-{b.end:,}",
+                b.name,
                 b.activation,
-                (b.biosample, b.lineage),
-                b.context,
+                (b.unit.name, b.unit.values.get("lineage")),
+                b.unit.values.get("context"),
                 b.rank,
             )
             for b in bins
@@ -256,16 +258,17 @@ class FeaturePage(Page):
 
     def _sequence(self, row: int) -> None:
         atlas, block = self.owner.atlas, self.query_one("#sequence", Block)
-        if atlas is None or self.feature is None or row >= len(self.feature.top_bins):
+        if atlas is None or self.feature is None or row >= len(self.feature.contexts):
             block.show(lambda width: Text(""))
             return
-        one = self.feature.top_bins[row]
-        hits = (
-            atlas.motif_hits(Region(one.chrom, one.start, one.end))
-            if atlas.has_motif_hits
-            else None
-        )
-        genes = atlas.genes(Region(one.chrom, max(one.start - GENE_REACH, 0), one.end + GENE_REACH))
+        one = self.feature.contexts[row]
+        hits, genes = None, []
+        if one.chrom is not None:
+            place = Region(one.chrom, one.start, one.end)
+            hits = atlas.motif_hits(place) if atlas.has_motif_hits else None
+            genes = atlas.genes(
+                Region(one.chrom, max(one.start - GENE_REACH, 0), one.end + GENE_REACH)
+            )
         p, g = self.palette, self.glyphs
         block.show(lambda width: evidence.sequence(one, hits, genes, p, g, width))
 
@@ -282,7 +285,11 @@ class FeaturePage(Page):
             return
         if message.table.id == "neighbours":
             self.owner.open_feature(row[0].id)
-        elif message.table.id == "bins":
+        elif (
+            message.table.id == "bins"
+            and self.feature is not None
+            and self.feature.contexts[message.row].chrom is not None
+        ):
             self.owner.open_filter(f"region:{row[0]}")
         for kind in TABLED:
             if message.table.id == kind.stage:

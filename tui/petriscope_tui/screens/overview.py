@@ -199,13 +199,13 @@ class OverviewPage(Page):
         for key, value in card.items():
             text.append(f"{key:<{key_width}}  ", style=p.dim)
             text.append(f"{_cut(str(value), max(width - key_width - 2, 8))}\n")
-        text.append(f"{'biosamples':<{key_width}}  ", style=p.dim)
+        text.append(f"{f'{atlas.declared.unit}s':<{key_width}}  ", style=p.dim)
         x = 0
-        for name, _, context, _ in atlas.biosamples():
+        for name, values in atlas.units:
             if x and x + len(name) > width - key_width - 2:
                 text.append(f"\n{'':<{key_width}}  ")
                 x = 0
-            text.append(f"{name}  ", style=p.context(context))
+            text.append(f"{name}  ", style=p.context(values.get("context")))
             x += len(name) + 2
         text.append(f"\n{'':<{key_width}}  colours: ", style=p.dim)
         text.append("in vitro ", style=p.in_vitro)

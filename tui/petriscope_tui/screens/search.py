@@ -143,20 +143,20 @@ class SearchPage(Page):
                 "feature", "feature", 9, lambda b: feature_name(b.id), lambda b: f"bold {p.accent}"
             ),
             Field("activation", "act", 6, lambda b: show(b.activation, "number"), right=True),
-            Field("place", "place", 27, lambda b: f"{b.chrom}:{b.start + 1:,}-{b.end:,}"),
+            Field("place", "place", 27, lambda b: b.name),
             Field(
                 "biosample",
                 "biosample",
                 16,
-                lambda b: b.biosample,
-                lambda b: p.lineage(b.lineage, lineages),
+                lambda b: b.unit.name,
+                lambda b: p.lineage(b.unit.values.get("lineage"), lineages),
             ),
             Field(
                 "context",
                 "context",
                 9,
-                lambda b: CONTEXT_WORDS.get(b.context or "", "·"),
-                lambda b: p.context(b.context),
+                lambda b: CONTEXT_WORDS.get(b.unit.values.get("context") or "", "·"),
+                lambda b: p.context(b.unit.values.get("context")),
             ),
         ]
         table.border_title = f"Top bins in {place}"

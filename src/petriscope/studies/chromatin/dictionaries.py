@@ -15,6 +15,7 @@ from petriscope.device import choose_device
 from petriscope.genome.tracks import model_target
 from petriscope.parallel import in_processes
 from petriscope.probe.harvest import spread, store_file
+from petriscope.probe.states import to_host
 from petriscope.run.params import Sae
 from petriscope.run.workspace import Workspace
 from petriscope.sae.config import SAEConfig
@@ -96,7 +97,8 @@ def recovered_losses(
     """Loss recovered of every dictionary in the probed model, on a few select windows of all
     biosamples."""
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
-    model = load_model(workspace)
+    device = choose_device(params.device)
+    model = load_model(workspace, device)
     inputs, signal = load_inputs(workspace, model), load_arrays(workspace).signal
     chosen = spread(split_rows(windows, "select"), RECOVERY_WINDOWS)
     target = model_target(
@@ -108,11 +110,11 @@ def recovered_losses(
         states = hold(
             model, inputs, windows, chosen, biosamples, columns, layer, MASKED_SHARE, params.seed
         )
-        mean = states.tokens().mean(0).numpy()
+        mean = to_host(states.tokens().mean(0))
         found = {}
         for (of, seed), result in trained.items():
             if of == layer:
-                losses = loss_recovered(model, result.sae, states, target, mean)
+                losses = loss_recovered(model, result.sae.to(device), states, target, mean)
                 names = {f"loss_{name}": value for name, value in losses._asdict().items()}
                 over = {
                     "loss_recovered": losses.over_zero,

@@ -23,7 +23,6 @@ from petriscope.enrich.foregrounds import (
 )
 from petriscope.sae.codes import Codes
 from petriscope.studies.chromatin.inputs import Arrays
-from petriscope.studies.chromatin.params import Windows
 
 BALANCED = ("lineage", "condition", "top_activation", "peaks", "planted")
 """Kinds of groups whose balance after matching is measured."""
@@ -92,11 +91,11 @@ def strongest_bins(groups: list[Group], most: int) -> pd.DataFrame:
 
 
 def covariates(
-    arrays: Arrays, bins: pd.DataFrame, windows: Windows, genes: pd.DataFrame
+    arrays: Arrays, bins: pd.DataFrame, genes: pd.DataFrame, *, length: int, crop: int
 ) -> pd.DataFrame:
     """The universe: every predicted bin with GC, mean accessibility and distance to the nearest
-    TSS."""
-    inside = slice(windows.crop, windows.length // 128 - windows.crop)
+    TSS; windows have ``length`` bp, of which ``crop`` bins at each end are not predicted."""
+    inside = slice(crop, length // 128 - crop)
     gc, accessibility = [], []
     for window in range(len(arrays.sequence)):
         bases = np.asarray(arrays.sequence[window]).reshape(-1, 128)[inside]

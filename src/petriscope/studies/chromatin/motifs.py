@@ -19,6 +19,8 @@ from petriscope.enrich.hits import (
     logos_and_positions,
 )
 from petriscope.enrich.motifs import Motif
+from petriscope.enrich.scan import scan_hits
+from petriscope.enrich.sets import Sets
 from petriscope.errors import UserError
 
 SPAN = 200
@@ -34,6 +36,13 @@ def spans(sequence: np.ndarray, crop: int) -> np.ndarray:
     padded = np.pad(np.asarray(sequence), ((0, 0), (flank, flank)), constant_values=4)
     starts = 128 * np.arange(crop, sequence.shape[1] // 128 - crop)
     return padded[:, starts[:, None] + np.arange(SPAN)].reshape(-1, SPAN)
+
+
+def motif_sets(
+    sequence: np.ndarray, crop: int, motifs: Sequence[Motif], bins: pd.DataFrame
+) -> Sets:
+    """The motifs as sets over every predicted bin: what `ps.enrich` takes."""
+    return Sets([motif.name for motif in motifs], scan_hits(spans(sequence, crop), motifs), bins)
 
 
 def claimed_factors(

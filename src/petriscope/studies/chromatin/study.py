@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from petriscope.run.opened import Run
 from petriscope.run.studies import DataSet, Parity, Study
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.params import Params
+
+if TYPE_CHECKING:
+    from petriscope.run.opened import Run  # loads numpy, which looking up a study must not
 
 
 def _dataset(path: str | Path) -> DataSet:
@@ -51,8 +54,9 @@ def _adapter_edited(workspace: Workspace, params: Params) -> Mapping[str, str]:
 
 def _units(run: Run) -> object:
     from petriscope.studies.chromatin.store import load_biosamples
+    from petriscope.studies.chromatin.units import units_of
 
-    return load_biosamples(run.workspace)
+    return units_of(load_biosamples(run.workspace))
 
 
 def _tokens(run: Run) -> object:

@@ -7,6 +7,7 @@ from collections import Counter
 from itertools import permutations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from petriscope.studies.chromatin.controls.inputs import (
     vary,
 )
 from petriscope.studies.chromatin.inputs import WindowInputs
+from petriscope.studies.chromatin.units import design_of
 
 
 def pairs(codes: np.ndarray) -> Counter:
@@ -30,8 +32,10 @@ def pairs(codes: np.ndarray) -> Counter:
 
 
 def design(vivo: list[bool], lineage: list[int]) -> Design:
-    names = tuple(f"s{i}" for i in range(len(vivo)))
-    return Design(names, ("blood", "liver")[: max(lineage) + 1], np.array(lineage), np.array(vivo))
+    names = [f"s{i}" for i in range(len(vivo))]
+    contexts = ["in_vivo" if mine else "in_vitro" for mine in vivo]
+    lineages = [("blood", "liver")[number] for number in lineage]
+    return design_of(pd.DataFrame({"biosample": names, "lineage": lineages, "context": contexts}))
 
 
 def inputs(windows: int = 5, biosamples: int = 6) -> WindowInputs:

@@ -53,7 +53,8 @@ def run(workspace: Workspace, params: Params) -> Found:
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
     genes = read_genes(dataset.genes, known_sizes(Genome(dataset.fasta).contigs)).frame
     universe = bins_table(windows, params)
-    bins = covariates(load_arrays(workspace), universe, params.windows, genes)
+    length, crop = params.windows.length, params.windows.crop
+    bins = covariates(load_arrays(workspace), universe, genes, length=length, crop=crop)
     numbers = progress(layer_numbers(workspace.codes), "foregrounds", unit="layer")
     layers = ((layer, layer_codes(workspace, layer)) for layer in numbers)
     most, features = params.annotation.max_foreground, read_features(workspace)

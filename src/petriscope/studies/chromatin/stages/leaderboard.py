@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from petriscope.causal.directions import Groups
 from petriscope.causal.leaderboard import Contest, LeaderboardNumbers, leaderboard
 from petriscope.causal.rivals import Learning
 from petriscope.device import choose_device
@@ -16,9 +15,10 @@ from petriscope.sae.loader import TokenSource
 from petriscope.sae.train import train_dictionary
 from petriscope.studies.chromatin.dictionaries import sae_config
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.rows import hold_pairs
+from petriscope.studies.chromatin.rows import condition_rows, hold_pairs
 from petriscope.studies.chromatin.store import (
     chosen_layer,
+    load_biosamples,
     load_design,
     load_model,
     load_sae,
@@ -30,10 +30,10 @@ from petriscope.studies.chromatin.store import (
 
 def run(workspace: Workspace, params: Params) -> LeaderboardNumbers:
     """Write results/leaderboard/leaderboard.csv: one row per lineage and entrant."""
-    windows, design = load_windows(workspace), load_design(workspace, params)
-    groups, asked = Groups.of(design), params.controls
+    windows, biosamples = load_windows(workspace), load_biosamples(workspace)
+    lineages, asked = list(dict.fromkeys(biosamples.lineage)), params.controls
     why = None if asked.leaderboard else "controls.leaderboard is false in params.yaml"
-    if why is None and not groups.both():
+    if why is None and condition_rows(biosamples, lineages).empty:
         why = "no lineage has both contexts"
     if why:
         write_not_run(workspace.table("leaderboard"), why)
@@ -49,12 +49,11 @@ def run(workspace: Workspace, params: Params) -> LeaderboardNumbers:
     frozen = train_dictionary(config, source, heldout=None, name=name, device=device).sae
     coders = {"sae": sae, "frozen_decoder_sae": frozen}
     tune, test = (
-        hold_pairs(workspace, params, model, layer, groups.strata, split)
-        for split in ("tune", "test")
+        hold_pairs(workspace, params, model, layer, lineages, split) for split in ("tune", "test")
     )
     hidden, biosample_of = sample_hidden(workspace, layer, split_rows(windows, "select"))
     contest = Contest(asked.leaderboard_features, tuple(params.steering.alphas), seed=params.seed)
-    learning = Learning(hidden, biosample_of, design)
+    learning = Learning(hidden, biosample_of, load_design(workspace, params))
     board = leaderboard(model, coders, learning, tune=tune, test=test, contest=contest)
     fvu = {name: quality(coder, hidden).fvu for name, coder in coders.items()}
     board = board.rename(columns={"stratum": "lineage"})

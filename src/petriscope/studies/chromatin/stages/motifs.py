@@ -61,18 +61,18 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     specificity.parquet, hits.parquet (where they lie) and comparisons.csv; of each lineage's,
     logos.csv and positions.csv.
     """
-    dataset, note = load_dataset(workspace.dataset(params.dataset)), params.annotation
+    dataset = load_dataset(workspace.dataset(params.dataset))
     motifs = read_motifs(dataset.motifs, dataset.motif_format, params.tracks.motif_p)
     fore, names = Foregrounds.load(workspace.table("foregrounds")), [m.name for m in motifs]
     sequences = spans(load_arrays(workspace).sequence, params.windows.crop)
     hits = scan_hits(sequences, motifs)
     enrichment = enrich_features(hits, fore.background())
-    if note.engine == "homer":
+    if params.annotation.engine == "homer":
         drawn = fore.groups[fore.groups.kind == "random"].group.tolist()[SHOWN_DRAWS:]
         asked = {row: group for row, group in enumerate(fore.groups.group) if group not in drawn}
-        where, drawing = (fore.matrix, fore.strata), (note.background_ratio, params.seed)
-        ratio, seed = drawing
-        long = enrich_by_homer(sequences, motifs, *where, asked, ratio=ratio, seed=seed)
+        ratio, seed = params.annotation.background_ratio, params.seed
+        where = fore.matrix, fore.strata, asked
+        long = enrich_by_homer(sequences, motifs, *where, ratio=ratio, seed=seed)
     else:
         long = enrichment.table(names, features=fore.groups.group.to_numpy())
     table = with_q(fore.about().merge(long.rename(columns={"feature": "group"}), on="group"))
@@ -80,10 +80,11 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     factors = claimed_factors(table, dataset.lineage_factors, motifs)
     plain = unmatched(hits, fore, motifs, layer)
     published = claimed_factors(plain, dataset.lineage_factors, motifs)
+    most = params.annotation.hits_motifs
     found, comparisons = hits_in_top_bins(
-        table, fore.top, fore.bins, sequences, motifs, most=note.hits_motifs, alpha=alpha
+        table, fore.top, fore.bins, sequences, motifs, most=most, alpha=alpha
     )
-    most = note.background_ratio * note.max_foreground
+    most = params.annotation.background_ratio * params.annotation.max_foreground
     logos, positions = of_lineages(
         table, fore, sequences, motifs, layer, most=most, alpha=alpha, seed=seed
     )
@@ -103,7 +104,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         **{x: asdict(measured(x, factors, published, layer)) for x in dataset.lineages},
         "untestable": None,
         "motifs": len(motifs),
-        "engine": note.engine,
+        "engine": params.annotation.engine,
         "family": int((~table.kind.isin(CONTROLS)).sum()),
         "random_draws_with_a_motif": share_of_draws(table, draws, alpha=alpha),
         "hit_correlation_median": median(comparisons.correlation),

@@ -3,7 +3,7 @@ windows."""
 
 from __future__ import annotations
 
-from petriscope.causal.directions import Groups, unit_means
+from petriscope.causal.directions import unit_means
 from petriscope.causal.steering_run import SteeringNumbers, SteeringPlan, compare_methods
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
@@ -26,15 +26,12 @@ from petriscope.studies.chromatin.units import design_of
 
 def run(workspace: Workspace, params: Params) -> SteeringNumbers:
     """Write results/steering/: readout.csv (test), grid.csv (tune)."""
-    windows, groups = (
-        load_windows(workspace),
-        Groups.of(design_of(load_biosamples(workspace))),
-    )
+    windows, design = load_windows(workspace), design_of(load_biosamples(workspace))
     device, asked = choose_device(params.device), params.steering
     model = load_model(workspace, device)
     layer = chosen_layer(asked.layer, model.n_layers, "steering.layer")
     tune, test = (
-        hold_pairs(workspace, params, model, layer, groups.strata, split)
+        hold_pairs(workspace, params, model, layer, design.strata, split)
         for split in ("tune", "test")
     )
     select = split_rows(windows, "select")
@@ -48,7 +45,7 @@ def run(workspace: Workspace, params: Params) -> SteeringNumbers:
         load_sae(workspace, layer, params.sae.seeds[0]).to(device),
         tune=tune,
         test=test,
-        means=unit_means(sample, activity, biosample_of, groups),
+        means=unit_means(sample, activity, biosample_of, design),
         selected=mine.feature.to_numpy()[: asked.features],
         plan=SteeringPlan(alphas=tuple(asked.alphas), seed=params.seed),
     )

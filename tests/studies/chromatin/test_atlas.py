@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.stages.atlas import feature_rows, lineage_rows
+from petriscope.studies.chromatin.atlas import feature_rows, lineage_rows
 from petriscope.studies.chromatin.store import load_biosamples, read_features
 
 

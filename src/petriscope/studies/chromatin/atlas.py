@@ -1,0 +1,483 @@
+"""The chromatin study's atlas: the tables that stages wrote, brought into the schema that terminal UI
+and queries read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+
+from petriscope.atlas.build import AtlasTables
+from petriscope.atlas.schema import Column, Declared, Thresholds
+from petriscope.enrich.genes import read_genes
+from petriscope.enrich.kinds import KINDS
+from petriscope.files import read_json
+from petriscope.graph.coactivation import (
+    firing_correlation,
+    modules,
+    nearest_decoders,
+    strongest_pairs,
+)
+from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.data.dataset import load_dataset
+from petriscope.studies.chromatin.params import Params
+from petriscope.studies.chromatin.store import (
+    bins_table,
+    layer_numbers,
+    load_arrays,
+    load_biosamples,
+    load_moments,
+    load_sae,
+    load_windows,
+    read_features,
+)
+
+LETTERS = np.frombuffer(b"ACGTN", dtype="S1")
+NEIGHBOURS = 8
+DECLARED = Declared(
+    unit="biosample",
+    units=(
+        Column("lineage", "text", "lineage", "text", "lineage of the biosample"),
+        Column("context", "text", "context", "text", "in_vivo or in_vitro"),
+        Column("donor", "text", "donor", "text", "donor, or replicate of a cell line"),
+    ),
+    contexts=(Column("sequence", "text", "sequence", "text", "bases of the bin"),),
+)
+"""What this study's atlas has beyond that of every study."""
+LINEAGE_COLUMNS = [
+    "layer",
+    "feature",
+    "lineage",
+    "t",
+    "p",
+    "q",
+    "effect",
+    "lo",
+    "hi",
+    "auroc",
+    "log2_fold",
+    "n_units",
+]
+SPECIFICITY = ("specificity", "specificity_low", "specificity_high")
+CONFIDENCE = {"none": 0.0, "low": 1 / 3, "medium": 2 / 3, "high": 1.0}
+
+
+def collect(workspace: Workspace, params: Params) -> AtlasTables:
+    """Everything known about every feature of a finished run."""
+    dataset = load_dataset(workspace.dataset(params.dataset))
+    windows, biosamples = load_windows(workspace), load_biosamples(workspace)
+    features = read_features(workspace)
+    lineages = list(dict.fromkeys(biosamples.lineage))
+    layers = layer_numbers(workspace.codes)
+    feature_table = feature_rows(workspace, features, lineages)
+    feature_table = feature_table.merge(
+        module_rows(workspace, layers, params.seed), on=["layer", "feature"], how="left"
+    )
+    return AtlasTables(
+        features=feature_table,
+        thresholds=Thresholds(params.cds.alpha, params.cds.stable),
+        lineage_effects=lineage_rows(workspace, features),
+        units=biosamples[["biosample", "lineage", "context", "donor"]].rename(
+            columns={"biosample": "unit"}
+        ),
+        activation=pd.concat(
+            [activation_rows(workspace, layer, biosamples) for layer in layers], ignore_index=True
+        ),
+        contexts=pd.concat(
+            [top_bin_rows(workspace, params, layer, windows, biosamples) for layer in layers]
+        ),
+        annotations=annotation_rows(workspace),
+        motif_hits=hit_rows(workspace),
+        similar=similar_rows(workspace, params, layers, features),
+        layers=layer_rows(workspace),
+        curves=curve_rows(workspace),
+        claims=claim_rows(workspace),
+        run=run_rows(workspace, params, dataset.name, dataset.description),
+        genes=read_genes(dataset.genes).frame.rename(columns={"gene": "symbol"})[
+            ["symbol", "chrom", "tss", "strand"]
+        ],
+        chromhmm_states=state_rows(workspace),
+        declared=DECLARED,
+    )
+
+
+def feature_rows(workspace: Workspace, features: pd.DataFrame, lineages: list[str]) -> pd.DataFrame:
+    """The features table: both scores, effect size of the strongest lineage, stability, causal
+    effect, label."""
+    level = features.evidence
+    biosample = (level == "biosample").to_numpy()
+
+    def of_level(stem: str) -> np.ndarray:
+        return np.where(biosample, features[f"{stem}_biosample"], features[f"{stem}_locus"])
+
+    effects = pd.read_parquet(workspace.table("cds") / "effects.parquet")
+    stability = pd.read_parquet(workspace.sae / "stability.parquet")[
+        ["layer", "feature", "stability"]
+    ]
+    single = pd.read_csv(workspace.table("ablation") / "features.csv")[
+        ["layer", "feature", "own", "null_percentile"]
+    ]
+    single = single.rename(columns={"own": "causal_effect", "null_percentile": "causal_percentile"})
+    single["causal_percentile"] /= 100
+    labels = pd.read_csv(workspace.table("labels") / "labels.csv")[
+        ["layer", "feature", "label", "confidence"]
+    ]
+    table = pd.DataFrame(
+        {
+            "layer": features.layer,
+            "feature": features.feature,
+            "alive": features.alive.astype(int),
+            "density": features.density,
+            "mean_activation": features.mean_activation
+            / features.density.where(features.density > 0),
+            "cds_published": features.cds_published,
+            "p_published": features.p_published,
+            "cds": of_level("z"),
+            "p": of_level("p"),
+            "q": of_level("q"),
+            "n_units": of_level("units"),
+            "level": level,
+            "lineage": features.lineage.where(features.alive),
+            "direction": features.direction.where(features.alive),
+            **{
+                f"t_{x}": np.where(
+                    biosample, features[f"t_{x}_biosample"], features[f"t_{x}_locus"]
+                )
+                for x in lineages
+            },
+        }
+    )
+    sizes = effects.rename(
+        columns={"hedges_g": "effect", "hedges_g_low": "lo", "hedges_g_high": "hi"}
+    )
+    table = table.merge(
+        sizes[["layer", "feature", "lineage", "effect", "lo", "hi"]],
+        on=["layer", "feature", "lineage"],
+        how="left",
+    )
+    table = table.merge(stability, on=["layer", "feature"], how="left")
+    table = table.merge(single, on=["layer", "feature"], how="left")
+    table = table.merge(
+        labels.assign(confidence=labels.confidence.map(CONFIDENCE)),
+        on=["layer", "feature"],
+        how="left",
+    )
+    return table
+
+
+def lineage_rows(workspace: Workspace, features: pd.DataFrame) -> pd.DataFrame:
+    """One row per alive feature and lineage: t, p, q and effect sizes."""
+    effects = pd.read_parquet(workspace.table("cds") / "effects.parquet")
+    effects = effects.rename(
+        columns={"hedges_g": "effect", "hedges_g_low": "lo", "hedges_g_high": "hi"}
+    )
+    samples = load_biosamples(workspace).lineage.value_counts()
+    rows = []
+    for lineage, frame in effects.groupby("lineage"):
+        merged = frame.merge(features, on=["layer", "feature"], suffixes=("", "_feature"))
+        level = merged.evidence.iloc[0] if len(merged) else "biosample"
+        merged["n_units"] = int(samples[lineage]) if level == "biosample" else merged.units_locus
+        for name in ("t", "p", "q"):
+            merged[name] = merged[f"{name}_{lineage}_{level}"]
+        rows.append(merged[LINEAGE_COLUMNS])
+    return pd.concat(rows, ignore_index=True)
+
+
+def activation_rows(workspace: Workspace, layer: int, biosamples: pd.DataFrame) -> pd.DataFrame:
+    """Mean, density and histogram per feature and biosample, for features that ever fire."""
+    moments = load_moments(workspace, layer)
+    folder = workspace.codes / f"layer_{layer}"
+    counts, maximum = (
+        np.load(folder / "histogram_counts.npy"),
+        np.load(folder / "histogram_maximum.npy"),
+    )
+    tokens = np.maximum(moments.tokens.sum(0), 1)[:, None]
+    mean, density = moments.sum.sum(0) / tokens, moments.active.sum(0) / tokens
+    sample, feature = np.nonzero(np.broadcast_to(density.sum(0) > 0, density.shape))
+    return pd.DataFrame(
+        {
+            "layer": layer,
+            "feature": feature,
+            "unit": biosamples.biosample.to_numpy()[sample],
+            "mean": mean[sample, feature],
+            "density": density[sample, feature],
+            "maximum": maximum[feature],
+            "histogram": list(counts[sample, feature]),
+        }
+    )
+
+
+def top_bin_rows(
+    workspace: Workspace,
+    params: Params,
+    layer: int,
+    windows: pd.DataFrame,
+    biosamples: pd.DataFrame,
+) -> pd.DataFrame:
+    """Strongest bins per feature and biosample with their sequence."""
+    top = pd.read_parquet(workspace.codes / f"layer_{layer}" / "top_bins.parquet")
+    top = top.groupby(["feature", "biosample"], sort=False).head(NEIGHBOURS)
+    crop = params.windows.crop
+    per_window = params.windows.length // 128 - 2 * crop
+    place = bins_table(windows, params).iloc[
+        top.window.to_numpy() * per_window + top.bin.to_numpy()
+    ]
+    sequence = np.asarray(load_arrays(workspace).sequence).reshape(len(windows), -1, 128)
+    letters = LETTERS[sequence[top.window, top.bin + crop]]
+    return pd.DataFrame(
+        {
+            "layer": layer,
+            "feature": top.feature.to_numpy(),
+            "unit": biosamples.biosample.to_numpy()[top.biosample],
+            "name": [
+                f"{chrom}:{start + 1:,}-{end:,}"
+                for chrom, start, end in zip(place.chrom, place.start, place.end)
+            ],
+            "chrom": place.chrom.to_numpy(),
+            "start": place.start.to_numpy(),
+            "end": place.end.to_numpy(),
+            "activation": top.activation.to_numpy(),
+            "sequence": [row.tobytes().decode() for row in letters],
+        }
+    )
+
+
+def annotation_rows(workspace: Workspace) -> pd.DataFrame:
+    """Rows of single features of every kind of annotation, the best 40 of each."""
+    specific = pd.read_parquet(workspace.table("motifs") / "specificity.parquet")
+    specific = specific[["layer", "feature", "name", *SPECIFICITY]].drop_duplicates(
+        ["layer", "feature", "name"]
+    )
+    frames = []
+    for kind in KINDS:
+        table = pd.read_csv(workspace.table(kind.stage) / "enrichment.csv")
+        table = table[table.kind == "feature"].sort_values(
+            ["layer", "feature", kind.ln_p], kind="stable"
+        )
+        if kind.name == "motif":
+            table = table.merge(specific, on=["layer", "feature", "name"], how="left")
+        # motif files repeat names: the best matrix of a name stands for it
+        table = table.drop_duplicates(["layer", "feature", kind.term])
+        rank = table.groupby(["layer", "feature"]).cumcount() + 1
+        low, high = kind.interval or (None, None)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "layer": table.layer,
+                    "feature": table.feature,
+                    "kind": kind.name,
+                    "term": table[kind.term],
+                    "scope": table[kind.scope] if kind.scope else "",
+                    "estimate": table[kind.estimate],
+                    "lo": table[low] if low else np.nan,
+                    "hi": table[high] if high else np.nan,
+                    "p": np.exp(table[kind.ln_p]),
+                    "q": table[kind.q],
+                    "rank": rank,
+                    **{name: table.get(name) for name in SPECIFICITY},
+                }
+            )[rank <= 40]
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def hit_rows(workspace: Workspace) -> pd.DataFrame:
+    """Where the best motifs of any feature lie in its strongest bins, each place once."""
+    hits = pd.read_parquet(workspace.table("motifs") / "hits.parquet")
+    columns = ["chrom", "start", "end", "strand", "motif", "score"]
+    return hits[columns].drop_duplicates(columns[:-1]).sort_values(columns[:-1], kind="stable")
+
+
+def similar_rows(
+    workspace: Workspace, params: Params, layers: list[int], features: pd.DataFrame
+) -> pd.DataFrame:
+    """Nearest alive features by decoder cosine, within the layer and in the next one, and by firing
+    correlation."""
+    alive = {
+        layer: features[(features.layer == layer) & features.alive].feature.to_numpy()
+        for layer in layers
+    }
+    decoder = {
+        layer: load_sae(workspace, layer, params.sae.seeds[0])
+        .W_dec[torch.tensor(alive[layer])]
+        .numpy()
+        for layer in layers
+    }
+    frames = []
+
+    def add(
+        kind: str,
+        layer: int,
+        feature: np.ndarray,
+        other_layer: int,
+        other: np.ndarray,
+        value: np.ndarray,
+    ) -> None:
+        row = {
+            "layer": layer,
+            "feature": feature,
+            "other_layer": other_layer,
+            "other_feature": other,
+        }
+        frames.append(pd.DataFrame({**row, "kind": kind, "value": value}))
+
+    for layer in layers:
+        for other in (layer, layer + 1):
+            if other in decoder and len(alive[layer]) and len(alive[other]):
+                same = other == layer
+                best, cosine = nearest_decoders(
+                    decoder[layer], decoder[other], same=same, count=NEIGHBOURS
+                )
+                feature = np.repeat(alive[layer], best.shape[1])
+                add("decoder", layer, feature, other, alive[other][best].ravel(), cosine.ravel())
+        pairs = strongest_pairs(layer_correlation(workspace, layer), NEIGHBOURS)
+        pairs = pairs[pairs.feature.isin(alive[layer]) & pairs.other.isin(alive[layer])]
+        add(
+            "coactivation",
+            layer,
+            pairs.feature.to_numpy(),
+            layer,
+            pairs.other.to_numpy(),
+            pairs.value.to_numpy(),
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def layer_correlation(workspace: Workspace, layer: int) -> sparse.csr_matrix:
+    """Firing correlation of the features of one layer over all tokens."""
+    counts = sparse.load_npz(workspace.codes / f"layer_{layer}" / "coactivation.npz").tocsr()
+    return firing_correlation(counts, int(load_moments(workspace, layer).tokens.sum()))
+
+
+def module_rows(workspace: Workspace, layers: list[int], seed: int) -> pd.DataFrame:
+    """Co-activation module of each feature that has one, numbered within the layer."""
+    frames = []
+    for layer in layers:
+        module = modules(layer_correlation(workspace, layer), seed=seed)
+        found = np.flatnonzero(module)
+        frames.append(pd.DataFrame({"layer": layer, "feature": found, "module": module[found]}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def layer_rows(workspace: Workspace) -> pd.DataFrame:
+    """Quality and counts per layer, with the random-init curve."""
+    quality = pd.read_csv(workspace.sae / "quality.csv").drop_duplicates("layer").set_index("layer")
+    counts = pd.read_csv(workspace.table("cds") / "layers.csv").set_index("layer")
+    path = workspace.table("random_init") / "layers.csv"
+    random = pd.read_csv(path).set_index("layer").reindex(counts.index) if path.is_file() else None
+    return pd.DataFrame(
+        {
+            "layer": counts.index,
+            "fvu": quality.fvu,
+            "l0": quality.l0,
+            "dead": quality.dead_fraction,
+            "loss_recovered": quality.get("loss_recovered"),
+            "alive": counts.alive,
+            "n_context": counts.context_count,
+            "stable_fraction": counts.get("stable_context_fraction"),
+            "fraction": counts.context_fraction,
+            "lo": counts.context_low,
+            "hi": counts.context_high,
+            "random_init_fraction": np.nan if random is None else random.context_fraction,
+            "random_init_lo": np.nan if random is None else random.context_low,
+            "random_init_hi": np.nan if random is None else random.context_high,
+            "n_published": counts.published_count,
+            "published_fraction": counts.published_share_of_alive,
+        }
+    ).reset_index(drop=True)
+
+
+def curve_rows(workspace: Workspace) -> pd.DataFrame:
+    """Ablation curves of all arms, the steering grid, and for single features what scaling them
+    does."""
+    scaled = pd.read_csv(workspace.table("ablation") / "scaling.csv")
+    ablation = pd.read_csv(workspace.table("ablation") / "curve.csv")
+    steering = pd.read_csv(workspace.table("steering") / "grid.csv")
+    steering = steering[steering.origin == "own"]
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "analysis": "ablation",
+                    "layer": ablation.layer,
+                    "arm": ablation.arm,
+                    "x": ablation.k,
+                    "estimate": ablation.effect,
+                    "lo": ablation.effect_low,
+                    "hi": ablation.effect_high,
+                    "n": ablation.blocks,
+                }
+            ),
+            pd.DataFrame(
+                {
+                    "analysis": "steering",
+                    "layer": steering.layer,
+                    "lineage": steering.lineage,
+                    "arm": steering.method,
+                    "x": steering.alpha,
+                    "estimate": steering.gc,
+                }
+            ),
+            pd.DataFrame(
+                {
+                    "analysis": "steering",
+                    "layer": scaled.layer,
+                    "feature": scaled.feature,
+                    "arm": scaled.bins.map(
+                        {"own": "bins where it fires", "silent": "silent bins of these windows"}
+                    ),
+                    "x": scaled.factor,
+                    "estimate": scaled.change,
+                    "lo": scaled.low,
+                    "hi": scaled.high,
+                    "n": scaled.blocks,
+                }
+            ),
+        ],
+        ignore_index=True,
+    )
+
+
+def claim_rows(workspace: Workspace) -> pd.DataFrame:
+    """The ledger, its intervals and controls as text."""
+    claims = pd.DataFrame(read_json(workspace.figures / "claims.json")["claims"])
+    verdicts = {"supported": "supported", "not supported": "not_supported"}
+    return pd.DataFrame(
+        {
+            "claim": claims.id,
+            "statement": claims.statement,
+            "published": claims.published,
+            "as_published": claims.as_published,
+            "corrected": claims.corrected,
+            "interval": claims.interval,
+            "control": claims.control_results.where(claims.control_results != "-", claims.control),
+            "verdict": claims.verdict.map(lambda verdict: verdicts.get(verdict, "undecided")),
+            "rule": claims.rule,
+            "note": claims.why,
+        }
+    )
+
+
+def run_rows(workspace: Workspace, params: Params, name: str, description: str) -> pd.DataFrame:
+    """The run card."""
+    model = read_json(workspace.metrics("model"))
+    card = {
+        "dataset": name,
+        "description": description,
+        "seed": params.seed,
+        "params": params.digest(),
+        "model": f"{params.model.adapter or 'EpiBERT'}, {model['parameters']:,} parameters",
+        "model_r": f"r = {model['r_all']:.3f} over all bins, {model['r_specific']:.3f} "
+        "condition-specific",
+        "sae": f"{params.sae.variant}, {params.sae.latents} latents, k {params.sae.k}",
+    }
+    return pd.DataFrame({"key": list(card), "value": [str(value) for value in card.values()]})
+
+
+def state_rows(workspace: Workspace) -> pd.DataFrame:
+    """Chromatin states and their colours, in the order of the tables."""
+    table = pd.read_csv(workspace.table("chromhmm") / "enrichment.csv").drop_duplicates("state")
+    return pd.DataFrame(
+        {"name": table.state, "number": range(1, len(table) + 1), "colour": table.colour}
+    )
