@@ -55,14 +55,14 @@ def test_sufficient_statistics(rows: np.ndarray, codes: Codes, streamed: bool) -
     for b in range(BLOCKS):
         for s in range(S):
             z = dense[(block == b) & (biosample == s)]
-            np.testing.assert_allclose(found.total[b, s], z.sum(0), rtol=1e-12)
-            np.testing.assert_allclose(found.squares[b, s], (z**2).sum(0), rtol=1e-12)
+            np.testing.assert_allclose(found.sum[b, s], z.sum(0), rtol=1e-12)
+            np.testing.assert_allclose(found.sumsq[b, s], (z**2).sum(0), rtol=1e-12)
             assert np.array_equal(found.active[b, s], (z > 0).sum(0))
             assert found.tokens[b, s] == len(z)
     used = dense[block >= 0]
     np.testing.assert_allclose(found.density(), (used > 0).mean(0))
-    assert np.isnan(found.mean()[2]).all()  # no window lies in block 2
-    np.testing.assert_allclose(found.mean()[1, 2], dense[(block == 1) & (biosample == 2)].mean(0))
+    assert np.isnan(found.block_means()[2]).all()  # no window lies in block 2
+    np.testing.assert_allclose(found.block_means()[1, 2], dense[(block == 1) & (biosample == 2)].mean(0))
 
 
 @pytest.mark.parametrize("streamed", [False, True])
