@@ -338,7 +338,7 @@ def test_narrowpeak_has_ten_columns_and_summits_inside(folder: Path) -> None:
 def test_segmentation_tiles_the_genome_in_official_states(
     folder: Path, elements: pd.DataFrame
 ) -> None:
-    names = {f"{i + 1}_{name}": colour for i, (name, colour) in enumerate(STATES)}
+    names = {f"{i + 1}_{name}": color for i, (name, color) in enumerate(STATES)}
     for lineage, context in CONDITIONS:
         bed = pd.read_csv(
             folder / "chromhmm" / f"{lineage}_{context}.bed.gz", sep="\t", header=None
