@@ -383,7 +383,7 @@ def test_gene_sets_carry_their_programme(folder: Path) -> None:
         assert max(share, key=lambda note: share[note]) == f"planted:{programme}"
 
 
-def test_motif_file_names_its_source_and_licence() -> None:
+def test_motif_file_names_its_source_and_license() -> None:
     text = demo_motifs_path().read_text()
     assert "JASPAR" in text and "CC BY 4.0" in text
     motifs = read_motifs(demo_motifs_path())
