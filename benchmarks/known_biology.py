@@ -3,7 +3,7 @@ summits of factors give.
 
 ``python benchmarks/known_biology.py DATA`` where DATA holds genome/, peaks/, tf_chip/, motifs/,
 genes/ and genesets/. HOMER's test as ``findMotifsGenome.pl -size 200 -nomotif -bg`` makes it (GC
-weights, oligo normalisation, binomial), by the library's own engine:
+weights, oligo normalization, binomial), by the library's own engine:
 
 - chip: summits of one factor against tiles of the rest of the genome.
 - genome: distal accessible sites (> 1 kb from a TSS) against tiles.

@@ -54,14 +54,14 @@ def made_up(biosamples: int) -> Arrays:
 
 
 def train(
-    model: EpiBERT, optimiser: torch.optim.Optimizer, step: Step, sequence: torch.Tensor
+    model: EpiBERT, optimizer: torch.optim.Optimizer, step: Step, sequence: torch.Tensor
 ) -> None:
-    """One optimiser step."""
+    """One optimizer step."""
     model.train()
-    optimiser.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=True)
     out = model.run(Batch(sequence, step.batch.atac, step.batch.motif)).prediction[..., 0]
     poisson_loss(out, step.target, step.mask).backward()
-    optimiser.step()
+    optimizer.step()
 
 
 def harvest(model: EpiBERT, step: Step, sequence: torch.Tensor) -> torch.Tensor:
@@ -112,7 +112,7 @@ def main() -> None:
     gap = (harvest(model, step, once) - harvest(model, step, copies)).norm() / harvest(
         model, step, once
     ).norm()
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     print(
         f"one window of {SMALL.input_length} bp, {args.biosamples} biosamples, {args.threads} "
         f"thread(s)"
@@ -120,8 +120,8 @@ def main() -> None:
     print(f"last layer's relative difference between the two ways: {gap:.1e}")
     compare(
         "training step",
-        lambda: train(model, optimiser, step, once),
-        lambda: train(model, optimiser, step, copies),
+        lambda: train(model, optimizer, step, once),
+        lambda: train(model, optimizer, step, copies),
         args.rounds,
     )
     compare(

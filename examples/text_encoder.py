@@ -7,7 +7,7 @@ from transformers import BertConfig, BertModel
 
 import petriscope as ps
 
-DOCUMENTS, TOPICS = 16, 20  # every second document asks: do (16) who verb colour noun ? (17)
+DOCUMENTS, TOPICS = 16, 20  # every second document asks: do (16) who verb color noun ? (17)
 
 
 class Sentences(ps.Inputs):

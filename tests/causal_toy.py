@@ -35,10 +35,10 @@ def autoencoder(states: States) -> SAE:
     decoder = torch.nn.functional.normalize(torch.randn(M, D, generator=generator), dim=1)
     rows = states.tokens()
     scale = float(np.sqrt(D) / rows.norm(dim=1).pow(2).mean().sqrt())
-    centre = rows.mean(0) * scale
-    threshold = float(((rows * scale - centre) @ decoder.T).quantile(0.85))
+    center = rows.mean(0) * scale
+    threshold = float(((rows * scale - center) @ decoder.T).quantile(0.85))
     config = SAEConfig(d=D, m=M, k=8)
-    return SAE(config, decoder.clone(), torch.zeros(M), decoder, centre, scale, threshold)
+    return SAE(config, decoder.clone(), torch.zeros(M), decoder, center, scale, threshold)
 
 
 def biosamples() -> pd.DataFrame:

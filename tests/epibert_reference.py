@@ -43,8 +43,8 @@ def _gelu_tanh(x: Array) -> Array:
 
 
 def _layer_norm(x: Array, gamma: Array, beta: Array) -> Array:
-    centred = x - x.mean(-1, keepdims=True)
-    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * gamma + beta
+    centered = x - x.mean(-1, keepdims=True)
+    return centered / np.sqrt((centered**2).mean(-1, keepdims=True) + 1e-5) * gamma + beta
 
 
 class NumpyEpiBERT:

@@ -1,4 +1,4 @@
-"""A probed model of letters: two blocks that mix neighbours, a readout per row. ``fault`` breaks one
+"""A probed model of letters: two blocks that mix neighbors, a readout per row. ``fault`` breaks one
 promise of the probe."""
 
 from __future__ import annotations

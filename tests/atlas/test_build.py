@@ -64,7 +64,7 @@ def test_contexts_ranked_within_unit(atlas: Atlas, tables: AtlasTables) -> None:
         assert [b.rank for b in got if b.unit.name == name] == list(range(1, len(group) + 1))
 
 
-def test_annotations_and_neighbours(atlas: Atlas, tables: AtlasTables) -> None:
+def test_annotations_and_neighbors(atlas: Atlas, tables: AtlasTables) -> None:
     key = tables.annotations.iloc[0]
     mine = (tables.annotations.layer == key.layer) & (tables.annotations.feature == key.feature)
     expected = tables.annotations[mine & (tables.annotations.kind == "motif")].sort_values(
@@ -74,7 +74,7 @@ def test_annotations_and_neighbours(atlas: Atlas, tables: AtlasTables) -> None:
     assert [a.term for a in got] == expected.term.tolist()
     assert [a.estimate for a in got] == expected.estimate.tolist()
     assert [a.rank for a in got] == list(range(1, len(got) + 1))
-    near = atlas.neighbours(schema.feature_id(key.layer, key.feature))["decoder"]
+    near = atlas.neighbors(schema.feature_id(key.layer, key.feature))["decoder"]
     same = tables.similar[
         (tables.similar.layer == key.layer) & (tables.similar.feature == key.feature)
     ]
@@ -131,7 +131,7 @@ def test_partial_run(tmp_path: Path) -> None:
     assert (
         page.values["cds"] is None
         and page.activation == []
-        and page.neighbours == {}
+        and page.neighbors == {}
         and page.contexts == []
     )
     assert atlas.claims() == [] and atlas.run() == {} and atlas.lineages == []
@@ -270,13 +270,13 @@ def test_files_that_are_no_atlas(tmp_path: Path) -> None:
     assert Atlas(tmp_path / "odd name?#.sqlite").count() == 1
 
 
-def test_state_colours_as_in_bed_or_hex(tables: AtlasTables, tmp_path: Path) -> None:
+def test_state_colors_as_in_bed_or_hex(tables: AtlasTables, tmp_path: Path) -> None:
     states = pd.DataFrame(
         {"name": ["a", "b", "c"], "number": [1, 2, 3], "colour": ["194,225,5", "#FF4500", None]}
     )
     build_atlas(tmp_path / "atlas.sqlite", replace(tables, chromhmm_states=states))
-    assert Atlas(tmp_path / "atlas.sqlite").state_colours() == {"a": "#c2e105", "b": "#ff4500"}
-    with pytest.raises(UserError, match=r"'red' is no colour\. Write #ff4500"):
+    assert Atlas(tmp_path / "atlas.sqlite").state_colors() == {"a": "#c2e105", "b": "#ff4500"}
+    with pytest.raises(UserError, match=r"'red' is no color\. Write #ff4500"):
         build_atlas(
             tmp_path / "atlas.sqlite", replace(tables, chromhmm_states=states.assign(colour="red"))
         )

@@ -83,7 +83,7 @@ def test_auroc_and_effect_equal_their_definitions(board: tuple) -> None:
     basis = entrants(found, {})["difference_of_means"]
     part = test.only("liver")
     tokens = torch.cat([part.reference.tokens(), part.target.tokens()])
-    along = ((tokens - basis.centre) @ basis.basis[0]).numpy()
+    along = ((tokens - basis.center) @ basis.basis[0]).numpy()
     label = np.repeat([False, True], len(part.reference.tokens()))
     row = table.loc[("liver", "difference_of_means")]
     assert row["auroc"] == pytest.approx(roc_auc_score(label, along), abs=0.02)

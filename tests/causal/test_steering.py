@@ -265,15 +265,15 @@ def erasure_data() -> tuple[np.ndarray, np.ndarray, UnitMeans]:
 def test_leace_is_the_theorems_projection_in_whitened_space() -> None:
     rows, vivo, means = erasure_data()
     found = leace(means, ("blood",))
-    centred = rows - rows.mean(0)
+    centered = rows - rows.mean(0)
     whiten = np.linalg.inv(sqrtm(np.cov(rows, rowvar=False, bias=True)).real)
-    along = whiten @ (centred.T @ (vivo - vivo.mean()) / len(rows))
+    along = whiten @ (centered.T @ (vivo - vivo.mean()) / len(rows))
     projection = np.linalg.inv(whiten) @ np.outer(along, along) / (along @ along) @ whiten
-    expected = rows - centred @ projection.T
-    ours = rows - np.outer((rows - found.centre) @ found.read, found.write)
+    expected = rows - centered @ projection.T
+    ours = rows - np.outer((rows - found.center) @ found.read, found.write)
     np.testing.assert_allclose(ours, expected, atol=1e-9)
     np.testing.assert_allclose(ours[vivo].mean(0), ours[~vivo].mean(0), atol=1e-9)
-    assert found.target == pytest.approx(((rows[vivo] - found.centre) @ found.read).mean())
+    assert found.target == pytest.approx(((rows[vivo] - found.center) @ found.read).mean())
     same = unit_means(rows, np.zeros((2, 1)), np.arange(600) % 2, means.design)
     flat = replace(same, hidden=np.tile(same.hidden.mean(0), (2, 1)))
     with pytest.raises(UserError, match="the conditions have the same mean"):
@@ -290,7 +290,7 @@ def test_leace_equals_its_authors_library() -> None:
         shrinkage=False,
     )
     theirs = fitter.eraser(torch.from_numpy(rows)).numpy()
-    ours = rows - np.outer((rows - found.centre) @ found.read, found.write)
+    ours = rows - np.outer((rows - found.center) @ found.read, found.write)
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
@@ -300,7 +300,7 @@ def test_replaced_tokens_reach_the_in_vivo_coordinate(toy: tuple) -> None:
     states = test.reference
     tokens = states.tokens().double().numpy()
     moved = tokens + 0.5 * np.outer(
-        found.target - (tokens - found.centre) @ found.read, found.write
+        found.target - (tokens - found.center) @ found.read, found.write
     )
     hidden = states.hidden.clone()
     hidden[:, CROP : CROP + BINS] = torch.from_numpy(moved).float().reshape(len(hidden), BINS, -1)

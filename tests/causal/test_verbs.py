@@ -37,7 +37,7 @@ from petriscope.studies.chromatin.model.base import Batch
 
 D, K = 5, 3
 CODER = SignedBasis(torch.eye(D), torch.tensor([0.1, -0.2, 0.0, 0.3, 0.05]))
-"""Latents 2i and 2i + 1 are the positive and the negative part of coordinate i about a centre."""
+"""Latents 2i and 2i + 1 are the positive and the negative part of coordinate i about a center."""
 
 
 def two_by_two(names: list[object], strata: list[str], kind: list[str]) -> Design:
@@ -138,7 +138,7 @@ class Sentences(Inputs):
 def removed(inputs: Sentences, window: int, features: Sequence[int], layer: int) -> np.ndarray:
     """(2, T, D) what ablating ``features`` of `CODER` adds, by definition; 0 at the padding."""
     stream = inputs.x[window] @ (np.eye(D) if layer == 0 else Linear(True).mix.detach().numpy())
-    z = stream - CODER.centre.numpy()
+    z = stream - CODER.center.numpy()
     delta = np.zeros_like(z)
     for feature in features:
         part = np.maximum(z[..., feature // 2] * (1 - 2 * (feature % 2)), 0)
@@ -228,17 +228,17 @@ class Grid(Inputs):
         return two_by_two(list("pqrs"), list(strata), ["old", "old", "new", "new"])
 
 
-def learnt(inputs: Grid, probed: Linear) -> Direction:
+def learned(inputs: Grid, probed: Linear) -> Direction:
     return difference_of_means(harvest(probed, inputs, 0), inputs.design())
 
 
 def test_the_difference_of_means_is_its_definition_without_test_windows() -> None:
     inputs = Grid()
-    inputs.x[4:, 2:] += 50  # in windows that a verb reads, and must not be learnt from
-    found = learnt(inputs, Linear(True))
+    inputs.x[4:, 2:] += 50  # in windows that a verb reads, and must not be learned from
+    found = learned(inputs, Linear(True))
     np.testing.assert_allclose(found.vector, inputs.shift, atol=2e-3)  # harvested as float16
-    centred = inputs.x[:4] - inputs.x[:4].mean((0, 2), keepdims=True)
-    expected = np.sqrt((centred**2).sum() / (4 * 4 * 6 - 4))
+    centered = inputs.x[:4] - inputs.x[:4].mean((0, 2), keepdims=True)
+    expected = np.sqrt((centered**2).sum() / (4 * 4 * 6 - 4))
     assert found.spread == pytest.approx(expected, rel=1e-3)
     assert "mean over a, b" in str(found)
 
@@ -246,7 +246,7 @@ def test_the_difference_of_means_is_its_definition_without_test_windows() -> Non
 @pytest.mark.parametrize("resumes", [True, False])
 def test_a_shift_of_the_whole_difference_closes_the_whole_gap(resumes: bool) -> None:
     inputs, probed = Grid(), Linear(resumes)
-    toward = learnt(inputs, probed)
+    toward = learned(inputs, probed)
     whole = float(np.linalg.norm(toward.vector)) / toward.spread
     for share, expected in ((1.0, 1.0), (0.5, 0.5), (2.0, 0.0), (0.0, 0.0)):
         found = steer(probed, inputs, toward, share * whole, draws=3)
@@ -435,7 +435,7 @@ def test_verbs_elsewhere_are_those_of_the_host(monkeypatch: pytest.MonkeyPatch) 
     inputs, probed = Windows(), model()
     sae = autoencoder(inputs.states(probed))
     grid, linear = Grid(), Linear(False)
-    toward = learnt(grid, linear)
+    toward = learned(grid, linear)
 
     def numbers(coder: object) -> list[float]:
         cut = ablate(probed, inputs, coder, [3, 7, 11], 1)
@@ -461,7 +461,7 @@ def test_verbs_elsewhere_are_those_of_the_host(monkeypatch: pytest.MonkeyPatch) 
 def test_results_print_as_tables_and_draw() -> None:
     inputs, probed = Grid(), Linear(True)
     cut = ablate(probed, inputs, CODER, [0, 1], 0)
-    steered = steer(probed, inputs, learnt(inputs, probed), 0.2, draws=2)
+    steered = steer(probed, inputs, learned(inputs, probed), 0.2, draws=2)
     for result in (cut, cut.against_random(2), steered, steered.gap_closed()):
         text, columns = str(result), result.table().columns
         assert all(name in text for name in columns)
@@ -479,7 +479,7 @@ def bad(change: Callable[[], object], match: str) -> None:
 
 def test_bad_input_is_one_line_that_says_what_to_do() -> None:
     inputs, probed = Grid(), Linear(True)
-    toward = learnt(inputs, probed)
+    toward = learned(inputs, probed)
     bad(lambda: ablate(probed, inputs, CODER, [10], 0), r"features: names 10, of 10.*0 to 9")
     bad(lambda: ablate(probed, inputs, CODER, [], 0), r"features: is empty")
     bad(lambda: ablate(probed, inputs, CODER, [0], 2), r"layer 2 does not exist")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from petriscope.contrast.calibration import FITTED, REPLICATES, SHUFFLED, Data, calibrate, summarise
+from petriscope.contrast.calibration import FITTED, REPLICATES, SHUFFLED, Data, calibrate, summarize
 from petriscope.contrast.design import Design
 from petriscope.contrast.evidence import unit_evidence, usable_strata
 from petriscope.contrast.nulls import (
@@ -182,12 +182,12 @@ def test_all_tests_over_seeds() -> None:
     assert set(rates.seed) == {5, 6}
     assert set(rates.null) >= {FITTED, REPLICATES, SHUFFLED}
     assert found.histogram.groupby(["seed", "test"]).share.sum().round(6).eq(1).all()
-    summary = summarise(rates, 0.05, 2, "depth")
+    summary = summarize(rates, 0.05, 2, "depth")
     assert summary.seeds == 2
     assert summary.share_low < 0.05 < summary.share_high and summary.unadjusted_share is not None
     alike = "family-wise, interval of the mean, block-bootstrap: another rate in like words"
     another = rates[rates.null == FITTED].tail(1).assign(test=None, what=alike, share=1.0, cases=9)
-    assert summarise(pd.concat([rates, another]), 0.05, 2, "depth") == summary
+    assert summarize(pd.concat([rates, another]), 0.05, 2, "depth") == summary
     assert calibrate(data, seeds=[5], alpha=0.05).rates.equals(
         rates[rates.seed == 5].reset_index(drop=True)
     )

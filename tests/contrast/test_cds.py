@@ -351,7 +351,7 @@ def test_standard_errors_of_effects_equal_numerical_influence() -> None:
         "0",
         "1",
         "3",
-    ):  # the AUROC is a plain mean over blocks, its share of weights normalised elsewhere
+    ):  # the AUROC is a plain mean over blocks, its share of weights normalized elsewhere
         np.testing.assert_allclose(found[number][0], found[number][1], rtol=1e-3)
 
 

@@ -24,7 +24,7 @@ WORD = np.array([0, 2, 0, 3, 0, 0, 2, 1, 1])
 
 @pytest.fixture(scope="module")
 def planted():
-    """600 sequences of 200 bp; the first 100 hold the word near the centre."""
+    """600 sequences of 200 bp; the first 100 hold the word near the center."""
     rng = np.random.default_rng(4)
     motif = with_threshold(Motif("GATA/x", "AGATAAGCC", np.eye(4)[WORD] * 0.94 + 0.015, 0.0), 1e-4)
     sequences = rng.integers(0, 4, (600, 200)).astype(np.uint8)

@@ -24,7 +24,7 @@ matplotlib.use("Agg")
 
 @pytest.fixture
 def planted():
-    """400 sequences of 201 bp; the first 200 hold a word of the motif at the centre, every other
+    """400 sequences of 201 bp; the first 200 hold a word of the motif at the center, every other
     one turned round."""
     rng = np.random.default_rng(0)
     matrix = np.full((9, 4), 0.02)
@@ -57,7 +57,7 @@ def test_hit_matrix_turns_the_reverse_strand_round():
     np.testing.assert_array_equal(hit_matrix(sequences, found, 4), 2 * np.eye(4)[word])
 
 
-def test_positions_peak_at_the_centre(planted):
+def test_positions_peak_at_the_center(planted):
     sequences, motif = planted
     table = position_histogram(sequences, motif, width=10, is_target=np.arange(400) < 200)
     assert table.loc[table["target"].idxmax(), "offset"] in (-10, 0)

@@ -28,7 +28,7 @@ from petriscope.enrich.normalize import (
     gc_fraction,
     gc_weights,
     oligo_factors,
-    oligo_normalise,
+    oligo_normalize,
     select_background,
     usable,
 )
@@ -42,7 +42,7 @@ class Golden:
     sequences: np.ndarray
     is_target: np.ndarray
     gc: np.ndarray  # printed weights
-    normalised: np.ndarray
+    normalized: np.ndarray
     motifs: list[Motif]
     hits: np.ndarray
 
@@ -82,9 +82,9 @@ def test_gc_weights_are_identical(golden):
     )
 
 
-def test_normalised_weights_to_the_printed_digit(golden):
-    result = oligo_normalise(golden.sequences, golden.is_target, golden.gc)
-    assert np.abs(result.weights - golden.normalised).max() < 5.01e-7
+def test_normalized_weights_to_the_printed_digit(golden):
+    result = oligo_normalize(golden.sequences, golden.is_target, golden.gc)
+    assert np.abs(result.weights - golden.normalized).max() < 5.01e-7
     printed = pd.read_csv(
         golden.folder / "homer2.norm.tsv.gz", sep="\t", index_col=0, keep_default_na=False
     ).iloc[:, -1]

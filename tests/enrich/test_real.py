@@ -42,7 +42,7 @@ class Sites(NamedTuple):
     hits: np.ndarray
     motifs: list[Motif]
     rows: dict[str, np.ndarray]  # name → rows of the sequences
-    where: np.ndarray  # genome-wide key of each sequence's centre
+    where: np.ndarray  # genome-wide key of each sequence's center
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def sites(shared) -> Sites:
         fasta = pysam.FastaFile(str(real / "genome" / row.fasta))
         pieces[row.chrom] = (row.start0, encode([fasta.fetch(row.contig_name)])[0])
 
-    def centres(path: Path) -> list[tuple[str, int]]:
+    def centers(path: Path) -> list[tuple[str, int]]:
         frame = pd.read_csv(path, sep="\t", header=None)
         offset = frame[9] if path.name.endswith("narrowPeak.gz") else (frame[2] - frame[1]) // 2
         found = []
@@ -64,8 +64,8 @@ def sites(shared) -> Sites:
             ]
         return found
 
-    sets = {name: centres(real / "peaks" / file) for name, (_, file) in PEAKS.items()}
-    sets |= {name: centres(real / "tf_chip" / f"{name}.summit200.hg38.bed.gz") for name in CHIP}
+    sets = {name: centers(real / "peaks" / file) for name, (_, file) in PEAKS.items()}
+    sets |= {name: centers(real / "tf_chip" / f"{name}.summit200.hg38.bed.gz") for name in CHIP}
     tiles = [
         (c, m)
         for c, (_, letters) in pieces.items()
@@ -85,7 +85,7 @@ def sites(shared) -> Sites:
 
 
 def apart(rows: np.ndarray, where: np.ndarray, others: np.ndarray, least: int) -> np.ndarray:
-    """Rows whose centre lies at least ``least`` bp from every one of ``others`` (sorted)."""
+    """Rows whose center lies at least ``least`` bp from every one of ``others`` (sorted)."""
     right = np.searchsorted(others, where[rows])
     near = np.minimum(
         np.abs(others[np.minimum(right, len(others) - 1)] - where[rows]),

@@ -81,7 +81,7 @@ def test_overlap_is_cut_and_said(tmp_path):
     assert "2 segments overlapped" in segments.notes[0]
 
 
-def test_vocabularies_have_official_sizes_and_colours():
+def test_vocabularies_have_official_sizes_and_colors():
     known = vocabularies()
     assert {name: len(states) for name, states in known.items()} == {
         "roadmap15": 15,
@@ -90,7 +90,7 @@ def test_vocabularies_have_official_sizes_and_colours():
         "rederived12": 12,
         "varshney18": 13,
     }
-    assert {s.name: s.colour for s in known["roadmap15"]}["TssA"] == "#ff0000"
+    assert {s.name: s.color for s in known["roadmap15"]}["TssA"] == "#ff0000"
     assert {s.name: s.number for s in known["roadmap25"]}["Quies"] == 25
 
 
@@ -119,7 +119,7 @@ def test_numbers_alone_and_unknown_names(tmp_path):
     own = read_segmentation(path)
     assert (
         own.vocabulary == "file"
-        and own.states[0].colour == "#ff000a"
+        and own.states[0].color == "#ff000a"
         and "taken from the file" in own.notes[0]
     )
     states = tmp_path / "states.tsv"
@@ -215,7 +215,7 @@ def test_bad_shapes_and_order():
     assert one_hot(np.array([-1, 1]), 2).tolist() == [[False, False], [False, True]]
 
 
-def test_real_accessible_sites_favour_promoters_and_enhancers(shared):
+def test_real_accessible_sites_favor_promoters_and_enhancers(shared):
     """GM12878 DNase against E116, chr22: TssA about 40x, active enhancers about 18x, quiescent
     below 1."""
     real = shared / "data" / "real"
@@ -228,8 +228,8 @@ def test_real_accessible_sites_favour_promoters_and_enhancers(shared):
     bins = Intervals(np.full(len(start), "chr22", dtype=object), start, start + 128)
     states = majority_state(bins, segments)
     fires = np.zeros(len(start), dtype=bool)
-    centre = ((peaks[1] + peaks[2]) // 2 - start[0]) // 128
-    fires[centre[(centre >= 0) & (centre < len(start))]] = True
+    center = ((peaks[1] + peaks[2]) // 2 - start[0]) // 128
+    fires[center[(center >= 0) & (center < len(start))]] = True
     result = state_enrichment(sparse.csr_matrix(fires[None, :]), states, len(segments.states))
     fold = dict(
         zip([s.name for s in segments.states], result.share[0] / result.background_share[0])

@@ -133,7 +133,7 @@ def test_the_bundled_table_is_whole() -> None:
     assert any(s.zenodo == "14504049" for s in table.sources)
 
 
-def test_the_dry_run_prints_bytes_licences_and_what_is_left_out(
+def test_the_dry_run_prints_bytes_licenses_and_what_is_left_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     parser = argparse.ArgumentParser()

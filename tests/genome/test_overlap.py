@@ -102,7 +102,7 @@ def test_bad_bed_names_the_line(tmp_path, text, message):
 def test_book_ended_nested_equal_and_zero_length_intervals_match_bedtools(seed, n, m):
     """Coordinates so close together that most intervals touch, nest, repeat or are empty.
 
-    bedtools reports an empty interval beside its neighbours with 0 shared bases; here a pair shares
+    bedtools reports an empty interval beside its neighbors with 0 shared bases; here a pair shares
     at least one.
     """
     rng = np.random.default_rng(seed)

@@ -90,16 +90,16 @@ def planted(seed: int, height: float) -> tuple[np.ndarray, pd.DataFrame, list[tu
     )
     rate, truth = np.full((6, 4096), 0.02), []
     for row in range(6):
-        for centre in (500, 1500, 2500, 3500):
-            rate[row] += 0.02 * height * np.exp(-0.5 * ((np.arange(4096) - centre) / 15) ** 2)
-            truth.append((row, centre))
+        for center in (500, 1500, 2500, 3500):
+            rate[row] += 0.02 * height * np.exp(-0.5 * ((np.arange(4096) - center) / 15) ** 2)
+            truth.append((row, center))
     return rng.poisson(rate).astype(np.float32), windows, truth
 
 
 def test_planted_peaks_are_called_and_little_else() -> None:
     cuts, windows, truth = planted(0, 40)
     called = call_peaks(cuts * 5, windows, 1 / 5, q=0.01)
-    expected = [row * 16_384 + 4 * centre for row, centre in truth]
+    expected = [row * 16_384 + 4 * center for row, center in truth]
     assert len(called) == len(truth)
     assert np.abs(np.sort(called.summit) - expected).max() < 80
     assert (

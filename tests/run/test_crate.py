@@ -1,4 +1,4 @@
-"""RO-Crate, citation and licences: read back through the rocrate library, held to the run's records
+"""RO-Crate, citation and licenses: read back through the rocrate library, held to the run's records
 and to sources.yaml."""
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def test_the_citation_has_what_the_format_demands():
     assert str(citation["version"]) == __version__ and citation["license"] == "MIT"
 
 
-def test_every_licence_of_the_sources_is_on_the_page():
-    page = (REPOSITORY / "docs/data-licences.md").read_text()
+def test_every_license_of_the_sources_is_on_the_page():
+    page = (REPOSITORY / "docs/data-licenses.md").read_text()
     sources = yaml.safe_load(
         (REPOSITORY / "src/petriscope/studies/chromatin/data/sources.yaml").read_text()
     )

@@ -120,15 +120,15 @@ def test_gradients_equal_autograd(name: str, precision: str) -> None:
     )
     x = torch.randn(N, D, generator=torch.Generator().manual_seed(1))
     filter_ = CandidateFilter(parameters.W_enc, parameters.b_enc, precision)
-    centred = x - parameters.b_dec
+    centered = x - parameters.b_dec
     if variant == "relu_l1":
-        selection = above_threshold(filter_, centred, 0.0)
+        selection = above_threshold(filter_, centered, 0.0)
     else:
-        selection = (TopK(K) if variant == "topk" else BatchTopK(K))(filter_, centred)
+        selection = (TopK(K) if variant == "topk" else BatchTopK(K))(filter_, centered)
     assert not set(objective.dead.tolist()) & set(
         selection.by_latent.indptr.diff().nonzero()[:, 0].tolist()
     )
-    found = batch_gradients(parameters, x, centred, selection, objective)
+    found = batch_gradients(parameters, x, centered, selection, objective)
 
     exact = Parameters(*(item.double().requires_grad_() for item in parameters))
     loss = dense_loss(exact, x.double(), variant, objective, aux_k)
@@ -146,13 +146,13 @@ def test_gradients_equal_autograd(name: str, precision: str) -> None:
 def test_squared_error_and_l0_are_of_the_whole_dictionary() -> None:
     parameters = random_parameters()
     x = torch.randn(N, D, generator=torch.Generator().manual_seed(1))
-    centred = x - parameters.b_dec
+    centered = x - parameters.b_dec
     selection = BatchTopK(K)(
-        CandidateFilter(parameters.W_enc, parameters.b_enc, "float32"), centred
+        CandidateFilter(parameters.W_enc, parameters.b_enc, "float32"), centered
     )
-    plain = batch_gradients(parameters, x, centred, selection, Objective(NONE, 4, 0.0))
+    plain = batch_gradients(parameters, x, centered, selection, Objective(NONE, 4, 0.0))
     nested = batch_gradients(
-        parameters, x, centred, selection, Objective(NONE, 4, 0.0, groups=(10, 70))
+        parameters, x, centered, selection, Objective(NONE, 4, 0.0, groups=(10, 70))
     )
     assert plain.l0 == nested.l0 == K
     assert nested.squared_error == pytest.approx(plain.squared_error, rel=1e-5)
@@ -286,14 +286,14 @@ def test_dead_latents_become_inputs_of_large_loss() -> None:
             tensor.fill_(1.0)
     before = [tensor.clone() for tensor in adam.parameters]
     rng = torch.Generator().manual_seed(3)
-    centred = torch.randn(500, D, generator=rng)
+    centered = torch.randn(500, D, generator=rng)
     residual = torch.full((500, D), 1e-4)
     residual[100:110] = 1.0  # only these rows have a loss worth drawing
     dead = torch.tensor([3, 40, 41])
-    resample(adam, dead, centred, residual, (0, 7))
+    resample(adam, dead, centered, residual, (0, 7))
     alive = torch.ones(len(before[0]), dtype=torch.bool)
     alive[dead] = False
-    unit = torch.nn.functional.normalize(centred[100:110], dim=1)
+    unit = torch.nn.functional.normalize(centered[100:110], dim=1)
     chosen = (adam.parameters.W_dec[dead] @ unit.T).max(1)
     np.testing.assert_allclose(chosen.values, 1.0, rtol=1e-5)
     assert len(set(chosen.indices.tolist())) == 3  # drawn without replacement

@@ -202,7 +202,7 @@ async def test_a_visitor_sees_types_and_goes_on(workspace: Path, tmp_path: Path)
         async with asyncio.timeout(PATIENCE):
             while (
                 len((await browser.picture()).getcolors(1 << 24) or []) < 200
-            ):  # letters, frames, colours
+            ):  # letters, frames, colors
                 await asyncio.sleep(0.2)
         kept = os.environ.get("PETRISCOPE_KEEP_PICTURE")
         if kept:

@@ -152,7 +152,7 @@ def test_locale_decides_the_alphabet(environment: dict[str, str], expected: bool
     assert wants_ascii(environment) is expected
 
 
-def test_block_art_keeps_colours_and_proportions(tmp_path: Path) -> None:
+def test_block_art_keeps_colors_and_proportions(tmp_path: Path) -> None:
     picture = Image.new("RGB", (40, 20), "red")
     picture.paste((0, 0, 255), (0, 10, 40, 20))
     picture.save(tmp_path / "p.png")

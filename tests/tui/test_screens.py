@@ -124,7 +124,7 @@ async def test_overview_shows_claims_with_verdicts_and_the_null(workspace: Path)
             "Context features grow with depth",
             "1 not supported",
             "1 undecided",
-            "randomly initialised",
+            "randomly initialized",
             "95 %",
         ):
             assert words in text
@@ -254,9 +254,9 @@ async def test_feature_page_shows_evidence_and_leads_on(
         assert app.current_feature == (before or 0) + 1
         await press(pilot, "p")
         assert app.current_feature == before
-        table(app, "neighbours").focus()
+        table(app, "neighbors").focus()
         await press(pilot, "enter")
-        assert app.current_feature == record.neighbours["decoder"][0].id
+        assert app.current_feature == record.neighbors["decoder"][0].id
         table(app, "motifs").focus()
         await press(pilot, "enter")
         assert app.screen.NAME == "features" and app.screen.query_text.startswith("motif:")  # type: ignore[attr-defined]
@@ -417,7 +417,7 @@ async def test_controls_show_what_their_stages_wrote(workspace: Path) -> None:
         )
         assert (
             "1,234" in text
-            and "randomly initialised model" in text
+            and "randomly initialized model" in text
             and "layers.csv" in text
             and "0.123" in text
         )
@@ -525,7 +525,7 @@ async def test_unknown_feature_and_read_only_folder(
         assert "read-only folder" in screen_text(app)
 
 
-async def test_ascii_and_no_colour(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ascii_and_no_color(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     app = app_of(workspace, glyphs=ASCII)
     async with app.run_test(size=(120, 40)) as pilot:

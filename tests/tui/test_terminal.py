@@ -177,7 +177,7 @@ def test_pipeline_in_a_terminal(terminal: Terminal, workspace: Path) -> None:
     assert not process_alive(pid)
 
 
-def test_ascii_locale_and_no_colour_in_a_terminal(terminal: Terminal, workspace: Path) -> None:
+def test_ascii_locale_and_no_color_in_a_terminal(terminal: Terminal, workspace: Path) -> None:
     terminal.start(workspace, LC_ALL="C", NO_COLOR="1", size=(80, 24))
     text = terminal.wait("Claims")
     assert text.isascii() and "+- Claims" in text

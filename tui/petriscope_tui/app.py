@@ -97,7 +97,7 @@ class PetriscopeApp(App[None]):
 
     @property
     def palette(self) -> Palette:
-        """Colours with meaning in the present theme."""
+        """Colors with meaning in the present theme."""
         return DARK if self.current_theme.dark else LIGHT
 
     @property

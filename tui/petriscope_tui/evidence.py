@@ -106,14 +106,14 @@ def identity(
     measured = sum(c.holds is not None for c in results)
     text.append(f"{held} of {measured} measured checks hold\n", style="bold")
     for check in results:
-        sign, colour = {True: (g.yes, p.supported), False: (g.no, p.not_supported)}.get(
+        sign, color = {True: (g.yes, p.supported), False: (g.no, p.not_supported)}.get(
             check.holds, (g.unsure, p.dim)
         )  # type: ignore[arg-type]
-        text.append(f"{sign} ", style=f"bold {colour}")
+        text.append(f"{sign} ", style=f"bold {color}")
         ask = check.ask if g.unicode else check.ask.replace("≥", ">=")
         text.append(f"{ask:<38}")
         text.append(
-            f"{check.found if check.holds is not None else 'not measured':>12}\n", style=colour
+            f"{check.found if check.holds is not None else 'not measured':>12}\n", style=color
         )
     text.rstrip()
     return text
@@ -204,12 +204,12 @@ def activation(
         text.append(
             f"{r.unit.name[:name_width]:<{name_width}}  ", style=p.lineage(lineage, lineages)
         )
-        colour = p.context(context)
-        text.append(f"{CONTEXT_WORDS.get(context or '', g.none):<8}", style=colour)
+        color = p.context(context)
+        text.append(f"{CONTEXT_WORDS.get(context or '', g.none):<8}", style=color)
         text.append(f" {show(r.density, 'share', g.none):>8} {show(r.mean, 'number', g.none):>7}  ")
-        text.append(spark(r.histogram, g), style=colour)
+        text.append(spark(r.histogram, g), style=color)
         if room:
-            text.append("  " + bar((r.mean or 0) / top, room, g).rstrip(), style=colour)
+            text.append("  " + bar((r.mean or 0) / top, room, g).rstrip(), style=color)
         text.append("\n")
     maximum = next((r.maximum for r in rows if r.maximum), None)
     if maximum:
@@ -225,12 +225,12 @@ def activation(
 def states(
     rows: list[Annotation],
     alpha: float,
-    colours: dict[str, str],
+    colors: dict[str, str],
     p: Palette,
     g: Glyphs,
     width: int,
 ) -> Text:
-    """ChromHMM odds ratios as bars in the states' official colours."""
+    """ChromHMM odds ratios as bars in the states' official colors."""
     if not rows:
         return Text("no ChromHMM annotation", style=p.dim)
     text = Text()
@@ -254,12 +254,12 @@ def states(
             f"{interval(r.lo, r.hi, 'number', g.none):<16} {show(r.q, 'p', g.none):>8}  ",
             style=p.dim,
         )
-        tint = p.faint if weak else colours.get(r.term, p.accent)
+        tint = p.faint if weak else colors.get(r.term, p.accent)
         text.append(
             (bar((r.estimate or 0) / top, room, g).rstrip() if room > 3 else "") + "\n", style=tint
         )
     against = f"; segmentation {scopes[0]}" if len(scopes) == 1 and scopes[0] else ""
-    note = f"odds ratio where it fires; grey: q >= {bound(alpha)}{against}"
+    note = f"odds ratio where it fires; gray: q >= {bound(alpha)}{against}"
     text.append("\n".join(wrap(note, width)), style=p.dim)
     return text
 
@@ -368,7 +368,7 @@ def sequence(
     g: Glyphs,
     width: int,
 ) -> Text:
-    """The bin's bases with motif hits coloured (``hits`` None: not measured), and the genes around
+    """The bin's bases with motif hits colored (``hits`` None: not measured), and the genes around
     it."""
     text = Text()
     text.append(one.name, style=f"bold {p.accent}")
@@ -407,14 +407,14 @@ def gene_track(
 ) -> Text:
     """A ruler of 200 kb with the bin in the middle and start sites as arrows; the nearest are
     named."""
-    centre = (one.start + one.end) // 2
+    center = (one.start + one.end) // 2
     text = Text()
     near = sorted(
-        (x for x in genes if abs(x.tss - centre) <= reach), key=lambda x: abs(x.tss - centre)
+        (x for x in genes if abs(x.tss - center) <= reach), key=lambda x: abs(x.tss - center)
     )
     cells = [g.rule] * max(width - 1, 10)
     for x in near:
-        place = round((x.tss - centre + reach) / (2 * reach) * (len(cells) - 1))
+        place = round((x.tss - center + reach) / (2 * reach) * (len(cells) - 1))
         cells[place] = ">" if x.strand == "+" else "<"
     cells[len(cells) // 2] = g.dot
     text.append("".join(cells) + "\n", style=p.dim)
@@ -422,7 +422,7 @@ def gene_track(
         text.append("no gene starts within 100 kb", style=p.dim)
     used = 0
     for x in near:
-        distance = x.tss - centre
+        distance = x.tss - center
         label = f"{x.symbol} {f'{distance / 1000:+.1f} kb' if abs(distance) >= 1000 else f'{distance:+d} bp'}   "
         used += len(label)
         if used > width:

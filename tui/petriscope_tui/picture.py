@@ -67,8 +67,8 @@ def block_art(path: Path, width: int, height: int, glyphs: Glyphs) -> Text:
     rows = max(round(picture.height * scale / CELL_ASPECT), 1)
     text = Text(no_wrap=True)
     if not glyphs.unicode:
-        grey = picture.convert("L").resize((columns, rows), Image.Resampling.LANCZOS)
-        shades = grey.tobytes()
+        gray = picture.convert("L").resize((columns, rows), Image.Resampling.LANCZOS)
+        shades = gray.tobytes()
         for y in range(rows):
             text.append(
                 "".join(

@@ -17,7 +17,7 @@ _BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: points (x, y), optional (lo, hi) per point, a colour and a one-letter mark drawn
+    """One curve: points (x, y), optional (lo, hi) per point, a color and a one-letter mark drawn
     at its points."""
 
     name: str

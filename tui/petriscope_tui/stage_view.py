@@ -37,7 +37,7 @@ class StageFacts(NamedTuple):
     purpose: str
 
 
-def colour(state: str, p: Palette) -> str:
+def color(state: str, p: Palette) -> str:
     """Style of a state."""
     tints = {
         "up_to_date": p.supported,
@@ -57,7 +57,7 @@ def sign(state: str, g: Glyphs) -> str:
 def describe(name: str, graph: Graph, facts: StageFacts, p: Palette, g: Glyphs, width: int) -> Text:
     """Everything about one stage."""
     stage, text = graph.stages[name], Text()
-    text.append(f"{sign(facts.state, g)} {WORDS[facts.state]}\n", style=colour(facts.state, p))
+    text.append(f"{sign(facts.state, g)} {WORDS[facts.state]}\n", style=color(facts.state, p))
     if facts.failing_line:
         text.append(wrapped(facts.failing_line, width) + "\n", style=p.not_supported)
     for reason in facts.reasons[:REASONS]:

@@ -1,5 +1,5 @@
-"""One visual language: two colours for context, three for lineages, three for verdicts; the rest is
-grey."""
+"""One visual language: two colors for context, three for lineages, three for verdicts; the rest is
+gray."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textual.theme import Theme
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours with meaning (hex). Everything they say is also said by a word or a sign, for
+    """Colors with meaning (hex). Everything they say is also said by a word or a sign, for
     NO_COLOR."""
 
     text: str
@@ -26,17 +26,17 @@ class Palette:
     bases: tuple[str, str, str, str]
 
     def context(self, name: str | None) -> str:
-        """Colour of ``in_vitro`` or ``in_vivo``."""
+        """Color of ``in_vitro`` or ``in_vivo``."""
         return {"in_vitro": self.in_vitro, "in_vivo": self.in_vivo}.get(name or "", self.dim)
 
     def verdict(self, name: str | None) -> str:
-        """Colour of a verdict."""
+        """Color of a verdict."""
         return {"supported": self.supported, "not_supported": self.not_supported}.get(
             name or "", self.undecided
         )
 
     def lineage(self, name: str | None, order: list[str]) -> str:
-        """Colour of a lineage by its place in the data set."""
+        """Color of a lineage by its place in the data set."""
         return self.lineages[order.index(name) % 3] if name in order else self.dim
 
 

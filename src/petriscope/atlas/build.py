@@ -1,4 +1,4 @@
-"""Frames in, one atlas file out: check every table at the door, normalise terms and bins, index,
+"""Frames in, one atlas file out: check every table at the door, normalize terms and bins, index,
 rename into place."""
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _fill(
     _layers(connection, frames, thresholds)
     _curves(connection, frames["curves"], known)
     states = frames["chromhmm_states"]
-    frames["chromhmm_states"] = states.assign(colour=[_hex(colour) for colour in states["colour"]])
+    frames["chromhmm_states"] = states.assign(colour=[_hex(color) for color in states["colour"]])
     for table, key in (
         ("claims", "claim"),
         ("run", "key"),
@@ -326,7 +326,7 @@ def _similar(
     known: np.ndarray,
     thresholds: schema.Thresholds,
 ) -> None:
-    """Neighbours ranked by falling value, and how many features of one layer have a close match in
+    """Neighbors ranked by falling value, and how many features of one layer have a close match in
     another."""
     other = _ids(
         frame.rename(
@@ -401,21 +401,21 @@ def _histogram_text(counts: Any) -> str | None:
     return None if counts is None or np.isscalar(counts) else json.dumps([int(v) for v in counts])
 
 
-def _hex(colour: Any) -> str | None:
+def _hex(color: Any) -> str | None:
     """``#rrggbb`` from itself or from ``r,g,b``; None where nothing is given."""
-    if not isinstance(colour, str) or not colour.strip():
+    if not isinstance(color, str) or not color.strip():
         return None
     parts = (
-        [int(part) for part in colour.split(",")]
-        if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*){2}", colour)
+        [int(part) for part in color.split(",")]
+        if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*){2}", color)
         else []
     )
     if len(parts) == 3 and max(parts) < 256:
         return "#" + "".join(f"{part:02x}" for part in parts)
-    if re.fullmatch("#[0-9A-Fa-f]{6}", colour.strip()):
-        return colour.strip().lower()
+    if re.fullmatch("#[0-9A-Fa-f]{6}", color.strip()):
+        return color.strip().lower()
     raise UserError(
-        f"{colour!r} is no colour",
+        f"{color!r} is no color",
         file="atlas table chromhmm_states",
         field="colour",
         remedy="Write #ff4500",

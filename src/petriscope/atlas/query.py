@@ -169,7 +169,7 @@ class Atlas:
             is not None
         )
 
-    def feature(self, identifier: int, contexts: int = 8, neighbours: int = 12) -> records.Feature:
+    def feature(self, identifier: int, contexts: int = 8, neighbors: int = 12) -> records.Feature:
         """Everything the feature page shows. Raises UserError where the feature is unknown."""
         row = self._db.execute("SELECT * FROM features WHERE id = ?", (identifier,)).fetchone()
         if row is None:
@@ -187,7 +187,7 @@ class Atlas:
             ),
             self.activation(identifier),
             self.contexts(identifier, contexts),
-            self.neighbours(identifier, neighbours),
+            self.neighbors(identifier, neighbors),
             self.curves("ablation", identifier),
             self.curves("steering", identifier),
         )
@@ -240,9 +240,9 @@ class Atlas:
             (identifier, kind, limit),
         )
 
-    def neighbours(self, identifier: int, limit: int = 12) -> dict[str, list[records.Neighbour]]:
+    def neighbors(self, identifier: int, limit: int = 12) -> dict[str, list[records.Neighbor]]:
         """Similar features by kind of similarity, most similar first."""
-        result: dict[str, list[records.Neighbour]] = {}
+        result: dict[str, list[records.Neighbor]] = {}
         rows = self._db.execute(
             "SELECT s.kind, f.id, s.value, f.layer, f.lineage, f.direction, f.q, f.label FROM "
             "similar s"
@@ -251,7 +251,7 @@ class Atlas:
             (identifier, limit),
         )
         for kind, *rest in rows:
-            result.setdefault(kind, []).append(records.Neighbour(*rest))
+            result.setdefault(kind, []).append(records.Neighbor(*rest))
         return result
 
     def curves(self, analysis: str, identifier: int | None = None) -> list[records.CurvePoint]:
@@ -332,8 +332,8 @@ class Atlas:
         rows = self._db.execute(f"SELECT unit{more} FROM units ORDER BY number")
         return [records.Unit(row[0], dict(zip(names, row[1:]))) for row in rows]
 
-    def state_colours(self) -> dict[str, str]:
-        """Official colours of the ChromHMM states as #rrggbb, where known."""
+    def state_colors(self) -> dict[str, str]:
+        """Official colors of the ChromHMM states as #rrggbb, where known."""
         rows = self._db.execute(
             "SELECT name, colour FROM chromhmm_states WHERE colour GLOB '#*' ORDER BY number"
         )

@@ -99,7 +99,7 @@ class Gene(NamedTuple):
     strand: str | None
 
 
-class Neighbour(NamedTuple):
+class Neighbor(NamedTuple):
     """A similar feature."""
 
     id: int
@@ -194,6 +194,6 @@ class Feature(NamedTuple):
     lineages: list[LineageEffect]
     activation: list[Activation]
     contexts: list[TopContext]
-    neighbours: dict[str, list[Neighbour]]
+    neighbors: dict[str, list[Neighbor]]
     ablation: list[CurvePoint]
     steering: list[CurvePoint]

@@ -20,7 +20,7 @@ def two_sided(design: Design) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class UnitMeans:
-    """What directions are learnt from: means over tokens of each unit, on data that no read-out
+    """What directions are learned from: means over tokens of each unit, on data that no read-out
     sees."""
 
     hidden: np.ndarray
@@ -50,7 +50,7 @@ class UnitMeans:
         return np.asarray(np.mean(parts, axis=0))
 
 
-class Learnt(NamedTuple):
+class Learned(NamedTuple):
     """A vector added to the residual stream of reference rows."""
 
     method: str
@@ -73,8 +73,8 @@ def unit_means(
         if len(part) == 0:
             raise UserError(f"{name} has no token", field="unit", remedy="Take more windows.")
         means[s] = part.mean(0)
-        centred = part - means[s]
-        within += centred.T @ centred
+        centered = part - means[s]
+        within += centered.T @ centered
     return UnitMeans(means, features, within / max(1, len(rows) - len(design.units)), design)
 
 
@@ -136,13 +136,13 @@ def shuffled_means(means: UnitMeans, strata: tuple[str, ...], draws: int, seed: 
 
 class Replacement(NamedTuple):
     """Least-squares concept erasure, and what is put in place of the concept: h' = h + (target -
-    read . (h - centre)) write."""
+    read . (h - center)) write."""
 
     read: np.ndarray
     """(d,) reads the condition's coordinate of a token."""
     write: np.ndarray
     """(d,) changes that coordinate by one, and least of everything else."""
-    centre: np.ndarray
+    center: np.ndarray
     """(d,)"""
     target: float
     """mean coordinate of target tokens; 0 erases the condition."""
@@ -158,11 +158,11 @@ def leace(means: UnitMeans, strata: tuple[str, ...]) -> Replacement:
     """
     rows = np.concatenate([np.concatenate(means.design.sides(stratum)) for stratum in strata])
     points, target = means.hidden[rows], means.design.is_target[rows].astype(np.float64)
-    centre = points.mean(0)
-    centred = points - centre
-    cross = centred.T @ (target - target.mean()) / len(rows)
+    center = points.mean(0)
+    centered = points - center
+    cross = centered.T @ (target - target.mean()) / len(rows)
     read = (
-        np.linalg.pinv(means.covariance + centred.T @ centred / len(rows), hermitian=True) @ cross
+        np.linalg.pinv(means.covariance + centered.T @ centered / len(rows), hermitian=True) @ cross
     )
     scale = float(read @ cross)
     if not scale > 0:
@@ -172,7 +172,7 @@ def leace(means: UnitMeans, strata: tuple[str, ...]) -> Replacement:
             remedy="There is nothing to erase.",
         )
     read = read / scale
-    return Replacement(read, cross, centre, float(read @ (points[target > 0].mean(0) - centre)))
+    return Replacement(read, cross, center, float(read @ (points[target > 0].mean(0) - center)))
 
 
 def of_length(vector: np.ndarray, length: float) -> np.ndarray:
@@ -183,23 +183,23 @@ def of_length(vector: np.ndarray, length: float) -> np.ndarray:
 
 def all_directions(
     means: UnitMeans, directions: np.ndarray, selected: np.ndarray, strata: tuple[str, ...]
-) -> list[Learnt]:
-    """Every learnt direction by name: sae_additive, difference_of_means, single_pair, linear_probe.
+) -> list[Learned]:
+    """Every learned direction by name: sae_additive, difference_of_means, single_pair, linear_probe.
 
     Each at its own length, which differs tenfold between methods: `of_length` brings them to one
     unit of strength.
     """
     return [
-        Learnt("sae_additive", sae_additive(means, directions, selected, strata)),
-        Learnt("difference_of_means", mean_difference(means, strata)),
-        Learnt("single_pair", single_pair(means, strata)),
-        Learnt("linear_probe", linear_probe(means, strata)),
+        Learned("sae_additive", sae_additive(means, directions, selected, strata)),
+        Learned("difference_of_means", mean_difference(means, strata)),
+        Learned("single_pair", single_pair(means, strata)),
+        Learned("linear_probe", linear_probe(means, strata)),
     ]
 
 
 @dataclass(frozen=True)
 class Direction:
-    """A direction at one layer, and what it was learnt from."""
+    """A direction at one layer, and what it was learned from."""
 
     method: str
     vector: np.ndarray

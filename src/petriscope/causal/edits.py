@@ -139,14 +139,14 @@ def usable_ks(ks: list[int], alive: int) -> list[int]:
 
 
 def matched_sets(
-    target: np.ndarray, stats: Firing, sets: int, seed: int, *, neighbours: int = 5
+    target: np.ndarray, stats: Firing, sets: int, seed: int, *, neighbors: int = 5
 ) -> np.ndarray:
     """(sets, k) random feature sets that match ``target`` (k,) one to one on log firing rate and
     log weight.
 
     Each set is a least-cost assignment of alive features outside the target to the target's, where
     a pair costs its squared distance plus an exponential draw scaled to the squared distance of the
-    ``neighbours``-th nearest: sets differ among near matches, and a feature without counterpart in
+    ``neighbors``-th nearest: sets differ among near matches, and a feature without counterpart in
     the target (one that carries much of the residual stream, say) is not drawn while others are
     free. Raises `UserError` where fewer alive features remain than the target has.
     """
@@ -162,8 +162,8 @@ def matched_sets(
     axes = np.log(np.stack([np.maximum(values, values[alive].min()) for values in stats], axis=1))
     axes = (axes - axes[alive].mean(0)) / np.where(axes[alive].std(0) > 0, axes[alive].std(0), 1.0)
     cost = ((axes[target][:, None] - axes[pool][None]) ** 2).sum(2)
-    near = np.partition(cost, min(neighbours, len(pool)) - 1, axis=1)[
-        :, min(neighbours, len(pool)) - 1
+    near = np.partition(cost, min(neighbors, len(pool)) - 1, axis=1)[
+        :, min(neighbors, len(pool)) - 1
     ]
     scale = max(float(np.median(near)), np.finfo(float).tiny)
     rng = np.random.default_rng(seed)

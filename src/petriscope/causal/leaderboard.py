@@ -134,13 +134,13 @@ def leaderboard(
     test: Pairs,
     contest: Contest,
 ) -> pd.DataFrame:
-    """One row per (stratum, entrant): all is learnt and read within the stratum, `entrants` of its
+    """One row per (stratum, entrant): all is learned and read within the stratum, `entrants` of its
     own tokens included.
 
     An entrant's latents are ranked by the contrast on ``learning``; the first k are read on
     ``test``. Columns: stratum, entrant, latents, k; auroc: of the discriminant of the k latents
     (fitted on ``learning``) on test tokens, with block-bootstrap limits, and auroc_single: mean
-    over the k latents, each in the direction learnt (.5 = chance); effect: mean |change| of the
+    over the k latents, each in the direction learned (.5 = chance); effect: mean |change| of the
     prediction at the read bins when they are removed from the reference rows, shift: its part
     toward the target, each with limits, edit: mean norm of the removal per token, and effect_per_edit, their
     ratio; gc, gc_minus_random with limits: gap closure of the additive vector, alpha chosen on

@@ -26,19 +26,19 @@ class BasisCodes(NamedTuple):
 
 @dataclass(frozen=True)
 class SignedBasis:
-    """Orthonormal directions (c, d) about a centre (d,); each gives two latents, its positive and
+    """Orthonormal directions (c, d) about a center (d,); each gives two latents, its positive and
     its negative part.
 
-    Latents 2i and 2i + 1 are max(0, (h - centre) . v_i) with direction v_i and max(0, -(h - centre)
+    Latents 2i and 2i + 1 are max(0, (h - center) . v_i) with direction v_i and max(0, -(h - center)
     . v_i) with -v_i.
     """
 
     basis: Tensor
-    centre: Tensor
+    center: Tensor
 
     def to(self, device: str | torch.device) -> SignedBasis:
         """The same basis on another device, where it then encodes."""
-        return SignedBasis(self.basis.to(device), self.centre.to(device))
+        return SignedBasis(self.basis.to(device), self.center.to(device))
 
     @property
     def directions(self) -> Tensor:
@@ -48,7 +48,7 @@ class SignedBasis:
     def encode(self, x: np.ndarray | Tensor) -> BasisCodes:
         """Codes of raw hidden states (n, d)."""
         given = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
-        rows = (given.to(self.centre.device).float() - self.centre) @ self.basis.T
+        rows = (given.to(self.center.device).float() - self.center) @ self.basis.T
         dense = to_host(torch.stack([rows, -rows], dim=2).reshape(len(rows), -1).clamp_min(0))
         row, latent = np.nonzero(dense)
         indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(dense)))]).astype(
@@ -61,7 +61,7 @@ class SignedBasis:
         n = len(codes.indptr) - 1
         dense = np.zeros((n, 2 * len(self.basis)), np.float32)
         dense[np.repeat(np.arange(n), np.diff(codes.indptr)), codes.indices] = codes.values
-        return dense @ to_host(self.directions) + to_host(self.centre)
+        return dense @ to_host(self.directions) + to_host(self.center)
 
 
 def principal_components(rows: np.ndarray, count: int | None = None) -> SignedBasis:
@@ -72,29 +72,29 @@ def principal_components(rows: np.ndarray, count: int | None = None) -> SignedBa
     bytes.
     """
     values = np.asarray(rows, np.float64)
-    centre = values.mean(0)
+    center = values.mean(0)
     _, vectors = np.linalg.eigh(np.cov(values, rowvar=False))
     basis = vectors.T[::-1][:count]
     largest = np.take_along_axis(basis, np.abs(basis).argmax(1)[:, None], axis=1)
     basis = basis * np.sign(largest)
     return SignedBasis(
-        torch.from_numpy(basis.astype(np.float32)), torch.from_numpy(centre.astype(np.float32))
+        torch.from_numpy(basis.astype(np.float32)), torch.from_numpy(center.astype(np.float32))
     )
 
 
 def raw_neurons(rows: np.ndarray) -> SignedBasis:
-    """The coordinates of the residual stream themselves, centred on hidden states (n, d)."""
-    centre = np.asarray(rows, np.float64).mean(0).astype(np.float32)
-    identity = np.eye(len(centre), dtype=np.float32)
-    return SignedBasis(torch.from_numpy(identity), torch.from_numpy(centre))
+    """The coordinates of the residual stream themselves, centered on hidden states (n, d)."""
+    center = np.asarray(rows, np.float64).mean(0).astype(np.float32)
+    identity = np.eye(len(center), dtype=np.float32)
+    return SignedBasis(torch.from_numpy(identity), torch.from_numpy(center))
 
 
 def single_direction(direction: np.ndarray, rows: np.ndarray) -> SignedBasis:
-    """One direction (d,), of any norm, as a dictionary of two latents centred on hidden states (n,
+    """One direction (d,), of any norm, as a dictionary of two latents centered on hidden states (n,
     d)."""
     unit = np.asarray(direction, np.float64) / np.linalg.norm(direction)
-    centre = np.asarray(rows, np.float64).mean(0).astype(np.float32)
-    return SignedBasis(torch.from_numpy(unit.astype(np.float32))[None], torch.from_numpy(centre))
+    center = np.asarray(rows, np.float64).mean(0).astype(np.float32)
+    return SignedBasis(torch.from_numpy(unit.astype(np.float32))[None], torch.from_numpy(center))
 
 
 def condition_order(

@@ -63,7 +63,7 @@ def steer(
     model, inputs
         Any probed model and the study's inputs to it.
     direction
-        What `difference_of_means` learnt; its design says which rows are reference and target.
+        What `difference_of_means` learned; its design says which rows are reference and target.
     alpha
         Strength, in units of the spread of tokens about the mean of their unit.
     layer

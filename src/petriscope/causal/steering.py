@@ -148,7 +148,7 @@ def steer_replaced(
         torch.from_numpy(np.asarray(part, np.float32)).to(tokens.device)
         for part in (replacement.read, replacement.write if write is None else write)
     )
-    offset = replacement.target + float(replacement.read @ replacement.centre)
+    offset = replacement.target + float(replacement.read @ replacement.center)
     coordinate = offset - tokens @ read
     return predict_edited(model, states, alpha * coordinate[:, None] * along)
 

@@ -104,9 +104,9 @@ class SteeringNumbers:
     excess_low: float | None
     """smallest lower limit over strata of gap closure minus random directions"""
     own: dict[str, list[dict[str, Any]]]
-    """method → its row of the table in each stratum, learnt there"""
+    """method → its row of the table in each stratum, learned there"""
     others: dict[str, list[dict[str, Any]]]
-    """the same, learnt on the other strata"""
+    """the same, learned on the other strata"""
     none: dict[str, list[dict[str, Any]]]
     """floor, ceilings and the reconstruction"""
 
@@ -154,7 +154,7 @@ def compare_methods(
     """Learn directions on ``means``, choose alpha on ``tune``, read gap closure once on ``test``.
 
     ``selected``: features for the additive and the published form (there, features that are higher
-    in the target condition are turned up, the others down). Each direction is learnt on the stratum itself
+    in the target condition are turned up, the others down). Each direction is learned on the stratum itself
     ('own') and on the others ('others'). Its random counterpart has the same norm and alpha; of the
     published form, as many random alive features. Floor: alpha = 0, and the reconstruction alone.
     Ceilings: the target's hidden state in place of the reference's ('swap'), and the target's codes
@@ -179,13 +179,13 @@ def compare_methods(
                 _references(model, dictionary, test.only(stratum), means, selected, plan),
             )
         ]
-        for origin, learnt in (("own", (stratum,)), ("others", others)):
-            if learnt:
+        for origin, learned in (("own", (stratum,)), ("others", others)):
+            if learned:
                 jobs.append(
                     (
                         stratum,
                         origin,
-                        _methods(model, dictionary, means, selected, learnt, origin, plan),
+                        _methods(model, dictionary, means, selected, learned, origin, plan),
                     )
                 )
     steps = [(stratum, method) for stratum, _, methods in jobs for method in methods]
@@ -252,20 +252,20 @@ def _methods(
     dictionary: Dictionary,
     means: UnitMeans,
     selected: np.ndarray,
-    learnt: tuple[str, ...],
+    learned: tuple[str, ...],
     origin: str,
     plan: SteeringPlan,
 ) -> list[_Method]:
     directions = to_host(dictionary.directions)
     methods = []
-    for name, vector in all_directions(means, directions, selected, learnt):
+    for name, vector in all_directions(means, directions, selected, learned):
         methods.append(_added(model, name, origin, of_length(vector, means.spread), plan))
-    methods.append(_replaced(model, origin, leace(means, learnt), plan))
-    shuffled = shuffled_means(means, learnt, plan.random_draws, plan.seed)
+    methods.append(_replaced(model, origin, leace(means, learned), plan))
+    shuffled = shuffled_means(means, learned, plan.random_draws, plan.seed)
     methods.append(
         _label_shuffled(model, origin, np.stack([of_length(v, means.spread) for v in shuffled]))
     )
-    difference = means.difference(means.features, learnt)
+    difference = means.difference(means.features, learned)
     methods.append(_published(model, dictionary, origin, difference, selected, plan))
     return methods
 

@@ -12,7 +12,7 @@ from typing import Any
 from petriscope.claims.rules import read_rules
 from petriscope.claims.texts import render
 from petriscope.commands import add_workspace_arguments, workspace_of
-from petriscope.contrast.calibration import calibrate, summarise
+from petriscope.contrast.calibration import calibrate, summarize
 from petriscope.errors import UserError
 from petriscope.files import write_csv
 from petriscope.run.params import load_params
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         ["seed", "what", "null", "share", "low", "high"]
     ]
     print(shown.to_string(index=False, float_format="{:.4f}".format))
-    summary = summarise(rates, params.cds.alpha, stage.middle_layer(workspace), stage.COVARIATES)
+    summary = summarize(rates, params.cds.alpha, stage.middle_layer(workspace), stage.COVARIATES)
     print(_words(asdict(summary), workspace))
     return 0
 

@@ -95,7 +95,7 @@ def without(covariates: str) -> str:
     return f"{covariates} not adjusted, permutation"
 
 
-def summarise(rates: pd.DataFrame, alpha: float, layer: int, covariates: str) -> Calibration:
+def summarize(rates: pd.DataFrame, alpha: float, layer: int, covariates: str) -> Calibration:
     """The numbers of all null runs (`Nulls.rates`); ``covariates`` as in `Data`."""
     fitted = rates[rates.null == FITTED]
     record = fitted[fitted.test == RECORD]

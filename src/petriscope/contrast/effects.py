@@ -171,8 +171,8 @@ def mean_limits(units: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarra
     n = len(units)
     counts = np.concatenate([np.ones((1, n)), bootstrap_counts(n, resamples, seed)])
     mean = counts @ units / n
-    centred = units - units.mean(0)
-    spread = counts @ centred**2 / n - (mean - mean[0]) ** 2
+    centered = units - units.mean(0)
+    spread = counts @ centered**2 / n - (mean - mean[0]) ** 2
     error = np.sqrt(np.maximum(spread, 0) / (n - 1))
     return symmetric_limits(mean[0], error[0], mean[1:], error[1:])
 

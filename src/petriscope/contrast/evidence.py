@@ -149,9 +149,9 @@ def combine_loci(
 def _correlation(differences: np.ndarray) -> np.ndarray:
     """(m, L, L) correlation over blocks of the strata's differences (L, B, m); constant ones are
     uncorrelated."""
-    centred = differences - differences.mean(1, keepdims=True)
-    norm = np.sqrt((centred**2).sum(1, keepdims=True))
-    unit = np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0)
+    centered = differences - differences.mean(1, keepdims=True)
+    norm = np.sqrt((centered**2).sum(1, keepdims=True))
+    unit = np.divide(centered, norm, out=np.zeros_like(centered), where=norm > 0)
     correlation = np.einsum("ibm,jbm->mij", unit, unit)
     diagonal = np.arange(len(differences))
     correlation[:, diagonal, diagonal] = 1.0

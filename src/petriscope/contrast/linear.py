@@ -33,7 +33,7 @@ class Layout(NamedTuple):
     sizes: tuple[tuple[int, int], ...]
     """reference and target units of each stratum."""
     columns: np.ndarray
-    """(n, p) design matrix: one indicator per stratum and condition, then centred covariates."""
+    """(n, p) design matrix: one indicator per stratum and condition, then centered covariates."""
     weights: np.ndarray
     """(L, n) weights of the units in each stratum's contrast, target minus reference."""
     direction: np.ndarray
@@ -201,7 +201,7 @@ def _rotations(nuisance: np.ndarray, contexts: int, n: int, seed: int) -> np.nda
 
 def _relabelled(shape: Layout, within: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, bool]:
     """The same for relabellings, and whether these are all there are. ``within`` (n, p): context
-    columns, centred."""
+    columns, centered."""
     others = within - np.outer(shape.direction, shape.direction @ within)
     left, sizes, _ = np.linalg.svd(others, full_matrices=False)
     basis = np.column_stack([shape.direction, left[:, sizes > 1e-9 * max(1.0, float(sizes[0]))]])

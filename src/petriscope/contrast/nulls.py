@@ -111,11 +111,11 @@ def gaussian(means: np.ndarray, design: Design, sets: int, seed: int) -> Iterato
     posterior = squeeze(variance, shape.df, prior)
     names = np.repeat(np.eye(len(strata)), [sum(size) for size in shape.sizes], axis=0)
     covariates = shape.columns[:, shape.columns.shape[1] - shape.covariates :]
-    centred = covariates - names @ np.linalg.lstsq(names, covariates, rcond=None)[0]
+    centered = covariates - names @ np.linalg.lstsq(names, covariates, rcond=None)[0]
     slope = np.linalg.lstsq(shape.columns, values, rcond=None)[0][
         shape.columns.shape[1] - shape.covariates :
     ]
-    expected = names @ np.linalg.lstsq(names, values, rcond=None)[0] + centred @ slope
+    expected = names @ np.linalg.lstsq(names, values, rcond=None)[0] + centered @ slope
     norm = np.sqrt((within**2).sum(0))
     common = np.divide(within, norm, out=np.zeros_like(within), where=norm > 0)
     squared = ((common @ common.T) ** 2).sum() / max(1, (norm > 0).sum()) ** 2

@@ -54,7 +54,7 @@ class ErrorRate:
 def uniformity(
     p: np.ndarray, *, test: str, null: str, alpha: float, independent: float | None = None
 ) -> Uniformity:
-    """Summarise null p-values (R sets, m features); NaN (untestable) are left out.
+    """Summarize null p-values (R sets, m features); NaN (untestable) are left out.
 
     The interval is binomial for the effective number of tests: alpha(1-alpha) over the variance of
     the share between null sets, times the number of ``independent`` sets (R unless given:

@@ -162,7 +162,7 @@ class MatchedBackground:
         return weights
 
     def imbalance(self, feature: int, covariates: Mapping[str, np.ndarray]) -> pd.DataFrame:
-        """Standardised mean difference foreground − background of each covariate (n,), before and
+        """Standardized mean difference foreground − background of each covariate (n,), before and
         after matching.
 
         Before = against all other bins of the universe. Below 0.1 is the usual mark of balance.

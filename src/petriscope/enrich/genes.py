@@ -17,7 +17,7 @@ from petriscope.errors import UserError
 from petriscope.genome.overlap import Intervals, overlaps, read_bed, within_genome
 
 _PROMOTER = (
-    1000  # an interval up to this long is a window centred on its TSS; a longer one is a gene body
+    1000  # an interval up to this long is a window centered on its TSS; a longer one is a gene body
 )
 
 
@@ -43,7 +43,7 @@ def read_genes(path: str | Path, sizes: Mapping[str, int] | None = None) -> Gene
     or of gene bodies.
 
     In a BED, column 4 is the symbol and column 6 the strand (without it every gene is '+'); an
-    interval up to 1 kb is centred on its TSS, a longer one is a gene body whose 5' end is the TSS.
+    interval up to 1 kb is centered on its TSS, a longer one is a gene body whose 5' end is the TSS.
     Symbols become upper case; of one symbol on several lines the most upstream TSS is kept. Raises
     UserError naming file and line; where chromosome ``sizes`` are given, also for a TSS past its
     chromosome's end.

@@ -160,16 +160,16 @@ def feature_hits(
 def position_histogram(
     sequences: np.ndarray, motif: Motif, width: int = 10, is_target: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """Occurrences by the distance of the motif's middle to the sequence's centre: offset (bp, left
+    """Occurrences by the distance of the motif's middle to the sequence's center: offset (bp, left
     edge), densities.
 
     Densities are occurrences per sequence and bp; with ``is_target`` (N,) there is one column for
     targets and one for the rest.
     """
     found = find_occurrences(sequences, motif)
-    centre = sequences.shape[1] / 2
-    offset = found.start + len(motif.matrix) / 2 - centre
-    steps = int(np.ceil(centre / width))
+    center = sequences.shape[1] / 2
+    offset = found.start + len(motif.matrix) / 2 - center
+    steps = int(np.ceil(center / width))
     edges = np.arange(-steps, steps + 1) * width
     groups = {"density": np.ones(len(sequences), dtype=bool)}
     if is_target is not None:
@@ -204,14 +204,14 @@ def motif_similarity(motifs: Sequence[Motif], others: Sequence[Motif] | None = N
     """
     others = motifs if others is None else others
     longest = max(len(motif.matrix) for motif in [*motifs, *others])
-    second = [_centred(motif) for motif in others]
+    second = [_centered(motif) for motif in others]
     norms = np.array([np.linalg.norm(matrix) for matrix in second])
     padded = np.zeros((len(second), 3 * longest, 4))
     for k, matrix in enumerate(second):
         padded[k, longest : longest + len(matrix)] = matrix
     result = np.full((len(motifs), len(second)), -1.0)
     for i, motif in enumerate(motifs):
-        forward = _centred(motif)
+        forward = _centered(motif)
         for matrix in (forward, reverse_complement(forward)):
             width = len(matrix)
             views = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1)
@@ -235,7 +235,7 @@ def family_of(
     return list(dict.fromkeys(motifs[j].factor for j in order if similarity[index, j] >= least))
 
 
-def _centred(motif: Motif) -> np.ndarray:
+def _centered(motif: Motif) -> np.ndarray:
     """(L, 4) frequencies less 0.25, rows made to sum to one."""
     return motif.matrix / motif.matrix.sum(axis=1, keepdims=True) - 0.25
 
@@ -305,11 +305,11 @@ def logos_and_positions(
     most: int,
     rng: np.random.Generator,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A motif beside the letters at its hits, and where its hits lie round the bin's centre.
+    """A motif beside the letters at its hits, and where its hits lie round the bin's center.
 
     ``sequences`` (n, L); ``foreground`` rows of a group; ``weights`` (n,) of its matched
     background, from which ``most`` rows are drawn. Logos: source (motif, hits), position, A, C, G,
-    T, n, correlation. Positions: offset of the class's left edge from the centre (bp), target,
+    T, n, correlation. Positions: offset of the class's left edge from the center (bp), target,
     background (hits per sequence and bp).
     """
     seen = compare_hits(np.ascontiguousarray(sequences[foreground]), motif)

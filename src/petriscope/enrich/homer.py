@@ -18,7 +18,7 @@ from scipy import sparse
 
 from petriscope.enrich.background import Strata, sample_background
 from petriscope.enrich.motifs import Motif, write_homer
-from petriscope.enrich.normalize import gc_fraction, gc_weights, oligo_normalise, usable
+from petriscope.enrich.normalize import gc_fraction, gc_weights, oligo_normalize, usable
 from petriscope.enrich.scan import scan_hits
 from petriscope.enrich.tails import (
     benjamini_hochberg,
@@ -33,13 +33,13 @@ Statistic = Literal["binomial", "hypergeo"]
 
 
 def known_weights(sequences: np.ndarray, is_target: np.ndarray) -> np.ndarray:
-    """(N,) weights as ``findMotifsGenome.pl`` prepares them: filter, GC bins, oligo normalisation;
+    """(N,) weights as ``findMotifsGenome.pl`` prepares them: filter, GC bins, oligo normalization;
     0 = dropped."""
     is_target = np.asarray(is_target, dtype=bool)
     kept = usable(sequences)
     weights = np.zeros(len(sequences))
     weights[kept] = gc_weights(gc_fraction(sequences[kept]), is_target[kept])
-    return oligo_normalise(sequences, is_target, weights).weights
+    return oligo_normalize(sequences, is_target, weights).weights
 
 
 def known_enrichment(

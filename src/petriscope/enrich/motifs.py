@@ -17,7 +17,7 @@ from petriscope.files import atomic_path
 
 DEFAULT_P = 1e-4
 FLOOR = (
-    0.001  # HOMER floors every probability here before taking the logarithm, without renormalising
+    0.001  # HOMER floors every probability here before taking the logarithm, without renormalizing
 )
 UNIFORM = (0.25, 0.25, 0.25, 0.25)
 _GRID = 2.5e-4  # nat: width of a score class in the threshold's dynamic programme

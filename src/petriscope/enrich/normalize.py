@@ -1,4 +1,4 @@
-"""HOMER's background normalisation: sequence filter, GC bins, and the iterative oligo weighting
+"""HOMER's background normalization: sequence filter, GC bins, and the iterative oligo weighting
 that follows them."""
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ GC_EDGES = (0.20, 0.25, 0.30, 0.35, 0.40, 0.45, 0.50, 0.60, 0.70, 0.80)
 _LIMIT = 1e3  # weights stay within 1/1000 and 1000
 
 
-class OligoNormalisation(NamedTuple):
-    """What the automatic normalisation did."""
+class OligoNormalization(NamedTuple):
+    """What the automatic normalization did."""
 
     weights: np.ndarray
     """(N,) float64; targets as given."""
@@ -97,14 +97,14 @@ def select_background(
     return np.sort(np.concatenate(taken))
 
 
-def oligo_normalise(
+def oligo_normalize(
     sequences: np.ndarray,
     is_target: np.ndarray,
     weights: np.ndarray,
     max_k: int = 3,
     max_iterations: int = 160,
-) -> OligoNormalisation:
-    """HOMER's automatic normalisation (``-nlen 3 -nmax 160``): background weights that level the
+) -> OligoNormalization:
+    """HOMER's automatic normalization (``-nlen 3 -nmax 160``): background weights that level the
     1-, 2- and 3-mer content.
 
     ``sequences`` (N, L) codes, ``weights`` (N,) after the GC step, 0 = dropped. Per k: f = target
@@ -145,7 +145,7 @@ def oligo_normalise(
             break
         last = len(errors) >= max_iterations or (len(errors) > 1 and error >= errors[-2])
     weights[background] = w
-    return OligoNormalisation(weights, np.array(errors))
+    return OligoNormalization(weights, np.array(errors))
 
 
 def oligo_factors(

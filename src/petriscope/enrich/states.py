@@ -33,7 +33,7 @@ class State:
     number: int
     name: str
     description: str
-    colour: str
+    color: str
     """#rrggbb"""
     group: str
     """promoter, enhancer, transcribed, bivalent, heterochromatin, repressed, quiescent or other."""
@@ -78,7 +78,7 @@ def read_segmentation(
     'E13' or 'EnhA1').
 
     The vocabulary is the built-in one that holds every (number, name) of the file, else the names
-    of ``states_file`` (columns number, name, colour), else the file's own names with the colours of
+    of ``states_file`` (columns number, name, colour), else the file's own names with the colors of
     its column 9. Where segments overlap the earlier one keeps the shared bases; this and gaps are
     said in ``notes``. Raises UserError naming file and line; where chromosome ``sizes`` are given,
     also for a segment that ends a step of 200 bp (ChromHMM's) past its chromosome.
@@ -204,13 +204,13 @@ def _match(
             field="column 4",
             remedy="Add it there",
         )
-    colours = dict(zip(frame["name"].astype(str), frame["colour"])) if "colour" in frame else {}
+    colors = dict(zip(frame["name"].astype(str), frame["colour"])) if "colour" in frame else {}
     own = tuple(
         State(
             parts[label][0] or i + 1,
             parts[label][1] or label,
             label,
-            _hex(colours.get(label)),
+            _hex(colors.get(label)),
             "other",
         )
         for i, label in enumerate(labels)
@@ -219,7 +219,7 @@ def _match(
 
 
 def _hex(rgb: object) -> str:
-    """#rrggbb of a BED colour '255,0,0'; grey where there is none."""
+    """#rrggbb of a BED color '255,0,0'; gray where there is none."""
     found = re.fullmatch(r"(\d+),(\d+),(\d+),?", str(rgb))
     return (
         "#{:02x}{:02x}{:02x}".format(*(min(int(x), 255) for x in found.groups()))
@@ -435,7 +435,7 @@ def tested_states(
     """Every state of a segmentation in some groups of ``fore``, against their matched background.
 
     Columns: group, those of `StateEnrichment.table`, shift_p (`shift_p` round each chromosome),
-    state_group, colour.
+    state_group, color.
     """
     member, names = fore.matrix[rows], [state.name for state in segmentation.states]
     states = majority_state(Intervals.of(fore.bins), segmentation)
@@ -447,7 +447,7 @@ def tested_states(
     return table.rename(columns={"feature": "group"}).assign(
         shift_p=shifted[np.repeat(found.tested, len(names)).reshape(shifted.shape)],
         state_group=[by_name[name].group for name in table.state],
-        colour=[by_name[name].colour for name in table.state],
+        colour=[by_name[name].color for name in table.state],
     )
 
 

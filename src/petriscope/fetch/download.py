@@ -30,7 +30,7 @@ class Remote:
 
     path: str
     url: str
-    licence: str = ""
+    license: str = ""
     bytes: int | None = None
     sha256: str | None = None
     md5: str | None = None

@@ -247,7 +247,7 @@ def _check_head(reply: Any, url: str, total: int | None, expected: int | None) -
         raise UserError(
             what,
             field=url,
-            remedy="Check the address; it may need a licence accepted or have moved.",
+            remedy="Check the address; it may need a license accepted or have moved.",
         )
     if expected is not None and total is not None and total != expected:
         what = f"the server offers {total} bytes where {expected} are expected"

@@ -27,14 +27,14 @@ def draw(curve: pd.DataFrame) -> Figure:
         (left, "effect", "mean |Δ prediction| at masked bins"),
         (middle, "shift", "shift toward other context"),
     ):
-        for arm, (name, colour, line) in ARMS.items():
+        for arm, (name, color, line) in ARMS.items():
             part = curve[curve.arm == arm].sort_values("k")
-            axes.plot(part.k, part[measure], line, marker="o", ms=3, color=colour, label=name)
+            axes.plot(part.k, part[measure], line, marker="o", ms=3, color=color, label=name)
             axes.fill_between(
                 part.k,
                 part[f"{measure}_low"],
                 part[f"{measure}_high"],
-                color=colour,
+                color=color,
                 alpha=0.15,
                 lw=0,
             )
@@ -43,12 +43,12 @@ def draw(curve: pd.DataFrame) -> Figure:
     middle.set_title("Signed shift")
     middle.axhline(0, color="#999999", lw=0.6)
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=5)
-    for arm, name, colour in (
+    for arm, name, color in (
         ("published", "targeted", CORRECTED),
         ("published_random", "random", PUBLISHED),
     ):
         part = curve[curve.arm == arm].sort_values("k")
-        right.plot(part.k, part.effect, "o-", ms=3, color=colour, label=name)
+        right.plot(part.k, part.effect, "o-", ms=3, color=color, label=name)
     reconstruction = curve[curve.arm == "reconstruction"].effect
     if len(reconstruction):
         right.axhline(

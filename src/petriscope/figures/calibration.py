@@ -45,14 +45,14 @@ def draw(p_values: pd.DataFrame, rates: pd.DataFrame, alpha: float) -> Figure:
     """``p_values``: stage calibration's histogram table (seed, test, p, share); ``rates``: its
     table of rates."""
     figure, axes = panels(4, width=2.8)
-    for panel, (test, colour), title in zip(axes, SHOWN, TITLES):
+    for panel, (test, color), title in zip(axes, SHOWN, TITLES):
         frame = p_values[p_values.test == test]
         if frame.empty:
             nothing(panel, "cannot be tested:\nno replicates in this data set")
             continue
         by_seed = frame.pivot_table(index="p", columns="seed", values="share")
         width = float(by_seed.index.to_series().diff().median())
-        panel.bar(by_seed.index, by_seed.mean(axis=1), width=0.9 * width, color=colour)
+        panel.bar(by_seed.index, by_seed.mean(axis=1), width=0.9 * width, color=color)
         for seed in by_seed:
             panel.step(
                 by_seed.index, by_seed[seed], where="mid", color="#333333", lw=0.5, alpha=0.6

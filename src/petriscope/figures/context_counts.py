@@ -10,7 +10,7 @@ from petriscope.figures.style import (
     CONTROL,
     CORRECTED,
     PUBLISHED,
-    lineage_colours,
+    lineage_colors,
     nothing,
     panels,
     whiskers,
@@ -50,9 +50,9 @@ def draw(
             middle.errorbar(
                 random_layers.layer, share, spread, fmt="o--", color=CONTROL, label="random init"
             )
-        for lineage, colour in lineage_colours(lineages).items():
+        for lineage, color in lineage_colors(lineages).items():
             right.plot(
-                layers.layer, layers[f"{lineage}_fraction"], "o-", color=colour, label=lineage
+                layers.layer, layers[f"{lineage}_fraction"], "o-", color=color, label=lineage
             )
         middle.legend()
         right.legend()

@@ -53,13 +53,13 @@ def _fractions(axes: Axes, layers: pd.DataFrame, random_init: pd.DataFrame) -> N
     axes.set_title("Random model")
     if random_init.empty:
         return nothing(axes, "random model: not run")
-    for table, colour, name in (
+    for table, color, name in (
         (layers, CORRECTED, "trained model"),
-        (random_init, CONTROL, "randomly initialised"),
+        (random_init, CONTROL, "randomly initialized"),
     ):
         error = whiskers(table.context_fraction, table.context_low, table.context_high)
         axes.errorbar(
-            table.layer, table.context_fraction, error, fmt="o-", ms=3, color=colour, label=name
+            table.layer, table.context_fraction, error, fmt="o-", ms=3, color=color, label=name
         )
     axes.set(ylabel="share of alive features, BH q < α", ylim=(0, None))
     _layers(axes, layers.layer)
@@ -73,17 +73,17 @@ def _shuffles(axes: Axes, shuffles: pd.DataFrame) -> None:
     axes.plot(
         observed.layer, observed.fraction_observed, "o-", ms=3, color=CORRECTED, label="observed"
     )
-    for (name, part), colour in zip(shuffles.groupby("null", sort=False), (PUBLISHED, ACCENTS[1])):
+    for (name, part), color in zip(shuffles.groupby("null", sort=False), (PUBLISHED, ACCENTS[1])):
         axes.plot(
             part.layer,
             part.fraction,
             "o--",
             ms=3,
-            color=colour,
+            color=color,
             label=f"{name}, mean of {part.draws.iloc[0]}",
         )
         axes.fill_between(
-            part.layer, part.fraction_low, part.fraction_high, color=colour, alpha=0.2, lw=0
+            part.layer, part.fraction_low, part.fraction_high, color=color, alpha=0.2, lw=0
         )
     axes.set(ylabel="share of alive features, BH q < α", ylim=(0, None))
     _layers(axes, observed.layer)
@@ -97,10 +97,10 @@ def _published(axes: Axes, shuffles: pd.DataFrame) -> None:
     axes.plot(
         observed.layer, observed.published_observed, "o-", ms=3, color=CORRECTED, label="observed"
     )
-    for (name, part), colour in zip(shuffles.groupby("null", sort=False), (PUBLISHED, ACCENTS[1])):
-        axes.plot(part.layer, part.published, "o--", ms=3, color=colour, label=str(name))
+    for (name, part), color in zip(shuffles.groupby("null", sort=False), (PUBLISHED, ACCENTS[1])):
+        axes.plot(part.layer, part.published, "o--", ms=3, color=color, label=str(name))
         axes.fill_between(
-            part.layer, part.published_low, part.published_high, color=colour, alpha=0.2, lw=0
+            part.layer, part.published_low, part.published_high, color=color, alpha=0.2, lw=0
         )
     axes.set(ylabel="Bonferroni-significant features", ylim=(0, None))
     _layers(axes, observed.layer)
@@ -128,9 +128,9 @@ def _inputs(axes: Axes, table: pd.DataFrame, column: str, title: str, label: str
     axes.set_title(title)
     if table.empty:
         return nothing(axes, "input controls: not run")
-    for (name, part), colour in zip(table.groupby("variant", sort=False), (CORRECTED, *ACCENTS)):
+    for (name, part), color in zip(table.groupby("variant", sort=False), (CORRECTED, *ACCENTS)):
         style = "o-" if name == "real" else "o--"
-        axes.plot(part.layer, part[column], style, ms=3, color=colour, label=str(name))
+        axes.plot(part.layer, part[column], style, ms=3, color=color, label=str(name))
     if column == "auroc":
         axes.axhline(0.5, color="#555555", lw=0.6)
     else:

@@ -1,4 +1,4 @@
-"""Dot plot of terms by group: size is −log10 p, colour is fold, a ring marks q < alpha. Serves motifs
+"""Dot plot of terms by group: size is −log10 p, color is fold, a ring marks q < alpha. Serves motifs
 and gene sets."""
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from petriscope.figures.style import lineage_colours, nothing, panels, whiskers
+from petriscope.figures.style import lineage_colors, nothing, panels, whiskers
 
 ENTRANTS = {
     "sae": "SAE latents",
@@ -30,15 +30,15 @@ def draw(board: pd.DataFrame) -> Figure:
         for panel in axes:
             nothing(panel, "leaderboard: not run")
         return figure
-    colours = lineage_colours(list(dict.fromkeys(board.lineage)))
-    width = 0.8 / len(colours)
+    colors = lineage_colors(list(dict.fromkeys(board.lineage)))
+    width = 0.8 / len(colors)
     for panel, (column, title, label, chance) in zip(axes, READOUTS):
-        for i, (lineage, colour) in enumerate(colours.items()):
+        for i, (lineage, color) in enumerate(colors.items()):
             part = board[board.lineage == lineage].set_index("entrant").reindex(ENTRANTS)
-            x = np.arange(len(ENTRANTS)) + (i - (len(colours) - 1) / 2) * width
+            x = np.arange(len(ENTRANTS)) + (i - (len(colors) - 1) / 2) * width
             value = part[column].to_numpy(float)
             error = whiskers(value, part[f"{column}_low"], part[f"{column}_high"])
-            panel.errorbar(x, value, error, fmt="o", ms=4, lw=0.8, color=colour, label=lineage)
+            panel.errorbar(x, value, error, fmt="o", ms=4, lw=0.8, color=color, label=lineage)
         panel.axhline(chance, color="#555555", lw=0.6)
         panel.set_xticks(np.arange(len(ENTRANTS)), ENTRANTS.values(), rotation=35, ha="right")
         panel.set(title=title, ylabel=label)

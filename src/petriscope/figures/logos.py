@@ -10,7 +10,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
 COLOURS = {"A": "#109648", "C": "#255c99", "G": "#f7b32b", "T": "#d62839"}
-"""Letter colours, the usual green, blue, orange, red."""
+"""Letter colors, the usual green, blue, orange, red."""
 _FONT = FontProperties(family="DejaVu Sans", weight="bold")
 
 

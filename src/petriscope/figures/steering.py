@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from petriscope.figures.style import lineage_colours, nothing, panels, whiskers
+from petriscope.figures.style import lineage_colors, nothing, panels, whiskers
 
 METHODS = {
     "sae_additive": "SAE-additive",
@@ -28,9 +28,9 @@ def draw(table: pd.DataFrame) -> Figure:
             nothing(panel, "cannot be tested on this data set")
         return figure
     lineages = list(dict.fromkeys(table.lineage))
-    colours = lineage_colours(lineages)
+    colors = lineage_colors(lineages)
     for panel, origin, title in zip(
-        axes, ("own", "others"), ("Direction of the lineage itself", "Learnt on the other lineages")
+        axes, ("own", "others"), ("Direction of the lineage itself", "Learned on the other lineages")
     ):
         width = 0.8 / len(lineages)
         for i, lineage in enumerate(lineages):
@@ -45,7 +45,7 @@ def draw(table: pd.DataFrame) -> Figure:
                 x,
                 part.gc,
                 0.9 * width,
-                color=colours[lineage],
+                color=colors[lineage],
                 label=lineage,
                 yerr=error,
                 error_kw={"lw": 0.6},

@@ -1,4 +1,4 @@
-"""The figures' one visual language: colours with meaning, sizes, the provenance stamp,
+"""The figures' one visual language: colors with meaning, sizes, the provenance stamp,
 deterministic files."""
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ def panels(
     return figure, list(axes.ravel())
 
 
-def lineage_colours(lineages: list[str]) -> dict[str, str]:
-    """One colour per lineage, in order."""
+def lineage_colors(lineages: list[str]) -> dict[str, str]:
+    """One color per lineage, in order."""
     return {name: LINEAGES[i % len(LINEAGES)] for i, name in enumerate(lineages)}
 
 
 def whiskers(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
     """(2, n) distances to the limits for `errorbar`; a limit that rounding puts on the wrong side
     of its value is the value."""
-    centre = np.asarray(value, dtype=float)
+    center = np.asarray(value, dtype=float)
     return np.stack(
-        [centre - np.asarray(low, dtype=float), np.asarray(high, dtype=float) - centre]
+        [center - np.asarray(low, dtype=float), np.asarray(high, dtype=float) - center]
     ).clip(min=0)
 
 

@@ -1,4 +1,4 @@
-"""Cut sites and signal intervals to windows: sums per 4 bp, vectorised, in memory of the result and
+"""Cut sites and signal intervals to windows: sums per 4 bp, vectorized, in memory of the result and
 one chunk."""
 
 from __future__ import annotations

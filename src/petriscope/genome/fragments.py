@@ -30,7 +30,7 @@ def read_fragments(
     One line is one fragment; further columns (10x: barcode, reads) are ignored. Raises `UserError`
     naming file and line for an unsorted or damaged file, a fragment beyond its chromosome, and
     names the genome does not know. Chromosomes outside ``contigs`` (`Genome.contigs`) are passed
-    on: they count towards the depth.
+    on: they count toward the depth.
     """
     path = Path(path)
     sizes, order, seen = known_sizes(contigs), OrderCheck(path), set[str]()

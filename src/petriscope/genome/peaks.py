@@ -173,11 +173,11 @@ def _on_genome(peaks: pd.DataFrame, contigs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _moving_sum(array: np.ndarray, span: int) -> np.ndarray:
-    """Centred sum over ``span`` bins along the last axis, shorter at the edges."""
+    """Centered sum over ``span`` bins along the last axis, shorter at the edges."""
     total = np.concatenate([np.zeros((len(array), 1)), np.cumsum(array, axis=1)], axis=1)
-    centre = np.arange(array.shape[1])
-    upper = np.minimum(centre + span - span // 2, array.shape[1])
-    return total[:, upper] - total[:, np.maximum(centre - span // 2, 0)]
+    center = np.arange(array.shape[1])
+    upper = np.minimum(center + span - span // 2, array.shape[1])
+    return total[:, upper] - total[:, np.maximum(center - span // 2, 0)]
 
 
 def _runs(mask: np.ndarray, join: int) -> list[tuple[int, int]]:

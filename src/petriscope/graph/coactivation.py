@@ -17,7 +17,7 @@ def nearest_decoders(
     decoder: np.ndarray, other: np.ndarray, *, same: bool, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of ``other`` (n', d) with the highest cosine to each row of ``decoder`` (n, d); a row is
-    not its own neighbour.
+    not its own neighbor.
 
     Returns indices int64 and cosines float32, both (n, min(count, candidates)), falling.
     """

@@ -37,7 +37,7 @@ class Source:
     maker: str | None
     kind: Literal["made", "code", "raw"]
     origin: str = ""
-    """of a raw data set: its name, licence and where it came from"""
+    """of a raw data set: its name, license and where it came from"""
 
 
 @dataclass(frozen=True)
@@ -182,12 +182,12 @@ def differing(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 
 def origin(path: Path) -> str:
-    """What the data set in ``path`` says of itself: name, licence, simulation or download."""
+    """What the data set in ``path`` says of itself: name, license, simulation or download."""
     description = path / "dataset.yaml"
     if not description.is_file():
         return ""
     content = yaml.safe_load(description.read_text())
-    parts = [f"data set {content.get('name')}", f"licence {content.get('licence')}"]
+    parts = [f"data set {content.get('name')}", f"license {content.get('licence')}"]
     if simulation := content.get("simulation"):
         parts.insert(
             1, f"simulated with {', '.join(f'{key} {value}' for key, value in simulation.items())}"

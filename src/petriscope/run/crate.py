@@ -62,7 +62,7 @@ def write_crate(workspace: Workspace, out: Path) -> int:
 
 
 def _describe(crate: Any, workspace: Workspace) -> Mapping[str, Any]:
-    """Name, licence, profile and the files that define the run; returns the data set's own
+    """Name, license, profile and the files that define the run; returns the data set's own
     description."""
     from rocrate.model.contextentity import ContextEntity
 

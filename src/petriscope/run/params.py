@@ -1,4 +1,4 @@
-"""`params.yaml` as frozen dataclasses, validated at load; a misspelt name or a value out of range
+"""`params.yaml` as frozen dataclasses, validated at load; a misspelled name or a value out of range
 is refused."""
 
 from __future__ import annotations

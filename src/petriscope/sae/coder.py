@@ -74,7 +74,7 @@ class SAE:
     def _filter(self) -> CandidateFilter:
         return CandidateFilter(self.W_enc, self.b_enc, self.config.filter)
 
-    def centred(self, x: np.ndarray | torch.Tensor) -> torch.Tensor:
+    def centered(self, x: np.ndarray | torch.Tensor) -> torch.Tensor:
         """s·x − b_dec, float32 (n, d). Raises `UserError` on a wrong width, NaN or infinity."""
         rows = as_rows(x, self.d).to(self.b_dec.device)
         return torch.add(-self.b_dec, rows, alpha=self.scale)
@@ -82,10 +82,10 @@ class SAE:
     @torch.inference_mode()  # always, or never: the filter keeps its buffers from call to call
     def select(self, x: np.ndarray | torch.Tensor) -> Selection:
         """Active latents of raw hidden states x (n, d) in both orders."""
-        centred = self.centred(x)
+        centered = self.centered(x)
         if self.config.variant == "topk":
-            return TopK(self.config.k)(self._filter, centred)
-        return above_threshold(self._filter, centred, self.threshold)
+            return TopK(self.config.k)(self._filter, centered)
+        return above_threshold(self._filter, centered, self.threshold)
 
     def encode(
         self, x: np.ndarray | torch.Tensor | Hidden, *, device: str | torch.device | None = None

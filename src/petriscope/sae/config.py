@@ -14,7 +14,7 @@ VARIANTS = ("batchtopk", "topk", "matryoshka", "relu_l1")
 
 @dataclasses.dataclass(frozen=True)
 class SAEConfig:
-    """Shape, sparsity and optimisation of one sparse autoencoder.
+    """Shape, sparsity and optimization of one sparse autoencoder.
 
     Variants: ``batchtopk`` keeps the batch·k largest latents of a batch (arXiv 2412.06410),
     ``topk`` the k largest of each token (arXiv 2406.04093), ``matryoshka`` is BatchTopK whose

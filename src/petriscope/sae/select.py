@@ -94,7 +94,7 @@ class CandidateFilter:
         """All entries that may exceed ``floor`` (scalar or one per token), latent by latent:
         pattern (m, n).
 
-        x (n, d) float32, already centred. Holds every entry whose exact product exceeds the floor,
+        x (n, d) float32, already centered. Holds every entry whose exact product exceeds the floor,
         and some below.
         """
         n, m = len(x), len(self.weight)
@@ -211,7 +211,7 @@ def exact_values(
 
 def above_threshold(filter_: CandidateFilter, x: torch.Tensor, threshold: float) -> Selection:
     """Inference of BatchTopK and ReLU: all latents above ``threshold`` (≥ 0). x (n, d) float32,
-    centred."""
+    centered."""
     found = filter_.candidates(x, threshold)
     values = exact_values(found, filter_.exact_weight, filter_.exact_bias, x)
     pattern, kept = keep_entries(found, values > max(threshold, 0.0))
@@ -227,7 +227,7 @@ class BatchTopK:
         self._margin = 0.0
 
     def __call__(self, filter_: CandidateFilter, x: torch.Tensor) -> Selection:
-        """x (n, d) float32, centred."""
+        """x (n, d) float32, centered."""
         wanted = self.k * len(x)
         if guessed := self._last is None:
             self._last = self._guess(filter_, x)
@@ -264,7 +264,7 @@ class TopK:
         )
 
     def __call__(self, filter_: CandidateFilter, x: torch.Tensor) -> Selection:
-        """x (n, d) float32, centred."""
+        """x (n, d) float32, centered."""
         norm = torch.linalg.vector_norm(x, dim=1).clamp_min(1e-30)
         if self._ratio is None:
             sample = slice(None, None, max(1, len(x) // 64))

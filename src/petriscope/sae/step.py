@@ -7,7 +7,7 @@ rows of G and x_c that a latent fired on. b_dec enters twice: directly (ΣG) and
 (−W_encᵀ·∂L/∂b_enc).
 
 Adam goes over the dictionary half a megabyte at a time: gradient, projection and norm; then update,
-renormalise, refresh. The two passes over blocks of latents keep the working set in cache; the clip
+renormalize, refresh. The two passes over blocks of latents keep the working set in cache; the clip
 of the whole gradient (arXiv 2406.04093 and dictionary_learning: norm 1) divides each block just
 before its update, which then finds it there. (The fused update's own `grad_scale` gives the same
 bits, more slowly.)
@@ -70,7 +70,7 @@ class BatchGradients(NamedTuple):
     """Everything needed to form weight gradients block by block, and what the step reports."""
 
     selection: Selection
-    x_centred: torch.Tensor
+    x_centered: torch.Tensor
     """(n, d)"""
     pulls: list[tuple[slice, torch.Tensor]]
     """(latents, e (n, d)) for each group of latents, with ∂L/∂ĥ = −2/n·e: one pair unless
@@ -90,17 +90,17 @@ class BatchGradients(NamedTuple):
 def batch_gradients(
     parameters: Parameters,
     x: torch.Tensor,
-    x_centred: torch.Tensor,
+    x_centered: torch.Tensor,
     selection: Selection,
     objective: Objective,
 ) -> BatchGradients:
-    """Forward and backward of one batch. x (n, d) float32 in scaled units, x_centred = x − b_dec.
+    """Forward and backward of one batch. x (n, d) float32 in scaled units, x_centered = x − b_dec.
 
     Dead latents must not be among the selected ones (they are silent, by definition, in this batch
     too).
     """
     n = len(x)
-    residuals = _residuals(parameters, x_centred, selection, objective.groups)
+    residuals = _residuals(parameters, x_centered, selection, objective.groups)
     errors = [_squared(residual) for _, residual in residuals]
     loss = sum(errors) / n
     # Prefix g reconstructs with groups ≤ g, so a latent of group g is pulled by the errors of all
@@ -117,25 +117,25 @@ def batch_gradients(
     b_enc = row_sums(selection.by_latent, value_gradients)
     aux = None
     if len(objective.dead) and objective.aux_weight:
-        aux = auxiliary_gradients(parameters, x_centred, residuals[-1][1], objective)
+        aux = auxiliary_gradients(parameters, x_centered, residuals[-1][1], objective)
         b_enc[objective.dead] += aux.b_enc
         loss += aux.loss
     b_dec = pulls[0][1].sum(0).mul_(-2 / n) - b_enc @ parameters.W_enc
     l0 = len(selection.values) / n
     return BatchGradients(
-        selection, x_centred, pulls, value_gradients, b_enc, b_dec, aux, loss, errors[-1], l0
+        selection, x_centered, pulls, value_gradients, b_enc, b_dec, aux, loss, errors[-1], l0
     )
 
 
 def _residuals(
-    parameters: Parameters, x_centred: torch.Tensor, selection: Selection, groups: tuple[int, ...]
+    parameters: Parameters, x_centered: torch.Tensor, selection: Selection, groups: tuple[int, ...]
 ) -> list[tuple[slice, torch.Tensor]]:
     """Residual e of every nested prefix, each with the latents its last group adds."""
     values = selection.values[selection.order]
     if not groups:
         decoded = weighted_rows(selection.by_token, values, parameters.W_dec)
-        return [(slice(0, len(parameters.W_dec)), torch.sub(x_centred, decoded, out=decoded))]
-    residuals, start, residual = [], 0, x_centred
+        return [(slice(0, len(parameters.W_dec)), torch.sub(x_centered, decoded, out=decoded))]
+    residuals, start, residual = [], 0, x_centered
     for size in groups:
         inside = (selection.by_token.columns >= start) & (selection.by_token.columns < start + size)
         residual = residual - weighted_rows(selection.by_token, values * inside, parameters.W_dec)
@@ -157,7 +157,7 @@ def _value_gradients(
 
 
 def auxiliary_gradients(
-    parameters: Parameters, x_centred: torch.Tensor, residual: torch.Tensor, objective: Objective
+    parameters: Parameters, x_centered: torch.Tensor, residual: torch.Tensor, objective: Objective
 ) -> AuxGradients:
     """AuxK (arXiv 2406.04093, appendix A.2): the aux_k largest dead latents of each token explain
     the residual e.
@@ -168,7 +168,7 @@ def auxiliary_gradients(
     n, dead = len(residual), objective.dead
     W_enc, W_dec = parameters.W_enc[dead], parameters.W_dec[dead]
     spread = (_squared(residual) - n * float(residual.mean(0).double().square().sum())) / n
-    acts = torch.addmm(parameters.b_enc[dead], x_centred, W_enc.T).clamp_min_(0.0)
+    acts = torch.addmm(parameters.b_enc[dead], x_centered, W_enc.T).clamp_min_(0.0)
     keep_largest(acts, objective.aux_k)
     error = torch.addmm(residual, acts, W_dec, alpha=-1)
     weight = objective.aux_weight / spread if spread > 0 else 0.0
@@ -178,7 +178,7 @@ def auxiliary_gradients(
     act_gradients = torch.ops.aten.threshold_backward.grad_input(
         pulled, acts, 0.0, grad_input=pulled
     )
-    return AuxGradients(act_gradients.T @ x_centred, act_gradients.sum(0), acts.T @ pull, loss)
+    return AuxGradients(act_gradients.T @ x_centered, act_gradients.sum(0), acts.T @ pull, loss)
 
 
 def weight_blocks(
@@ -191,8 +191,8 @@ def weight_blocks(
     """Fill W_enc and W_dec (m, d) with their gradients, at most ``rows`` latents at a time; yields
     each filled part."""
     chosen, aux = gradients.selection, gradients.aux
-    pulling = chosen.values * (-2 / len(gradients.x_centred))
-    inputs = column_tiles(gradients.x_centred)
+    pulling = chosen.values * (-2 / len(gradients.x_centered))
+    inputs = column_tiles(gradients.x_centered)
     for latents, pull in gradients.pulls:
         pulls = column_tiles(pull)
         for start in range(latents.start, latents.stop, rows):
@@ -304,14 +304,14 @@ _ENCODER_SHARE = 0.2  # of the mean encoder norm of live latents, as published
 def resample(
     adam: DictionaryAdam,
     dead: torch.Tensor,
-    centred: torch.Tensor,
+    centered: torch.Tensor,
     residual: torch.Tensor,
     seed: tuple[int, int],
 ) -> None:
     """Turn each latent of ``dead`` (int64) to an input drawn with probability ∝ (its loss)², in
     place.
 
-    centred and residual (n, d): the batch, centred, and what its reconstruction misses. The decoder
+    centered and residual (n, d): the batch, centered, and what its reconstruction misses. The decoder
     row becomes the input's direction, the encoder row the same at a fifth of the mean norm of live
     encoder rows, the bias 0; Adam's moments start anew. ``seed`` is (run's seed, step), so a
     resumed run draws the same inputs.
@@ -328,7 +328,7 @@ def resample(
     drawn = torch.multinomial(
         weight, len(dead), replacement=len(dead) > int((weight > 0).sum()), generator=rng
     )
-    rows = torch.nn.functional.normalize(centred[drawn.to(centred.device)], dim=1)
+    rows = torch.nn.functional.normalize(centered[drawn.to(centered.device)], dim=1)
     length = torch.linalg.vector_norm(parameters.W_enc[alive], dim=1).mean()
     parameters.W_dec[dead] = rows
     parameters.W_enc[dead] = rows * (_ENCODER_SHARE * length)
@@ -351,18 +351,18 @@ class SelectionCheck(NamedTuple):
 
 def check_selection(
     selection: Selection,
-    centred: torch.Tensor,
+    centered: torch.Tensor,
     parameters: Parameters,
     rows: torch.Tensor,
     per_row: int | None,
 ) -> SelectionCheck:
-    """Audit ``rows`` (int64) of a batch centred (n, d) float32.
+    """Audit ``rows`` (int64) of a batch centered (n, d) float32.
 
     The border is each row's own ``per_row``-th largest value (TopK), or else the batch's smallest
     kept value if any entry was left out for it (BatchTopK; 0 for ReLU). Rounding:
     d·2⁻²³·‖x‖·max‖w‖, the bound of float32 accumulation.
     """
-    x, W_enc = centred[rows].double(), parameters.W_enc.double()
+    x, W_enc = centered[rows].double(), parameters.W_enc.double()
     dense = x @ W_enc.T + parameters.b_enc.double()
     if per_row is None:
         border = torch.full(

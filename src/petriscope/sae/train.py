@@ -93,10 +93,10 @@ class Run:
     def advance(self, x: torch.Tensor) -> None:
         """One optimizer step on a batch (n, d) in scaled units."""
         config = self.config
-        centred = x - self.parameters.b_dec
-        selection = self.selector(self.filter, centred)
+        centered = x - self.parameters.b_dec
+        selection = self.selector(self.filter, centered)
         if self.step % _AUDIT_STEPS == 0:
-            self._audit(selection, centred)
+            self._audit(selection, centered)
         if config.variant in ("batchtopk", "matryoshka") and self.step > (
             config.threshold_start or 0
         ):
@@ -112,23 +112,23 @@ class Run:
         l1 = config.l1 if config.variant == "relu_l1" else 0.0
         aux_weight = config.aux_weight * (self.variance if config.aux_units == "variance" else 1.0)
         objective = Objective(dead, config.aux_k, aux_weight, config.groups, l1)
-        gradients = batch_gradients(self.parameters, x, centred, selection, objective)
+        gradients = batch_gradients(self.parameters, x, centered, selection, objective)
         norm = self.adam.step(gradients, objective, config.learning_rate(self.step), self.filter)
         self.pending.append([gradients.loss, gradients.squared_error / len(x), gradients.l0, norm])
         self.step += 1
         if config.resample_every and self.step % config.resample_every == 0 and len(dead):
-            resample(self.adam, dead, centred, gradients.pulls[-1][1], (config.seed, self.step))
+            resample(self.adam, dead, centered, gradients.pulls[-1][1], (config.seed, self.step))
             self.silent[dead] = 0
             self.filter.refresh(0, config.m)
 
-    def _audit(self, selection: Selection, centred: torch.Tensor) -> None:
+    def _audit(self, selection: Selection, centered: torch.Tensor) -> None:
         """Check some rows, others at each audit, against a dense product; raises `UserError` on a
         mismatch."""
-        every = max(1, len(centred) // _AUDIT_ROWS)
+        every = max(1, len(centered) // _AUDIT_ROWS)
         first = self.step // _AUDIT_STEPS % every
-        rows = torch.arange(first, len(centred), every, device=centred.device)[:_AUDIT_ROWS]
+        rows = torch.arange(first, len(centered), every, device=centered.device)[:_AUDIT_ROWS]
         per_row = self.config.k if self.config.variant == "topk" else None
-        found = check_selection(selection, centred, self.parameters, rows, per_row)
+        found = check_selection(selection, centered, self.parameters, rows, per_row)
         self.audited_rows += found.rows
         if found.missed or found.surplus:
             what = f"missed {found.missed} latents and kept {found.surplus} too many in {found.rows} rows"
@@ -194,7 +194,7 @@ class Run:
 
     @classmethod
     def started(cls, config: SAEConfig, source: TokenSource, device: str = "cpu") -> Run:
-        """A fresh run: input scale, tied initialisation, and b_dec from a sample of the source."""
+        """A fresh run: input scale, tied initialization, and b_dec from a sample of the source."""
         sample = torch.from_numpy(source.sample(_SAMPLE_TOKENS, config.seed))
         spread = float((sample.double() - sample.double().mean(0)).square().sum(1).mean())
         square = float(sample.double().square().sum(1).mean())

@@ -338,7 +338,7 @@ def test_narrowpeak_has_ten_columns_and_summits_inside(folder: Path) -> None:
 def test_segmentation_tiles_the_genome_in_official_states(
     folder: Path, elements: pd.DataFrame
 ) -> None:
-    names = {f"{i + 1}_{name}": colour for i, (name, colour) in enumerate(STATES)}
+    names = {f"{i + 1}_{name}": color for i, (name, color) in enumerate(STATES)}
     for lineage, context in CONDITIONS:
         bed = pd.read_csv(
             folder / "chromhmm" / f"{lineage}_{context}.bed.gz", sep="\t", header=None
@@ -383,7 +383,7 @@ def test_gene_sets_carry_their_programme(folder: Path) -> None:
         assert max(share, key=lambda note: share[note]) == f"planted:{programme}"
 
 
-def test_motif_file_names_its_source_and_licence() -> None:
+def test_motif_file_names_its_source_and_license() -> None:
     text = demo_motifs_path().read_text()
     assert "JASPAR" in text and "CC BY 4.0" in text
     motifs = read_motifs(demo_motifs_path())

@@ -151,7 +151,7 @@ class ComparePage(Page):
                 )
             )
         near = next(
-            (n for kind in left.neighbours.values() for n in kind if n.id == right.id), None
+            (n for kind in left.neighbors.values() for n in kind if n.id == right.id), None
         )
         rows.append(
             ("similarity", show(near.value if near else None, "number", "not among nearest"), "")
@@ -167,12 +167,12 @@ class ComparePage(Page):
         )
         for a in left.activation:
             b = there.get(a.unit.name)
-            colour = p.context(a.unit.values.get("context"))
-            text.append(f"{a.unit.name[:19]:<20}", style=colour)
+            color = p.context(a.unit.values.get("context"))
+            text.append(f"{a.unit.name[:19]:<20}", style=color)
             text.append(f"{show(a.mean, 'number', g.none):>8}  ")
-            text.append(f"{_spark(a, g):<16}", style=colour)
+            text.append(f"{_spark(a, g):<16}", style=color)
             text.append(f"   {show(b.mean if b else None, 'number', g.none):>8}  ")
-            text.append((_spark(b, g) if b else "") + "\n", style=colour)
+            text.append((_spark(b, g) if b else "") + "\n", style=color)
         text.append("mean activation and distribution (log counts)", style=p.dim)
         return text
 

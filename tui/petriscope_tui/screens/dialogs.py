@@ -32,7 +32,7 @@ Pipeline     u run one   U up to here   D from here on   F force   R all   Enter
              x cancel (again: terminate, kill)   l log   P edit params
 Figures      z full width
 
-Colours      in vitro and in vivo, lineages, verdicts; each is also said by a word or a sign
+Colors      in vitro and in vivo, lineages, verdicts; each is also said by a word or a sign
 The filter language (all terms must hold; - negates; commas mean any of)
   q<.01  cds_q<1%  layer>=4  layer:3..5  density>.001  t_liver>3
   lineage:liver  context:vivo  label:gata  label=GATA1
@@ -109,7 +109,7 @@ class ChoiceDialog(ModalScreen[str | None]):
 
 
 class Checklist(SelectionList[str]):
-    """Chosen entries carry an X, the others none: Textual's own list tells them apart by colour
+    """Chosen entries carry an X, the others none: Textual's own list tells them apart by color
     alone."""
 
     def render_line(self, y: int) -> Strip:

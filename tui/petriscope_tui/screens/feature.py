@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 
 from petriscope.atlas.query import Atlas
-from petriscope.atlas.records import Annotation, Feature, Neighbour, TopContext
+from petriscope.atlas.records import Annotation, Feature, Neighbor, TopContext
 from petriscope.atlas.region import Region
 from petriscope.atlas.schema import feature_name
 from petriscope.enrich.kinds import KINDS, Kind
@@ -27,7 +27,7 @@ SIMILAR_BY = {"decoder": "decoder", "coactivation": "co-firing"}
 
 
 TABLED = tuple(kind for kind in KINDS if kind.name != "chromhmm")
-"""Kinds of annotation shown as a table of terms; states are drawn in their colours."""
+"""Kinds of annotation shown as a table of terms; states are drawn in their colors."""
 FURTHER = TABLED[2:]
 """Those below motifs and gene sets."""
 
@@ -65,7 +65,7 @@ class FeaturePage(Page):
                 yield VirtualTable(id="motifs", empty="no motif was tested")
             with Horizontal(classes="pair tables"):
                 yield VirtualTable(id="genesets", empty="no gene set was tested")
-                yield VirtualTable(id="neighbours", empty="no similar feature is known")
+                yield VirtualTable(id="neighbors", empty="no similar feature is known")
             for kind in FURTHER:
                 yield VirtualTable(id=kind.stage, empty=f"no {kind.one} was tested")
             with Horizontal(classes="pair"):
@@ -76,7 +76,7 @@ class FeaturePage(Page):
         titles = {
             "bins-card": "Top bins",
             **{kind.stage: kind.many.capitalize() for kind in TABLED},
-            "neighbours": "Similar features",
+            "neighbors": "Similar features",
         }
         for name, title in titles.items():
             widget = self.query_one(f"#{name}")
@@ -120,9 +120,9 @@ class FeaturePage(Page):
                 feature.activation, atlas.declared.unit, lineages, p, g, width
             )
         )
-        states, colours = atlas.annotations(identifier, "chromhmm", 12), atlas.state_colours()
+        states, colors = atlas.annotations(identifier, "chromhmm", 12), atlas.state_colors()
         alpha = atlas.thresholds.alpha
-        block("states").show(lambda width: evidence.states(states, alpha, colours, p, g, width))
+        block("states").show(lambda width: evidence.states(states, alpha, colors, p, g, width))
         block("ablation").show(
             lambda width: evidence.single(feature, atlas.thresholds.causal, p, g, width)
         )
@@ -134,11 +134,11 @@ class FeaturePage(Page):
             self._annotations(kind, atlas.annotations(identifier, kind.name, 30))
         for kind in FURTHER:
             self._table(kind.stage).styles.height = self._height(kind.stage)
-        self._neighbours(feature.neighbours, lineages)
+        self._neighbors(feature.neighbors, lineages)
         self._sequence(0)
         self._fit(("states", "motifs"), [len(states) + 4, self._height("motifs")])
         self._fit(
-            ("genesets", "neighbours"), [self._height("genesets"), self._height("neighbours")]
+            ("genesets", "neighbors"), [self._height("genesets"), self._height("neighbors")]
         )
         self._table("bins").styles.height = min(max(len(feature.contexts), 1), 8) + 1
 
@@ -146,7 +146,7 @@ class FeaturePage(Page):
         return min(max(len(self._table(name).rows), 1), 12) + 3
 
     def _fit(self, names: tuple[str, str], heights: list[int]) -> None:
-        """Neighbouring cards are as high as the higher one, where they stand side by side."""
+        """Neighboring cards are as high as the higher one, where they stand side by side."""
         beside = not self.has_class("-narrow")
         for name, height in zip(names, heights):
             widget = self.query_one(f"#{name}")
@@ -227,7 +227,7 @@ class FeaturePage(Page):
         passes = atlas is not None and one.q is not None and one.q < atlas.thresholds.alpha
         return "bold" if passes else self.palette.dim
 
-    def _neighbours(self, kinds: dict[str, list[Neighbour]], lineages: list[str]) -> None:
+    def _neighbors(self, kinds: dict[str, list[Neighbor]], lineages: list[str]) -> None:
         p, none = self.palette, self.glyphs.none
         rows = [
             (n,) * 7 for kind in sorted(kinds, key=lambda k: k != "decoder") for n in kinds[kind]
@@ -254,7 +254,7 @@ class FeaturePage(Page):
                 lambda n: p.lineage(n.lineage, lineages),
             ),
         ]
-        self._table("neighbours").show(ListRows(rows), fields)
+        self._table("neighbors").show(ListRows(rows), fields)
 
     def _sequence(self, row: int) -> None:
         atlas, block = self.owner.atlas, self.query_one("#sequence", Block)
@@ -283,7 +283,7 @@ class FeaturePage(Page):
         row = message.table.row(message.row)
         if row is None:
             return
-        if message.table.id == "neighbours":
+        if message.table.id == "neighbors":
             self.owner.open_feature(row[0].id)
         elif (
             message.table.id == "bins"

@@ -146,7 +146,7 @@ class OverviewPage(Page):
         )
         null = [x for x in layers if x.random_init_fraction is not None]
         random = Series(
-            "randomly initialised model (null)",
+            "randomly initialized model (null)",
             [(x.layer, 100 * (x.random_init_fraction or 0)) for x in null],
             p.dim,
             "x",
@@ -181,7 +181,7 @@ class OverviewPage(Page):
             text.append("\n")
         alpha = bound(atlas.thresholds.alpha)
         note = (
-            f"context: q < {alpha} (BH over all layers); random: % in a randomly initialised model"
+            f"context: q < {alpha} (BH over all layers); random: % in a randomly initialized model"
         )
         text.append("\n".join(wrap(note, width)), style=p.dim)
         return text
@@ -207,7 +207,7 @@ class OverviewPage(Page):
                 x = 0
             text.append(f"{name}  ", style=p.context(values.get("context")))
             x += len(name) + 2
-        text.append(f"\n{'':<{key_width}}  colours: ", style=p.dim)
+        text.append(f"\n{'':<{key_width}}  colors: ", style=p.dim)
         text.append("in vitro ", style=p.in_vitro)
         text.append("in vivo", style=p.in_vivo)
         return text

@@ -25,7 +25,7 @@ from petriscope.run.snapshot import refresh_code
 from petriscope.run.status import StageStatus, pipeline_status
 from petriscope_tui.form import duration
 from petriscope_tui.screens.base import Page
-from petriscope_tui.stage_view import WORDS, StageFacts, colour, describe, sign
+from petriscope_tui.stage_view import WORDS, StageFacts, color, describe, sign
 from petriscope_tui.widgets.block import Block
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
 
@@ -220,7 +220,7 @@ class PipelinePage(Page):
                 else self.recorded.get(name)
             )
             rows.append(((name, state), (name, state), (name, state), took, (lanes[name], state)))
-        style = lambda v: colour(v[1], self.palette)
+        style = lambda v: color(v[1], self.palette)
         width = max((len(n) for n in graph.stages), default=10)
         lane_width = max((len(v) for v in lanes.values()), default=5)
         fields = [

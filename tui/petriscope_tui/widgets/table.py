@@ -45,7 +45,7 @@ class ListRows:
 
 @dataclass(frozen=True)
 class Field:
-    """One column: key, heading, width in cells, text of a value, colour of a value, alignment;
+    """One column: key, heading, width in cells, text of a value, color of a value, alignment;
     ``flex`` takes what the others leave, ``width`` at least."""
 
     key: str

@@ -476,7 +476,7 @@ def run_rows(workspace: Workspace, params: Params, name: str, description: str) 
 
 
 def state_rows(workspace: Workspace) -> pd.DataFrame:
-    """Chromatin states and their colours, in the order of the tables."""
+    """Chromatin states and their colors, in the order of the tables."""
     table = pd.read_csv(workspace.table("chromhmm") / "enrichment.csv").drop_duplicates("state")
     return pd.DataFrame(
         {"name": table.state, "number": range(1, len(table) + 1), "colour": table.colour}

@@ -24,7 +24,7 @@ from petriscope.enrich.sets import Sets
 from petriscope.errors import UserError
 
 SPAN = 200
-"""bp scanned round each bin's centre: HOMER's default size."""
+"""bp scanned round each bin's center: HOMER's default size."""
 LOGOS = 2
 """Motifs per lineage that are drawn."""
 

@@ -16,7 +16,7 @@ Definitions:
 Two parts were changed after first measurements. The direction was added to the second definition:
 features of a lineage that fire on all its programmes follow one of them best by a hair, while their
 mean moves the other way. The first one read libraries without donors; but donors are what the test
-generalises over, and the mean over donors of an activation that is not linear in openness is not
+generalizes over, and the mean over donors of an activation that is not linear in openness is not
 its value at the mean openness: features that do differ between new donors counted as false.
 
 The same donors give the spread between donors for the bound on power. A discovery is false where
@@ -105,12 +105,12 @@ def expected_power(truth: Truth, design: Design, threshold: float) -> np.ndarray
     shape = layout(design, design.strata)
     scale = truth.spread * np.linalg.norm(shape.weights.mean(0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        centre = np.where(scale > 0, np.abs(truth.difference) / scale, 0.0)
+        center = np.where(scale > 0, np.abs(truth.difference) / scale, 0.0)
     critical = stats.t.isf(threshold / 2, shape.df)
     wrong_side = np.nan_to_num(
-        stats.nct.cdf(-critical, shape.df, centre)
+        stats.nct.cdf(-critical, shape.df, center)
     )  # scipy's is NaN for some that are all but 0
-    return np.asarray(stats.nct.sf(critical, shape.df, centre) + wrong_side)
+    return np.asarray(stats.nct.sf(critical, shape.df, center) + wrong_side)
 
 
 def scores(features: pd.DataFrame, alpha: float) -> pd.DataFrame:

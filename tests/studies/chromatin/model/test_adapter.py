@@ -38,7 +38,7 @@ BUILD = Build(length=2048, crop=2, motifs=5, layers=2, d_model=16, heads=2, weig
 
 
 class Linear(nn.Module):
-    """The least adapter: two blocks that mix neighbours. ``fault`` breaks one promise."""
+    """The least adapter: two blocks that mix neighbors. ``fault`` breaks one promise."""
 
     name, n_layers, d_model = "linear", 2, 8
     fault = ""
@@ -223,7 +223,7 @@ def test_the_stages_run_on_an_adapter_and_refuse_another_one(workspace):
         direct = model.inner.run(batch, capture=(1,)).hidden[1][:, 2:-2]
     stored = np.load(workspace.activations / "layer_1.npy")[5]
     np.testing.assert_array_equal(stored, direct.numpy().astype(np.float16))
-    twin = model.reinitialised(5)
+    twin = model.reinitialized(5)
     assert twin.build.random and not torch.equal(twin.inner.embed.weight, model.inner.embed.weight)
 
     assert not STUDY.unseen(workspace, params)

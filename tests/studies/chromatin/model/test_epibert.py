@@ -419,9 +419,9 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
 
 def test_original_weights_load_strictly_under_each_spelling() -> None:
     weights, model = random_weights(SMALL), EpiBERT(SMALL)
-    spelt = {f"model/{path}/.ATTRIBUTES/VARIABLE_VALUE": array for path, array in weights.items()}
+    spelled = {f"model/{path}/.ATTRIBUTES/VARIABLE_VALUE": array for path, array in weights.items()}
     torch.testing.assert_close(
-        model.load_original(weights).state_dict(), EpiBERT(SMALL).load_original(spelt).state_dict()
+        model.load_original(weights).state_dict(), EpiBERT(SMALL).load_original(spelled).state_dict()
     )
     assert not model.training
     with pytest.raises(

@@ -59,7 +59,7 @@ def test_pearson_survives_a_large_offset() -> None:
     )
 
 
-def test_condition_part_is_the_centred_group_mean_of_pandas() -> None:
+def test_condition_part_is_the_centered_group_mean_of_pandas() -> None:
     values = np.random.default_rng(3).normal(size=(2, 4, 6))
     got = condition_part(values, CONDITIONS)
     for w in range(2):

@@ -35,7 +35,7 @@ def motif() -> Motif:
 
 
 def universe() -> tuple[pd.DataFrame, np.ndarray]:
-    """Forty bins and their sequences; the word lies 64 bp left of the centre of bin 7 and turned
+    """Forty bins and their sequences; the word lies 64 bp left of the center of bin 7 and turned
     round in bin 9."""
     start = 1000 + 128 * np.arange(40)
     bins = pd.DataFrame(

@@ -110,7 +110,7 @@ def test_a_variant_in_which_nothing_fires_says_so_in_the_ledgers_text() -> None:
         "model_r": 0.5,
         "model_r_condition": 0.4,
     }
-    found = plain(dataclasses.asdict(input_controls.summarise(pd.DataFrame(rows), 24)))
+    found = plain(dataclasses.asdict(input_controls.summarize(pd.DataFrame(rows), 24)))
     claim = next(x for x in read_rules(template("claims.yaml")) if x["id"] == "ctx-count")
     text = render(claim["controls"][3]["printed"][1], {"input_controls": found})
     assert "real 4 / 0.71 / +0.90" in text and "nan" not in text

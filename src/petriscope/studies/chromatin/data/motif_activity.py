@@ -44,8 +44,8 @@ def shared_regions(peaks: pd.DataFrame, width: int = WIDTH) -> pd.DataFrame:
         return pd.DataFrame({"chrom": chrom, "start": summit, "end": summit})
     new = np.concatenate([[True], (chrom[1:] != chrom[:-1]) | (np.diff(summit) > MERGE)])
     group = np.cumsum(new) - 1
-    centre = np.rint(np.bincount(group, summit) / np.bincount(group)).astype(np.int64)
-    start = centre - width // 2
+    center = np.rint(np.bincount(group, summit) / np.bincount(group)).astype(np.int64)
+    start = center - width // 2
     return pd.DataFrame({"chrom": chrom[new], "start": start, "end": start + width})
 
 
@@ -81,7 +81,7 @@ def motif_activity(
     N), `summit_regions` fetched; ``background_sequences`` (n_b, L), `shared_regions` fetched.
     Returns (S, M) float32 in [0, 1]: −log10 E of each motif's enrichment over the background (E =
     p·M, as MEME SEA reports it), min-max within the biosample (EpiBERT's preparation). Differs from
-    SEA in that the score threshold is each motif's own, not optimised on the data. Raises
+    SEA in that the score threshold is each motif's own, not optimized on the data. Raises
     `UserError` where a biosample has no peak or no motif is given.
     """
     if not motifs:

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "out", nargs="?", default=DEFAULT_OUT, help=f"folder to fill (default: {DEFAULT_OUT})"
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print sources, bytes and licences; fetch nothing"
+        "--dry-run", action="store_true", help="print sources, bytes and licenses; fetch nothing"
     )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only these groups or source ids")
     parser.add_argument("--jobs", type=int, default=4, help="transfers at a time (default: 4)")
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def plan(table: SourceTable, chosen: tuple[Source, ...]) -> str:
-    """The dry run: a line per source with its size and address, the licences, what is left out and
+    """The dry run: a line per source with its size and address, the licenses, what is left out and
     why."""
     rows = [
         (s.group, s.id, _size(s), s.url or s.encode or f"Zenodo {s.zenodo}", s.what) for s in chosen
@@ -86,11 +86,11 @@ def plan(table: SourceTable, chosen: tuple[Source, ...]) -> str:
     lines += [
         "~ estimated; ENCODE and Zenodo state exact size and md5, read before each transfer",
         "",
-        "Licences:",
+        "Licenses:",
     ]
     lines += [
-        f"  {licence}: {', '.join(sorted({s.group for s in chosen if s.licence == licence}))}"
-        for licence in sorted({s.licence for s in chosen})
+        f"  {license}: {', '.join(sorted({s.group for s in chosen if s.licence == license}))}"
+        for license in sorted({s.licence for s in chosen})
     ]
     lines += ["", "Left out:"] + [f"  {name}: {why}" for name, why in table.excluded.items()]
     return "\n".join(lines)

@@ -1,5 +1,5 @@
 """The table of official sources (`sources.yaml`): what the paper data set needs, from where, under
-which licence."""
+which license."""
 
 from __future__ import annotations
 
@@ -107,17 +107,17 @@ def load_sources(path: str | Path | None = None) -> SourceTable:
             field="format",
             remedy="Write `format: 1`.",
         )
-    licences, known = raw.get("licences", {}), raw.get("known", {})
-    licence = licences.get("encode", "ENCODE data use policy")
+    licenses, known = raw.get("licences", {}), raw.get("known", {})
+    license = licenses.get("encode", "ENCODE data use policy")
     sources = [
-        _source(file, number, item, licences) for number, item in enumerate(raw.get("sources", []))
+        _source(file, number, item, licenses) for number, item in enumerate(raw.get("sources", []))
     ]
     biosamples = []
     by_path = {source.path: source for source in sources}
     chromhmm = {source.id: source.path for source in sources if source.group == "chromhmm"}
     for number, item in enumerate(raw.get("biosamples", [])):
         biosample, files = _biosample(
-            file, number, item, licence=licence, known=known, chromhmm=chromhmm
+            file, number, item, license=license, known=known, chromhmm=chromhmm
         )
         biosamples.append(biosample)
         for source in files:
@@ -151,7 +151,7 @@ def load_sources(path: str | Path | None = None) -> SourceTable:
     )
 
 
-def _source(file: Path, number: int, item: Any, licences: Mapping[str, str]) -> Source:
+def _source(file: Path, number: int, item: Any, licenses: Mapping[str, str]) -> Source:
     where = f"sources[{number}]"
     unknown = set(item) - set(Source.__dataclass_fields__)
     if unknown:
@@ -169,7 +169,7 @@ def _source(file: Path, number: int, item: Any, licences: Mapping[str, str]) -> 
         raise UserError("has no single address", file=file, field=where, remedy=remedy)
     check_relative(str(item["path"]))
     text = {name: str(item[name]) for name in (*ADDRESSES, "sha256", "md5") if name in item}
-    return Source(**{**item, **text, "licence": licences.get(item["licence"], item["licence"])})
+    return Source(**{**item, **text, "licence": licenses.get(item["licence"], item["licence"])})
 
 
 def _biosample(
@@ -177,7 +177,7 @@ def _biosample(
     number: int,
     item: Any,
     *,
-    licence: str,
+    license: str,
     known: Mapping[str, Any],
     chromhmm: Mapping[str, str],
 ) -> tuple[PaperBiosample, list[Source]]:
@@ -195,7 +195,7 @@ def _biosample(
         f"{item['id']}.signal",
         "signal",
         f"signal/{item['id']}.bam",
-        licence,
+        license,
         f"ATAC alignments, {label}",
         encode=item["signal"],
         suffix="bam",
@@ -206,7 +206,7 @@ def _biosample(
         f"{item['peaks']}.peaks",
         "peaks",
         f"peaks/{item['peaks']}.narrowPeak.gz",
-        licence,
+        license,
         f"ATAC peaks, {item['lineage']} {item['context']}",
         encode=item["peaks"],
         suffix="bed.gz",

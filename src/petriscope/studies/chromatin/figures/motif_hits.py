@@ -1,5 +1,5 @@
 """Each lineage's best motifs: the library's logo, the letters at its hits, and where the hits lie
-round the bin's centre."""
+round the bin's center."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ def draw(logos: pd.DataFrame, positions: pd.DataFrame) -> Figure:
         place.set_ylim(bottom=0)
         place.tick_params(labelsize=6)
     grid[0][2].set_title("hits per kb (dark), in background (pale)", fontsize=8)
-    grid[-1][2].set_xlabel("bp from the bin's centre (shaded: the bin)")
+    grid[-1][2].set_xlabel("bp from the bin's center (shaded: the bin)")
     return figure

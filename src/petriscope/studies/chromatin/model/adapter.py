@@ -157,7 +157,7 @@ class AdaptedModel(ChromatinModel):
         if hasattr(self.inner, "start_at_mean"):
             self.inner.start_at_mean(mean)  # type: ignore[operator]
 
-    def reinitialised(self, seed: int) -> AdaptedModel:
+    def reinitialized(self, seed: int) -> AdaptedModel:
         """The same architecture with random weights, in eval mode."""
         return build_adapted(self.source, replace(self.build, random=True), seed).eval()
 

@@ -95,7 +95,7 @@ class ChromatinModel(nn.Module):
         one."""
 
     @abstractmethod
-    def reinitialised(self, seed: int) -> ChromatinModel:
+    def reinitialized(self, seed: int) -> ChromatinModel:
         """The same architecture with random weights, in eval mode."""
 
     @abstractmethod

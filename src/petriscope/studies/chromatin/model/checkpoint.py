@@ -27,7 +27,7 @@ def _describe(identity: Mapping[str, Any]) -> str:
 def save_checkpoint(
     path: str | Path,
     model: nn.Module,
-    optimiser: torch.optim.Adam,
+    optimizer: torch.optim.Adam,
     identity: Mapping[str, Any],
     history: list[dict[str, float]],
 ) -> None:
@@ -37,7 +37,7 @@ def save_checkpoint(
         f"model.{k}": v.detach().cpu().contiguous() for k, v in model.state_dict().items()
     }
     for name, parameter in model.named_parameters():
-        for key, value in optimiser.state.get(parameter, {}).items():
+        for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"adam.{key}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
     with atomic_path(path) as temporary:
         save_file(
@@ -46,9 +46,9 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: str | Path, model: nn.Module, optimiser: torch.optim.Adam, identity: Mapping[str, Any]
+    path: str | Path, model: nn.Module, optimizer: torch.optim.Adam, identity: Mapping[str, Any]
 ) -> list[dict[str, float]]:
-    """Restore ``model`` and ``optimiser`` in place; return the history.
+    """Restore ``model`` and ``optimizer`` in place; return the history.
 
     Raises `UserError` for a damaged file or one of another run.
     """
@@ -80,6 +80,6 @@ def load_checkpoint(
             if key.startswith("adam.") and key.split(".", 2)[2] == name
         }
         if state:
-            optimiser.state[parameter] = state
+            optimizer.state[parameter] = state
     history: list[dict[str, float]] = json.loads(metadata["history"])
     return history

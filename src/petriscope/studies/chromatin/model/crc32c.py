@@ -1,7 +1,7 @@
 """CRC-32C (Castagnoli) in numpy, as TensorFlow's and LevelDB's files carry it: hundreds of MB a
 second, no C extension.
 
-A zero-initialised CRC is linear over GF(2) and blind to leading zeros, so many short lanes are
+A zero-initialized CRC is linear over GF(2) and blind to leading zeros, so many short lanes are
 computed at once and joined in pairs by the matrix that stands for appending so many zero bytes.
 """
 

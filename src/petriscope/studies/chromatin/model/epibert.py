@@ -24,7 +24,7 @@ from petriscope.probe.model import NO_EDITS, Edit, ProbeOutput
 from petriscope.probe.stable_file import stable_bytes
 from petriscope.studies.chromatin.model.base import Batch, ChromatinModel, TokenIndex
 from petriscope.studies.chromatin.model.epibert_config import ATAC_BIN, EpiBERTConfig
-from petriscope.studies.chromatin.model.epibert_init import initialise
+from petriscope.studies.chromatin.model.epibert_init import initialize
 from petriscope.studies.chromatin.model.epibert_layers import (
     AtacBranch,
     Head,
@@ -78,7 +78,7 @@ class EpiBERT(ChromatinModel):
         scaled = torch.from_numpy(projection / np.sqrt(np.float32(config.random_features)))
         self.register_buffer("feature_map", scaled, persistent=False)
         if init_seed is not None:
-            initialise(self, torch.Generator().manual_seed(init_seed))
+            initialize(self, torch.Generator().manual_seed(init_seed))
 
     @property
     def n_layers(self) -> int:
@@ -269,7 +269,7 @@ class EpiBERT(ChromatinModel):
                 mean if mean > 20 else math.log(math.expm1(max(mean, 1e-3)))
             )
 
-    def reinitialised(self, seed: int) -> EpiBERT:
+    def reinitialized(self, seed: int) -> EpiBERT:
         """The same architecture with weights drawn from ``seed``, in eval mode."""
         return EpiBERT(self.config, init_seed=seed).eval()
 

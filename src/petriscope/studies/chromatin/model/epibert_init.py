@@ -1,4 +1,4 @@
-"""Fresh weights: the original's initialisers, but with independent draws for queries, keys and
+"""Fresh weights: the original's initializers, but with independent draws for queries, keys and
 values.
 
 The original draws the three attention kernels from one seed, so that q = k = v at the start.
@@ -15,7 +15,7 @@ _TRUNCATED_STD = 0.87962566103423978
 """Standard deviation of a unit normal cut at two."""
 
 
-def initialise(module: nn.Module, generator: torch.Generator) -> None:
+def initialize(module: nn.Module, generator: torch.Generator) -> None:
     """LeCun-normal dense and convolution kernels, Glorot-uniform attention kernels, zero biases; in
     place."""
     for name, part in module.named_modules():

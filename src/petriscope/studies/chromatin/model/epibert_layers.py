@@ -39,7 +39,7 @@ def convolve(conv: nn.Conv1d, x: Tensor, zeros: tuple[int, int] | None = None) -
 
 
 class ConvBlock(nn.Module):
-    """Batch normalisation, GELU (tanh form), convolution with SAME padding; (B, C, L) -> (B,
+    """Batch normalization, GELU (tanh form), convolution with SAME padding; (B, C, L) -> (B,
     filters, L)."""
 
     def __init__(self, channels: int, filters: int, width: int, bn_momentum: float) -> None:
@@ -53,7 +53,7 @@ class ConvBlock(nn.Module):
 
 
 class SoftmaxPool(nn.Module):
-    """Halve the length: one learnt logit per position weighs the two positions of a pair, alike in
+    """Halve the length: one learned logit per position weighs the two positions of a pair, alike in
     all channels."""
 
     def __init__(self, channels: int) -> None:

@@ -130,7 +130,7 @@ def original_places(config: EpiBERTConfig) -> dict[str, Place]:
 
 def object_path(key: str) -> str:
     """``key`` without fixture prefix, leading ``model/``, attribute suffix, and with ``_kernel``
-    spelt ``kernel``."""
+    spelled ``kernel``."""
     path = key.removeprefix(FIXTURE_PREFIX).removesuffix(VALUE_SUFFIX).removeprefix("model/")
     head, _, last = path.rpartition("/")
     return f"{head}/kernel" if last == "_kernel" else path

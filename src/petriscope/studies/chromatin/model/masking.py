@@ -19,7 +19,7 @@ BINS_PER_TOKEN = 32
 
 
 def peak_bins(target: np.ndarray) -> np.ndarray:
-    """Bins that look like peak centres, where a data set gives no peaks: local maxima above mean +
+    """Bins that look like peak centers, where a data set gives no peaks: local maxima above mean +
     2 sd of their row.
 
     ``target`` (..., T'). Returns bool of its shape.
@@ -33,7 +33,7 @@ def peak_bins(target: np.ndarray) -> np.ndarray:
 def random_masks(rng: np.random.Generator, peaks: np.ndarray) -> np.ndarray:
     """Hidden bins of training rows, as the original draws them.
 
-    ``peaks`` (R, T') bool marks peak centres of each row. Per row: 13 bins about one random peak
+    ``peaks`` (R, T') bool marks peak centers of each row. Per row: 13 bins about one random peak
     (none where the row has no peak), and each 12-bin block with probability .15, or .45 in one row
     of fifteen. Returns (R, T') bool; cropped edge bins are not part of T', hence never hidden.
     """
@@ -42,8 +42,8 @@ def random_masks(rng: np.random.Generator, peaks: np.ndarray) -> np.ndarray:
     blocks = np.asarray(rng.random((rows, -(-bins // BLOCK))) < rate)
     mask: np.ndarray = np.repeat(blocks, BLOCK, axis=1)[:, :bins]
     ticket = np.where(peaks, rng.random(peaks.shape), -1.0)
-    centre = ticket.argmax(axis=1)
-    near = np.abs(np.arange(bins)[None, :] - centre[:, None]) <= PEAK_MASK // 2
+    center = ticket.argmax(axis=1)
+    near = np.abs(np.arange(bins)[None, :] - center[:, None]) <= PEAK_MASK // 2
     return mask | (near & np.any(peaks, axis=1, keepdims=True))
 
 

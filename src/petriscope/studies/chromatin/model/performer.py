@@ -1,7 +1,7 @@
 """EpiBERT's transformer block: pre-LN, rotary FAVOR attention with a ReLU kernel, ReLU feed-forward
 of twice the width.
 
-Javed et al., Cell Genomics 2025; the generalised kernel of Choromanski et al., ICLR 2021, with
+Javed et al., Cell Genomics 2025; the generalized kernel of Choromanski et al., ICLR 2021, with
 rotary positions (Su et al. 2021, interleaved pairs) on queries and keys.
 """
 
@@ -22,7 +22,7 @@ def projection_matrix(features: int, dim: int, seed: int) -> np.ndarray:
     from ``seed``.
 
     Blocks of ``dim`` orthonormal rows, a last block cut to the rows that remain, each row scaled by
-    the norm of an independent Gaussian vector. The factorisation runs in double: it is the
+    the norm of an independent Gaussian vector. The factorization runs in double: it is the
     single-precision one without its rounding.
     """
     blocks = features // dim
@@ -54,7 +54,7 @@ def rotary_table(tokens: int, dim: int) -> np.ndarray:
 
 
 def rotate(x: Tensor, sine: Tensor, cosine: Tensor) -> Tensor:
-    """Rotate each pair of neighbouring channels of ``x`` (B, T, H, D) by the angles of its
+    """Rotate each pair of neighboring channels of ``x`` (B, T, H, D) by the angles of its
     token."""
     pairs = x.unflatten(-1, (-1, 2))
     turned = torch.stack((-pairs[..., 1], pairs[..., 0]), dim=-1).flatten(-2)

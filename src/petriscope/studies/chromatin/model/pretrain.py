@@ -194,12 +194,12 @@ def pretrain(
         )
     )
     model.start_at_mean(mean)
-    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, eps=1e-8)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, eps=1e-8)
     history: list[dict[str, float]] = []
     identity = {"model": model_config, "pretrain": config, "seed": seed}
     first = 0
     if checkpoint is not None and Path(checkpoint).exists():
-        history = load_checkpoint(checkpoint, model, optimiser, identity)
+        history = load_checkpoint(checkpoint, model, optimizer, identity)
         first = len(history)
     per_epoch = -(-len(train) // config.windows_per_step)
     steps = per_epoch * config.epochs
@@ -220,15 +220,15 @@ def pretrain(
                 data = training_step_arrays(
                     arrays, windows, drawn, rng, config, crop=model.crop, device=device
                 )
-                for group in optimiser.param_groups:
+                for group in optimizer.param_groups:
                     group["lr"] = learning_rate(step, steps, config)
-                optimiser.zero_grad(set_to_none=True)
+                optimizer.zero_grad(set_to_none=True)
                 loss = poisson_loss(
                     model.run(data.batch).prediction[..., 0], data.target, data.mask
                 )
                 loss.backward()
                 norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)))
-                optimiser.step()
+                optimizer.step()
                 losses.append(float(loss.detach()))
                 shown.update()
             record = {
@@ -249,7 +249,7 @@ def pretrain(
             history.append(record)
             shown.set_postfix(loss=f"{record['loss']:.4g}")
             if checkpoint is not None:
-                save_checkpoint(checkpoint, model, optimiser, identity, history)
+                save_checkpoint(checkpoint, model, optimizer, identity, history)
             if on_epoch is not None:
                 on_epoch(record, model)
     model.eval()

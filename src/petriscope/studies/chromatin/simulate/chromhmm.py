@@ -17,7 +17,7 @@ from petriscope.studies.chromatin.simulate.genes import Gene, serves
 from petriscope.studies.chromatin.simulate.genome import SimulatedGenome
 
 STEP = 200
-# Roadmap Epigenomics' expanded 18-state model: mnemonic and display colour, states 1..18
+# Roadmap Epigenomics' expanded 18-state model: mnemonic and display color, states 1..18
 STATES: tuple[tuple[str, str], ...] = (
     ("TssA", "255,0,0"),
     ("TssFlnk", "255,69,0"),

@@ -189,13 +189,13 @@ def _write_annotation(
     (folder / "go.gmt").write_text(
         "".join("\t".join([term, note, *members]) + "\n" for term, note, members in sets)
     )
-    states = "".join(f"{i + 1}\t{name}\t{colour}\n" for i, (name, colour) in enumerate(STATES))
+    states = "".join(f"{i + 1}\t{name}\t{color}\n" for i, (name, color) in enumerate(STATES))
     (folder / "states.tsv").write_text(f"number\tname\tcolour\n{states}")
     (folder / "motifs.meme").write_bytes(demo_motifs_path().read_bytes())
     for index, (lineage, context) in enumerate(CONDITIONS):
         table = segment(_stream(config, 8, index), genome, elements, genes, index)
         name = np.array([f"{i + 1}_{state}" for i, (state, _) in enumerate(STATES)])
-        colour = np.array([rgb for _, rgb in STATES])
+        color = np.array([rgb for _, rgb in STATES])
         state = table["state"].to_numpy() - 1
         bed = table[["chrom", "start", "end"]].assign(
             name=name[state],
@@ -203,7 +203,7 @@ def _write_annotation(
             strand=".",
             thick_start=table["start"],
             thick_end=table["end"],
-            rgb=colour[state],
+            rgb=color[state],
         )
         _write_gzip(folder / _chromhmm(lineage, context), _table_bytes(bed))
 

@@ -83,7 +83,7 @@ class Element(NamedTuple):
     start: int
     end: int
     domain: int
-    """Elements of one domain share their neighbourhood's fate in a donor."""
+    """Elements of one domain share their neighborhood's fate in a donor."""
     home: str
     """Programme of the domain; strangers among its elements follow another."""
     programme: str

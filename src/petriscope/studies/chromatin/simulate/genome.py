@@ -47,7 +47,7 @@ class SimulatedGenome:
     repeats: dict[str, np.ndarray]
     """(n, 2) int64 start, end of repeat copies."""
     blacklist: dict[str, np.ndarray]
-    """(n, 2) int64 start, end: around gaps, and regions that gather artefact signal."""
+    """(n, 2) int64 start, end: around gaps, and regions that gather artifact signal."""
 
     @property
     def size(self) -> int:
@@ -128,7 +128,7 @@ def simulate_genome(rng: np.random.Generator, lengths: dict[str, int]) -> Simula
     """Draw chromosomes of the given lengths.
 
     Isochores of GC .34–.56, CpG at a quarter of expectation, about a quarter of the bases in
-    repeats, a telomeric gap of 10,240 N at the start, one inner gap, and two artefact regions per
+    repeats, a telomeric gap of 10,240 N at the start, one inner gap, and two artifact regions per
     chromosome, which the blacklist lists.
     """
     consensus = {f.name: random_bases(rng, np.full(f.length, f.gc), 0.6) for f in FAMILIES}

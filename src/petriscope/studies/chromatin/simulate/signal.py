@@ -92,7 +92,7 @@ def element_rates(
     """(elements, biosamples) accessibility: condition mean times log-normal donor effects.
 
     Per biosample: one effect per programme (sd .08), one per domain (.20) and one per element
-    (.13): neighbours vary together. In all a biological coefficient of variation of .25, between
+    (.13): neighbors vary together. In all a biological coefficient of variation of .25, between
     isogenic replicates (.1) and unrelated people (.4; edgeR user's guide, section 2.12). The spread
     is that of both contexts: donors that differ more than cell lines would have more very open and
     very closed elements, hence another mean of every feature that is not linear in openness, and
@@ -122,7 +122,7 @@ def _background(
     rng: np.random.Generator, genome: SimulatedGenome, total: int
 ) -> dict[str, np.ndarray]:
     """Background midpoints by chromosome: density rises with GC, drifts over 50 kb, gathers in
-    artefact regions."""
+    artifact regions."""
     weights = {}
     for chrom, codes in genome.sequence.items():
         gc = genome.gc[chrom]
@@ -153,20 +153,20 @@ def simulate_fragments(
     chromosome, off the gaps.
 
     ``rates`` (elements,) sets the expected share of each element; counts are negative binomial
-    (dispersion 0.04), midpoints normal about the element's centre with a quarter of its width as
+    (dispersion 0.04), midpoints normal about the element's center with a quarter of its width as
     standard deviation, so cuts peak there.
     """
     expected = rates / rates.sum() * sample.fragments * sample.in_elements
     counts = rng.poisson(expected * rng.gamma(25.0, 1 / 25.0, len(expected)))
     middle = _background(rng, genome, sample.fragments - int(counts.sum()))
-    centre = np.array([(element.start + element.end) // 2 for element in elements])
+    center = np.array([(element.start + element.end) // 2 for element in elements])
     width = np.array([element.end - element.start for element in elements])
     chrom_of = np.array([element.chrom for element in elements])
     out = {}
     for chrom, codes in genome.sequence.items():
         rows = np.flatnonzero(chrom_of == chrom)
         which = np.repeat(rows, counts[rows])
-        inside = np.rint(centre[which] + rng.normal(0.0, 0.25, len(which)) * width[which]).astype(
+        inside = np.rint(center[which] + rng.normal(0.0, 0.25, len(which)) * width[which]).astype(
             np.int64
         )
         mid = np.concatenate([middle[chrom], inside])
@@ -188,7 +188,7 @@ def call_peaks(
     """Peaks from cut sites, ignorant of the truth.
 
     Windows of 160 bp every ``step`` whose count a Poisson of the local mean (10 kb around, at least
-    .6 of the genome's) reaches with probability below ``p``; neighbours merge.
+    .6 of the genome's) reaches with probability below ``p``; neighbors merge.
 
     Returns chrom, start, end, summit (absolute), signal (fold over the local mean), log_p (−log10).
     """

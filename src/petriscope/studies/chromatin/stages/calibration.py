@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from petriscope.contrast.calibration import Calibration, Data, calibrate, summarise
+from petriscope.contrast.calibration import Calibration, Data, calibrate, summarize
 from petriscope.contrast.evidence import usable_strata
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv
@@ -35,7 +35,7 @@ def run(workspace: Workspace, params: Params) -> Calibration:
     if found.untestable is None:
         seeds = [params.seed + i for i in range(params.calibration.seeds)]
         rates, histogram = calibrate(null_data(workspace, params), seeds=seeds, alpha=alpha)
-        found = summarise(rates, alpha, layer, COVARIATES)
+        found = summarize(rates, alpha, layer, COVARIATES)
     with atomic_folder(workspace.table("calibration")) as folder:
         write_csv(folder / "nulls.csv", rates)
         write_csv(folder / "p_values.csv", histogram)

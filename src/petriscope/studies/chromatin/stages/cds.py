@@ -96,10 +96,10 @@ def run(workspace: Workspace, params: Params) -> Found:
         write_parquet(folder / "features.parquet", features)
         write_parquet(folder / "effects.parquet", pd.concat(effects, ignore_index=True))
         write_csv(folder / "layers.csv", layers)
-    return summarise(layers, design, cds.alpha)
+    return summarize(layers, design, cds.alpha)
 
 
-def summarise(layers: pd.DataFrame, design: Design, alpha: float) -> Found:
+def summarize(layers: pd.DataFrame, design: Design, alpha: float) -> Found:
     """The numbers of `layer_summary`'s rows that the ledger reads."""
     first, last = layers.iloc[0], layers.iloc[-1]
     reasons = design.untestable("unit")

@@ -41,7 +41,7 @@ class Found:
     bins: int
     left_out: list[str]
     largest_imbalance_after_matching: float
-    """Of any covariate of any group, as a standardised mean difference."""
+    """Of any covariate of any group, as a standardized mean difference."""
     share_balanced: float
     """Of covariates of groups: below 0.1."""
     untestable: str | None = None

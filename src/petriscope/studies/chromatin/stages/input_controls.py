@@ -114,7 +114,7 @@ def run(workspace: Workspace, params: Params) -> Found:
     table = table[first + [name for name in table if name not in first]]
     with atomic_folder(workspace.table("input_controls")) as folder:
         write_csv(folder / "layers.csv", table)
-    return summarise(table, len(chosen))
+    return summarize(table, len(chosen))
 
 
 def _accuracy(
@@ -133,7 +133,7 @@ def _accuracy(
     return masked_accuracy(guess, model_target(real[some], given.crop), conditions)
 
 
-def summarise(table: pd.DataFrame, windows: int) -> Found:
+def summarize(table: pd.DataFrame, windows: int) -> Found:
     """The numbers of the table (one row per variant and layer) that the ledger reads."""
     columns = [name for name in Variant.__dataclass_fields__ if name != "name"]
     variants = [

@@ -1,4 +1,4 @@
-"""Stage random_init: the same pipeline on a randomly initialised model: what context features cost
+"""Stage random_init: the same pipeline on a randomly initialized model: what context features cost
 no learning at all."""
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def run(workspace: Workspace, params: Params) -> Found:
 def random_moments(workspace: Workspace, params: Params, scratch: Path) -> dict[int, Moments]:
     """Layer → moments per select window of the random model's own autoencoders."""
     windows = load_windows(workspace)
-    model = load_model(workspace).reinitialised(params.seed + 1000)
+    model = load_model(workspace).reinitialized(params.seed + 1000)
     train = split_rows(windows, "train")
     train = train[:: max(1, len(train) // TRAIN_WINDOWS)]
     held_out = split_rows(windows, SPLIT)

@@ -111,7 +111,7 @@ def run(workspace: Workspace, params: Params) -> Found:
     with atomic_folder(workspace.table("truth")) as folder:
         write_parquet(folder / "features.parquet", table)
         write_csv(folder / "scores.csv", result)
-    return summarise(result)
+    return summarize(result)
 
 
 def library_means(
@@ -133,7 +133,7 @@ def library_means(
     return {layer: moments.block_means().mean(0) for layer, moments in found.items()}
 
 
-def summarise(result: pd.DataFrame) -> Found:
+def summarize(result: pd.DataFrame) -> Found:
     """The numbers of `truth.scores` that the ledger reads."""
     by_test = result.set_index("test")
     planted, published = by_test.loc["combined"], by_test.loc["published"]
