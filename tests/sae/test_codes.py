@@ -62,7 +62,9 @@ def test_sufficient_statistics(rows: np.ndarray, codes: Codes, streamed: bool) -
     used = dense[block >= 0]
     np.testing.assert_allclose(found.density(), (used > 0).mean(0))
     assert np.isnan(found.block_means()[2]).all()  # no window lies in block 2
-    np.testing.assert_allclose(found.block_means()[1, 2], dense[(block == 1) & (biosample == 2)].mean(0))
+    np.testing.assert_allclose(
+        found.block_means()[1, 2], dense[(block == 1) & (biosample == 2)].mean(0)
+    )
 
 
 @pytest.mark.parametrize("streamed", [False, True])
