@@ -18,7 +18,6 @@ from torch import Tensor
 
 from petriscope.causal.edits import Activity, matched_sets
 from petriscope.causal.held import Readout, hold
-from petriscope.causal.results import Estimate, Printed
 from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles, hedges_g_av
 from petriscope.contrast.inference import one_sample
 from petriscope.contrast.permutation import sign_flip
@@ -27,6 +26,7 @@ from petriscope.parallel import in_processes
 from petriscope.probe.inputs import Inputs
 from petriscope.probe.model import ProbedModel
 from petriscope.probe.states import Dictionary, States, predict_edited
+from petriscope.shown import ACCENT, GREY, INK, Estimate, Printed, panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -207,9 +207,16 @@ class FeatureEdit(Printed):
 
     def plot(self) -> Figure:
         """The effect in each block."""
-        figure, axes = self.panel()
-        axes.bar(np.arange(len(self.blocks)), np.sort(self.blocks["effect"])[::-1])
-        axes.set(xlabel="block, by effect", ylabel="mean |change|", title=self.what)
+        figure, axes = panel()
+        effect = self.effect()
+        axes.bar(np.arange(len(self.blocks)), np.sort(self.blocks["effect"])[::-1], color=GREY)
+        axes.axhline(effect.value, color=INK, label="mean, 95 % limits")
+        if np.isfinite(effect.low):
+            axes.axhspan(effect.low, effect.high, color=INK, alpha=0.15, linewidth=0)
+        axes.set(xlabel="block, by effect", ylabel="mean |change| of the prediction")
+        axes.set_title(f"{self.what}: {len(self.features)} features, layer {self.layer}")
+        axes.set_xticks([])
+        axes.legend(frameon=False)
         return figure
 
     def _alive(self) -> np.ndarray:
@@ -240,12 +247,18 @@ class AgainstRandom(Printed):
         """One row of ``numbers``."""
         return pd.DataFrame([self.numbers])
 
+    def _shown(self) -> pd.DataFrame:
+        shown = ("value", "random", "ratio", "difference", "low", "high", "p", "p_rank", "g_av")
+        return self.table()[list(shown)]
+
     def plot(self) -> Figure:
         """The random sets' effects as a histogram, the edit's as a line."""
-        figure, axes = self.panel()
-        axes.hist(self.random, bins=20, color="#c9c9c9")
-        axes.axvline(self.numbers["value"], color="#1f3a5f")
-        axes.set(xlabel="mean |change|", ylabel="random sets", title="against random sets")
+        figure, axes = panel()
+        axes.hist(self.random, bins=20, color=GREY, label=f"{len(self.sets)} matched random sets")
+        axes.axvline(self.numbers["value"], color=ACCENT, label="these features")
+        axes.set(xlabel="mean |change| of the prediction", ylabel="random sets")
+        axes.margins(y=0.25)
+        axes.legend(frameon=False, loc="upper left")
         return figure
 
 

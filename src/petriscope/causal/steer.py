@@ -23,7 +23,6 @@ from petriscope.causal.ablate import checked_features
 from petriscope.causal.directions import Direction, of_length, random_like
 from petriscope.causal.edits import Activity
 from petriscope.causal.held import Readout, hold
-from petriscope.causal.results import Estimate, Printed
 from petriscope.causal.steering import closure_interval, distances
 from petriscope.contrast.design import Design
 from petriscope.errors import UserError
@@ -31,6 +30,7 @@ from petriscope.parallel import in_processes
 from petriscope.probe.inputs import Inputs
 from petriscope.probe.model import ProbedModel
 from petriscope.probe.states import Dictionary, States, predict_edited
+from petriscope.shown import GREY, Estimate, Printed, intervals, panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -352,14 +352,13 @@ class Steered(Printed):
     def plot(self) -> Figure:
         """Share closed by stratum with its limits, chance beside it."""
         table = self.table()
-        figure, axes = self.panel()
-        at = np.arange(len(table))
-        limits = np.abs(table[["low", "high"]].to_numpy().T - table["closed"].to_numpy())
-        axes.errorbar(at, table["closed"], np.nan_to_num(limits), fmt="o", color="#1f3a5f")
-        axes.scatter(at, table["random"], color="#c9c9c9")
-        axes.axhline(0, color="black", linewidth=0.5)
-        axes.set(ylabel="share of the gap closed", title=self.what)
-        axes.set_xticks(at, table["stratum"])
+        figure, axes = panel(height=1.6 + 0.35 * len(table))
+        intervals(axes, *(table[name] for name in ("stratum", "closed", "low", "high")))
+        at = np.arange(len(table))[::-1] - 0.2
+        axes.scatter(table["random"], at, color=GREY, label="by chance", zorder=3)
+        axes.set_xlabel("share of the gap closed, 95 % limits")
+        axes.set_title(self.what, fontsize="medium")
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
         return figure
 
     def _shares(self, part: pd.DataFrame) -> tuple[Estimate, Estimate, Estimate]:
@@ -419,11 +418,7 @@ class GapClosed(Printed):
     def plot(self) -> Figure:
         """The three estimates with their limits."""
         table = self.table()
-        figure, axes = self.panel()
-        at = np.arange(len(table))
-        limits = np.abs(table[["low", "high"]].to_numpy().T - table["value"].to_numpy())
-        axes.errorbar(at, table["value"], np.nan_to_num(limits), fmt="o", color="#1f3a5f")
-        axes.axhline(0, color="black", linewidth=0.5)
-        axes.set(ylabel="share of the gap")
-        axes.set_xticks(at, table["name"])
+        figure, axes = panel(height=2.2)
+        intervals(axes, *(table[name] for name in ("name", "value", "low", "high")))
+        axes.set_xlabel("share of the gap, 95 % limits")
         return figure

@@ -11,12 +11,16 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from petriscope.errors import UserError
+from petriscope.shown import ACCENT, INK, Printed, panel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Level = Literal["unit", "locus"]
 """What is counted as independent: units (a result speaks of new units) or loci, the blocks of
@@ -136,8 +140,8 @@ ONE_STRATUM = "all"
 """Name of the stratum where the design has only one."""
 
 
-@dataclass(frozen=True, init=False)
-class Design:
+@dataclass(frozen=True, init=False, repr=False)
+class Design(Printed):
     """Which unit belongs to which side of which stratum, and what is adjusted for.
 
     Parameters
@@ -331,7 +335,32 @@ class Design:
             )
         return self
 
-    def __repr__(self) -> str:
+    def table(self) -> pd.DataFrame:
+        """One row per stratum: its units on either side, named as the conditions are."""
+        rows = [{self.words.stratum: name} | self.counts(name) for name in self.strata]
+        return pd.DataFrame(rows)
+
+    def plot(self) -> Figure:
+        """Every unit in its stratum, by side; its height is the first covariate, so that a
+        covariate that goes with the condition is seen."""
+        figure, axes = panel(max(4.2, 1.5 + 0.7 * len(self.strata)))
+        height = np.zeros(len(self.units)) if self.covariates is None else self.covariates[:, 0]
+        for shift, color, side in ((-0.15, ACCENT, "reference"), (0.15, INK, "target")):
+            rows = np.flatnonzero(self.is_target == (side == "target"))
+            label = getattr(self.words, side)
+            at = self.stratum_of[rows] + shift
+            axes.scatter(at, height[rows], color=color, alpha=0.7, label=label)
+        axes.set_xticks(range(len(self.strata)), self.strata)
+        axes.set_ylabel(self.adjust[0] if self.adjust else "")
+        axes.set_xlabel(self.words.stratum)
+        if self.covariates is None:
+            axes.set_yticks([])
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        return figure
+
+    @property
+    def heading(self) -> str:
+        """How many units are on either side, in one line."""
         target, total = int(self.is_target.sum()), len(self.units)
         text = (
             f"{total} {self.words.units}: {target} {self.words.target} against "
