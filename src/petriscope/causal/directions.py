@@ -204,7 +204,13 @@ def all_directions(
 
 @dataclass(frozen=True, repr=False)
 class Direction(Printed):
-    """A direction at one layer, and what it was learnt from."""
+    """A direction at one layer, and what it was learnt from.
+
+    Examples
+    --------
+    >>> toward.vector.shape == (hidden.d,)
+    True
+    """
 
     method: str
     vector: np.ndarray
@@ -243,10 +249,10 @@ def difference_of_means(hidden: Hidden, design: Design) -> Direction:
 
     Parameters
     ----------
-    hidden
-        Hidden states of one layer with their token axis. Windows of split ``test`` are left out:
-        there a verb reads.
-    design
+    hidden : Hidden
+        Hidden states (n, d) of one layer with their token axis. Windows of split ``test`` are left
+        out: there a verb reads.
+    design : Design
         Which units are target and reference, and in which strata.
 
     Returns
@@ -262,7 +268,9 @@ def difference_of_means(hidden: Hidden, design: Design) -> Direction:
 
     Examples
     --------
-    >>> toward = ps.difference_of_means(hidden, design)  # doctest: +SKIP
+    >>> toward = ps.difference_of_means(hidden, design)
+    >>> toward.strata == tuple(design.strata)
+    True
     """
     tokens = hidden.tokens
     design.check(tokens.units, "tokens")

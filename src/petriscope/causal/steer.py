@@ -60,23 +60,23 @@ def steer(
 
     Parameters
     ----------
-    model, inputs
+    model, inputs : ProbedModel, Inputs
         Any probed model and the study's inputs to it.
-    direction
+    direction : Direction
         What `difference_of_means` learnt; its design says which rows are reference and target.
-    alpha
+    alpha : float
         Strength, in units of the spread of tokens about the mean of their unit.
-    layer
+    layer : int
         The layer after which it is added; None: that of the direction.
-    windows
+    windows : int or sequence of int, optional
         Numbers of windows, or how many of split ``test``, evenly spread (None: 8).
-    draws
+    draws : int
         Random directions of the same norm, read beside it.
-    seed
+    seed : int
         Of the random directions and the intervals.
-    device
+    device : str
         ``cpu``, ``cuda`` or ``auto``; the model is moved there.
-    readout
+    readout : callable, optional
         Maps the model's prediction (B, ...) to what is read; None reads all of it.
 
     Returns
@@ -91,7 +91,9 @@ def steer(
 
     Examples
     --------
-    >>> ps.steer(model, inputs, toward, alpha=0.2).gap_closed()  # doctest: +SKIP
+    >>> moved = ps.steer(run.model, run.inputs, toward, alpha=0.0, layer=2, windows=2)
+    >>> moved.gap_closed().closed.value
+    0.0
     """
     at = direction.layer if layer is None else layer
     states = hold(
@@ -133,11 +135,31 @@ def swap(
     device: str = "cpu",
     readout: Readout | None = None,
 ) -> Steered:
-    """Give the tokens of the reference rows the target's codes of ``features``, all else kept; None
-    swaps the whole state, the ceiling of all steering. Else as `steer`; chance is what as many
-    other features do.
+    """Give the tokens of the reference rows the target's codes of some features, all else kept.
 
-    Raises `UserError` where no window holds tokens of both conditions at the same positions.
+    Parameters
+    ----------
+    features : sequence of int or None
+        Latents (k,); None swaps the whole state, the ceiling of all steering.
+    design : Design
+        Which rows are reference and target. All else as `steer`; chance is what as many other
+        features do.
+
+    Returns
+    -------
+    Steered
+        As `steer`.
+
+    Raises
+    ------
+    UserError
+        Where no window holds tokens of both conditions at the same positions.
+
+    Examples
+    --------
+    >>> whole = ps.swap(run.model, run.inputs, sae, None, 2, design, windows=2, draws=1)
+    >>> whole.gap_closed().closed.value > 0
+    True
     """
     states = hold(
         model, inputs, layer, windows=windows, design=design, device=device, readout=readout

@@ -30,10 +30,28 @@ tokens (it speaks of new loci of the same units)."""
 class Units:
     """One row per unit, in the order of `Tokens.unit`.
 
-    Parameters: ``frame`` the table; ``id`` the column that names the units (``unit`` if there is
-    such a column, else the first one); ``also`` columns that are adjusted for along with another
-    one (their name → the other's name), as the square of a covariate is; ``source`` the file to
-    name in messages. Raises `UserError` where the id column is absent, has gaps or repeats.
+    Parameters
+    ----------
+    frame : DataFrame of S rows
+        The table: names, conditions, strata and covariates in columns.
+    id : str, optional
+        The column that names the units; ``unit`` if there is such a column, else the first one.
+    also : mapping of str to str, optional
+        Columns that are adjusted for along with another one (their name → the other's name), as
+        the square of a covariate is.
+    source : str or path
+        The file to name in messages.
+
+    Raises
+    ------
+    UserError
+        Where the id column is absent, has gaps or repeats.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> Units(pd.DataFrame({"donor": ["a", "b"], "drug": ["none", "treated"]}), "donor").names
+    ('a', 'b')
     """
 
     def __init__(
@@ -146,18 +164,18 @@ class Design(Printed):
 
     Parameters
     ----------
-    units
+    units : Units or DataFrame
         The table of units (`Units`, or a DataFrame that becomes one).
-    condition
+    condition : str
         The column whose value says which side a unit is on.
-    target
+    target : str
         The value of that column that is held against all others.
-    reference
+    reference : str, optional
         The only other value there may be; then a side may be empty, and its strata cannot be
         tested. By default every other value is the reference.
-    strata
+    strata : str, optional
         A column within whose values units are compared; without it all units are one stratum.
-    adjust
+    adjust : sequence of str
         Numeric columns that the unit-level model takes along as covariates.
 
     Raises
@@ -172,6 +190,8 @@ class Design(Printed):
     >>> frame = pd.DataFrame({"unit": list("abcd"), "kind": ["new", "new", "old", "old"]})
     >>> Design(frame, condition="kind", target="new")
     4 units: 2 new against 2 old
+    stratum  old  new
+        all    2    2
     """
 
     units: tuple[str, ...]

@@ -155,24 +155,24 @@ def contrast(
 
     Parameters
     ----------
-    codes
+    codes : Codes or Moments
         Sparse codes (n tokens, m features) with their token axis, or moments (B, S, m).
-    design
+    design : Design
         Who is compared; its units are those of the token axis, in order.
-    split
+    split : str or sequence of str, optional
         Splits of the windows whose tokens count; all of them by default. For moments it must stay
         None: choose their blocks before.
-    min_events
+    min_events : float
         Tokens of a unit, on average, that a feature must fire on to be tested.
-    permutations
+    permutations : int
         Relabellings, rotations or sign flips drawn; all of them where there are no more.
-    alpha
+    alpha : float, optional
         Level of significance of the verdict. There is no default: without it q is reported and no
         feature is called significant.
-    variance
+    variance : {"moderated", "welch"}
         ``moderated`` (shared between features, limma-trend) or ``welch`` (each feature by itself,
         covariates ignored).
-    seed
+    seed : int
         Of the permutations.
 
     Returns
@@ -186,6 +186,8 @@ def contrast(
     UserError
         Where codes carry no token axis, do not match it or the design, or a unit has no token.
 
+    Notes
+    -----
     Source: docs/statistics.md; `contrast.cds.cds_t`.
 
     Examples

@@ -216,9 +216,9 @@ def enrich(
     UserError
         Where codes have no tokens, a feature or unit does not exist, or universes differ.
 
-    Source
-    ------
-    The test is HOMER's known-motif test (Heinz et al. 2010) on weighted counts; states: odds ratio
+    Notes
+    -----
+    Source:     The test is HOMER's known-motif test (Heinz et al. 2010) on weighted counts; states: odds ratio
     with Woolf's interval and Fisher's exact test; gene sets: GREAT (McLean et al. 2010) and a test
     of ranked genes.
 

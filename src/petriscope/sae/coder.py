@@ -40,6 +40,23 @@ class SAE(Printed):
 
     For ``topk`` σ keeps the k largest positive latents of each token and ``threshold`` is unused.
     Codes are in scaled units (E‖s·h‖² = d); hidden states going in and coming out are raw.
+
+    Raises
+    ------
+    UserError
+        From `load`, where the folder is missing, corrupt or inconsistent; from `encode`, on a wrong
+        width, NaN or infinity.
+
+    Notes
+    -----
+    Source: BatchTopK, arXiv 2412.06410; ``config`` says which variant it is.
+
+    Examples
+    --------
+    >>> sae.decode(codes).shape == hidden.values.shape
+    True
+    >>> sae.directions.shape == (sae.m, sae.d)
+    True
     """
 
     config: SAEConfig
@@ -148,7 +165,8 @@ class SAE(Printed):
 
         Examples
         --------
-        >>> codes = sae.encode(hidden)  # doctest: +SKIP
+        >>> sae.encode(hidden).tokens is hidden.tokens
+        True
         """
         coder = self if device is None else self.to(device)
         if isinstance(x, Hidden):

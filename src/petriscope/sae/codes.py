@@ -35,6 +35,17 @@ class Codes(Printed):
     ``values``.
 
     `SAE.encode` makes them; those of `Hidden` carry the token axis and the layer.
+
+    Raises
+    ------
+    UserError
+        Where the token axis has another number of tokens than there are rows.
+
+    Examples
+    --------
+    >>> two = Codes(np.array([0, 1, 1]), np.array([2]), np.array([0.5], np.float32), m=3)
+    >>> two.dense().tolist()
+    [[0.0, 0.0, 0.5], [0.0, 0.0, 0.0]]
     """
 
     indptr: np.ndarray
