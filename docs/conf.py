@@ -16,7 +16,11 @@ from petriscope import __version__  # noqa: E402
 project = "Petriscope"
 author = "The Petriscope authors"
 release = __version__
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+numpydoc_class_members_toctree = False
+numpydoc_show_class_members = False
 myst_heading_anchors = 3
 exclude_patterns = ["generated/cost.md"]
 html_theme = "furo"

@@ -6,15 +6,18 @@ calls this).
 `commands.md` from the argument parsers, `claims.md` from claims.yaml, the ledger and the provenance
 records of the last run, `figures.md` from the figures' table of what draws them and
 the record of what each was drawn from, `messages.md` from every
-`UserError` in the sources.
+`UserError` in the sources, `notebook.md` from what the cells of notebook.py print on the finished run
+of this checkout.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import importlib
 import inspect
+import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -218,6 +221,67 @@ def _cell(text: str) -> str:
     return escaped if escaped.count("`") % 2 == 0 else escaped.replace("`", "'")
 
 
+class Cell(NamedTuple):
+    """A cell of notebook.py: text, or code."""
+
+    is_code: bool
+    body: str
+
+
+NOTEBOOK = REPOSITORY / "docs" / "notebook.py"
+NOT_RUN = "*No finished run was there when this page was built: run `petriscope reproduce` first.*"
+
+
+def read_cells(path: Path = NOTEBOOK) -> list[Cell]:
+    """Cells of a script in the percent format, which notebook editors open."""
+    cells = []
+    for part in path.read_text().split("# %%")[1:]:
+        head, _, body = part.partition("\n")
+        if "[markdown]" in head:
+            text = "\n".join(line[2:] for line in body.strip().splitlines())
+            cells.append(Cell(False, text))
+        else:
+            cells.append(Cell(True, body.strip()))
+    return cells
+
+
+def run_cell(body: str, names: dict[str, Any]) -> tuple[str, Any]:
+    """Run a cell among ``names`` as a notebook does: what it printed, and the value of its last
+    line."""
+    tree, printed, value = ast.parse(body), io.StringIO(), None
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    with contextlib.redirect_stdout(printed):
+        exec(compile(tree, "notebook.py", "exec"), names)
+        if last is not None:
+            code = compile(ast.Expression(last.value), "notebook.py", "eval")
+            value = eval(code, names)
+    return printed.getvalue(), value
+
+
+def notebook_page(folder: Path, workspace: Workspace) -> str:
+    """The notebook with what its cells print on a finished run; figures go to ``folder``."""
+    finished = workspace.metrics("figures").is_file()
+    names: dict[str, Any] = {}
+    parts = []
+    for number, cell in enumerate(read_cells()):
+        if not cell.is_code:
+            parts += [cell.body] + ([NOT_RUN] if number == 0 and not finished else [])
+            continue
+        parts.append(f"```python\n{cell.body}\n```")
+        if not finished:
+            continue
+        with contextlib.chdir(workspace.root):
+            printed, value = run_cell(cell.body, names)
+        if hasattr(value, "savefig"):
+            value.savefig(folder / f"notebook_{number}.png", dpi=110)
+            parts.append(f"![](notebook_{number}.png)")
+        elif value is not None:
+            printed += f"{value!r}\n"
+        if printed:
+            parts.append(f"```text\n{printed.replace(str(workspace.root), '.')}```")
+    return "\n\n".join(parts) + "\n"
+
+
 SEQUENCE_SECONDS, BIOSAMPLE_SECONDS = 27.3, 7.7
 """CPU-seconds of full-size EpiBERT per 524,288-bp window: sequence branch, and each biosample
 (epibert_forward.py)."""
@@ -262,6 +326,7 @@ def write_all(folder: Path = OUT) -> None:
     (folder / "figures.md").write_text(figures_page(Workspace(REPOSITORY)))
     (folder / "cost.md").write_text(cost_table())
     (folder / "messages.md").write_text(messages_page())
+    (folder / "notebook.md").write_text(notebook_page(folder, Workspace(REPOSITORY)))
 
 
 if __name__ == "__main__":

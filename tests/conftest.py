@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stage_trace import Trace, traced_run
@@ -49,3 +52,22 @@ def tiny_copy(tiny_run: Workspace, tmp_path: Path) -> Workspace:
     """A copy of the finished tiny run that a test may damage."""
     shutil.copytree(tiny_run.root, tmp_path / "copy ü", symlinks=True)
     return Workspace(tmp_path / "copy ü")
+
+
+@pytest.fixture(scope="session")
+def notebook(tiny_run: Workspace) -> dict[str, Any]:
+    """The names that the cells of docs/notebook.py leave behind on the tiny run, whose dictionaries
+    are smaller; ``printed`` holds what they printed."""
+    spec = importlib.util.spec_from_file_location("docs_generate", REPOSITORY / "docs/generate.py")
+    reference = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = reference
+    spec.loader.exec_module(reference)
+    names: dict[str, Any] = {"printed": []}
+    smaller = {'ps.open(".")': f"ps.open({str(tiny_run.root)!r})", "latents=192": "latents=32"}
+    for cell in reference.read_cells():
+        body = cell.body
+        for line, mine in smaller.items():
+            body = body.replace(line, mine)
+        if cell.is_code:
+            names["printed"].append(reference.run_cell(body, names))
+    return names

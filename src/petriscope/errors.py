@@ -9,8 +9,19 @@ from os import PathLike
 class UserError(Exception):
     """Something the user can mend. The command line prints it as one line and exits with status 2.
 
-    Parameters: ``what`` went wrong; ``file`` and ``field`` (or line) where; ``remedy`` what to do
-    about it.
+    Parameters
+    ----------
+    what : str
+        What went wrong.
+    file, field : str or path, optional
+        Where: the file, and the field or line in it.
+    remedy : str, optional
+        What to do about it.
+
+    Examples
+    --------
+    >>> print(UserError("is 2", file="params.yaml", field="cds.alpha", remedy="Give a share."))
+    params.yaml: cds.alpha: is 2. Give a share.
     """
 
     def __init__(

@@ -39,8 +39,10 @@ def test_sides_strata_and_covariates_are_the_tables() -> None:
             assert rows.tolist() == expected
     assert found.covariates is not None and found.covariates[:, 0].tolist() == FRAME.age.tolist()
     assert found.words == ("unit", "site", "none or mock", "treated")
-    assert repr(found) == (
-        "6 units: 3 treated against 3 none or mock, within 2 sites, adjusted for age"
+    assert (
+        repr(found).split("\n")[0]
+        == found.heading
+        == ("6 units: 3 treated against 3 none or mock, within 2 sites, adjusted for age")
     )
     assert Design(FRAME, condition="drug", target="treated").strata == ("all",)
     numbers = FRAME.assign(drug=[0, 1, 0, 1, 0, 1])

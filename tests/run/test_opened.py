@@ -39,8 +39,8 @@ def test_what_this_study_adds_is_loaded_once(run):
     assert {"layer", "feature", "context"} <= set(run.features) and len(run.windows) == len(
         run.inputs
     )
-    assert len(run.motifs.names) > 5 and len(run.motifs) == len(run.strata.code)
-    assert run.strata.code.max() < len(run.strata.names)
+    assert len(run.motifs.names) > 5 and run.strata.code.max() < len(run.strata.names)
+    assert len(run.motifs) == len(run.strata.code)
     assert {"units", "motifs", "claims", "sae"} <= set(dir(run))
 
 

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from petriscope.causal.edits import Activity, matched_sets
 from petriscope.causal.held import Readout, hold
-from petriscope.causal.results import Estimate, Printed
 from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles, hedges_g_av
 from petriscope.contrast.inference import one_sample
 from petriscope.contrast.permutation import sign_flip
@@ -27,6 +26,7 @@ from petriscope.parallel import in_processes
 from petriscope.probe.inputs import Inputs
 from petriscope.probe.model import ProbedModel
 from petriscope.probe.states import Dictionary, States, predict_edited
+from petriscope.shown import ACCENT, GREY, INK, Estimate, Printed, panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,21 +51,21 @@ def ablate(
 
     Parameters
     ----------
-    model, inputs
+    model, inputs : ProbedModel, Inputs
         Any probed model and the study's inputs to it.
-    sae
+    sae : SAE
         A sparse autoencoder of that layer, or a rival with its interface.
-    features
+    features : sequence of int
         (k,) latents to remove, at every token.
-    layer
+    layer : int
         The layer after which they are removed; 0 is before the first block.
-    windows
+    windows : int or sequence of int, optional
         Numbers of windows, or how many of split ``test``, evenly spread (None: 8).
-    seed
+    seed : int
         Of the random sets and the intervals.
-    device
+    device : str
         ``cpu``, ``cuda`` or ``auto``; the model is moved there.
-    readout
+    readout : callable, optional
         Maps the model's prediction (B, ...) to what is read; None reads all of it.
 
     Returns
@@ -78,7 +78,15 @@ def ablate(
     UserError
         Where a feature does not exist, none fires, or the probe breaks a promise.
 
-    Source: error-preserving ablation, arXiv 2403.19647.
+    Notes
+    -----
+    Source: error-preserving ablation, h' = h + dec(z') - dec(z), arXiv 2403.19647.
+
+    Examples
+    --------
+    >>> cut = ps.ablate(run.model, run.inputs, sae, score.top(3), layer=2, windows=2)
+    >>> cut.effect().value > 0, len(cut.against_random(5).random)
+    (True, 5)
     """
     return _edited(
         "ablate", Activity.removed, model, inputs, sae, features, layer, windows, seed, device, readout
@@ -98,8 +106,29 @@ def scale(
     device: str = "cpu",
     readout: Readout | None = None,
 ) -> FeatureEdit:
-    """Multiply the activation of ``features`` by ``factor`` wherever they fire; else as `ablate`
-    (factor 0)."""
+    """Multiply the activation of ``features`` by ``factor`` wherever they fire.
+
+    Parameters
+    ----------
+    factor : float
+        0 is `ablate`, 1 changes nothing. All else as `ablate`.
+
+    Returns
+    -------
+    FeatureEdit
+        As `ablate`.
+
+    Raises
+    ------
+    UserError
+        Where a feature does not exist, or the probe breaks a promise.
+
+    Examples
+    --------
+    >>> top = score.top(3)
+    >>> ps.scale(run.model, run.inputs, sae, top, 1.0, layer=2, windows=2).effect().value
+    0.0
+    """
 
     def edit(activity: Activity, chosen: np.ndarray) -> Tensor:
         return activity.scaled(chosen, factor)
@@ -123,8 +152,30 @@ def clamp(
     device: str = "cpu",
     readout: Readout | None = None,
 ) -> FeatureEdit:
-    """Set the activation of ``features`` to ``value`` (in the dictionary's units) at every token,
-    whether they fire or not; else as `ablate`."""
+    """Set the activation of ``features`` to ``value`` at every token, whether they fire or not.
+
+    Parameters
+    ----------
+    value : float
+        In the dictionary's scaled units, those of the codes. All else as `ablate`.
+
+    Returns
+    -------
+    FeatureEdit
+        As `ablate`.
+
+    Raises
+    ------
+    UserError
+        Where a feature does not exist, or the probe breaks a promise.
+
+    Examples
+    --------
+    >>> cut = ps.clamp(run.model, run.inputs, sae, score.top(3), 0.0, layer=2, windows=2)
+    >>> gone = ps.ablate(run.model, run.inputs, sae, score.top(3), layer=2, windows=2)
+    >>> bool(np.isclose(cut.effect().value, gone.effect().value))
+    True
+    """
 
     def edit(activity: Activity, chosen: np.ndarray) -> Tensor:
         return activity.clamped(chosen, value)
@@ -207,9 +258,16 @@ class FeatureEdit(Printed):
 
     def plot(self) -> Figure:
         """The effect in each block."""
-        figure, axes = self.panel()
-        axes.bar(np.arange(len(self.blocks)), np.sort(self.blocks["effect"])[::-1])
-        axes.set(xlabel="block, by effect", ylabel="mean |change|", title=self.what)
+        figure, axes = panel()
+        effect = self.effect()
+        axes.bar(np.arange(len(self.blocks)), np.sort(self.blocks["effect"])[::-1], color=GREY)
+        axes.axhline(effect.value, color=INK, label="mean, 95 % limits")
+        if np.isfinite(effect.low):
+            axes.axhspan(effect.low, effect.high, color=INK, alpha=0.15, linewidth=0)
+        axes.set(xlabel="block, by effect", ylabel="mean |change| of the prediction")
+        axes.set_title(f"{self.what}: {len(self.features)} features, layer {self.layer}")
+        axes.set_xticks([])
+        axes.legend(frameon=False)
         return figure
 
     def _alive(self) -> np.ndarray:
@@ -240,12 +298,18 @@ class AgainstRandom(Printed):
         """One row of ``numbers``."""
         return pd.DataFrame([self.numbers])
 
+    def _shown(self) -> pd.DataFrame:
+        shown = ("value", "random", "ratio", "difference", "low", "high", "p", "p_rank", "g_av")
+        return self.table()[list(shown)]
+
     def plot(self) -> Figure:
         """The random sets' effects as a histogram, the edit's as a line."""
-        figure, axes = self.panel()
-        axes.hist(self.random, bins=20, color="#c9c9c9")
-        axes.axvline(self.numbers["value"], color="#1f3a5f")
-        axes.set(xlabel="mean |change|", ylabel="random sets", title="against random sets")
+        figure, axes = panel()
+        axes.hist(self.random, bins=20, color=GREY, label=f"{len(self.sets)} matched random sets")
+        axes.axvline(self.numbers["value"], color=ACCENT, label="these features")
+        axes.set(xlabel="mean |change| of the prediction", ylabel="random sets")
+        axes.margins(y=0.25)
+        axes.legend(frameon=False, loc="upper left")
         return figure
 
 

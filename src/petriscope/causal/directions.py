@@ -4,13 +4,18 @@ from means, from probes, and by chance."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from petriscope.contrast.design import Design
 from petriscope.errors import UserError
 from petriscope.probe.harvest import Hidden
+from petriscope.shown import INK, Printed, panel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def two_sided(design: Design) -> tuple[str, ...]:
@@ -197,9 +202,15 @@ def all_directions(
     ]
 
 
-@dataclass(frozen=True)
-class Direction:
-    """A direction at one layer, and what it was learned from."""
+@dataclass(frozen=True, repr=False)
+class Direction(Printed):
+    """A direction at one layer, and what it was learned from.
+
+    Examples
+    --------
+    >>> toward.vector.shape == (hidden.d,)
+    True
+    """
 
     method: str
     vector: np.ndarray
@@ -212,12 +223,25 @@ class Direction:
     strata: tuple[str, ...]
     """those it was averaged over"""
 
-    def __str__(self) -> str:
-        return (
-            f"{self.method} at layer {self.layer}, {len(self.vector)} wide: norm "
-            f"{np.linalg.norm(self.vector):.3g}, {np.linalg.norm(self.vector) / self.spread:.3g} "
-            f"of a token's spread; mean over {', '.join(self.strata)}"
-        )
+    @property
+    def heading(self) -> str:
+        """Method, layer and what it was learnt from, in one line."""
+        return f"{self.method} at layer {self.layer}, mean over {', '.join(self.strata)}"
+
+    def table(self) -> pd.DataFrame:
+        """One row: layer, d, norm, spread and norm_in_spreads, norm over spread."""
+        norm = float(np.linalg.norm(self.vector))
+        row = {"layer": self.layer, "d": len(self.vector), "norm": norm, "spread": self.spread}
+        return pd.DataFrame([row | {"norm_in_spreads": norm / self.spread}])
+
+    def plot(self) -> Figure:
+        """The coordinates of the vector in the basis of the residual stream, as the model has
+        them."""
+        figure, axes = panel()
+        axes.bar(np.arange(len(self.vector)), self.vector, color=INK, width=1)
+        axes.axhline(0, color="black", linewidth=0.5)
+        axes.set(xlabel="coordinate of the residual stream", ylabel="target minus reference")
+        return figure
 
 
 def difference_of_means(hidden: Hidden, design: Design) -> Direction:
@@ -225,10 +249,10 @@ def difference_of_means(hidden: Hidden, design: Design) -> Direction:
 
     Parameters
     ----------
-    hidden
-        Hidden states of one layer with their token axis. Windows of split ``test`` are left out:
-        there a verb reads.
-    design
+    hidden : Hidden
+        Hidden states (n, d) of one layer with their token axis. Windows of split ``test`` are left
+        out: there a verb reads.
+    design : Design
         Which units are target and reference, and in which strata.
 
     Returns
@@ -244,7 +268,9 @@ def difference_of_means(hidden: Hidden, design: Design) -> Direction:
 
     Examples
     --------
-    >>> toward = ps.difference_of_means(hidden, design)  # doctest: +SKIP
+    >>> toward = ps.difference_of_means(hidden, design)
+    >>> toward.strata == tuple(design.strata)
+    True
     """
     tokens = hidden.tokens
     design.check(tokens.units, "tokens")

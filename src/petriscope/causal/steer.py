@@ -23,7 +23,6 @@ from petriscope.causal.ablate import checked_features
 from petriscope.causal.directions import Direction, of_length, random_like
 from petriscope.causal.edits import Activity
 from petriscope.causal.held import Readout, hold
-from petriscope.causal.results import Estimate, Printed
 from petriscope.causal.steering import closure_interval, distances
 from petriscope.contrast.design import Design
 from petriscope.errors import UserError
@@ -31,6 +30,7 @@ from petriscope.parallel import in_processes
 from petriscope.probe.inputs import Inputs
 from petriscope.probe.model import ProbedModel
 from petriscope.probe.states import Dictionary, States, predict_edited
+from petriscope.shown import GREY, Estimate, Printed, intervals, panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,23 +60,23 @@ def steer(
 
     Parameters
     ----------
-    model, inputs
+    model, inputs : ProbedModel, Inputs
         Any probed model and the study's inputs to it.
-    direction
+        direction : Direction
         What `difference_of_means` learned; its design says which rows are reference and target.
-    alpha
-        Strength, in units of the spread of tokens about the mean of their unit.
-    layer
+    alpha : float
+            Strength, in units of the spread of tokens about the mean of their unit.
+    layer : int
         The layer after which it is added; None: that of the direction.
-    windows
+    windows : int or sequence of int, optional
         Numbers of windows, or how many of split ``test``, evenly spread (None: 8).
-    draws
+    draws : int
         Random directions of the same norm, read beside it.
-    seed
+    seed : int
         Of the random directions and the intervals.
-    device
+    device : str
         ``cpu``, ``cuda`` or ``auto``; the model is moved there.
-    readout
+    readout : callable, optional
         Maps the model's prediction (B, ...) to what is read; None reads all of it.
 
     Returns
@@ -91,7 +91,9 @@ def steer(
 
     Examples
     --------
-    >>> ps.steer(model, inputs, toward, alpha=0.2).gap_closed()  # doctest: +SKIP
+    >>> moved = ps.steer(run.model, run.inputs, toward, alpha=0.0, layer=2, windows=2)
+    >>> moved.gap_closed().closed.value
+    0.0
     """
     at = direction.layer if layer is None else layer
     states = hold(
@@ -133,11 +135,31 @@ def swap(
     device: str = "cpu",
     readout: Readout | None = None,
 ) -> Steered:
-    """Give the tokens of the reference rows the target's codes of ``features``, all else kept; None
-    swaps the whole state, the ceiling of all steering. Else as `steer`; chance is what as many
-    other features do.
+    """Give the tokens of the reference rows the target's codes of some features, all else kept.
 
-    Raises `UserError` where no window holds tokens of both conditions at the same positions.
+    Parameters
+    ----------
+    features : sequence of int or None
+        Latents (k,); None swaps the whole state, the ceiling of all steering.
+    design : Design
+        Which rows are reference and target. All else as `steer`; chance is what as many other
+        features do.
+
+    Returns
+    -------
+    Steered
+        As `steer`.
+
+    Raises
+    ------
+    UserError
+        Where no window holds tokens of both conditions at the same positions.
+
+    Examples
+    --------
+    >>> whole = ps.swap(run.model, run.inputs, sae, None, 2, design, windows=2, draws=1)
+    >>> whole.gap_closed().closed.value > 0
+    True
     """
     states = hold(
         model, inputs, layer, windows=windows, design=design, device=device, readout=readout
@@ -352,14 +374,13 @@ class Steered(Printed):
     def plot(self) -> Figure:
         """Share closed by stratum with its limits, chance beside it."""
         table = self.table()
-        figure, axes = self.panel()
-        at = np.arange(len(table))
-        limits = np.abs(table[["low", "high"]].to_numpy().T - table["closed"].to_numpy())
-        axes.errorbar(at, table["closed"], np.nan_to_num(limits), fmt="o", color="#1f3a5f")
-        axes.scatter(at, table["random"], color="#c9c9c9")
-        axes.axhline(0, color="black", linewidth=0.5)
-        axes.set(ylabel="share of the gap closed", title=self.what)
-        axes.set_xticks(at, table["stratum"])
+        figure, axes = panel(height=1.6 + 0.35 * len(table))
+        intervals(axes, *(table[name] for name in ("stratum", "closed", "low", "high")))
+        at = np.arange(len(table))[::-1] - 0.2
+        axes.scatter(table["random"], at, color=GREY, label="by chance", zorder=3)
+        axes.set_xlabel("share of the gap closed, 95 % limits")
+        axes.set_title(self.what, fontsize="medium")
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
         return figure
 
     def _shares(self, part: pd.DataFrame) -> tuple[Estimate, Estimate, Estimate]:
@@ -419,11 +440,7 @@ class GapClosed(Printed):
     def plot(self) -> Figure:
         """The three estimates with their limits."""
         table = self.table()
-        figure, axes = self.panel()
-        at = np.arange(len(table))
-        limits = np.abs(table[["low", "high"]].to_numpy().T - table["value"].to_numpy())
-        axes.errorbar(at, table["value"], np.nan_to_num(limits), fmt="o", color="#1f3a5f")
-        axes.axhline(0, color="black", linewidth=0.5)
-        axes.set(ylabel="share of the gap")
-        axes.set_xticks(at, table["name"])
+        figure, axes = panel(height=2.2)
+        intervals(axes, *(table[name] for name in ("name", "value", "low", "high")))
+        axes.set_xlabel("share of the gap, 95 % limits")
         return figure

@@ -11,12 +11,16 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from petriscope.errors import UserError
+from petriscope.shown import ACCENT, INK, Printed, panel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Level = Literal["unit", "locus"]
 """What is counted as independent: units (a result speaks of new units) or loci, the blocks of
@@ -26,10 +30,28 @@ tokens (it speaks of new loci of the same units)."""
 class Units:
     """One row per unit, in the order of `Tokens.unit`.
 
-    Parameters: ``frame`` the table; ``id`` the column that names the units (``unit`` if there is
-    such a column, else the first one); ``also`` columns that are adjusted for along with another
-    one (their name → the other's name), as the square of a covariate is; ``source`` the file to
-    name in messages. Raises `UserError` where the id column is absent, has gaps or repeats.
+    Parameters
+    ----------
+    frame : DataFrame of S rows
+        The table: names, conditions, strata and covariates in columns.
+    id : str, optional
+        The column that names the units; ``unit`` if there is such a column, else the first one.
+    also : mapping of str to str, optional
+        Columns that are adjusted for along with another one (their name → the other's name), as
+        the square of a covariate is.
+    source : str or path
+        The file to name in messages.
+
+    Raises
+    ------
+    UserError
+        Where the id column is absent, has gaps or repeats.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> Units(pd.DataFrame({"donor": ["a", "b"], "drug": ["none", "treated"]}), "donor").names
+    ('a', 'b')
     """
 
     def __init__(
@@ -136,24 +158,24 @@ ONE_STRATUM = "all"
 """Name of the stratum where the design has only one."""
 
 
-@dataclass(frozen=True, init=False)
-class Design:
+@dataclass(frozen=True, init=False, repr=False)
+class Design(Printed):
     """Which unit belongs to which side of which stratum, and what is adjusted for.
 
     Parameters
     ----------
-    units
+    units : Units or DataFrame
         The table of units (`Units`, or a DataFrame that becomes one).
-    condition
+    condition : str
         The column whose value says which side a unit is on.
-    target
+    target : str
         The value of that column that is held against all others.
-    reference
+    reference : str, optional
         The only other value there may be; then a side may be empty, and its strata cannot be
         tested. By default every other value is the reference.
-    strata
+    strata : str, optional
         A column within whose values units are compared; without it all units are one stratum.
-    adjust
+    adjust : sequence of str
         Numeric columns that the unit-level model takes along as covariates.
 
     Raises
@@ -168,6 +190,8 @@ class Design:
     >>> frame = pd.DataFrame({"unit": list("abcd"), "kind": ["new", "new", "old", "old"]})
     >>> Design(frame, condition="kind", target="new")
     4 units: 2 new against 2 old
+    stratum  old  new
+        all    2    2
     """
 
     units: tuple[str, ...]
@@ -331,7 +355,32 @@ class Design:
             )
         return self
 
-    def __repr__(self) -> str:
+    def table(self) -> pd.DataFrame:
+        """One row per stratum: its units on either side, named as the conditions are."""
+        rows = [{self.words.stratum: name} | self.counts(name) for name in self.strata]
+        return pd.DataFrame(rows)
+
+    def plot(self) -> Figure:
+        """Every unit in its stratum, by side; its height is the first covariate, so that a
+        covariate that goes with the condition is seen."""
+        figure, axes = panel(max(4.2, 1.5 + 0.7 * len(self.strata)))
+        height = np.zeros(len(self.units)) if self.covariates is None else self.covariates[:, 0]
+        for shift, color, side in ((-0.15, ACCENT, "reference"), (0.15, INK, "target")):
+            rows = np.flatnonzero(self.is_target == (side == "target"))
+            label = getattr(self.words, side)
+            at = self.stratum_of[rows] + shift
+            axes.scatter(at, height[rows], color=color, alpha=0.7, label=label)
+        axes.set_xticks(range(len(self.strata)), self.strata)
+        axes.set_ylabel(self.adjust[0] if self.adjust else "")
+        axes.set_xlabel(self.words.stratum)
+        if self.covariates is None:
+            axes.set_yticks([])
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        return figure
+
+    @property
+    def heading(self) -> str:
+        """How many units are on either side, in one line."""
         target, total = int(self.is_target.sum()), len(self.units)
         text = (
             f"{total} {self.words.units}: {target} {self.words.target} against "

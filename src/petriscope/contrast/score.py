@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +22,7 @@ from petriscope.contrast.results import ContrastResult
 from petriscope.errors import UserError
 from petriscope.sae.codes import Codes, sufficient_statistics
 from petriscope.sae.moments import Moments
+from petriscope.shown import ACCENT, Printed, panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,8 +31,8 @@ SHOWN = 10
 """Rows of the table that are printed, the strongest first."""
 
 
-@dataclass(frozen=True)
-class Score:
+@dataclass(frozen=True, repr=False)
+class Score(Printed):
     """What `contrast` found: prints its method, units, family and counts."""
 
     combined: ContrastResult
@@ -88,20 +88,18 @@ class Score:
 
     def plot(self) -> Figure:
         """Estimate against -log10 p, a point per feature."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(4, 3), layout="constrained")
-        panel, found = figure.add_subplot(), self.combined
+        figure, axes = panel()
+        found = self.combined
         words = self.design.words
         if self.untestable:
-            panel.text(0.5, 0.5, "cannot be tested", ha="center", transform=panel.transAxes)
+            axes.text(0.5, 0.5, "cannot be tested", ha="center", transform=axes.transAxes)
             return figure
         size = -np.log10(np.maximum(found.p, np.finfo(float).tiny))
         passed = found.adjusted["bh"] <= (-1 if self.alpha is None else self.alpha)
-        panel.scatter(found.estimate, size, s=6, c=np.where(passed, "#c8553d", "#888888"))
-        panel.axvline(0, color="#333333", lw=0.5)
-        panel.set_xlabel(f"mean activation, {words.target} minus {words.reference}")
-        panel.set_ylabel("-log10 p")
+        axes.scatter(found.estimate, size, s=8, c=np.where(passed, ACCENT, "#888888"))
+        axes.axvline(0, color="#333333", lw=0.5)
+        axes.set_xlabel(f"mean activation, {words.target} minus {words.reference}")
+        axes.set_ylabel("−log10 p")
         return figure
 
     @property
@@ -110,7 +108,7 @@ class Score:
         found = self.combined
         units = ", ".join(f"{count} {name}" for name, count in found.n.items())
         lines = [
-            repr(self.design),
+            self.design.heading,
             f"method: {found.method}",
             f"units: {units or 'none'} ({found.level} level)",
             f"family: {found.family.name} ({found.family.size} tests), "
@@ -137,21 +135,9 @@ class Score:
             ]
         )
 
-    def _head(self) -> pd.DataFrame:
+    def _shown(self) -> pd.DataFrame:
         table = self.table()
-        chosen = table.index[:SHOWN] if self.untestable else self.top(SHOWN)
-        return table.loc[chosen]
-
-    def __str__(self) -> str:
-        return (
-            f"{self.heading}\n{self._head().to_string(index=False, float_format='{:.4g}'.format)}"
-        )
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        lines = "<br>".join(escape(line) for line in self.heading.split("\n"))
-        return f"<p>{lines}</p>{self._head().to_html(index=False, float_format='{:.4g}'.format)}"
+        return table.loc[table.index[:SHOWN] if self.untestable else self.top(SHOWN)]
 
 
 def contrast(
@@ -169,24 +155,24 @@ def contrast(
 
     Parameters
     ----------
-    codes
+    codes : Codes or Moments
         Sparse codes (n tokens, m features) with their token axis, or moments (B, S, m).
-    design
+    design : Design
         Who is compared; its units are those of the token axis, in order.
-    split
+    split : str or sequence of str, optional
         Splits of the windows whose tokens count; all of them by default. For moments it must stay
         None: choose their blocks before.
-    min_events
+    min_events : float
         Tokens of a unit, on average, that a feature must fire on to be tested.
-    permutations
+    permutations : int
         Relabellings, rotations or sign flips drawn; all of them where there are no more.
-    alpha
+    alpha : float, optional
         Level of significance of the verdict. There is no default: without it q is reported and no
         feature is called significant.
-    variance
+    variance : {"moderated", "welch"}
         ``moderated`` (shared between features, limma-trend) or ``welch`` (each feature by itself,
         covariates ignored).
-    seed
+    seed : int
         Of the permutations.
 
     Returns
@@ -200,6 +186,8 @@ def contrast(
     UserError
         Where codes carry no token axis, do not match it or the design, or a unit has no token.
 
+    Notes
+    -----
     Source: docs/statistics.md; `contrast.cds.cds_t`.
 
     Examples

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,10 @@ from petriscope.enrich.genesets import GeneSets, enrich_gene_sets
 from petriscope.enrich.states import state_enrichment
 from petriscope.errors import UserError
 from petriscope.probe.tokens import Tokens
+from petriscope.shown import Printed, panel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Coded(Protocol):
@@ -111,8 +115,8 @@ class NearGenes:
         return enrich_gene_sets(member, links, self.sets, universe=strata.code >= 0).table
 
 
-@dataclass(frozen=True, eq=False)
-class Enrichment:
+@dataclass(frozen=True, eq=False, repr=False)
+class Enrichment(Printed):
     """Terms enriched where features fire, of `enrich`."""
 
     rows: pd.DataFrame
@@ -136,40 +140,39 @@ class Enrichment:
         best = best.sort_values("feature", key=lambda f: f.map(order), kind="stable")
         return best[["feature", self.term, self.estimate, "p", "q"]].reset_index(drop=True)
 
-    def plot(self, top: int = 3, alpha: float = 0.05) -> Any:
-        """Features by terms: size is −log10 q, color log2 of the estimate, a ring marks q below
-        ``alpha``. Returns a matplotlib figure."""
-        from matplotlib.figure import Figure
-
+    def plot(self, top: int = 1, alpha: float = 0.05) -> Figure:
+        """Features by the ``top`` terms of each: size is −log10 q, color log2 of the estimate, a
+        ring marks q below ``alpha``."""
         terms = list(dict.fromkeys(self.table(top)[self.term]))
         shown = self.rows[self.rows[self.term].isin(terms)]
         names = [str(feature) for feature in self.features]
-        figure = Figure(figsize=(2 + 0.4 * len(names), 1.5 + 0.25 * len(terms)), layout="tight")
-        panel = figure.subplots()
+        figure, axes = panel(3.2 + 0.3 * len(names), 1.5 + 0.24 * len(terms))
         with np.errstate(divide="ignore"):
             size = np.minimum(-np.log10(np.maximum(shown[self.q].to_numpy(float), 1e-300)), 50)
             color = np.clip(np.log2(shown[self.estimate].to_numpy(float)), -4, 4)
         edge = ["black" if q < alpha else "none" for q in shown[self.q]]
         x = shown.feature.map({feature: i for i, feature in enumerate(self.features)})
         y = shown[self.term].map({term: i for i, term in enumerate(terms)})
-        dots = panel.scatter(x, y, s=4 + 4 * size, c=color, cmap="RdBu_r", edgecolors=edge)
-        panel.set_xticks(range(len(names)), names, rotation=90)
-        panel.set_yticks(range(len(terms)), terms)
-        panel.set_xlabel("feature")
-        figure.colorbar(dots, ax=panel, label=f"log2 {self.estimate.replace('_', ' ')}")
+        most = float(np.abs(color).max(initial=1.0))  # white is no enrichment
+        dots = axes.scatter(
+            x, y, s=6 + 4 * size, c=color, cmap="RdBu_r", vmin=-most, vmax=most, edgecolors=edge
+        )
+        axes.set_xticks(range(len(names)), names, rotation=90)
+        axes.set_yticks(range(len(terms)), terms)
+        axes.invert_yaxis()
+        axes.margins(0.08)
+        axes.set_xlabel("feature")
+        figure.colorbar(dots, ax=axes, label=f"log2 {self.estimate.replace('_', ' ')}")
         return figure
 
-    def __str__(self) -> str:
+    @property
+    def heading(self) -> str:
+        """What was tested, and over what family q is."""
         tested = self.rows.feature.nunique()
-        said = (
+        return (
             f"{tested} of {len(self.features)} features tested; {self.places:,} places in "
             f"{self.strata} strata; q: Benjamini–Hochberg over {len(self.rows):,} tests"
         )
-        return f"{said}\n{self.table().to_string(index=False)}"
-
-    def _repr_html_(self) -> str:
-        said, _, _ = str(self).partition("\n")
-        return f"<p>{said}</p>{self.table().to_html(index=False)}"
 
 
 def enrich(
@@ -213,9 +216,9 @@ def enrich(
     UserError
         Where codes have no tokens, a feature or unit does not exist, or universes differ.
 
-    Source
-    ------
-    The test is HOMER's known-motif test (Heinz et al. 2010) on weighted counts; states: odds ratio
+    Notes
+    -----
+    Source:     The test is HOMER's known-motif test (Heinz et al. 2010) on weighted counts; states: odds ratio
     with Woolf's interval and Fisher's exact test; gene sets: GREAT (McLean et al. 2010) and a test
     of ranked genes.
 

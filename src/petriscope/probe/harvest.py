@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 
 from petriscope.errors import UserError
@@ -16,10 +18,17 @@ from petriscope.parallel import in_processes
 from petriscope.probe.inputs import Inputs
 from petriscope.probe.model import ProbedModel, check_layer, check_probe, place
 from petriscope.probe.tokens import Tokens
+from petriscope.shown import INK, Printed, panel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DRAWN = 100_000
+"""Tokens that a figure reads at most, evenly spread."""
 
 
-@dataclass(frozen=True)
-class Hidden:
+@dataclass(frozen=True, repr=False)
+class Hidden(Printed):
     """Hidden states of one layer and the token axis that says what each row is.
 
     Parameters
@@ -35,6 +44,11 @@ class Hidden:
     ------
     UserError
         If the numbers of rows and of tokens differ.
+
+    Examples
+    --------
+    >>> hidden.values.shape == (len(hidden.tokens), run.model.d_model)
+    True
     """
 
     values: np.ndarray
@@ -52,6 +66,30 @@ class Hidden:
     def __len__(self) -> int:
         """n, the number of tokens."""
         return len(self.values)
+
+    @property
+    def heading(self) -> str:
+        """Layer, tokens and width, in one line."""
+        return (
+            f"hidden states of layer {self.layer}: {len(self):,} tokens of width {self.d}, "
+            f"{self.values.dtype}, {self.tokens.units} units"
+        )
+
+    def table(self) -> pd.DataFrame:
+        """One row per split: its windows, independent blocks and tokens."""
+        windows = self.tokens.windows.assign(tokens=self.tokens.per_window())
+        counted = windows.groupby("split", sort=False).agg(
+            windows=("block", "size"), blocks=("block", "nunique"), tokens=("tokens", "sum")
+        )
+        return counted.reset_index()
+
+    def plot(self) -> Figure:
+        """Norms of the hidden states."""
+        figure, axes = panel()
+        rows = spread(np.arange(len(self)), DRAWN)
+        axes.hist(np.linalg.norm(np.asarray(self.values[rows], np.float32), axis=1), 60, color=INK)
+        axes.set(xlabel=f"norm of a hidden state after layer {self.layer}", ylabel="tokens")
+        return figure
 
     def save(self, folder: str | Path) -> None:
         """Write values.npy, hidden.json and the token axis (tokens/)."""
@@ -93,8 +131,8 @@ def harvest(
     layer : int
         0 (before the first block) to ``model.n_layers``.
     windows : int or sequence of int, optional
-        How many windows, evenly spread over all (at most 128 if not given), or which, ascending;
-        None: all of them.
+        How many windows, evenly spread over all (128 if not given), or which, ascending; None: all
+        of them.
     device : str
         Where the model runs.
 
@@ -111,7 +149,9 @@ def harvest(
 
     Examples
     --------
-    >>> hidden = ps.harvest(run.model, run.inputs, layer=2)  # doctest: +SKIP
+    >>> few = ps.harvest(run.model, run.inputs, layer=2, windows=[0, 3])
+    >>> few.tokens.windows.block.nunique() <= 2, few.values.dtype.name
+    (True, 'float16')
     """
     place(model, device)
     check_layer(model, layer)

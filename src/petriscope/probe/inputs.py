@@ -17,7 +17,13 @@ from petriscope.probe.tokens import Tokens
 
 
 class Inputs(ABC):
-    """Batches of model inputs, one a window: window i in all its units."""
+    """Batches of model inputs, one a window: window i in all its units. A study subclasses it.
+
+    Examples
+    --------
+    >>> len(run.inputs) == len(run.inputs.tokens.windows)
+    True
+    """
 
     tokens: Tokens
     """The token axis: the kept positions of all batches, in order."""

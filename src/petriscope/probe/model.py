@@ -27,7 +27,16 @@ Anything = TypeVar("Anything")
 
 
 class ProbeOutput(NamedTuple):
-    """What one run returns."""
+    """What one run returns.
+
+    Examples
+    --------
+    >>> import torch
+    >>> with torch.inference_mode():
+    ...     output = run.model.run(run.inputs.batch(0), capture=(2,))
+    >>> isinstance(output, ProbeOutput), output.hidden[2].shape[2] == run.model.d_model
+    (True, True)
+    """
 
     prediction: Tensor
     """(B, ...) whatever the study reads out, a row per row of the batch."""

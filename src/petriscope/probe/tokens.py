@@ -25,6 +25,18 @@ class Tokens:
 
     On a grid every window is seen in every unit with the same number of positions, and row
     ``(window * units + unit) * positions + position`` is computed, never stored.
+
+    Raises
+    ------
+    UserError
+        Where windows lack ``split`` or ``block``, or a row names what does not exist.
+
+    Examples
+    --------
+    >>> windows = pd.DataFrame({"split": ["train", "test"], "block": [0, 1]})
+    >>> axis = Tokens.grid(windows, units=3, positions=4)
+    >>> len(axis), axis.at(np.array([13]))
+    (24, (array([1]), array([0]), array([1])))
     """
 
     windows: pd.DataFrame

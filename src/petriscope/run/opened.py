@@ -17,6 +17,7 @@ from petriscope.run.workspace import Workspace, find_workspace
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from petriscope.sae.coder import SAE
     from petriscope.sae.codes import Codes
@@ -166,6 +167,17 @@ class Run:
         offered = ["params", "claims", "metrics(stage)", "table(stage, name)"]
         rows.append(("offers", ", ".join([*offered, *sorted(self.study.opened)])))
         return rows
+
+    def plot(self) -> Figure:
+        """How many claims have each verdict. Raises UserError where none has been checked."""
+        from petriscope.shown import INK, panel
+
+        counts = self.claims.verdict.value_counts()[::-1]
+        figure, axes = panel(5.2, 1.0 + 0.35 * len(counts))
+        axes.barh(list(counts.index), counts.to_numpy(), color=INK)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlabel("claims")
+        return figure
 
     def __repr__(self) -> str:
         width = max(len(name) for name, _ in self._summary())

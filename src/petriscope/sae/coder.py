@@ -7,8 +7,10 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -21,19 +23,40 @@ from petriscope.sae.codes import Codes, concatenate
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.select import CandidateFilter, Selection, TopK, above_threshold
 from petriscope.sae.sparse import Pattern, to_host, weighted_rows
+from petriscope.shown import INK, Printed, panel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMAT = 1
 _ROWS_AT_ONCE = 4096
 _STREAM_ROWS = 16_384
 
 
-@dataclasses.dataclass(frozen=True)
-class SAE:
+@dataclasses.dataclass(frozen=True, repr=False)
+class SAE(Printed):
     """z = σ(W_enc(s·h − b_dec) + b_enc), ĥ = (zᵀW_dec + b_dec) / s, with σ keeping what exceeds
     ``threshold``.
 
     For ``topk`` σ keeps the k largest positive latents of each token and ``threshold`` is unused.
     Codes are in scaled units (E‖s·h‖² = d); hidden states going in and coming out are raw.
+
+    Raises
+    ------
+    UserError
+        From `load`, where the folder is missing, corrupt or inconsistent; from `encode`, on a wrong
+        width, NaN or infinity.
+
+    Notes
+    -----
+    Source: BatchTopK, arXiv 2412.06410; ``config`` says which variant it is.
+
+    Examples
+    --------
+    >>> sae.decode(codes).shape == hidden.values.shape
+    True
+    >>> sae.directions.shape == (sae.m, sae.d)
+    True
     """
 
     config: SAEConfig
@@ -64,6 +87,37 @@ class SAE:
     def directions(self) -> torch.Tensor:
         """What one unit of each latent adds to a raw hidden state: float32 (m, d)."""
         return self.W_dec / self.scale
+
+    @property
+    def heading(self) -> str:
+        """Variant and shape, in one line."""
+        return f"{self.config.variant} autoencoder: {self.m} latents of width {self.d}"
+
+    def table(self) -> pd.DataFrame:
+        """One row: variant, d, latents, k, scale, threshold, seed, training tokens, and how far
+        the nearest other decoder row is on average (cosine)."""
+        config = self.config
+        row = {"variant": config.variant, "d": self.d, "latents": self.m, "k": config.k}
+        row |= {"scale": self.scale, "threshold": self.threshold, "seed": config.seed}
+        row |= {"tokens": config.steps * config.batch, "nearest": float(self.nearest().mean())}
+        return pd.DataFrame([row])
+
+    def nearest(self) -> np.ndarray:
+        """(m,) largest cosine of each latent's direction with that of another latent."""
+        found = []
+        for start in range(0, self.m, _ROWS_AT_ONCE):
+            cosine = self.W_dec[start : start + _ROWS_AT_ONCE] @ self.W_dec.T
+            own = torch.arange(len(cosine))
+            cosine[own, own + start] = -1
+            found.append(cosine.amax(dim=1))
+        return to_host(torch.cat(found))
+
+    def plot(self) -> Figure:
+        """How alike the latents' directions are: each one's largest cosine with another."""
+        figure, axes = panel()
+        axes.hist(self.nearest(), bins=40, color=INK)
+        axes.set(xlabel="cosine with the nearest other latent", ylabel="latents")
+        return figure
 
     def to(self, device: str | torch.device) -> SAE:
         """The same dictionary on another device, where it then encodes and decodes."""
@@ -111,7 +165,8 @@ class SAE:
 
         Examples
         --------
-        >>> codes = sae.encode(hidden)  # doctest: +SKIP
+        >>> sae.encode(hidden).tokens is hidden.tokens
+        True
         """
         coder = self if device is None else self.to(device)
         if isinstance(x, Hidden):

@@ -7,28 +7,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, read_json, write_json
 from petriscope.probe.tokens import Tokens
 from petriscope.sae.moments import Moments
+from petriscope.shown import INK, Printed, panel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _RUN_ROWS = 4096
 TOKENS = "tokens"
 """Folder of the token axis beside the codes."""
 _ENTRIES_AT_ONCE = 1 << 22
+_SHOWN = 10
 
 
-@dataclass(frozen=True, eq=False)
-class Codes:
+@dataclass(frozen=True, eq=False, repr=False)
+class Codes(Printed):
     """Sparse codes of n rows: row i holds latents ``indices[indptr[i]:indptr[i+1]]`` (ascending) at
     ``values``.
 
     `SAE.encode` makes them; those of `Hidden` carry the token axis and the layer.
+
+    Raises
+    ------
+    UserError
+        Where the token axis has another number of tokens than there are rows.
+
+    Examples
+    --------
+    >>> two = Codes(np.array([0, 1, 1]), np.array([2]), np.array([0.5], np.float32), m=3)
+    >>> two.dense().tolist()
+    [[0.0, 0.0, 0.5], [0.0, 0.0, 0.0]]
     """
 
     indptr: np.ndarray
@@ -52,6 +69,47 @@ class Codes:
     def n(self) -> int:
         """Rows."""
         return len(self.indptr) - 1
+
+    @property
+    def heading(self) -> str:
+        """Rows, latents and how many fire on a token, in one line."""
+        layer = "" if self.layer is None else f" of layer {self.layer}"
+        l0 = int(self.indptr[-1]) / max(1, self.n)
+        return f"codes{layer}: {self.n:,} tokens, {self.m} latents, L0 {l0:.4g}"
+
+    def table(self) -> pd.DataFrame:
+        """One row per latent: feature, tokens on which it fires, density (their share), and the
+        mean and maximum of its activation where it fires (NaN where it never does)."""
+        count, total = np.zeros(self.m, np.int64), np.zeros(self.m)
+        most = np.zeros(self.m, np.float32)
+        for piece in _pieces(self):
+            indices = np.asarray(piece.indices)
+            count += np.bincount(indices, minlength=self.m)
+            total += np.bincount(indices, piece.values, minlength=self.m)
+            np.maximum.at(most, indices, piece.values)
+        fires = count > 0
+        return pd.DataFrame(
+            {
+                "feature": np.arange(self.m),
+                "tokens": count,
+                "density": count / max(1, self.n),
+                "mean": np.where(fires, total / np.maximum(count, 1), np.nan),
+                "maximum": np.where(fires, most, np.nan),
+            }
+        )
+
+    def _shown(self) -> pd.DataFrame:
+        return self.table().sort_values("tokens", ascending=False, kind="stable").head(_SHOWN)
+
+    def plot(self) -> Figure:
+        """How often latents fire; those that never do are counted in the title."""
+        figure, axes = panel()
+        density = self.table().density.to_numpy()
+        fires = density[density > 0]
+        axes.hist(np.log10(fires), bins=30, color=INK)
+        axes.set(xlabel="log10 share of tokens on which a latent fires", ylabel="latents")
+        axes.set_title(f"{len(density) - len(fires)} of {len(density)} never fire")
+        return figure
 
     def scipy(self) -> sp.csr_matrix:
         """The same as a scipy CSR matrix (n, m), sharing memory where scipy's index type allows."""

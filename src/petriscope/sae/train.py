@@ -277,7 +277,9 @@ def train_sae(
 
     Examples
     --------
-    >>> sae = ps.train_sae(hidden, latents=192, k=4)  # doctest: +SKIP
+    >>> small = ps.train_sae(hidden, latents=24, k=4, tokens=20_000)
+    >>> small.m, small.d == hidden.d
+    (24, True)
     """
     keep = None if split is None else hidden.tokens.split == split
     if keep is not None and not keep.any():

@@ -150,9 +150,7 @@ class ComparePage(Page):
                     show(there.t if there else None, "signed", none),
                 )
             )
-        near = next(
-            (n for kind in left.neighbors.values() for n in kind if n.id == right.id), None
-        )
+        near = next((n for kind in left.neighbors.values() for n in kind if n.id == right.id), None)
         rows.append(
             ("similarity", show(near.value if near else None, "number", "not among nearest"), "")
         )

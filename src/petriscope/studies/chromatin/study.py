@@ -85,18 +85,18 @@ def _features(run: Run) -> object:
 
 
 def _motifs(run: Run) -> object:
-    """The data set's motifs (those without a threshold at `tracks.motif_p`) as sets over every
-    predicted bin, scanned when first asked for."""
+    """The data set's motifs as sets over every predicted bin; `tracks.motif_p` is the threshold of
+    those without one."""
     from petriscope.enrich.foregrounds import Foregrounds
     from petriscope.enrich.motifs import read_motifs
     from petriscope.studies.chromatin.data.dataset import load_dataset
     from petriscope.studies.chromatin.motifs import motif_sets
     from petriscope.studies.chromatin.store import load_arrays
 
-    params, dataset = run.params, load_dataset(run.workspace.dataset(run.params.dataset))
-    motifs = read_motifs(dataset.motifs, dataset.motif_format, params.tracks.motif_p)
+    dataset = load_dataset(run.workspace.dataset(run.params.dataset))
+    motifs = read_motifs(dataset.motifs, dataset.motif_format, run.params.tracks.motif_p)
     bins = Foregrounds.load(run.workspace.table("foregrounds")).bins
-    return motif_sets(load_arrays(run.workspace).sequence, params.windows.crop, motifs, bins)
+    return motif_sets(load_arrays(run.workspace).sequence, run.params.windows.crop, motifs, bins)
 
 
 def _strata(run: Run) -> object:
