@@ -170,12 +170,14 @@ class Run:
 
     def plot(self) -> Figure:
         """How many claims have each verdict. Raises UserError where none has been checked."""
+        from matplotlib.ticker import MaxNLocator
+
         from petriscope.shown import INK, panel
 
         counts = self.claims.verdict.value_counts()[::-1]
         figure, axes = panel(5.2, 1.0 + 0.35 * len(counts))
         axes.barh(list(counts.index), counts.to_numpy(), color=INK)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("claims")
         return figure
 
