@@ -81,7 +81,8 @@ def ablate(
     Source: error-preserving ablation, arXiv 2403.19647.
     """
     return _edited(
-        "ablate", Activity.removed, model, inputs, sae, features, layer, windows, seed, device, readout
+        "ablate", Activity.removed, model, inputs, sae, features, layer, windows, seed, device,
+        readout,
     )  # fmt: skip
 
 

@@ -30,7 +30,9 @@ def draw(table: pd.DataFrame) -> Figure:
     lineages = list(dict.fromkeys(table.lineage))
     colors = lineage_colors(lineages)
     for panel, origin, title in zip(
-        axes, ("own", "others"), ("Direction of the lineage itself", "Learned on the other lineages")
+        axes,
+        ("own", "others"),
+        ("Direction of the lineage itself", "Learned on the other lineages"),
     ):
         width = 0.8 / len(lineages)
         for i, lineage in enumerate(lineages):

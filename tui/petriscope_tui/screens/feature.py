@@ -137,9 +137,7 @@ class FeaturePage(Page):
         self._neighbors(feature.neighbors, lineages)
         self._sequence(0)
         self._fit(("states", "motifs"), [len(states) + 4, self._height("motifs")])
-        self._fit(
-            ("genesets", "neighbors"), [self._height("genesets"), self._height("neighbors")]
-        )
+        self._fit(("genesets", "neighbors"), [self._height("genesets"), self._height("neighbors")])
         self._table("bins").styles.height = min(max(len(feature.contexts), 1), 8) + 1
 
     def _height(self, name: str) -> int:
