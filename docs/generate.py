@@ -154,8 +154,8 @@ def figures_page(workspace: Workspace) -> str:
         files = ", ".join(f"`results/{stage}/{file}`" for stage, file in item.reads)
         lines.append(f"| `{item.name}` | `{place(item.draws)}` | {files} |")
     lines += [
-        "\nStep two and three, the stage that wrote the file (`src/petriscope/studies/chromatin/stages/STAGE.py`, a "
-        "page or two) and the",
+        "\nStep two and three, the stage that wrote the file "
+        "(`src/petriscope/studies/chromatin/stages/STAGE.py`, a page or two) and the",
         "functions it calls:\n",
         "| stage | computes with |",
         "|---|---|",

@@ -1,4 +1,4 @@
-"""A tiny random BERT reads questions and statements: probed, coded, contrasted, ablated, steered."""
+"""A tiny random BERT reads questions and statements and is probed, contrasted, ablated, steered."""
 
 import numpy as np
 import pandas as pd

@@ -35,7 +35,10 @@ VERBS = {
         "petriscope.studies.chromatin.model.convert",
         "turn a released TensorFlow checkpoint into safetensors",
     ),
-    "sae": ("petriscope.commands.sae", "train a sparse autoencoder on any stream of vectors"),
+    "sae": (
+        "petriscope.commands.sae",
+        "train a sparse autoencoder on any stream of vectors, encode with it, convert it",
+    ),
     "contrast": (
         "petriscope.commands.contrast",
         "which features of any codes differ between two conditions",
@@ -74,7 +77,8 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
     all."""
     parser = argparse.ArgumentParser(
         prog="petriscope",
-        description="What does a chromatin foundation model know about a petri dish?",
+        description="What does a foundation model of biology know? Sparse-autoencoder probes, "
+        "tested; the first study asks a chromatin model about a petri dish.",
         epilog=FIRST_STEPS,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
             prog, max_help_position=20

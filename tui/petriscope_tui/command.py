@@ -63,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
         return serve(folder, args.host, args.port, args.feature, args.public_url)
     served = "TEXTUAL_DRIVER" in os.environ  # by --web, over pipes
     if not served and not (sys.stdin.isatty() and sys.stdout.isatty()):
-        remedy = "Run it in one, with `docker run -it` or `ssh -t` where it is remote, or serve it with --web."
+        remedy = (
+            "Run it in one, with `docker run -it` or `ssh -t` where it is remote, or serve it "
+            "with --web."
+        )
         raise UserError("the terminal UI needs a terminal", remedy=remedy)
     from petriscope_tui.app import run as run_app
 

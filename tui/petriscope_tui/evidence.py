@@ -193,7 +193,8 @@ def activation(
     bins = max((len(r.histogram) for r in rows), default=0)
     top = max((r.mean or 0 for r in rows), default=0) or 1
     room = max(min(width - name_width - bins - 31, 30), 0)
-    head = f"{word:<{name_width}}  {'context':<8} {'fires':>8} {'mean':>7}  {'distribution' if bins else '':<{bins}}"
+    drawn = "distribution" if bins else ""
+    head = f"{word:<{name_width}}  {'context':<8} {'fires':>8} {'mean':>7}  {drawn:<{bins}}"
     text.append(head[:width] + "\n", style=p.dim)
     before = None
     for r in rows:
@@ -423,7 +424,8 @@ def gene_track(
     used = 0
     for x in near:
         distance = x.tss - center
-        label = f"{x.symbol} {f'{distance / 1000:+.1f} kb' if abs(distance) >= 1000 else f'{distance:+d} bp'}   "
+        far = abs(distance) >= 1000
+        label = f"{x.symbol} {f'{distance / 1000:+.1f} kb' if far else f'{distance:+d} bp'}   "
         used += len(label)
         if used > width:
             break

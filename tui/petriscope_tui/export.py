@@ -32,7 +32,8 @@ def write_bed(path: Path, atlas: Atlas, ids: Sequence[int]) -> int:
     top = max((b.activation for b in bins), default=1.0) or 1.0
     bins.sort(key=lambda b: (b.chrom, b.start, b.id))
     lines = (
-        f"{b.chrom}\t{b.start}\t{b.end}\t{feature_name(b.id)}:{b.unit.name}\t{round(1000 * b.activation / top)}\t.\n"
+        f"{b.chrom}\t{b.start}\t{b.end}\t{feature_name(b.id)}:{b.unit.name}\t"
+        f"{round(1000 * b.activation / top)}\t.\n"
         for b in bins
     )
     return _write_lines(path, lines)

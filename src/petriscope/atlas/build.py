@@ -29,9 +29,9 @@ class AtlasTables:
     are the study's own columns of features, units and contexts.
 
     ``features`` may carry one ``t_<lineage>`` column per lineage. ``activation.histogram`` holds a
-    sequence of counts. ``annotations`` stacks the rows of every kind of annotation (column ``kind``).
-    ``curves`` holds the ablation (x = k) and steering (x = alpha) curves: rows with a feature
-    belong to it, rows without to the layer or the whole run.
+    sequence of counts. ``annotations`` stacks the rows of every kind of annotation (column
+    ``kind``). ``curves`` holds the ablation (x = k) and steering (x = alpha) curves: rows with a
+    feature belong to it, rows without to the layer or the whole run.
     """
 
     features: pd.DataFrame
@@ -145,7 +145,8 @@ def _fill(
 
 
 def _declared(connection: sqlite3.Connection, declared: schema.Declared) -> None:
-    """The study's own columns with their heads and meanings; number 0 of the units is their word."""
+    """The study's own columns with their heads and meanings; number 0 of the units is their
+    word."""
     word = schema.Column("unit", "text", declared.unit, "text")
     for place, columns in (
         ("units", (word, *declared.units)),
@@ -172,8 +173,8 @@ def _orders(connection: sqlite3.Connection, columns: Sequence[schema.Column]) ->
 
 
 def _checked(table: str, frame: pd.DataFrame | None, declared: schema.Declared) -> pd.DataFrame:
-    """``frame`` with every column of the schema and those declared (missing optional ones all None);
-    mistakes raise naming the column."""
+    """``frame`` with every column of the schema and those declared (missing optional ones all
+    None); mistakes raise naming the column."""
     more = {"features": declared.features, "units": declared.units, "contexts": declared.contexts}
     columns = (*schema.TABLES[table], *more.get(table, ()))
     known = [c.name for c in columns]

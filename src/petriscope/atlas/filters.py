@@ -1,17 +1,17 @@
 """The filter language of the atlas, ``layer>=4 cds_q<.01 lineage:liver motif:HNF4A``, compiled to
-parameterised SQL.
+parameterized SQL.
 
 Terms are separated by spaces and all must hold; ``-`` before a term negates it; commas inside a
 value mean "any of".
 
-| term                                  | meaning                                                              |
-|---------------------------------------|----------------------------------------------------------------------|
-| ``q<.01`` ``layer:3..5`` ``layer:2,4``| comparison, closed range, any of (``%`` divides by a hundred)        |
-| ``lineage:liver`` ``label=GATA1``     | text contains / equals, ignoring case                                |
-| ``motif:HNF4A`` ``go:lipid`` ``state:Tss`` | enriched at q < alpha for a term that contains the text         |
-| ``gene:APOB`` ``chr22:37,500,000-37,600,000`` | a top bin lies within 100 kb of a TSS / in the region        |
-| ``is:alive`` ``is:context`` ...       | alive, dead, context (q < alpha), stable, causal, annotated, vivo, vitro |
-| ``L6/1234`` or any other word         | that feature / label or enriched term contains the word              |
+| term | meaning |
+|---|---|
+| ``q<.01`` ``layer:3..5`` ``layer:2,4`` | comparison, closed range, any of (``%``: hundredths) |
+| ``lineage:liver`` ``label=GATA1`` | text contains / equals, ignoring case |
+| ``motif:HNF4A`` ``go:lipid`` ``state:Tss`` | enriched at q < alpha for a term with that text |
+| ``gene:APOB`` ``chr22:37,500,000-37,600,000`` | a top bin within 100 kb of a TSS / in there |
+| ``is:alive`` ``is:context`` ... | alive, dead, context (q < alpha), stable, causal, ... |
+| ``L6/1234`` or any other word | that feature / label or enriched term contains the word |
 
 Alpha, and what counts as stable and causal, are the run's own (`schema.Thresholds`).
 """

@@ -80,7 +80,8 @@ class Atlas:
         """The study's own columns and its word for a unit, as the file says."""
         found: dict[str, list[schema.Column]] = {"units": [], "contexts": [], "features": []}
         rows = self._db.execute(
-            "SELECT place, name, kind, head, form, text, indexed FROM columns ORDER BY place, number"
+            "SELECT place, name, kind, head, form, text, indexed FROM columns "
+            "ORDER BY place, number"
         )
         for place, name, kind, head, form, text, indexed in rows:
             column = schema.Column(name, kind, head, form, text, indexed=bool(indexed))
@@ -272,20 +273,26 @@ class Atlas:
         """Top contexts in a region, strongest first."""
         place = overlap_clause(region)
         return self._top(
-            f"(SELECT * FROM contexts WHERE {place.sql}) b CROSS JOIN top t ON t.context = b.context"
-            " ORDER BY t.activation DESC, t.id LIMIT ?",
+            f"(SELECT * FROM contexts WHERE {place.sql}) b "
+            "CROSS JOIN top t ON t.context = b.context ORDER BY t.activation DESC, t.id LIMIT ?",
             (*place.values, limit),
         )
 
     def motif_hits(self, region: Region) -> list[records.MotifHit]:
         """Motif occurrences in a region, left to right."""
         place = overlap_clause(region)
-        sql = f'SELECT start, "end", strand, motif, score FROM motif_hits WHERE {place.sql} ORDER BY start, score DESC'
+        sql = (
+            f'SELECT start, "end", strand, motif, score FROM motif_hits WHERE {place.sql} '
+            "ORDER BY start, score DESC"
+        )
         return self._all(records.MotifHit, sql, place.values)
 
     def genes(self, region: Region) -> list[records.Gene]:
         """Transcription start sites in a region, left to right."""
-        sql = "SELECT symbol, chrom, tss, strand FROM genes WHERE chrom = ? AND tss >= ? AND tss < ? ORDER BY tss"
+        sql = (
+            "SELECT symbol, chrom, tss, strand FROM genes "
+            "WHERE chrom = ? AND tss >= ? AND tss < ? ORDER BY tss"
+        )
         return self._all(records.Gene, sql, (region.chrom, region.start, region.end))
 
     def gene(self, symbol: str) -> list[records.Gene]:

@@ -183,8 +183,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column(
             "name",
             "text",
-            text="how people write the place, one name a place: a bin, a k-mer in a sequence, a gene "
-            "in a cell",
+            text="how people write the place, one name a place: a bin, a k-mer in a sequence, a "
+            "gene in a cell",
             required=True,
         ),
         Column("chrom", "text", text="where it lies on a genome, if it does"),
@@ -296,38 +296,47 @@ TABLES: dict[str, tuple[Column, ...]] = {
 # identifiers, the ``filled`` cells first.
 DDL = """
 CREATE TABLE orders(column TEXT PRIMARY KEY, filled INTEGER, ids BLOB);
-CREATE TABLE lineage_effects(id INTEGER, lineage TEXT, t REAL, p REAL, q REAL, mean_vivo REAL, mean_vitro REAL,
-  effect REAL, lo REAL, hi REAL, auroc REAL, log2_fold REAL, n_units INTEGER, PRIMARY KEY(id, lineage)) WITHOUT ROWID;
-CREATE TABLE columns(place TEXT, number INTEGER, name TEXT, kind TEXT, head TEXT, form TEXT, text TEXT,
-  indexed INTEGER, PRIMARY KEY(place, number)) WITHOUT ROWID;
-CREATE TABLE activation(id INTEGER, unit INTEGER, mean REAL, density REAL, maximum REAL, histogram TEXT,
-  PRIMARY KEY(id, unit)) WITHOUT ROWID;
+CREATE TABLE lineage_effects(id INTEGER, lineage TEXT, t REAL, p REAL, q REAL, mean_vivo REAL,
+  mean_vitro REAL, effect REAL, lo REAL, hi REAL, auroc REAL, log2_fold REAL, n_units INTEGER,
+  PRIMARY KEY(id, lineage)) WITHOUT ROWID;
+CREATE TABLE columns(place TEXT, number INTEGER, name TEXT, kind TEXT, head TEXT, form TEXT,
+  text TEXT, indexed INTEGER, PRIMARY KEY(place, number)) WITHOUT ROWID;
+CREATE TABLE activation(id INTEGER, unit INTEGER, mean REAL, density REAL, maximum REAL,
+  histogram TEXT, PRIMARY KEY(id, unit)) WITHOUT ROWID;
 CREATE TABLE top(id INTEGER, unit INTEGER, rank INTEGER, context INTEGER, activation REAL,
   PRIMARY KEY(id, unit, rank)) WITHOUT ROWID;
 CREATE TABLE terms(term INTEGER PRIMARY KEY, kind TEXT, name TEXT, features INTEGER);
-CREATE TABLE annotations(id INTEGER, kind TEXT, rank INTEGER, term INTEGER, scope TEXT, estimate REAL, lo REAL, hi REAL,
-  p REAL, q REAL, genes TEXT, specificity REAL, specificity_low REAL, specificity_high REAL,
+CREATE TABLE annotations(id INTEGER, kind TEXT, rank INTEGER, term INTEGER, scope TEXT,
+  estimate REAL, lo REAL, hi REAL, p REAL, q REAL, genes TEXT, specificity REAL,
+  specificity_low REAL, specificity_high REAL,
   PRIMARY KEY(id, kind, rank, term, scope)) WITHOUT ROWID;
-CREATE TABLE motif_hits(hit INTEGER PRIMARY KEY, chrom TEXT, start INTEGER, "end" INTEGER, gbin INTEGER, strand TEXT,
-  motif TEXT, score REAL);
+CREATE TABLE motif_hits(hit INTEGER PRIMARY KEY, chrom TEXT, start INTEGER, "end" INTEGER,
+  gbin INTEGER, strand TEXT, motif TEXT, score REAL);
 CREATE TABLE similar(id INTEGER, kind TEXT, rank INTEGER, other INTEGER, value REAL,
   PRIMARY KEY(id, kind, rank)) WITHOUT ROWID;
-CREATE TABLE layers(layer INTEGER PRIMARY KEY, fvu REAL, l0 REAL, dead REAL, loss_recovered REAL, alive INTEGER,
-  n_context INTEGER, fraction REAL, lo REAL, hi REAL, random_init_fraction REAL, random_init_lo REAL,
-  random_init_hi REAL, stable_fraction REAL, published_fraction REAL, n_published INTEGER);
-CREATE TABLE density_histogram(layer INTEGER, decade REAL, features INTEGER, PRIMARY KEY(layer, decade)) WITHOUT ROWID;
+CREATE TABLE layers(layer INTEGER PRIMARY KEY, fvu REAL, l0 REAL, dead REAL, loss_recovered REAL,
+  alive INTEGER, n_context INTEGER, fraction REAL, lo REAL, hi REAL, random_init_fraction REAL,
+  random_init_lo REAL, random_init_hi REAL, stable_fraction REAL, published_fraction REAL,
+  n_published INTEGER);
+CREATE TABLE density_histogram(layer INTEGER, decade REAL, features INTEGER,
+  PRIMARY KEY(layer, decade)) WITHOUT ROWID;
 CREATE TABLE layer_flow(layer INTEGER, other_layer INTEGER, features INTEGER, continued INTEGER,
-  context_features INTEGER, context_continued INTEGER, mean_cosine REAL, PRIMARY KEY(layer, other_layer)) WITHOUT ROWID;
-CREATE TABLE curves(row INTEGER PRIMARY KEY, analysis TEXT, layer INTEGER, id INTEGER, lineage TEXT, arm TEXT, x REAL,
-  estimate REAL, lo REAL, hi REAL, n INTEGER);
-CREATE TABLE claims(number INTEGER PRIMARY KEY, claim TEXT, statement TEXT, published TEXT, as_published TEXT,
-  corrected TEXT, interval TEXT, control TEXT, verdict TEXT, rule TEXT, note TEXT);
+  context_features INTEGER, context_continued INTEGER, mean_cosine REAL,
+  PRIMARY KEY(layer, other_layer)) WITHOUT ROWID;
+CREATE TABLE curves(row INTEGER PRIMARY KEY, analysis TEXT, layer INTEGER, id INTEGER,
+  lineage TEXT, arm TEXT, x REAL, estimate REAL, lo REAL, hi REAL, n INTEGER);
+CREATE TABLE claims(number INTEGER PRIMARY KEY, claim TEXT, statement TEXT, published TEXT,
+  as_published TEXT, corrected TEXT, interval TEXT, control TEXT, verdict TEXT, rule TEXT,
+  note TEXT);
 CREATE TABLE thresholds(name TEXT PRIMARY KEY, value REAL) WITHOUT ROWID;
 CREATE TABLE run(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE genes(gene INTEGER PRIMARY KEY, symbol TEXT COLLATE NOCASE, chrom TEXT, tss INTEGER, strand TEXT);
-CREATE TABLE chromhmm_states(name TEXT PRIMARY KEY, number INTEGER, color TEXT) WITHOUT ROWID;
-CREATE VIRTUAL TABLE terms_fts USING fts5(name, content='terms', content_rowid='term', tokenize='trigram');
-CREATE VIRTUAL TABLE labels_fts USING fts5(label, content='features', content_rowid='id', tokenize='trigram');
+CREATE TABLE genes(gene INTEGER PRIMARY KEY, symbol TEXT COLLATE NOCASE, chrom TEXT, tss INTEGER,
+  strand TEXT);
+CREATE TABLE chromhmm_states(name TEXT PRIMARY KEY, number INTEGER, colour TEXT) WITHOUT ROWID;
+CREATE VIRTUAL TABLE terms_fts USING fts5(name, content='terms', content_rowid='term',
+  tokenize='trigram');
+CREATE VIRTUAL TABLE labels_fts USING fts5(label, content='features', content_rowid='id',
+  tokenize='trigram');
 """
 
 INDEXES = """
@@ -376,7 +385,8 @@ def declared_ddl(lineages: list[str], declared: Declared) -> str:
     place = ["name TEXT", "chrom TEXT", "start INTEGER", '"end" INTEGER', "gbin INTEGER"]
     return (
         f"CREATE TABLE features({', '.join(['id INTEGER PRIMARY KEY', *features])});"
-        f"CREATE TABLE units({', '.join(['number INTEGER PRIMARY KEY, unit TEXT UNIQUE', *units])});"
+        "CREATE TABLE units("
+        f"{', '.join(['number INTEGER PRIMARY KEY, unit TEXT UNIQUE', *units])});"
         f"CREATE TABLE contexts({', '.join(['context INTEGER PRIMARY KEY', *place, *contexts])});"
     )
 

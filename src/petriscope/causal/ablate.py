@@ -89,7 +89,8 @@ def ablate(
     (True, 5)
     """
     return _edited(
-        "ablate", Activity.removed, model, inputs, sae, features, layer, windows, seed, device, readout
+        "ablate", Activity.removed, model, inputs, sae, features, layer, windows, seed, device,
+        readout,
     )  # fmt: skip
 
 

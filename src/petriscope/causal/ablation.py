@@ -249,13 +249,13 @@ def against_random(
 ) -> pd.DataFrame:
     """Each arm and k against the mean of the matched random sets of the same k, paired over blocks.
 
-    ``measure``: 'effect' (mean |change|) or 'shift' (toward the other condition). Columns: difference
-    with its t interval, excess_low and excess_high (limits of the difference to a single random
-    set, blocks and sets resampled together), ratio, t, p (paired t), p_permutation (sign-flip over
-    blocks), g_av with block-bootstrap limits, p_rank (share of random sets, the arm itself counted,
-    at least as strong), blocks, random_sets, edit and edit_random (mean norm of the change per
-    token, of the arm and of the random sets: how well they match); adjusted p over the family of
-    all arms and k of this table.
+    ``measure``: 'effect' (mean |change|) or 'shift' (toward the other condition). Columns:
+    difference with its t interval, excess_low and excess_high (limits of the difference to a
+    single random set, blocks and sets resampled together), ratio, t, p (paired t), p_permutation
+    (sign-flip over blocks), g_av with block-bootstrap limits, p_rank (share of random sets, the
+    arm itself counted, at least as strong), blocks, random_sets, edit and edit_random (mean norm
+    of the change per token, of the arm and of the random sets: how well they match); adjusted p
+    over the family of all arms and k of this table.
     """
     effects = ablation.effects
     rows = []

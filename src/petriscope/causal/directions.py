@@ -109,7 +109,8 @@ def linear_probe(means: UnitMeans, strata: tuple[str, ...], *, ridge: float = 1e
     """(d,) normal of the ridge discriminant between conditions, as long as it must be to close the
     gap of the means.
 
-    w = (C + ridge tr(C)/d I)^-1 (mu_target - mu_reference), the vector is w times (w . gap)/(w . w).
+    w = (C + ridge tr(C)/d I)^-1 (mu_target - mu_reference), the vector is w times (w . gap)/(w .
+    w).
     """
     gap = mean_difference(means, strata)
     d = len(gap)
@@ -158,8 +159,8 @@ def leace(means: UnitMeans, strata: tuple[str, ...]) -> Replacement:
     from their means.
 
     With s = Cov(h, condition) and the covariance S of tokens (within units plus between them),
-    erasure is h - s (S^-1 s)' (h - mu) / (s' S^-1 s): no linear probe finds the condition afterwards,
-    and h moves as little as it can.
+    erasure is h - s (S^-1 s)' (h - mu) / (s' S^-1 s): no linear probe finds the condition
+    afterwards, and h moves as little as it can.
     """
     rows = np.concatenate([np.concatenate(means.design.sides(stratum)) for stratum in strata])
     points, target = means.hidden[rows], means.design.is_target[rows].astype(np.float64)
@@ -189,7 +190,8 @@ def of_length(vector: np.ndarray, length: float) -> np.ndarray:
 def all_directions(
     means: UnitMeans, directions: np.ndarray, selected: np.ndarray, strata: tuple[str, ...]
 ) -> list[Learned]:
-    """Every learned direction by name: sae_additive, difference_of_means, single_pair, linear_probe.
+    """Every learned direction by name: sae_additive, difference_of_means, single_pair,
+    linear_probe.
 
     Each at its own length, which differs tenfold between methods: `of_length` brings them to one
     unit of strength.

@@ -41,8 +41,8 @@ class Interval(NamedTuple):
 
 
 def discriminant(codes: sp.csr_matrix, target: np.ndarray, *, ridge: float = 1e-2) -> np.ndarray:
-    """(k,) weights of the ridge discriminant of latents (n, k): (C + ridge tr(C)/k I)^-1 (mean target -
-    mean reference).
+    """(k,) weights of the ridge discriminant of latents (n, k): (C + ridge tr(C)/k I)^-1 (mean
+    target - mean reference).
 
     C is the covariance within conditions, ``target`` (n,) bool.
     """
@@ -142,9 +142,9 @@ def leaderboard(
     (fitted on ``learning``) on test tokens, with block-bootstrap limits, and auroc_single: mean
     over the k latents, each in the direction learned (.5 = chance); effect: mean |change| of the
     prediction at the read bins when they are removed from the reference rows, shift: its part
-    toward the target, each with limits, edit: mean norm of the removal per token, and effect_per_edit, their
-    ratio; gc, gc_minus_random with limits: gap closure of the additive vector, alpha chosen on
-    ``tune``. Strata without both conditions are left out.
+    toward the target, each with limits, edit: mean norm of the removal per token, and
+    effect_per_edit, their ratio; gc, gc_minus_random with limits: gap closure of the additive
+    vector, alpha chosen on ``tune``. Strata without both conditions are left out.
     """
     jobs = []
     device = test.reference.hidden.device

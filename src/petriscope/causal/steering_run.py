@@ -154,11 +154,12 @@ def compare_methods(
     """Learn directions on ``means``, choose alpha on ``tune``, read gap closure once on ``test``.
 
     ``selected``: features for the additive and the published form (there, features that are higher
-    in the target condition are turned up, the others down). Each direction is learned on the stratum itself
-    ('own') and on the others ('others'). Its random counterpart has the same norm and alpha; of the
-    published form, as many random alive features. Floor: alpha = 0, and the reconstruction alone.
-    Ceilings: the target's hidden state in place of the reference's ('swap'), and the target's codes
-    of the selected features in place of theirs ('feature_swap', against as many random features).
+    in the target condition are turned up, the others down). Each direction is learned on the
+    stratum itself ('own') and on the others ('others'). Its random counterpart has the same norm
+    and alpha; of the published form, as many random alive features. Floor: alpha = 0, and the
+    reconstruction alone. Ceilings: the target's hidden state in place of the reference's ('swap'),
+    and the target's codes of the selected features in place of theirs ('feature_swap', against as
+    many random features).
     """
     tune.check()
     test.check()

@@ -33,8 +33,8 @@ def claim_checks(
 ) -> list[Check]:
     """One row per entry of claims.yaml.
 
-    Parameters: ``ledger`` — claims.json's entries by id, empty before a run; ``needs`` — each stage,
-    in running order, with those it needs; ``seconds`` — by stage, from provenance.
+    Parameters: ``ledger`` — claims.json's entries by id, empty before a run; ``needs`` — each
+    stage, in running order, with those it needs; ``seconds`` — by stage, from provenance.
     """
 
     def total(stages: Sequence[str]) -> float | None:

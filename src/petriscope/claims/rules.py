@@ -110,7 +110,8 @@ def names(rule: str, where: str = "rule") -> list[str]:
 
 
 def stages_of(entry: Mapping[str, Any]) -> list[str]:
-    """Stages whose metrics an entry of claims.yaml reads: for its rule first, then for its words."""
+    """Stages whose metrics an entry of claims.yaml reads: for its rule first, then for its
+    words."""
     printed = [text for control in entry["controls"] for text in control.get("printed", [])]
     words = [entry[name] for name in (*TEXTS, "reason") if entry[name] is not None]
     said = [name for text in (*printed, *words) if text not in TEXTS for name in text_names(text)]

@@ -18,7 +18,8 @@ def add_workspace_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--study",
         metavar="NAME",
-        help="that study's workspace (default: the one found; `petriscope reproduce --list-studies`)",
+        help="that study's workspace (default: the one found; "
+        "`petriscope reproduce --list-studies`)",
     )
 
 

@@ -158,8 +158,8 @@ def _train(args: argparse.Namespace) -> None:
         _HELDOUT_TOKENS, args.seed
     )
     config = SAEConfig(
-        d=source.d, m=args.latents or 8 * source.d, k=args.k, variant=args.variant, batch=args.batch, l1=args.l1,
-        steps=args.tokens // args.batch, seed=args.seed,
+        d=source.d, m=args.latents or 8 * source.d, k=args.k, variant=args.variant,
+        batch=args.batch, l1=args.l1, steps=args.tokens // args.batch, seed=args.seed,
     )  # fmt: skip
     table = None
     if args.lr == "auto":

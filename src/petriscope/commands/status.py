@@ -70,7 +70,8 @@ def drawing(root: Path, width: int) -> Iterator[str]:
     hasher.remember()
     yield from as_lines(graph, status, recorded_seconds(root), width)
     counts = Counter(STATES[one.state] for one in status)
-    yield f"\n{len(status)} nodes: {', '.join(f'{number} {state}' for state, number in counts.most_common())}"
+    told = ", ".join(f"{number} {state}" for state, number in counts.most_common())
+    yield f"\n{len(status)} nodes: {told}"
     for holder in lock_holders(root):
         if holder.alive:
             yield clipped(f"a run is at work here: process {holder.pid} ({holder.command})", width)

@@ -189,7 +189,8 @@ class MatchedBackground:
                 )
                 pooled = np.sqrt((inside.var() + var) / 2) if inside.size else np.nan
                 row[f"background_mean_{when}"] = mean
-                row[f"smd_{when}"] = (row["foreground_mean"] - mean) / pooled if pooled > 0 else 0.0  # type: ignore[operator]
+                apart = row["foreground_mean"] - mean  # type: ignore[operator]
+                row[f"smd_{when}"] = apart / pooled if pooled > 0 else 0.0
             rows.append(row)
         return pd.DataFrame(rows)
 

@@ -94,7 +94,7 @@ def _from_gtf(path: Path) -> pd.DataFrame:
                 "a gene without gene_name or gene_id, or without whole-number coordinates",
                 file=path,
                 field=f"line {number}",
-                remedy="Mend or remove the line",
+                remedy="Add gene_id and whole-number start and end, or remove the line",
             )
         tss = int(fields[4]) - 1 if fields[6] == "-" else int(fields[3]) - 1
         rows[fields[2]].append((found[1], fields[0], tss, fields[6]))

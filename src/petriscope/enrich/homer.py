@@ -1,5 +1,5 @@
-"""HOMER's known-motif enrichment for one foreground: the same numbers as ``homer2 known``, its table
-read back, and HOMER itself where it is installed."""
+"""HOMER's known-motif enrichment for one foreground: the same numbers as ``homer2 known``, its
+table read back, and HOMER itself where it is installed."""
 
 from __future__ import annotations
 

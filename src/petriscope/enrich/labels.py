@@ -44,10 +44,10 @@ def label_features(
     """One row per feature: label 'state · motif · process' of whatever passes, else 'unlabelled'.
 
     ``tables``: kind → long table (`features_table`). What a kind's term must reach is in its record
-    (`Kind`). A rare state with high odds names few of a feature's bins, so the state that holds most
-    bins beyond its background wins; elsewhere the lowest p. Confidence is the number of kinds that
-    pass: none, low, medium, high. Columns: feature, label, confidence, levels, of each kind its
-    part and numbers, evidence.
+    (`Kind`). A rare state with high odds names few of a feature's bins, so the state that holds
+    most bins beyond its background wins; elsewhere the lowest p. Confidence is the number of kinds
+    that pass: none, low, medium, high. Columns: feature, label, confidence, levels, of each kind
+    its part and numbers, evidence.
     """
     frame = pd.DataFrame(
         {"feature": pd.Series(list(features), dtype=object)}

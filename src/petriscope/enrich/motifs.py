@@ -21,7 +21,8 @@ FLOOR = (
 )
 UNIFORM = (0.25, 0.25, 0.25, 0.25)
 _GRID = 2.5e-4  # nat: width of a score class in the threshold's dynamic programme
-_ROUNDING = 1e-9  # nat: a threshold at an attainable score lies this much below it, whatever order a scan sums in
+# nat: a threshold at an attainable score lies this much below it, whatever order a scan sums in
+_ROUNDING = 1e-9
 _IUPAC = {
     frozenset(letters): code
     for code, letters in zip(
@@ -268,7 +269,7 @@ def _numbers(line: str, number: int, path: Path, name: str) -> list[float]:
             f"motif '{name}' needs four numbers (A C G T), found '{line.strip()[:60]}'",
             file=path,
             field=f"line {number}",
-            remedy="Mend or remove the row",
+            remedy="Write four numbers separated by spaces, or remove the motif",
         ) from None
 
 
@@ -356,7 +357,7 @@ def _read_meme(lines: list[str], path: Path) -> Iterator[Motif]:
                     f"motif '{name}' declares w= {declared[1]} but has {len(rows)} rows",
                     file=path,
                     field=f"line {first - 1}",
-                    remedy="Mend w= or the rows",
+                    remedy=f"Write w= {len(rows)}, or give the rows that are missing",
                 )
             matrix = _matrix(rows, first, path, name)
             yield Motif(name, consensus_of(matrix), matrix, np.nan)
@@ -393,7 +394,7 @@ def _read_jaspar(lines: list[str], path: Path) -> Iterator[Motif]:
                 f"equal length",
                 file=path,
                 field=f"line {number + 1}",
-                remedy="Mend or remove the motif",
+                remedy="Write `>ID NAME` and rows A, C, G and T, or remove the motif",
             )
         matrix = (table.T + 0.25) / (table.T + 0.25).sum(axis=1, keepdims=True)
         yield Motif(name, consensus_of(matrix), matrix, np.nan)

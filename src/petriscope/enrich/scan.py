@@ -18,7 +18,7 @@ from petriscope.progress import progress
 
 _K = 11
 _HALF = 6
-_SMALL = 500_000  # below so many bases ranges are found by bisection: the table of 4^11 starts costs more
+_SMALL = 500_000  # below so many bases ranges are found by bisection: 4^11 starts cost more
 _STEPS = 6  # grid on which the shortfall is shared between the runs of a long motif
 _EDGE = 1e-9  # scores this close to the threshold are summed again in HOMER's order
 _LETTERS = np.full(256, 4, dtype=np.uint8)

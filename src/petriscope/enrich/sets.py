@@ -229,7 +229,8 @@ def enrich(
     >>> windows = pd.DataFrame({"split": ["train"] * 2, "block": [0, 1]})
     >>> tokens = Tokens.grid(windows, units=1, positions=100)
     >>> fires = np.arange(200) % 4 == 0
-    >>> codes = Codes(np.r_[0, np.cumsum(fires)], np.zeros(50, np.int32), np.ones(50, np.float32), 1)
+    >>> rows, latent = np.r_[0, np.cumsum(fires)], np.zeros(50, np.int32)
+    >>> codes = Codes(rows, latent, np.ones(50, np.float32), 1)
     >>> coded = type("Coded", (), {"tokens": tokens, "scipy": codes.scipy})
     >>> motif = Sets(["GATA"], (fires & (np.arange(200) % 8 == 0))[:, None])
     >>> print(enrich(coded, [0], motif).table().fold.item())

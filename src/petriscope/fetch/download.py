@@ -39,7 +39,7 @@ class Remote:
         check_relative(self.path)
         if urlsplit(self.url).scheme not in ("http", "https"):
             raise UserError(
-                "is not an http or https address", field=self.url, remedy="Mend the address."
+                "is not an http or https address", field=self.url, remedy="Write https://HOST/PATH."
             )
 
 
@@ -263,7 +263,10 @@ def _compare(
                 what, file=where, remedy="Delete it if it is there, and run the same command again."
             )
     if recorded and not remote.sha256 and not remote.md5 and found["sha256"] != recorded:
-        what = f"sha256 is {found['sha256']}, but {LOCK_NAME} records {recorded} from the first download"
+        what = (
+            f"sha256 is {found['sha256']}, but {LOCK_NAME} records {recorded} from the first "
+            "download"
+        )
         remedy = f"If the source changed on purpose, delete its entry in {LOCK_NAME} and run again."
         raise UserError(what, file=where, remedy=remedy)
 

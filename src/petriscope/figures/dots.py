@@ -1,5 +1,5 @@
-"""Dot plot of terms by group: size is −log10 p, color is fold, a ring marks q < alpha. Serves motifs
-and gene sets."""
+"""Dot plot of terms by group: size is −log10 p, color is fold, a ring marks q < alpha. Serves
+motifs and gene sets."""
 
 from __future__ import annotations
 

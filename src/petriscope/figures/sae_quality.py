@@ -11,8 +11,8 @@ from petriscope.figures.style import CORRECTED, panels
 
 
 def draw(quality: pd.DataFrame, gate: Mapping[str, Sequence[float]]) -> Figure:
-    """``quality``: stage sae's table, one row per layer and seed; ``gate``: the limits of some of its
-    columns."""
+    """``quality``: stage sae's table, one row per layer and seed; ``gate``: the limits of some of
+    its columns."""
     figure, axes = panels(4, width=2.5)
     titles = {
         "fvu": "FVU",

@@ -1,1 +1,2 @@
-"""The genome and signal along it: sequence, intervals, alignments, fragments, peaks, tracks, windows."""
+"""The genome and signal along it: sequence, intervals, alignments, fragments, peaks, tracks,
+windows."""

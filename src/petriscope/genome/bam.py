@@ -101,7 +101,7 @@ def _reported(path: Path) -> Iterator[None]:
 def _open(path: Path, reference: str | Path | None, threads: int) -> pysam.AlignmentFile:
     if not path.is_file():
         raise UserError(
-            "no such file", file=path, remedy="Mend the path in dataset.yaml or fetch the file."
+            "no such file", file=path, remedy="Correct the path in dataset.yaml or fetch the file."
         )
     with path.open("rb") as handle:
         magic = handle.read(4)
@@ -109,7 +109,10 @@ def _open(path: Path, reference: str | Path | None, threads: int) -> pysam.Align
         tail = handle.read()
     cram = magic == b"CRAM"
     if cram and (reference is None or not Path(reference).is_file()):
-        remedy = "Give the FASTA it was compressed with, or convert it with `samtools view -b -T genome.fa`."
+        remedy = (
+            "Give the FASTA it was compressed with, or convert it with "
+            "`samtools view -b -T genome.fa`."
+        )
         raise UserError("CRAM cannot be read without its reference", file=path, remedy=remedy)
     if not cram and magic[:2] != b"\x1f\x8b":
         raise UserError(

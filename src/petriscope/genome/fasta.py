@@ -165,7 +165,9 @@ def _open(path: Path) -> tuple[pysam.FastaFile, list[IndexEntry]]:
     has none."""
     if not path.is_file():
         raise UserError(
-            "no such FASTA file", file=path, remedy="Mend genome.fasta or fetch the file."
+            "no such FASTA file",
+            file=path,
+            remedy="Correct genome.fasta in dataset.yaml or fetch the file.",
         )
     with path.open("rb") as handle:
         head = handle.read(18)
@@ -244,7 +246,10 @@ def _check_extent(path: Path, fai: Path, gzi: Path | None, entries: list[IndexEn
     slack = last.line_bytes - last.line_bases
     # a final line may or may not end in a newline; some writers add one blank line
     if not end - slack <= size <= end + 2 * slack + 1:
-        what = f"the index says the sequence ends at byte {end}, the FASTA at {size}: one of the two is truncated or stale"
+        what = (
+            f"the index says the sequence ends at byte {end}, the FASTA at {size}: one of the two "
+            "is truncated or stale"
+        )
         raise UserError(
             what,
             file=fai,

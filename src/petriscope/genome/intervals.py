@@ -204,7 +204,7 @@ def _header_lines(path: Path) -> int:
     """Comment lines at the top; refuses a file that is missing or holds nothing else."""
     if not path.is_file():
         raise UserError(
-            "no such file", file=path, remedy="Mend the path in dataset.yaml or fetch the file."
+            "no such file", file=path, remedy="Correct the path in dataset.yaml or fetch the file."
         )
     count = 0
     try:

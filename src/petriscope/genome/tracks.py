@@ -213,7 +213,7 @@ def _from_bigwig(path: Path, bins: WindowBins, contigs: pd.DataFrame) -> np.ndar
 
     if not path.is_file():
         raise UserError(
-            "no such file", file=path, remedy="Mend the path in dataset.yaml or fetch the file."
+            "no such file", file=path, remedy="Correct the path in dataset.yaml or fetch the file."
         )
     try:
         handle = pyBigWig.open(str(path))

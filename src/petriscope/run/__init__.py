@@ -1,1 +1,2 @@
-"""A run: parameters, workspace, stages and their graph, status, supervision, provenance, verification."""
+"""A run: parameters, workspace, stages and their graph, status, supervision, provenance,
+verification."""

@@ -118,7 +118,10 @@ class Records:
         found = self._compared(path, entry, stage.name, "made", out)
         written = found.sha256 if read_as == path else entry and entry["sha256"]
         if found.state == "as recorded" and read and read["sha256"] != written:
-            detail = f"stage {stage.name} ran again, with another result, after stage {reader} had read it"
+            detail = (
+                f"stage {stage.name} ran again, with another result, after stage {reader} had "
+                "read it"
+            )
             return Source(path, found.sha256, "stale", detail, stage.name, "made")
         return found
 

@@ -172,7 +172,8 @@ def with_code_rows(path: Path) -> str:
         given = [row for row in stage.get("deps") or [] if not row.startswith("${code}/")]
         code = [f"${{code}}/{row}" for row in code_rows(study.stage(name))]
         pattern = rf"(?m)^(  {name}:\n(?:    .*\n)*?)    deps:.*\n(?:     .*\n|    - .*\n)*"
-        text = re.sub(pattern, lambda found: found[1] + _deps(given, code), text, count=1)  # noqa: B023
+        rows = _deps(given, code)
+        text = re.sub(pattern, lambda found: found[1] + rows, text, count=1)  # noqa: B023
     return text
 
 

@@ -70,7 +70,10 @@ def _describe(crate: Any, workspace: Workspace) -> Mapping[str, Any]:
     description = workspace.dataset(params.dataset) / "dataset.yaml"
     dataset = yaml.safe_load(description.read_text()) if description.is_file() else {}
     crate.name = f"Petriscope {__version__} on data set {dataset.get('name', params.dataset)}"
-    crate.description = "Sparse-autoencoder probes of EpiBERT: figures, tables, claims ledger and the record of every stage"
+    crate.description = (
+        "Sparse-autoencoder probes of EpiBERT: figures, tables, claims ledger and the record of "
+        "every stage"
+    )
     crate.license = crate.add(
         ContextEntity(
             crate,

@@ -104,7 +104,7 @@ def load_yaml(path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else None
         raise UserError(
-            f"not valid YAML ({first})", file=path, field=where, remedy="Mend the line named"
+            f"not valid YAML ({first})", file=path, field=where, remedy="Write that line as YAML"
         ) from None
 
 

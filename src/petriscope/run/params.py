@@ -209,7 +209,9 @@ def _read(path: Path) -> Any:
         raise UserError("does not exist", file=path, remedy=remedy) from None
     except yaml.YAMLError as error:
         raise UserError(
-            f"not valid YAML ({error})", file=path, remedy="Mend the line named."
+            f"not valid YAML ({error})",
+            file=path,
+            remedy="Write that line as `key: value`.",
         ) from None
 
 
@@ -293,7 +295,8 @@ def _value(hint: Any, value: Any, limits: typing.Mapping[str, Any], entry: str, 
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         low, high = limits.get("low"), limits.get("high")
         if (low is not None and value < low) or (high is not None and value > high):
-            allowed = f"from {low if low is not None else '-inf'} to {high if high is not None else 'inf'}"
+            least, most = "-inf" if low is None else low, "inf" if high is None else high
+            allowed = f"from {least} to {most}"
             raise UserError(
                 f"is {value}, out of range", file=path, field=entry, remedy=f"Allowed: {allowed}."
             )

@@ -170,7 +170,8 @@ def cpu_model() -> str:
     except OSError:
         text = ""
     found = re.search(r"(?m)^model name\s*:\s*(.+)$", text)
-    return f"{found[1].strip() if found else platform.processor() or 'unknown'} ({torch.backends.cpu.get_cpu_capability()})"
+    name = found[1].strip() if found else platform.processor() or "unknown"
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def device_name(asked: str) -> str:

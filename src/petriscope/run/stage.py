@@ -29,8 +29,8 @@ def stage_names(workspace: Workspace) -> list[str]:
 
 
 def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
-    """Run stage ``name`` in ``workspace`` and return its metrics: what its `run` returned, a mapping
-    or a dataclass. Raises `UserError` for an unknown stage."""
+    """Run stage ``name`` in ``workspace`` and return its metrics: what its `run` returned, a
+    mapping or a dataclass. Raises `UserError` for an unknown stage."""
     names = stage_names(workspace)
     if name not in names:
         raise UserError(

@@ -137,7 +137,7 @@ def device(workspace: Workspace) -> Check:
             "device",
             "failed",
             str(error).splitlines()[0],
-            "Mend the CUDA driver or set `device: cpu`.",
+            "Install a CUDA driver that fits torch, or set `device: cpu` in params.yaml.",
         )
     card = f", {torch.cuda.get_device_name()}" if name == "cuda" else ""
     return Check("device", "ok", f"{name}{card}; {cpu_model()}")
@@ -175,7 +175,10 @@ def data(workspace: Workspace) -> Check:
         )
     found = Hasher(workspace.root).path(pinned["path"])
     if found != pinned["md5"]:
-        remedy = f"Remove {pinned['path']} and run `petriscope data demo`, or name another data set in params.yaml."
+        remedy = (
+            f"Remove {pinned['path']} and run `petriscope data demo`, or name another data set in "
+            "params.yaml."
+        )
         return Check(
             "data", "failed", f"{pinned['path']} is not the data that data.dvc pins", remedy
         )
@@ -203,7 +206,7 @@ def tiny_run(study: Study) -> Check:
                 "tiny run",
                 "failed",
                 f"stage {stage}: {why}",
-                "Mend what the lines above name, or report this.",
+                "Do what the lines above advise; where they advise nothing, report this.",
             )
     if wrong:
         return Check(

@@ -159,8 +159,8 @@ def create_workspace(
     keeps current.
 
     The folder of DVC lies where the studies' workspaces have theirs in common: `dvc repro -P`
-    there runs all. A user's edits to params.yaml survive (only the data set line is rewritten); the graph and the
-    ledger's rules follow the installed version.
+    there runs all. A user's edits to params.yaml survive (only the data set line is rewritten);
+    the graph and the ledger's rules follow the installed version.
     """
     from petriscope.files import atomic_path  # loads numpy, which nothing else here needs
 

@@ -258,7 +258,8 @@ class SAE(Printed):
         scale, threshold = described.pop("scale"), described.pop("threshold")
         config = SAEConfig.from_dict(described)
         shapes = {
-            "W_enc": (config.m, config.d), "b_enc": (config.m,), "W_dec": (config.m, config.d), "b_dec": (config.d,)
+            "W_enc": (config.m, config.d), "b_enc": (config.m,),
+            "W_dec": (config.m, config.d), "b_dec": (config.d,),
         }  # fmt: skip
         for name, shape in shapes.items():
             if name not in tensors or tuple(tensors[name].shape) != shape:

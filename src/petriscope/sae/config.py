@@ -61,7 +61,8 @@ class SAEConfig:
         True  # False: decoder rows stay the random ones they start as (a control: sparsity alone)
     )
     scale_input: bool = True  # one constant so that E‖h‖² = d
-    filter: str = "auto"  # precision of the product that proposes candidates: auto | bf16 | float32; never changes results
+    # precision of the product that proposes candidates (auto, bf16, float32): results never change
+    filter: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -184,5 +185,5 @@ def _check(holds: bool, field: str, config: SAEConfig, needs: str) -> None:
         raise UserError(
             f"is {getattr(config, field)!r}, but must be {needs}",
             field=f"sae.{field}",
-            remedy="Change it.",
+            remedy=f"Set sae.{field} to one that is {needs}.",
         )

@@ -3,9 +3,9 @@
 The one dense product of an SAE step only proposes candidates, in cheap precision with proven slack:
 W_enc·x + b_enc is formed in bfloat16 (or float32), a few latents at a time, and compared with a
 floor lowered by a bound on its error; what passes is scored again exactly. With x̃, w̃ the rounded
-operands, |x·w − x̃·w̃| ≤ ‖x − x̃‖‖w‖ + ‖x̃‖‖w − w̃‖ (Cauchy–Schwarz), plus d·2⁻²³·‖x‖‖w‖ for float32
-accumulation. So every entry above the floor is found, whatever the precision, and results do not
-depend on it.
+operands, |x·w − x̃·w̃| ≤ ‖x − x̃‖‖w‖ + ‖x̃‖‖w − w̃‖ (Cauchy–Schwarz), plus d·2⁻²³·‖x‖‖w‖ for
+float32 accumulation. So every entry above the floor is found, whatever the precision, and results
+do not depend on it.
 
 Floors are carried from one batch to the next, so a selection costs one pass of the filter. Too high
 a floor is noticed (fewer than k exact values above it) and repaired, so results never depend on it.

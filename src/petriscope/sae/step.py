@@ -209,7 +209,8 @@ def weight_blocks(
 
 
 _BLOCK_BYTES = 1 << 19
-_GRADIENT_ROWS = 1024  # latents whose gradients are summed at once: a tile of the batch is read once for all of them
+# latents whose gradients are summed at once: a tile of the batch is read once for all of them
+_GRADIENT_ROWS = 1024
 _EPSILON = 1e-8
 
 
@@ -288,8 +289,8 @@ class DictionaryAdam:
         ]
         torch._fused_adam_(
             [tensors[0]], [gradient], [tensors[1]], [tensors[2]], [], [steps],
-            lr=rate, beta1=self.betas[0], beta2=self.betas[1], weight_decay=0.0, eps=_EPSILON, amsgrad=False,
-            maximize=False,
+            lr=rate, beta1=self.betas[0], beta2=self.betas[1], weight_decay=0.0, eps=_EPSILON,
+            amsgrad=False, maximize=False,
         )  # fmt: skip
 
 
@@ -311,10 +312,10 @@ def resample(
     """Turn each latent of ``dead`` (int64) to an input drawn with probability ∝ (its loss)², in
     place.
 
-    centered and residual (n, d): the batch, centered, and what its reconstruction misses. The decoder
-    row becomes the input's direction, the encoder row the same at a fifth of the mean norm of live
-    encoder rows, the bias 0; Adam's moments start anew. ``seed`` is (run's seed, step), so a
-    resumed run draws the same inputs.
+    centered and residual (n, d): the batch, centered, and what its reconstruction misses. The
+    decoder row becomes the input's direction, the encoder row the same at a fifth of the mean norm
+    of live encoder rows, the bias 0; Adam's moments start anew. ``seed`` is (run's seed, step), so
+    a resumed run draws the same inputs.
     """
     parameters = adam.parameters
     alive = torch.ones(len(parameters.W_enc), dtype=torch.bool, device=dead.device)

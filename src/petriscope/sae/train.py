@@ -131,7 +131,10 @@ class Run:
         found = check_selection(selection, centered, self.parameters, rows, per_row)
         self.audited_rows += found.rows
         if found.missed or found.surplus:
-            what = f"missed {found.missed} latents and kept {found.surplus} too many in {found.rows} rows"
+            what = (
+                f"missed {found.missed} latents and kept {found.surplus} too many in "
+                f"{found.rows} rows"
+            )
             remedy = "Train with filter: float32 and report this: the selection must be exact."
             raise UserError(f"{what} of step {self.step}", field="sae.filter", remedy=remedy)
 
@@ -154,7 +157,10 @@ class Run:
         self.history.append(row)
         best = min(past["fvu"] for past in self.history)
         if not math.isfinite(row["loss"]) or row["fvu"] > max(3 * best, 1.5):
-            what = f"training diverged at step {self.step} (FVU {row['fvu']:.3g}, best so far {best:.3g})"
+            what = (
+                f"training diverged at step {self.step} (FVU {row['fvu']:.3g}, best so far "
+                f"{best:.3g})"
+            )
             raise UserError(
                 what,
                 field="sae.learning_rate",

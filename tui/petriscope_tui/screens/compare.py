@@ -154,7 +154,8 @@ class ComparePage(Page):
         rows.append(
             ("similarity", show(near.value if near else None, "number", "not among nearest"), "")
         )
-        return self._lines(rows, (feature_name(left.id), feature_name(right.id)))  # type: ignore[arg-type]
+        names = feature_name(left.id), feature_name(right.id)
+        return self._lines(rows, names)  # type: ignore[arg-type]
 
     def _activation(self, left: Feature, right: Feature, word: str, width: int) -> Text:
         p, g, text = self.palette, self.glyphs, Text()

@@ -135,7 +135,10 @@ class LayersPage(Page):
         if not flows:
             return Text("no cross-layer similarities in this atlas", style=p.dim)
         text = Text()
-        head = f"{'from':>4} {'to':>3} {'cosine':>7} {'continue':>16} {'context':>8} {'continue as context':>20}"
+        head = (
+            f"{'from':>4} {'to':>3} {'cosine':>7} {'continue':>16} {'context':>8} "
+            f"{'continue as context':>20}"
+        )
         text.append(head + "\n", style=p.dim)
         room = max(min(width - len(head) - 2, 40), 0)
         for f in flows:
@@ -151,7 +154,10 @@ class LayersPage(Page):
                 )
             text.append("\n")
         alpha, stable = bound(atlas.thresholds.alpha), atlas.thresholds.stable
-        note = f"continue: best decoder match in the other layer has cosine >= {stable:g}; as context: that match has q < {alpha} "
+        note = (
+            f"continue: best decoder match in the other layer has cosine >= {stable:g}; "
+            f"as context: that match has q < {alpha} "
+        )
         note += "and the same direction; cosine: mean of the best matches"
         text.append("\n".join(wrap(note, width)), style=p.dim)
         return text

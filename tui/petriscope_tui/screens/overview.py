@@ -173,7 +173,8 @@ class OverviewPage(Page):
             null = show(x.random_init_fraction, "percent", none)
             ends = none if x.lo is None or x.hi is None else f"{100 * x.lo:.1f} to {100 * x.hi:.1f}"
             text.append(
-                f"{x.layer:>5}{show(x.alive, 'count', none):>7}{show(x.n_context, 'count', none):>9}{share:>7}"
+                f"{x.layer:>5}{show(x.alive, 'count', none):>7}"
+                f"{show(x.n_context, 'count', none):>9}{share:>7}"
             )
             text.append(f"{null:>8}  {ends:<13} ", style=p.dim)
             if room > 4:

@@ -105,7 +105,10 @@ def _audit_ablation(effects: pd.DataFrame, add: Any) -> None:
     targeted = random.k.map(by_k.targeted).to_numpy()
     difference = targeted - random.delta_mean.to_numpy()
     p = stats.wilcoxon(targeted, random.delta_mean, alternative="greater").pvalue
-    pairs = f"{by_k.shape[0]} k-levels x {random.seed.nunique()} seeds of random sets = {len(random)} pseudo-pairs"
+    pairs = (
+        f"{by_k.shape[0]} k-levels x {random.seed.nunique()} seeds of random sets = {len(random)} "
+        "pseudo-pairs"
+    )
     add(
         "ablation: effect size d",
         1.789,
@@ -133,7 +136,10 @@ def _audit_ablation(effects: pd.DataFrame, add: Any) -> None:
 def _audit_steering(closure: pd.DataFrame, add: Any) -> None:
     settings = closure[closure.ablation_type == "steering"]
     best = settings.loc[settings.gap_closure_median.idxmax()]
-    how = f"best of {len(settings)} settings (alpha {best.alpha:g}, beta {best.beta:g}), chosen on the test windows"
+    how = (
+        f"best of {len(settings)} settings (alpha {best.alpha:g}, beta {best.beta:g}), chosen on "
+        "the test windows"
+    )
     add("steering: median gap closure", 0.112, best.gap_closure_median, how)
     add(
         "steering: mean gap closure, same setting",

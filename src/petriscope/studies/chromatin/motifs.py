@@ -48,7 +48,8 @@ def motif_sets(
 def claimed_factors(
     table: pd.DataFrame, claimed: Mapping[str, Sequence[str]], motifs: list[Motif]
 ) -> pd.DataFrame:
-    """Rows of the factors that each lineage is ``claimed`` for, in every group that belongs to a lineage."""
+    """Rows of the factors that each lineage is ``claimed`` for, in every group that belongs to a
+    lineage."""
     rows = []
     for lineage, names in claimed.items():
         wanted = {

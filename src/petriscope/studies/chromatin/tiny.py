@@ -38,7 +38,8 @@ TINY_PARAMS: Mapping[str, Any] = {
     "sae.gate.l0_low": 0,
     "sae.gate.dead": 1.0,
     "codes.top_bins": 4,
-    "cds.alpha": 0.5,  # so that some features count as context features after a few seconds of training
+    # so that some features count as context features after a few seconds of training
+    "cds.alpha": 0.5,
     "cds.min_events": 1,
     "cds.permutations": 200,
     "cds.bootstrap": 100,

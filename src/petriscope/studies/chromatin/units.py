@@ -38,8 +38,8 @@ def units_of(frame: pd.DataFrame) -> Units:
 
 
 def design_of(frame: pd.DataFrame, adjust: Sequence[str] = tuple(ADJUSTABLE)) -> Design:
-    """In vivo against in vitro within each lineage, adjusted for those of ``adjust`` that are known;
-    ``frame`` in the row order of the arrays."""
+    """In vivo against in vitro within each lineage, adjusted for those of ``adjust`` that are
+    known; ``frame`` in the row order of the arrays."""
     units = units_of(frame)
     known = [name for name in ADJUSTABLE if name in adjust and name in units.frame]
     return Design(

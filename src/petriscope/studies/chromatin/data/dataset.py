@@ -134,7 +134,9 @@ def load_dataset(path: str | Path) -> Dataset:
         raw = yaml.safe_load(source.read_text())
     except yaml.YAMLError as error:
         raise UserError(
-            f"not valid YAML ({error})", file=source, remedy="Mend the line named."
+            f"not valid YAML ({error})",
+            file=source,
+            remedy="Write that line as `key: value`.",
         ) from None
     return _parse(_Reader(source, root, raw))
 
@@ -201,7 +203,9 @@ class _Reader:
         path = self.root / name
         if not path.is_file():
             raise self.fail(
-                field, f"names {path}, which does not exist", "Mend the path or fetch the file."
+                field,
+                f"names {path}, which does not exist",
+                "Write a path relative to the data set's folder, or fetch the file.",
             )
         return path
 

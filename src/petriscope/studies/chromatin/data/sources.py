@@ -93,12 +93,18 @@ def load_sources(path: str | Path | None = None) -> SourceTable:
     and field."""
     file = bundled() if path is None else Path(path)
     if not file.is_file():
-        raise UserError("no such source table", file=file, remedy="Mend --sources or leave it out.")
+        raise UserError(
+            "no such source table",
+            file=file,
+            remedy="Give --sources an existing file, or leave it out for the bundled one.",
+        )
     try:
         raw = yaml.safe_load(file.read_text())
     except yaml.YAMLError as error:
         raise UserError(
-            f"not valid YAML ({error})", file=file, remedy="Mend the line named."
+            f"not valid YAML ({error})",
+            file=file,
+            remedy="Write that line as `key: value`.",
         ) from None
     if not isinstance(raw, dict) or raw.get("format") != 1:
         raise UserError(
@@ -156,7 +162,10 @@ def _source(file: Path, number: int, item: Any, licenses: Mapping[str, str]) -> 
     unknown = set(item) - set(Source.__dataclass_fields__)
     if unknown:
         raise UserError(
-            "no such field", file=file, field=f"{where}.{min(unknown)}", remedy="Mend the spelling."
+            "no such field",
+            file=file,
+            field=f"{where}.{min(unknown)}",
+            remedy=f"Fields: {', '.join(Source.__dataclass_fields__)}.",
         )
     for name in ("id", "group", "path", "licence", "what"):
         if not item.get(name):

@@ -66,8 +66,8 @@ DRAWN: dict[str, Callable[..., Figure]] = {
 
 @dataclass
 class Tables:
-    """The tables of a run by stage and file; remembers which were read, so that a figure can name its
-    sources."""
+    """The tables of a run by stage and file; remembers which were read, so that a figure can name
+    its sources."""
 
     workspace: Workspace
     read: list[str] = field(default_factory=list)

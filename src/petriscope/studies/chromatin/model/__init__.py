@@ -1,1 +1,2 @@
-"""EpiBERT: the model, its pre-training and evaluation, and the reader of released TensorFlow checkpoints."""
+"""EpiBERT: the model, its pre-training and evaluation, and the reader of released TensorFlow
+checkpoints."""

@@ -78,8 +78,8 @@ class Adapted(Protocol):
 
 
 class AdaptedModel(ChromatinModel):
-    """An adapter's model driven like EpiBERT. What it lacks is made up for: resuming runs a whole pass
-    on blank input.
+    """An adapter's model driven like EpiBERT. What it lacks is made up for: resuming runs a whole
+    pass on blank input.
 
     That is exact where each block reads nothing but the residual stream, which `check_adapted`
     tests.
@@ -232,7 +232,11 @@ def find_adapter(spec: str, root: Path) -> AdapterSource:
         ) from None
     except (SyntaxError, ImportError) as error:
         raise UserError(
-            f"{where} cannot be imported ({error})", field=FIELD, remedy="Mend it."
+            f"{where} cannot be imported ({error})",
+            field=FIELD,
+            remedy=f"`python {where}` shows the line."
+            if where.endswith(".py")
+            else f"`python -m {where}` shows the line.",
         ) from None
     if not callable(getattr(module, name, None)):
         raise UserError(f"{where} has no class or function {name!r}", field=FIELD, remedy=form)
@@ -268,7 +272,8 @@ def adapted_from_safetensors(path: Path, named: str | None, root: Path) -> Adapt
     """
     with safe_open(path, framework="pt") as file:
         record = file.metadata()
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        # not a mapping: without keys() it cannot be gone through
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     again = "Run `petriscope stage model`."
     if named is None or named != record["adapter"]:
         what = f"was built by {record['adapter']}, params.yaml names {named}"

@@ -289,7 +289,8 @@ class EpiBERT(ChromatinModel):
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+                # not a mapping: without keys() it cannot be gone through
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except FileNotFoundError:
             raise UserError(
                 "does not exist", file=path, remedy="Make it with petriscope convert."

@@ -18,7 +18,10 @@ from petriscope.studies.chromatin.model.tf_checkpoint import ObjectCheckpoint
 RELEASED = EpiBERTConfig()
 """The configuration of the released checkpoints."""
 _TOWER_KERNEL = "layer_with_weights-0/layer_with_weights-1/kernel"
-_UNUSED = "name kernel_transformation normalize numerical_stabilizer max_seq_length dim hidden_size mode tf upstream"
+_UNUSED = (
+    "name kernel_transformation normalize numerical_stabilizer max_seq_length dim hidden_size mode "
+    "tf upstream"
+)
 
 
 class Inferred(NamedTuple):

@@ -126,10 +126,16 @@ def measured(
     elsewhere = here[here.lineage != lineage]
     none = dict.fromkeys(("lineage", "name", "rank", "q", "log2_fold"))
     if own.empty:
-        why = f"no {lineage} context features fire in enough bins at layer {layer}, or no factor is named for it"
+        why = (
+            f"no {lineage} context features fire in enough bins at layer {layer}, or no factor is "
+            "named for it"
+        )
         return LineageFactors(why, others=none)
     if elsewhere.empty:
-        why = f"no other lineage's context features fire in enough bins at layer {layer}: the control cannot be measured"
+        why = (
+            f"no other lineage's context features fire in enough bins at layer {layer}: the "
+            "control cannot be measured"
+        )
         return LineageFactors(why, others=none)
     plain = published[(published.claimed_for == lineage) & (published.lineage == lineage)]
     peaks = mine[(mine.kind == "peaks") & (mine.lineage == lineage)].sort_values("rank")
