@@ -325,7 +325,7 @@ CREATE TABLE claims(number INTEGER PRIMARY KEY, claim TEXT, statement TEXT, publ
 CREATE TABLE thresholds(name TEXT PRIMARY KEY, value REAL) WITHOUT ROWID;
 CREATE TABLE run(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE genes(gene INTEGER PRIMARY KEY, symbol TEXT COLLATE NOCASE, chrom TEXT, tss INTEGER, strand TEXT);
-CREATE TABLE chromhmm_states(name TEXT PRIMARY KEY, number INTEGER, color TEXT) WITHOUT ROWID;
+CREATE TABLE chromhmm_states(name TEXT PRIMARY KEY, number INTEGER, colour TEXT) WITHOUT ROWID;
 CREATE VIRTUAL TABLE terms_fts USING fts5(name, content='terms', content_rowid='term', tokenize='trigram');
 CREATE VIRTUAL TABLE labels_fts USING fts5(label, content='features', content_rowid='id', tokenize='trigram');
 """
