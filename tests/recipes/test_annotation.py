@@ -59,7 +59,8 @@ def test_a_kind_of_annotation_touches_at_most_six_files(tiny_copy: Workspace, tm
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    ran("git", "apply", "-C1", PATCH)
+    # source rows are left out of the patch's context: the command below writes them
+    ran("git", "apply", "--unidiff-zero", "--recount", PATCH)
     ran(sys.executable, "-m", "petriscope.run.contract", "--write")
     shutil.copy(tree / "dvc.yaml", tiny_copy.root / "dvc.yaml")
     for stage in ("cpg", "labels", "atlas"):
