@@ -155,7 +155,7 @@ class Enrichment(Printed):
         y = shown[self.term].map({term: i for i, term in enumerate(terms)})
         most = float(np.abs(color).max(initial=1.0))  # white is no enrichment
         dots = axes.scatter(
-            x, y, s=6 + 4 * size, c=color, cmap="RdBu_r", vmin=-most, vmax=most, edgecolors=edge
+            x, y, s=12 + 12 * size, c=color, cmap="RdBu_r", vmin=-most, vmax=most, edgecolors=edge
         )
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(terms)), terms)
