@@ -44,7 +44,8 @@ def debian_packages() -> list[dict[str, Any]]:
     components = []
     for name, version, architecture in sorted(line.split() for line in listed.stdout.splitlines()):
         distribution = f"{release['ID']}-{release['VERSION_ID']}"
-        url = f"pkg:deb/{release['ID']}/{quote(name)}@{quote(version, safe='')}?arch={architecture}&distro={distribution}"
+        package = f"{quote(name)}@{quote(version, safe='')}"
+        url = f"pkg:deb/{release['ID']}/{package}?arch={architecture}&distro={distribution}"
         components.append(
             {"type": "library", "bom-ref": url, "name": name, "version": version, "purl": url}
         )

@@ -4,10 +4,9 @@ calls this).
     python docs/generate.py
 
 `commands.md` from the argument parsers, `claims.md` from claims.yaml, the ledger and the provenance
-records of the last run, `figures.md` from the figures' table of what draws them and
-the record of what each was drawn from, `messages.md` from every
-`UserError` in the sources, `notebook.md` from what the cells of notebook.py print on the finished run
-of this checkout.
+records of the last run, `figures.md` from the figures' table of what draws them and the record of
+what each was drawn from, `messages.md` from every `UserError` in the sources, `notebook.md` from
+what the cells of notebook.py print on the finished run of this checkout.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
 # The lines below ask everything that the demo's pipeline asks of one layer: what the model carries
 # there, which features differ between in vitro and in vivo, whether the prediction uses them, and
 # what they are named after. They run on a finished run, in the folder where `petriscope reproduce`
-# ran; on two cores they take about a minute. What a cell shows was printed when this page was built.
+# ran; on two cores they take about a minute. What a cell shows was printed when this page was
+# built.
 
 # %%
 import petriscope as ps

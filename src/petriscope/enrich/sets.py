@@ -155,7 +155,7 @@ class Enrichment(Printed):
         y = shown[self.term].map({term: i for i, term in enumerate(terms)})
         most = float(np.abs(color).max(initial=1.0))  # white is no enrichment
         dots = axes.scatter(
-            x, y, s=6 + 4 * size, c=color, cmap="RdBu_r", vmin=-most, vmax=most, edgecolors=edge
+            x, y, s=12 + 12 * size, c=color, cmap="RdBu_r", vmin=-most, vmax=most, edgecolors=edge
         )
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(terms)), terms)
@@ -218,9 +218,9 @@ def enrich(
 
     Notes
     -----
-    Source:     The test is HOMER's known-motif test (Heinz et al. 2010) on weighted counts; states: odds ratio
-    with Woolf's interval and Fisher's exact test; gene sets: GREAT (McLean et al. 2010) and a test
-    of ranked genes.
+    Source: motifs by HOMER's known-motif test (Heinz et al. 2010) on weighted counts; states by the
+    odds ratio with Woolf's interval and Fisher's exact test; gene sets by GREAT (McLean et al.
+    2010) and a test of ranked genes.
 
     Examples
     --------
