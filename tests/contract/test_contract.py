@@ -148,7 +148,7 @@ def test_imports_inside_functions_and_of_packages_count_and_those_for_types_do_n
     text = (
         "from __future__ import annotations\nfrom typing import TYPE_CHECKING\nimport numpy\n"
         "if TYPE_CHECKING:\n    from petriscope.cli import main\nelse:\n    import petriscope.errors\n"
-        "def f():\n    from petriscope import files\n    from petriscope.studies.chromatin.params import Params\n"
+        "def f():\n    from petriscope import files\n    from petriscope.run.params import Params\n"
     )
     assert imports_of(ast.parse(text), STUDY.stage("cds")) == {
         "petriscope.errors", "petriscope.files", "petriscope.run.params",
