@@ -44,7 +44,10 @@ def debian_packages() -> list[dict[str, Any]]:
     components = []
     for name, version, architecture in sorted(line.split() for line in listed.stdout.splitlines()):
         distribution = f"{release['ID']}-{release['VERSION_ID']}"
-        url = f"pkg:deb/{release['ID']}/{quote(name)}@{quote(version, safe='')}?arch={architecture}&distro={distribution}"
+        url = (
+            f"pkg:deb/{release['ID']}/{quote(name)}@{quote(version, safe='')}"
+            f"?arch={architecture}&distro={distribution}"
+        )
         components.append(
             {"type": "library", "bom-ref": url, "name": name, "version": version, "purl": url}
         )

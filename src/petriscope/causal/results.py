@@ -1,4 +1,5 @@
-"""How a verb's result shows itself: as a table in a terminal, as HTML in a notebook, as a plot."""
+"""The result of a verb prints as a table in a terminal, as HTML in a notebook, and draws as a
+plot."""
 
 from __future__ import annotations
 
