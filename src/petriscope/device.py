@@ -1,4 +1,4 @@
-"""Which device a run computes on."""
+"""This module chooses the device on which a run computes."""
 
 from __future__ import annotations
 

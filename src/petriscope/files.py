@@ -1,5 +1,5 @@
-"""Files that are whole or absent: every writer goes to a temporary name in the same folder, then
-renames."""
+"""Files are written whole or not at all: every writer goes to a temporary name in the same folder,
+then renames."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Frames in, one atlas file out: check every table at the door, normalize terms and bins, index,
-rename into place."""
+"""Frames become one atlas file: every table is checked, terms and bins are normalized and indexed,
+and the file is renamed into place."""
 
 from __future__ import annotations
 

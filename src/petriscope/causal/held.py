@@ -1,4 +1,5 @@
-"""Rows of any probed model, held at one layer: chosen windows of a study's inputs, for the verbs.
+"""Chosen windows of a study's inputs are run once and kept at one layer, so that each edit need not
+run the layers below.
 
 A verb edits the stream of these rows and reads the prediction again. Nothing here knows what a
 window, a unit or a prediction is.

@@ -1,5 +1,5 @@
-"""Loss recovered: the model's own masked-accessibility loss with ĥ in place of h, between ablated
-and untouched."""
+"""Loss recovered says how much of the model's own masked-accessibility loss survives when the
+reconstruction ĥ takes the place of h."""
 
 from __future__ import annotations
 

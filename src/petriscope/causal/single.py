@@ -1,5 +1,5 @@
-"""One feature at a time, on rows whose prediction has a bin per token: does removing it change the
-prediction where it fires, and only there, and what does scaling it do?"""
+"""Each feature is edited by itself: does removing it change the prediction where it fires, and only
+there, and what does scaling it do?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Who is compared with whom: a table of units, checked at the door, and a design over it.
+"""A design says which units are compared with which: a table of units, checked at the door, and the
+columns it reads.
 
 A unit is what is replicated (a biosample, a document, a donor). A condition is a value in a column
 of the table: units with the target value are held against all others, within each stratum.

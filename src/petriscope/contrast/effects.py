@@ -1,4 +1,5 @@
-"""Effect sizes: Hedges g, AUROC, log2 fold, with intervals from resampled blocks."""
+"""Effect sizes are computed per feature: Hedges g, AUROC and log2 fold, with intervals from
+resampled blocks."""
 
 from __future__ import annotations
 
@@ -50,6 +51,7 @@ def hedges_g(a: np.ndarray, b: np.ndarray, axis: int = 0) -> np.ndarray:
     df = n_a + n_b - 2
     if df < 1 or min(n_a, n_b) < 1:
         return np.full(np.delete(a.shape, axis), np.nan)
+    # g = J(n_a + n_b - 2) (mean a - mean b) / s, s^2 = (SS_a + SS_b)/(n_a + n_b - 2) (Hedges 1981)
     pooled = np.sqrt((a.var(axis) * n_a + b.var(axis) * n_b) / df)
     difference = a.mean(axis) - b.mean(axis)
     factor = float(hedges_correction(df)) if df > 1 else np.nan
@@ -90,6 +92,7 @@ def auroc_sparse(
     token is target. ``n_positive``, ``n_negative``: tokens of either side, silent ones included.
     Equals the Mann-Whitney U / (n1 n0).
     """
+    # U = sum over target tokens of (reference tokens below + half of those tied); AUROC = U/(n1 n0)
     order = np.lexsort((values, indices))
     feature, value = indices[order].astype(np.int64), values[order]
     hit = positive[order].astype(np.float64)
@@ -227,7 +230,7 @@ class _Resamples(NamedTuple):
         sides = np.concatenate([np.full(n_b, -1 / n_b), np.full(n_a, 1 / n_a)])
         deviation = np.concatenate([b - mean_b[:, None], a - mean_a[:, None]], axis=1)
         g = hedges_g(a, b, axis=1)
-        # g = J d / s: its gradient in each unit's mean
+        # delta method: gradients in each unit's mean of g = J d / s and of the log2 fold
         with np.errstate(divide="ignore", invalid="ignore"):
             factor = g / difference
             pooled = (deviation**2).sum(1)
@@ -257,6 +260,7 @@ class _Resamples(NamedTuple):
     ) -> np.ndarray:
         """Standard error (1 + R, m) of a statistic with gradient ``slope`` (1 + R, S, m) in the
         units' means."""
+        # infinitesimal jackknife: the sum over blocks of squared influences, over n (n - 1)
         n = len(sums)
         scaled = slope * (n / weight)[:, :, None]
         total = np.zeros((len(means), sums.shape[2]))

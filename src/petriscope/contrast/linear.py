@@ -1,5 +1,5 @@
-"""The unit-level linear model: a mean per stratum and condition, technical covariates, one
-moderated variance."""
+"""The unit-level linear model fits a mean per stratum and condition and technical covariates, with
+one moderated variance per feature."""
 
 from __future__ import annotations
 
@@ -88,6 +88,7 @@ def layout(design: Design, strata: Sequence[str]) -> Layout:
         if spread > 0 and np.abs(within).max() > 1e-6 * spread and len(rows) - wider.shape[1] >= 2:
             columns = wider
             adjusted.append(name)
+    # estimate of contrast c: c' (X'X)^-1 X' y = c' X^+ y; its variance is s^2 |c' X^+|^2
     contrast = np.zeros((len(sides), columns.shape[1]))
     for i in range(len(sides)):
         contrast[i, 2 * i : 2 * i + 2] = (-1, 1)
@@ -117,6 +118,8 @@ def fit(means: np.ndarray, shape: Layout) -> LinearFit:
     Source: Smyth 2004; limma `lmFit`, `contrasts.fit`, `eBayes(trend=TRUE)`.
     """
     values = means[shape.rows]
+    # s^2 = RSS/d; the posterior (d0 s0^2 + d s^2)/(d0 + d) on d0 + d degrees of freedom, at most
+    # the pooled ones of all features (Smyth 2004, sections 3 to 6)
     variance = (residuals(values, shape.columns) ** 2).sum(0) / shape.df
     prior = fit_prior(variance, shape.df, log_mean(values.mean(0)))
     df = np.full(len(variance), min(prior.df + shape.df, shape.df * float(len(variance))))
@@ -146,6 +149,8 @@ def permute(means: np.ndarray, shape: Layout, fitted: LinearFit, n: int, seed: i
     nuisance = np.column_stack(
         [intercepts, shape.columns[:, shape.columns.shape[1] - shape.covariates :]]
     )
+    # reduced-model residuals, which are what is permuted or rotated (Freedman and Lane 1983;
+    # Langsrud 2005), scaled to length 1: every statistic below is a function of their direction
     left = residuals(values, nuisance)
     norm = np.sqrt((left**2).sum(0))
     unit = np.divide(
@@ -163,6 +168,8 @@ def permute(means: np.ndarray, shape: Layout, fitted: LinearFit, n: int, seed: i
         working, floor = unit[:, columns].astype(np.float32), scale[columns].astype(np.float32)
         for start in range(0, placed.shape[1], ROWS):
             rows = slice(start, start + ROWS)
+            # With |r| = 1, RSS = 1 - (v'r)^2 - sum of (v_j'r)^2 over the other contrasts, so
+            # v'r / sqrt(1 + d0 s0^2/|r|^2 - sum of (v_j'r)^2) = t / sqrt(t^2 + d + d0)
             estimate = placed[0, rows] @ working
             variance = np.broadcast_to(floor if flat else 1 + prior_df * floor, estimate.shape)
             for vectors in () if flat else placed[1:]:

@@ -1,4 +1,4 @@
-"""The contrast as a verb: codes and a design in, one row per feature out.
+"""The verb `contrast` takes codes and a design and returns one row per feature.
 
 1. Codes are summed per unit (or per block and unit, where units are not replicated).
 2. Features that fire are the family.

@@ -1,4 +1,4 @@
-"""Foregrounds: the places where features fire, by group, over one universe and beside a matched
+"""Foregrounds are the places where features fire, by group, over one universe and beside a matched
 background."""
 
 from __future__ import annotations

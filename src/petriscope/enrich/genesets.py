@@ -1,5 +1,5 @@
-"""Processes of features: GMT reader, hypergeometric over-representation of genes, GREAT's binomial
-test of regions."""
+"""Genes near the bins where features fire are tested for gene sets: GMT reader, hypergeometric test
+of genes, GREAT's binomial test of regions."""
 
 from __future__ import annotations
 
@@ -242,11 +242,14 @@ def enrich_gene_sets(
         rows = slice(begin, begin + _ROWS)
         genes = (member[rows] @ link).tocsr()
         genes.data[:] = 1.0
+        # test 1: P(X >= overlap), X ~ Hypergeometric(genes known, genes of the term, genes reached)
         query = np.asarray(genes.sum(axis=1)).ravel()
         n_tested += int((query > 0).sum())
         overlap = (genes @ incidence).toarray()
+        # test 2: P(X >= overlap), X ~ Bin(genes of the term, mean chance that one is reached)
         expected = _reach(bins_per_gene, query) @ incidence
         f, t = np.nonzero(overlap)
+        # test 3, GREAT: P(X >= hits), X ~ Bin(bins fired, the term's share of the universe's bins)
         hits = (member[rows] @ regional).toarray()[f, t]
         ranked = _ranked((member[rows] @ link).tocsr(), bins_per_gene, incidence)
         parts.append(
@@ -353,6 +356,7 @@ def _ranked(
     """(F, T) ln p of the ranked gene test; ``observed`` (F, G) fired bins by gene."""
     rate = np.asarray(observed.sum(axis=1)) / bins_per_gene.sum()
     silent = np.exp(bins_per_gene * np.log1p(-np.minimum(rate, 1 - 1e-12)))
+    # mid-p u = P(X < o) + P(X = o)/2, X ~ Bin(bins of the gene, rate); o = 0 gives (1 - rate)^b / 2
     u = silent / 2
     f, g = observed.nonzero()
     count = np.asarray(observed[f, g]).ravel()
@@ -361,6 +365,7 @@ def _ranked(
     by_chance = (1 - silent**3) / 12  # var of a mid-p is (1 - sum of p^3) / 12 at most
     size = np.asarray(incidence.sum(axis=0)).ravel()
     n = observed.shape[1]
+    # sampling without replacement: var of a sum of k among n is k (n - k)/(n - 1) var(u)
     between = u.var(axis=1, keepdims=True) * size * (n - size) / max(n - 1, 1)
     variance = np.maximum(between, by_chance @ incidence * (n - size) / n)
     with np.errstate(divide="ignore", invalid="ignore"):

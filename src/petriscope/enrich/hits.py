@@ -1,4 +1,4 @@
-"""What a motif's occurrences look like: their letters, their positions, their specificity to a
+"""A motif's occurrences are described: their letters, their positions, their specificity to a
 lineage, and which motifs are too alike to tell apart."""
 
 from __future__ import annotations

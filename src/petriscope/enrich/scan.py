@@ -1,5 +1,5 @@
-"""Zero-or-one motif occurrences over many sequences, HOMER's rule, through a sorted index of
-11-mers."""
+"""Sequences are scanned for motifs by HOMER's zero-or-one-occurrence rule, through a sorted index
+of 11-mers."""
 
 from __future__ import annotations
 
@@ -143,6 +143,7 @@ def best_scores(sequences: np.ndarray, motif: Motif) -> np.ndarray:
         padded = np.concatenate([scores, np.full((len(scores), 1), -np.inf)], axis=1)
         span = width - len(scores) + 1
         if span > 0:
+            # S(i) = sum over j of ln(max(p_j(x_{i+j}), 0.001) / 0.25), -inf over an N
             total = sum(padded[j][sequences[:, j : j + span]] for j in range(len(scores)))
             best = np.maximum(best, np.max(total, axis=1))
     return best
@@ -271,6 +272,8 @@ class _Search:
         if piece.anchor:
             inside = start >= 0
             start, score = start[inside], score[inside]
+        # HOMER's rule: no N inside, and the sum of log-odds reaches the threshold. A candidate is
+        # dropped once even the best letters at what is left of the motif cannot reach it.
         free = index.room[start] >= len(self.scores)
         start, score = start[free], score[free]
         ceiling = sum(piece.rest_best)

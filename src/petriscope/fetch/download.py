@@ -1,5 +1,5 @@
-"""Downloads: parallel, resumable, checked. A file appears under its name only once it is whole and
-right."""
+"""Downloads run in parallel, resume and are checked: a file appears under its name only once it is
+whole and right."""
 
 from __future__ import annotations
 

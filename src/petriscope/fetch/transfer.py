@@ -1,5 +1,5 @@
-"""One transfer over HTTP into a part file: continues after a cut, retries, refuses a page in place
-of data."""
+"""One file is transferred over HTTP into a part file: the transfer goes on after a cut, retries,
+and refuses a page in place of data."""
 
 from __future__ import annotations
 

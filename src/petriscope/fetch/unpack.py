@@ -1,4 +1,4 @@
-"""What a download still needs before it can be read: decompression, extraction, an index. Whole or
+"""A download is made readable: it is decompressed, extracted or indexed, and is then whole or
 absent."""
 
 from __future__ import annotations
