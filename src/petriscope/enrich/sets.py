@@ -140,9 +140,9 @@ class Enrichment(Printed):
         best = best.sort_values("feature", key=lambda f: f.map(order), kind="stable")
         return best[["feature", self.term, self.estimate, "p", "q"]].reset_index(drop=True)
 
-    def plot(self, top: int = 1, alpha: float = 0.05) -> Figure:
-        """Features by the ``top`` terms of each: size is −log10 q, color log2 of the estimate, a
-        ring marks q below ``alpha``."""
+    def plot(self, top: int = 1, alpha: float | None = None) -> Figure:
+        """Features by the ``top`` terms of each: size is −log10 q, color log2 of the estimate; a
+        ring marks q below ``alpha`` where one is given."""
         terms = list(dict.fromkeys(self.table(top)[self.term]))
         shown = self.rows[self.rows[self.term].isin(terms)]
         names = [str(feature) for feature in self.features]
@@ -150,7 +150,8 @@ class Enrichment(Printed):
         with np.errstate(divide="ignore"):
             size = np.minimum(-np.log10(np.maximum(shown[self.q].to_numpy(float), 1e-300)), 50)
             color = np.clip(np.log2(shown[self.estimate].to_numpy(float)), -4, 4)
-        edge = ["black" if q < alpha else "none" for q in shown[self.q]]
+        level = -np.inf if alpha is None else alpha
+        edge = ["black" if q < level else "none" for q in shown[self.q]]
         x = shown.feature.map({feature: i for i, feature in enumerate(self.features)})
         y = shown[self.term].map({term: i for i, term in enumerate(terms)})
         most = float(np.abs(color).max(initial=1.0))  # white is no enrichment
