@@ -421,7 +421,8 @@ def test_original_weights_load_strictly_under_each_spelling() -> None:
     weights, model = random_weights(SMALL), EpiBERT(SMALL)
     spelled = {f"model/{path}/.ATTRIBUTES/VARIABLE_VALUE": array for path, array in weights.items()}
     torch.testing.assert_close(
-        model.load_original(weights).state_dict(), EpiBERT(SMALL).load_original(spelled).state_dict()
+        model.load_original(weights).state_dict(),
+        EpiBERT(SMALL).load_original(spelled).state_dict(),
     )
     assert not model.training
     with pytest.raises(
