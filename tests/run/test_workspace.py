@@ -105,12 +105,14 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, capsys, monkeypatch):
     assert "holds no dataset.yaml" in capsys.readouterr().err
     assert main(["stage", "claims"]) == 2
     capsys.readouterr()
+    assert main(["stage", "activations"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "windows.parquet: stage activations needs this file, which no stage has written" in error
     assert main(["stage", "codes"]) == 2
     error = capsys.readouterr().err
-    assert (
-        error.count("\n") == 1
-        and "windows.parquet: stage codes needs this file, which no stage has written" in error
-    )
+    assert error.count("\n") == 1
+    assert "results/activations: holds no activations. Run `petriscope stage activations`" in error
     text = workspace.params.read_text()
     workspace.params.write_text(text.replace("  alpha:", "  alhpa:"))
     capsys.readouterr()
