@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+import petriscope as ps
 from petriscope.enrich.background import Strata
 from petriscope.enrich.foregrounds import Foregrounds
 from petriscope.enrich.motifs import Motif, with_threshold
@@ -128,3 +129,22 @@ def test_labels_of_features_without_any_evidence(tmp_path, params, features):
     written = pd.read_csv(workspace.table("labels") / "labels.csv")
     assert written.label.tolist() == ["unlabelled"] * features and found.labelled == 0
     assert pd.read_parquet(workspace.table("labels") / "parts.parquet").empty
+
+
+def test_the_verb_gives_the_numbers_of_the_stage(tiny_run):
+    """`ps.enrich` on the run's codes against results/motifs/enrichment.csv (six digits)."""
+    run = ps.open(tiny_run.root)
+    table = run.table("motifs", "enrichment.csv").query("kind == 'feature'")
+    units, compared = run.units.frame, 0
+    for (layer, feature), written in table.groupby(["layer", "feature"]):
+        own = written.iloc[0]
+        mine = ((units.lineage == own.lineage) & (units.context == own.context)).to_numpy()
+        found = ps.enrich(
+            run.codes(layer), [feature], run.motifs, background=run.strata, units=mine,
+            most=run.params.annotation.max_foreground,
+        ).rows  # fmt: skip
+        assert found.name.tolist() == written.name.tolist()
+        for column in ("ln_p", "fold", "target_hits", "targets", "background_percent"):
+            np.testing.assert_allclose(found[column], written[column], rtol=1e-5, atol=1e-9)
+        compared += 1
+    assert compared
