@@ -463,7 +463,8 @@ def test_results_print_as_tables_and_draw() -> None:
     cut = ablate(probed, inputs, CODER, [0, 1], 0)
     steered = steer(probed, inputs, learned(inputs, probed), 0.2, draws=2)
     for result in (cut, cut.against_random(2), steered, steered.gap_closed()):
-        text, columns = str(result), result.table().columns
+        text, columns = str(result), result._shown().columns
+        assert set(columns) <= set(result.table().columns)
         assert all(name in text for name in columns)
         assert repr(result) == text
         assert result._repr_html_().count("<th>") == len(columns)
