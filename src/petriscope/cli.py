@@ -4,7 +4,6 @@ computes anything."""
 from __future__ import annotations
 
 import argparse
-import difflib
 import errno
 import importlib
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from petriscope import __version__
 from petriscope.errors import UserError
+from petriscope.names import did_you_mean
 
 EXIT_FILE = "PETRISCOPE_EXIT_FILE"
 
@@ -120,8 +120,7 @@ def _main(argv: Sequence[str] | None) -> int:
             build_parser().print_help(sys.stderr)
             return 2
         if verb is not None and verb not in VERBS and verb == arguments[0]:
-            close = difflib.get_close_matches(verb, VERBS, n=1)
-            remedy = f"Did you mean {close[0]}?" if close else f"Verbs: {', '.join(VERBS)}."
+            remedy = did_you_mean(verb, VERBS, kind="Verbs")
             raise UserError("is not a verb", field=verb, remedy=remedy)
         args = build_parser(verb).parse_args(arguments)
         return int(args.run(args) or 0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from petriscope.errors import UserError
 from petriscope.files import read_json
+from petriscope.names import did_you_mean
 from petriscope.run.params import load_params
 from petriscope.run.studies import Study
 from petriscope.run.workspace import Workspace, find_workspace
@@ -96,10 +97,7 @@ class Run:
     def metrics(self, stage: str) -> dict[str, Any]:
         """The numbers that a stage found. Raises UserError for a stage that has not run."""
         if stage not in self.stages:
-            close = difflib.get_close_matches(stage, self.stages, n=1)
-            remedy = (
-                f"Did you mean {close[0]}?" if close else f"Have run: {', '.join(self.stages)}."
-            )
+            remedy = did_you_mean(stage, self.stages, kind="Have run")
             raise UserError(f"no stage {stage!r} has run", file=self.workspace.root, remedy=remedy)
         return read_json(self.workspace.metrics(stage))
 

@@ -4,7 +4,6 @@ is refused."""
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import types
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from petriscope.errors import UserError
+from petriscope.names import did_you_mean
 from petriscope.run.studies import DEFAULT, Study, find_study
 
 
@@ -234,12 +234,7 @@ def _build(kind: type, raw: Any, prefix: str, path: Path) -> Any:
     fields = {f.name: f for f in dataclasses.fields(kind)}
     for name in raw:
         if name not in fields:
-            close = difflib.get_close_matches(str(name), fields, n=1)
-            remedy = (
-                f"Did you mean {prefix}{close[0]}?"
-                if close
-                else f"Known here: {', '.join(fields)}."
-            )
+            remedy = did_you_mean(f"{prefix}{name}", [f"{prefix}{one}" for one in fields])
             raise UserError("is not a parameter", file=path, field=f"{prefix}{name}", remedy=remedy)
     values = {}
     for name, spec in fields.items():

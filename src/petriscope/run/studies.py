@@ -6,7 +6,6 @@ A study is found by its name, so that nothing here imports one before it is aske
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import pkgutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from petriscope.errors import UserError
+from petriscope.names import did_you_mean
 
 if TYPE_CHECKING:
     from petriscope.run.params import Params
@@ -108,8 +108,7 @@ def find_study(name: str, source: Path | None = None) -> Study:
     """
     names = study_names()
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-        remedy = f"Did you mean {close[0]}?" if close else f"Studies: {', '.join(names)}."
+        remedy = did_you_mean(name, names, kind="Studies")
         where = None if source is None else "study"
         raise UserError(f"no study {name!r}", file=source, field=where, remedy=remedy)
     return importlib.import_module(f"{PACKAGE}.{name}.study").STUDY
