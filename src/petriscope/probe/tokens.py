@@ -142,6 +142,10 @@ class Tokens:
         """(n,) split of each token."""
         return self.windows.split.to_numpy()[self.window]
 
+    def windows_of(self, *splits: str) -> np.ndarray:
+        """Rows of ``windows`` that belong to one or more splits, ascending."""
+        return np.flatnonzero(self.windows.split.isin(splits))
+
     def per_window(self) -> np.ndarray:
         """(W,) number of tokens of each window."""
         if self.index is not None:

@@ -98,7 +98,7 @@ def random_moments(workspace: Workspace, params: Params, scratch: Path) -> dict[
         source = TokenSource.of_windows(store, np.arange(len(train)))
         coder = train_dictionary(config, source, heldout=None, progress=False).sae
         held = store[len(train) :]
-        sizes = {"n_blocks": held.shape[0], "n_biosamples": held.shape[1], "m": coder.m}
+        sizes = {"n_blocks": held.shape[0], "n_units": held.shape[1], "m": coder.m}
         codes = encode_stream(coder, held)
         return layer, sufficient_statistics(codes, tokens.window, tokens.unit, **sizes)
 
