@@ -90,9 +90,7 @@ def test_bad_rows_are_named(rows: np.ndarray) -> None:
     with pytest.raises(UserError, match=r"row 333 holds NaN or infinity"):
         list(encode_stream(make_sae(), bad, rows_at_once=100))
     with pytest.raises(ValueError, match=r"outside 2 blocks"):
-        sufficient_statistics(
-            encode_rows(make_sae(), rows), *cells(), n_blocks=2, n_units=S, m=M
-        )
+        sufficient_statistics(encode_rows(make_sae(), rows), *cells(), n_blocks=2, n_units=S, m=M)
 
 
 ROWS = 1000

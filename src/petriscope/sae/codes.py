@@ -313,9 +313,7 @@ class StatisticsAccumulator:
         used = np.flatnonzero(block >= 0)
         cell = block[used] * self.shape[1] + unit[used]
         if len(cell) and not (cell.min() >= 0 and cell.max() < len(self._tokens)):
-            raise ValueError(
-                f"a row lies outside {self.shape[0]} blocks x {self.shape[1]} units"
-            )
+            raise ValueError(f"a row lies outside {self.shape[0]} blocks x {self.shape[1]} units")
         self._tokens += np.bincount(cell, minlength=len(self._tokens))
         ends = (
             np.flatnonzero((np.diff(cell) != 0) | (np.diff(used) != 1)) + 1

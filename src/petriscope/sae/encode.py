@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import save_npz
+from scipy import sparse as sp
 
 from petriscope.errors import UserError
 from petriscope.files import write_npy, write_parquet
@@ -59,6 +59,21 @@ class EncodedLayer:
         """Summed activation float32 (W, S, m) per window and unit, memory-mapped."""
         array: np.ndarray = np.load(self.folder / "window_sum.npy", mmap_mode="r")
         return array
+
+    def top(self) -> pd.DataFrame:
+        """Columns feature, unit, window, position, activation of the strongest tokens of every
+        latent and unit, strongest first."""
+        return pd.read_parquet(self.folder / "top.parquet")
+
+    def histograms(self) -> tuple[np.ndarray, np.ndarray]:
+        """Counts (S, m, bins) of the firing tokens of every unit and latent between 0 and the
+        latent's maximum, and that maximum."""
+        counts = np.load(self.folder / "histogram_counts.npy")
+        return counts, np.load(self.folder / "histogram_maximum.npy")
+
+    def coactivation(self) -> sp.csr_matrix:
+        """(m, m) number of tokens on which two latents fire together; on the diagonal, one."""
+        return sp.load_npz(self.folder / "coactivation.npz").tocsr()
 
     def of_split(self, tokens: Tokens, *splits: str) -> SplitCodes:
         """What the contrast needs of one or more splits."""
@@ -110,7 +125,7 @@ class EncodedLayer:
         )
         write_npy(folder / "histogram_counts.npy", counts.astype(np.int32))
         write_npy(folder / "histogram_maximum.npy", maximum)
-        save_npz(folder / "coactivation.npz", coactivation(found.codes()), compressed=False)
+        sp.save_npz(folder / "coactivation.npz", coactivation(found.codes()), compressed=False)
         return found
 
 

@@ -13,25 +13,17 @@ from petriscope.contrast.features import branch_table, layer_summary
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.genome.fasta import Genome
+from petriscope.probe.tokens import split_rows
+from petriscope.run.scored import SPLIT, read_features, scoring
 from petriscope.run.workspace import Workspace
+from petriscope.sae.coder import saved_layers
 from petriscope.studies.chromatin.controls.branch import agreement, branch_statistics
 from petriscope.studies.chromatin.data.dataset import load_dataset
 from petriscope.studies.chromatin.data.tracks import make_tracks, stored_signal
-from petriscope.studies.chromatin.inputs import WindowInputs
+from petriscope.studies.chromatin.inputs import Arrays, WindowInputs, harvest_folds, load_windows
+from petriscope.studies.chromatin.model.choose import load_model
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.stages.cds import SPLIT
-from petriscope.studies.chromatin.store import (
-    harvest_folds,
-    load_arrays,
-    load_autoencoders,
-    load_biosamples,
-    load_model,
-    load_windows,
-    read_features,
-    scoring,
-    split_rows,
-)
-from petriscope.studies.chromatin.units import design_of
+from petriscope.studies.chromatin.units import design_of, load_biosamples
 
 
 @dataclass(frozen=True)
@@ -70,19 +62,19 @@ def run(workspace: Workspace, params: Params) -> Found:
     tracks = dataclasses.replace(params.tracks, match_depth=depth)
     made = make_tracks(dataset, rows, Genome(dataset.fasta), tracks, params.seed)
     model = load_model(workspace, choose_device(params.device))
-    sequence = np.asarray(load_arrays(workspace).sequence[select])
+    sequence = np.asarray(Arrays.load(workspace.tracks).sequence[select])
     inputs = WindowInputs(sequence, stored_signal(made.tracks), made.activity, model.crop)
     statistics = branch_statistics(
         model,
         inputs,
         np.arange(len(select)),
-        load_autoencoders(workspace, params),
+        saved_layers(workspace.sae, params.sae.seeds[0]),
         folds=harvest_folds(params),
         what="equal depth",
     )
     features = branch_table(statistics, rows.block.to_numpy(), design, scoring(params))
     summary = layer_summary(features, design, params.cds.alpha)
-    main = read_features(workspace)
+    main = read_features(workspace, design_of(biosamples))
     level = main.evidence.iloc[0]
     layers = summary.merge(agreement(features, main, f"z_{level}"), on="layer")
     layers = layers.merge(
