@@ -36,6 +36,10 @@ LETTERS = np.frombuffer(b"ACGTN", dtype="S1")
 NEIGHBOURS = 8
 DECLARED = Declared(
     unit="biosample",
+    stratum="lineage",
+    condition="context",
+    reference="in_vitro",
+    target="in_vivo",
     units=(
         Column("lineage", "text", "lineage", "text", "lineage of the biosample"),
         Column("context", "text", "context", "text", "in_vivo or in_vitro"),
