@@ -29,7 +29,7 @@ from petriscope.commands.claims import checks_of
 from petriscope.figures.style import as_markdown as as_table
 from petriscope.run.chain import drawn_from
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.figures.paper import DRAWN, TABLES
+from petriscope.studies.chromatin.figures import DRAWN, TABLES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = REPOSITORY / "src" / "petriscope"
