@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from petriscope.errors import UserError
-from petriscope.run.locks import (
+from petriscope.run.dvc import (
     Holder,
     dvc_folder,
     lock_holders,
