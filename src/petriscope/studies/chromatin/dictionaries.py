@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from petriscope.causal.recovered import loss_recovered
+from petriscope.causal.edits import loss_recovered
 from petriscope.device import choose_device
 from petriscope.genome.tracks import model_target
 from petriscope.parallel import in_processes

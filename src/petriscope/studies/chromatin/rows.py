@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from petriscope.causal.steering import Pairs
+from petriscope.causal.edits import Pairs
 from petriscope.probe.harvest import spread
 from petriscope.probe.model import device_of, to_device
 from petriscope.probe.states import RowLabels, States, gather
