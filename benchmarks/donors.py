@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from petriscope.contrast.linear import fit, layout
+from petriscope.contrast.evidence import fit, layout
 from petriscope.contrast.results import adjust
 from petriscope.genome.coverage import MARGIN, share_in_peaks
 from petriscope.run.params import load_params

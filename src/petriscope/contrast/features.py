@@ -16,7 +16,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportion_
 from petriscope.contrast.cds import CdsT, cds_meandiff, cds_t
 from petriscope.contrast.design import Design
 from petriscope.contrast.effects import Effect, effects
-from petriscope.contrast.permutation import PermutationP, joint_max_t
+from petriscope.contrast.inference import PermutationP, joint_max_t
 from petriscope.contrast.results import adjust
 from petriscope.parallel import in_processes
 from petriscope.sae.moments import Moments

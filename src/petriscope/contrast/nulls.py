@@ -16,12 +16,14 @@ from petriscope.contrast.evidence import (
     StratumEvidence,
     Variance,
     combine_loci,
+    fit,
+    layout,
     locus_evidence,
+    residuals,
     unit_test,
     usable_strata,
 )
 from petriscope.contrast.inference import TTest, one_sample, squeeze, union
-from petriscope.contrast.linear import fit, layout, residuals
 from petriscope.contrast.rates import ErrorRate, Uniformity, coverage, uniformity
 
 

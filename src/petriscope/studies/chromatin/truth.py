@@ -33,7 +33,7 @@ from scipy import sparse, stats
 
 from petriscope.contrast.design import Design
 from petriscope.contrast.effects import auroc_sparse
-from petriscope.contrast.linear import fit, layout
+from petriscope.contrast.evidence import fit, layout
 from petriscope.contrast.results import adjust
 from petriscope.studies.chromatin.simulate.elements import CONDITIONS, programmes
 from petriscope.studies.chromatin.units import CONTEXTS
