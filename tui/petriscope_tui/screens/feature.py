@@ -10,9 +10,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 
+from petriscope.atlas.filters import Region
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Annotation, Feature, Neighbor, TopContext
-from petriscope.atlas.region import Region
 from petriscope.atlas.schema import feature_name
 from petriscope.enrich.kinds import KINDS, Kind
 from petriscope.errors import UserError
