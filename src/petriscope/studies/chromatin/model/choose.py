@@ -22,7 +22,7 @@ from petriscope.studies.chromatin.model.adapter import (
 )
 from petriscope.studies.chromatin.model.base import TOKEN, ChromatinModel
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig
-from petriscope.studies.chromatin.model.evaluate import MaskedAccuracy, evaluate_masked
+from petriscope.studies.chromatin.model.masking import MaskedAccuracy, evaluate_masked
 from petriscope.studies.chromatin.model.pretrain import PretrainConfig, pretrain
 from petriscope.studies.chromatin.params import Params
 

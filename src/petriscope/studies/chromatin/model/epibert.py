@@ -24,20 +24,18 @@ from petriscope.probe.model import NO_EDITS, Edit, ProbeOutput
 from petriscope.probe.stable_file import stable_bytes
 from petriscope.studies.chromatin.model.base import Batch, ChromatinModel, TokenIndex
 from petriscope.studies.chromatin.model.epibert_config import ATAC_BIN, EpiBERTConfig
-from petriscope.studies.chromatin.model.epibert_init import initialize
 from petriscope.studies.chromatin.model.epibert_layers import (
+    LN_EPSILON,
     AtacBranch,
+    Block,
     Head,
     MotifBranch,
     SequenceBranch,
-)
-from petriscope.studies.chromatin.model.epibert_original import our_arrays
-from petriscope.studies.chromatin.model.performer import (
-    LN_EPSILON,
-    Block,
+    initialize,
     projection_matrix,
     rotary_table,
 )
+from petriscope.studies.chromatin.model.epibert_original import our_arrays
 
 __all__ = ["EpiBERT", "EpiBERTConfig", "one_hot"]
 

@@ -21,8 +21,13 @@ from petriscope.studies.chromatin.model.adapter import Build
 from petriscope.studies.chromatin.model.base import Batch, ChromatinModel
 from petriscope.studies.chromatin.model.checkpoint import load_checkpoint, save_checkpoint
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig, one_hot
-from petriscope.studies.chromatin.model.evaluate import MaskedAccuracy, evaluate_masked
-from petriscope.studies.chromatin.model.masking import masked_input, peak_bins, random_masks
+from petriscope.studies.chromatin.model.masking import (
+    MaskedAccuracy,
+    evaluate_masked,
+    masked_input,
+    peak_bins,
+    random_masks,
+)
 
 REVERSE = np.array([3, 2, 1, 0, 4], dtype=np.uint8)
 

@@ -22,7 +22,7 @@ from petriscope.studies.chromatin.controls.branch import (
 from petriscope.studies.chromatin.controls.inputs import VARIANTS, vary
 from petriscope.studies.chromatin.inputs import WindowInputs
 from petriscope.studies.chromatin.model.base import ChromatinModel
-from petriscope.studies.chromatin.model.evaluate import (
+from petriscope.studies.chromatin.model.masking import (
     MaskedAccuracy,
     masked_accuracy,
     predict_masked,
