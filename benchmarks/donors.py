@@ -29,8 +29,7 @@ from petriscope.genome.coverage import MARGIN, share_in_peaks
 from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
-from petriscope.studies.chromatin.simulate.dataset import DemoConfig
-from petriscope.studies.chromatin.simulate.libraries import Libraries, simulate_libraries
+from petriscope.studies.chromatin.simulate.dataset import DemoConfig, Libraries, simulate_libraries
 from petriscope.studies.chromatin.stages.cds import SPLIT
 from petriscope.studies.chromatin.stages.truth import library_means
 from petriscope.studies.chromatin.store import load_windows, read_features, split_rows

@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from petriscope.figures.controls import _fractions, draw_controls
 from petriscope.figures.dictionaries import ENTRANTS, draw_leaderboard
 from petriscope.figures.style import whiskers
-from petriscope.studies.chromatin.controls.inputs import VARIANTS
+from petriscope.studies.chromatin.controls import VARIANTS
 from petriscope.studies.chromatin.figures import stable_context
 
 NONE = pd.DataFrame()

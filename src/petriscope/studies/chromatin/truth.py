@@ -35,7 +35,7 @@ from petriscope.contrast.design import Design
 from petriscope.contrast.effects import auroc_sparse
 from petriscope.contrast.evidence import fit, layout
 from petriscope.contrast.results import adjust
-from petriscope.studies.chromatin.simulate.elements import CONDITIONS, programmes
+from petriscope.studies.chromatin.simulate.genome import CONDITIONS, programmes
 from petriscope.studies.chromatin.units import CONTEXTS
 
 STRONG = 0.8

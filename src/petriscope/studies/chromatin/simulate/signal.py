@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from petriscope.studies.chromatin.simulate.elements import (
+from petriscope.studies.chromatin.simulate.genome import (
     CONDITIONS,
     Element,
+    N,
+    SimulatedGenome,
     condition_accessibility,
 )
-from petriscope.studies.chromatin.simulate.genome import N, SimulatedGenome
 
 HUMAN_GENOME = 3.1e9
 PEAK_P = 1e-6

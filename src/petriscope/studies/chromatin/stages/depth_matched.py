@@ -14,7 +14,7 @@ from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.genome.fasta import Genome
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.controls.branch import agreement, branch_statistics
+from petriscope.studies.chromatin.controls import agreement, branch_statistics
 from petriscope.studies.chromatin.data.dataset import load_dataset
 from petriscope.studies.chromatin.data.tracks import make_tracks, stored_signal
 from petriscope.studies.chromatin.inputs import WindowInputs

@@ -13,13 +13,14 @@ from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.genome.tracks import model_target
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.controls.branch import (
+from petriscope.studies.chromatin.controls import (
+    VARIANTS,
     agreement,
     branch_statistics,
     followed,
     followed_auroc,
+    vary,
 )
-from petriscope.studies.chromatin.controls.inputs import VARIANTS, vary
 from petriscope.studies.chromatin.inputs import WindowInputs
 from petriscope.studies.chromatin.model.base import ChromatinModel
 from petriscope.studies.chromatin.model.masking import (

@@ -14,13 +14,12 @@ from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.genome.fasta import Genome
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.controls.branch import branch_statistics
+from petriscope.studies.chromatin.controls import branch_statistics
 from petriscope.studies.chromatin.data.dataset import Dataset, load_dataset, read_truth
 from petriscope.studies.chromatin.data.tracks import motif_vectors
 from petriscope.studies.chromatin.inputs import WindowInputs
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.simulate.dataset import DemoConfig
-from petriscope.studies.chromatin.simulate.libraries import Libraries, simulate_libraries
+from petriscope.studies.chromatin.simulate.dataset import DemoConfig, Libraries, simulate_libraries
 from petriscope.studies.chromatin.stages.cds import SPLIT
 from petriscope.studies.chromatin.store import (
     bins_table,
