@@ -16,7 +16,7 @@ _HOMES = {
     "Design": "petriscope.contrast.design:Design",
     "Direction": "petriscope.causal.directions:Direction",
     "Hidden": "petriscope.probe.harvest:Hidden",
-    "Inputs": "petriscope.probe.inputs:Inputs",
+    "Inputs": "petriscope.probe.model:Inputs",
     "ProbeOutput": "petriscope.probe.model:ProbeOutput",
     "SAE": "petriscope.sae.coder:SAE",
     "Tokens": "petriscope.probe.tokens:Tokens",

@@ -29,8 +29,7 @@ from petriscope.causal.steering import SteeringPlan, compare_methods
 from petriscope.contrast.design import Design
 from petriscope.errors import UserError
 from petriscope.probe.harvest import Hidden, harvest
-from petriscope.probe.inputs import Inputs
-from petriscope.probe.model import NO_EDITS, Edit, ProbeOutput
+from petriscope.probe.model import NO_EDITS, Edit, Inputs, ProbeOutput
 from petriscope.probe.states import RowLabels, gather
 from petriscope.probe.tokens import Tokens
 from petriscope.studies.chromatin.model.base import Batch

@@ -26,8 +26,7 @@ from petriscope.causal.held import Readout, hold
 from petriscope.contrast.design import Design
 from petriscope.errors import UserError
 from petriscope.parallel import in_processes
-from petriscope.probe.inputs import Inputs
-from petriscope.probe.model import ProbedModel
+from petriscope.probe.model import Inputs, ProbedModel
 from petriscope.probe.states import Dictionary, States, predict_edited
 from petriscope.shown import GREY, Estimate, Printed, intervals, panel
 

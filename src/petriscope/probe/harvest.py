@@ -15,8 +15,7 @@ import torch
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, read_json, write_json
 from petriscope.parallel import in_processes
-from petriscope.probe.inputs import Inputs
-from petriscope.probe.model import ProbedModel, check_layer, check_probe, place
+from petriscope.probe.model import Inputs, ProbedModel, check_layer, check_probe, place
 from petriscope.probe.tokens import Tokens
 from petriscope.shown import INK, Printed, panel
 

@@ -14,8 +14,8 @@ import torch
 from epibert_reference import SMALL, NumpyEpiBERT, random_batch, random_weights
 from torch import Tensor, nn
 
+from petriscope.device import to_precision
 from petriscope.errors import UserError
-from petriscope.probe.precision import to_precision
 from petriscope.studies.chromatin.model import epibert_layers
 from petriscope.studies.chromatin.model.base import Batch
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig, one_hot

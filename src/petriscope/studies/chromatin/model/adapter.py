@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from petriscope.errors import UserError
 from petriscope.files import atomic_path
 from petriscope.probe.model import NO_EDITS, Edit, ProbeOutput, check_run
-from petriscope.probe.stable_file import stable_bytes
 from petriscope.studies.chromatin.model.base import (
     ATAC_BIN,
     TOKEN,
@@ -27,6 +26,7 @@ from petriscope.studies.chromatin.model.base import (
     ChromatinModel,
     TokenIndex,
 )
+from petriscope.studies.chromatin.model.checkpoint import stable_bytes
 
 FILE_FORMAT = "petriscope-adapted-1"
 FIELD = "model.adapter"

@@ -1,5 +1,7 @@
-"""Training checkpoints as safetensors: weights, Adam moments and the history, tied to the run they
-belong to."""
+"""A model's weights are kept as safetensors of bytes that depend on the content alone (the library
+writes its metadata in an order that changes by run); a checkpoint of its training also holds Adam
+moments and the history, and is tied to the run it belongs to.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,29 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
 from petriscope.errors import UserError
 from petriscope.files import atomic_path
+
+_LENGTH_BYTES, _ALIGNMENT = 8, 8
+
+
+def stable_bytes(state: dict[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """``state`` and ``metadata`` as a safetensors file whose header lists the metadata in
+    alphabetical order.
+
+    Layout: https://huggingface.co/docs/safetensors (length of the header, JSON header padded with
+    spaces, tensors).
+    """
+    data = save(state, dict(metadata))
+    size = int.from_bytes(data[:_LENGTH_BYTES], "little")
+    header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return len(text).to_bytes(_LENGTH_BYTES, "little") + text + data[_LENGTH_BYTES + size :]
 
 
 def _describe(identity: Mapping[str, Any]) -> str:

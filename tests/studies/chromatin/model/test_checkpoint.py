@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from petriscope.probe.stable_file import stable_bytes
+from petriscope.studies.chromatin.model.checkpoint import stable_bytes
 
 METADATA = {name: name * 3 for name in ("format", "config", "adapter", "sha256", "build", "é")}
 STATE = {
@@ -21,7 +21,7 @@ STATE = {
 }
 SCRIPT = """
 import hashlib, sys; sys.path.insert(0, sys.argv[1])
-from probe.test_stable_file import METADATA, STATE, stable_bytes
+from studies.chromatin.model.test_checkpoint import METADATA, STATE, stable_bytes
 print(hashlib.sha256(stable_bytes(STATE, METADATA)).hexdigest())
 """
 
@@ -38,7 +38,7 @@ def test_every_process_writes_the_same_bytes() -> None:
     here = hashlib.sha256(stable_bytes(STATE, METADATA)).hexdigest()
     for _ in range(3):
         done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(Path(__file__).parents[1])],
+            [sys.executable, "-c", SCRIPT, str(Path(__file__).parents[3])],
             capture_output=True,
             text=True,
             check=True,
