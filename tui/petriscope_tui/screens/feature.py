@@ -355,13 +355,13 @@ class FeaturePage(Page):
         atlas = self.owner.atlas
         if not kind or atlas is None or self.feature is None:
             return
-        from petriscope_tui import export
+        from petriscope_tui.delimited import WRITERS
 
         path = (
             self.owner.workspace.root / f"{feature_name(self.feature.id).replace('/', '_')}.{kind}"
         )
         try:
-            count = export.WRITERS[kind](path, atlas, [self.feature.id])
+            count = WRITERS[kind](path, atlas, [self.feature.id])
         except OSError as error:
             self.notify(f"cannot write {path}: {error}", severity="error")
         else:
