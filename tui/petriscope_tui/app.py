@@ -1,5 +1,4 @@
-"""The application: owns the workspace, the atlas and the run; screens are loaded when first
-visited."""
+"""The application owns workspace, atlas and run; screens are loaded when first visited."""
 
 from __future__ import annotations
 

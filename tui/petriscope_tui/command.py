@@ -1,5 +1,5 @@
-"""The verb ``petriscope tui`` starts the terminal UI, or serves it to a browser through textual-
-serve (the extra ``web``), on this machine alone unless told otherwise."""
+"""The verb ``petriscope tui`` starts the terminal UI, or serves it to a browser through
+textual-serve (the extra ``web``), on this machine alone unless told otherwise."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""One visual language: two colors for context, three for lineages, three for verdicts; the rest is
-gray."""
+"""One visual language has two colors for context, three for lineages, three for verdicts; the rest
+is gray."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The steering experiment: every method, stratum by stratum, tuned on `tune` windows and read once
-on `test` windows."""
+"""The steering experiment compares every method, stratum by stratum, tuned on `tune` windows and
+read once on `test` windows."""
 
 from __future__ import annotations
 

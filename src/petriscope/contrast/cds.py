@@ -1,5 +1,5 @@
-"""The Context Divergence Score, as published (mean difference over windows) and corrected
-(contrastive t)."""
+"""The Context Divergence Score is computed as published (mean difference over windows) and
+corrected (contrastive t)."""
 
 from __future__ import annotations
 

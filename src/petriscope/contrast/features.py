@@ -1,5 +1,5 @@
-"""The feature table: one row per latent of every layer with its published and its corrected score,
-all layers one family; and its counts, layer by layer.
+"""The feature table has one row per latent of every layer with its published and its corrected
+score, all layers one family; its counts go layer by layer.
 
 Columns end in the level they are of: what the table of units calls a unit, or ``locus``.
 """

@@ -1,4 +1,5 @@
-"""Contrasts where nothing differs: null data sets, and the tests of the contrast run on them."""
+"""A null contrast compares where nothing differs: null data sets are made here, and the tests of
+the contrast run on them."""
 
 from __future__ import annotations
 

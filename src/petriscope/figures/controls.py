@@ -1,5 +1,5 @@
-"""Every control beside the curve it could take away: random model, shuffled labels, equal depth,
-inputs, other seeds."""
+"""The figure of controls sets each beside the curve it could take away: random model, shuffled
+labels, equal depth, inputs, other seeds."""
 
 from __future__ import annotations
 

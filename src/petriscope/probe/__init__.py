@@ -1,2 +1,2 @@
-"""What a model offers to be probed: hidden states captured at every layer, edits of them, and runs
-resumed from them."""
+"""A probed model offers hidden states captured at every layer, edits of them, and runs resumed from
+them."""

@@ -1,5 +1,5 @@
-"""Harvest the residual stream of a probed model: of one layer in memory, or of many layers into
-files that are memory-mapped afterwards."""
+"""The residual stream of a probed model is harvested: of one layer in memory, or of many layers
+into files that are memory-mapped afterwards."""
 
 from __future__ import annotations
 

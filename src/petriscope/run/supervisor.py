@@ -1,4 +1,4 @@
-"""The process beside a run: starts DVC, writes its log, notes when each stage starts and ends,
+"""A process beside each run starts DVC, writes its log, notes when each stage starts and ends, and
 records the exit status.
 
 Runs in its own session, so that the run outlives the program that asked for it:

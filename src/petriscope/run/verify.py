@@ -1,5 +1,5 @@
-"""The checks of `petriscope verify`: each looks at one thing and says what it saw and what to do
-about it."""
+"""`petriscope verify` makes these checks: each looks at one thing and says what it saw and what to
+do about it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Controls: the branches of the pipeline that could kill a claim, what each asked and what came
-out."""
+"""The screen Controls lists the branches of the pipeline that could kill a claim, what each asked
+and what came out."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Feature: who it is, whether the evidence holds, where it fires, what it is like, where to go
-next."""
+"""The screen Feature says who a feature is, whether the evidence holds, where it fires, what it is
+like, where to go next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features: every feature of every layer in one table, filtered, sorted, exported."""
+"""The screen Features lists all features of all layers in a table, filtered, sorted, exported."""
 
 from __future__ import annotations
 

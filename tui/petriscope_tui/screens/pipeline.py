@@ -1,5 +1,5 @@
-"""Pipeline: the stages as a graph, which are stale and why; run, watch and cancel them; edit the
-parameters."""
+"""The screen Pipeline shows the stages as a graph, which are stale and why; it runs, watches and
+cancels them, and edits the parameters."""
 
 from __future__ import annotations
 

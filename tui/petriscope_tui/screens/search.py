@@ -1,5 +1,5 @@
-"""Search: a gene, motif, gene set, chromatin state, label, region or feature, and the features
-behind it."""
+"""The screen Search finds a gene, motif, gene set, chromatin state, label, region or feature, and
+the features behind it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model rows for the causal tests: chosen windows and biosamples, some bins masked, held at one
+"""The causal tests take model rows: chosen windows and biosamples, some bins masked, held at one
 layer."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Which features truly depend on context, where the simulator's planted elements are known, and how
-the test fares.
+"""The planted truth says which features truly depend on context, where the simulator's elements are
+known, and how the test fares.
 
 Definitions:
 

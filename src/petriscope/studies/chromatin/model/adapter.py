@@ -1,5 +1,5 @@
-"""A model of the user's own: built by the adapter that params.yaml names, checked at the door,
-driven like EpiBERT."""
+"""A model of the user's own is built by the adapter that params.yaml names, checked at the door,
+and driven like EpiBERT."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What the chromatin study drives: a probed model of accessibility that shares a window's sequence
-branch between biosamples and can be saved and drawn anew."""
+"""The chromatin study drives a probed model of accessibility that shares a window's sequence branch
+between biosamples and can be saved and drawn anew."""
 
 from __future__ import annotations
 

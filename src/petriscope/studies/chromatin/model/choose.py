@@ -1,5 +1,5 @@
-"""Which model a run probes: a small EpiBERT trained here, given weights, or what the user's adapter
-builds; and the one that was kept, read again."""
+"""A run probes a small EpiBERT trained here, given weights, or what the user's adapter builds; the
+one that was kept is read again."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""EpiBERT (Javed et al., Cell Genomics 2025): accessibility from sequence, masked accessibility and
-motif activity.
+"""EpiBERT (Javed et al., Cell Genomics 2025) predicts accessibility from sequence, masked
+accessibility and motif activity.
 
 An exact port of the accessibility-pretrained TensorFlow model, with its residual stream open to be
 read and edited.

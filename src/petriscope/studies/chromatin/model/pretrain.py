@@ -1,5 +1,4 @@
-"""Pre-training of a small EpiBERT, or of an adapted model, by masked accessibility as the original
-was trained."""
+"""A small EpiBERT, or an adapted model, is pre-trained by masked accessibility, as the original."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tn5 fragments of the simulated biosamples, and the peaks called from them."""
+"""Tn5 fragments of the simulated biosamples are drawn here, and peaks called from them."""
 
 from __future__ import annotations
 
