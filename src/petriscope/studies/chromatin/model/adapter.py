@@ -25,8 +25,8 @@ from petriscope.studies.chromatin.model.base import (
     Batch,
     ChromatinModel,
     TokenIndex,
+    stable_bytes,
 )
-from petriscope.studies.chromatin.model.checkpoint import stable_bytes
 
 FILE_FORMAT = "petriscope-adapted-1"
 FIELD = "model.adapter"

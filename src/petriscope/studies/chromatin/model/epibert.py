@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from petriscope.errors import UserError
 from petriscope.files import atomic_path
 from petriscope.probe.model import NO_EDITS, Edit, ProbeOutput
-from petriscope.studies.chromatin.model.base import Batch, ChromatinModel, TokenIndex
-from petriscope.studies.chromatin.model.checkpoint import stable_bytes
+from petriscope.studies.chromatin.model.base import Batch, ChromatinModel, TokenIndex, stable_bytes
 from petriscope.studies.chromatin.model.epibert_config import ATAC_BIN, EpiBERTConfig
 from petriscope.studies.chromatin.model.epibert_layers import (
     LN_EPSILON,
