@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from petriscope.contrast.linear import fit, layout
+from petriscope.contrast.evidence import fit, layout
 from petriscope.contrast.results import adjust
 from petriscope.genome.coverage import MARGIN, share_in_peaks
 from petriscope.probe.tokens import split_rows
@@ -32,8 +32,7 @@ from petriscope.run.scored import SPLIT, read_features
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
 from petriscope.studies.chromatin.inputs import load_windows
-from petriscope.studies.chromatin.simulate.dataset import DemoConfig
-from petriscope.studies.chromatin.simulate.libraries import Libraries, simulate_libraries
+from petriscope.studies.chromatin.simulate.dataset import DemoConfig, Libraries, simulate_libraries
 from petriscope.studies.chromatin.stages.truth import library_means
 from petriscope.studies.chromatin.truth import true_difference
 from petriscope.studies.chromatin.units import design_of, load_biosamples, units_of

@@ -23,13 +23,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import petriscope
-from petriscope.claims.check import as_markdown
+from petriscope.claims.rules import checks_as_markdown
 from petriscope.cli import VERBS, build_parser
 from petriscope.commands.claims import checks_of
 from petriscope.figures.style import as_markdown as as_table
 from petriscope.run.chain import drawn_from
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.figures.paper import DRAWN, TABLES
+from petriscope.studies.chromatin.figures import DRAWN, TABLES
 from petriscope.studies.chromatin.study import STUDY
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -93,7 +93,7 @@ def claims_page(workspace: Workspace) -> str:
         "that ships. *Time*: of\n"
         "those stages alone, and of all they need, on the machine that ran last.\n\n"
     )
-    return head + as_markdown(checks_of(workspace))
+    return head + checks_as_markdown(checks_of(workspace))
 
 
 def figures_drawn(workspace: Workspace) -> list[Drawn]:

@@ -13,8 +13,8 @@ import pytest
 
 from petriscope.atlas import schema
 from petriscope.atlas.build import AtlasTables, build_atlas
+from petriscope.atlas.filters import Region
 from petriscope.atlas.query import Atlas
-from petriscope.atlas.region import Region
 from petriscope.errors import UserError
 
 LIMITS = schema.Thresholds(alpha=0.05, stable=0.7)

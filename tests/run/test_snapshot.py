@@ -11,10 +11,9 @@ import pytest
 
 import petriscope
 from petriscope.errors import UserError
+from petriscope.run.dvc import Hasher, state_folder
 from petriscope.run.graph import load_graph
-from petriscope.run.hashes import Hasher
 from petriscope.run.launch import Runner
-from petriscope.run.locks import state_folder
 from petriscope.run.snapshot import refresh_code
 from petriscope.run.status import pipeline_status
 from petriscope.run.supervisor import supervise

@@ -22,10 +22,9 @@ from petriscope.atlas.schema import VERSION, feature_name
 from petriscope.errors import UserError
 from petriscope_tui.app import PetriscopeApp, run
 from petriscope_tui.glyphs import ASCII, UNICODE, Glyphs
-from petriscope_tui.saved import save_columns
 from petriscope_tui.widgets.nav import Nav
 from petriscope_tui.widgets.table import VirtualTable
-from petriscope_tui.workspace import config_folder, short_path
+from petriscope_tui.workspace import config_folder, save_columns, short_path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [

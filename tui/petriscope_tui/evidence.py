@@ -1,5 +1,4 @@
-"""Does the evidence for one feature hold? The checks, and the drawings that show each number beside
-its null."""
+"""Evidence for one feature is checked here, and each number is drawn beside its null."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.atlas import schema
-from petriscope.atlas.region import DEPTH, MIN_SHIFT
+from petriscope.atlas.filters import DEPTH, MIN_SHIFT
 from petriscope.enrich.kinds import BY_NAME
 from petriscope.errors import UserError
 from petriscope.files import atomic_path

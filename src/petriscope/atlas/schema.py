@@ -1,5 +1,5 @@
-"""The atlas file: one SQLite database, its tables, columns, identifiers and version (standard
-library only).
+"""An atlas file is one SQLite database; its tables, columns, identifiers and version are declared
+here (standard library only).
 
 A feature's identifier is ``layer * 1,000,000 + index``; people read and type ``L6/1234``. Every
 column except keys may be NULL: a partial run makes a partial atlas. Genomic intervals are 0-based

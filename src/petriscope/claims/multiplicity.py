@@ -1,5 +1,5 @@
-"""The multiplicity ledger: every adjusted p-value of the pipeline with its family, the family's
-size, method and units."""
+"""The multiplicity ledger lists every adjusted p-value of the pipeline with its family, the
+family's size, method and units."""
 
 from __future__ import annotations
 

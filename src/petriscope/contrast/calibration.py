@@ -1,5 +1,5 @@
-"""Every test of the contrast is run on data where nothing differs, seed by seed; what stage
-calibration tabulates and the claims ledger reads."""
+"""Every test of the contrast is run on data where nothing differs, seed by seed; stage calibration
+tabulates what comes out, and the claims ledger reads it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Harvest the residual stream of a probed model: of one layer in memory, or of many layers into
-files that are memory-mapped afterwards."""
+"""The residual stream of a probed model is harvested: of one layer in memory, or of many layers
+into files that are memory-mapped afterwards."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import torch
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, read_json, write_json
 from petriscope.parallel import in_processes
-from petriscope.probe.inputs import Inputs
-from petriscope.probe.model import ProbedModel, check_layer, check_probe, place
+from petriscope.probe.model import Inputs, ProbedModel, check_layer, check_probe, place
 from petriscope.probe.tokens import Tokens
 from petriscope.shown import INK, Printed, panel
 

@@ -1,4 +1,4 @@
-"""The token axis: what row i of every hidden state and of every code stands for.
+"""The token axis says what row i of every hidden state and of every code stands for.
 
 A token lies in a window (a stretch of genome, a sequence, a sentence, a cell), belongs to a unit
 (who is replicated: a biosample, a document, a donor) and has a position in its window. Windows

@@ -1,5 +1,5 @@
-"""The contract between a stage's code and dvc.yaml: which source files a stage depends on, and the
-rows that say so.
+"""The contract between a stage's code and dvc.yaml says which source files a stage depends on; the
+rows of dvc.yaml are written from it.
 
 `python -m petriscope.run.contract --write` rewrites the code rows of dvc.yaml; without
 `--write` it says which stages' rows are not what it would write, with status 1.

@@ -1,5 +1,5 @@
-"""`params.yaml` as frozen dataclasses, validated at load; a misspelled name or a value out of range
-is refused."""
+"""`params.yaml` is read as frozen dataclasses, validated at load; a misspelled name or a value out
+of range is refused."""
 
 from __future__ import annotations
 

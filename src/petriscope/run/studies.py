@@ -1,5 +1,4 @@
-"""The studies: each is a sub-package of `petriscope.studies`; its `study.STUDY` says what it
-brings.
+"""Each study is a sub-package of `petriscope.studies`; its `study.STUDY` says what it brings.
 
 A study is found by its name, so that nothing here imports one before it is asked for.
 """

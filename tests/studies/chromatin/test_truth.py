@@ -12,9 +12,8 @@ from statsmodels.stats.power import TTestIndPower
 from petriscope.claims.multiplicity import as_markdown, multiplicity
 from petriscope.contrast.design import Design
 from petriscope.genome.coverage import share_in_peaks
-from petriscope.studies.chromatin.simulate.dataset import DemoConfig
-from petriscope.studies.chromatin.simulate.elements import CONDITIONS
-from petriscope.studies.chromatin.simulate.libraries import simulate_libraries
+from petriscope.studies.chromatin.simulate.dataset import DemoConfig, simulate_libraries
+from petriscope.studies.chromatin.simulate.genome import CONDITIONS
 from petriscope.studies.chromatin.truth import (
     Truth,
     expected_power,

@@ -1,5 +1,5 @@
-"""Causal: ablation and steering curves with every arm, so that an effect is always seen beside its
-controls."""
+"""The screen Causal draws ablation and steering curves with every arm, so that an effect is always
+seen beside its controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare: two features, or two layers, line by line."""
+"""The screen Compare sets two features, or two layers, side by side, line by line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small windows over a page: choose one, choose columns, type a name, confirm, help."""
+"""Small windows open over a page: choose one, choose columns, type a name, confirm, help."""
 
 from __future__ import annotations
 

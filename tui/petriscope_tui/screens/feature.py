@@ -1,5 +1,5 @@
-"""Feature: who it is, whether the evidence holds, where it fires, what it is like, where to go
-next."""
+"""The screen Feature says who a feature is, whether the evidence holds, where it fires, what it is
+like, where to go next."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 
+from petriscope.atlas.filters import Region
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Annotation, Feature, Neighbor, TopContext
-from petriscope.atlas.region import Region
 from petriscope.atlas.schema import Declared, feature_name
 from petriscope.enrich.kinds import KINDS, Kind
 from petriscope.errors import UserError
@@ -367,13 +367,13 @@ class FeaturePage(Page):
         atlas = self.owner.atlas
         if not kind or atlas is None or self.feature is None:
             return
-        from petriscope_tui import export
+        from petriscope_tui.delimited import WRITERS
 
         path = (
             self.owner.workspace.root / f"{feature_name(self.feature.id).replace('/', '_')}.{kind}"
         )
         try:
-            count = export.WRITERS[kind](path, atlas, [self.feature.id])
+            count = WRITERS[kind](path, atlas, [self.feature.id])
         except OSError as error:
             self.notify(f"cannot write {path}: {error}", severity="error")
         else:

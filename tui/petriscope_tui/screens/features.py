@@ -1,4 +1,4 @@
-"""Features: every feature of every layer in one table, filtered, sorted, exported."""
+"""The screen Features lists all features of all layers in a table, filtered, sorted, exported."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from petriscope.atlas.schema import LINEAGE_PREFIX, Column, feature_name
 from petriscope.errors import UserError
 from petriscope_tui.evidence import spoken
 from petriscope_tui.form import show
-from petriscope_tui.saved import load_columns, load_filters, save_columns, save_filter
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.table import Field, VirtualTable
+from petriscope_tui.workspace import load_columns, load_filters, save_columns, save_filter
 
 DEFAULT_COLUMNS = (
     "label",
@@ -320,11 +320,11 @@ class FeaturesPage(Page):
         atlas = self.owner.atlas
         if not kind or atlas is None:
             return
-        from petriscope_tui import export
+        from petriscope_tui.delimited import WRITERS
 
         path = self.owner.workspace.root / f"features.{kind}"
         try:
-            count = export.WRITERS[kind](path, atlas, self.order)
+            count = WRITERS[kind](path, atlas, self.order)
         except (OSError, UserError) as error:
             self.notify(f"cannot write {path}: {error}", severity="error")
         else:

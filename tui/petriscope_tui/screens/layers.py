@@ -1,5 +1,5 @@
-"""Layers: how good each autoencoder is, how its features are spread, how layers flow into each
-other."""
+"""The screen Layers says how good each autoencoder is, how its features are spread, how layers flow
+into each other."""
 
 from __future__ import annotations
 

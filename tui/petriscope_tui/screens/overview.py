@@ -1,4 +1,5 @@
-"""Overview: what was run, what the claims came to, how many context features each layer has."""
+"""The screen Overview says what was run, what the claims came to, how many context features each
+layer has."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Search: a gene, motif, gene set, chromatin state, label, region or feature, and the features
-behind it."""
+"""The screen Search finds a gene, motif, gene set, chromatin state, label, region or feature, and
+the features behind it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 
-from petriscope.atlas.filters import GENE_REACH
-from petriscope.atlas.query import Atlas
+from petriscope.atlas.filters import GENE_REACH, Region, parse_region
+from petriscope.atlas.query import Atlas, common_terms, search
 from petriscope.atlas.records import Found
-from petriscope.atlas.region import Region, parse_region
 from petriscope.atlas.schema import feature_name, parse_feature
-from petriscope.atlas.search import common_terms, search
 from petriscope.enrich.kinds import BY_NAME
 from petriscope.errors import UserError
 from petriscope_tui.evidence import spoken

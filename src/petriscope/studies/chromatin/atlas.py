@@ -1,5 +1,5 @@
-"""The chromatin study's atlas: the tables that stages wrote, brought into the schema that terminal
-UI and queries read."""
+"""The chromatin study's atlas brings the tables that stages wrote into the schema that terminal UI
+and queries read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands for a context feature on the genome: its bins, those of a lineage's and a condition's
+"""A context feature stands on the genome as its bins: those of a lineage's and a condition's
 features, and the controls beside them."""
 
 from __future__ import annotations

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from petriscope.errors import UserError
-from petriscope.probe.inputs import Inputs
-from petriscope.probe.model import ProbedModel, device_of, to_device
+from petriscope.probe.model import Inputs, ProbedModel, device_of, to_device
 from petriscope.probe.tokens import Tokens
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.model.base import TOKEN, Batch, ChromatinModel

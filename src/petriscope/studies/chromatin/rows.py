@@ -1,4 +1,4 @@
-"""Model rows for the causal tests: chosen windows and biosamples, some bins masked, held at one
+"""The causal tests take model rows: chosen windows and biosamples, some bins masked, held at one
 layer."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from petriscope.causal.recovered import loss_recovered
+from petriscope.causal.edits import loss_recovered
 from petriscope.causal.steering import Pairs
 from petriscope.device import choose_device
 from petriscope.genome.tracks import model_target

@@ -14,14 +14,13 @@ import torch
 from epibert_reference import SMALL, NumpyEpiBERT, random_batch, random_weights
 from torch import Tensor, nn
 
+from petriscope.device import to_precision
 from petriscope.errors import UserError
-from petriscope.probe.precision import to_precision
 from petriscope.studies.chromatin.model import epibert_layers
 from petriscope.studies.chromatin.model.base import Batch
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig, one_hot
+from petriscope.studies.chromatin.model.epibert_layers import philox4x32, projection_matrix
 from petriscope.studies.chromatin.model.epibert_original import original_places
-from petriscope.studies.chromatin.model.performer import projection_matrix
-from petriscope.studies.chromatin.model.tf_random import philox4x32
 
 
 class Golden(NamedTuple):
@@ -200,7 +199,7 @@ def test_projection_rows_are_orthogonal_in_blocks_with_gaussian_lengths(
 
 def test_the_rows_that_remain_are_a_block_of_their_own_seed() -> None:
     # 40 rows of width 7: five full blocks, then 5 rows of a sixth drawn from (seed + 5, 5).
-    from petriscope.studies.chromatin.model.tf_random import stateless_normal
+    from petriscope.studies.chromatin.model.epibert_layers import stateless_normal
 
     block, _ = np.linalg.qr(stateless_normal((7, 7), (24, 5)).astype(np.float64))
     lengths = np.linalg.norm(stateless_normal((40, 7), (19 + 5 + 4, 6)), axis=1)

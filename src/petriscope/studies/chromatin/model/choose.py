@@ -1,5 +1,5 @@
-"""Which model a run probes: a small EpiBERT trained here, given weights, or what the user's adapter
-builds; and the one that was kept, read again."""
+"""A run probes a small EpiBERT trained here, given weights, or what the user's adapter builds; the
+one that was kept is read again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from petriscope.studies.chromatin.model.adapter import (
 )
 from petriscope.studies.chromatin.model.base import TOKEN, ChromatinModel
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig
-from petriscope.studies.chromatin.model.evaluate import MaskedAccuracy, evaluate_masked
+from petriscope.studies.chromatin.model.masking import MaskedAccuracy, evaluate_masked
 from petriscope.studies.chromatin.model.pretrain import PretrainConfig, pretrain
 from petriscope.studies.chromatin.params import Params
 

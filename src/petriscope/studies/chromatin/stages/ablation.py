@@ -10,7 +10,7 @@ from petriscope.causal.ablation import (
     compare_arms,
 )
 from petriscope.causal.edits import usable_ks
-from petriscope.causal.rivals import divergent_components
+from petriscope.causal.leaderboard import divergent_components
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
 from petriscope.probe.harvest import open_layers, sample_hidden

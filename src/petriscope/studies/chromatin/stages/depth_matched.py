@@ -18,7 +18,7 @@ from petriscope.run.scored import SPLIT, read_features, scoring
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import saved_layers
 from petriscope.sae.moments import Moments
-from petriscope.studies.chromatin.controls.branch import agreement, branch_statistics
+from petriscope.studies.chromatin.controls import agreement, branch_statistics
 from petriscope.studies.chromatin.data.dataset import load_dataset
 from petriscope.studies.chromatin.data.tracks import make_tracks, stored_signal
 from petriscope.studies.chromatin.inputs import Arrays, WindowInputs, harvest_folds, load_windows

@@ -10,7 +10,7 @@ from petriscope.files import atomic_folder, read_json, write_csv, write_json
 from petriscope.run.provenance import source_revision
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
-from petriscope.studies.chromatin.figures.paper import DRAWN, TABLES, Tables, figure
+from petriscope.studies.chromatin.figures import DRAWN, TABLES, Tables, figure
 from petriscope.studies.chromatin.foregrounds import layer_of_claims
 from petriscope.studies.chromatin.params import Params
 

@@ -16,13 +16,14 @@ from petriscope.probe.tokens import split_rows
 from petriscope.run.scored import read_features, scoring
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import saved_layers
-from petriscope.studies.chromatin.controls.branch import (
+from petriscope.studies.chromatin.controls import (
+    VARIANTS,
     agreement,
     branch_statistics,
     followed,
     followed_auroc,
+    vary,
 )
-from petriscope.studies.chromatin.controls.inputs import VARIANTS, vary
 from petriscope.studies.chromatin.inputs import (
     WindowInputs,
     harvest_folds,
@@ -31,7 +32,7 @@ from petriscope.studies.chromatin.inputs import (
 )
 from petriscope.studies.chromatin.model.base import ChromatinModel
 from petriscope.studies.chromatin.model.choose import load_model
-from petriscope.studies.chromatin.model.evaluate import (
+from petriscope.studies.chromatin.model.masking import (
     MaskedAccuracy,
     masked_accuracy,
     predict_masked,

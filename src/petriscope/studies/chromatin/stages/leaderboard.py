@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from petriscope.causal.leaderboard import Contest, LeaderboardNumbers, leaderboard
-from petriscope.causal.rivals import Learning
+from petriscope.causal.leaderboard import Contest, LeaderboardNumbers, Learning, leaderboard
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.probe.harvest import open_layers, sample_hidden

@@ -4,7 +4,7 @@ windows."""
 from __future__ import annotations
 
 from petriscope.causal.directions import unit_means
-from petriscope.causal.steering_run import SteeringNumbers, SteeringPlan, compare_methods
+from petriscope.causal.steering import SteeringNumbers, SteeringPlan, compare_methods
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
 from petriscope.probe.harvest import open_layers, sample_hidden

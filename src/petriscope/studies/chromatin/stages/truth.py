@@ -18,7 +18,7 @@ from petriscope.run.scored import SPLIT, read_features
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import saved_layers
 from petriscope.sae.encode import EncodedLayer
-from petriscope.studies.chromatin.controls.branch import branch_statistics
+from petriscope.studies.chromatin.controls import branch_statistics
 from petriscope.studies.chromatin.data.dataset import Dataset, load_dataset, read_truth
 from petriscope.studies.chromatin.data.tracks import motif_vectors
 from petriscope.studies.chromatin.inputs import (
@@ -30,8 +30,7 @@ from petriscope.studies.chromatin.inputs import (
 )
 from petriscope.studies.chromatin.model.choose import load_model
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.simulate.dataset import DemoConfig
-from petriscope.studies.chromatin.simulate.libraries import Libraries, simulate_libraries
+from petriscope.studies.chromatin.simulate.dataset import DemoConfig, Libraries, simulate_libraries
 from petriscope.studies.chromatin.truth import STRONG, judge_layer, match_layer, scores
 from petriscope.studies.chromatin.units import design_of, load_biosamples, load_design
 

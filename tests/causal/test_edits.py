@@ -8,8 +8,8 @@ import pytest
 import torch
 from causal_toy import BINS, CROP, D, autoencoder, held, model
 
-from petriscope.causal.recovered import loss_recovered, masked_poisson
-from petriscope.causal.rivals import SignedBasis, raw_neurons
+from petriscope.causal.edits import loss_recovered, masked_poisson
+from petriscope.causal.leaderboard import SignedBasis, raw_neurons
 from petriscope.probe.states import States, predict
 from petriscope.studies.chromatin.model.pretrain import poisson_loss
 

@@ -12,10 +12,8 @@ import statsmodels.api as sm
 from scipy import stats
 
 from petriscope.contrast.design import Design
-from petriscope.contrast.evidence import unit_test
-from petriscope.contrast.inference import fit_prior, log_mean, squeeze, union
-from petriscope.contrast.linear import fit, layout, permute, relabellings, residuals
-from petriscope.contrast.permutation import joint_max_t
+from petriscope.contrast.evidence import fit, layout, permute, relabellings, residuals, unit_test
+from petriscope.contrast.inference import fit_prior, joint_max_t, log_mean, squeeze, union
 from petriscope.contrast.results import adjust
 from petriscope.studies.chromatin.units import design_of
 
