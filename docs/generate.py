@@ -153,7 +153,8 @@ def figures_page(workspace: Workspace) -> str:
         lines.append(f"| `{item.name}` | `{place(item.draws)}` | {files} |")
     lines += [
         "\nStep two and three, the stage that wrote the file "
-        "(`src/petriscope/studies/chromatin/stages/STAGE.py`, a page or two) and the",
+        "(`STAGE.py` in `src/petriscope/stages/`, or in the study's own `stages/`; a page or two) "
+        "and the",
         "functions it calls:\n",
         "| stage | computes with |",
         "|---|---|",

@@ -249,7 +249,7 @@ def store_file(folder: Path, layer: int) -> Path:
 
 def open_layers(folder: Path) -> dict[int, np.ndarray]:
     """The store of every layer in ``folder``, memory-mapped: layer → (W, S, T', d)."""
-    paths = layer_paths(folder)
+    paths = layer_paths(folder) if folder.is_dir() else {}
     if not paths:
         raise UserError(
             "holds no activations", file=folder, remedy="Run `petriscope stage activations`."
