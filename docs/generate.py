@@ -30,14 +30,13 @@ from petriscope.figures.style import as_markdown as as_table
 from petriscope.run.chain import drawn_from
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.figures import DRAWN, TABLES
+from petriscope.studies.chromatin.study import STUDY
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = REPOSITORY / "src" / "petriscope"
 OUT = REPOSITORY / "docs" / "generated"
-STAGES = "petriscope.studies.chromatin.stages"
 NOT_SCIENCE = tuple(
-    f"petriscope.{name}."
-    for name in ("files", "errors", "progress", "device", "run", "studies.chromatin.store")
+    f"petriscope.{name}." for name in ("files", "errors", "progress", "device", "run")
 )
 
 
@@ -120,7 +119,7 @@ def _stage_and_file(path: str) -> tuple[str, str]:
 
 def computed_by(stage: str) -> list[str]:
     """`module:function` of every library function that a stage's module imported."""
-    module = importlib.import_module(f"{STAGES}.{stage}")
+    module = importlib.import_module(STUDY.stage(stage))
     return [
         _where(thing)
         for thing in vars(module).values()

@@ -19,12 +19,11 @@ from petriscope.atlas.schema import Thresholds
 from petriscope.claims.rules import read_rules
 from petriscope.claims.texts import render
 from petriscope.contrast import calibration as calibrate
-from petriscope.contrast.features import layer_summary
+from petriscope.contrast.features import layer_summary, with_stability
 from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.moments import Moments
-from petriscope.studies.chromatin.stages import calibration
-from petriscope.studies.chromatin.stages.cds import with_stability
+from petriscope.stages import calibration
 from petriscope.studies.chromatin.units import design_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -28,6 +28,7 @@ _HOMES = {
     "enrich": "petriscope.enrich",
     "harvest": "petriscope.probe.harvest:harvest",
     "open": "petriscope.run.opened:open_run",
+    "probe": "petriscope.probe",
     "scale": "petriscope.causal.ablate:scale",
     "steer": "petriscope.causal.steer:steer",
     "swap": "petriscope.causal.steer:swap",

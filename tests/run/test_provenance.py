@@ -159,13 +159,13 @@ def test_damage_is_named(tiny_copy: Workspace, capsys):
     assert "table2_sae_quality.csv changed after the record was written" in capsys.readouterr().out
     genome = tiny_copy.root / "data/tiny/genome.fa"
     genome.write_bytes(genome.read_bytes().replace(b"A", b"C", 1))
-    (tiny_copy.root / "code/studies/chromatin/stages/sae.py").unlink()
+    (tiny_copy.root / "code/stages/sae.py").unlink()
     problems = {p.path: p for p in trace(tiny_copy, "fig3").problems()}
     assert (
         problems["data/tiny"].state == "changed"
         and "data/tiny/genome.fa changed" in problems["data/tiny"].detail
     )
-    assert problems["code/studies/chromatin/stages/sae.py"].state == "missing"
+    assert problems["code/stages/sae.py"].state == "missing"
     (tiny_copy.model / "model.safetensors").unlink()
     assert {p.path: p.state for p in trace(tiny_copy, "fig3").problems()}[
         "results/model"

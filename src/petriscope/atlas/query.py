@@ -79,8 +79,9 @@ class Atlas:
         )
 
     def _declared(self) -> schema.Declared:
-        """The study's own columns and its word for a unit, as the file says."""
-        found: dict[str, list[schema.Column]] = {"units": [], "contexts": [], "features": []}
+        """The study's own columns and its words, as the file says."""
+        places = ("words", "units", "contexts", "features")
+        found: dict[str, list[schema.Column]] = {place: [] for place in places}
         rows = self._db.execute(
             "SELECT place, name, kind, head, form, text, indexed FROM columns "
             "ORDER BY place, number"
@@ -88,9 +89,12 @@ class Atlas:
         for place, name, kind, head, form, text, indexed in rows:
             column = schema.Column(name, kind, head, form, text, indexed=bool(indexed))
             found[place].append(column)
-        word, *units = found["units"]
+        words = {column.name: column.head for column in found["words"]}
         return schema.Declared(
-            word.head, tuple(units), tuple(found["contexts"]), tuple(found["features"])
+            **words,  # type: ignore[arg-type]  # its fields that are text
+            units=tuple(found["units"]),
+            contexts=tuple(found["contexts"]),
+            features=tuple(found["features"]),
         )
 
     def close(self) -> None:

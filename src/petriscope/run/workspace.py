@@ -65,6 +65,11 @@ class Workspace:
         return self.results / "activations"
 
     @property
+    def tokens(self) -> Path:
+        """The token axis of every layer and of the codes."""
+        return self.activations / "tokens"
+
+    @property
     def sae(self) -> Path:
         return self.results / "sae"
 

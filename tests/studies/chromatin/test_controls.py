@@ -176,7 +176,7 @@ def test_unchanged_inputs_give_the_main_pipelines_sums(tmp_path: Path, folds: in
     harvest_layers(probed, inputs(folds), chosen, list(saes), tmp_path)
     for layer, store in open_layers(tmp_path).items():
         window, biosample, _ = np.indices(store.shape[:3]).reshape(3, -1)
-        sizes = {"n_blocks": len(chosen), "n_biosamples": SAMPLES, "m": M}
+        sizes = {"n_blocks": len(chosen), "n_units": SAMPLES, "m": M}
         wanted = sufficient_statistics(encode_rows(saes[layer], store), window, biosample, **sizes)
         assert wanted.active.sum() > 0
         for name in Moments._fields:

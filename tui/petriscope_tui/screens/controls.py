@@ -147,7 +147,7 @@ class ControlsPage(Page):
     def _tables(self, paths: Sequence[Path], width: int) -> Text:
         p, text = self.palette, Text(no_wrap=True)
         for path in paths:
-            text.append(f"{path.name}\n", style=f"bold {p.in_vivo}")
+            text.append(f"{path.name}\n", style=f"bold {p.target}")
             try:
                 content = path.read_bytes()[:READ].decode(errors="replace")
             except OSError as error:

@@ -14,6 +14,7 @@ from textual.widgets import Input, Static
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.schema import LINEAGE_PREFIX, Column, feature_name
 from petriscope.errors import UserError
+from petriscope_tui.evidence import spoken
 from petriscope_tui.form import show
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.table import Field, VirtualTable
@@ -167,17 +168,17 @@ class FeaturesPage(Page):
         text = lambda value: show(value, column.form, none)
         style = lambda value: p.faint if value is None else ""
         if column.name == "direction":
-            text = lambda value: {"in_vitro": "in vitro", "in_vivo": "in vivo"}.get(value, none)
-            style = p.context
+            text = lambda value: spoken(value, none)
+            style = lambda value: p.side(value, atlas.declared)
         elif column.name == "lineage":
-            style = lambda value: p.lineage(value, atlas.lineages)
+            style = lambda value: p.stratum(value, atlas.lineages)
         elif column.name == "q":
             alpha = atlas.thresholds.alpha
             style = lambda v: p.faint if v is None else "bold" if v < alpha else p.dim
         elif column.name in ("cds", "effect", "cds_published") or column.name.startswith(
             LINEAGE_PREFIX
         ):
-            style = lambda v: p.faint if v is None else p.in_vivo if v > 0 else p.in_vitro
+            style = lambda v: p.faint if v is None else p.target if v > 0 else p.reference
         return Field(column.name, column.head, width, text, style, column.kind != "text")
 
     def current(self) -> int | None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from petriscope.errors import UserError
+from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.inputs import Arrays
 from petriscope.studies.chromatin.model.adapter import (
@@ -118,6 +119,13 @@ def own_model(workspace: Workspace, params: Params, motifs: int, device: str) ->
     )
     check_adapted(model)
     return model
+
+
+def load_model(workspace: Workspace, device: str = "cpu") -> ChromatinModel:
+    """The probed model, in eval mode."""
+    path = workspace.model / MODEL_FILE
+    named = load_params(workspace.params).model.adapter if adapter_record(path) else None
+    return load_probed(path, named, workspace.root).to(device).eval()
 
 
 def model_config(params: Params, motifs: int) -> EpiBERTConfig:

@@ -5,21 +5,24 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from petriscope.device import choose_device
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv, write_parquet
-from petriscope.probe.harvest import open_layers
-from petriscope.run.params import Gate
+from petriscope.probe.harvest import layer_paths, open_layers
+from petriscope.probe.tokens import Tokens
+from petriscope.run.params import Gate, Params
 from petriscope.run.workspace import Workspace
+from petriscope.sae.config import sae_config
 from petriscope.sae.judge import chance_stability
-from petriscope.studies.chromatin.dictionaries import recovered_losses, stability, train_layers
-from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.store import load_windows
+from petriscope.sae.sweep import Key, stability, train_layers
+from petriscope.sae.train import TrainResult
 
 
 @dataclass(frozen=True)
@@ -51,47 +54,88 @@ def run(workspace: Workspace, params: Params) -> SaeNumbers:
     results/plots/sae/ holds a training curve per dictionary, rewritten while it trains (`dvc plots
     show`).
     """
-    layers = sorted(open_layers(workspace.activations))
+    given, device = params.sae, choose_device(params.device)
     scratch, curves = workspace.results / "cache" / "sae", workspace.results / "plots" / "sae"
     shutil.rmtree(curves, ignore_errors=True)
-    windows, given = load_windows(workspace), params.sae
-    trained = train_layers(workspace.activations, windows, layers, params, scratch, curves)
-    rows, sweeps, recovered = [], [], recovered_losses(workspace, params, trained)
+    stores, tokens = layer_paths(workspace.activations), Tokens.load(workspace.tokens)
+    width = open_layers(workspace.activations)[min(stores)].shape[-1]
+    plans = {
+        (layer, seed): sae_config(given, width, params.seed + seed)
+        for seed in given.seeds
+        for layer in stores
+    }
+    sweep = given.learning_rate == "auto"
+    trained = train_layers(
+        stores, tokens, plans, sweep=sweep, scratch=scratch, curves=curves, device=device
+    )
+    made = workspace.study.recovered
+    recovered = made(workspace, params, trained) if made is not None else {}
+    found, table = stability(trained), quality_table(trained, recovered)
+    sweeps = sweep_table(trained)
     with atomic_folder(workspace.sae) as folder:
         for (layer, seed), result in trained.items():
             result.sae.save(folder / f"layer_{layer}" / f"seed_{seed}")
-            assert result.quality is not None
-            of, rate = {"layer": layer, "seed": seed}, result.sae.config.lr
-            rows.append({**of, **result.quality.as_dict(), **recovered[layer, seed]})
-            sweeps += [{**of, **row, "chosen": row["lr"] == rate} for row in result.sweep or ()]
-        found, table = stability(trained, layers, given.seeds), pd.DataFrame(rows)
         write_csv(folder / "quality.csv", table.drop(columns="density_histogram"))
-        columns = ["layer", "seed", "lr", "fvu", "l0", "dead", "chosen"]
-        write_csv(folder / "sweep.csv", pd.DataFrame(sweeps, columns=columns))
+        write_csv(folder / "sweep.csv", sweeps)
         for name, frame in found.items():
             write_parquet(folder / f"{name}.parquet", frame)
-        first = probed(table)
-        check_gate(first, given.gate)
+        check_gate(probed(table), given.gate)
     shutil.rmtree(scratch, ignore_errors=True)
-    by_layer = found["stability"].dropna().groupby("layer")
-    width = next(iter(trained.values())).sae.d
+    agreement = agreement_of(found["stability"], given.seeds, given.latents, width)
+    audited = sum(result.audited_rows for result in trained.values())
+    return summarize(table, sweeps, given.gate, agreement, audited)
+
+
+def quality_table(
+    trained: Mapping[Key, TrainResult], recovered: Mapping[Key, Mapping[str, float]]
+) -> pd.DataFrame:
+    """A row per layer and seed: held-out quality, and the loss recovered where a model has one."""
+    rows = []
+    for (layer, seed), result in trained.items():
+        assert result.quality is not None
+        of = {"layer": layer, "seed": seed}
+        rows.append({**of, **result.quality.as_dict(), **recovered.get((layer, seed), {})})
+    return pd.DataFrame(rows)
+
+
+def sweep_table(trained: Mapping[Key, TrainResult]) -> pd.DataFrame:
+    """A row per layer, seed and learning rate tried; none where no sweep was made."""
+    rows = [
+        {"layer": layer, "seed": seed, **row, "chosen": row["lr"] == result.sae.config.lr}
+        for (layer, seed), result in trained.items()
+        for row in result.sweep or ()
+    ]
+    return pd.DataFrame(rows, columns=["layer", "seed", "lr", "fvu", "l0", "dead", "chosen"])
+
+
+def agreement_of(table: pd.DataFrame, seeds: list[int], latents: int, width: int) -> dict[str, Any]:
+    """Mean matched cosine of decoder and encoder by layer, beside that of random directions."""
+    by_layer = table.dropna().groupby("layer")
+    return {
+        "seeds": len(seeds),
+        "mean": np.round(by_layer.stability.mean(), 6).tolist(),
+        "encoder_mean": np.round(by_layer.encoder_stability.mean(), 6).tolist(),
+        "chance": round(chance_stability(latents, width), 6),
+    }
+
+
+def summarize(
+    table: pd.DataFrame, sweeps: pd.DataFrame, gate: Gate, agreement: dict[str, Any], audited: int
+) -> SaeNumbers:
+    """The numbers of the tables that the ledger reads."""
+    first = probed(table)
     return SaeNumbers(
         layers=table.to_dict("records"),
         probed=first.layer.tolist(),
         fvu=first.fvu.tolist(),
         l0=first.l0.tolist(),
         dead_fraction=first.dead_fraction.tolist(),
-        gate=dataclasses.asdict(given.gate),
+        gate=dataclasses.asdict(gate),
         gate_passed=True,
-        gate_failures_other_seeds=gate_failures(table.drop(index=first.index), given.gate),
-        stability={
-            "seeds": len(given.seeds),
-            "mean": np.round(by_layer.stability.mean(), 6).tolist(),
-            "encoder_mean": np.round(by_layer.encoder_stability.mean(), 6).tolist(),
-            "chance": round(chance_stability(given.latents, width), 6),
-        },
-        sweep=sweeps,
-        selection_rows_audited=sum(result.audited_rows for result in trained.values()),
+        gate_failures_other_seeds=gate_failures(table.drop(index=first.index), gate),
+        stability=agreement,
+        sweep=sweeps.to_dict("records"),
+        selection_rows_audited=audited,
     )
 
 

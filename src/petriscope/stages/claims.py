@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 
 from petriscope.claims.multiplicity import as_markdown as ledger_markdown
 from petriscope.claims.multiplicity import multiplicity
 from petriscope.claims.rules import as_markdown, evaluate, headline, read_rules, stages_of
-from petriscope.enrich.kinds import KINDS
 from petriscope.files import atomic_folder, atomic_path, read_json, write_csv, write_json
+from petriscope.run.params import Params
 from petriscope.run.provenance import cpu_model
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.data.dataset import load_dataset
-from petriscope.studies.chromatin.params import Params
-
-P_VALUES = {
-    "ablation": ("tests", "shift", "lineages"),
-    **{kind.stage: ("enrichment",) for kind in KINDS},
-}
-"""CSV tables of the stages that hold adjusted p-values."""
 
 
-def run(workspace: Workspace, params: Params) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ClaimNumbers:
+    """What the ledger says of each claim."""
+
+    verdicts: dict[str, int]
+    """Verdict → how many claims have it."""
+    claims: dict[str, str]
+    """Claim → its verdict."""
+    untestable: str | None = None
+
+
+def run(workspace: Workspace, params: Params) -> ClaimNumbers:
     """Write paper_figures/claims.json, claims.md, results/headline.json and
     results/claims/ledger.csv (the multiplicity ledger)."""
-    dataset = load_dataset(workspace.dataset(params.dataset))
+    dataset = workspace.study.dataset(workspace.dataset(params.dataset))
     rules = read_rules(workspace.claims_rules)
     stages = dict.fromkeys(stage for rule in rules for stage in stages_of(rule))
     metrics = {stage: read_json(workspace.metrics(stage)) for stage in stages}
@@ -46,7 +49,8 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
         f"data set {dataset.name}: {dataset.description}",
         f"seed {params.seed}, parameters {params.digest()}",
     ]
-    ledger = multiplicity(_tables(workspace), dataset.lineages, params.cds.alpha)
+    words = {"stratum": metrics["cds"]["stratum"]} if "cds" in metrics else {}
+    ledger = multiplicity(_tables(workspace), params.cds.alpha, **words)
     with atomic_folder(workspace.table("claims")) as folder:
         write_csv(folder / "ledger.csv", ledger)
     page = as_markdown(claims, "Claims ledger", [*notes, *dataset.untestable()])
@@ -55,13 +59,16 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     verdicts: dict[str, int] = {}
     for claim in claims:
         verdicts[claim.verdict] = verdicts.get(claim.verdict, 0) + 1
-    return {"verdicts": verdicts, "claims": {claim.id: claim.verdict for claim in claims}}
+    return ClaimNumbers(verdicts, {claim.id: claim.verdict for claim in claims})
 
 
 def _tables(workspace: Workspace) -> dict[str, pd.DataFrame]:
     """Tables with adjusted p-values, by '<stage>/<file>'; an empty file is an empty table."""
-    tables = {"cds/features": pd.read_parquet(workspace.table("cds") / "features.parquet")}
-    for stage, names in P_VALUES.items():
+    tables = {}
+    features = workspace.table("cds") / "features.parquet"
+    if features.is_file():
+        tables["cds/features"] = pd.read_parquet(features)
+    for stage, names in workspace.study.tests.items():
         for name in names:
             path = workspace.table(stage) / f"{name}.csv"
             try:

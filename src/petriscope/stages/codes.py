@@ -11,10 +11,10 @@ from petriscope.files import atomic_folder
 from petriscope.parallel import in_processes
 from petriscope.probe.harvest import open_layers
 from petriscope.probe.tokens import Tokens
+from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
+from petriscope.sae.coder import saved_sae
 from petriscope.sae.encode import EncodedLayer
-from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.store import load_sae
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,16 @@ class CodeNumbers:
 
 
 def run(workspace: Workspace, params: Params) -> CodeNumbers:
-    """Write results/codes/layer_<k>/: codes (CSR), window_sum, moments per (block, biosample), top
-    bins, histograms per (biosample, feature) and co-activation counts."""
+    """Write results/codes/layer_<k>/: codes (CSR), window_sum, moments per (block, unit), strongest
+    tokens, histograms per (unit, feature) and co-activation counts."""
     stores, device = open_layers(workspace.activations), choose_device(params.device)
-    tokens = Tokens.load(workspace.activations / "tokens")
+    tokens = Tokens.load(workspace.tokens)
     with atomic_folder(workspace.codes) as folder:
 
         def one(layer: int) -> dict[str, Any]:
-            sae = load_sae(workspace, layer, params.sae.seeds[0]).to(device)
+            sae = saved_sae(workspace.sae, layer, params.sae.seeds[0]).to(device)
             into, top = folder / f"layer_{layer}", params.codes.top_bins
-            names = {"unit": "biosample", "position": "bin"}
-            layer_codes = EncodedLayer.write(into, sae, stores[layer], tokens, top, **names)
+            layer_codes = EncodedLayer.write(into, sae, stores[layer], tokens, top)
             codes, fired = layer_codes.codes(), layer_codes.moments().active.sum((0, 1))
             l0 = codes.values.size / max(codes.n, 1)
             return {"layer": layer, "l0": l0, "alive": int((fired > 0).sum())}

@@ -6,27 +6,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import chain
 
-import numpy as np
 import pandas as pd
 
 from petriscope.contrast.calibration import beside_observed, null_counts, null_p
 from petriscope.contrast.nulls import replicates, shuffled
 from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.parallel import in_processes
+from petriscope.probe.tokens import Tokens
+from petriscope.run.params import Params
+from petriscope.run.scored import SPLIT, read_features, scoring
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.stages.calibration import why_untestable
-from petriscope.studies.chromatin.stages.cds import SPLIT
-from petriscope.studies.chromatin.store import (
-    layer_numbers,
-    load_design,
-    load_moments,
-    load_window_means,
-    load_windows,
-    read_features,
-    scoring,
-    split_rows,
-)
+from petriscope.sae.encode import encoded_layers
+from petriscope.stages.calibration import why_untestable
+from petriscope.stages.cds import study_design
 
 SHUFFLED, REPLICATES = "labels shuffled", "replicate against replicate"
 
@@ -50,20 +42,14 @@ class Found:
 def run(workspace: Workspace, params: Params) -> Found:
     """Write results/label_shuffle/: layers.csv (per null and layer) and draws.csv (per null, draw
     and layer)."""
-    why = why_untestable(workspace, params)
+    design, alpha = study_design(workspace, params), params.cds.alpha
+    why = why_untestable(design)
     if not params.controls.label_shuffle:
         why = "controls.label_shuffle is false in params.yaml"
     if why:
         write_not_run(workspace.table("label_shuffle"), why)
         return Found(untestable=why)
-    design, windows, alpha = (
-        load_design(workspace, params),
-        load_windows(workspace),
-        params.cds.alpha,
-    )
-    rows = split_rows(windows, SPLIT)
-    blocks = np.unique(windows.block.to_numpy()[rows])
-    bins = params.windows.length // 128 - 2 * params.windows.crop
+    tokens, encoded = Tokens.load(workspace.tokens), encoded_layers(workspace.codes)
     draws = params.controls.label_shuffle_draws
     nulls = {
         SHUFFLED: list(shuffled(design, draws, params.seed)),
@@ -71,20 +57,24 @@ def run(workspace: Workspace, params: Params) -> Found:
     }
 
     def one(layer: int) -> list[pd.DataFrame]:
-        moments = load_moments(workspace, layer).blocks(blocks)
-        means = load_window_means(workspace, layer, rows, bins)
+        moments, means = encoded[layer].of_split(tokens, SPLIT)
         found = {
             name: null_p(moments, means, designs, scoring(params), alpha)
             for name, designs in nulls.items()
         }
         return [p.assign(layer=layer, null=name) for name, p in found.items() if p is not None]
 
-    layers = in_processes(one, layer_numbers(workspace.codes), "label shuffles", unit="layer")
+    layers = in_processes(one, encoded, "label shuffles", unit="layer")
     counts = null_counts(pd.concat(list(chain.from_iterable(layers)), ignore_index=True), alpha)
-    table = beside_observed(counts, read_features(workspace), alpha)
+    table = beside_observed(counts, read_features(workspace, design), alpha)
     with atomic_folder(workspace.table("label_shuffle")) as folder:
         write_csv(folder / "draws.csv", counts)
         write_csv(folder / "layers.csv", table)
+    return summarize(table, draws)
+
+
+def summarize(table: pd.DataFrame, draws: int) -> Found:
+    """The numbers of the table (one row per null and layer) that the ledger reads."""
     shuffles, between = table[table.null == SHUFFLED], table[table.null == REPLICATES]
     return Found(
         untestable=None,

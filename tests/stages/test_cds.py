@@ -13,13 +13,14 @@ import pytest
 from petriscope.contrast.features import Scoring, branch_table, layer_summary
 from petriscope.errors import UserError
 from petriscope.files import write_json
+from petriscope.probe.tokens import Tokens
 from petriscope.run.params import load_params
+from petriscope.run.scored import read_features
 from petriscope.run.workspace import Workspace, template
 from petriscope.sae.codes import Moments
+from petriscope.stages import calibration, cds
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.stages import calibration, cds
-from petriscope.studies.chromatin.store import read_features
-from petriscope.studies.chromatin.units import design_of
+from petriscope.studies.chromatin.units import design_of, load_design
 
 WINDOWS, BINS, FEATURES = 8, 124, 20
 
@@ -53,7 +54,7 @@ def workspace(
     space.tracks.mkdir(parents=True)
     frame.to_parquet(space.tracks / "biosamples.parquet")
     start = np.arange(WINDOWS) * 16384
-    pd.DataFrame(
+    windows = pd.DataFrame(
         {
             "window": range(WINDOWS),
             "chrom": "chr1",
@@ -62,7 +63,8 @@ def workspace(
             "split": "select",
             "block": np.arange(WINDOWS) // 2,
         }
-    ).to_parquet(space.windows)
+    )
+    Tokens.grid(windows, len(frame), BINS, width=128, offset=256).save(space.tokens)
     vivo = (frame.context == "in_vivo").to_numpy()
     for layer in range(layers):
         donor = np.exp(0.2 * rng.normal(size=(len(frame), FEATURES)))
@@ -122,12 +124,12 @@ def test_one_biosample_a_side_has_no_biosample_level_p(tmp_path: Path) -> None:
     metrics = cds.run(space, params)
     assert "a biosample-level test needs two a side" in str(metrics.untestable)
     write_json(space.metrics("cds"), dataclasses.asdict(metrics))
-    features = read_features(space)
+    features = read_features(space, load_design(space, params))
     assert features.p_biosample.isna().all() and (features.evidence == "locus").all()
     assert features.status_biosample.str.startswith("cannot be tested").all()
     assert "no lineage has two biosamples a side" in str(calibration.run(space, params).untestable)
     with pytest.raises(UserError, match=r"no lineage has two biosamples a side.*replicates"):
-        calibration.null_data(space, params)
+        calibration.null_data(space, params, load_design(space, params))
 
 
 def test_a_lineage_without_one_context_is_left_out_with_its_reason(tmp_path: Path) -> None:
@@ -137,7 +139,7 @@ def test_a_lineage_without_one_context_is_left_out_with_its_reason(tmp_path: Pat
     )
     metrics = cds.run(space, params)
     assert metrics.untestable is None
-    assert metrics.lineages_without_test == ["lineage liver has no in_vivo biosample"]
+    assert metrics.strata_without_test == ["lineage liver has no in_vivo biosample"]
     table = pd.read_parquet(space.table("cds") / "features.parquet")
     assert table.p_liver_biosample.isna().all()
     assert (table.p_biosample > 0).all()

@@ -14,14 +14,17 @@ import yaml
 from sae.test_train import D, planted
 
 from petriscope.errors import UserError
+from petriscope.probe.harvest import layer_paths
+from petriscope.probe.tokens import Tokens
 from petriscope.run.params import parse_params
 from petriscope.sae import sweep
-from petriscope.studies.chromatin import dictionaries
-from petriscope.studies.chromatin.dictionaries import stability, train_layers
+from petriscope.sae.config import sae_config
+from petriscope.sae.sweep import Key, stability, train_layers
+from petriscope.sae.train import TrainResult
+from petriscope.stages.sae import check_gate, gate_failures, probed
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.stages.sae import check_gate, gate_failures, probed
 
-REPOSITORY = Path(__file__).parents[4]
+REPOSITORY = Path(__file__).parents[2]
 SPLITS = ["train"] * 14 + ["select"] * 4 + ["tune"] * 2
 
 
@@ -47,17 +50,26 @@ def params(**sae: object) -> Params:
     return parse_params(raw)
 
 
+def run_layers(
+    harvest: Path, layers: list[int], given: Params, out: Path
+) -> dict[Key, TrainResult]:
+    """All dictionaries, with scratch and curves below ``out``."""
+    tokens = Tokens.grid(pd.DataFrame({"split": SPLITS, "block": 0}), units=4, positions=100)
+    stores = {layer: path for layer, path in layer_paths(harvest).items() if layer in layers}
+    sae, auto = given.sae, given.sae.learning_rate == "auto"
+    plans = {(k, s): sae_config(sae, D, given.seed + s) for s in sae.seeds for k in stores}
+    places = {"scratch": out / "scratch", "curves": out / "curves"}
+    return train_layers(stores, tokens, plans, sweep=auto, device="cpu", **places)
+
+
 @pytest.fixture(autouse=True)
 def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep.os, "sched_getaffinity", lambda _: {0})
 
 
 def test_every_layer_and_seed_is_trained_judged_and_matched(harvest: Path, tmp_path: Path) -> None:
-    windows = pd.DataFrame({"split": SPLITS})
     given = params()
-    trained = train_layers(
-        harvest, windows, [0, 1], given, tmp_path / "scratch", tmp_path / "curves"
-    )
+    trained = run_layers(harvest, [0, 1], given, tmp_path)
     assert list(trained) == [(0, 0), (1, 0), (0, 5), (1, 5)]
     assert {result.sae.config.seed for result in trained.values()} == {given.seed, given.seed + 5}
     assert all(
@@ -66,7 +78,7 @@ def test_every_layer_and_seed_is_trained_judged_and_matched(harvest: Path, tmp_p
     )
     curve = pd.read_csv(tmp_path / "curves" / "layer_1_seed_5.csv")
     assert curve.step.tolist() == [row["step"] for row in trained[1, 5].history]
-    tables = stability(trained, [0, 1], given.sae.seeds)
+    tables = stability(trained)
     assert list(tables["stability"].columns) == [
         "layer",
         "feature",
@@ -96,15 +108,15 @@ def test_each_plan_has_checkpoints_of_its_own(
 ) -> None:
     planned: list[list[Path | None]] = []
     monkeypatch.setattr(
-        dictionaries,
+        sweep,
         "train_many",
         lambda jobs: planned.append([job.checkpoint for job in jobs]) or jobs,
     )
     monkeypatch.setattr(
-        dictionaries.Job, "sae", SimpleNamespace(config=SimpleNamespace(lr=0.005)), raising=False
+        sweep.Job, "sae", SimpleNamespace(config=SimpleNamespace(lr=0.005)), raising=False
     )
     for given in (params(), params(), params(tokens=51_200)):
-        train_layers(harvest, pd.DataFrame({"split": SPLITS}), [0, 1], given, tmp_path, tmp_path)
+        run_layers(harvest, [0, 1], given, tmp_path)
     assert planned[0] == planned[1]
     assert len({path for plan in planned for path in plan}) == 8
 
@@ -117,10 +129,7 @@ def test_the_automatic_rate_is_that_of_the_first_seed_for_all(
         "__kwdefaults__",
         {"rates": (1e-4, 5e-3), "share": 0.5, "most_dead": 1.0},
     )
-    windows = pd.DataFrame({"split": SPLITS})
-    trained = train_layers(
-        harvest, windows, [0], params(learning_rate="auto"), tmp_path / "s", tmp_path / "c"
-    )
+    trained = run_layers(harvest, [0], params(learning_rate="auto"), tmp_path)
     first, other = trained[0, 0], trained[0, 5]
     assert first.sweep is not None
     by_rate = {row["lr"]: row["fvu"] for row in first.sweep}

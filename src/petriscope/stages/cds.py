@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from petriscope.contrast.design import Design
@@ -21,20 +20,11 @@ from petriscope.contrast.features import (
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.parallel import in_processes
+from petriscope.probe.tokens import Tokens
+from petriscope.run.params import Params
+from petriscope.run.scored import SPLIT, read_stability, scoring
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.store import (
-    layer_numbers,
-    load_design,
-    load_moments,
-    load_stability,
-    load_window_means,
-    load_windows,
-    scoring,
-    split_rows,
-)
-
-SPLIT = "select"
+from petriscope.sae.encode import encoded_layers
 
 
 @dataclass(frozen=True)
@@ -43,9 +33,11 @@ class Found:
     among alive features and among those that are seed-stable too, which the verdict rests on."""
 
     untestable: str | None
-    lineages_without_test: list[str]
+    strata_without_test: list[str]
     """why each of them has none."""
-    lineages: list[str]
+    stratum: str
+    """what one is called"""
+    strata: list[str]
     alpha: float
     layer: list[int]
     alive: list[int]
@@ -66,37 +58,46 @@ class Found:
     stable_rise: float | None
     stable_rise_low: float | None
     stable_rise_high: float | None
-    lineages_rising: int
+    strata_rising: int
 
 
 def run(workspace: Workspace, params: Params) -> Found:
     """Write results/cds/: features.parquet (one row per latent), layers.csv, effects.parquet."""
-    windows, design = load_windows(workspace), load_design(workspace, params)
-    rows, cds = split_rows(windows, SPLIT), params.cds
-    blocks = np.unique(windows.block.to_numpy()[rows])
-    bins = params.windows.length // 128 - 2 * params.windows.crop
+    tokens, design = Tokens.load(workspace.tokens), study_design(workspace, params)
+    layers, cds = encoded_layers(workspace.codes), params.cds
 
     def one(layer: int) -> tuple[LayerScores, pd.DataFrame]:
-        moments = load_moments(workspace, layer).blocks(blocks)
+        moments, means = layers[layer].of_split(tokens, SPLIT)
         if not moments.alive(cds.min_events).any():
             what = f"no feature of layer {layer} fires that often"
             remedy = "Lower it, or train the autoencoder longer."
             raise UserError(what, field="cds.min_events", remedy=remedy)
-        means = load_window_means(workspace, layer, rows, bins)
         scores = layer_table(layer, moments, means, design, scoring(params))
         sizes = effect_table(layer, moments, design, scoring(params), resamples=cds.bootstrap)
         return scores, sizes
 
-    found = in_processes(one, layer_numbers(workspace.codes), "contrast", unit="layer")
+    found = in_processes(one, layers, "contrast", unit="layer")
     scores, effects = zip(*found)
     features = with_family(scores, design)
-    features = with_stability(features, load_stability(workspace), cds.stable)
-    layers = layer_summary(features, design, cds.alpha)
+    features = with_stability(features, read_stability(workspace.sae), cds.stable)
+    summary = layer_summary(features, design, cds.alpha)
     with atomic_folder(workspace.table("cds")) as folder:
         write_parquet(folder / "features.parquet", features)
         write_parquet(folder / "effects.parquet", pd.concat(effects, ignore_index=True))
-        write_csv(folder / "layers.csv", layers)
-    return summarize(layers, design, cds.alpha)
+        write_csv(folder / "layers.csv", summary)
+    return summarize(summary, design, cds.alpha)
+
+
+def study_design(workspace: Workspace, params: Params) -> Design:
+    """Who is compared in this run. Raises `UserError` where the study compares no one."""
+    made = workspace.study.design
+    if made is None:
+        raise UserError(
+            "compares no conditions",
+            field=f"study {workspace.study.name}",
+            remedy="Give its record a design, or take the stage out of dvc.yaml.",
+        )
+    return made(workspace, params)
 
 
 def summarize(layers: pd.DataFrame, design: Design, alpha: float) -> Found:
@@ -109,8 +110,9 @@ def summarize(layers: pd.DataFrame, design: Design, alpha: float) -> Found:
     stable_fraction = layers.stable_context_fraction.round(6).tolist()
     return Found(
         untestable="; ".join(reasons) if len(reasons) == len(design.strata) else None,
-        lineages_without_test=reasons,
-        lineages=list(design.strata),
+        strata_without_test=reasons,
+        stratum=design.words.stratum,
+        strata=list(design.strata),
         alpha=alpha,
         layer=layers.layer.tolist(),
         alive=layers.alive.tolist(),
@@ -129,7 +131,7 @@ def summarize(layers: pd.DataFrame, design: Design, alpha: float) -> Found:
         stable_rise=stable.change if stable else None,
         stable_rise_low=stable.low if stable else None,
         stable_rise_high=stable.high if stable else None,
-        lineages_rising=sum(
+        strata_rising=sum(
             bool(last[f"{x}_fraction"] > first[f"{x}_fraction"]) for x in design.strata
         ),
     )
