@@ -46,7 +46,7 @@ COPIES = {0.05, 0.7, 0.95}
 
 def modules(*folders: Path) -> Iterator[tuple[str, ast.Module]]:
     for folder in folders:
-        for path in sorted(folder.rglob("*.py")):
+        for path in sorted([folder] if folder.is_file() else folder.rglob("*.py")):
             yield str(path.relative_to(REPOSITORY)), ast.parse(path.read_text())
 
 
@@ -102,8 +102,8 @@ def copies(tree: ast.Module) -> Iterator[str]:
 
 def test_no_second_copy_of_a_threshold_is_compared_with_or_printed() -> None:
     judging = [LIBRARY / name for name in ("atlas", "figures", "contrast", "causal")]
-    judging += [*LIBRARY.glob("studies/*/stages"), *LIBRARY.glob("studies/*/figures")]
-    assert all(folder.is_dir() for folder in judging) and len(judging) >= 6
+    judging += [*LIBRARY.glob("studies/*/stages"), *LIBRARY.glob("studies/*/figures.py")]
+    assert all(path.exists() for path in judging) and len(judging) >= 6
     found = [f"{path}: {line}" for path, tree in modules(UI, *judging) for line in copies(tree)]
     found += [
         f"{path}: {node.value[:60]!r}"
