@@ -20,6 +20,7 @@ from petriscope.claims.rules import read_rules
 from petriscope.claims.texts import render
 from petriscope.contrast import calibration as calibrate
 from petriscope.contrast.features import layer_summary, with_stability
+from petriscope.probe.tokens import Tokens
 from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.moments import Moments
@@ -185,20 +186,26 @@ def test_calibration_is_run_and_judged_at_the_alpha_of_the_run(
     moments = Moments(
         values * 100, values**2 * 100, np.full(values.shape, 50), np.full(values.shape[:2], 100)
     )
+    workspace = Workspace(tmp_path)
+    (tmp_path / "params.yaml").write_text((REPOSITORY / "params.yaml").read_text())
     windows = pd.DataFrame({"split": "select", "block": np.arange(10)})
-    monkeypatch.setattr(calibration, "load_windows", lambda _: windows)
-    monkeypatch.setattr(calibration, "load_design", lambda *_: design_of(SAMPLES, []))
-    monkeypatch.setattr(calibration, "load_moments", lambda *_: moments)
-    monkeypatch.setattr(calibration, "load_window_means", lambda *_: values)
-    monkeypatch.setattr(calibration, "layer_numbers", lambda _: [0, 1, 2])
+    Tokens.grid(windows, len(SAMPLES), 1).save(workspace.tokens)
+    workspace.tracks.mkdir(parents=True)
+    SAMPLES.to_parquet(workspace.tracks / "biosamples.parquet")
+    for layer in range(3):
+        folder = workspace.codes / f"layer_{layer}"
+        folder.mkdir(parents=True)
+        np.save(folder / "window_sum.npy", values.astype(np.float32))
+        for name, array in moments._asdict().items():
+            np.save(folder / f"block_{name}.npy", array)
     monkeypatch.setattr(calibrate, "PERMUTATIONS", 99)
     monkeypatch.setattr(calibrate, "PUBLISHED_SETS", 2)
     params = load_params(REPOSITORY / "params.yaml")
     small = replace(params.calibration, nulls=40, seeds=1)
     found, rates = {}, {}
     for alpha in (0.05, 0.2):
-        given = replace(params, calibration=small, cds=replace(params.cds, alpha=alpha))
-        found[alpha] = calibration.run(Workspace(tmp_path), given)
+        given = replace(params, calibration=small, cds=replace(params.cds, alpha=alpha, adjust=[]))
+        found[alpha] = calibration.run(workspace, given)
         table = pd.read_csv(tmp_path / "results" / "calibration" / "nulls.csv")
         rates[alpha] = table[table.test.notna()]
         assert set(rates[alpha].alpha) == {alpha}
