@@ -16,11 +16,11 @@ from petriscope.claims.texts import names, render
 from petriscope.files import plain
 from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace, template
+from petriscope.stages import label_shuffle
 from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.stages import (
     depth_matched,
     input_controls,
-    label_shuffle,
     leaderboard,
     random_init,
 )
@@ -38,6 +38,7 @@ STAGES = {
 def workspace(folder: Path, table: pd.DataFrame) -> Workspace:
     made = Workspace(folder)
     made.tracks.mkdir(parents=True)
+    made.params.write_text(template("params.yaml").read_text())
     table.to_parquet(made.tracks / "biosamples.parquet")
     window = {
         "window": ["w0"],
