@@ -22,6 +22,13 @@ from petriscope.errors import UserError
 
 BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 """The empty block that ends a file of bgzip, BAM included; without it the file was cut."""
+FOREIGN = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"PK\x03\x04": "a zip archive",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+"""First bytes of containers that are not read."""
 BOM = b"\xef\xbb\xbf"
 BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
 """What reading a damaged gzip stream raises."""
@@ -60,6 +67,11 @@ def open_bytes(path: str | Path) -> BinaryIO:
     try:
         with path.open("rb") as handle:
             head = handle.read(18)
+        for magic, name in FOREIGN.items():
+            if head.startswith(magic):
+                raise UserError(
+                    f"is {name}, which is not read", file=path, remedy="Unpack it, or use gzip."
+                )
         if head[:2] != b"\x1f\x8b":
             opened: BinaryIO = path.open("rb")
         else:

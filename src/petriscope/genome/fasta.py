@@ -330,7 +330,7 @@ def _read_fai(path: Path) -> list[IndexEntry]:
         name, *fields = line.decode(errors="backslashreplace").split("\t")
         whole = len(fields) == 4 and all(re.fullmatch("[0-9]{1,18}", text) for text in fields)
         entry = IndexEntry(name, *map(int, fields)) if whole else None
-        if entry is None or name in entries or not entry.bases or entry.ending not in LINE_ENDS:
+        if entry is None or name in entries or not entry.bases or not entry.line_bases:
             raise UserError(
                 "the index is truncated or damaged",
                 file=path,
@@ -353,6 +353,8 @@ def _unlike(file: _Bytes, entries: list[IndexEntry]) -> str | None:
     """
     end = 0
     for entry in sorted(entries, key=lambda one: one.offset):
+        if not entry.name or entry.ending not in LINE_ENDS:
+            return f"record {entry.name!r} has no name, or lines that end in {entry.ending} bytes"
         lines, rest = divmod(entry.bases - 1, entry.line_bases)
         stop = entry.offset + lines * entry.line_bytes + rest + 1
         if not end < entry.offset <= min(end + LONGEST_HEADER, file.size):

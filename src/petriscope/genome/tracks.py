@@ -258,18 +258,16 @@ def _from_bigwig(path: Path, bins: WindowBins, contigs: pd.DataFrame) -> np.ndar
         raise UserError(
             "no such file", file=path, remedy="Correct the path in dataset.yaml or fetch the file."
         )
+    least = _least_value(path)  # first: pyBigWig prints lines of its own on a damaged file
+    if least < 0:
+        raise _no_coverage(path, least, "least value")
     try:
         handle = pyBigWig.open(str(path))
-        if not handle.isBigWig():
-            raise RuntimeError("not a bigWig file")
     except RuntimeError as error:
         raise UserError(
             f"cannot be opened as bigWig ({error})", file=path, remedy="Fetch the file again."
         ) from None
     values = bins.zeros()
-    least = _least_value(path)
-    if least < 0:
-        raise _no_coverage(path, least, "least value")
     with handle:
         lengths = handle.chroms()
         check_names(path, set(lengths), set(contigs.chrom))
@@ -303,14 +301,25 @@ def _from_bigwig(path: Path, bins: WindowBins, contigs: pd.DataFrame) -> np.ndar
 def _least_value(path: Path) -> float:
     """The least value of a bigWig file, as its summary says; 0 where it has none.
 
-    Raises `UserError` where the file ends before the index its header names.
+    Raises `UserError` for another kind of file, and where it ends before an index of values or of
+    zoom levels that its header names.
     """
     with path.open("rb") as handle:
-        head = handle.read(56)
-        order = "<" if head[:4] == BIGWIG else ">"
+        head = handle.read(64)
+        order = {BIGWIG: "<", BIGWIG[::-1]: ">"}.get(head[:4])
+        if order is None or len(head) < 64:
+            raise UserError(
+                "cannot be opened as bigWig (its first bytes are others)",
+                file=path,
+                remedy="Give a bigWig file, or set the right format.",
+            )
+        levels = struct.unpack_from(f"{order}H", head, 6)[0]
+        zooms = handle.read(24 * levels)
         index, summary = (struct.unpack_from(f"{order}Q", head, at)[0] for at in (24, 44))
-        size = path.stat().st_size
-        if max(index, summary) + 48 > size:
+        ends = [index, summary]
+        if len(zooms) == 24 * levels:
+            ends += [struct.unpack_from(f"{order}Q", zooms, 24 * i + 16)[0] for i in range(levels)]
+        if max(ends) + 40 > path.stat().st_size:
             raise UserError("is truncated", file=path, remedy="Fetch or write the file again.")
         if not summary:
             return 0.0
