@@ -385,6 +385,11 @@ def test_ids_that_look_like_numbers_stay_as_they_are(tmp_path: Path) -> None:
     assert read_table(path).to_numpy().tolist() == [["0012", "x"], ["1e3", "'1'"]]
 
 
+def damaged_header(path: Path) -> None:
+    np.save(path, np.ones((4096, 4)))
+    path.write_bytes(path.read_bytes().replace(b"}", b"|", 1))
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -403,6 +408,7 @@ def test_ids_that_look_like_numbers_stay_as_they_are(tmp_path: Path) -> None:
         (lambda path: np.save(path, np.ones((4096, 4), int)), "type int64"),
         (lambda path: np.save(path, np.ones((4096, 0))), "has shape (4096, 0)"),
         (lambda path: path.write_bytes(b""), "is empty"),
+        (damaged_header, "is damaged"),
         (lambda path: path.write_bytes(b"PK\x03\x04junk"), "cut short"),
         (lambda path: path.write_bytes(b"\x80\x04K\x01."), "is no .npy array"),
         (lambda path: path.mkdir(), "holds no .npy file"),

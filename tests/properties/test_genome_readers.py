@@ -242,7 +242,7 @@ def check(read: Callable[[], Any], expected: Any, wrong: set[int], also: str | N
 
 def unclosed(raw: bytes, rows: list[list[str]], wrong: set[int]) -> set[int]:
     """The last line where it does not end in a line feed."""
-    last = raw.rsplit(b"\n", 1)[-1].strip()
+    last = raw.removeprefix(b"\xef\xbb\xbf").rsplit(b"\n", 1)[-1].strip()
     return (
         {raw.count(b"\n") + 1}
         if last and not last.startswith((b"#", b"track ", b"browser "))

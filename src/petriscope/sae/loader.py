@@ -12,6 +12,7 @@ of that stream, so any step can be resumed exactly.
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,11 @@ from petriscope.errors import UserError
 
 _BUFFER_BATCHES = 16
 ZIP = b"PK"
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, TypeError, OverflowError, MemoryError),
+    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile),
+)
+"""What numpy raises on a damaged header or a file cut short."""
 _BF16 = np.dtype("V2")
 
 
@@ -286,7 +292,7 @@ def _mapped(path: Path) -> np.ndarray:
         return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except FileNotFoundError:
         raise UserError("does not exist", file=path, remedy="Check the path.") from None
-    except (OSError, ValueError, EOFError, OverflowError, MemoryError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise UserError(
             f"is damaged, cut short or no array of numbers ({error})",
             file=path,
