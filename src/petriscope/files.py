@@ -1,20 +1,119 @@
 """Files are written whole or not at all: every writer goes to a temporary name in the same folder,
-then renames."""
+then renames. A user's text is opened here, plain or compressed, by its first bytes."""
 
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pandas as pd
+
+from petriscope.errors import UserError
+
+BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+"""The empty block that ends a file of bgzip, BAM included; without it the file was cut."""
+FOREIGN = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"PK\x03\x04": "a zip archive",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+"""First bytes of containers that are not read."""
+BOM = b"\xef\xbb\xbf"
+BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
+"""What reading a damaged gzip stream raises."""
+
+
+def is_gzip(path: str | Path) -> bool:
+    """True where the file's first bytes are gzip's (bgzip included); its name does not matter."""
+    with open(path, "rb") as handle:
+        return handle.read(2) == b"\x1f\x8b"
+
+
+def damaged(path: str | Path, error: Exception) -> UserError:
+    """The error for a gzip stream that ends early or fails its checksum."""
+    return UserError(
+        f"gzip damaged or truncated ({error})", file=path, remedy="Fetch or write the file again."
+    )
+
+
+def ends_in_bgzf_mark(path: str | Path) -> bool:
+    """True where the file ends in the empty block of bgzip."""
+    with open(path, "rb") as handle:
+        handle.seek(-min(len(BGZF_EOF), os.path.getsize(path)), os.SEEK_END)
+        return handle.read() == BGZF_EOF
+
+
+def open_bytes(path: str | Path) -> BinaryIO:
+    """The bytes of a file, unpacked where its first bytes are gzip's, without a byte order mark.
+
+    Raises `UserError` for a file that is not there, cannot be read, or is a bgzip file without its
+    end. Reading on may raise one of `BROKEN`, which `damaged` puts into words.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise UserError(what, file=path, remedy="Correct the path or fetch the file.")
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(18)
+        for magic, name in FOREIGN.items():
+            if head.startswith(magic):
+                raise UserError(
+                    f"is {name}, which is not read", file=path, remedy="Unpack it, or use gzip."
+                )
+        if head[:2] != b"\x1f\x8b":
+            opened: BinaryIO = path.open("rb")
+        else:
+            bgzip = len(head) == 18 and bool(head[3] & 4) and head[12:14] == b"BC"
+            if bgzip and not ends_in_bgzf_mark(path):
+                raise UserError(
+                    "is truncated (bgzip end marker missing)",
+                    file=path,
+                    remedy="Fetch or write the file again.",
+                )
+            opened = cast("BinaryIO", gzip.open(path, "rb"))  # noqa: SIM115 (the caller closes it)
+        if opened.read(len(BOM)) != BOM:
+            opened.seek(0)
+        return opened
+    except BROKEN as error:
+        raise damaged(path, error) from None
+    except OSError as error:
+        raise UserError(
+            f"cannot be read ({error.strerror or error})", file=path, remedy="Give a readable file."
+        ) from None
+
+
+def open_text(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Number (from 1) and text of each line of a file in UTF-8, plain or gzip.
+
+    Lines end in a line feed, with or without a carriage return, and in nothing else (U+2028 or
+    U+0085 belong to a line). Raises `UserError` naming file and line.
+    """
+    number = 0
+    with open_bytes(path) as handle:
+        try:
+            for number, line in enumerate(handle, start=1):
+                yield number, line.removesuffix(b"\n").removesuffix(b"\r").decode()
+        except BROKEN as error:
+            raise damaged(path, error) from None
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"is not UTF-8 text ({error.reason})",
+                file=path,
+                field=f"line {number}",
+                remedy="Save it as UTF-8.",
+            ) from None
 
 
 @contextmanager
