@@ -4,17 +4,138 @@ then renames."""
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
+import io
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
+import yaml
+
+from petriscope.errors import UserError
+
+GZIP = b"\x1f\x8b"
+BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+"""The empty block that ends every bgzip file."""
+FOREIGN = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"PK\x03\x04": "a zip archive",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+"""First bytes of containers that are not read."""
+
+
+def is_bgzip(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` (18 bytes) is in bgzip's blocks."""
+    return len(head) >= 18 and head[:2] == GZIP and head[3] == 4 and head[12:14] == b"BC"
+
+
+@contextmanager
+def open_text(path: str | Path, what: str = "text file") -> Iterator[TextIO]:
+    """Open a user's text file for reading: plain or gzipped (bgzip too) by its first bytes, UTF-8,
+    lines that end in LF, CRLF or CR and nowhere else.
+
+    Iterate over it rather than `str.splitlines`, which also cuts at U+2028, U+0085 and form feeds.
+    What goes wrong inside the `with` block becomes a `UserError` that names the file: it is
+    missing, cut short, damaged, in another container, or not UTF-8 text.
+    """
+    path = Path(path)
+    again = "Fetch or write the file again."
+    try:
+        with path.open("rb") as raw:
+            head = raw.read(18)
+            raw.seek(-min(len(BGZF_EOF), path.stat().st_size), os.SEEK_END)
+            if is_bgzip(head) and raw.read() != BGZF_EOF:
+                what = "damaged or truncated (bgzip end marker missing)"
+                raise UserError(what, file=path, remedy=again)
+            raw.seek(0)
+            for magic, name in FOREIGN.items():
+                if head.startswith(magic):
+                    remedy = "Decompress it, or compress it with gzip."
+                    raise UserError(f"is {name}, which is not read", file=path, remedy=remedy)
+            inner = gzip.GzipFile(fileobj=raw) if head[:2] == GZIP else raw
+            with io.TextIOWrapper(inner, encoding="utf-8-sig") as text:  # type: ignore[type-var]
+                yield text
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"damaged or truncated ({error})", file=path, remedy=again) from None
+    except UnicodeDecodeError as error:
+        wrong = error.object[error.start]
+        raise UserError(
+            f"damaged or truncated, or not UTF-8 text (byte 0x{wrong:02x})",
+            file=path,
+            remedy="Write it as UTF-8 (`iconv -f latin1 -t utf-8`), or fetch it again.",
+        ) from None
+    except FileNotFoundError:
+        remedy = f"Name an existing {what}."
+        raise UserError("no such file", file=path, remedy=remedy) from None
+    except OSError as error:
+        reason = error.strerror or error
+        remedy = f"Name a {what} that can be read."
+        raise UserError(f"cannot be read ({reason})", file=path, remedy=remedy) from None
+
+
+def text_lines(path: str | Path, what: str = "text file") -> list[str]:
+    """The lines of a user's text file, without their ends, as `open_text` reads it."""
+    with open_text(path, what) as handle:
+        lines = [line.rstrip("\n") for line in handle]
+    for number, line in enumerate(lines, start=1):
+        if "\x00" in line:
+            raise UserError(
+                "damaged or truncated, or not a text file (a zero byte)",
+                file=path,
+                field=f"line {number}",
+                remedy="Fetch or write the file again.",
+            )
+    return lines
+
+
+class _AsWritten(yaml.SafeLoader):
+    """Every scalar of a YAML file as the text that was written, but for null."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping, each of whose keys occurs once."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    problem = f"{key.value!r} is written twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+for _kind in ("int", "float", "bool", "timestamp", "binary"):
+    _AsWritten.add_constructor(
+        f"tag:yaml.org,2002:{_kind}", yaml.constructor.SafeConstructor.construct_yaml_str
+    )
+
+
+def read_yaml_text(path: str | Path) -> Any:
+    """A user's YAML file with every scalar as text, as it was written: `0012`, `1e3`, `no` and
+    `2020-01-01` are names there, not numbers, truth values or dates. Null is None; a key that is
+    written twice is refused.
+
+    Raises `UserError` for a file that is no YAML.
+    """
+    with open_text(path, "YAML file") as handle:
+        text = handle.read()
+    try:
+        return yaml.load(text, Loader=_AsWritten)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"not valid YAML ({error})",
+            file=path,
+            remedy="Write each line as `key: value`, each key once.",
+        ) from None
 
 
 @contextmanager
@@ -114,6 +235,12 @@ def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
     counts."""
     with atomic_path(path) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """Read what `write_csv` wrote: an empty cell is missing, and nothing else is. A state or a motif
+    may be called NA."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
 
 
 def sha256(path: str | Path) -> str:

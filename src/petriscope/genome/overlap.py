@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +11,12 @@ import numpy as np
 import pandas as pd
 
 from petriscope.errors import UserError
+from petriscope.files import text_lines
 
 _NAMES = ("chrom", "start", "end", "name", "score", "strand", "thick_start", "thick_end", "colour")
+
+HEADER = re.compile(r"#|(track|browser)(\s|$)")
+"""Lines of a BED file that are no interval."""
 
 
 class Intervals(NamedTuple):
@@ -48,16 +52,9 @@ def read_bed(path: str | Path, min_columns: int = 3) -> pd.DataFrame:
     number, or an end before its start.
     """
     path = Path(path)
-    try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode()
-    except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise UserError(
-            f"cannot be read ({error})", file=path, remedy="Name an existing BED file"
-        ) from error
     rows, numbers = [], []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip() and not line.startswith(("#", "track", "browser")):
+    for number, line in enumerate(text_lines(path, "BED file"), start=1):
+        if line.strip() and not HEADER.match(line):
             rows.append(line.split("\t") if "\t" in line else line.split())
             numbers.append(number)
     width = min((len(row) for row in rows), default=0)
@@ -71,19 +68,35 @@ def read_bed(path: str | Path, min_columns: int = 3) -> pd.DataFrame:
             field=f"line {number}",
             remedy=f"A BED line here has {', '.join(_NAMES[:min_columns])}, separated by tabs",
         )
-    used = min(width, len(_NAMES))
+    used = min(len(rows[0]), len(_NAMES))
+    for number, row in zip(numbers, rows):
+        if min(len(row), len(_NAMES)) != used:
+            raise UserError(
+                f"has {len(row)} columns where the first interval has {len(rows[0])}",
+                file=path,
+                field=f"line {number}",
+                remedy="Give every line the same columns; the file may be cut.",
+            )
     frame = pd.DataFrame({name: [row[i] for row in rows] for i, name in enumerate(_NAMES[:used])})
     for column in ("start", "end"):
-        values = pd.to_numeric(frame[column], errors="coerce")
-        if values.isna().any():
-            bad = int(np.flatnonzero(values.isna())[0])
+        text = frame[column].str.strip()
+        bad = np.flatnonzero(~text.str.fullmatch(r"[+-]?[0-9]{1,18}").to_numpy(bool))
+        if bad.size:
             raise UserError(
-                f"{column} '{frame[column].iloc[bad]}' is not a number",
+                f"{column} '{frame[column].iloc[bad[0]]}' is not a number",
                 file=path,
-                field=f"line {numbers[bad]}",
+                field=f"line {numbers[bad[0]]}",
                 remedy="Coordinates are whole numbers, 0-based start",
             )
-        frame[column] = values.astype(np.int64)
+        frame[column] = text.astype(np.int64)
+    nameless = np.flatnonzero((frame["chrom"].str.strip() == "").to_numpy(bool))
+    if nameless.size:
+        raise UserError(
+            "the chromosome has no name",
+            file=path,
+            field=f"line {numbers[nameless[0]]}",
+            remedy="Write it in column 1.",
+        )
     wrong = np.flatnonzero((frame["end"] <= frame["start"]) | (frame["start"] < 0))
     if wrong.size:
         row = frame.iloc[wrong[0]]
