@@ -129,7 +129,7 @@ def read_yaml_text(path: str | Path) -> Any:
     with open_text(path, "YAML file") as handle:
         text = handle.read()
     try:
-        return yaml.load(text, Loader=_AsWritten)  # noqa: S506 (a SafeLoader)
+        return yaml.load(text, Loader=_AsWritten)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UserError(
             f"not valid YAML ({error})",
@@ -238,8 +238,8 @@ def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
-    """Read what `write_csv` wrote: an empty cell is missing, and nothing else is. A state or a motif
-    may be called NA."""
+    """Read what `write_csv` wrote: an empty cell is missing and nothing else is, since a state or a
+    motif may be called NA."""
     return pd.read_csv(path, keep_default_na=False, na_values=[""])
 
 

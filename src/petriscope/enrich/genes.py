@@ -108,7 +108,9 @@ def _dialect(
     for width, dialect in ((9, _gff), (None, _predicted)):
 
         def split(line: str, width: int | None = width) -> list[str]:
-            return line.split("\t") if tabs else line.split(None, -1 if width is None else width - 1)
+            return (
+                line.split("\t") if tabs else line.split(None, -1 if width is None else width - 1)
+            )
 
         fields = split(first)
         places = [_are_numbers(fields[at : at + 2]) for at in (1, 3)]
