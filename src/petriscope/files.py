@@ -83,19 +83,24 @@ def open_text(path: str | Path, what: str = "text file") -> Iterator[TextIO]:
         raise UserError(f"cannot be read ({reason})", file=path, remedy=remedy) from None
 
 
-def text_lines(path: str | Path, what: str = "text file") -> list[str]:
-    """The lines of a user's text file, without their ends, as `open_text` reads it."""
+def numbered_lines(path: str | Path, what: str = "text file") -> Iterator[tuple[int, str]]:
+    """Number (from 1) and text of each line of a user's text file, as `open_text` reads it, without
+    its end."""
     with open_text(path, what) as handle:
-        lines = [line.rstrip("\n") for line in handle]
-    for number, line in enumerate(lines, start=1):
-        if "\x00" in line:
-            raise UserError(
-                "damaged or truncated, or not a text file (a zero byte)",
-                file=path,
-                field=f"line {number}",
-                remedy="Fetch or write the file again.",
-            )
-    return lines
+        for number, line in enumerate(handle, start=1):
+            if "\x00" in line:
+                raise UserError(
+                    "damaged or truncated, or not a text file (a zero byte)",
+                    file=path,
+                    field=f"line {number}",
+                    remedy="Fetch or write the file again.",
+                )
+            yield number, line.rstrip("\n")
+
+
+def text_lines(path: str | Path, what: str = "text file") -> list[str]:
+    """The lines of `numbered_lines` at once."""
+    return [line for _, line in numbered_lines(path, what)]
 
 
 class _AsWritten(yaml.SafeLoader):
@@ -237,10 +242,14 @@ def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
         frame.to_csv(temporary, index=False, float_format="%.6g")
 
 
+NAMES = ("biosample", "lineage", "context", "donor", "state", "term", "name", "motif")
+"""Columns of our tables that hold what a user named, which may look like a number."""
+
+
 def read_csv(path: str | Path) -> pd.DataFrame:
     """Read what `write_csv` wrote: an empty cell is missing and nothing else is, since a state or a
     motif may be called NA."""
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(NAMES, str))
 
 
 def sha256(path: str | Path) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import sparse
 
 from petriscope.errors import UserError
-from petriscope.files import text_lines
+from petriscope.files import numbered_lines
 from petriscope.genome.overlap import HEADER, Intervals, overlaps, read_bed, within_genome
 
 _PROMOTER = (
@@ -51,12 +51,11 @@ def read_genes(path: str | Path, sizes: Mapping[str, int] | None = None) -> Gene
     chromosome's end.
     """
     path = Path(path)
-    lines = text_lines(path, "table of genes")
-    dialect, split = _dialect(lines)
-    frame = _from_bed(path) if dialect is None else _from_table(lines, split, dialect, path)
+    read = _dialect(path)
+    frame = _from_bed(path) if read is None else pd.DataFrame(list(read()), columns=_Raw._fields)
     frame["strand"], unknown = _strands(frame, path)
     notes = [f"{unknown:,} genes have no strand: taken as +"] if unknown else []
-    frame["tss"] = _tss(frame, windows=dialect is None)
+    frame["tss"] = _tss(frame, windows=read is None)
     within_genome(frame.assign(start=frame["tss"], end=frame["tss"] + 1), sizes or {}, path)
     upper = frame["gene"].str.upper()
     if changed := int((upper != frame["gene"]).sum()):
@@ -95,30 +94,35 @@ class _Raw(NamedTuple):
     strand: str
 
 
-Dialect = Callable[[Sequence[tuple[int, list[str]]], Path], Iterator[_Raw]]
+Split = Callable[[str], list[str]]
 
 
-def _dialect(
-    lines: Sequence[str],
-) -> tuple[Dialect | None, Callable[[str], list[str]]]:
-    """How to read the lines, by the first that is no comment; None for BED. And how to split one:
-    at tabs, or at spaces where it has none."""
-    first = next((line for line in lines if line.strip() and not HEADER.match(line)), "")
+def _dialect(path: Path) -> Callable[[], Iterator[_Raw]] | None:
+    """The reader of the genes, by the file's first line that is no comment; None for BED.
+
+    Columns are separated by tabs, or by spaces where that line has no tab.
+    """
+    first = next((line for _, line in _filled(path)), "")
     tabs = "\t" in first
-    for width, dialect in ((9, _gff), (None, _predicted)):
 
-        def split(line: str, width: int | None = width) -> list[str]:
-            return (
-                line.split("\t") if tabs else line.split(None, -1 if width is None else width - 1)
-            )
+    def in_nine(line: str) -> list[str]:
+        return line.split("\t", 8) if tabs else line.split(None, 8)
 
-        fields = split(first)
-        places = [_are_numbers(fields[at : at + 2]) for at in (1, 3)]
-        if dialect is _gff and len(fields) >= 8 and places == [False, True]:
-            return _gff, split
-        if dialect is _predicted and _table_kind(fields) is not None:
-            return _predicted, split
-    return None, split
+    def in_all(line: str) -> list[str]:
+        return line.split("\t") if tabs else line.split()
+
+    fields = in_nine(first)
+    if len(fields) >= 8 and _are_numbers(fields[3:5]) and not _are_numbers(fields[1:3]):
+        return lambda: _gff(path, in_nine)
+    kind = _table_kind(in_all(first))
+    return None if kind is None else lambda: _predicted(path, in_all, kind)
+
+
+def _filled(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are neither empty nor a comment."""
+    for number, line in numbered_lines(path, "table of genes"):
+        if line.strip() and not HEADER.match(line):
+            yield number, line
 
 
 def _are_numbers(fields: Sequence[str]) -> bool:
@@ -141,24 +145,13 @@ def _table_kind(fields: Sequence[str]) -> str | None:
     return None
 
 
-def _from_table(
-    lines: Sequence[str], split: Callable[[str], list[str]], dialect: Dialect, path: Path
-) -> pd.DataFrame:
-    """Genes of a table that is no BED."""
-    filled = [
-        (number, split(line))
-        for number, line in enumerate(lines, start=1)
-        if line.strip() and not HEADER.match(line)
-    ]
-    return pd.DataFrame(list(dialect(filled, path)), columns=_Raw._fields)
-
-
-def _gff(rows: Sequence[tuple[int, list[str]]], path: Path) -> Iterator[_Raw]:
+def _gff(path: Path, split: Split) -> Iterator[_Raw]:
     """Genes of a GTF or GFF3, else its transcripts."""
     found: dict[bool, list[_Raw]] = {True: [], False: []}
-    for number, fields in rows:
-        if fields[0].startswith(">"):
+    for number, line in _filled(path):
+        if line.startswith(">"):
             break  # the sequence after ##FASTA of a GFF3
+        fields = split(line)
         if len(fields) < 9:
             raise UserError(
                 f"{len(fields)} columns where a GTF or GFF3 has 9",
@@ -211,12 +204,11 @@ def _attributes(text: str) -> dict[str, str]:
 _ATTRIBUTE = re.compile(r'(?:^|;)\s*([^\s=;"]+)\s*[=\s]\s*(?:"([^"]*)"|([^;"]*))')
 
 
-def _predicted(rows: Sequence[tuple[int, list[str]]], path: Path) -> Iterator[_Raw]:
+def _predicted(path: Path, split: Split, kind: str) -> Iterator[_Raw]:
     """Genes of UCSC's refFlat, genePred (extended too) or refGene tables: a transcript a line."""
-    kind = _table_kind(rows[0][1])
-    assert kind is not None
     gene, chrom, strand, start, end = _PREDICTED[kind]
-    for number, fields in rows:
+    for number, line in _filled(path):
+        fields = split(line)
         if _table_kind(fields) != kind:
             raise UserError(
                 f"is not a line of {kind} as the first one is",
@@ -277,7 +269,7 @@ def _from_bed(path: Path) -> pd.DataFrame:
             field="column 4",
             remedy="Write its symbol there.",
         )
-    strand = bed["strand"] if "strand" in bed else "+"
+    strand = bed.get("strand", "+")
     return pd.DataFrame(
         {"gene": gene, **{c: bed[c] for c in ("chrom", "start", "end")}, "strand": strand}
     )

@@ -193,8 +193,8 @@ def read_motifs(
 ) -> list[Motif]:
     """Read a motif file, plain or gzipped, in HOMER, MEME (minimal or full text) or JASPAR format.
 
-    ``format`` None looks at the first lines. MEME and JASPAR matrices carry no threshold and get the
-    one at ``threshold_p`` in uniform DNA; a HOMER motif without threshold gets it too, with a
+    ``format`` None looks at the first lines. MEME and JASPAR matrices carry no threshold and get
+    the one at ``threshold_p`` in uniform DNA; a HOMER motif without threshold gets it too, with a
     warning that names it. Raises UserError naming file and line.
     """
     kind, motifs = _parsed(Path(path), format)
@@ -244,8 +244,9 @@ def _parsed(path: Path, format: str | None) -> tuple[str, list[Motif]]:
 
 
 def motifs_of(factor: str, motifs: Iterable[Motif]) -> list[Motif]:
-    """The motifs of one factor, by its exact name: letters may be upper or lower case, as symbols of
-    one gene differ between species, and a heterodimer's partners come in any order."""
+    """The motifs of one factor, by its exact name (`Motif.factors`): letters may be upper or lower
+    case, as symbols of one gene differ between species, and a heterodimer's partners come in any
+    order."""
     wanted = "::".join(sorted(factor.strip().upper().split("::")))
     return [motif for motif in motifs if wanted in motif.factors or factor == motif.name]
 

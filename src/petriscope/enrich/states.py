@@ -91,9 +91,10 @@ def read_segmentation(
     The vocabulary is that of ``states_file`` (`read_states`) where one is given, else the built-in
     one that holds every name of the file under its number, else the file's own names with the
     colors of its column 9, of which nothing is known: neither numbers alone nor how many there are
-    tell a vocabulary. States that share a name keep their numbers in it (`4_Strong_Enhancer`). Where segments overlap the earlier one keeps the shared bases; this and gaps are
-    said in ``notes``. Raises UserError naming file and line; where chromosome ``sizes`` are given,
-    also for a segment that ends a step of 200 bp (ChromHMM's) past its chromosome.
+    tell a vocabulary. States that share a name keep their numbers in it (`4_Strong_Enhancer`).
+    Where segments overlap the earlier one keeps the shared bases; this and gaps are said in
+    ``notes``. Raises UserError naming file and line; where chromosome ``sizes`` are given, also for
+    a segment that ends a step of 200 bp (ChromHMM's) past its chromosome.
     """
     frame = read_bed(path, min_columns=4)
     within_genome(frame, sizes or {}, path, slack=STEP - 1)

@@ -20,6 +20,7 @@ from petriscope.figures import (
     steering,
 )
 from petriscope.figures.style import none_if_empty
+from petriscope.files import read_csv
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.figures import chromhmm as chromhmm_figure
 from petriscope.studies.chromatin.figures import motif_hits, recovery
@@ -77,7 +78,7 @@ class Tables:
         self.read.append(f"{stage}/{name}")
         path = self.workspace.table(stage) / name
         try:
-            return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+            return read_csv(path) if path.is_file() else pd.DataFrame()
         except pd.errors.EmptyDataError:
             return pd.DataFrame()
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from petriscope.contrast.features import branch_table, layer_summary
 from petriscope.device import choose_device
-from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
+from petriscope.files import atomic_folder, read_csv, write_csv, write_not_run, write_parquet
 from petriscope.genome.fasta import Genome
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.controls.branch import agreement, branch_statistics
@@ -86,7 +86,7 @@ def run(workspace: Workspace, params: Params) -> Found:
     level = main.evidence.iloc[0]
     layers = summary.merge(agreement(features, main, f"z_{level}"), on="layer")
     layers = layers.merge(
-        pd.read_csv(workspace.table("cds") / "layers.csv"), on="layer", suffixes=("", "_main")
+        read_csv(workspace.table("cds") / "layers.csv"), on="layer", suffixes=("", "_main")
     )
     with atomic_folder(workspace.table("depth_matched")) as folder:
         write_parquet(folder / "features.parquet", features)
