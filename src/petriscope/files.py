@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import gzip
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pandas as pd
@@ -39,68 +38,64 @@ def is_bgzip(head: bytes) -> bool:
     return len(head) >= 18 and head[:2] == GZIP and head[3] == 4 and head[12:14] == b"BC"
 
 
-@contextmanager
-def open_text(path: str | Path, what: str = "text file") -> Iterator[TextIO]:
-    """Open a user's text file for reading: plain or gzipped (bgzip too) by its first bytes, UTF-8,
-    lines that end in LF, CRLF or CR and nowhere else.
+def open_text(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Number (from 1) and text of each line of a user's file: plain or gzipped (bgzip too) by its
+    first bytes, UTF-8; lines end in LF or CRLF and in nothing else (U+2028 and U+0085, at which
+    `str.splitlines` cuts, belong to a line).
 
-    Iterate over it rather than `str.splitlines`, which also cuts at U+2028, U+0085 and form feeds.
-    What goes wrong inside the `with` block becomes a `UserError` that names the file: it is
-    missing, cut short, damaged, in another container, or not UTF-8 text.
+    Raises `UserError` naming the file where it is missing, cut short, damaged, in another
+    container, or not UTF-8 text.
     """
-    path = Path(path)
-    again = "Fetch or write the file again."
+    number, again = 0, "Fetch or write the file again."
     try:
-        with path.open("rb") as raw:
-            head = raw.read(18)
-            raw.seek(-min(len(BGZF_EOF), path.stat().st_size), os.SEEK_END)
-            if is_bgzip(head) and raw.read() != BGZF_EOF:
-                what = "damaged or truncated (bgzip end marker missing)"
-                raise UserError(what, file=path, remedy=again)
-            raw.seek(0)
-            for magic, name in FOREIGN.items():
-                if head.startswith(magic):
-                    remedy = "Decompress it, or compress it with gzip."
-                    raise UserError(f"is {name}, which is not read", file=path, remedy=remedy)
-            inner = gzip.GzipFile(fileobj=raw) if head[:2] == GZIP else raw
-            with io.TextIOWrapper(inner, encoding="utf-8-sig") as text:  # type: ignore[type-var]
-                yield text
+        with _unpacked(Path(path)) as handle:
+            for number, raw in enumerate(handle, start=1):
+                line = raw.removesuffix(b"\n").removesuffix(b"\r").decode()
+                if "\x00" in line or "\r" in line:
+                    what = "a zero byte" if "\x00" in line else "a lone carriage return"
+                    raise UserError(
+                        f"damaged or truncated, or not a text file (holds {what})",
+                        file=path,
+                        field=f"line {number}",
+                        remedy=again,
+                    )
+                yield number, line.removeprefix("\ufeff") if number == 1 else line
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"damaged or truncated ({error})", file=path, remedy=again) from None
     except UnicodeDecodeError as error:
-        wrong = error.object[error.start]
         raise UserError(
-            f"damaged or truncated, or not UTF-8 text (byte 0x{wrong:02x})",
+            f"damaged or truncated, or not UTF-8 text (byte 0x{error.object[error.start]:02x})",
             file=path,
+            field=f"line {number}",
             remedy="Write it as UTF-8 (`iconv -f latin1 -t utf-8`), or fetch it again.",
         ) from None
     except FileNotFoundError:
-        remedy = f"Name an existing {what}."
+        remedy = "Correct its name or fetch it."
         raise UserError("no such file", file=path, remedy=remedy) from None
     except OSError as error:
-        reason = error.strerror or error
-        remedy = f"Name a {what} that can be read."
-        raise UserError(f"cannot be read ({reason})", file=path, remedy=remedy) from None
+        what = f"cannot be read ({error.strerror or error})"
+        raise UserError(what, file=path, remedy="Name a file that can be read.") from None
 
 
-def numbered_lines(path: str | Path, what: str = "text file") -> Iterator[tuple[int, str]]:
-    """Number (from 1) and text of each line of a user's text file, as `open_text` reads it, without
-    its end."""
-    with open_text(path, what) as handle:
-        for number, line in enumerate(handle, start=1):
-            if "\x00" in line:
-                raise UserError(
-                    "damaged or truncated, or not a text file (a zero byte)",
-                    file=path,
-                    field=f"line {number}",
-                    remedy="Fetch or write the file again.",
-                )
-            yield number, line.rstrip("\n")
+@contextmanager
+def _unpacked(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file, unpacked where it is gzip."""
+    with path.open("rb") as raw:
+        head = raw.read(18)
+        for magic, name in FOREIGN.items():
+            if head.startswith(magic):
+                remedy = "Decompress it, or compress it with gzip."
+                raise UserError(f"is {name}, which is not read", file=path, remedy=remedy)
+        raw.seek(-min(len(BGZF_EOF), path.stat().st_size), os.SEEK_END)
+        if is_bgzip(head) and raw.read() != BGZF_EOF:
+            raise EOFError("bgzip end marker missing")
+        raw.seek(0)
+        yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if head[:2] == GZIP else raw
 
 
-def text_lines(path: str | Path, what: str = "text file") -> list[str]:
-    """The lines of `numbered_lines` at once."""
-    return [line for _, line in numbered_lines(path, what)]
+def text_lines(path: str | Path) -> list[str]:
+    """The lines of `open_text` at once."""
+    return [line for _, line in open_text(path)]
 
 
 class _AsWritten(yaml.SafeLoader):
@@ -131,8 +126,7 @@ def read_yaml_text(path: str | Path) -> Any:
 
     Raises `UserError` for a file that is no YAML.
     """
-    with open_text(path, "YAML file") as handle:
-        text = handle.read()
+    text = "\n".join(text_lines(path))
     try:
         return yaml.load(text, Loader=_AsWritten)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:

@@ -14,8 +14,8 @@ import pandas as pd
 from scipy import sparse
 
 from petriscope.errors import UserError
-from petriscope.files import numbered_lines
-from petriscope.genome.overlap import HEADER, Intervals, overlaps, read_bed, within_genome
+from petriscope.files import open_text
+from petriscope.genome.overlap import Intervals, overlaps, read_bed, within_genome
 
 _PROMOTER = (
     1000  # an interval up to this long is a window centered on its TSS; a longer one is a gene body
@@ -70,6 +70,7 @@ def read_genes(path: str | Path, sizes: Mapping[str, int] | None = None) -> Gene
     return Genes(frame[["gene", "chrom", "tss", "strand"]], tuple(notes))
 
 
+_COMMENT = re.compile(r"#|(track|browser)(\s|$)")
 _COORDINATE = re.compile(r"[0-9]{1,18}")
 _STRANDS = {"+": "+", "-": "-", "+1": "+", "-1": "-", "plus": "+", "minus": "-"}
 _STRANDS |= {"forward": "+", "reverse": "-"}
@@ -120,8 +121,8 @@ def _dialect(path: Path) -> Callable[[], Iterator[_Raw]] | None:
 
 def _filled(path: Path) -> Iterator[tuple[int, str]]:
     """The lines that are neither empty nor a comment."""
-    for number, line in numbered_lines(path, "table of genes"):
-        if line.strip() and not HEADER.match(line):
+    for number, line in open_text(path):
+        if line.strip() and not _COMMENT.match(line):
             yield number, line
 
 

@@ -22,7 +22,7 @@ from petriscope.enrich.tails import (
     with_q,
 )
 from petriscope.errors import UserError
-from petriscope.files import text_lines
+from petriscope.files import open_text
 
 COLUMNS = (
     *("rank", "term", "ln_p", "q", "fold", "overlap", "set_size", "query"),
@@ -72,7 +72,7 @@ def read_gmt(path: str | Path) -> GeneSets:
     path = Path(path)
     sets: dict[str, dict[str, None]] = {}
     lower = repeated = united = 0
-    for number, line in enumerate(text_lines(path, "GMT file"), start=1):
+    for number, line in open_text(path):
         if not line.strip():
             continue
         fields = line.split("\t")

@@ -215,7 +215,7 @@ def parse_motifs(path: str | Path, format: str | None = None) -> list[Motif]:
 
 def _parsed(path: Path, format: str | None) -> tuple[str, list[Motif]]:
     """The format and the motifs of a file."""
-    lines = text_lines(path, "motif file")
+    lines = text_lines(path)
     kind = format or _guess(lines, path)
     if kind not in _READERS:
         raise UserError(

@@ -271,7 +271,7 @@ def read_states(path: str | Path) -> tuple[State, ...]:
     Without a group (no such column, or an empty entry) a state whose name a built-in vocabulary
     has takes that one's, any other is *other*. Raises UserError naming file, line and remedy.
     """
-    lines = [line.split("\t") for line in text_lines(path, "table of states")]
+    lines = [line.split("\t") for line in text_lines(path)]
     header = [name.strip().removeprefix("#") for name in lines[0]] if lines else []
     remedy = "Give tab-separated columns number, name, colour"
     columns = ["colour" if name == "color" else name for name in header]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.errors import UserError
-from petriscope.files import text_lines
+from petriscope.files import open_text
 
 _NAMES = ("chrom", "start", "end", "name", "score", "strand", "thick_start", "thick_end", "colour")
 
@@ -53,7 +53,7 @@ def read_bed(path: str | Path, min_columns: int = 3) -> pd.DataFrame:
     """
     path = Path(path)
     rows, numbers = [], []
-    for number, line in enumerate(text_lines(path, "BED file"), start=1):
+    for number, line in open_text(path):
         if line.strip() and not HEADER.match(line):
             rows.append(line.split("\t") if "\t" in line else line.split())
             numbers.append(number)
