@@ -113,10 +113,12 @@ class _AsWritten(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _text(loader: _AsWritten, node: yaml.ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
+
+
 for _kind in ("int", "float", "bool", "timestamp", "binary"):
-    _AsWritten.add_constructor(
-        f"tag:yaml.org,2002:{_kind}", yaml.constructor.SafeConstructor.construct_yaml_str
-    )
+    _AsWritten.add_constructor(f"tag:yaml.org,2002:{_kind}", _text)
 
 
 def read_yaml_text(path: str | Path) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -20,7 +20,7 @@ from petriscope.enrich.background import MatchedBackground
 from petriscope.enrich.foregrounds import Foregrounds
 from petriscope.enrich.tails import Alternative, benjamini_hochberg, log_fisher
 from petriscope.errors import UserError
-from petriscope.files import text_lines
+from petriscope.files import open_text, text_lines
 from petriscope.genome.overlap import Intervals, overlaps, read_bed, within_genome
 from petriscope.names import did_you_mean, exactly
 
@@ -34,6 +34,7 @@ GROUPS = (
     "other",
 )
 """What a state may be; *active* and *inactive* are for a user who says no more."""
+_COMMENT = re.compile(r"#|(track|browser)(\s|$)")
 STATE_COLUMNS = ("number", "name", "colour", "description", "group")
 
 
@@ -107,9 +108,9 @@ def read_segmentation(
             field="column 4",
             remedy="Write it there, or remove the line.",
         )
-    distinct = sorted(labels.unique(), key=lambda label: (_split(label)[0] or 0, label))
+    colors = dict(zip(labels, frame["colour"])) if "colour" in frame else {}
     given = read_states(states_file) if states_file is not None else None
-    vocabulary, states, index = _match(distinct, given, frame, path)
+    vocabulary, states, index = _match(_in_order(labels), given, colors, path)
     notes = (
         []
         if vocabulary != "file"
@@ -132,6 +133,48 @@ def read_segmentation(
             f"left unassigned"
         )
     return Segmentation(chrom, start, end, code, states, vocabulary, tuple(notes))
+
+
+class Labels(NamedTuple):
+    """What a segmentation's file calls its states, without its segments."""
+
+    vocabulary: str
+    states: tuple[State, ...]
+    """All of the vocabulary."""
+    present: tuple[str, ...]
+    """Names of those in the file."""
+
+
+def read_labels(path: str | Path, given: tuple[State, ...] | None = None) -> Labels:
+    """The states of a segmentation's file: one quick pass, for a look before any work.
+
+    ``given``: the user's own vocabulary (`read_states`).
+    """
+    path = Path(path)
+    found: dict[str, str] = {}
+    for number, line in open_text(path):
+        if not line.strip() or _COMMENT.match(line):
+            continue
+        fields = line.split("\t", 9) if "\t" in line else line.split(None, 9)
+        if len(fields) < 4 or not fields[3].strip():
+            raise UserError(
+                "has no state",
+                file=path,
+                field=f"line {number}",
+                remedy="Give chromosome, start, end and state, separated by tabs.",
+            )
+        if fields[3] not in found:
+            found[fields[3]] = fields[8] if len(fields) > 8 else ""
+    if not found:
+        raise UserError("the file holds no interval", file=path, remedy="Give a segmentation.")
+    colors = {label.strip(): color for label, color in found.items()}
+    vocabulary, states, index = _match(_in_order(colors), given, colors, path)
+    present = {index[label] for label in colors}
+    return Labels(vocabulary, states, tuple(states[i].name for i in sorted(present)))
+
+
+def _in_order(labels: Iterable[str]) -> list[str]:
+    return sorted(set(labels), key=lambda label: (_split(label)[0] or 0, label))
 
 
 def overlap_bases(
@@ -191,7 +234,7 @@ def _plain(name: str) -> str:
 
 
 def _match(
-    labels: list[str], given: tuple[State, ...] | None, frame: pd.DataFrame, path: str | Path
+    labels: list[str], given: tuple[State, ...] | None, colors: Mapping[str, str], path: str | Path
 ) -> tuple[str, tuple[State, ...], dict[str, int]]:
     """Vocabulary, its states, and the index of every label."""
     candidates = {"states file": given} if given is not None else vocabularies()
@@ -209,7 +252,6 @@ def _match(
             field="column 4",
             remedy=f"Add it there. {did_you_mean(missing, known, kind='It holds')}",
         )
-    colors = dict(zip(frame["name"].astype(str), frame["colour"])) if "colour" in frame else {}
     parts = {label: _split(label) for label in labels}
     own = tuple(
         State(

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.errors import UserError
+from petriscope.names import chromosomes_meant
 
 CHUNK_ROWS = 1_000_000
 HEADERS = (b"#", b"track", b"browser")
@@ -183,7 +184,7 @@ def check_names(path: Path, seen: set[str], wanted: set[str]) -> None:
         f"{', '.join(ours)}",
         file=path,
         field="column 1",
-        remedy="Rename the chromosomes or use a file of the data set's genome build.",
+        remedy=chromosomes_meant(seen, wanted),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from petriscope.run.studies import DataSet, Parity, Study
+from petriscope.run.studies import Checked, DataSet, Parity, Study
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.params import Params
 
@@ -18,6 +18,13 @@ def _dataset(path: str | Path) -> DataSet:
     from petriscope.studies.chromatin.data.dataset import load_dataset
 
     return load_dataset(path)
+
+
+def _check(path: str | Path) -> Checked:
+    from petriscope.studies.chromatin.data.dataset import load_dataset
+    from petriscope.studies.chromatin.data.preflight import check_dataset
+
+    return check_dataset(load_dataset(path))
 
 
 def _demo(folder: Path) -> None:
@@ -120,6 +127,7 @@ STUDY = Study(
     demo=_demo,
     tiny=_tiny,
     parity=_parity,
+    check=_check,
     data={
         "demo": (
             "petriscope.studies.chromatin.data.demo",
