@@ -112,11 +112,12 @@ def _dialect(path: Path) -> Callable[[], Iterator[_Raw]] | None:
     def in_all(line: str) -> list[str]:
         return line.split("\t") if tabs else line.split()
 
+    if (kind := _table_kind(in_all(first))) is not None:
+        return lambda: _predicted(path, in_all, kind)
     fields = in_nine(first)
     if len(fields) >= 8 and _are_numbers(fields[3:5]) and not _are_numbers(fields[1:3]):
         return lambda: _gff(path, in_nine)
-    kind = _table_kind(in_all(first))
-    return None if kind is None else lambda: _predicted(path, in_all, kind)
+    return None
 
 
 def _filled(path: Path) -> Iterator[tuple[int, str]]:
