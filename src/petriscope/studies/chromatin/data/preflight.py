@@ -207,8 +207,8 @@ class _Look:
 
     def blacklist(self, path: Path) -> Seen:
         """A BED file, whole."""
-        frame = read_intervals(path)
-        return _of_frame(frame)
+        self._sampled(path, slack=0)
+        return _of_frame(read_intervals(path))
 
     def bigwig(self, path: Path) -> Seen:
         """The header of a bigWig."""
