@@ -286,6 +286,9 @@ def test_b14_unknown_states_are_said_at_the_start(small, right):
         ("number\tname\tcolour\none\tTssA\t1,2,3\n", ("line 2", "number 'one'")),
         ("number,name,colour\n1,TssA,x\n", ("is not a table of states",)),
         ("", ("is not a table of states",)),
+        ("name\tnumber\tcolour\nTssA\n", ("line 2: has no number",)),
+        ("number\tname\tcolour\n1\tTssA\n", ("line 2: has no colour",)),
+        ("number\tname\tcolour\tcolor\n1\tTssA\t1\t2\n", ("column colour occurs twice",)),
         ("number\tname\tcolour\n1\tTssA\t1,2,3\n2\tTssFlnk\t1,2,3\n", ("is not in the states file",)),
     ],
 )  # fmt: skip
@@ -340,6 +343,14 @@ def test_b16_the_format_of_genes_is_told_by_their_content(tmp_path, name, text):
     path.write_text(text, newline="")
     (gene,) = read_genes(path).frame.itertuples()
     assert (gene.gene, gene.chrom, gene.tss, gene.strand) == ("DDX11L2", "chr1", 11868, "+")
+
+
+def test_symbols_become_upper_case_as_in_gene_sets(tmp_path):
+    """A ligature is two letters in upper case; the column's own `upper` kept it."""
+    path, sets = tmp_path / "genes.bed", tmp_path / "sets.gmt"
+    path.write_text("chr1\t10\t11\t\ufb00\n")
+    sets.write_text("TERM\t\t\ufb00\n")
+    assert read_genes(path).frame.gene.tolist() == ["FF"] == list(read_gmt(sets).sets["TERM"])
 
 
 def test_a_bed_whose_symbols_and_scores_are_numbers_is_no_gtf(tmp_path):

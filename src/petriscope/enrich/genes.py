@@ -57,7 +57,7 @@ def read_genes(path: str | Path, sizes: Mapping[str, int] | None = None) -> Gene
     notes = [f"{unknown:,} genes have no strand: taken as +"] if unknown else []
     frame["tss"] = _tss(frame, windows=read is None)
     within_genome(frame.assign(start=frame["tss"], end=frame["tss"] + 1), sizes or {}, path)
-    upper = frame["gene"].str.upper()
+    upper = pd.Series([gene.upper() for gene in frame["gene"]], index=frame.index)
     if changed := int((upper != frame["gene"]).sum()):
         notes.append(f"{changed:,} gene symbols were not in upper case: changed")
     frame["gene"] = upper

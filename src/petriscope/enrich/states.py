@@ -323,6 +323,9 @@ def read_states(path: str | Path) -> tuple[State, ...]:
         )
     for name in columns:
         exactly(name, STATE_COLUMNS, file=path, field="column", kind="Columns")
+        if columns.count(name) > 1:
+            remedy = "Name each column once."
+            raise UserError(f"column {name} occurs twice", file=path, remedy=remedy)
     known = {_plain(s.name): s.group for states in vocabularies().values() for s in states}
     states: dict[int, State] = {}
     for line, fields in enumerate(lines[1:], start=2):
@@ -330,6 +333,8 @@ def read_states(path: str | Path) -> tuple[State, ...]:
             continue
         where = f"line {line}"
         row = dict(zip(columns, (field.strip() for field in fields)))
+        if short := [name for name in ("number", "name", "colour") if name not in row]:
+            raise UserError(f"has no {short[0]}", file=path, field=where, remedy=remedy)
         number = row["number"].removeprefix("E")
         if not number.isascii() or not number.isdigit() or len(number) > 9:
             raise UserError(
@@ -338,8 +343,8 @@ def read_states(path: str | Path) -> tuple[State, ...]:
                 field=where,
                 remedy=remedy,
             )
-        if not row.get("name") or "colour" not in row:
-            what = f"state {number} has no name" if not row.get("name") else "has no colour"
+        if not row["name"]:
+            what = f"state {number} has no name"
             raise UserError(what, file=path, field=where, remedy=remedy)
         if int(number) in states:
             raise UserError(
