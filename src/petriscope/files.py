@@ -1,5 +1,5 @@
 """Files are written whole or not at all: every writer goes to a temporary name in the same folder,
-then renames."""
+then renames. A user's text is opened here, plain or compressed, by its first bytes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ import yaml
 
 from petriscope.errors import UserError
 
-GZIP = b"\x1f\x8b"
 BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-"""The empty block that ends every bgzip file."""
+"""The empty block that ends a file of bgzip, BAM included; without it the file was cut."""
 FOREIGN = {
     b"BZh": "bzip2",
     b"\xfd7zXZ": "xz",
@@ -31,24 +30,86 @@ FOREIGN = {
     b"\x28\xb5\x2f\xfd": "zstd",
 }
 """First bytes of containers that are not read."""
+GZIP = b"\x1f\x8b"
+BOM = b"\xef\xbb\xbf"
+BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
+"""What reading a damaged gzip stream raises."""
+
+
+def is_gzip(path: str | Path) -> bool:
+    """True where the file's first bytes are gzip's (bgzip included); its name does not matter."""
+    with open(path, "rb") as handle:
+        return handle.read(2) == GZIP
 
 
 def is_bgzip(head: bytes) -> bool:
     """Whether a file that begins with ``head`` (18 bytes) is in bgzip's blocks."""
-    return len(head) >= 18 and head[:2] == GZIP and head[3] == 4 and head[12:14] == b"BC"
+    return len(head) >= 18 and head[:2] == GZIP and bool(head[3] & 4) and head[12:14] == b"BC"
+
+
+def damaged(path: str | Path, error: Exception) -> UserError:
+    """The error for a gzip stream that ends early or fails its checksum."""
+    return UserError(
+        f"gzip damaged or truncated ({error})", file=path, remedy="Fetch or write the file again."
+    )
+
+
+def ends_in_bgzf_mark(path: str | Path) -> bool:
+    """True where the file ends in the empty block of bgzip."""
+    with open(path, "rb") as handle:
+        handle.seek(-min(len(BGZF_EOF), os.path.getsize(path)), os.SEEK_END)
+        return handle.read() == BGZF_EOF
+
+
+def open_bytes(path: str | Path) -> BinaryIO:
+    """The bytes of a file, unpacked where its first bytes are gzip's, without a byte order mark.
+
+    Raises `UserError` for a file that is not there, cannot be read, or is a bgzip file without its
+    end. Reading on may raise one of `BROKEN`, which `damaged` puts into words.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise UserError(what, file=path, remedy="Correct the path or fetch the file.")
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(18)
+        for magic, name in FOREIGN.items():
+            if head.startswith(magic):
+                raise UserError(
+                    f"is {name}, which is not read", file=path, remedy="Unpack it, or use gzip."
+                )
+        if head[:2] != GZIP:
+            opened: BinaryIO = path.open("rb")
+        else:
+            if is_bgzip(head) and not ends_in_bgzf_mark(path):
+                raise UserError(
+                    "is truncated (bgzip end marker missing)",
+                    file=path,
+                    remedy="Fetch or write the file again.",
+                )
+            opened = cast("BinaryIO", gzip.open(path, "rb"))  # noqa: SIM115 (the caller closes it)
+        if opened.read(len(BOM)) != BOM:
+            opened.seek(0)
+        return opened
+    except BROKEN as error:
+        raise damaged(path, error) from None
+    except OSError as error:
+        raise UserError(
+            f"cannot be read ({error.strerror or error})", file=path, remedy="Give a readable file."
+        ) from None
 
 
 def open_text(path: str | Path) -> Iterator[tuple[int, str]]:
-    """Number (from 1) and text of each line of a user's file: plain or gzipped (bgzip too) by its
-    first bytes, UTF-8; lines end in LF or CRLF and in nothing else (U+2028 and U+0085, at which
-    `str.splitlines` cuts, belong to a line).
+    """Number (from 1) and text of each line of a file in UTF-8, plain or gzip.
 
-    Raises `UserError` naming the file where it is missing, cut short, damaged, in another
-    container, or not UTF-8 text.
+    Lines end in a line feed, with or without a carriage return, and in nothing else (U+2028 and
+    U+0085, at which `str.splitlines` cuts, belong to a line). Raises `UserError` naming file and
+    line.
     """
     number, again = 0, "Fetch or write the file again."
-    try:
-        with _unpacked(Path(path)) as handle:
+    with open_bytes(path) as handle:
+        try:
             for number, raw in enumerate(handle, start=1):
                 line = raw.removesuffix(b"\n").removesuffix(b"\r").decode()
                 if "\x00" in line or "\r" in line:
@@ -59,38 +120,16 @@ def open_text(path: str | Path) -> Iterator[tuple[int, str]]:
                         field=f"line {number}",
                         remedy=again,
                     )
-                yield number, line.removeprefix("\ufeff") if number == 1 else line
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"damaged or truncated ({error})", file=path, remedy=again) from None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"damaged or truncated, or not UTF-8 text (byte 0x{error.object[error.start]:02x})",
-            file=path,
-            field=f"line {number}",
-            remedy="Write it as UTF-8 (`iconv -f latin1 -t utf-8`), or fetch it again.",
-        ) from None
-    except FileNotFoundError:
-        remedy = "Correct its name or fetch it."
-        raise UserError("no such file", file=path, remedy=remedy) from None
-    except OSError as error:
-        what = f"cannot be read ({error.strerror or error})"
-        raise UserError(what, file=path, remedy="Name a file that can be read.") from None
-
-
-@contextmanager
-def _unpacked(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file, unpacked where it is gzip."""
-    with path.open("rb") as raw:
-        head = raw.read(18)
-        for magic, name in FOREIGN.items():
-            if head.startswith(magic):
-                remedy = "Decompress it, or compress it with gzip."
-                raise UserError(f"is {name}, which is not read", file=path, remedy=remedy)
-        raw.seek(-min(len(BGZF_EOF), path.stat().st_size), os.SEEK_END)
-        if is_bgzip(head) and raw.read() != BGZF_EOF:
-            raise EOFError("bgzip end marker missing")
-        raw.seek(0)
-        yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if head[:2] == GZIP else raw
+                yield number, line
+        except BROKEN as error:
+            raise damaged(path, error) from None
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"damaged or truncated, or not UTF-8 text (byte 0x{error.object[error.start]:02x})",
+                file=path,
+                field=f"line {number}",
+                remedy="Save it as UTF-8 (`iconv -f latin1 -t utf-8`), or fetch it again.",
+            ) from None
 
 
 def text_lines(path: str | Path) -> list[str]:

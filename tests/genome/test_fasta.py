@@ -95,15 +95,12 @@ def test_a_truncated_fasta_is_refused_by_name(
         Genome([path])
 
 
-@pytest.mark.parametrize("suffix", [".fai", ".gzi"])
-def test_a_truncated_index_is_refused_by_name(
-    tmp_path: Path, records: dict[str, str], suffix: str
-) -> None:
+def test_a_truncated_index_is_refused_by_name(tmp_path: Path, records: dict[str, str]) -> None:
     path = bgzip(write_fasta(tmp_path / "g.fa", {**records, "chr3": "ACGT" * 40_000}))
     pysam.faidx(str(path))
-    index = path.with_name(path.name + suffix)
+    index = path.with_name(path.name + ".fai")
     index.write_bytes(index.read_bytes()[:-9])
-    with pytest.raises(UserError, match=rf"g\.fa\.gz\{suffix}.*[Rr]ebuild"):
+    with pytest.raises(UserError, match=r"g\.fa\.gz\.fai.*[Rr]ebuild"):
         Genome([path])
 
 

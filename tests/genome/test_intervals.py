@@ -35,7 +35,9 @@ def write(path: Path, lines: list[str], header: str = "") -> Path:
 def test_chunks_are_the_file(tmp_path: Path, name: str, header: str) -> None:
     path = write(tmp_path / name, LINES, header)
     chunks = list(read_chunks(path, {3: "value"}, rows=7))
-    assert [chunk.line for chunk in chunks] == [1 + header.count("\n") + 7 * i for i in range(6)]
+    assert [chunk.at(0) for chunk in chunks] == [
+        f"line {1 + header.count(chr(10)) + 7 * i}" for i in range(6)
+    ]
     got = pd.concat([chunk.frame.astype({"chrom": str}) for chunk in chunks], ignore_index=True)
     whole = pd.DataFrame(
         [line.split("\t")[:4] for line in LINES], columns=["chrom", "start", "end", "value"]
@@ -51,7 +53,7 @@ def test_chunks_are_the_file(tmp_path: Path, name: str, header: str) -> None:
 @pytest.mark.parametrize("bad", [0, 6, 7, 13, 39])
 def test_the_line_named_is_the_line_meant(tmp_path: Path, bad: int) -> None:
     def feed(line: str, disjoint: bool = False) -> str:
-        lines = [*LINES[:bad], line, *LINES[bad + 1 :]]
+        lines = [*LINES[:bad], line + "\t0\tx", *LINES[bad + 1 :]]
         path = write(tmp_path / "x.gz", lines, "# one line of comment\n")
         order = OrderCheck(path, disjoint=disjoint)
         with pytest.raises(UserError) as caught:

@@ -76,7 +76,7 @@ def test_nothing_in_common():
 def test_bed_with_comments_and_gzip(tmp_path):
     path = tmp_path / "a.bed.gz"
     with gzip.open(path, "wt") as handle:
-        handle.write("track name=x\n#c\nchr1\t5\t9\tname\n\nchr2 1 3 other\n")
+        handle.write("track name=x\n#c\nchr1\t5\t9\tname\n\nchr2\t1\t3\tother\n")
     frame = read_bed(path, 4)
     assert frame["name"].tolist() == ["name", "other"] and frame["end"].tolist() == [9, 3]
 
@@ -84,8 +84,8 @@ def test_bed_with_comments_and_gzip(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("chr1\t5\t9\n", r"x.bed: line 1: 3 columns where at least 4"),
-        ("chr1\t5\t9\ta\nchr1\tfive\t9\tb\n", r"line 2: start 'five'"),
+        ("chr1\t5\t9\n", r"x.bed: line 1: name is missing"),
+        ("chr1\t5\t9\ta\nchr1\tfive\t9\tb\n", r"line 2: start is 'five'"),
         ("chr1\t9\t9\ta\n", r"line 1: interval chr1:9-9 is empty"),
         ("#only\n", r"holds no interval"),
     ],

@@ -293,7 +293,7 @@ BAD_FILES = [
     ("fragments", lines("1\t10\t200"), r"column 1: no interval lies on the genome.*says 1.*chr1"),
     ("fragments", lines("#x", GOOD, "chr1\tten\t20"), r"line 3: start is 'ten'.*tab-separated"),
     ("fragments", lines(GOOD, "chr1\t30"), r"line 2: end is missing"),
-    ("fragments", lines(GOOD, "", GOOD), r"line 2: chrom is missing"),
+    ("fragments", lines(GOOD, "", "\t10\t200"), r"line 3: chrom is missing"),
     ("fragments", lines(GOOD, "chr1\t30\t30"), r"line 2: interval chr1:30-30 is empty"),
     ("fragments", lines("chr1\t-1\t30"), r"line 1: interval chr1:-1-30 is empty or negative"),
     ("fragments", "", r"the file is empty"),

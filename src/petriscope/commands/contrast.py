@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 from pathlib import Path
 
 import pandas as pd
@@ -10,9 +11,10 @@ import pandas as pd
 from petriscope.contrast.design import Design, Units
 from petriscope.contrast.score import contrast
 from petriscope.errors import UserError
-from petriscope.files import write_csv, write_parquet
+from petriscope.files import open_text, write_csv, write_parquet
 from petriscope.sae.codes import Codes
 
+MISSING = frozenset(("", "NA", "N/A", "#N/A", "<NA>", "n/a", "NaN", "nan", "NULL", "null", "None"))
 READ, WRITTEN = (".csv", ".tsv", ".parquet"), (".csv", ".parquet")
 
 
@@ -62,8 +64,10 @@ def run(args: argparse.Namespace) -> int:
     design = Design(
         units, condition=args.condition, target=args.target, strata=args.strata, adjust=adjust
     )
+    codes = Codes.load(args.codes)
+    codes.check_values(args.codes)
     score = contrast(
-        Codes.load(args.codes),
+        codes,
         design,
         split=args.split,
         min_events=args.min_events,
@@ -82,20 +86,59 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A table by its suffix."""
+    """A table by its suffix; a value of a text table is the text as it stands (`0012` stays so),
+    without blanks around it, and missing where it is empty or one of `MISSING`."""
     suffix = _suffix(path, "--units", READ)
-    try:
-        if suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, sep="\t" if suffix == ".tsv" else ",")
-    except FileNotFoundError:
+    if not path.is_file():
         raise UserError(
             "does not exist", file=path, field="--units", remedy="Name the table of units."
-        ) from None
-    except (ValueError, pd.errors.ParserError) as error:
+        )
+    if suffix != ".parquet":
+        return _read_text_table(path, "\t" if suffix == ".tsv" else ",")
+    try:
+        return pd.read_parquet(path)
+    except (ValueError, OSError) as error:
         raise UserError(
             f"cannot be read ({error})", file=path, field="--units", remedy="Save it again."
         ) from None
+
+
+def _read_text_table(path: Path, separator: str) -> pd.DataFrame:
+    def refuse(what: str, line: int, remedy: str) -> UserError:
+        return UserError(what, file=path, field=f"line {line}", remedy=remedy)
+
+    lines = (f"{text}\n" for _, text in open_text(path))
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    names: list[str] = []
+    rows: list[list[str | None]] = []
+    try:
+        for given in reader:
+            cells = [cell.strip() for cell in given]
+            if not any(cells):
+                continue
+            if not names:
+                names = cells
+                twice = [name for name in names if names.count(name) > 1 or not name]
+                if twice:
+                    what = (
+                        f"column {twice[0]!r} occurs twice" if twice[0] else "a column has no name"
+                    )
+                    raise refuse(what, reader.line_num, "Give each column a name of its own.")
+                continue
+            if len(cells) != len(names):
+                what = f"has {len(cells)} values for {len(names)} columns"
+                remedy = "Give every row a value per column; a last row that is short was cut."
+                raise refuse(what, reader.line_num, remedy)
+            rows.append([None if cell in MISSING else cell for cell in cells])
+    except csv.Error as error:
+        raise refuse(f"cannot be read ({error})", reader.line_num, "Save it again.") from None
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t,"):
+        raise refuse(
+            f"the header is one column, {names[0]!r}",
+            1,
+            "Separate columns by commas in .csv, by tabs in .tsv.",
+        )
+    return pd.DataFrame(rows, columns=names, dtype="str")
 
 
 def _suffix(path: Path, option: str, known: tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 import pysam
 
 from petriscope.errors import UserError
+from petriscope.files import atomic_path
 from petriscope.genome.bam import MIN_MAPQ, header_contigs, read_bam
 from petriscope.genome.fasta import Genome
 from petriscope.genome.fragments import write_fragments
@@ -17,16 +18,13 @@ from petriscope.genome.fragments import write_fragments
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument(
-        "alignments", metavar="IN.bam", help="BAM or CRAM, sorted by position and indexed"
-    )
+    parser.add_argument("alignments", metavar="IN.bam", help="BAM or CRAM, sorted by position")
     parser.add_argument(
         "out", metavar="OUT.tsv.gz", help="fragment file to write (bgzip, with a tabix index)"
     )
     parser.add_argument(
         "--genome", nargs="+", metavar="FASTA", help="check names and lengths against this genome"
     )
-    parser.add_argument("--reference", metavar="FASTA", help="the FASTA a CRAM was compressed with")
     parser.add_argument(
         "--min-mapq",
         type=int,
@@ -50,15 +48,24 @@ def run(args: argparse.Namespace) -> int:
     if args.genome:
         contigs: pd.DataFrame = Genome(args.genome).contigs
     else:
-        contigs = header_contigs(args.alignments, args.reference)
+        contigs = header_contigs(args.alignments)
     chunks = read_bam(
         args.alignments,
         contigs,
-        reference=args.reference,
         min_mapq=args.min_mapq,
         keep_duplicates=args.keep_duplicates,
     )
-    written = write_fragments(out, chunks)
-    pysam.tabix_index(str(out), preset="bed", force=True)
+    other = out.with_name(f"{out.name}.csi")
+    if other.exists():
+        raise UserError(
+            f"is an index of an earlier {out.name}, which programs would go by",
+            file=other,
+            remedy="Remove it, or write to another name.",
+        )
+    index = out.with_name(f"{out.name}.tbi")
+    with atomic_path(index) as temporary_index, atomic_path(out) as temporary:
+        written = write_fragments(temporary, chunks)
+        pysam.tabix_index(str(temporary), preset="bed", force=True, index=str(temporary_index))
+        index.unlink(missing_ok=True)  # no moment at which it stands beside a file not its own
     print(f"wrote {written:,} fragments to {out}")
     return 0

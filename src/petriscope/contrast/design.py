@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -23,6 +24,7 @@ from petriscope.shown import ACCENT, INK, Printed, panel
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)
 Level = Literal["unit", "locus"]
 """What is counted as independent: units (a result speaks of new units) or loci, the blocks of
 tokens (it speaks of new loci of the same units)."""
@@ -115,7 +117,11 @@ class Units:
     def number(self, name: str) -> np.ndarray:
         """(S,) float64: a column of finite numbers."""
         values = self.column(name, "It is to be adjusted for.")
-        numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
+        # of text, plain numbers only: `1_000`, full-width digits and `nan` are none
+        plain = values.map(
+            lambda value: not isinstance(value, str) or bool(NUMBER.fullmatch(value))
+        )
+        numbers = pd.to_numeric(values.where(plain), errors="coerce").to_numpy(dtype=np.float64)
         wrong = np.flatnonzero(~np.isfinite(numbers))
         if len(wrong):
             raise UserError(

@@ -20,6 +20,8 @@ from petriscope.genome.intervals import (
     read_chunks,
 )
 
+STRANDS = (b"+", b"-")
+
 
 def read_fragments(
     path: str | Path, contigs: pd.DataFrame, *, rows: int = 1_000_000
@@ -28,13 +30,19 @@ def read_fragments(
     chunks.
 
     One line is one fragment; further columns (10x: barcode, reads) are ignored. Raises `UserError`
-    naming file and line for an unsorted or damaged file, a fragment beyond its chromosome, and
-    names the genome does not know. Chromosomes outside ``contigs`` (`Genome.contigs`) are passed
-    on: they count toward the depth.
+    naming file and line for an unsorted or damaged file, a fragment beyond its chromosome, single
+    reads (tagAlign and BED have a strand in column 6), and names the genome does not know.
+    Chromosomes outside ``contigs`` (`Genome.contigs`) are passed on: they count toward the depth.
     """
     path = Path(path)
     sizes, order, seen = known_sizes(contigs), OrderCheck(path), set[str]()
     for chunk in read_chunks(path, rows=rows):
+        if not chunk.first and all(len(row) > 5 and row[5] in STRANDS for row in chunk.head):
+            raise UserError(
+                "column 6 is a strand: these are single reads, not fragments",
+                file=path,
+                remedy="Give the BAM file, or one line per pair: chrom, start, end.",
+            )
         order.feed(chunk)
         check_bounds(path, chunk, sizes)
         seen.update(str(name) for name in chunk.frame["chrom"].cat.categories)

@@ -1,11 +1,16 @@
 """Tab-separated interval files (BED, bedGraph, fragments), plain or gzipped: read in chunks,
-checked at the door."""
+checked at the door.
+
+The bytes pass one gate on their way to the fast parser: comments and blank lines are taken out,
+every line must have as many columns as the first, and a number is made of the characters of a
+number. So the parser meets nothing that it would read in a way of its own (`True` as 1, `1e5` as a
+position, a shorter line as one with gaps), and a refusal names the line of the file.
+"""
 
 from __future__ import annotations
 
 import csv
-import gzip
-import zlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -14,18 +19,264 @@ import numpy as np
 import pandas as pd
 
 from petriscope.errors import UserError
+from petriscope.files import BROKEN, damaged, open_bytes
 from petriscope.names import chromosomes_meant
 
 CHUNK_ROWS = 1_000_000
-HEADERS = (b"#", b"track", b"browser")
+BLOCK_BYTES = 1 << 18
+HEAD_ROWS = 1_000
+"""So many intervals at the start of a file tell what kind of table it is."""
+
+HEADER = re.compile(rb"#|(?:track|browser)(?: |$)")
+"""How a line begins that carries no interval; a chromosome may be called track7."""
+
+WHOLE = re.compile(rb"-?[0-9]{1,18}")
+REAL = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+HEADERS = re.compile(rb"\n(?:#|(?:track|browser)(?: |\n))")
+MARKS = np.zeros(256, np.uint8)
+"""How a line of a block begins that needs a second look: 1 = certainly, 2 = a name may be so."""
+MARKS[list(b"#\n ")], MARKS[list(b"tb")] = 1, 2
+DIGITS, OF_REAL = b"0123456789", b"+-.eE"
 
 
 class Chunk(NamedTuple):
-    """Consecutive lines of one file: ``frame`` has chrom (categorical), start, end, extras;
-    ``line`` numbers row 0."""
+    """Consecutive intervals of one file: ``frame`` has chrom (categorical), start, end, extras."""
 
     frame: pd.DataFrame
-    line: int
+    first: int
+    """How many intervals of the file come before row 0."""
+    lines: Lines
+
+    @property
+    def head(self) -> list[list[bytes]]:
+        """The columns of the first intervals of the file."""
+        return self.lines.head
+
+    def at(self, row: int) -> str:
+        """Where in the file a row of ``frame`` stands: its line, in words."""
+        return f"line {self.lines.number(self.first + row)}"
+
+
+class Lines:
+    """The lines of a table without comments and blank lines, as bytes that `pandas.read_csv` reads.
+
+    Parameters: ``whole`` — columns of whole numbers, ``real`` — columns of finite numbers, ``text``
+    — further columns that must be there, each 0-based column → name; ``closed`` — the last line
+    must end in a line feed, as every program writes it: without one the file was probably cut;
+    ``spaces`` — columns may be separated by spaces where the first line has no tab.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        whole: Mapping[int, str],
+        real: Mapping[int, str],
+        text: Mapping[int, str],
+        *,
+        closed: bool = False,
+        spaces: bool = False,
+    ) -> None:
+        self.path, self.whole, self.real, self.text = path, whole, real, text
+        self.closed, self.spaces = closed, spaces
+        self.columns = 0
+        """Columns of the first line; 0 before it is read."""
+        self.failed: UserError | None = None
+        self._handle = open_bytes(path)
+        self._split_on: bytes | None = b"\t"
+        self._line = 0
+        self._skipped: list[int] = []
+        self._rest, self._ready = b"", b""
+        self._ended = False
+        self._ready = self._next()
+        if not self._ready:
+            raise UserError(
+                "the file is empty: it holds no interval",
+                file=path,
+                remedy="Give a file with at least one interval.",
+            )
+        first = self._ready.split(b"\n", HEAD_ROWS)[:HEAD_ROWS]
+        self.head = [line.split(b"\t") for line in first if line]
+
+    def __iter__(self) -> Lines:
+        return self
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to ``size`` bytes of checked lines; nothing at the end of the file."""
+        try:
+            if not self._ready:
+                self._ready = self._next()
+        except UserError as error:  # the parser would report its own error in place of this one
+            self.failed = error
+            raise
+        size = size if size >= 0 else len(self._ready)
+        given, self._ready = self._ready[:size], self._ready[size:]
+        return given
+
+    def number(self, row: int) -> int:
+        """The line of the file on which interval number ``row`` (from 0) stands."""
+        line = row + 1
+        for skipped in self._skipped:
+            if skipped > line:
+                break
+            line += 1
+        return line
+
+    def _next(self) -> bytes:
+        """The next block of checked lines; nothing at the end of the file."""
+        while not self._ended:
+            try:
+                block = self._handle.read(BLOCK_BYTES)
+            except BROKEN as error:
+                raise damaged(self.path, error) from None
+            if block:
+                cut = block.rfind(b"\n") + 1
+                if not cut:
+                    self._rest += block
+                    continue
+                block, self._rest = self._rest + block[:cut], block[cut:]
+            else:
+                self._ended = True
+                self._handle.close()
+                if not self._rest:
+                    break
+                block = self._rest + b"\n"
+            checked = self._checked(block)
+            if self._ended and checked and self.closed:
+                raise UserError(
+                    "does not end in a line feed: the last line may be cut",
+                    file=self.path,
+                    field=f"line {self._line}",
+                    remedy="Fetch or write the file again; where it is whole, end its last line.",
+                )
+            if checked:
+                return checked
+        return b""
+
+    def _checked(self, block: bytes) -> bytes:
+        """A block of whole lines as the parser may have it.
+
+        Without its digits a good line has nothing in the columns of whole numbers, and a block is
+        half as long.
+        """
+        if b"\r" in block:
+            block = block.replace(b"\r\n", b"\n")
+        before = self._line
+        if not self.columns:
+            block = self._begin(block)
+        if self._split_on is None or self._is_odd(block):
+            block = self._without_comments(block)
+        else:
+            self._line += block.count(b"\n")
+        if not block:
+            return b""
+        rest = block.translate(None, DIGITS)
+        for others, columns, form in ((b"", self.whole, WHOLE), (OF_REAL, self.real, REAL)):
+            if not columns:
+                continue
+            rest = rest.translate(None, others) if others else rest
+            data = np.frombuffer(rest, np.uint8)
+            ends, tabs = np.flatnonzero(data == 10), np.flatnonzero(data == 9)
+            each = self.columns - 1
+            if len(tabs) != each * len(ends):
+                raise self._uneven(block, before)
+            edges = tabs.reshape(len(ends), each)
+            if (edges[:, -1] > ends).any() or (edges[1:, 0] < ends[:-1]).any():
+                raise self._uneven(block, before)
+            for column, name in columns.items():
+                after = edges[:, column] if column < each else ends
+                for row in np.flatnonzero(after - edges[:, column - 1] != 1).tolist():
+                    value = block.split(b"\n")[row].split(b"\t")[column]
+                    if not form.fullmatch(value):
+                        raise self._refuse(name, value, self._number_in_block(before, row))
+        return block
+
+    def _number_in_block(self, before: int, row: int) -> int:
+        """The line of the file that a row of the block read last stands on."""
+        kept = np.setdiff1d(np.arange(before + 1, self._line + 1), self._skipped)
+        return int(kept[row])
+
+    def _is_odd(self, block: bytes) -> bool:
+        """True where a block may hold more than lines of values."""
+        if b"\r" in block or b"\0" in block:
+            return True
+        data = np.frombuffer(b"\n" + block, np.uint8)
+        marks = MARKS[data[np.flatnonzero(data[:-1] == 10) + 1]]
+        if not marks.any():
+            return False
+        return bool((marks == 1).any() or HEADER.match(block) or HEADERS.search(block))
+
+    def _begin(self, block: bytes) -> bytes:
+        """A block from the first line of values on, which says how many columns there are."""
+        while block:
+            line, _, after = block.partition(b"\n")
+            if line.strip() and not HEADER.match(line):
+                if self.spaces and b"\t" not in line:
+                    self._split_on = None
+                self.columns = len(line.split(self._split_on))
+                for column, name in self._wanted().items():
+                    if column >= self.columns:
+                        raise self._refuse(name, None, self._line + 1)
+                break
+            self._line += 1
+            self._skipped.append(self._line)
+            block = after
+        return block
+
+    def _without_comments(self, block: bytes) -> bytes:
+        kept = []
+        for line in block.split(b"\n")[:-1]:
+            self._line += 1
+            if not line.strip() or HEADER.match(line):
+                self._skipped.append(self._line)
+                continue
+            for mark, what in ((b"\0", "a NUL byte"), (b"\r", "a lone carriage return")):
+                if mark in line:
+                    raise UserError(
+                        f"holds {what}: it is no text table, or of another system",
+                        file=self.path,
+                        field=f"line {self._line}",
+                        remedy="Save it as tab-separated text in UTF-8.",
+                    )
+            kept.append(b"\t".join(line.split()) if self._split_on is None else line)
+        return b"".join(line + b"\n" for line in kept)
+
+    def _wanted(self) -> dict[int, str]:
+        return dict(sorted({0: "chrom", **self.whole, **self.real, **self.text}.items()))
+
+    def _uneven(self, block: bytes, before: int) -> UserError:
+        for row, line in enumerate(block.split(b"\n")):
+            fields = line.split(b"\t")
+            if len(fields) != self.columns:
+                for column, name in self._wanted().items():
+                    if column >= len(fields):
+                        return self._refuse(name, None, self._number_in_block(before, row))
+                break
+        return UserError(
+            f"has {len(fields)} columns where the first line has {self.columns}",
+            file=self.path,
+            field=f"line {self._number_in_block(before, row)}",
+            remedy="Give every line the same columns; a last line that is short was cut.",
+        )
+
+    def _refuse(self, name: str, value: bytes | None, line: int) -> UserError:
+        return bad_value(self.path, self._wanted(), name, value, line)
+
+
+def bad_value(
+    path: Path,
+    columns: Mapping[int, str],
+    name: str,
+    value: bytes | str | None,
+    line: int | np.integer,
+) -> UserError:
+    """The refusal of one value of a table, or of its absence."""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return UserError(
+        f"{name} is {text!r}" if text else f"{name} is missing",
+        file=path,
+        field=f"line {line}",
+        remedy=f"Give tab-separated lines: {', '.join(columns.values())}; numbers in plain digits.",
+    )
 
 
 def known_sizes(contigs: pd.DataFrame) -> dict[str, int]:
@@ -36,56 +287,58 @@ def known_sizes(contigs: pd.DataFrame) -> dict[str, int]:
 
 
 def read_chunks(
-    path: str | Path, extra: Mapping[int, str] | None = None, *, rows: int = CHUNK_ROWS
+    path: str | Path,
+    extra: Mapping[int, str] | None = None,
+    *,
+    text: Mapping[int, str] | None = None,
+    rows: int = CHUNK_ROWS,
+    closed: bool = True,
+    spaces: bool = False,
 ) -> Iterator[Chunk]:
-    """Yield an interval file in chunks of ``rows`` lines.
+    """Yield an interval file in chunks of ``rows`` intervals.
 
-    Parameters: ``extra`` — further numeric columns, 0-based column → name, read as float64.
-    Comment, track and browser lines may open the file. Raises `UserError` naming file, line and
-    remedy for a missing, empty or damaged file, a missing column and a value that is not a number.
+    Parameters: ``extra`` — further columns of finite numbers, 0-based column → name, read as
+    float64; ``text`` — further columns kept as text; ``closed``, ``spaces`` — see `Lines`. Comment,
+    track and browser lines and blank lines are passed over. Raises `UserError` naming file, line
+    and remedy for a missing, empty or damaged file, a line of other columns than the first, and a
+    value that is not a number.
     """
     path = Path(path)
-    extra = dict(extra or {})
-    skip = _header_lines(path)
-    columns = {0: "chrom", 1: "start", 2: "end", **extra}
-    kinds = {
-        "chrom": "category",
-        "start": "int64",
-        "end": "int64",
-        **dict.fromkeys(extra.values(), "float64"),
-    }
-    line = skip + 1
+    whole, real, words = {1: "start", 2: "end"}, dict(extra or {}), dict(text or {})
+    lines = Lines(path, whole, real, words, closed=closed, spaces=spaces)
+    names = dict(sorted({0: "chrom", **whole, **real, **words}.items()))
+    kinds = {"chrom": "category", "start": "int64", "end": "int64"}
+    kinds |= dict.fromkeys(real.values(), "float64") | dict.fromkeys(words.values(), "str")
+    first = 0
     try:
         reader = pd.read_csv(
-            path,
+            lines,  # type: ignore[arg-type]
             sep="\t",
             header=None,
-            usecols=sorted(columns),
-            names=[columns[i] for i in sorted(columns)],
+            usecols=list(names),
+            names=list(names.values()),
             dtype=kinds,  # type: ignore[arg-type]
-            skiprows=skip,
             chunksize=rows,
             quoting=csv.QUOTE_NONE,
             skip_blank_lines=False,
-            compression="gzip" if is_gzip(path) else None,
+            na_filter=False,
+            lineterminator="\n",
         )
         for frame in reader:
-            if frame["chrom"].isna().any() or any(
-                frame[name].isna().any() for name in extra.values()
-            ):
-                raise ValueError("missing value")
-            yield Chunk(frame, line)
-            line += len(frame)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise damaged(path, error) from None
-    except (
-        ValueError,
-        OverflowError,
-        pd.errors.ParserError,
-        pd.errors.EmptyDataError,
-        OSError,
-    ) as error:
-        raise diagnose(path, skip, columns, error) from None
+            chunk = Chunk(frame, first, lines)
+            if "" in frame["chrom"].cat.categories:
+                unnamed = first + int(np.flatnonzero(frame["chrom"] == "")[0])
+                raise bad_value(path, names, "chrom", b"", lines.number(unnamed))
+            for name in real.values():
+                endless = np.flatnonzero(~np.isfinite(frame[name].to_numpy()))
+                if len(endless):
+                    what = f"{name} is larger than any number the computer holds"
+                    where = chunk.at(int(endless[0]))
+                    raise UserError(what, file=path, field=where, remedy="Give finite numbers.")
+            yield chunk
+            first += len(frame)
+    except (ValueError, OverflowError, OSError, pd.errors.ParserError) as error:
+        raise (lines.failed or diagnose(path, lines, names, error)) from None
 
 
 def read_intervals(path: str | Path) -> pd.DataFrame:
@@ -93,7 +346,7 @@ def read_intervals(path: str | Path) -> pd.DataFrame:
     checked."""
     path = Path(path)
     parts = []
-    for chunk in read_chunks(path):
+    for chunk in read_chunks(path, closed=False):
         check_bounds(path, chunk, {})
         parts.append(chunk.frame.astype({"chrom": str}))
     return pd.concat(parts, ignore_index=True)
@@ -110,7 +363,7 @@ def check_bounds(path: Path, chunk: Chunk, sizes: Mapping[str, int]) -> None:
         raise UserError(
             f"interval {frame['chrom'].iloc[row]}:{start[row]}-{end[row]} is empty or negative",
             file=path,
-            field=f"line {chunk.line + row}",
+            field=chunk.at(row),
             remedy="Give 0-based half-open intervals with start < end.",
         )
     chroms = frame["chrom"].cat
@@ -125,7 +378,7 @@ def check_bounds(path: Path, chunk: Chunk, sizes: Mapping[str, int]) -> None:
             f"interval {chrom}:{start[row]}-{end[row]} ends beyond {chrom}, which has "
             f"{sizes[chrom]} bp",
             file=path,
-            field=f"line {chunk.line + row}",
+            field=chunk.at(row),
             remedy="Use a file of the data set's genome build.",
         )
 
@@ -168,7 +421,7 @@ class OrderCheck:
         raise UserError(
             f"is not sorted: the interval {how} an earlier one",
             file=self.path,
-            field=f"line {chunk.line + row}",
+            field=chunk.at(row),
             remedy="Sort by chromosome, then start (`sort -k1,1 -k2,2n`).",
         )
 
@@ -188,76 +441,25 @@ def check_names(path: Path, seen: set[str], wanted: set[str]) -> None:
     )
 
 
-def is_gzip(path: Path) -> bool:
-    """True where the file's first bytes are gzip's (bgzip included); its name does not matter."""
-    with path.open("rb") as handle:
-        return handle.read(2) == b"\x1f\x8b"
-
-
-def damaged(path: Path, error: Exception) -> UserError:
-    """The error for a gzip stream that ends early or fails its checksum."""
+def diagnose(path: Path, read: Lines, names: Mapping[int, str], error: Exception) -> UserError:
+    """Find, line by line, what the fast parser stumbled over: a number such as `1e` or `--5`, or
+    text that is not UTF-8."""
+    again = Lines(path, read.whole, read.real, read.text, spaces=read.spaces)
+    row = 0
+    while block := again.read():
+        for line in block.split(b"\n")[:-1]:
+            fields = line.split(b"\t")
+            for column, name in names.items():
+                form = REAL if column in read.real else WHOLE if column in read.whole else None
+                if form and not form.fullmatch(fields[column]):
+                    return bad_value(path, names, name, fields[column], again.number(row))
+                try:
+                    fields[column].decode()
+                except UnicodeDecodeError:
+                    where = f"line {again.number(row)}"
+                    what = f"{name} is not UTF-8 text"
+                    return UserError(what, file=path, field=where, remedy="Save it as UTF-8.")
+            row += 1
     return UserError(
-        f"gzip damaged or truncated ({error})", file=path, remedy="Fetch or write the file again."
+        f"cannot be read ({error})", file=path, remedy="Give a tab-separated table in UTF-8."
     )
-
-
-def _header_lines(path: Path) -> int:
-    """Comment lines at the top; refuses a file that is missing or holds nothing else."""
-    if not path.is_file():
-        raise UserError(
-            "no such file", file=path, remedy="Correct the path in dataset.yaml or fetch the file."
-        )
-    count = 0
-    try:
-        with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as handle:
-            for line in handle:
-                if not line.startswith(HEADERS):
-                    return count
-                count += 1
-    except (EOFError, zlib.error, OSError) as error:
-        raise damaged(path, error) from None
-    raise UserError(
-        "the file is empty", file=path, remedy="Give a file with at least one interval."
-    )
-
-
-def diagnose(path: Path, skip: int, columns: Mapping[int, str], error: Exception) -> UserError:
-    """Find, line by line, what the fast reader stumbled over: the first line with a missing or
-    non-numeric column."""
-    remedy = "Give tab-separated lines: chrom, start, end" + "".join(
-        f", {columns[i]}" for i in sorted(columns) if i > 2
-    )
-    number = 0
-    try:
-        with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as handle:
-            for number, line in enumerate(handle, start=1):
-                if number <= skip:
-                    continue
-                fields = line.rstrip(b"\r\n").split(b"\t")
-                for index in sorted(columns):
-                    text = fields[index] if index < len(fields) else b""
-                    if not _readable(index, text):
-                        what = (
-                            f"{columns[index]} is {text.decode('utf-8', 'replace')!r}"
-                            if text
-                            else f"{columns[index]} is missing"
-                        )
-                        return UserError(
-                            what, file=path, field=f"line {number}", remedy=remedy + "."
-                        )
-    except (EOFError, zlib.error, OSError) as broken:
-        return damaged(path, broken)
-    return UserError(
-        f"cannot be read ({error})", file=path, field=f"line {number}", remedy=remedy + "."
-    )
-
-
-def _readable(index: int, text: bytes) -> bool:
-    try:
-        if index == 0:
-            return bool(text)
-        if index <= 2:
-            return abs(int(text)) <= np.iinfo(np.int64).max
-        return bool(np.isfinite(float(text)))
-    except ValueError:
-        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +10,9 @@ import numpy as np
 import pandas as pd
 
 from petriscope.errors import UserError
-from petriscope.files import open_text
+from petriscope.genome.intervals import Lines, check_bounds, read_chunks
 
 _NAMES = ("chrom", "start", "end", "name", "score", "strand", "thick_start", "thick_end", "colour")
-
-HEADER = re.compile(r"#|(track|browser)(\s|$)")
-"""Lines of a BED file that are no interval."""
 
 
 class Intervals(NamedTuple):
@@ -45,68 +41,21 @@ class Overlaps(NamedTuple):
 
 
 def read_bed(path: str | Path, min_columns: int = 3) -> pd.DataFrame:
-    """A BED file (plain or gzipped; comments, 'track' and 'browser' lines skipped) with up to nine
-    named columns.
+    """A BED file (plain or gzipped; comments, 'track' and 'browser' lines skipped; columns
+    separated by tabs, or all of them by spaces) with up to nine named columns.
 
     Raises UserError naming file and line for a missing column, a coordinate that is not a whole
     number, or an end before its start.
     """
     path = Path(path)
-    rows, numbers = [], []
-    for number, line in open_text(path):
-        if line.strip() and not HEADER.match(line):
-            rows.append(line.split("\t") if "\t" in line else line.split())
-            numbers.append(number)
-    width = min((len(row) for row in rows), default=0)
-    if width < min_columns:
-        number = next((n for n, row in zip(numbers, rows) if len(row) < min_columns), 1)
-        raise UserError(
-            f"{width} columns where at least {min_columns} are needed"
-            if rows
-            else "the file holds no interval",
-            file=path,
-            field=f"line {number}",
-            remedy=f"A BED line here has {', '.join(_NAMES[:min_columns])}, separated by tabs",
-        )
-    used = min(len(rows[0]), len(_NAMES))
-    for number, row in zip(numbers, rows):
-        if min(len(row), len(_NAMES)) != used:
-            raise UserError(
-                f"has {len(row)} columns where the first interval has {len(rows[0])}",
-                file=path,
-                field=f"line {number}",
-                remedy="Give every line the same columns; the file may be cut.",
-            )
-    frame = pd.DataFrame({name: [row[i] for row in rows] for i, name in enumerate(_NAMES[:used])})
-    for column in ("start", "end"):
-        text = frame[column].str.strip()
-        bad = np.flatnonzero(~text.str.fullmatch(r"[+-]?[0-9]{1,18}").to_numpy(bool))
-        if bad.size:
-            raise UserError(
-                f"{column} '{frame[column].iloc[bad[0]]}' is not a number",
-                file=path,
-                field=f"line {numbers[bad[0]]}",
-                remedy="Coordinates are whole numbers, 0-based start",
-            )
-        frame[column] = text.astype(np.int64)
-    nameless = np.flatnonzero((frame["chrom"].str.strip() == "").to_numpy(bool))
-    if nameless.size:
-        raise UserError(
-            "the chromosome has no name",
-            file=path,
-            field=f"line {numbers[nameless[0]]}",
-            remedy="Write it in column 1.",
-        )
-    wrong = np.flatnonzero((frame["end"] <= frame["start"]) | (frame["start"] < 0))
-    if wrong.size:
-        row = frame.iloc[wrong[0]]
-        raise UserError(
-            f"interval {row['chrom']}:{row['start']}-{row['end']} is empty or negative",
-            file=path,
-            field=f"line {numbers[wrong[0]]}",
-            remedy="start must be at least 0 and below end",
-        )
-    return frame
+    words = {i: _NAMES[i] for i in range(3, min_columns)}
+    columns = Lines(path, {1: "start", 2: "end"}, {}, words, spaces=True).columns
+    words = dict(enumerate(_NAMES[3:columns], start=3))
+    parts = []
+    for chunk in read_chunks(path, text=words, closed=False, spaces=True):
+        check_bounds(path, chunk, {})
+        parts.append(chunk.frame.astype({"chrom": str}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def within_genome(

@@ -3,7 +3,6 @@ none."""
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,16 +12,20 @@ from scipy import stats
 
 from petriscope.errors import UserError
 from petriscope.genome.intervals import (
-    HEADERS,
+    REAL,
+    WHOLE,
+    Chunk,
+    Lines,
     check_bounds,
     check_names,
-    is_gzip,
     known_sizes,
     read_chunks,
 )
 
 COLUMNS = ["chrom", "start", "end", "summit", "score"]
-NARROWPEAK, BROADPEAK = 10, 9
+BED, BROADPEAK, NARROWPEAK, GAPPEDPEAK = 8, 9, 10, 15
+"""Columns of each kind of file (of BED: at most)."""
+SCORE_REMEDY = "A score is a fold enrichment or a height; BED with 3 columns gives all peaks one."
 STRONGEST = 20_000
 
 
@@ -45,11 +48,14 @@ def read_peaks(path: str | Path, contigs: pd.DataFrame) -> pd.DataFrame:
 def read_peak_file(path: str | Path, contigs: pd.DataFrame) -> PeakFile:
     """Read a peak file and keep what lies on the genome.
 
-    Reads narrowPeak (signalValue, summit offset), broadPeak, and BED with 3 to 8 columns, where
-    column 5, if a number, is the score and column 6, if a number, the summit's offset; without one
-    the summit is the midpoint. File order is free. Peaks on chromosomes outside ``contigs``
-    (`Genome.contigs`), or outside the piece it holds, are left out. Raises `UserError` naming file
-    and line for a peak beyond its chromosome's end, a summit outside its peak, damage.
+    Reads narrowPeak (signalValue, summit offset), broadPeak, gappedPeak (signalValue; the summit is
+    the middle of its narrow part), and BED with 3 to 8 columns, where column 5, if a number, is the
+    score and column 6, if a number, the summit's offset; without one the summit is the midpoint.
+    Which of them it is, the lines say, not the file's name. File order is free. Peaks on
+    chromosomes outside ``contigs`` (`Genome.contigs`), or outside the piece it holds, are left out.
+    Raises `UserError` naming file and line for any other table (BED with thickStart, two files
+    joined), a peak beyond its chromosome's end, a summit outside its peak, a score below 0, no
+    score above 0, damage.
     """
     path = Path(path)
     sizes, seen = known_sizes(contigs), set[str]()
@@ -58,32 +64,27 @@ def read_peak_file(path: str | Path, contigs: pd.DataFrame) -> PeakFile:
         check_bounds(path, chunk, sizes)
         frame = chunk.frame
         seen.update(str(name) for name in frame["chrom"].cat.categories)
-        width = (frame["end"] - frame["start"]).to_numpy()
-        offset = frame["offset"].to_numpy() if "offset" in frame else np.full(len(frame), -1.0)
-        offset = np.where(offset < 0, width // 2, offset).astype(np.int64)
-        outside = np.flatnonzero(offset >= width)
-        if len(outside):
-            row = int(outside[0])
-            raise UserError(
-                f"summit offset {offset[row]} lies outside a peak of {width[row]} bp",
-                file=path,
-                field=f"line {chunk.line + row}",
-                remedy="Give the summit as an offset from the peak's start, or -1.",
-            )
+        start, end = frame["start"].to_numpy(), frame["end"].to_numpy()
         score = frame["score"].to_numpy() if "score" in frame else np.ones(len(frame))
+        _refuse_where(score < 0, path, chunk, "score {} is negative", score, SCORE_REMEDY)
         parts.append(
             pd.DataFrame(
                 {
                     "chrom": frame["chrom"].astype(str),
-                    "start": frame["start"],
-                    "end": frame["end"],
-                    "summit": frame["start"].to_numpy() + offset,
+                    "start": start,
+                    "end": end,
+                    "summit": start + _offsets(path, chunk),
                     "score": score,
                 }
             )
         )
     check_names(path, seen, set(contigs.chrom))
     peaks = pd.concat(parts, ignore_index=True)
+    if not (peaks["score"] > 0).any():
+        raise UserError("every score is 0", file=path, remedy=SCORE_REMEDY)
+    if ((peaks["end"] - peaks["start"]) == 1).all():
+        remedy = "Give the peaks themselves (narrowPeak), not their summits."
+        raise UserError("every peak is one base long", file=path, remedy=remedy)
     strongest = np.sort(peaks["score"].to_numpy())[-STRONGEST:]
     return PeakFile(_on_genome(peaks, contigs), float(np.median(strongest)))
 
@@ -128,34 +129,111 @@ def call_peaks(
     )
 
 
+def _offsets(path: Path, chunk: Chunk) -> np.ndarray:
+    """(n,) int64: where in its peak each summit lies."""
+    frame = chunk.frame
+    width = (frame["end"] - frame["start"]).to_numpy()
+    if "thick_start" in frame:
+        middle = (frame["thick_start"] + frame["thick_end"]).to_numpy() // 2
+        return (middle - frame["start"].to_numpy()).astype(np.int64)
+    given = frame["offset"].to_numpy() if "offset" in frame else np.full(len(frame), -1.0)
+    remedy = "Give the summit as an offset from the peak's start, or -1."
+    odd = (given < -1) | (given != np.floor(given))
+    _refuse_where(odd, path, chunk, "summit offset {} is no position", given, remedy)
+    what = "summit offset {} lies outside a peak of {} bp"
+    _refuse_where(given >= width, path, chunk, what, given, remedy, width)
+    return np.where(given < 0, width // 2, given).astype(np.int64)
+
+
+def _refuse_where(
+    wrong: np.ndarray,
+    path: Path,
+    chunk: Chunk,
+    what: str,
+    values: np.ndarray,
+    remedy: str,
+    *more: np.ndarray,
+) -> None:
+    """Refuse the first line where ``wrong`` holds, with its value in words."""
+    rows = np.flatnonzero(wrong)
+    if len(rows):
+        row = int(rows[0])
+        text = what.format(*(f"{float(column[row]):g}" for column in (values, *more)))
+        raise UserError(text, file=path, field=chunk.at(row), remedy=remedy)
+
+
 def _score_columns(path: Path) -> dict[int, str]:
-    """Which columns of the file hold score and summit offset, judged by its first line."""
-    if not path.is_file():
-        return {}
-    try:
-        with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as handle:
-            first = next((line for line in handle if not line.startswith(HEADERS)), b"")
-    except (OSError, EOFError):
-        return {}  # read_chunks says what is wrong with the file
-    fields = first.rstrip(b"\r\n").split(b"\t")
-    if len(fields) >= NARROWPEAK:
-        return {6: "score", 9: "offset"}
-    if len(fields) == BROADPEAK:
-        return {6: "score"}
-    columns = {}
-    if len(fields) > 4 and _number(fields[4]):
-        columns[4] = "score"
-    if len(fields) > 5 and _number(fields[5]):
-        columns[5] = "offset"
-    return columns
+    """Which columns of the file hold score and summit, judged by its first lines."""
+    lines = Lines(path, {1: "start", 2: "end"}, {}, {})
+    head, width = lines.head, lines.columns
+    _refuse_joined(path, head)
+    if all(_blocks(row) for row in head):
+        if width == GAPPEDPEAK and all(_thick(row) for row in head):
+            return {6: "thick_start", 7: "thick_end", 12: "score"}
+        raise _not_peaks(path, "columns 7 to 12 are those of BED12: no summit, no signalValue")
+    if all(_thick(row) for row in head):
+        raise _not_peaks(path, "columns 7 and 8 are thickStart and thickEnd of BED, not a score")
+    if width <= BED:
+        columns = {4: "score"} if width > 4 and any(_real(row[4]) for row in head) else {}
+        if width > 5 and any(_real(row[5]) for row in head):
+            columns[5] = "offset"
+        return columns
+    if all(row[5] in (b"+", b"-", b".") for row in head):
+        if width == BROADPEAK:
+            return {6: "score"}
+        if width == NARROWPEAK or (width > NARROWPEAK and all(_whole(row[9]) for row in head)):
+            return {6: "score", 9: "offset"}
+    raise _not_peaks(path, f"{width} columns are no kind of peak file")
 
 
-def _number(text: bytes) -> bool:
-    try:
-        float(text)
-    except ValueError:
+def _not_peaks(path: Path, what: str) -> UserError:
+    return UserError(
+        what,
+        file=path,
+        remedy="Give narrowPeak (10 columns), broadPeak (9), gappedPeak (15) or BED with 3 to 6.",
+    )
+
+
+def _refuse_joined(path: Path, head: list[list[bytes]]) -> None:
+    """Refuse the lines of two files side by side: `bedtools intersect -wa -wb`, closest, window."""
+    for column in range(3, len(head[0]) - 2):
+        again = [
+            row[column] == row[0]
+            and _whole(row[column + 1])
+            and _whole(row[column + 2])
+            and int(row[column + 1]) < int(row[column + 2])
+            for row in head
+        ]
+        nothing = [row[column : column + 3] == [b".", b"-1", b"-1"] for row in head]
+        if any(again) and all(one or other for one, other in zip(again, nothing)):
+            raise UserError(
+                f"columns {column + 1} to {column + 3} hold a second interval: two files joined",
+                file=path,
+                remedy="Give the peaks alone (`bedtools intersect -u` keeps the first file's).",
+            )
+
+
+def _real(text: bytes) -> bool:
+    return REAL.fullmatch(text) is not None
+
+
+def _whole(text: bytes) -> bool:
+    return WHOLE.fullmatch(text) is not None
+
+
+def _thick(row: list[bytes]) -> bool:
+    """True where columns 7 and 8 are a stretch within the interval: BED's thick part."""
+    if len(row) < 8 or not (_whole(row[6]) and _whole(row[7])):
         return False
-    return True
+    return int(row[1]) <= int(row[6]) <= int(row[7]) <= int(row[2])
+
+
+def _blocks(row: list[bytes]) -> bool:
+    """True where columns 10 to 12 are a number of blocks, their sizes and their starts."""
+    if len(row) < 12 or not _whole(row[9]):
+        return False
+    lists = [text.removesuffix(b",").split(b",") for text in row[10:12]]
+    return all(len(one) == int(row[9]) and all(map(_whole, one)) for one in lists)
 
 
 def _on_genome(peaks: pd.DataFrame, contigs: pd.DataFrame) -> pd.DataFrame:

@@ -3,6 +3,7 @@ M fragments."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,8 @@ SCALE_TO = 20_000_000
 """Fragments every track is scaled to (EpiBERT: `genomecov -scale 20/fragments_in_millions`)."""
 
 INPUT_CLIP, TARGET_CLIP = 150.0, 2000.0
+BEDGRAPH = 4
+"""Columns of a bedGraph."""
 GENOME_BP = 3.1e9
 BACKGROUND = SCALE_TO * 2 * 11 / GENOME_BP
 """Mean signal per base of a scaled track on the human genome: what a fold enrichment of one means
@@ -36,6 +39,8 @@ STRONG_FOLD = 15.0
 """Fold enrichment given to the median of a file's 20,000 strongest peaks: signalValue has no common
 scale (the files of the six conditions: 10 to 31), and the difference between callers must not pass
 for one between contexts."""
+
+BIGWIG = (0x888FFC26).to_bytes(4, "little")
 
 KINDS = {
     "fragments": "Tn5 cut coverage per 20 M fragments",
@@ -68,7 +73,6 @@ def signal_for_windows(
     seed: int = 0,
     cut_shift: tuple[int, int] = (4, 5),
     scale: float = 1.0,
-    reference: str | Path | None = None,
 ) -> TrackResult:
     """Signal of one biosample over ``windows``.
 
@@ -76,12 +80,14 @@ def signal_for_windows(
     chrom, start, end: one length, no overlap, starts divisible by 4; ``contigs`` —
     `Genome.contigs`; ``depth`` — subsample to this many fragments first (fragments and bam), by
     ``seed``; ``cut_shift`` — see `cut_sites`; ``scale`` — factor on the result, as where a file
-    holds a share of its library only; ``reference`` — FASTA for CRAM.
+    holds a share of its library only.
 
     Fragments and BAM: each cut widened to 11 bp, scaled by 20e6 / fragments in the file, summed per
     4 bp, as EpiBERT's fragments_to_bed_scores.wdl. narrowPeak gives pseudo-signal
     (`pseudo_signal`), each file scaled so that the median of its 20,000 strongest peaks is a
-    15-fold enrichment.
+    15-fold enrichment. bedGraph and bigWig are coverage: a value below 0 (a log ratio, a track with
+    its control taken off) or an infinite one is refused, bases without a value (bigWig: NaN) count
+    0. So is a file without any signal in the windows.
     """
     path, bins = Path(path), WindowBins(windows)
     if format not in KINDS:
@@ -99,22 +105,48 @@ def signal_for_windows(
 
         def chunks() -> Iterator[pd.DataFrame]:
             if format == "bam":
-                return read_bam(path, contigs, reference=reference)
+                return read_bam(path, contigs)
             return read_fragments(path, contigs)
 
         values, fragments = _from_fragments(chunks, bins, depth, seed, cut_shift)
         values *= np.float32(scale)
-        return TrackResult(values, fragments, KINDS[format])
+        return TrackResult(_sound(path, values), fragments, KINDS[format])
     if format == "narrowpeak":
         peaks, strong = read_peak_file(path, contigs)
         alike = STRONG_FOLD / strong if strong > 0 else 1.0
-        return TrackResult(pseudo_signal(peaks, windows, scale * alike), None, KINDS[format])
+        values = pseudo_signal(peaks, windows, scale * alike)
+        return TrackResult(_sound(path, values), None, KINDS[format])
     values = (
         _from_bedgraph(path, bins, contigs)
         if format == "bedgraph"
         else _from_bigwig(path, bins, contigs)
     )
-    return TrackResult(values * np.float32(scale), None, KINDS[format])
+    return TrackResult(_sound(path, values * np.float32(scale)), None, KINDS[format])
+
+
+def _sound(path: Path, values: np.ndarray) -> np.ndarray:
+    """``values`` where they can be a track: finite, and not 0 everywhere."""
+    if not np.isfinite(values).all():
+        raise UserError(
+            "holds values too large for a signal", file=path, remedy="Give coverage per base."
+        )
+    if not values.any():
+        raise UserError(
+            "holds no signal in any window",
+            file=path,
+            remedy="Use a file of the data set's genome and regions, or leave this biosample out.",
+        )
+    return values
+
+
+def _no_coverage(path: Path, value: float, where: str) -> UserError:
+    kind = "negative" if value < 0 else "infinite"
+    return UserError(
+        f"value {value:g} is {kind}: this is no coverage but a ratio or a difference",
+        file=path,
+        field=where,
+        remedy="Give coverage per base, or the fold over the control.",
+    )
 
 
 def pseudo_signal(peaks: pd.DataFrame, windows: pd.DataFrame, scale: float = 1.0) -> np.ndarray:
@@ -195,6 +227,17 @@ def _from_bedgraph(path: Path, bins: WindowBins, contigs: pd.DataFrame) -> np.nd
     sizes, order, seen = known_sizes(contigs), OrderCheck(path, disjoint=True), set[str]()
     values = bins.zeros()
     for chunk in read_chunks(path, {3: "value"}):
+        if chunk.lines.columns != BEDGRAPH:
+            raise UserError(
+                f"has {chunk.lines.columns} columns where bedGraph has {BEDGRAPH}",
+                file=path,
+                field=chunk.at(0),
+                remedy="Give chrom, start, end, value.",
+            )
+        negative = np.flatnonzero(chunk.frame["value"].to_numpy() < 0)
+        if len(negative):
+            row = int(negative[0])
+            raise _no_coverage(path, float(chunk.frame["value"].iloc[row]), chunk.at(row))
         order.feed(chunk)
         check_bounds(path, chunk, sizes)
         frame = chunk.frame
@@ -215,10 +258,11 @@ def _from_bigwig(path: Path, bins: WindowBins, contigs: pd.DataFrame) -> np.ndar
         raise UserError(
             "no such file", file=path, remedy="Correct the path in dataset.yaml or fetch the file."
         )
+    least = _least_value(path)  # first: pyBigWig prints lines of its own on a damaged file
+    if least < 0:
+        raise _no_coverage(path, least, "least value")
     try:
         handle = pyBigWig.open(str(path))
-        if not handle.isBigWig():
-            raise RuntimeError("not a bigWig file")
     except RuntimeError as error:
         raise UserError(
             f"cannot be opened as bigWig ({error})", file=path, remedy="Fetch the file again."
@@ -240,10 +284,44 @@ def _from_bigwig(path: Path, bins: WindowBins, contigs: pd.DataFrame) -> np.ndar
                 )
                 if begin < end:
                     try:
-                        base = np.nan_to_num(handle.values(chrom, begin, end, numpy=True))
+                        base = handle.values(chrom, begin, end, numpy=True)
                     except RuntimeError as error:
                         what = f"cannot be read at {chrom}:{begin}-{end} ({error})"
                         raise UserError(what, file=path, remedy="Fetch the file again.") from None
+                    base[np.isnan(base)] = 0
+                    wrong = np.flatnonzero((base < 0) | np.isinf(base))
+                    if len(wrong):
+                        where = f"{chrom}:{begin + wrong[0]}"
+                        raise _no_coverage(path, float(base[wrong[0]]), where)
                     base = np.pad(base, (0, bins.bins * SIGNAL_BIN - len(base)))
                     values[row] = base.reshape(-1, SIGNAL_BIN).sum(axis=1)
     return values
+
+
+def _least_value(path: Path) -> float:
+    """The least value of a bigWig file, as its summary says; 0 where it has none.
+
+    Raises `UserError` for another kind of file, and where it ends before an index of values or of
+    zoom levels that its header names.
+    """
+    with path.open("rb") as handle:
+        head = handle.read(64)
+        order = {BIGWIG: "<", BIGWIG[::-1]: ">"}.get(head[:4])
+        if order is None or len(head) < 64:
+            raise UserError(
+                "cannot be opened as bigWig (its first bytes are others)",
+                file=path,
+                remedy="Give a bigWig file, or set the right format.",
+            )
+        levels = struct.unpack_from(f"{order}H", head, 6)[0]
+        zooms = handle.read(24 * levels)
+        index, summary = (struct.unpack_from(f"{order}Q", head, at)[0] for at in (24, 44))
+        ends = [index, summary]
+        if len(zooms) == 24 * levels:
+            ends += [struct.unpack_from(f"{order}Q", zooms, 24 * i + 16)[0] for i in range(levels)]
+        if max(ends) + 40 > path.stat().st_size:
+            raise UserError("is truncated", file=path, remedy="Fetch or write the file again.")
+        if not summary:
+            return 0.0
+        handle.seek(summary + 8)
+        return float(struct.unpack(f"{order}d", handle.read(8))[0])

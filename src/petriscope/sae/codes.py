@@ -111,6 +111,24 @@ class Codes(Printed):
         axes.set_title(f"{len(density) - len(fires)} of {len(density)} never fire")
         return figure
 
+    def check_values(self, file: str | Path) -> None:
+        """Refuse what cannot be codes: an index without a latent, a value that is not a finite
+        number above 0. Reads all entries once."""
+        at = 0
+        for piece in _pieces(self):
+            wrong = ~((piece.indices >= 0) & (piece.indices < self.m))
+            wrong |= ~(np.isfinite(piece.values) & (piece.values > 0))
+            if wrong.any():
+                entry = int(np.flatnonzero(wrong)[0])
+                row = at + int(np.searchsorted(piece.indptr, entry, side="right")) - 1
+                what = (
+                    f"row {row} has latent {piece.indices[entry]} of {self.m} at "
+                    f"{piece.values[entry]:g}"
+                )
+                remedy = "Encode again; an activation is finite and above 0."
+                raise UserError(what, file=file, remedy=remedy)
+            at += piece.n
+
     def scipy(self) -> sp.csr_matrix:
         """The same as a scipy CSR matrix (n, m), sharing memory where scipy's index type allows."""
         return sp.csr_matrix((self.values, self.indices, self.indptr), shape=(self.n, self.m))
@@ -143,7 +161,14 @@ class Codes(Printed):
                 for name in ("indices", "values")
             )
             indptr, m = np.load(folder / "indptr.npy"), int(described["latents"])
-        except (FileNotFoundError, ValueError, KeyError) as error:
+            arrays = (indptr, indices, values)
+            if any(array.ndim != 1 for array in arrays) or values.dtype.kind != "f":
+                raise ValueError("arrays are not those of codes")
+            if {indptr.dtype.kind, indices.dtype.kind} != {"i"} or indptr[:1].tolist() != [0]:
+                raise ValueError("indptr does not begin with 0")
+            if (np.diff(indptr) < 0).any() or {len(indices), len(values)} != {int(indptr[-1])}:
+                raise ValueError("indptr, indices and values do not belong together")
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"cannot be read ({error})", file=folder, remedy="Encode this layer again."
             ) from None

@@ -12,6 +12,7 @@ of that stream, so any step can be resumed exactly.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import torch
 from petriscope.errors import UserError
 
 _BUFFER_BATCHES = 16
+ZIP = b"PK"
 _BF16 = np.dtype("V2")
 
 
@@ -253,25 +255,11 @@ def _path_of(shard: str | Path | np.ndarray) -> str | Path | np.ndarray:
 def open_shard(shard: str | Path | np.ndarray) -> np.ndarray:
     """An array of vectors, that of a .npy file memory-mapped; raises `UserError` where it holds
     none."""
-    if isinstance(shard, (str, Path)):
-        try:
-            array = np.load(shard, mmap_mode="r", allow_pickle=False)
-        except FileNotFoundError:
-            raise UserError("does not exist", file=shard, remedy="Check the path.") from None
-        except (ValueError, EOFError) as error:
-            raise UserError(
-                f"is no .npy array ({error})", file=shard, remedy="Save it with numpy.save."
-            ) from None
-    else:
-        array = shard
-    if not isinstance(array, np.ndarray):
-        raise UserError(
-            "holds several arrays (.npz)", file=str(shard), remedy="Save each with numpy.save."
-        )
+    array = shard if isinstance(shard, np.ndarray) else _mapped(Path(shard))
     number = array.dtype == _BF16 or (
         np.issubdtype(array.dtype, np.floating) and array.dtype.itemsize <= 8
     )
-    if array.ndim < 2 or not number:
+    if array.ndim < 2 or not array.shape[-1] or not number:
         what = f"has shape {array.shape} and type {array.dtype}; needed: floating point, (…, width)"
         raise UserError(
             what,
@@ -279,3 +267,28 @@ def open_shard(shard: str | Path | np.ndarray) -> np.ndarray:
             remedy="Save one vector per row.",
         )
     return array
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """The array of a .npy file, mapped."""
+    try:
+        with path.open("rb") as handle:
+            magic = handle.read(len(np.lib.format.MAGIC_PREFIX))
+        if magic[:2] == ZIP:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+            arrays = bool(names) and all(name.endswith(".npy") for name in names)
+            what = "holds several arrays (.npz)" if arrays else "is a zip archive (PyTorch, Keras?)"
+            raise UserError(what, file=path, remedy="Save each array with numpy.save.")
+        if magic != np.lib.format.MAGIC_PREFIX:
+            what = "is empty" if not magic else "is no .npy array (its first bytes are others)"
+            raise UserError(what, file=path, remedy="Save it with numpy.save.")
+        return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except FileNotFoundError:
+        raise UserError("does not exist", file=path, remedy="Check the path.") from None
+    except (OSError, ValueError, EOFError, OverflowError, MemoryError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"is damaged, cut short or no array of numbers ({error})",
+            file=path,
+            remedy="Save it with numpy.save.",
+        ) from None

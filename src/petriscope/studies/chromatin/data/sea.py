@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.errors import UserError
-from petriscope.genome.intervals import damaged, is_gzip
+from petriscope.files import damaged, is_gzip
 
 COLUMNS = {"ID": "motif", "ENR_RATIO": "fold", "LOG_EVALUE": "log_evalue"}
 

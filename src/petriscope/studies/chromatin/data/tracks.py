@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,11 +39,10 @@ def make_tracks(
     dataset: Dataset, windows: pd.DataFrame, genome: Genome, tracks: Tracks, seed: int
 ) -> Made:
     """Signal, peaks and motif activity of every biosample of the data set over ``windows``."""
-    reference = dataset.fasta[0] if len(dataset.fasta) == 1 else None
 
     def one(number: int) -> tuple[TrackResult, pd.DataFrame]:
         biosample = dataset.biosamples[number]
-        track = _track(biosample, windows, genome, tracks, seed + number, reference)
+        track = _track(biosample, windows, genome, tracks, seed + number)
         return track, _peaks(biosample, track, windows, genome).assign(biosample=biosample.id)
 
     found = list(in_processes(one, range(len(dataset.biosamples)), "tracks", unit="biosample"))
@@ -91,12 +89,11 @@ def _track(
     genome: Genome,
     tracks: Tracks,
     seed: int,
-    reference: Path | None,
 ) -> TrackResult:
     """One biosample's signal; scaled by the whole library where the file holds only part of it."""
     counted = biosample.format in ("fragments", "bam")
     depth = tracks.match_depth if counted else None
-    options: dict[str, Any] = {"depth": depth, "seed": seed, "reference": reference}
+    options: dict[str, Any] = {"depth": depth, "seed": seed}
     track = signal_for_windows(
         biosample.signal, biosample.format, windows, genome.contigs, **options
     )
