@@ -125,7 +125,8 @@ def open_text(path: str | Path) -> Iterator[tuple[int, str]]:
             raise damaged(path, error) from None
         except UnicodeDecodeError as error:
             raise UserError(
-                f"damaged or truncated, or not UTF-8 text (byte 0x{error.object[error.start]:02x})",
+                f"is not UTF-8 text (byte 0x{error.object[error.start]:02x}): damaged or "
+                "truncated, or in another encoding",
                 file=path,
                 field=f"line {number}",
                 remedy="Save it as UTF-8 (`iconv -f latin1 -t utf-8`), or fetch it again.",

@@ -170,7 +170,7 @@ def test_b17_the_reports_file(small, wrong):
     """`gzip -c motifs.meme | head -c 3000 > motifs.meme.gz`"""
     small.write("motifs.meme.gz", gzip.compress(small.path("motifs.meme").read_bytes())[:3000])
     small.describe(annotation__motifs={"file": "motifs.meme.gz", "format": "meme"})
-    wrong("motifs.meme.gz: damaged or truncated")
+    wrong("motifs.meme.gz: gzip damaged or truncated")
 
 
 def test_a_bgzip_file_that_was_cut_between_blocks_is_damaged(tmp_path):
@@ -195,7 +195,7 @@ def test_what_is_no_file_is_named(tmp_path, what):
             read(path)
 
 
-def to_bam(small: Any, lengths: dict[str, int], index: bool = True) -> None:
+def to_bam(small: Any, lengths: dict[str, int], index: bool = True, paired: bool = True) -> None:
     """Make the first biosample's signal a BAM of one pair a chromosome."""
     path = small.path("one.bam")
     header = {
@@ -206,7 +206,8 @@ def to_bam(small: Any, lengths: dict[str, int], index: bool = True) -> None:
         for number, size in enumerate(lengths.values()):
             for flag, at, mate in ((99, size - 400, size - 300), (147, size - 300, size - 400)):
                 read = pysam.AlignedSegment(handle.header)
-                read.query_name, read.flag, read.mapping_quality = f"r{number}", flag, 60
+                read.query_name, read.mapping_quality = f"r{number}", 60
+                read.flag = flag if paired else flag & 0x10
                 read.reference_id = read.next_reference_id = number
                 read.reference_start, read.next_reference_start = at, mate
                 read.query_sequence, read.cigarstring = "A" * 50, "50M"
@@ -227,12 +228,28 @@ def test_both_ends_of_alignments_are_looked_at(small, right):
     assert "8 reads" in row and "4 of 4" in row
 
 
+@pytest.mark.parametrize("index", ["none", "of another file"])
+def test_alignments_without_an_index_of_their_own_are_read_and_said(small, right, index):
+    to_bam(small, {**sizes(small), "chrEBV": 5_000}, index=index != "none")
+    if index != "none":
+        stale = small.path("one.bam.bai").read_bytes()
+        to_bam(small, sizes(small), index=False)
+        small.write("one.bam.bai", stale)
+    said = right()
+    assert "one.bam: no index of its own, so its end was not looked at" in said
+
+
+def test_alignments_of_single_reads_are_refused(small, wrong):
+    to_bam(small, sizes(small), paired=False)
+    wrong("one.bam: first 8 reads: holds single reads, not pairs")
+
+
 @pytest.mark.parametrize(
     ("change", "index", "words"),
     [
         (lambda name, size: (name.removeprefix("chr"), size), True, ("Did you mean chr1 for 1?",)),
         (lambda name, size: (name, size + 1), True, ("chr1 has", "genome build")),
-        (lambda name, size: (name, size), False, ("has no index", "samtools index")),
+        (lambda name, size: (name.removeprefix("chr"), size), False, ("Did you mean chr1 for 1?",)),
     ],
 )
 def test_alignments_of_another_genome_are_refused(small, wrong, change, index, words):

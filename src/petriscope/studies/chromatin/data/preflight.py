@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ from petriscope.studies.chromatin.data.sampled import Line, sample
 
 SHOWN = 4
 """Names listed of those that matched nothing."""
+FIRST_READS = 10_000
 STEP = 200
 """ChromHMM's last segment may end this much, less one, past its chromosome."""
 
@@ -227,39 +229,55 @@ class _Look:
         return Seen(set(lengths), f"{about['nBasesCovered']:,} bp")
 
     def alignments(self, path: Path) -> Seen:
-        """Header, index, first and last alignment of a BAM."""
+        """Header and first alignments of a BAM; the last one where an index leads to it."""
         header = header_contigs(path)
-        lengths = dict(zip(header.chrom, header.end))
+        lengths = {str(row.chrom): int(row.end) for row in header.itertuples()}
         self._check_lengths(path, lengths)
+        level = pysam.set_verbosity(0)
         try:
-            return self._both_ends(path, lengths)
+            with pysam.AlignmentFile(str(path)) as handle:
+                if handle.is_cram:  # its reads need a reference, its header does not
+                    return Seen(set(lengths), "?")
+                first = self._first_reads(path, handle)
+            return Seen(set(lengths), *self._last_read(path, lengths, first))
         except (OSError, ValueError) as error:
             raise UserError(
-                f"damaged or truncated ({error})",
-                file=path,
-                remedy="Fetch or write the file again, and its index (`samtools index`).",
+                f"damaged or truncated ({error})", file=path, remedy="Fetch or write it again."
             ) from None
+        finally:
+            pysam.set_verbosity(level)
 
-    def _both_ends(self, path: Path, lengths: Mapping[str, int]) -> Seen:
-        with pysam.AlignmentFile(str(path), "rb") as handle:
-            counts = {row.contig: row.mapped for row in handle.get_index_statistics()}
-            held = [chrom for chrom in lengths if counts.get(chrom)]
-            if not held:
-                remedy = "Give paired-end ATAC alignments."
-                raise UserError("holds no mapped read", file=path, remedy=remedy)
-            first = next(handle.fetch(held[0]))
-            last, reach = None, 1 << 20
-            while last is None:
-                start = max(0, lengths[held[-1]] - reach)
-                last = next(iter(deque(handle.fetch(held[-1], start), maxlen=1)), None)
-                if start == 0 and last is None:
-                    raise ValueError("the index names reads that are not there")
-                reach *= 8
-            places = [
-                Place(str(r.reference_name), int(r.reference_start), int(r.reference_end or 0))
-                for r in (first, last)
-            ]
-        return Seen(set(lengths), f"{sum(counts.values()):,} reads", places[0], places[1])
+    def _first_reads(self, path: Path, handle: pysam.AlignmentFile) -> Place:
+        """Where the first mapped read lies; the first ones must be of pairs."""
+        reads = list(islice(handle.fetch(until_eof=True), FIRST_READS))
+        mapped = [read for read in reads if not read.is_unmapped]
+        if not mapped or not any(read.is_paired for read in reads):
+            what = "holds no mapped read" if not mapped else "holds single reads, not pairs"
+            remedy = "Give paired-end ATAC alignments, or fragments.tsv.gz."
+            raise UserError(what, file=path, field=f"first {len(reads):,} reads", remedy=remedy)
+        return _place_of(mapped[0])
+
+    def _last_read(
+        self, path: Path, lengths: Mapping[str, int], first: Place
+    ) -> tuple[str, Place, Place | None]:
+        """Reads and both ends. An index that is missing or of another file only hides the end:
+        nothing that is computed needs it."""
+        try:
+            with pysam.AlignmentFile(str(path), "rb") as handle:
+                counts = {row.contig: row.mapped for row in handle.get_index_statistics()}
+                held = [chrom for chrom in lengths if counts.get(chrom)]
+                reach, last = 1 << 20, None
+                while last is None:
+                    start = max(0, lengths[held[-1]] - reach)
+                    last = next(iter(deque(handle.fetch(held[-1], start), maxlen=1)), None)
+                    if start == 0 and last is None:
+                        raise ValueError("the index names reads that are not there")
+                    reach *= 8
+                return f"{sum(counts.values()):,} reads", first, _place_of(last)
+        except (OSError, ValueError, IndexError):
+            name = _name(path, self.report.dataset)
+            self.report.notes.append(f"{name}: no index of its own, so its end was not looked at")
+            return "?", first, None
 
     def _check_lengths(self, path: Path, lengths: Mapping[str, int]) -> None:
         """Chromosomes that the genome holds whole must have its lengths."""
@@ -296,6 +314,10 @@ class _Look:
         last = places[-1] if found.to_the_end else None
         chroms = {place.chrom for place in places}
         return Seen(chroms, records, places[0], last, found.counted)
+
+
+def _place_of(read: pysam.AlignedSegment) -> Place:
+    return Place(str(read.reference_name), int(read.reference_start), int(read.reference_end or 0))
 
 
 def _placed(
