@@ -234,3 +234,10 @@ def test_an_old_index_never_stands_beside_new_fragments(
     Path(f"{out}.csi").write_bytes(b"of another file")  # htslib looks for it first
     refused(["data", "fragments", path, out], "o.tsv.gz.csi", "Remove it")
     assert out.read_bytes() == before
+
+
+def test_a_bgzip_fasta_that_ends_with_its_last_base(tmp_path: Path) -> None:
+    with pysam.BGZFile(str(tmp_path / "g.fa.gz"), "w", None) as handle:
+        handle.write(b">chr2\nA")
+    indexed(tmp_path / "g.fa.gz")
+    assert bases(tmp_path / "g.fa.gz") == "A"

@@ -20,8 +20,10 @@ import pysam
 import pytest
 
 from petriscope.errors import UserError
+from petriscope.files import BGZF_EOF
 from petriscope.genome.bam import read_bam
 from petriscope.genome.fragments import read_fragments
+from petriscope.genome.intervals import read_intervals
 from petriscope.genome.overlap import read_bed
 from petriscope.genome.peaks import read_peak_file
 from petriscope.genome.tracks import signal_for_windows
@@ -113,6 +115,7 @@ def test_a_position_is_made_of_digits(
         ("chr1:10-20\n", "line 1: start is missing"),
         (f"{GOOD}\n\0\0\0\n", "line 2: holds a NUL byte"),
         (f"{GOOD}\rchr1\t30\t40\n", "holds a lone carriage return"),
+        (f"{GOOD}\tA\n\t10\t20\tA\n", "line 2: chrom is missing"),
         ("1\t10\t20\n", "no interval lies on the genome"),
     ],
 )
@@ -338,6 +341,7 @@ def test_a_bam_without_its_end(tmp_path: Path, refused: Refused) -> None:
         ("u,drug\na,x,\nb,y,\n", "line 2: has 3 values for 2 columns"),
         ("u,drug,drug\na,x,y\n", "line 1: column 'drug' occurs twice"),
         ("u,,drug\na,1,y\n", "line 1: a column has no name"),
+        (",,\nu,drug,age\na,z,1\n", "line 1: a column has no name"),
         ("u;drug\na;x\n", "line 1: the header is one column, 'u;drug'"),
         ("u,drug\na,x\nb,NA\nc,y\nd,y\n", "drug: value is missing in row 2 (b)"),
         ("u,drug\na,x\nb,X\nc,y\nd,y\n", "drug: no unit has the value 'z'"),
@@ -460,3 +464,24 @@ def test_a_bigwig_whose_index_lies_beyond_its_end(tmp_path: Path) -> None:
     path.write_bytes(bytes(raw))
     with pytest.raises(UserError, match=r"x\.bw"):
         signal(path, "bigwig")
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\t", "\t \t", "\x0b"])
+def test_a_line_of_blanks_is_passed_over_wherever_it_stands(tmp_path: Path, blank: str) -> None:
+    for text in (f"{blank}\n{GOOD}\n", f"{GOOD}\n{blank}\n", f"{GOOD}\n{blank}\n{GOOD}\n"):
+        frames = list(read_fragments(written(tmp_path, text), CONTIGS))
+        assert {tuple(row) for frame in frames for row in frame[["start", "end"]].values} == {
+            (10, 20)
+        }
+
+
+@pytest.mark.parametrize("name", ["01", "1e3", "1.0", "True", "nan", "-1"])
+def test_a_chromosome_whose_name_looks_like_a_number(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, f"{name}\t10\t20\n{name}\t30\t40\n")
+    assert read_bed(path).chrom.tolist() == read_intervals(path).chrom.tolist() == [name] * 2
+
+
+def test_a_gzip_file_is_no_bam(tmp_path: Path) -> None:
+    path = written(tmp_path, gzip.compress(b"BAM\1") + BGZF_EOF, "x.bam")
+    with pytest.raises(UserError, match=r"x\.bam: is neither BAM nor CRAM"):
+        fragments(path)

@@ -114,7 +114,7 @@ def _read_text_table(path: Path, separator: str) -> pd.DataFrame:
     try:
         for given in reader:
             cells = [cell.strip() for cell in given]
-            if not any(cells):
+            if not any(cells) and (names or len(cells) < 2):
                 continue
             if not names:
                 names = cells

@@ -111,7 +111,7 @@ def _reported(path: Path) -> Iterator[None]:
     `UserError`."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NotImplementedError) as error:
         raise UserError(
             f"damaged or truncated ({error})", file=path, remedy="Fetch or write the file again."
         ) from None
@@ -123,11 +123,11 @@ def _open(path: Path, threads: int) -> pysam.AlignmentFile:
             "no such file", file=path, remedy="Correct the path in dataset.yaml or fetch the file."
         )
     with path.open("rb") as handle:
-        magic = handle.read(4)
+        head = handle.read(18)
         handle.seek(-min(40, path.stat().st_size), 2)
         tail = handle.read()
-    cram = magic == b"CRAM"
-    if not cram and magic[:2] != b"\x1f\x8b":
+    cram = head[:4] == b"CRAM"
+    if not cram and (head[:4] != b"\x1f\x8b\x08\x04" or head[12:14] != b"BC"):
         raise UserError(
             "is neither BAM nor CRAM", file=path, remedy="Give a BAM file, or set the right format."
         )

@@ -193,7 +193,7 @@ class _Bytes:
         """Bytes [begin, end) of the text; refuses a stretch that the file does not hold."""
         if not 0 <= begin <= end <= self.size:
             raise _damaged(self.path, f"ends at byte {self.size}, before byte {end}")
-        if self._blocks is None:
+        if self._blocks is None or begin == end:
             return self._pread(begin, end - begin)
         first = int(np.searchsorted(self._before, begin, side="right")) - 1
         last = max(first + 1, int(np.searchsorted(self._before, end)))

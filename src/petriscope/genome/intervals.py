@@ -35,8 +35,13 @@ REAL = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 HEADERS = re.compile(rb"\n(?:#|(?:track|browser)(?: |\n))")
 MARKS = np.zeros(256, np.uint8)
 """How a line of a block begins that needs a second look: 1 = certainly, 2 = a name may be so."""
-MARKS[list(b"#\n ")], MARKS[list(b"tb")] = 1, 2
+MARKS[list(b"#\n \t\x0b\x0c")], MARKS[list(b"tb")] = 1, 2
 DIGITS, OF_REAL = b"0123456789", b"+-.eE"
+
+
+TEXT = b"n"
+"""Put before each name on its way to the parser, which would make 1 of `01`, and 1000.0 of `1e3`,
+where all names look like numbers."""
 
 
 class Chunk(NamedTuple):
@@ -87,24 +92,26 @@ class Lines:
         self._skipped: list[int] = []
         self._rest, self._ready = b"", b""
         self._ended = False
-        self._ready = self._next()
-        if not self._ready:
+        block = self._next()
+        if not block:
             raise UserError(
                 "the file is empty: it holds no interval",
                 file=path,
                 remedy="Give a file with at least one interval.",
             )
-        first = self._ready.split(b"\n", HEAD_ROWS)[:HEAD_ROWS]
+        self._ready = _as_text(block)
+        first = block.split(b"\n", HEAD_ROWS)[:HEAD_ROWS]
         self.head = [line.split(b"\t") for line in first if line]
 
     def __iter__(self) -> Lines:
         return self
 
     def read(self, size: int = -1) -> bytes:
-        """Up to ``size`` bytes of checked lines; nothing at the end of the file."""
+        """Up to ``size`` bytes of checked lines, each with `TEXT` before its name; nothing at the
+        end of the file."""
         try:
             if not self._ready:
-                self._ready = self._next()
+                self._ready = _as_text(self._next())
         except UserError as error:  # the parser would report its own error in place of this one
             self.failed = error
             raise
@@ -262,6 +269,11 @@ class Lines:
         return bad_value(self.path, self._wanted(), name, value, line)
 
 
+def _as_text(block: bytes) -> bytes:
+    """Lines with `TEXT` before each."""
+    return TEXT + block.replace(b"\n", b"\n" + TEXT)[: -len(TEXT)] if block else block
+
+
 def bad_value(
     path: Path,
     columns: Mapping[int, str],
@@ -325,6 +337,7 @@ def read_chunks(
             lineterminator="\n",
         )
         for frame in reader:
+            frame["chrom"] = frame["chrom"].cat.rename_categories(lambda name: name[len(TEXT) :])
             chunk = Chunk(frame, first, lines)
             if "" in frame["chrom"].cat.categories:
                 unnamed = first + int(np.flatnonzero(frame["chrom"] == "")[0])
@@ -448,7 +461,7 @@ def diagnose(path: Path, read: Lines, names: Mapping[int, str], error: Exception
     row = 0
     while block := again.read():
         for line in block.split(b"\n")[:-1]:
-            fields = line.split(b"\t")
+            fields = line[len(TEXT) :].split(b"\t")
             for column, name in names.items():
                 form = REAL if column in read.real else WHOLE if column in read.whole else None
                 if form and not form.fullmatch(fields[column]):
