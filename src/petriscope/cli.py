@@ -30,7 +30,10 @@ VERBS = {
         "try every test of the contrast where nothing differs",
     ),
     "status": ("petriscope.commands.status", "which stages are up to date, and why not"),
-    "data": ("petriscope.commands.data", "make or fetch a data set: demo, paper, fragments"),
+    "data": (
+        "petriscope.commands.data",
+        "make, fetch or check a data set: demo, paper, check, fragments",
+    ),
     "convert": (
         "petriscope.studies.chromatin.model.convert",
         "turn a released TensorFlow checkpoint into safetensors",

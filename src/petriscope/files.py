@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from petriscope.errors import UserError
 
@@ -29,6 +30,7 @@ FOREIGN = {
     b"\x28\xb5\x2f\xfd": "zstd",
 }
 """First bytes of containers that are not read."""
+GZIP = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
 """What reading a damaged gzip stream raises."""
@@ -37,7 +39,12 @@ BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
 def is_gzip(path: str | Path) -> bool:
     """True where the file's first bytes are gzip's (bgzip included); its name does not matter."""
     with open(path, "rb") as handle:
-        return handle.read(2) == b"\x1f\x8b"
+        return handle.read(2) == GZIP
+
+
+def is_bgzip(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` (18 bytes) is in bgzip's blocks."""
+    return len(head) >= 18 and head[:2] == GZIP and bool(head[3] & 4) and head[12:14] == b"BC"
 
 
 def damaged(path: str | Path, error: Exception) -> UserError:
@@ -72,11 +79,10 @@ def open_bytes(path: str | Path) -> BinaryIO:
                 raise UserError(
                     f"is {name}, which is not read", file=path, remedy="Unpack it, or use gzip."
                 )
-        if head[:2] != b"\x1f\x8b":
+        if head[:2] != GZIP:
             opened: BinaryIO = path.open("rb")
         else:
-            bgzip = len(head) == 18 and bool(head[3] & 4) and head[12:14] == b"BC"
-            if bgzip and not ends_in_bgzf_mark(path):
+            if is_bgzip(head) and not ends_in_bgzf_mark(path):
                 raise UserError(
                     "is truncated (bgzip end marker missing)",
                     file=path,
@@ -97,23 +103,80 @@ def open_bytes(path: str | Path) -> BinaryIO:
 def open_text(path: str | Path) -> Iterator[tuple[int, str]]:
     """Number (from 1) and text of each line of a file in UTF-8, plain or gzip.
 
-    Lines end in a line feed, with or without a carriage return, and in nothing else (U+2028 or
-    U+0085 belong to a line). Raises `UserError` naming file and line.
+    Lines end in a line feed, with or without a carriage return, and in nothing else (U+2028 and
+    U+0085, at which `str.splitlines` cuts, belong to a line). Raises `UserError` naming file and
+    line.
     """
-    number = 0
+    number, again = 0, "Fetch or write the file again."
     with open_bytes(path) as handle:
         try:
-            for number, line in enumerate(handle, start=1):
-                yield number, line.removesuffix(b"\n").removesuffix(b"\r").decode()
+            for number, raw in enumerate(handle, start=1):
+                line = raw.removesuffix(b"\n").removesuffix(b"\r").decode()
+                if "\x00" in line or "\r" in line:
+                    what = "a zero byte" if "\x00" in line else "a lone carriage return"
+                    raise UserError(
+                        f"damaged or truncated, or not a text file (holds {what})",
+                        file=path,
+                        field=f"line {number}",
+                        remedy=again,
+                    )
+                yield number, line
         except BROKEN as error:
             raise damaged(path, error) from None
         except UnicodeDecodeError as error:
             raise UserError(
-                f"is not UTF-8 text ({error.reason})",
+                f"is not UTF-8 text (byte 0x{error.object[error.start]:02x}): damaged or "
+                "truncated, or in another encoding",
                 file=path,
                 field=f"line {number}",
-                remedy="Save it as UTF-8.",
+                remedy="Save it as UTF-8 (`iconv -f latin1 -t utf-8`), or fetch it again.",
             ) from None
+
+
+def text_lines(path: str | Path) -> list[str]:
+    """The lines of `open_text` at once."""
+    return [line for _, line in open_text(path)]
+
+
+class _AsWritten(yaml.SafeLoader):
+    """Every scalar of a YAML file as the text that was written, but for null."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping, each of whose keys occurs once."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    problem = f"{key.value!r} is written twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _text(loader: _AsWritten, node: yaml.ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
+
+
+for _kind in ("int", "float", "bool", "timestamp", "binary"):
+    _AsWritten.add_constructor(f"tag:yaml.org,2002:{_kind}", _text)
+
+
+def read_yaml_text(path: str | Path) -> Any:
+    """A user's YAML file with every scalar as text, as it was written: `0012`, `1e3`, `no` and
+    `2020-01-01` are names there, not numbers, truth values or dates. Null is None; a key that is
+    written twice is refused.
+
+    Raises `UserError` for a file that is no YAML.
+    """
+    text = "\n".join(text_lines(path))
+    try:
+        return yaml.load(text, Loader=_AsWritten)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"not valid YAML ({error})",
+            file=path,
+            remedy="Write each line as `key: value`, each key once.",
+        ) from None
 
 
 @contextmanager
@@ -213,6 +276,16 @@ def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
     counts."""
     with atomic_path(path) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6g")
+
+
+NAMES = ("biosample", "lineage", "context", "donor", "state", "term", "name", "motif")
+"""Columns of our tables that hold what a user named, which may look like a number."""
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """Read what `write_csv` wrote: an empty cell is missing and nothing else is, since a state or a
+    motif may be called NA."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(NAMES, str))
 
 
 def sha256(path: str | Path) -> str:

@@ -63,3 +63,29 @@ def exactly(
         remedy = did_you_mean(name, names, kind=kind)
         raise UserError(f"is {str(name)!r}", file=file, field=field, remedy=remedy)
     return str(name)
+
+
+def chromosomes_meant(seen: Iterable[str], known: Iterable[str]) -> str:
+    """A remedy for chromosome names of which none is known: the known name that is the same
+    chromosome in another habit, else what to do.
+
+    Examples
+    --------
+    >>> chromosomes_meant(["1", "MT"], ["chr1", "chrM"])
+    'Did you mean chr1 for 1?'
+    >>> chromosomes_meant(["NC_000001.11"], ["chr1"])
+    "Rename the chromosomes or use a file of the data set's genome build."
+    """
+    names = sorted(known)
+    for name in sorted(seen):
+        bare = name.removeprefix("chr")
+        for other in (f"chr{name}", bare, f"chr{bare}", *_MITOCHONDRIA.get(bare, ())):
+            if other != name and other in names:
+                return f"Did you mean {other} for {name}?"
+        same = [one for one in names if one.lower() == name.lower()]
+        if same:
+            return f"Did you mean {same[0]} for {name}?"
+    return "Rename the chromosomes or use a file of the data set's genome build."
+
+
+_MITOCHONDRIA = {"MT": ("chrM", "M"), "M": ("chrMT", "MT")}

@@ -112,6 +112,49 @@ def cli(tmp_path: Path) -> Cli:
 
 
 @pytest.fixture
+def here(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """`cli` without a process of its own: for verbs that read and print."""
+
+    def run(arguments: Sequence[object]) -> Answer:
+        from petriscope.cli import main
+
+        words = [str(one) for one in arguments]
+        status = main(words)
+        said = capsys.readouterr()
+        return Answer(words, status, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def wrong(small: Small, here: Cli) -> Refused:
+    """`petriscope data check` on `small` must end with status 2 and one line that holds every word
+    of ``words``; the line comes back."""
+
+    def check(*words: str) -> str:
+        answer = here(["data", "check", small.folder])
+        (line,) = answer.stderr.strip().splitlines()
+        assert answer.returncode == 2, (answer.returncode, answer.stdout, answer.stderr)
+        for word in words:
+            assert word in line, (word, line)
+        return line
+
+    return check
+
+
+@pytest.fixture
+def right(small: Small, here: Cli) -> Callable[[], str]:
+    """`petriscope data check` on `small` must find nothing wrong; what it printed comes back."""
+
+    def check() -> str:
+        answer = here(["data", "check", small.folder])
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout
+
+    return check
+
+
+@pytest.fixture
 def refused(cli: Cli) -> Refused:
     """Run a verb that must end with status 2 and one line on the error stream that holds every
     word of ``words``; the line comes back."""

@@ -1,4 +1,4 @@
-"""`petriscope data KIND`: make or fetch a data set."""
+"""`petriscope data KIND`: make, fetch or check a data set."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import importlib
 
 from petriscope.run.studies import DEFAULT, find_study, study_names
 
+CHECK = (
+    "petriscope.commands.check",
+    "look at every file of a data set and print what was understood",
+)
 FRAGMENTS = (
     "petriscope.commands.fragments",
     "turn paired-end ATAC alignments into a fragment file",
@@ -21,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for study in study_names():
         for kind, body in find_study(study).data.items():
             offered[kind if study == DEFAULT else f"{study}-{kind}"] = body
-    for name, (module, line) in {**offered, "fragments": FRAGMENTS}.items():
+    for name, (module, line) in {**offered, "check": CHECK, "fragments": FRAGMENTS}.items():
         child = kinds.add_parser(name, help=line, description=line[0].upper() + line[1:] + ".")
         verb = importlib.import_module(module)
         verb.add_arguments(child)

@@ -100,6 +100,11 @@ def reproduce(workspace: Workspace, assignments: Sequence[str], *, force: bool) 
     print(f"workspace  {workspace.root}\ndata set   {dataset.name}: {dataset.description}")
     for note in dataset.untestable():
         print(f"note       {note}")
+    if workspace.study.check is not None:
+        sys.stdout.flush()
+        checked = workspace.study.check(dataset.root)
+        print("\n".join(checked.brief()))
+        checked.refuse()
     sys.stdout.flush()
     status = 0
     for stage, why in workspace.study.unseen(workspace, params).items():

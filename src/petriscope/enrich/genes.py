@@ -1,19 +1,20 @@
-"""Genes and the bins they claim: TSS readers (BED, GTF), GREAT's basal-plus-extension domains,
-nearest TSS."""
+"""Genes and the bins they claim: TSS readers (BED, GTF, GFF3, refFlat), GREAT's
+basal-plus-extension domains, nearest TSS."""
 
 from __future__ import annotations
 
-import gzip
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from petriscope.errors import UserError
+from petriscope.files import open_text
 from petriscope.genome.overlap import Intervals, overlaps, read_bed, within_genome
 
 _PROMOTER = (
@@ -39,21 +40,24 @@ class Links(NamedTuple):
 
 
 def read_genes(path: str | Path, sizes: Mapping[str, int] | None = None) -> Genes:
-    """Read TSSs from a GTF (gene lines, else transcripts) or a BED of TSSs, of windows round TSSs,
-    or of gene bodies.
+    """Read TSSs from a GTF or GFF3 (gene lines, else transcripts), a refFlat or genePred table, or
+    a BED of TSSs, of windows round TSSs, or of gene bodies; plain or gzipped.
 
-    In a BED, column 4 is the symbol and column 6 the strand (without it every gene is '+'); an
-    interval up to 1 kb is centered on its TSS, a longer one is a gene body whose 5' end is the TSS.
-    Symbols become upper case; of one symbol on several lines the most upstream TSS is kept. Raises
-    UserError naming file and line; where chromosome ``sizes`` are given, also for a TSS past its
+    The format is told by the first line that is no comment, whatever the file is called. In a BED,
+    column 4 is the symbol and column 6 the strand (without it every gene is '+'); an interval up to
+    1 kb is centered on its TSS, a longer one is a gene body whose 5' end is the TSS. Symbols become
+    upper case; of one symbol on several lines the most upstream TSS is kept. Raises UserError
+    naming file and line; where chromosome ``sizes`` are given, also for a TSS past its
     chromosome's end.
     """
     path = Path(path)
-    name = path.name.removesuffix(".gz").lower()
-    frame = _from_gtf(path) if name.endswith((".gtf", ".gff")) else _from_bed(path)
+    read = _dialect(path)
+    frame = _from_bed(path) if read is None else pd.DataFrame(list(read()), columns=_Raw._fields)
+    frame["strand"], unknown = _strands(frame, path)
+    notes = [f"{unknown:,} genes have no strand: taken as +"] if unknown else []
+    frame["tss"] = _tss(frame, windows=read is None)
     within_genome(frame.assign(start=frame["tss"], end=frame["tss"] + 1), sizes or {}, path)
-    notes = []
-    upper = frame["gene"].str.upper()
+    upper = pd.Series([gene.upper() for gene in frame["gene"]], index=frame.index)
     if changed := int((upper != frame["gene"]).sum()):
         notes.append(f"{changed:,} gene symbols were not in upper case: changed")
     frame["gene"] = upper
@@ -66,44 +70,211 @@ def read_genes(path: str | Path, sizes: Mapping[str, int] | None = None) -> Gene
     return Genes(frame[["gene", "chrom", "tss", "strand"]], tuple(notes))
 
 
-def _from_bed(path: Path) -> pd.DataFrame:
-    bed = read_bed(path, min_columns=4)
-    strand = bed["strand"] if "strand" in bed else pd.Series("+", index=bed.index)
-    body = (bed["end"] - bed["start"]) > _PROMOTER
-    five_prime = np.where(strand == "-", bed["end"] - 1, bed["start"])
-    tss = np.where(body, five_prime, (bed["start"] + bed["end"]) // 2)
-    tss = np.where(bed["end"] - bed["start"] == 1, bed["start"], tss)
-    return pd.DataFrame(
-        {"gene": bed["name"].astype(str), "chrom": bed["chrom"], "tss": tss, "strand": strand}
-    )
+_COMMENT = re.compile(r"#|(track|browser)(\s|$)")
+_COORDINATE = re.compile(r"[0-9]{1,18}")
+_STRANDS = {"+": "+", "-": "-", "+1": "+", "-1": "-", "plus": "+", "minus": "-"}
+_STRANDS |= {"forward": "+", "reverse": "-"}
+_NO_STRAND = (".", "?", "*", "")
+_GENES = ("gene", "ncRNA_gene", "pseudogene")
+_TRANSCRIPTS = ("transcript", "mRNA")
+_SYMBOLS = ("gene_name", "gene_symbol", "gene", "Name", "gene_id", "ID")
+_SYMBOLS_OF_PARENTS = ("gene_name", "gene_symbol", "gene", "gene_id", "Parent", "Name", "ID")
+"""Attributes that name a gene, best first; the second of transcripts."""
+_PREDICTED = {"refFlat": (0, 2, 3, 4, 5), "genePred": (0, 1, 2, 3, 4)}
+_PREDICTED |= {"genePredExt": (11, 1, 2, 3, 4), "refGene": (12, 2, 3, 4, 5)}
+"""Table of UCSC's → its columns gene, chromosome, strand, start, end."""
 
 
-def _from_gtf(path: Path) -> pd.DataFrame:
-    raw = path.read_bytes()
-    text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode()
-    rows: dict[str, list[tuple[str, str, int, str]]] = {"gene": [], "transcript": []}
-    for number, line in enumerate(text.splitlines(), start=1):
-        fields = line.split("\t")
-        if line.startswith("#") or len(fields) < 9 or fields[2] not in rows:
+class _Raw(NamedTuple):
+    """A gene as its line has it, 0-based and half-open."""
+
+    gene: str
+    chrom: str
+    start: int
+    end: int
+    strand: str
+
+
+Split = Callable[[str], list[str]]
+
+
+def _dialect(path: Path) -> Callable[[], Iterator[_Raw]] | None:
+    """The reader of the genes, by the file's first line that is no comment; None for BED.
+
+    Columns are separated by tabs, or by spaces where that line has no tab.
+    """
+    first = next((line for _, line in _filled(path)), "")
+    tabs = "\t" in first
+
+    def in_nine(line: str) -> list[str]:
+        return line.split("\t", 8) if tabs else line.split(None, 8)
+
+    def in_all(line: str) -> list[str]:
+        return line.split("\t") if tabs else line.split()
+
+    if (kind := _table_kind(in_all(first))) is not None:
+        return lambda: _predicted(path, in_all, kind)
+    fields = in_nine(first)
+    if len(fields) >= 8 and _are_numbers(fields[3:5]) and not _are_numbers(fields[1:3]):
+        return lambda: _gff(path, in_nine)
+    return None
+
+
+def _filled(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are neither empty nor a comment."""
+    for number, line in open_text(path):
+        if line.strip() and not _COMMENT.match(line):
+            yield number, line
+
+
+def _are_numbers(fields: Sequence[str]) -> bool:
+    return all(_COORDINATE.fullmatch(field.strip()) for field in fields)
+
+
+def _table_kind(fields: Sequence[str]) -> str | None:
+    """Which of UCSC's gene tables a line is of: its strand and coordinates are where they belong,
+    its exon ends make a list."""
+    for name, (gene, chrom, strand, start, end) in _PREDICTED.items():
+        last = end + 5  # exonEnds follows cdsStart, cdsEnd, exonCount, exonStarts
+        if len(fields) <= max(last, gene) or fields[strand].strip() not in ("+", "-"):
             continue
-        found = re.search(r'gene_name[ =]"?([^";]+)', fields[8]) or re.search(
-            r'gene_id[ =]"?([^";]+)', fields[8]
-        )
-        if not found or not fields[3].isdigit() or not fields[4].isdigit():
+        whole = _are_numbers([*fields[start : end + 4]])
+        exons = all(_are_numbers(fields[i].strip().strip(",").split(",")) for i in (last - 1, last))
+        wide = len(fields) > 12
+        extended = name in ("genePredExt", "refGene")
+        if whole and exons and fields[chrom].strip() and wide == extended:
+            return name
+    return None
+
+
+def _gff(path: Path, split: Split) -> Iterator[_Raw]:
+    """Genes of a GTF or GFF3, else its transcripts."""
+    found: dict[bool, list[_Raw]] = {True: [], False: []}
+    for number, line in _filled(path):
+        if line.startswith(">"):
+            break  # the sequence after ##FASTA of a GFF3
+        fields = split(line)
+        if len(fields) < 9:
             raise UserError(
-                "a gene without gene_name or gene_id, or without whole-number coordinates",
+                f"{len(fields)} columns where a GTF or GFF3 has 9",
+                file=path,
+                field=f"line {number}",
+                remedy="Separate them by tabs; the file may be cut.",
+            )
+        is_gene = fields[2] in _GENES
+        if not is_gene and fields[2] not in _TRANSCRIPTS:
+            continue
+        attributes = _attributes(fields[8])
+        wanted = _SYMBOLS if is_gene else _SYMBOLS_OF_PARENTS
+        gene = next((attributes[name] for name in wanted if attributes.get(name)), None)
+        if gene is None or not _are_numbers(fields[3:5]):
+            raise UserError(
+                "a gene without gene_name, Name or gene_id, or without whole-number coordinates",
                 file=path,
                 field=f"line {number}",
                 remedy="Add gene_id and whole-number start and end, or remove the line",
             )
-        tss = int(fields[4]) - 1 if fields[6] == "-" else int(fields[3]) - 1
-        rows[fields[2]].append((found[1], fields[0], tss, fields[6]))
-    chosen = rows["gene"] or rows["transcript"]
-    if not chosen:
+        start, end = int(fields[3]), int(fields[4])
+        if not 1 <= start <= end:
+            raise UserError(
+                f"interval {fields[0]}:{start}-{end} is empty or begins before 1",
+                file=path,
+                field=f"line {number}",
+                remedy="Coordinates count from 1, both ends included.",
+            )
+        found[is_gene].append(_Raw(gene, fields[0], start - 1, end, fields[6].strip()))
+    if not found[True] and not found[False]:
         raise UserError(
             "holds no gene and no transcript line", file=path, remedy="Give a GTF or a BED of TSSs"
         )
-    return pd.DataFrame(chosen, columns=["gene", "chrom", "tss", "strand"])
+    yield from found[True] or found[False]
+
+
+def _attributes(text: str) -> dict[str, str]:
+    """Column 9: `key "value";` of a GTF or `key=value;` of a GFF3, by exact key; of one key on
+    several places the first."""
+    found: dict[str, str] = {}
+    for key, quoted, plain in _ATTRIBUTE.findall(text):
+        value = quoted or plain.strip()
+        found.setdefault(key, unquote(value) if not quoted else value)
+    for key in ("ID", "Parent"):  # Ensembl's `gene:ENSG00000000003`
+        if key in found:
+            found[key] = found[key].removeprefix("gene:")
+    return found
+
+
+_ATTRIBUTE = re.compile(r'(?:^|;)\s*([^\s=;"]+)\s*[=\s]\s*(?:"([^"]*)"|([^;"]*))')
+
+
+def _predicted(path: Path, split: Split, kind: str) -> Iterator[_Raw]:
+    """Genes of UCSC's refFlat, genePred (extended too) or refGene tables: a transcript a line."""
+    gene, chrom, strand, start, end = _PREDICTED[kind]
+    for number, line in _filled(path):
+        fields = split(line)
+        if _table_kind(fields) != kind:
+            raise UserError(
+                f"is not a line of {kind} as the first one is",
+                file=path,
+                field=f"line {number}",
+                remedy="Give every line the same columns; the file may be cut.",
+            )
+        first, last = int(fields[start]), int(fields[end])
+        name = fields[gene].strip()
+        if not first < last or not name:
+            raise UserError(
+                f"interval {fields[chrom]}:{first}-{last} is empty, or its gene has no name",
+                file=path,
+                field=f"line {number}",
+                remedy="Give 0-based half-open coordinates and a name, or remove the line.",
+            )
+        yield _Raw(name, fields[chrom], first, last, fields[strand].strip())
+
+
+def _strands(frame: pd.DataFrame, path: Path) -> tuple[pd.Series, int]:
+    """Every strand as + or -, and how many were unknown.
+
+    A bare 1 is + where -1 stands beside it (Ensembl) and nothing by itself: HOMER writes - for it.
+    """
+    text = frame["strand"].astype(str).str.strip()
+    known = dict(_STRANDS)
+    if (text == "-1").any():
+        known["1"] = "+"
+    for value in text.unique():
+        if value not in known and value not in _NO_STRAND:
+            gene = frame["gene"][text == value].iloc[0]
+            raise UserError(
+                f"the strand of {gene} is {value!r}",
+                file=path,
+                remedy="Write + or -, or . where it is unknown.",
+            )
+    return text.map(known).fillna("+"), int(text.isin(_NO_STRAND).sum())
+
+
+def _tss(frame: pd.DataFrame, windows: bool) -> np.ndarray:
+    """The 5' end; with ``windows``, the middle of an interval that is no longer than a promoter."""
+    start, end = frame["start"].to_numpy(), frame["end"].to_numpy()
+    five_prime = np.where(frame["strand"] == "-", end - 1, start)
+    if not windows:
+        return five_prime
+    middle = np.where(end - start > _PROMOTER, five_prime, (start + end) // 2)
+    return np.where(end - start == 1, start, middle)
+
+
+def _from_bed(path: Path) -> pd.DataFrame:
+    bed = read_bed(path, min_columns=4)
+    gene = bed["name"].str.strip()
+    if (gene == "").any():
+        row = bed[gene == ""].iloc[0]
+        raise UserError(
+            f"the gene at {row['chrom']}:{row['start']}-{row['end']} has no name",
+            file=path,
+            field="column 4",
+            remedy="Write its symbol there.",
+        )
+    strand = bed.get("strand", "+")
+    return pd.DataFrame(
+        {"gene": gene, **{c: bed[c] for c in ("chrom", "start", "end")}, "strand": strand}
+    )
 
 
 def great_domains(

@@ -3,7 +3,6 @@ of genes, GREAT's binomial test of regions."""
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from petriscope.enrich.tails import (
     with_q,
 )
 from petriscope.errors import UserError
+from petriscope.files import open_text
 
 COLUMNS = (
     *("rank", "term", "ln_p", "q", "fold", "overlap", "set_size", "query"),
@@ -70,16 +70,9 @@ def read_gmt(path: str | Path) -> GeneSets:
     left out. Raises UserError naming file and line.
     """
     path = Path(path)
-    try:
-        raw = path.read_bytes()
-        lines = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode().splitlines()
-    except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise UserError(
-            f"cannot be read ({error})", file=path, remedy="Name an existing GMT file"
-        ) from error
     sets: dict[str, dict[str, None]] = {}
     lower = repeated = united = 0
-    for number, line in enumerate(lines, start=1):
+    for number, line in open_text(path):
         if not line.strip():
             continue
         fields = line.split("\t")

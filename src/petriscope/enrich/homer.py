@@ -288,7 +288,7 @@ def read_known_results(path: str | Path) -> pd.DataFrame:
     """A table HOMER wrote (``knownResults.txt`` or the output of ``homer2 known``) in the columns
     of ``known_enrichment``."""
     try:
-        raw = pd.read_csv(path, sep="\t")
+        raw = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""])
     except (OSError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise UserError(
             f"cannot be read ({error})", file=path, remedy="Name HOMER's knownResults.txt"

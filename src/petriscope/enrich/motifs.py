@@ -3,17 +3,17 @@ JASPAR files."""
 
 from __future__ import annotations
 
-import gzip
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from petriscope.errors import UserError
-from petriscope.files import atomic_path
+from petriscope.files import atomic_path, text_lines
+from petriscope.names import did_you_mean
 
 DEFAULT_P = 1e-4
 FLOOR = (
@@ -53,6 +53,20 @@ _RECIPES = {
 }
 
 
+_ACCESSION = re.compile(r"(?:MA|UN|MF|PB|CN|PF|PH|PL|SD)\d{4}\.\d+|M\d+_\d+\.\d+")
+"""How JASPAR and CIS-BP number their motifs."""
+_LIBRARIES = (
+    re.compile(rf"(?:{_ACCESSION.pattern})[._](.+)"),  # a name that begins with its accession
+    re.compile(r"\(([^()]+)\)_\([^()]+\).*"),  # CIS-BP
+    re.compile(r"(.+?)(?:_(?:HUMAN|MOUSE))?\.H\d+[A-Z]+(?:\.\d+)?(?:\.[A-Z]+)?\.[A-E]"),  # HOCOMOCO
+    re.compile(r"(.+?)_(?:DBD|eDBD|full)(?:_\d+)?"),  # Jolma 2013
+    re.compile(r"(.+?)_(?:primary|secondary)"),  # UniPROBE
+)
+"""How libraries write a factor's name into a motif's."""
+_VARIANT = re.compile(r"\(.*")
+"""What follows a factor: HOMER's '(ETS)' and '(NR),DR1', JASPAR's '(var.2)'."""
+
+
 @dataclass(frozen=True, eq=False)
 class Motif:
     """One position weight matrix. Names repeat in HOMER's library: ``key`` is what identifies a
@@ -74,6 +88,26 @@ class Motif:
     def factor(self) -> str:
         """The short name: 'Gata6(Zf)' of 'Gata6(Zf)/HUG1N-GATA6-ChIP-Seq(GSE51936)/Homer'."""
         return self.name.split("/")[0]
+
+    @property
+    def factors(self) -> frozenset[str]:
+        """Upper-case names of the factors it is a motif of, as its library writes them.
+
+        'PU.1' of HOMER's 'PU.1(ETS)/…/Homer', 'SPI1' of JASPAR's 'SPI1/MA0080.5', CIS-BP's
+        '(SPI1)_(Homo_sapiens)_(DBD_1.00)', HOCOMOCO's 'SPI1_HUMAN.H11MO.0.A' and
+        'SPI1.H12CORE.0.P.B'; 'JUN', 'FOS' and both together of the heterodimer 'FOS::JUN'. A
+        composite of two motifs (HOMER's 'ETS:RUNX') is named whole.
+        """
+        name = self.factor
+        for library in _LIBRARIES:
+            if found := library.fullmatch(name):
+                name = found[1]
+                break
+        partners = [_VARIANT.sub("", part) for part in name.split("::")]
+        alternatives = [one for part in partners for one in part.split("|")]
+        names = {self.name, self.factor, "::".join(sorted(partners)), *alternatives}
+        names |= {part for part in self.name.split("/") if _ACCESSION.fullmatch(part)}
+        return frozenset(one.upper() for one in names if one)
 
     def log_odds(self) -> np.ndarray:
         """(L, 4) float64 scores ln(max(p, 0.001) / 0.25), HOMER's."""
@@ -159,25 +193,36 @@ def read_motifs(
 ) -> list[Motif]:
     """Read a motif file, plain or gzipped, in HOMER, MEME (minimal or full text) or JASPAR format.
 
-    ``format`` None looks at the first line. MEME and JASPAR matrices carry no threshold and get the
-    one at ``threshold_p`` in uniform DNA; a HOMER motif without threshold gets it too, with a
+    ``format`` None looks at the first lines. MEME and JASPAR matrices carry no threshold and get
+    the one at ``threshold_p`` in uniform DNA; a HOMER motif without threshold gets it too, with a
     warning that names it. Raises UserError naming file and line.
     """
-    path = Path(path)
-    try:
-        raw = path.read_bytes()
-        lines = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"cannot be read as text ({error})", file=path, remedy="Name an existing motif file"
-        ) from error
+    kind, motifs = _parsed(Path(path), format)
+    bare = [motif.name for motif in motifs if np.isnan(motif.threshold)]
+    if kind == "homer" and bare:
+        warnings.warn(
+            f"{path}: {len(bare)} motif(s) without a threshold, first '{bare[0]}': set at p "
+            f"{threshold_p:g}",
+            stacklevel=2,
+        )
+    return [with_threshold(m, threshold_p) if np.isnan(m.threshold) else m for m in motifs]
+
+
+def parse_motifs(path: str | Path, format: str | None = None) -> list[Motif]:
+    """The motifs of a file as it holds them: the threshold is NaN where it gives none."""
+    return _parsed(Path(path), format)[1]
+
+
+def _parsed(path: Path, format: str | None) -> tuple[str, list[Motif]]:
+    """The format and the motifs of a file."""
+    lines = text_lines(path)
     kind = format or _guess(lines, path)
     if kind not in _READERS:
         raise UserError(
             f"unknown motif format '{kind}'",
             file=path,
             field="format",
-            remedy="Use homer, meme or jaspar",
+            remedy=did_you_mean(kind, _READERS, kind="Formats"),
         )
     motifs = list(_READERS[kind](lines, path))
     if not motifs:
@@ -195,13 +240,15 @@ def read_motifs(
             file=path,
             remedy="Keep one of each name and consensus",
         )
-    if kind == "homer" and (bare := [m.name for m in motifs if np.isnan(m.threshold)]):
-        warnings.warn(
-            f"{path}: {len(bare)} motif(s) without a threshold, first '{bare[0]}': set at p "
-            f"{threshold_p:g}",
-            stacklevel=2,
-        )
-    return [with_threshold(m, threshold_p) if np.isnan(m.threshold) else m for m in motifs]
+    return kind, motifs
+
+
+def motifs_of(factor: str, motifs: Iterable[Motif]) -> list[Motif]:
+    """The motifs of one factor, by its exact name (`Motif.factors`): letters may be upper or lower
+    case, as symbols of one gene differ between species, and a heterodimer's partners come in any
+    order."""
+    wanted = "::".join(sorted(factor.strip().upper().split("::")))
+    return [motif for motif in motifs if wanted in motif.factors or factor == motif.name]
 
 
 def write_homer(path: str | Path, motifs: Sequence[Motif]) -> None:
@@ -218,9 +265,9 @@ def write_homer(path: str | Path, motifs: Sequence[Motif]) -> None:
 
 def _guess(lines: list[str], path: Path) -> str:
     """Format by the first lines."""
-    filled = [line for line in lines if line.strip()][:2]
-    if filled and filled[0].startswith("MEME version"):
-        return "meme"
+    filled = [line for line in lines if line.strip()][:8]
+    if any(line.startswith("MEME version") for line in filled):
+        return "meme"  # after the banner of MEME's own full text
     if filled and filled[0].startswith(">"):
         return "jaspar" if len(filled) > 1 and re.match(r"\s*A\s*\[", filled[1]) else "homer"
     raise UserError(
@@ -291,6 +338,8 @@ def _read_homer(lines: list[str], path: Path) -> Iterator[Motif]:
         ]
         try:
             threshold = float(fields[2]) if len(fields) > 2 and fields[2].strip() else np.nan
+            if np.isinf(threshold):
+                raise ValueError
         except ValueError:
             raise UserError(
                 f"threshold '{fields[2]}' of motif '{name}' is not a number",
@@ -302,26 +351,62 @@ def _read_homer(lines: list[str], path: Path) -> Iterator[Motif]:
         yield Motif(name, fields[0].strip() or consensus_of(matrix), matrix, threshold)
 
 
+def _named(identifier: str, alternative: str = "") -> str:
+    """`alternative/identifier`; an alternative that repeats the identifier loses it, as in JASPAR's
+    `MOTIF MA0080.5 MA0080.5.SPI1`."""
+    short = alternative.strip().removeprefix(f"{identifier}.")
+    return identifier if short in ("", identifier) else f"{short}/{identifier}"
+
+
+def _check_alphabet(lines: list[str], start: int, path: Path) -> int:
+    """Refuse an alphabet other than A, C, G, T; returns the line that its definition ends at.
+
+    One line (`ALPHABET= ACGT`), or a block of symbols up to `END ALPHABET` (`ALPHABET "DNA"
+    DNA-LIKE`), in which `N = ACGT` defines no letter of the matrix.
+    """
+    header = lines[start].removeprefix("ALPHABET").strip()
+    end, core = start, re.sub(r"[\s=]", "", header).upper()
+    if header.startswith('"') or re.fullmatch(r"(?:DNA|RNA|PROTEIN)-LIKE", core):
+        stop = (i for i in range(start, len(lines)) if lines[i].split()[:2] == ["END", "ALPHABET"])
+        end = next(stop, len(lines))
+        if end == len(lines):
+            raise UserError(
+                "the definition of the alphabet has no end",
+                file=path,
+                field=f"line {start + 1}",
+                remedy="Write END ALPHABET after its letters.",
+            )
+        symbols = [line.split() for line in lines[start + 1 : end] if line.strip()]
+        plain = [words for words in symbols if "=" not in words and not words[0].startswith("#")]
+        letters = [one for words in plain for one in (words[0], *_paired(words))]
+        core = "".join(sorted(set(letters))).upper()
+    if core not in ("", "ACGT"):
+        raise UserError(
+            f"alphabet is '{core}'",
+            file=path,
+            field=f"line {start + 1}",
+            remedy="Only ACGT motifs are read",
+        )
+    return end
+
+
+def _paired(words: list[str]) -> list[str]:
+    """The complement that a line of an alphabet defines with its letter: `A ... ~ T ...`."""
+    return words[words.index("~") + 1 :][:1] if "~" in words else []
+
+
 def _read_meme(lines: list[str], path: Path) -> Iterator[Motif]:
     """``MOTIF name [alternative]`` then ``letter-probability matrix: ... w= L`` then L rows."""
     name: str | None = None
     i = 0
     while i < len(lines):
         line = lines[i]
-        if line.startswith("ALPHABET") and re.sub(
-            r"[\s=]", "", line.removeprefix("ALPHABET")
-        ).upper() not in (
-            "",
-            "ACGT",
-        ):
-            raise UserError(
-                f"alphabet is '{line.strip()}'",
-                file=path,
-                field=f"line {i + 1}",
-                remedy="Only ACGT motifs are read",
-            )
-        if line.startswith("MOTIF"):
-            fields = line.split(maxsplit=2)
+        first_word = line.split(maxsplit=1)[0] if line.strip() else ""
+        if re.match(r"ALPHABET\b", line):
+            i = _check_alphabet(lines, i, path)
+        elif first_word == "MOTIF":
+            # MEME's own text goes on: `MOTIF GGAAR MEME-1<TAB>width = 4 sites = 5 ...`
+            fields = re.split(r"\s+width\s*=", line)[0].split(maxsplit=2)
             if len(fields) < 2:
                 raise UserError(
                     "MOTIF without a name",
@@ -329,11 +414,7 @@ def _read_meme(lines: list[str], path: Path) -> Iterator[Motif]:
                     field=f"line {i + 1}",
                     remedy="Write 'MOTIF name'",
                 )
-            name = (
-                fields[1]
-                if len(fields) == 2 or fields[2] == fields[1]
-                else f"{fields[2].strip()}/{fields[1]}"
-            )
+            name = _named(*fields[1:])
         elif line.startswith("letter-probability matrix"):
             if name is None:
                 raise UserError(
@@ -372,11 +453,9 @@ def _read_jaspar(lines: list[str], path: Path) -> Iterator[Motif]:
     for first in range(0, len(filled), 5):
         number, header = filled[first]
         body = filled[first + 1 : first + 5]
-        name = "/".join(reversed(header[1:].split(maxsplit=1))) if header.startswith(">") else ""
-        counts = [
-            re.findall(r"[-+.\deE]+", line.split("[", 1)[-1].rstrip().rstrip("]"))
-            for _, line in body
-        ]
+        parts = header[1:].split(maxsplit=1) if header.startswith(">") else []
+        name = _named(*parts) if parts else ""
+        counts = [line.split("[", 1)[-1].rstrip().removesuffix("]").split() for _, line in body]
         letters = [line.split("[", 1)[0].strip() for _, line in body]
         try:
             table = np.array(counts, dtype=np.float64)
@@ -387,6 +466,7 @@ def _read_jaspar(lines: list[str], path: Path) -> Iterator[Motif]:
             or letters != list("ACGT")
             or table.ndim != 2
             or table.shape[1] == 0
+            or not np.isfinite(table).all()
             or (table < 0).any()
         ):
             raise UserError(

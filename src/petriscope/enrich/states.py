@@ -4,8 +4,9 @@ bins, and odds ratios with Woolf intervals, Fisher's exact test and a circular-s
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -19,11 +20,22 @@ from petriscope.enrich.background import MatchedBackground
 from petriscope.enrich.foregrounds import Foregrounds
 from petriscope.enrich.tails import Alternative, benjamini_hochberg, log_fisher
 from petriscope.errors import UserError
+from petriscope.files import open_text, text_lines
 from petriscope.genome.overlap import Intervals, overlaps, read_bed, within_genome
+from petriscope.names import did_you_mean, exactly
 
 STEP = 200
 """bp: ChromHMM's step; its last segment may reach past the chromosome's end by less than one."""
 UNASSIGNED = -1
+ACTIVE = ("promoter", "enhancer", "active")
+GROUPS = (
+    *ACTIVE,
+    *("transcribed", "bivalent", "heterochromatin", "repressed", "quiescent", "inactive"),
+    "other",
+)
+"""What a state may be; *active* and *inactive* are for a user who says no more."""
+_COMMENT = re.compile(r"#|(track|browser)(\s|$)")
+STATE_COLUMNS = ("number", "name", "colour", "description", "group")
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,7 @@ class State:
     color: str
     """#rrggbb"""
     group: str
-    """promoter, enhancer, transcribed, bivalent, heterochromatin, repressed, quiescent or other."""
+    """One of `GROUPS`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +73,7 @@ def vocabularies() -> dict[str, tuple[State, ...]]:
     """Name → states in numerical order: roadmap15, roadmap18, roadmap25, rederived12,
     varshney18."""
     with resources.files("petriscope.enrich").joinpath("states.tsv").open() as handle:
-        frame = pd.read_csv(handle, sep="\t")
+        frame = pd.read_csv(handle, sep="\t", keep_default_na=False)
     return {
         str(name): tuple(
             State(int(row["number"]), row["name"], row["description"], row["colour"], row["group"])
@@ -77,18 +89,28 @@ def read_segmentation(
     """Read a segmentation BED (4 or 9 columns, plain or gzipped; column 4 = state, e.g. '13_EnhA1',
     'E13' or 'EnhA1').
 
-    The vocabulary is the built-in one that holds every (number, name) of the file, else the names
-    of ``states_file`` (columns number, name, colour), else the file's own names with the colors of
-    its column 9. Where segments overlap the earlier one keeps the shared bases; this and gaps are
-    said in ``notes``. Raises UserError naming file and line; where chromosome ``sizes`` are given,
-    also for a segment that ends a step of 200 bp (ChromHMM's) past its chromosome.
+    The vocabulary is that of ``states_file`` (`read_states`) where one is given, else the built-in
+    one that holds every name of the file under its number, else the file's own names with the
+    colors of its column 9, of which nothing is known: neither numbers alone nor how many there are
+    tell a vocabulary. States that share a name keep their numbers in it (`4_Strong_Enhancer`).
+    Where segments overlap the earlier one keeps the shared bases; this and gaps are said in
+    ``notes``. Raises UserError naming file and line; where chromosome ``sizes`` are given, also for
+    a segment that ends a step of 200 bp (ChromHMM's) past its chromosome.
     """
     frame = read_bed(path, min_columns=4)
     within_genome(frame, sizes or {}, path, slack=STEP - 1)
-    labels = frame["name"].astype(str)
-    distinct = sorted(labels.unique(), key=lambda label: (_split(label)[0] or 0, label))
-    given = _read_states(states_file) if states_file is not None else None
-    vocabulary, states, index = _match(distinct, given, frame, path)
+    labels = frame["name"].str.strip()
+    if (labels == "").any():
+        row = frame[labels == ""].iloc[0]
+        raise UserError(
+            f"the state at {row['chrom']}:{row['start']}-{row['end']} has no name",
+            file=path,
+            field="column 4",
+            remedy="Write it there, or remove the line.",
+        )
+    colors = dict(zip(labels, frame["colour"])) if "colour" in frame else {}
+    given = read_states(states_file) if states_file is not None else None
+    vocabulary, states, index = _match(_in_order(labels), given, colors, path)
     notes = (
         []
         if vocabulary != "file"
@@ -111,6 +133,48 @@ def read_segmentation(
             f"left unassigned"
         )
     return Segmentation(chrom, start, end, code, states, vocabulary, tuple(notes))
+
+
+class Labels(NamedTuple):
+    """What a segmentation's file calls its states, without its segments."""
+
+    vocabulary: str
+    states: tuple[State, ...]
+    """All of the vocabulary."""
+    present: tuple[str, ...]
+    """Names of those in the file."""
+
+
+def read_labels(path: str | Path, given: tuple[State, ...] | None = None) -> Labels:
+    """The states of a segmentation's file: one quick pass, for a look before any work.
+
+    ``given``: the user's own vocabulary (`read_states`).
+    """
+    path = Path(path)
+    found: dict[str, str] = {}
+    for number, line in open_text(path):
+        if not line.strip() or _COMMENT.match(line):
+            continue
+        fields = line.split("\t", 9) if "\t" in line else line.split(None, 9)
+        if len(fields) < 4 or not fields[3].strip():
+            raise UserError(
+                "has no state",
+                file=path,
+                field=f"line {number}",
+                remedy="Give chromosome, start, end and state, separated by tabs.",
+            )
+        if fields[3] not in found:
+            found[fields[3]] = fields[8] if len(fields) > 8 else ""
+    if not found:
+        raise UserError("the file holds no interval", file=path, remedy="Give a segmentation.")
+    colors = {label.strip(): color for label, color in found.items()}
+    vocabulary, states, index = _match(_in_order(colors), given, colors, path)
+    present = {index[label] for label in colors}
+    return Labels(vocabulary, states, tuple(states[i].name for i in sorted(present)))
+
+
+def _in_order(labels: Iterable[str]) -> list[str]:
+    return sorted(set(labels), key=lambda label: (_split(label)[0] or 0, label))
 
 
 def overlap_bases(
@@ -160,51 +224,35 @@ def one_hot(states: np.ndarray, n_states: int) -> np.ndarray:
 
 def _split(label: str) -> tuple[int | None, str]:
     """Number and name of a state label."""
-    found = re.fullmatch(r"[EU]?(\d+)(?:[_\s](.+))?", label)
+    found = re.fullmatch(r"[EU]?([0-9]{1,9})(?:[_\s](.+))?", label)
     return (int(found[1]), found[2] or "") if found else (None, label)
 
 
 def _plain(name: str) -> str:
-    """A state name without the marks in which files differ (5' and 5p, case, punctuation)."""
-    return re.sub(r"[^a-z0-9]", "", name.replace("'", "p").lower())
+    """A state name without the marks in which files differ (5' and 5p, space and underscore)."""
+    return re.sub(r"[\s_/]+", "_", name.replace("'", "p").strip())
 
 
 def _match(
-    labels: list[str], given: tuple[State, ...] | None, frame: pd.DataFrame, path: str | Path
+    labels: list[str], given: tuple[State, ...] | None, colors: Mapping[str, str], path: str | Path
 ) -> tuple[str, tuple[State, ...], dict[str, int]]:
     """Vocabulary, its states, and the index of every label."""
     candidates = {"states file": given} if given is not None else vocabularies()
-    parts = {label: _split(label) for label in labels}
-    for name, states in candidates.items():
-        by_number = {s.number: i for i, s in enumerate(states)}
-        by_name = {
-            _plain(text): i for i, s in enumerate(states) for text in (s.description, s.name)
-        }
-        index: dict[str, int] = {}
-        for label, (number, text) in parts.items():
-            if (
-                not text
-                and number is not None
-                and (given is not None or len(labels) == len(states))
-            ):
-                where = by_number.get(number)
-            else:
-                where = by_name.get(_plain(text))
-                if where is not None and number is not None and states[where].number != number:
-                    where = None
-            if where is not None:
-                index[label] = where
+    for vocabulary, states in candidates.items():
+        found = {label: _place(label, states, by_number=given is not None) for label in labels}
+        index = {label: place for label, place in found.items() if place is not None}
         if len(index) == len(labels):
-            return name, states, index
+            return vocabulary, _told_apart(states), index
     if given is not None:
         missing = next(label for label in labels if label not in index)
+        known = [f"{state.number}_{state.name}" for state in given]
         raise UserError(
             f"state '{missing}' is not in the states file",
             file=path,
             field="column 4",
-            remedy="Add it there",
+            remedy=f"Add it there. {did_you_mean(missing, known, kind='It holds')}",
         )
-    colors = dict(zip(frame["name"].astype(str), frame["colour"])) if "colour" in frame else {}
+    parts = {label: _split(label) for label in labels}
     own = tuple(
         State(
             parts[label][0] or i + 1,
@@ -215,7 +263,37 @@ def _match(
         )
         for i, label in enumerate(labels)
     )
-    return "file", own, {label: i for i, label in enumerate(labels)}
+    return "file", _told_apart(own), {label: i for i, label in enumerate(labels)}
+
+
+def _place(label: str, states: Sequence[State], *, by_number: bool) -> int | None:
+    """The state that a label of a file is: by its name, and its number where it has one; a number
+    alone only in a vocabulary that the user gave."""
+    number, text = _split(label)
+    fitting = [
+        i
+        for i, state in enumerate(states)
+        if (number is None or state.number == number)
+        and ((by_number and number is not None) if not text else _is_called(state, text))
+    ]
+    if not fitting and by_number:  # a name that looks like a number with a name
+        fitting = [i for i, state in enumerate(states) if label == state.name]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _is_called(state: State, text: str) -> bool:
+    return _plain(text) in (_plain(state.name), _plain(state.description))
+
+
+def _told_apart(states: Sequence[State]) -> tuple[State, ...]:
+    """The states, those that share a name with their number before it; where that is not enough,
+    all of them, or all as the file labels them."""
+    shared = Counter(state.name for state in states)
+    numbered = [f"{state.number}_{state.name}" for state in states]
+    some = [long if shared[s.name] > 1 else s.name for s, long in zip(states, numbered)]
+    labels = [state.description for state in states]
+    names = next((n for n in (some, numbered) if len(set(n)) == len(states)), labels)
+    return tuple(replace(state, name=name) for state, name in zip(states, names))
 
 
 def _hex(rgb: object) -> str:
@@ -228,27 +306,60 @@ def _hex(rgb: object) -> str:
     )
 
 
-def _read_states(path: str | Path) -> tuple[State, ...]:
-    try:
-        frame = pd.read_csv(path, sep="\t", dtype=str)
-        frame["number"] = frame["number"].astype(int)
-        known = {_plain(s.name): s.group for states in vocabularies().values() for s in states}
-        return tuple(
-            State(
-                int(row["number"]),
-                row["name"],
-                row.get("description", row["name"]),
-                row["colour"],
-                known.get(_plain(row["name"]), "other"),
-            )
-            for _, row in frame.sort_values("number").iterrows()
-        )
-    except (OSError, KeyError, ValueError) as error:
+def read_states(path: str | Path) -> tuple[State, ...]:
+    """A user's vocabulary: tab-separated columns number, name, colour, and where wanted description
+    and group, under a line that names them.
+
+    Without a group (no such column, or an empty entry) a state whose name a built-in vocabulary
+    has takes that one's, any other is *other*. Raises UserError naming file, line and remedy.
+    """
+    lines = [line.split("\t") for line in text_lines(path)]
+    header = [name.strip().removeprefix("#") for name in lines[0]] if lines else []
+    remedy = "Give tab-separated columns number, name, colour"
+    columns = ["colour" if name == "color" else name for name in header]
+    if missing := [name for name in ("number", "name", "colour") if name not in columns]:
         raise UserError(
-            f"is not a table of states ({error})",
-            file=path,
-            remedy="Give tab-separated columns number, name, colour",
-        ) from error
+            f"is not a table of states (no column {missing[0]})", file=path, remedy=remedy
+        )
+    for name in columns:
+        exactly(name, STATE_COLUMNS, file=path, field="column", kind="Columns")
+        if columns.count(name) > 1:
+            remedy = "Name each column once."
+            raise UserError(f"column {name} occurs twice", file=path, remedy=remedy)
+    known = {_plain(s.name): s.group for states in vocabularies().values() for s in states}
+    states: dict[int, State] = {}
+    for line, fields in enumerate(lines[1:], start=2):
+        if not any(field.strip() for field in fields):
+            continue
+        where = f"line {line}"
+        row = dict(zip(columns, (field.strip() for field in fields)))
+        if short := [name for name in ("number", "name", "colour") if name not in row]:
+            raise UserError(f"has no {short[0]}", file=path, field=where, remedy=remedy)
+        number = row["number"].removeprefix("E")
+        if not number.isascii() or not number.isdigit() or len(number) > 9:
+            raise UserError(
+                f"is not a table of states (number {row['number']!r})",
+                file=path,
+                field=where,
+                remedy=remedy,
+            )
+        if not row["name"]:
+            what = f"state {number} has no name"
+            raise UserError(what, file=path, field=where, remedy=remedy)
+        if int(number) in states:
+            raise UserError(
+                f"number {number} occurs twice",
+                file=path,
+                field=where,
+                remedy="Give each state its own number.",
+            )
+        group = row.get("group") or known.get(_plain(row["name"]), "other")
+        exactly(group, GROUPS, file=path, field=f"{where}, group", kind="Groups")
+        description = row.get("description") or row["name"]
+        states[int(number)] = State(int(number), row["name"], description, row["colour"], group)
+    if not states:
+        raise UserError("is not a table of states (it holds none)", file=path, remedy=remedy)
+    return tuple(states[number] for number in sorted(states))
 
 
 def _without_overlap(

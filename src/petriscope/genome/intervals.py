@@ -20,6 +20,7 @@ import pandas as pd
 
 from petriscope.errors import UserError
 from petriscope.files import BROKEN, damaged, open_bytes
+from petriscope.names import chromosomes_meant
 
 CHUNK_ROWS = 1_000_000
 BLOCK_BYTES = 1 << 18
@@ -449,7 +450,7 @@ def check_names(path: Path, seen: set[str], wanted: set[str]) -> None:
         f"{', '.join(ours)}",
         file=path,
         field="column 1",
-        remedy="Rename the chromosomes or use a file of the data set's genome build.",
+        remedy=chromosomes_meant(seen, wanted),
     )
 
 

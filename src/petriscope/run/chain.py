@@ -10,11 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-import yaml
-
 from petriscope.claims.rules import read_rules, stages_of
 from petriscope.errors import UserError
-from petriscope.files import read_json
+from petriscope.files import read_json, read_yaml_text
 from petriscope.run.graph import Graph, Stage, load_graph
 from petriscope.run.provenance import Digests, combined
 from petriscope.run.workspace import Workspace
@@ -190,7 +188,7 @@ def origin(path: Path) -> str:
     description = path / "dataset.yaml"
     if not description.is_file():
         return ""
-    content = yaml.safe_load(description.read_text())
+    content = read_yaml_text(description)
     parts = [f"data set {content.get('name')}", f"license {content.get('licence')}"]
     if simulation := content.get("simulation"):
         parts.insert(

@@ -12,11 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from petriscope import __version__
 from petriscope.errors import UserError
-from petriscope.files import atomic_folder, read_json
+from petriscope.files import atomic_folder, read_json, read_yaml_text
 from petriscope.run.chain import Records
 from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
@@ -68,7 +66,7 @@ def _describe(crate: Any, workspace: Workspace) -> Mapping[str, Any]:
 
     params = load_params(workspace.params)
     description = workspace.dataset(params.dataset) / "dataset.yaml"
-    dataset = yaml.safe_load(description.read_text()) if description.is_file() else {}
+    dataset = read_yaml_text(description) if description.is_file() else {}
     crate.name = f"Petriscope {__version__} on data set {dataset.get('name', params.dataset)}"
     crate.description = (
         "Sparse-autoencoder probes of EpiBERT: figures, tables, claims ledger and the record of "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from petriscope.errors import UserError
-from petriscope.files import read_json
+from petriscope.files import read_csv, read_json
 from petriscope.names import did_you_mean
 from petriscope.run.params import load_params
 from petriscope.run.studies import Study
@@ -110,7 +110,7 @@ class Run:
             there = sorted(p.name for p in path.parent.glob("*.*")) if path.parent.is_dir() else []
             remedy = f"There are: {', '.join(there)}." if there else "Run that stage first."
             raise UserError("does not exist", file=path, remedy=remedy)
-        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        return read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
 
     def sae(self, layer: int, seed: int | None = None) -> SAE:
         """The autoencoder of a layer; ``seed`` None is the one that was probed."""

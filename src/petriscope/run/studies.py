@@ -44,6 +44,22 @@ class DataSet(Protocol):
         ...
 
 
+class Checked(Protocol):
+    """What a look at every file of a data set found, before any work."""
+
+    def lines(self) -> Sequence[str]:
+        """All that was understood, as tables."""
+        ...
+
+    def brief(self) -> Sequence[str]:
+        """What matched nothing, what is wrong, and how much was looked at."""
+        ...
+
+    def refuse(self) -> None:
+        """Raise `UserError` for the first thing that is wrong."""
+        ...
+
+
 class Parity(NamedTuple):
     """How far this machine's arithmetic is from that on which the study's model was checked."""
 
@@ -81,6 +97,8 @@ class Study:
     folder: str = "."
     """Its workspace, relative to the top of the repository."""
     parity: Callable[[], Parity] | None = None
+    check: Callable[[str | Path], Checked] | None = None
+    """Looks at every file of the data set in a folder, within seconds."""
     data: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Verbs of `petriscope data`: name → (module, one line of help)."""
     unseen: Callable[[Workspace, Any], Mapping[str, str]] = lambda workspace, params: {}

@@ -9,7 +9,7 @@ import pandas as pd
 from petriscope.claims.multiplicity import as_markdown as ledger_markdown
 from petriscope.claims.multiplicity import multiplicity
 from petriscope.claims.rules import as_markdown, evaluate, headline, read_rules, stages_of
-from petriscope.files import atomic_folder, atomic_path, read_json, write_csv, write_json
+from petriscope.files import atomic_folder, atomic_path, read_csv, read_json, write_csv, write_json
 from petriscope.run.params import Params
 from petriscope.run.provenance import cpu_model
 from petriscope.run.workspace import Workspace
@@ -72,7 +72,7 @@ def _tables(workspace: Workspace) -> dict[str, pd.DataFrame]:
         for name in names:
             path = workspace.table(stage) / f"{name}.csv"
             try:
-                tables[f"{stage}/{name}"] = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+                tables[f"{stage}/{name}"] = read_csv(path) if path.is_file() else pd.DataFrame()
             except pd.errors.EmptyDataError:
                 tables[f"{stage}/{name}"] = pd.DataFrame()
     return tables

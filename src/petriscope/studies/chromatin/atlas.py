@@ -14,7 +14,7 @@ from petriscope.atlas.build import AtlasTables
 from petriscope.atlas.schema import Column, Declared, Thresholds
 from petriscope.enrich.genes import read_genes
 from petriscope.enrich.kinds import KINDS
-from petriscope.files import read_json
+from petriscope.files import read_csv, read_json
 from petriscope.graph.coactivation import (
     firing_correlation,
     modules,
@@ -119,12 +119,12 @@ def feature_rows(workspace: Workspace, features: pd.DataFrame, lineages: list[st
     stability = pd.read_parquet(workspace.sae / "stability.parquet")[
         ["layer", "feature", "stability"]
     ]
-    single = pd.read_csv(workspace.table("ablation") / "features.csv")[
+    single = read_csv(workspace.table("ablation") / "features.csv")[
         ["layer", "feature", "own", "null_percentile"]
     ]
     single = single.rename(columns={"own": "causal_effect", "null_percentile": "causal_percentile"})
     single["causal_percentile"] /= 100
-    labels = pd.read_csv(workspace.table("labels") / "labels.csv")[
+    labels = read_csv(workspace.table("labels") / "labels.csv")[
         ["layer", "feature", "label", "confidence"]
     ]
     table = pd.DataFrame(
@@ -243,7 +243,7 @@ def annotation_rows(workspace: Workspace) -> pd.DataFrame:
     )
     frames = []
     for kind in KINDS:
-        table = pd.read_csv(workspace.table(kind.stage) / "enrichment.csv")
+        table = read_csv(workspace.table(kind.stage) / "enrichment.csv")
         table = table[table.kind == "feature"].sort_values(
             ["layer", "feature", kind.ln_p], kind="stable"
         )
@@ -356,10 +356,10 @@ def module_rows(layers: Mapping[int, EncodedLayer], seed: int) -> pd.DataFrame:
 
 def layer_rows(workspace: Workspace) -> pd.DataFrame:
     """Quality and counts per layer, with the random-init curve."""
-    quality = pd.read_csv(workspace.sae / "quality.csv").drop_duplicates("layer").set_index("layer")
-    counts = pd.read_csv(workspace.table("cds") / "layers.csv").set_index("layer")
+    quality = read_csv(workspace.sae / "quality.csv").drop_duplicates("layer").set_index("layer")
+    counts = read_csv(workspace.table("cds") / "layers.csv").set_index("layer")
     path = workspace.table("random_init") / "layers.csv"
-    random = pd.read_csv(path).set_index("layer").reindex(counts.index) if path.is_file() else None
+    random = read_csv(path).set_index("layer").reindex(counts.index) if path.is_file() else None
     return pd.DataFrame(
         {
             "layer": counts.index,
@@ -385,9 +385,9 @@ def layer_rows(workspace: Workspace) -> pd.DataFrame:
 def curve_rows(workspace: Workspace) -> pd.DataFrame:
     """Ablation curves of all arms, the steering grid, and for single features what scaling them
     does."""
-    scaled = pd.read_csv(workspace.table("ablation") / "scaling.csv")
-    ablation = pd.read_csv(workspace.table("ablation") / "curve.csv")
-    steering = pd.read_csv(workspace.table("steering") / "grid.csv")
+    scaled = read_csv(workspace.table("ablation") / "scaling.csv")
+    ablation = read_csv(workspace.table("ablation") / "curve.csv")
+    steering = read_csv(workspace.table("steering") / "grid.csv")
     steering = steering[steering.origin == "own"]
     return pd.concat(
         [
@@ -471,7 +471,7 @@ def run_rows(workspace: Workspace, params: Params, name: str, description: str) 
 
 def state_rows(workspace: Workspace) -> pd.DataFrame:
     """Chromatin states and their colors, in the order of the tables."""
-    table = pd.read_csv(workspace.table("chromhmm") / "enrichment.csv").drop_duplicates("state")
+    table = read_csv(workspace.table("chromhmm") / "enrichment.csv").drop_duplicates("state")
     return pd.DataFrame(
         {"name": table.state, "number": range(1, len(table) + 1), "colour": table.colour}
     )

@@ -18,6 +18,7 @@ from petriscope.figures.contrast import draw_calibration, draw_cds_distribution,
 from petriscope.figures.controls import draw_controls
 from petriscope.figures.dictionaries import draw_leaderboard, draw_sae_quality
 from petriscope.figures.style import CONTROL, CORRECTED, PUBLISHED, none_if_empty, nothing, panels
+from petriscope.files import read_csv
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.params import Params
 
@@ -166,7 +167,7 @@ class Tables:
         self.read.append(f"{stage}/{name}")
         path = self.workspace.table(stage) / name
         try:
-            return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+            return read_csv(path) if path.is_file() else pd.DataFrame()
         except pd.errors.EmptyDataError:
             return pd.DataFrame()
 

@@ -18,7 +18,7 @@ from petriscope.enrich.hits import (
     lineage_specificity,
     logos_and_positions,
 )
-from petriscope.enrich.motifs import Motif
+from petriscope.enrich.motifs import Motif, motifs_of
 from petriscope.enrich.scan import scan_hits
 from petriscope.enrich.sets import Sets
 from petriscope.errors import UserError
@@ -52,14 +52,7 @@ def claimed_factors(
     lineage."""
     rows = []
     for lineage, names in claimed.items():
-        wanted = {
-            motif.name
-            for motif in motifs
-            if motif.name.upper().startswith(tuple(n.upper() for n in names))
-        }
-        wanted |= {
-            motif.name for motif in motifs if motif.factor.upper() in {n.upper() for n in names}
-        }
+        wanted = {motif.name for name in names for motif in motifs_of(name, motifs)}
         rows.append(
             table[
                 table.name.isin(wanted) & table.kind.isin(["lineage", "condition", "peaks"])

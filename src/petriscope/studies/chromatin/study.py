@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petriscope.enrich.kinds import KINDS
-from petriscope.run.studies import DataSet, Parity, Study
+from petriscope.run.studies import Checked, DataSet, Parity, Study
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.params import Params
 
@@ -22,6 +22,13 @@ def _dataset(path: str | Path) -> DataSet:
     from petriscope.studies.chromatin.data.dataset import load_dataset
 
     return load_dataset(path)
+
+
+def _check(path: str | Path) -> Checked:
+    from petriscope.studies.chromatin.data.dataset import load_dataset
+    from petriscope.studies.chromatin.data.preflight import check_dataset
+
+    return check_dataset(load_dataset(path))
 
 
 def _demo(folder: Path) -> None:
@@ -146,6 +153,7 @@ STUDY = Study(
         **{kind.stage: ("enrichment",) for kind in KINDS},
     },
     parity=_parity,
+    check=_check,
     data={
         "demo": (
             "petriscope.studies.chromatin.data.demo",

@@ -66,11 +66,11 @@ def test_a_description_is_read_and_says_what_it_cannot_support(folder):
     [
         (
             lambda d: d["biosamples"][0].update(context="vitro"),
-            r"biosamples\[0\].context: is 'vitro'. Use one of: in_vitro, in_vivo",
+            r"biosamples\[0\].context: is 'vitro'. Did you mean in_vitro",
         ),
         (
             lambda d: d["biosamples"][1].update(lineage="gut"),
-            r"biosamples\[1\].lineage: is 'gut'. Use one of: blood",
+            r"biosamples\[1\].lineage: is 'gut'. Lineages: blood",
         ),
         (lambda d: d["biosamples"][1].update(id="a"), r"biosamples\[1\].id: 'a' appears twice"),
         (

@@ -10,13 +10,29 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from petriscope.errors import UserError
+from petriscope.files import read_yaml_text
+from petriscope.names import did_you_mean, exactly
 
 CONTEXTS = ("in_vitro", "in_vivo")
 SIGNAL_FORMATS = ("fragments", "bam", "bigwig", "bedgraph", "narrowpeak")
 MOTIF_FORMATS = ("meme", "homer")
+DOCS = "See docs/datasets.md for the format."
+FIELDS = {
+    "": (
+        *("format", "name", "description", "licence", "simulation", "genome", "lineages"),
+        *("biosamples", "annotation", "lineage_factors", "truth"),
+    ),
+    "genome": ("build", "fasta", "blacklist"),
+    "biosamples": (
+        *("id", "lineage", "context", "donor", "signal", "format", "library_share"),
+        *("peaks", "chromhmm"),
+    ),
+    "annotation": ("genes", "chromhmm_states", "genesets", "motifs", "activity_motifs"),
+    "motifs": ("file", "format"),
+}
+"""What each level of dataset.yaml may hold: the top, and by name the mappings in it."""
 
 
 @dataclass(frozen=True)
@@ -130,15 +146,7 @@ def load_dataset(path: str | Path) -> Dataset:
     match a description bundled with the package. Raises `UserError` naming file, field and remedy.
     """
     source, root = _locate(Path(path))
-    try:
-        raw = yaml.safe_load(source.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"not valid YAML ({error})",
-            file=source,
-            remedy="Write that line as `key: value`.",
-        ) from None
-    return _parse(_Reader(source, root, raw))
+    return _parse(_Reader(source, root, read_yaml_text(source)))
 
 
 def _locate(path: Path) -> tuple[Path, Path]:
@@ -153,7 +161,7 @@ def _locate(path: Path) -> tuple[Path, Path]:
         )
         raise UserError("no such data set", file=path, remedy=remedy)
     for description in bundled_descriptions().values():
-        wanted = yaml.safe_load(description.read_text())["genome"]["fasta"]
+        wanted = read_yaml_text(description)["genome"]["fasta"]
         for root in (path, path / "real", path / "data" / "real"):
             if all((root / name).is_file() for name in wanted):
                 return description, root
@@ -164,69 +172,121 @@ def _locate(path: Path) -> tuple[Path, Path]:
 
 
 class _Reader:
-    """Typed access to the raw mapping, every failure naming the field."""
+    """Typed access to the raw mapping, whose every scalar is text; every failure names the
+    field."""
 
     def __init__(self, source: Path, root: Path, raw: Any) -> None:
         self.source, self.root = source, root
         if not isinstance(raw, dict):
-            raise UserError(
-                "is not a mapping", file=source, remedy="See docs/datasets.md for the format."
-            )
-        self.raw: dict[str, Any] = raw
+            raise UserError("is not a mapping", file=source, remedy=DOCS)
+        self.raw: dict[Any, Any] = raw
 
-    def fail(
-        self, field: str, what: str, remedy: str = "See docs/datasets.md for the format."
-    ) -> UserError:
+    def fail(self, field: str, what: str, remedy: str = DOCS) -> UserError:
         return UserError(what, file=self.source, field=field, remedy=remedy)
 
-    def get(
-        self, mapping: Any, field: str, kind: type | tuple[type, ...], default: Any = ...
-    ) -> Any:
-        key = field.rsplit(".", 1)[-1]
-        if not isinstance(mapping, dict) or mapping.get(key) is None:
-            if default is not ...:
-                return default
-            raise self.fail(field, "is missing")
-        value = mapping[key]
-        if kind is str and isinstance(value, (int, float)):
-            value = str(value)
-        if not isinstance(value, kind):
-            wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-            raise self.fail(field, f"must be a {wanted}, not {value!r}")
+    def known(self, mapping: Mapping[Any, Any], level: str, where: str) -> None:
+        """Refuse a field that ``level`` does not have, naming the nearest, or where it belongs."""
+        for name in mapping:
+            if name in FIELDS[level]:
+                continue
+            field = f"{where}.{name}" if where else str(name)
+            homes = [home or "the top level" for home in FIELDS if name in FIELDS[home]]
+            remedy = did_you_mean(name, FIELDS[level], kind="Fields here")
+            if homes:
+                belongs = f"{name} belongs under {' or '.join(homes)}."
+                remedy = f"{belongs} {remedy}" if remedy.startswith("Did you mean") else belongs
+            raise self.fail(field, "is not a field of a data set", remedy)
+
+    def mapping(self, above: Mapping[Any, Any], field: str, default: Any = ...) -> dict[Any, Any]:
+        value = self._value(above, field, default)
+        if not isinstance(value, dict):
+            raise self.fail(field, f"must be a mapping, not {_shown(value)}")
         return value
 
-    def file(self, mapping: Any, field: str, *, optional: bool = False) -> Path | None:
-        name = self.get(mapping, field, str, None if optional else ...)
+    def items(self, above: Mapping[Any, Any], field: str) -> list[Any]:
+        value = self._value(above, field)
+        if not isinstance(value, list):
+            remedy = f"Write [{value}]." if isinstance(value, str) else "Write it as [a, b]."
+            raise self.fail(field, f"must be a list, not {_shown(value)}", remedy)
+        return value
+
+    def names(self, above: Mapping[Any, Any], field: str) -> tuple[str, ...]:
+        """A list of texts, each once."""
+        found: list[str] = []
+        for i, value in enumerate(self.items(above, field)):
+            if not isinstance(value, str) or not value.strip():
+                raise self.fail(f"{field}[{i}]", f"must be a name, not {_shown(value)}")
+            if value in found:
+                raise self.fail(f"{field}[{i}]", f"{value!r} appears twice", "Write it once.")
+            found.append(value)
+        return tuple(found)
+
+    def text(self, above: Mapping[Any, Any], field: str, default: Any = ...) -> Any:
+        value = self._value(above, field, default)
+        if value is default:
+            return value
+        if not isinstance(value, str):
+            raise self.fail(field, f"must be a text, not {_shown(value)}")
+        if not value.strip() and default is ...:
+            raise self.fail(field, "is empty", "Write its value.")
+        return value
+
+    def _value(self, above: Mapping[Any, Any], field: str, default: Any = ...) -> Any:
+        value = above.get(field.rsplit(".", 1)[-1])
+        if value is None:
+            if default is ...:
+                raise self.fail(field, "is missing")
+            return default
+        return value
+
+    def file(self, above: Mapping[Any, Any], field: str, *, optional: bool = False) -> Path | None:
+        name = self.text(above, field, None if optional else ...)
         return None if name is None else self.existing(name, field)
 
     def existing(self, name: str, field: str) -> Path:
         path = self.root / name
-        if not path.is_file():
-            raise self.fail(
-                field,
-                f"names {path}, which does not exist",
-                "Write a path relative to the data set's folder, or fetch the file.",
-            )
+        try:
+            found = path.is_file()
+        except OSError:  # a name that no file can have
+            found = False
+        if not found:
+            remedy = "Write a path relative to the data set's folder, or fetch the file."
+            near = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
+            nearest = did_you_mean(path.name, near)
+            if nearest.startswith("Did you mean"):
+                remedy = f"{nearest} {remedy}"
+            raise self.fail(field, f"names {path}, which does not exist", remedy)
         return path
 
-    def choice(self, mapping: Any, field: str, allowed: tuple[str, ...]) -> str:
-        value = self.get(mapping, field, str)
-        if value not in allowed:
-            raise self.fail(field, f"is {value!r}", f"Use one of: {', '.join(allowed)}.")
-        return value
+    def choice(
+        self, above: Mapping[Any, Any], field: str, allowed: tuple[str, ...], kind: str = "Use"
+    ) -> str:
+        value = self.text(above, field)
+        return exactly(value, allowed, file=self.source, field=field, kind=kind)
+
+
+def _shown(value: Any) -> str:
+    """A wrong value, cut short."""
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _parse(r: _Reader) -> Dataset:
-    if r.get(r.raw, "format", int) != 1:
-        raise r.fail("format", f"is {r.raw['format']!r}", "This version reads format 1.")
-    genome = r.get(r.raw, "genome", dict)
-    fasta = r.get(genome, "genome.fasta", list)
-    lineages = tuple(str(x) for x in r.get(r.raw, "lineages", list))
-    annotation = r.get(r.raw, "annotation", dict)
-    motifs = r.get(annotation, "annotation.motifs", dict)
+    r.known(r.raw, "", "")
+    if (version := r.text(r.raw, "format")) != "1":
+        raise r.fail("format", f"is {version}", "This version reads format 1.")
+    genome = r.mapping(r.raw, "genome")
+    r.known(genome, "genome", "genome")
+    lineages = r.names(r.raw, "lineages")
+    annotation = r.mapping(r.raw, "annotation")
+    r.known(annotation, "annotation", "annotation")
+    motifs, motif_format = _motifs(r, annotation, "annotation.motifs")
+    activity, activity_format = motifs, motif_format
+    if annotation.get("activity_motifs") is not None:
+        activity, activity_format = _motifs(r, annotation, "annotation.activity_motifs")
     biosamples = tuple(
         _biosample(r, item, f"biosamples[{i}]", lineages)
-        for i, item in enumerate(r.get(r.raw, "biosamples", list))
+        for i, item in enumerate(r.items(r.raw, "biosamples"))
     )
     seen: set[str] = set()
     for i, biosample in enumerate(biosamples):
@@ -237,64 +297,97 @@ def _parse(r: _Reader) -> Dataset:
                 "Give each biosample its own id.",
             )
         seen.add(biosample.id)
-    if not biosamples:
-        raise r.fail("biosamples", "is empty")
-    genesets = r.get(annotation, "annotation.genesets", dict)
-    motif_path = r.file(motifs, "annotation.motifs.file")
+    for name, found in (("lineages", lineages), ("biosamples", biosamples)):
+        if not found:
+            raise r.fail(name, "is empty", "Name at least one.")
+    fasta = r.names(genome, "genome.fasta")
+    if not fasta:
+        raise r.fail("genome.fasta", "is empty", "Name at least one FASTA file.")
     genes = r.file(annotation, "annotation.genes")
-    activity_field = (
-        "annotation.activity_motifs" if "activity_motifs" in annotation else "annotation.motifs"
-    )
-    activity = r.get(annotation, activity_field, dict)
-    activity_path = r.file(activity, f"{activity_field}.file")
-    assert motif_path is not None and genes is not None and activity_path is not None
-    factors = r.get(r.raw, "lineage_factors", dict, {})
+    assert genes is not None
     return Dataset(
-        name=r.get(r.raw, "name", str),
-        description=r.get(r.raw, "description", str, ""),
-        licence=r.get(r.raw, "licence", str, ""),
+        name=r.text(r.raw, "name"),
+        description=r.text(r.raw, "description", ""),
+        licence=r.text(r.raw, "licence", ""),
         source=r.source,
         root=r.root,
-        build=r.get(genome, "genome.build", str),
-        fasta=tuple(r.existing(str(name), f"genome.fasta[{i}]") for i, name in enumerate(fasta)),
+        build=r.text(genome, "genome.build"),
+        fasta=tuple(r.existing(name, f"genome.fasta[{i}]") for i, name in enumerate(fasta)),
         blacklist=r.file(genome, "genome.blacklist", optional=True),
         lineages=lineages,
         biosamples=biosamples,
         genes=genes,
         chromhmm_states=r.file(annotation, "annotation.chromhmm_states", optional=True),
-        genesets={
-            str(k): r.existing(str(v), f"annotation.genesets.{k}") for k, v in genesets.items()
-        },
-        motifs=motif_path,
-        motif_format=r.choice(motifs, "annotation.motifs.format", MOTIF_FORMATS),
-        activity_motifs=activity_path,
-        activity_motif_format=r.choice(activity, f"{activity_field}.format", MOTIF_FORMATS),
-        lineage_factors={str(k): tuple(str(x) for x in v) for k, v in factors.items()},
+        genesets=_genesets(r, annotation),
+        motifs=motifs,
+        motif_format=motif_format,
+        activity_motifs=activity,
+        activity_motif_format=activity_format,
+        lineage_factors=_factors(r, lineages),
         truth=r.file(r.raw, "truth", optional=True),
     )
 
 
-def _share(r: _Reader, item: Any, field: str) -> float:
-    value = float(r.get(item, field, (int, float), 1.0))
+def _motifs(r: _Reader, annotation: Mapping[Any, Any], field: str) -> tuple[Path, str]:
+    """File and format of an entry such as `{file: motifs.meme, format: meme}`."""
+    entry = r.mapping(annotation, field)
+    r.known(entry, "motifs", field)
+    path = r.file(entry, f"{field}.file")
+    assert path is not None
+    return path, r.choice(entry, f"{field}.format", MOTIF_FORMATS)
+
+
+def _genesets(r: _Reader, annotation: Mapping[Any, Any]) -> dict[str, Path]:
+    """Collection → GMT file."""
+    field = "annotation.genesets"
+    found = {}
+    for name, value in r.mapping(annotation, field).items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise r.fail(f"{field}.{name}", f"must name a file, not {_shown(value)}")
+        found[name] = r.existing(value, f"{field}.{name}")
+    return found
+
+
+def _factors(r: _Reader, lineages: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Lineage → the factors claimed for it."""
+    field = "lineage_factors"
+    factors = r.mapping(r.raw, field, {})
+    for lineage in factors:
+        if lineage not in lineages:
+            remedy = did_you_mean(lineage, lineages, kind="Lineages")
+            raise r.fail(f"{field}.{lineage}", "is not a lineage of this data set", remedy)
+    return {lineage: r.names(factors, f"{field}.{lineage}") for lineage in factors}
+
+
+def _share(r: _Reader, item: Mapping[Any, Any], field: str) -> float:
+    text = r.text(item, field, "1")
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
     if not 0 < value <= 1:
         raise r.fail(
             field,
-            f"is {value:g}",
+            f"is {text}",
             "Give the share of the library in the file, above 0 and at most 1.",
         )
     return value
 
 
 def _biosample(r: _Reader, item: Any, field: str, lineages: tuple[str, ...]) -> Biosample:
+    if not isinstance(item, dict):
+        raise r.fail(field, f"must be a mapping, not {_shown(item)}")
+    r.known(item, "biosamples", field)
     signal = r.file(item, f"{field}.signal")
     assert signal is not None
+    name = r.text(item, f"{field}.id")
     return Biosample(
-        id=r.get(item, f"{field}.id", str),
-        lineage=r.choice(item, f"{field}.lineage", lineages),
-        context=r.choice(item, f"{field}.context", CONTEXTS),
-        donor=r.get(item, f"{field}.donor", str, item.get("id", "")),
+        id=name,
+        lineage=r.choice(item, f"{field}.lineage", lineages, "Lineages"),
+        context=r.choice(item, f"{field}.context", CONTEXTS, "Contexts"),
+        donor=r.text(item, f"{field}.donor", name),
         signal=signal,
-        format=r.choice(item, f"{field}.format", SIGNAL_FORMATS),
+        format=r.choice(item, f"{field}.format", SIGNAL_FORMATS, "Formats"),
         library_share=_share(r, item, f"{field}.library_share"),
         peaks=r.file(item, f"{field}.peaks", optional=True),
         chromhmm=r.file(item, f"{field}.chromhmm", optional=True),

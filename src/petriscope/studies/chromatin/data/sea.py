@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
+import csv
 import io
-import zlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.errors import UserError
-from petriscope.files import damaged, is_gzip
+from petriscope.files import open_text
 
 COLUMNS = {"ID": "motif", "ENR_RATIO": "fold", "LOG_EVALUE": "log_evalue"}
 
@@ -27,19 +26,16 @@ def read_sea(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise UserError("no such file", file=path, remedy="Run MEME `sea` and name its sea.tsv.")
-    try:
-        with gzip.open(path, "rt") if is_gzip(path) else path.open() as handle:
-            lines = [line for line in handle if line.strip() and not line.startswith("#")]
-    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
-        raise damaged(path, error) from None
+    lines = [line for _, line in open_text(path) if line.strip() and not line.startswith("#")]
     remedy = (
         "Give the sea.tsv of MEME SEA 5.4 or later, run with --thresh above the number of motifs."
     )
-    header = lines[0].rstrip("\n").split("\t") if lines else []
+    header = lines[0].split("\t") if lines else []
     missing = [name for name in COLUMNS if name not in header]
     if missing:
         raise UserError("is missing", file=path, field=f"column {missing[0]}", remedy=remedy)
-    raw = pd.read_csv(io.StringIO("".join(lines)), sep="\t", dtype=str)
+    text = io.StringIO("\n".join(lines))
+    raw = pd.read_csv(text, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE)
     table = raw[list(COLUMNS)].rename(columns=COLUMNS)
     for name in ("fold", "log_evalue"):
         values = pd.to_numeric(table[name], errors="coerce")

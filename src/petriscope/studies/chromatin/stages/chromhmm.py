@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.enrich.foregrounds import Foregrounds
-from petriscope.enrich.states import pooled_odds, read_segmentation, tested_states
+from petriscope.enrich.states import ACTIVE, pooled_odds, read_segmentation, tested_states
 from petriscope.enrich.tails import for_disk, share_of_draws, with_q
 from petriscope.files import atomic_folder, write_csv
 from petriscope.genome.fasta import Genome
@@ -19,7 +19,10 @@ from petriscope.studies.chromatin.data.dataset import load_dataset
 from petriscope.studies.chromatin.foregrounds import layer_of_claims
 from petriscope.studies.chromatin.params import Params
 
-ACTIVE = ("promoter", "enhancer")
+NONE_KNOWN = (
+    "no state is known to be active: name the states' groups in column group of the file that "
+    "annotation.chromhmm_states names"
+)
 SHIFTS = 200
 """Circular shifts of the states, for the p that clustered firing cannot fool."""
 COLUMNS = (
@@ -76,7 +79,12 @@ def measured(table: pd.DataFrame, layer: int, notes: list[str], alpha: float) ->
     if chosen.empty:
         why = "no segmentation for any lineage with context features"
         return ActiveStates(notes, why, random_draws_with_a_state=draws)
-    active = pooled_odds(chosen[chosen.state_group.isin(ACTIVE)])
+    known = chosen[chosen.state_group.isin(ACTIVE)]
+    if known.empty:
+        return ActiveStates(notes, NONE_KNOWN, random_draws_with_a_state=draws)
+    for group in sorted(set(chosen.group) - set(known.group)):
+        notes = [*notes, f"{group}: no state of its segmentation is known to be active"]
+    active = pooled_odds(known)
     return ActiveStates(
         notes=notes,
         active_share=active.share.to_dict(),

@@ -11,7 +11,7 @@ import pandas as pd
 
 from petriscope.contrast.features import branch_table, layer_summary
 from petriscope.device import choose_device
-from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
+from petriscope.files import atomic_folder, read_csv, write_csv, write_not_run, write_parquet
 from petriscope.genome.fasta import Genome
 from petriscope.probe.tokens import split_rows
 from petriscope.run.scored import SPLIT, read_features, scoring
@@ -65,7 +65,7 @@ def run(workspace: Workspace, params: Params) -> Found:
     main = read_features(workspace, design_of(biosamples))
     layers = summary.merge(agreement(features, main, f"z_{main.evidence.iloc[0]}"), on="layer")
     layers = layers.merge(
-        pd.read_csv(workspace.table("cds") / "layers.csv"), on="layer", suffixes=("", "_main")
+        read_csv(workspace.table("cds") / "layers.csv"), on="layer", suffixes=("", "_main")
     )
     with atomic_folder(workspace.table("depth_matched")) as folder:
         write_parquet(folder / "features.parquet", features)

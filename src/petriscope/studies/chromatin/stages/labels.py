@@ -10,7 +10,7 @@ import pandas as pd
 from petriscope.enrich.foregrounds import Foregrounds
 from petriscope.enrich.kinds import KINDS
 from petriscope.enrich.labels import UNLABELLED, features_table, label_features, label_parts
-from petriscope.files import atomic_folder, write_csv, write_parquet
+from petriscope.files import atomic_folder, read_csv, write_csv, write_parquet
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.params import Params
 
@@ -37,7 +37,7 @@ def run(workspace: Workspace, params: Params) -> Labelled:
     """
     groups = Foregrounds.load(workspace.table("foregrounds")).of_features()
     tables = {
-        kind.name: features_table(kind, pd.read_csv(workspace.table(kind.stage) / "enrichment.csv"))
+        kind.name: features_table(kind, read_csv(workspace.table(kind.stage) / "enrichment.csv"))
         for kind in KINDS
     }
     labels = label_features(groups.group.tolist(), tables, params.cds.alpha)

@@ -12,6 +12,7 @@ from petriscope.genome.intervals import read_intervals
 from petriscope.genome.windows import tile_windows
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
+from petriscope.studies.chromatin.data.preflight import check_dataset
 from petriscope.studies.chromatin.params import Params
 
 
@@ -30,6 +31,7 @@ class WindowNumbers:
 def run(workspace: Workspace, params: Params) -> WindowNumbers:
     """Write results/windows.parquet."""
     dataset, asked = load_dataset(workspace.dataset(params.dataset)), params.windows
+    check_dataset(dataset).refuse()
     genome = Genome(dataset.fasta)
     windows = tile_windows(
         genome.contigs,
