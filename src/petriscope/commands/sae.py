@@ -117,16 +117,19 @@ def _import(args: argparse.Namespace) -> None:
     target = claim(args.target, DICTIONARY, inputs=[args.source])
     given = Given(args.variant, args.k, args.threshold)
     sae = FORMATS[args.format].load(args.source, given)
-    found = {"variant": sae.config.variant, "k": sae.config.k, "threshold": sae.threshold}
-    for name, value in vars(given).items():
-        same = value == found[name] if name != "threshold" else np.isclose(value or 0, found[name])
-        if value is not None and not same:
+    found = {"variant": sae.config.variant, "k": sae.config.k}
+    for name, held in found.items():
+        asked = getattr(given, name)
+        if asked not in (None, held):
             raise UserError(
-                f"is {value}, the file says {found[name]}",
+                f"is {asked}, the file says {held}",
                 file=args.source,
                 field=f"--{name}",
                 remedy="Leave it out.",
             )
+    if given.threshold is not None and args.format != "overcomplete":
+        what = "is not asked for: this format holds its threshold"
+        raise UserError(what, field="--threshold", remedy="Leave it out.")
     sae.save(target)
     print(f"{args.target}: {sae.heading}, threshold {sae.threshold:g}, k {sae.config.k}")
 

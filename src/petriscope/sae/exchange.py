@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from petriscope.errors import UserError
@@ -594,7 +593,7 @@ def _tensors(path: Path) -> dict[str, Any]:
         raise UserError(what, file=path, remedy="Save its state_dict().") from None
     except PermissionError:
         raise
-    except (SafetensorError, ValueError, RuntimeError, OSError, EOFError, KeyError) as error:
+    except Exception as error:  # damaged bytes make an unpickler stumble in any way
         raise UserError(f"cannot be read ({error})", file=path, remedy=remedy) from None
     if not isinstance(found, Mapping):
         what = f"holds one {type(found).__name__}, not tensors by name"
