@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.errors import UserError
+from petriscope.textfile import read_text
 
 
 @dataclass(frozen=True)
@@ -217,17 +218,6 @@ def _swap(fresh: Path, path: Path, kind: Output | None) -> None:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def read_text(path: str | Path) -> str:
-    """The text in ``path``, which is UTF-8 whatever the locale says. Raises `UserError` where it is
-    not."""
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"is not UTF-8 text (byte {error.start})", file=path, remedy="Save it as UTF-8."
-        ) from None
 
 
 def plain(value: Any) -> Any:

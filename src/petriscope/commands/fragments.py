@@ -10,9 +10,13 @@ import pandas as pd
 import pysam
 
 from petriscope.errors import UserError
+from petriscope.files import Output, claim
 from petriscope.genome.bam import MIN_MAPQ, header_contigs, read_bam
 from petriscope.genome.fasta import Genome
 from petriscope.genome.fragments import write_fragments
+
+FRAGMENTS = Output("a new fragment file", known=lambda path: False)
+"""Nothing in a fragment file says who wrote it, so none is replaced."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             "does not end in .tsv.gz", file=out, remedy="Name the fragment file OUT.tsv.gz."
         )
+    inputs = [args.alignments, *(args.genome or []), *([args.reference] if args.reference else [])]
+    target = claim(out, FRAGMENTS, inputs=inputs)
     if not 0 <= args.min_mapq <= 255:
         raise UserError(f"is {args.min_mapq}", field="--min-mapq", remedy="Use 0 to 255.")
     if args.genome:
@@ -58,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         min_mapq=args.min_mapq,
         keep_duplicates=args.keep_duplicates,
     )
-    written = write_fragments(out, chunks)
-    pysam.tabix_index(str(out), preset="bed", force=True)
+    written = write_fragments(target, chunks)
+    pysam.tabix_index(str(target), preset="bed", force=True)
     print(f"wrote {written:,} fragments to {out}")
     return 0

@@ -19,6 +19,7 @@ from petriscope.run.lanes import draw_lanes
 from petriscope.run.locks import lock_holders
 from petriscope.run.snapshot import refresh_code
 from petriscope.run.status import StageStatus, pipeline_status
+from petriscope.run.workspace import allow_without_git
 
 STATES = {
     "up_to_date": "up to date",
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     """Pass on `dvc status` for the workspace, or draw its graph."""
     workspace = workspace_of(args)
     refresh_code(workspace.root)
+    allow_without_git(workspace.home)
     if args.graph:
         text = "\n".join(drawing(workspace.root, shutil.get_terminal_size((100, 40)).columns))
         try:

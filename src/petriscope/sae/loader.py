@@ -12,6 +12,7 @@ of that stream, so any step can be resumed exactly.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,30 @@ def _path_of(shard: str | Path | np.ndarray) -> str | Path | np.ndarray:
     return shard
 
 
+def _what_is(path: Path) -> str | None:
+    """What a file that is no .npy array holds, told by its first bytes."""
+    with path.open("rb") as handle:
+        start = handle.read(16)
+    if start.startswith(b"PK"):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except zipfile.BadZipFile:
+            return "a damaged or truncated archive"
+        return "a PyTorch file (.pt)" if any(n.endswith("data.pkl") for n in names) else None
+    if start.startswith(b"\x93NUMPY"):
+        return "a damaged or truncated .npy array"
+    kinds = {
+        b"\x80": "a pickle or an old PyTorch file (.pt)",
+        b"\x89HDF": "an HDF5 file",
+        b"PAR1": "a Parquet table",
+        b"\x1f\x8b": "compressed (gzip)",
+    }
+    if start[8:9] == b"{":
+        return "a safetensors file"
+    return next((what for magic, what in kinds.items() if start.startswith(magic)), None)
+
+
 def open_shard(shard: str | Path | np.ndarray) -> np.ndarray:
     """An array of vectors, that of a .npy file memory-mapped; raises `UserError` where it holds
     none."""
@@ -258,13 +283,20 @@ def open_shard(shard: str | Path | np.ndarray) -> np.ndarray:
             array = np.load(shard, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             raise UserError("does not exist", file=shard, remedy="Check the path.") from None
-        except (ValueError, EOFError) as error:
+        except IsADirectoryError:
+            raise UserError("is a folder", file=shard, remedy="Name the .npy file.") from None
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(
-                f"is no .npy array ({error})", file=shard, remedy="Save it with numpy.save."
+                f"is {_what_is(Path(shard)) or f'no .npy array ({error})'}",
+                file=shard,
+                remedy="Save it with numpy.save.",
             ) from None
     else:
         array = shard
     if not isinstance(array, np.ndarray):
+        what = _what_is(Path(str(shard))) or "an archive, not one array"
+        if what.startswith("a PyTorch"):
+            raise UserError(f"is {what}", file=str(shard), remedy="Save it with numpy.save.")
         raise UserError(
             "holds several arrays (.npz)", file=str(shard), remedy="Save each with numpy.save."
         )

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import glob
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from petriscope.errors import UserError
+from petriscope.files import Output, claim
 from petriscope.progress import progress
-from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig
+from petriscope.studies.chromatin.model.epibert import FILE_FORMAT, EpiBERT, EpiBERTConfig
 from petriscope.studies.chromatin.model.epibert_infer import infer_config, read_config
 from petriscope.studies.chromatin.model.epibert_original import original_places
 from petriscope.studies.chromatin.model.tf_checkpoint import ObjectCheckpoint
 
 _FINE_TUNED = ("final_pointwise_conv_rna", "final_dense_profile_rna")
+
+
+def _is_model(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="np") as file:
+            return (file.metadata() or {}).get("format") == FILE_FORMAT
+    except (SafetensorError, OSError):
+        return False
+
+
+CONVERTED = Output("a converted model", known=_is_model)
 
 
 @dataclass(frozen=True)
@@ -151,7 +165,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """``petriscope convert``; returns the exit status."""
+    prefix = checkpoint_prefix(args.checkpoint)
+    parts = sorted(prefix.parent.glob(f"{glob.escape(prefix.name)}.*"))
+    claim(args.out, CONVERTED, inputs=[*parts, *([args.config] if args.config else [])])
     given = read_config(args.config) if args.config else None
-    report = convert_checkpoint(args.checkpoint, args.out, given)
+    report = convert_checkpoint(prefix, args.out, given)
     print("\n".join(report.lines()))
     return 0

@@ -16,7 +16,7 @@ import yaml
 
 from petriscope.enrich.motifs import Motif, read_motifs
 from petriscope.errors import UserError
-from petriscope.files import atomic_folder, sha256
+from petriscope.files import Output, atomic_folder, sha256
 from petriscope.parallel import in_processes
 from petriscope.studies.chromatin.simulate.chromhmm import STATES, segment
 from petriscope.studies.chromatin.simulate.elements import (
@@ -40,6 +40,15 @@ from petriscope.studies.chromatin.simulate.signal import (
 )
 
 LINE = 60
+DEMO = Output(
+    "a simulated data set",
+    (
+        *("dataset.yaml", "genome.fa", "genome.fa.fai", "genes.bed", "go.gmt", "motifs.meme"),
+        *("states.tsv", "blacklist.bed", "truth.tsv.gz"),
+        *("signal/*.fragments.tsv.gz*", "peaks/*.narrowPeak.gz", "chromhmm/*.bed.gz"),
+    ),
+    lambda path: "\nsimulation:\n" in path.read_text(encoding="utf-8", errors="replace"),
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ def simulate_demo(out_folder: str | Path, config: DemoConfig | None = None) -> N
     config = config or DemoConfig()
     config.check()
     motifs = {motif.factor: motif for motif in read_motifs(demo_motifs_path(), "meme")}
-    with atomic_folder(out_folder) as folder:
+    with atomic_folder(out_folder, DEMO) as folder:
         _write_all(folder, config, motifs)
 
 
