@@ -130,6 +130,8 @@ def _may_replace(path: Path, kind: Output, *, shown: str | Path, field: str | No
 
 def _writable(path: Path, *, shown: str | Path, field: str | None) -> None:
     """Raise `UserError` where the folder that ``path`` goes into cannot be written."""
+    if len(os.fsencode(path.name)) > 200:
+        raise UserError("is too long a name", file=shown, field=field, remedy="Name it shorter.")
     above = next(parent for parent in path.parents if os.path.lexists(parent))
     if not above.is_dir():
         what, remedy = f"cannot be written: {above} is no folder", "Name another place."

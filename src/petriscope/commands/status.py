@@ -29,7 +29,6 @@ STATES = {
     "missing": "missing",
     "unknown": "unknown",
 }
-PLAIN = str.maketrans({"●": "o", "│": "|", "─": "-", "…": "~", **dict.fromkeys("├┤┼┴└┘", "+")})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,12 +47,7 @@ def run(args: argparse.Namespace) -> int:
     refresh_code(workspace.root)
     allow_without_git(workspace.home)
     if args.graph:
-        text = "\n".join(drawing(workspace.root, shutil.get_terminal_size((100, 40)).columns))
-        try:
-            text.encode(sys.stdout.encoding or "ascii")
-        except UnicodeEncodeError:
-            text = text.translate(PLAIN)
-        print(text)
+        print("\n".join(drawing(workspace.root, shutil.get_terminal_size((100, 40)).columns)))
         return 0
     own = [
         "dvc.yaml",

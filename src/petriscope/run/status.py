@@ -127,7 +127,11 @@ def _files(
         if path not in known:
             reasons.append(f"{what} {path} is new")
             continue
-        found = hasher.path(path)
+        try:
+            found = hasher.path(path)
+        except PermissionError as error:
+            reasons.append(f"{what} {path} cannot be read: {error.strerror}, {error.filename}")
+            continue
         if found is None:
             reasons.append(f"{what} {path} is missing")
         elif known[path] is not None and found != known[path]:
