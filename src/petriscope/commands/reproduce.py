@@ -28,6 +28,7 @@ from petriscope.run.studies import DEFAULT, DataSet, Study, find_study, study_na
 from petriscope.run.workspace import (
     Workspace,
     allow_without_git,
+    check_place,
     create_workspace,
     find_workspace,
     is_workspace,
@@ -99,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
 def reproduce(workspace: Workspace, assignments: Sequence[str], *, force: bool) -> int:
     """Check one workspace's inputs, run its graph, and say what came out."""
     started = time.time()
+    check_place(workspace.root)
     if assignments:
         text = assign(read_text(workspace.params), assignments, workspace.params)
         save(workspace.params, text)

@@ -171,6 +171,7 @@ def create_workspace(
     root = Path(root).resolve()
     if root.exists() and not root.is_dir():
         raise UserError("is a file", file=root, remedy="Name a folder for the workspace.")
+    check_place(root)
     graph = root / "dvc.yaml"
     if not is_workspace(root) or "petriscope" not in read_text(graph):  # another project of DVC
         foreign = [name for name in MADE if (root / name).exists()]
@@ -199,6 +200,14 @@ def create_workspace(
                 encoding="utf-8",
             )
     return Workspace(root)
+
+
+def check_place(root: Path) -> None:
+    """Raise `UserError` where DVC cannot run in the folder ``root``: its progress bars take braces
+    in a path for fields to fill in."""
+    if set("{}") & set(str(root)):
+        what = "has { or } in its path, with which DVC cannot run"
+        raise UserError(what, file=root, remedy="Name another place with --workspace DIR.")
 
 
 def allow_without_git(home: Path) -> None:
