@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from petriscope.claims.rules import UNTESTABLE
 from petriscope.figures.style import CONTROL, CORRECTED, PUBLISHED, nothing, panels
 
 ARMS = {
@@ -21,7 +22,7 @@ def draw(curve: pd.DataFrame) -> Figure:
     figure, (left, middle, right) = panels(3, width=3.4)
     if curve.empty:
         for axes in (left, middle, right):
-            nothing(axes, "cannot be tested on this data set")
+            nothing(axes, UNTESTABLE)
         return figure
     for axes, measure, label in (
         (left, "effect", "mean |Δ prediction| at masked bins"),

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from petriscope.claims.rules import UNTESTABLE
 from petriscope.figures.style import lineage_colors, nothing, panels, whiskers
 
 METHODS = {
@@ -25,7 +26,7 @@ def draw(table: pd.DataFrame) -> Figure:
     figure, axes = panels(2, width=5.0, height=3.2)
     if table.empty:
         for panel in axes:
-            nothing(panel, "cannot be tested on this data set")
+            nothing(panel, UNTESTABLE)
         return figure
     lineages = list(dict.fromkeys(table.lineage))
     colors = lineage_colors(lineages)

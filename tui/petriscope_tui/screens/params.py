@@ -68,8 +68,8 @@ class ParamsDialog(ModalScreen[bool]):
             text.append(f" and {len(edit.changes) - 4} more", style=p.dim)
         text.append("\n")
         if edit.invalidated:
-            text.append(f"invalidates {len(edit.invalidated)} stages: ", style=p.undecided)
-            text.append(", ".join(edit.invalidated), style=p.undecided)
+            text.append(f"invalidates {len(edit.invalidated)} stages: ", style=p.untestable)
+            text.append(", ".join(edit.invalidated), style=p.untestable)
         else:
             text.append("no stage depends on it", style=p.dim)
         return text
