@@ -357,12 +357,11 @@ class FeaturePage(Page):
             return
         from petriscope_tui import export
 
-        path = (
-            self.owner.workspace.root / f"{feature_name(self.feature.id).replace('/', '_')}.{kind}"
-        )
+        stem = feature_name(self.feature.id).replace("/", "_")
+        path = export.unused(self.owner.workspace.root / f"{stem}.{kind}")
         try:
             count = export.WRITERS[kind](path, atlas, [self.feature.id])
-        except OSError as error:
+        except (OSError, UserError) as error:
             self.notify(f"cannot write {path}: {error}", severity="error")
         else:
             self.notify(f"wrote {count:,} lines to {path}")

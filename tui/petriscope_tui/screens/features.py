@@ -321,7 +321,7 @@ class FeaturesPage(Page):
             return
         from petriscope_tui import export
 
-        path = self.owner.workspace.root / f"features.{kind}"
+        path = export.unused(self.owner.workspace.root / f"features.{kind}")
         try:
             count = export.WRITERS[kind](path, atlas, self.order)
         except (OSError, UserError) as error:
