@@ -31,8 +31,7 @@ import pandas as pd
 from scipy import stats
 
 from petriscope.contrast.cds import CdsT, cds_t
-from petriscope.contrast.design import Design
-from petriscope.contrast.evidence import Level
+from petriscope.contrast.design import Design, Level
 from petriscope.contrast.inference import p_two_sided
 from petriscope.sae.codes import Codes, StatisticsAccumulator
 from petriscope.sae.moments import Moments

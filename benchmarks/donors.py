@@ -23,19 +23,19 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from petriscope.contrast.linear import fit, layout
+from petriscope.contrast.evidence import fit, layout
 from petriscope.contrast.results import adjust
 from petriscope.genome.coverage import MARGIN, share_in_peaks
+from petriscope.probe.tokens import split_rows
 from petriscope.run.params import load_params
+from petriscope.run.scored import SPLIT, read_features
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
-from petriscope.studies.chromatin.simulate.dataset import DemoConfig
-from petriscope.studies.chromatin.simulate.libraries import Libraries, simulate_libraries
-from petriscope.studies.chromatin.stages.cds import SPLIT
+from petriscope.studies.chromatin.inputs import load_windows
+from petriscope.studies.chromatin.simulate.dataset import DemoConfig, Libraries, simulate_libraries
 from petriscope.studies.chromatin.stages.truth import library_means
-from petriscope.studies.chromatin.store import load_windows, read_features, split_rows
 from petriscope.studies.chromatin.truth import true_difference
-from petriscope.studies.chromatin.units import design_of, units_of
+from petriscope.studies.chromatin.units import design_of, load_biosamples, units_of
 
 SETS = ("depth",), ("depth", "depth squared"), ("depth", "frip"), ("depth", "frip", "depth squared")
 
@@ -81,7 +81,9 @@ def main() -> None:
         for some in (alike, made)
     )
     donors = made.table.assign(frip=2 ** log_frip(made, windows))
-    features = read_features(workspace).sort_values(["layer", "feature"])
+    features = read_features(workspace, design_of(load_biosamples(workspace))).sort_values(
+        ["layer", "feature"]
+    )
     alive = {layer: frame.alive.to_numpy() for layer, frame in features.groupby("layer")}
     new = design_of(alike.table, [])
     truth = np.concatenate(

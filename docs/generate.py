@@ -23,21 +23,20 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import petriscope
-from petriscope.claims.check import as_markdown
+from petriscope.claims.rules import checks_as_markdown
 from petriscope.cli import VERBS, build_parser
 from petriscope.commands.claims import checks_of
 from petriscope.figures.style import as_markdown as as_table
 from petriscope.run.chain import drawn_from
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.figures.paper import DRAWN, TABLES
+from petriscope.studies.chromatin.figures import DRAWN, TABLES
+from petriscope.studies.chromatin.study import STUDY
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = REPOSITORY / "src" / "petriscope"
 OUT = REPOSITORY / "docs" / "generated"
-STAGES = "petriscope.studies.chromatin.stages"
 NOT_SCIENCE = tuple(
-    f"petriscope.{name}."
-    for name in ("files", "errors", "progress", "device", "run", "studies.chromatin.store")
+    f"petriscope.{name}." for name in ("files", "errors", "progress", "device", "run")
 )
 
 
@@ -94,7 +93,7 @@ def claims_page(workspace: Workspace) -> str:
         "that ships. *Time*: of\n"
         "those stages alone, and of all they need, on the machine that ran last.\n\n"
     )
-    return head + as_markdown(checks_of(workspace))
+    return head + checks_as_markdown(checks_of(workspace))
 
 
 def figures_drawn(workspace: Workspace) -> list[Drawn]:
@@ -120,7 +119,7 @@ def _stage_and_file(path: str) -> tuple[str, str]:
 
 def computed_by(stage: str) -> list[str]:
     """`module:function` of every library function that a stage's module imported."""
-    module = importlib.import_module(f"{STAGES}.{stage}")
+    module = importlib.import_module(STUDY.stage(stage))
     return [
         _where(thing)
         for thing in vars(module).values()
@@ -154,7 +153,8 @@ def figures_page(workspace: Workspace) -> str:
         lines.append(f"| `{item.name}` | `{place(item.draws)}` | {files} |")
     lines += [
         "\nStep two and three, the stage that wrote the file "
-        "(`src/petriscope/studies/chromatin/stages/STAGE.py`, a page or two) and the",
+        "(`STAGE.py` in `src/petriscope/stages/`, or in the study's own `stages/`; a page or two) "
+        "and the",
         "functions it calls:\n",
         "| stage | computes with |",
         "|---|---|",

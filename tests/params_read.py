@@ -10,7 +10,7 @@ from typing import NamedTuple
 from stage_trace import fields_of
 
 from petriscope.run import params as shared
-from petriscope.run.contract import ROOT, absolute, is_module, tree
+from petriscope.run.contract import ROOT, absolute, asked, is_module, tree
 from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.study import STUDY
 
@@ -46,6 +46,9 @@ def reads(stage: str) -> set[str]:
         elif node is not None and place.module not in HOMES:
             found |= Chains(place.module, node).found
             waiting += named(place.module, node)
+            for function in (getattr(STUDY, name) for name in asked(node)):
+                if callable(function):
+                    waiting.append(Place(function.__module__, function.__name__))
     return found
 
 

@@ -8,8 +8,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from petriscope.probe.inputs import Inputs
-from petriscope.probe.model import NO_EDITS, ProbeOutput
+from petriscope.probe.model import NO_EDITS, Inputs, ProbeOutput
 from petriscope.probe.tokens import Tokens
 
 WIDTH = 8

@@ -19,8 +19,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from petriscope.claims.check import as_markdown, claim_checks, duration
-from petriscope.claims.rules import read_rules, stages_of
+from petriscope.claims.rules import (
+    checks_as_markdown,
+    claim_checks,
+    duration,
+    read_rules,
+    stages_of,
+)
 from petriscope.cli import VERBS, build_parser, main
 from petriscope.run.graph import Graph, Out, Stage
 from petriscope.run.workspace import Workspace
@@ -207,7 +212,7 @@ def test_where_a_figure_comes_from_is_data_not_code(tmp_path, monkeypatch):
     invented = types.ModuleType(f"{reference.STAGES}.invented")
     invented.count, invented.read = claim_checks, Path.read_text
     monkeypatch.setitem(sys.modules, invented.__name__, invented)
-    assert reference.computed_by("invented") == ["petriscope.claims.check:claim_checks"]
+    assert reference.computed_by("invented") == ["petriscope.claims.rules:claim_checks"]
 
 
 def test_messages_are_read_off_the_sources():
@@ -250,7 +255,7 @@ def test_a_claim_costs_its_stages_and_what_they_need():
     assert (check.seconds, check.seconds_from_scratch, check.expected) == (3.0, 33.0, "4|2")
     assert (
         "| **x** S | `petriscope stage c`; `petriscope stage b` | 4/2 | supported | 3 s | 33 s |"
-        in as_markdown([check])
+        in checks_as_markdown([check])
     )
     (fresh,) = claim_checks([rule], {}, GRAPH.stage_needs(), {"b": 2.0})
     assert (fresh.expected, fresh.verdict, fresh.seconds, fresh.seconds_from_scratch) == (

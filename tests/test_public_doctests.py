@@ -16,7 +16,7 @@ import petriscope as ps
 
 PUBLIC = [name for name in ps.__all__ if name != "__version__"]
 GIVEN = ("ps", "run", "hidden", "sae", "codes", "design", "score", "toward")
-MODULES = ("contrast", "enrich")
+MODULES = ("contrast", "enrich", "probe")
 
 
 def documented(name: str):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import petriscope as ps
-from petriscope.studies.chromatin.store import scoring
+from petriscope.run.scored import scoring
 
 LAYER = 2
 

@@ -19,12 +19,12 @@ from petriscope.atlas.schema import Thresholds
 from petriscope.claims.rules import read_rules
 from petriscope.claims.texts import render
 from petriscope.contrast import calibration as calibrate
-from petriscope.contrast.features import layer_summary
+from petriscope.contrast.features import layer_summary, with_stability
+from petriscope.probe.tokens import Tokens
 from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
 from petriscope.sae.moments import Moments
-from petriscope.studies.chromatin.stages import calibration
-from petriscope.studies.chromatin.stages.cds import with_stability
+from petriscope.stages import calibration
 from petriscope.studies.chromatin.units import design_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -47,7 +47,7 @@ COPIES = {0.05, 0.7, 0.95}
 
 def modules(*folders: Path) -> Iterator[tuple[str, ast.Module]]:
     for folder in folders:
-        for path in sorted(folder.rglob("*.py")):
+        for path in sorted([folder] if folder.is_file() else folder.rglob("*.py")):
             yield str(path.relative_to(REPOSITORY)), ast.parse(path.read_text())
 
 
@@ -103,8 +103,8 @@ def copies(tree: ast.Module) -> Iterator[str]:
 
 def test_no_second_copy_of_a_threshold_is_compared_with_or_printed() -> None:
     judging = [LIBRARY / name for name in ("atlas", "figures", "contrast", "causal")]
-    judging += [*LIBRARY.glob("studies/*/stages"), *LIBRARY.glob("studies/*/figures")]
-    assert all(folder.is_dir() for folder in judging) and len(judging) >= 6
+    judging += [*LIBRARY.glob("studies/*/stages"), *LIBRARY.glob("studies/*/figures.py")]
+    assert all(path.exists() for path in judging) and len(judging) >= 6
     found = [f"{path}: {line}" for path, tree in modules(UI, *judging) for line in copies(tree)]
     found += [
         f"{path}: {node.value[:60]!r}"
@@ -186,20 +186,26 @@ def test_calibration_is_run_and_judged_at_the_alpha_of_the_run(
     moments = Moments(
         values * 100, values**2 * 100, np.full(values.shape, 50), np.full(values.shape[:2], 100)
     )
+    workspace = Workspace(tmp_path)
+    (tmp_path / "params.yaml").write_text((REPOSITORY / "params.yaml").read_text())
     windows = pd.DataFrame({"split": "select", "block": np.arange(10)})
-    monkeypatch.setattr(calibration, "load_windows", lambda _: windows)
-    monkeypatch.setattr(calibration, "load_design", lambda *_: design_of(SAMPLES, []))
-    monkeypatch.setattr(calibration, "load_moments", lambda *_: moments)
-    monkeypatch.setattr(calibration, "load_window_means", lambda *_: values)
-    monkeypatch.setattr(calibration, "layer_numbers", lambda _: [0, 1, 2])
+    Tokens.grid(windows, len(SAMPLES), 1).save(workspace.tokens)
+    workspace.tracks.mkdir(parents=True)
+    SAMPLES.to_parquet(workspace.tracks / "biosamples.parquet")
+    for layer in range(3):
+        folder = workspace.codes / f"layer_{layer}"
+        folder.mkdir(parents=True)
+        np.save(folder / "window_sum.npy", values.astype(np.float32))
+        for name, array in moments._asdict().items():
+            np.save(folder / f"block_{name}.npy", array)
     monkeypatch.setattr(calibrate, "PERMUTATIONS", 99)
     monkeypatch.setattr(calibrate, "PUBLISHED_SETS", 2)
     params = load_params(REPOSITORY / "params.yaml")
     small = replace(params.calibration, nulls=40, seeds=1)
     found, rates = {}, {}
     for alpha in (0.05, 0.2):
-        given = replace(params, calibration=small, cds=replace(params.cds, alpha=alpha))
-        found[alpha] = calibration.run(Workspace(tmp_path), given)
+        given = replace(params, calibration=small, cds=replace(params.cds, alpha=alpha, adjust=[]))
+        found[alpha] = calibration.run(workspace, given)
         table = pd.read_csv(tmp_path / "results" / "calibration" / "nulls.csv")
         rates[alpha] = table[table.test.notna()]
         assert set(rates[alpha].alpha) == {alpha}

@@ -1,4 +1,4 @@
-"""Petriscope: what a foundation model of biology knows, read with sparse autoencoders and tested.
+"""Petriscope reads what a foundation model of biology knows with sparse autoencoders, and tests it.
 
 The names below are the public face; each is loaded when it is first used, so that
 `import petriscope` costs nothing.
@@ -16,7 +16,7 @@ _HOMES = {
     "Design": "petriscope.contrast.design:Design",
     "Direction": "petriscope.causal.directions:Direction",
     "Hidden": "petriscope.probe.harvest:Hidden",
-    "Inputs": "petriscope.probe.inputs:Inputs",
+    "Inputs": "petriscope.probe.model:Inputs",
     "ProbeOutput": "petriscope.probe.model:ProbeOutput",
     "SAE": "petriscope.sae.coder:SAE",
     "Tokens": "petriscope.probe.tokens:Tokens",
@@ -28,6 +28,7 @@ _HOMES = {
     "enrich": "petriscope.enrich",
     "harvest": "petriscope.probe.harvest:harvest",
     "open": "petriscope.run.opened:open_run",
+    "probe": "petriscope.probe",
     "scale": "petriscope.causal.ablate:scale",
     "steer": "petriscope.causal.steer:steer",
     "swap": "petriscope.causal.steer:swap",

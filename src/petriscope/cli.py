@@ -1,4 +1,4 @@
-"""The command line: `petriscope VERB`. A user's mistake is one line and status 2; nothing here
+"""The command line is `petriscope VERB`. A user's mistake is one line and status 2; nothing here
 computes anything."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""This module chooses the device on which a run computes."""
+"""The device on which a run computes is chosen here, and refused where it is not there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one exception a user's mistake raises: a single line that names the file, the field and the
+"""One exception tells a user's mistake, in a single line that names the file, the field and the
 remedy."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""A pure function over many items in forked one-thread processes: results in order, the same
-whatever their number."""
+"""A pure function runs over many items in forked one-thread processes; results come in order and
+are the same whatever their number."""
 
 from __future__ import annotations
 

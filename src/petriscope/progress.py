@@ -1,5 +1,5 @@
-"""One progress bar for all over two seconds: a bar with ETA in a terminal, a line every ten seconds
-elsewhere."""
+"""One progress bar serves all that takes over two seconds: a bar with ETA in a terminal, a line
+every ten seconds elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a result shows itself: as a table in a terminal, as HTML in a notebook, as a figure."""
+"""A result shows itself as a table in a terminal, as HTML in a notebook, as a figure."""
 
 from __future__ import annotations
 

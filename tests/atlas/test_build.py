@@ -13,8 +13,8 @@ import pytest
 
 from petriscope.atlas import schema
 from petriscope.atlas.build import AtlasTables, build_atlas
+from petriscope.atlas.filters import Region
 from petriscope.atlas.query import Atlas
-from petriscope.atlas.region import Region
 from petriscope.errors import UserError
 
 LIMITS = schema.Thresholds(alpha=0.05, stable=0.7)
@@ -182,7 +182,14 @@ def study_of_kmers() -> AtlasTables:
     """An atlas as a study of sequences would make it: no genome, no lineage, columns of its own."""
     declared = schema.Declared(
         unit="sequence",
-        units=(schema.Column("length", "integer", "bp", "count", "bases"),),
+        stratum="length class",
+        condition="binding",
+        reference="unbound",
+        target="bound",
+        units=(
+            schema.Column("length", "integer", "bp", "count", "bases"),
+            schema.Column("binding", "text", "binding", "text", "by cisplatin"),
+        ),
         contexts=(
             schema.Column("position", "integer", "position", "count", "of the k-mer", True),
             schema.Column("flank", "text", "flank", "text", "bases around it"),
@@ -205,7 +212,9 @@ def study_of_kmers() -> AtlasTables:
             "flank": ["gg", "cc", "gg"],
         }
     )
-    units = pd.DataFrame({"unit": ["seqB", "seqA"], "length": [600, 900]})
+    units = pd.DataFrame(
+        {"unit": ["seqB", "seqA"], "length": [600, 900], "binding": ["bound", "unbound"]}
+    )
     return AtlasTables(features, LIMITS, units=units, contexts=contexts, declared=declared)
 
 
@@ -214,8 +223,8 @@ def test_a_study_brings_its_own_columns_and_words(tmp_path: Path) -> None:
     atlas = Atlas(tmp_path / "a.sqlite")
     assert atlas.declared.unit == "sequence" and atlas.lineages == []
     assert [(u.name, u.values) for u in atlas.units] == [
-        ("seqB", {"length": 600}),
-        ("seqA", {"length": 900}),
+        ("seqB", {"length": 600, "binding": "bound"}),
+        ("seqA", {"length": 900, "binding": "unbound"}),
     ]
     strongest, weaker = atlas.contexts(0)
     assert (strongest.name, strongest.unit.name, strongest.activation) == (
@@ -261,7 +270,7 @@ def test_files_that_are_no_atlas(tmp_path: Path) -> None:
         Atlas(tmp_path / "other")
     build_atlas(tmp_path / "new", AtlasTables(pd.DataFrame({"layer": [0], "feature": [0]}), LIMITS))
     sqlite3.connect(tmp_path / "new").executescript("PRAGMA user_version=9;")
-    with pytest.raises(UserError, match="the atlas has format 9, this program reads 5"):
+    with pytest.raises(UserError, match="the atlas has format 9, this program reads 6"):
         Atlas(tmp_path / "new")
     build_atlas(
         tmp_path / "odd name?#.sqlite",

@@ -17,11 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petriscope.atlas.build import AtlasTables, build_atlas
-from petriscope.atlas.filters import FilterError
-from petriscope.atlas.query import Atlas
-from petriscope.atlas.region import MAX_END, Region, bin_of, bin_ranges, parse_region
+from petriscope.atlas.filters import MAX_END, FilterError, Region, bin_of, bin_ranges, parse_region
+from petriscope.atlas.query import Atlas, search
 from petriscope.atlas.schema import feature_name, parse_feature
-from petriscope.atlas.search import search
 from petriscope.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -228,7 +226,7 @@ def test_rows_keep_the_asked_order(atlas: Atlas) -> None:
 
 def test_read_interface_needs_no_heavy_package() -> None:
     code = (
-        "import sys, petriscope.atlas.query, petriscope.atlas.search;"
+        "import sys, petriscope.atlas.query, petriscope.atlas.query;"
         "print([m for m in ('numpy', 'pandas', 'torch', 'dvc', 'yaml') if m in sys.modules])"
     )
     path = {"PYTHONPATH": str(REPOSITORY / "src")}

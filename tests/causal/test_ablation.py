@@ -27,7 +27,7 @@ from petriscope.causal.ablation import (
 )
 from petriscope.causal.directions import random_like
 from petriscope.causal.edits import as_matrix, firing, matched_sets, usable_ks
-from petriscope.causal.rivals import (
+from petriscope.causal.leaderboard import (
     condition_order,
     principal_components,
     raw_neurons,

@@ -14,12 +14,10 @@ from elsewhere import Elsewhere, off_the_host
 
 from petriscope.causal.ablation import AblationArms, compare_arms
 from petriscope.causal.directions import unit_means
-from petriscope.causal.leaderboard import Contest, leaderboard
-from petriscope.causal.recovered import loss_recovered
-from petriscope.causal.rivals import Learning, principal_components
+from petriscope.causal.edits import Pairs, loss_recovered
+from petriscope.causal.leaderboard import Contest, Learning, leaderboard, principal_components
 from petriscope.causal.single import scaled_feature_effects, single_feature_effects
-from petriscope.causal.steering import Pairs
-from petriscope.causal.steering_run import SteeringPlan, compare_methods
+from petriscope.causal.steering import SteeringPlan, compare_methods
 from petriscope.probe.states import States
 from petriscope.sae.coder import SAE
 

@@ -13,9 +13,15 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 
 from petriscope.causal.ablation import ablation_edit
-from petriscope.causal.leaderboard import Contest, block_auroc, discriminant, leaderboard
-from petriscope.causal.rivals import Learning, entrants
-from petriscope.causal.steering import Pairs
+from petriscope.causal.edits import Pairs
+from petriscope.causal.leaderboard import (
+    Contest,
+    Learning,
+    block_auroc,
+    discriminant,
+    entrants,
+    leaderboard,
+)
 from petriscope.probe.states import predict_edited
 from petriscope.sae.coder import SAE
 

@@ -26,7 +26,7 @@ from petriscope.causal.directions import (
     single_pair,
     unit_means,
 )
-from petriscope.causal.steering import (
+from petriscope.causal.edits import (
     Pairs,
     Scaling,
     closure_interval,
@@ -40,7 +40,7 @@ from petriscope.causal.steering import (
     swapped,
     swapped_features,
 )
-from petriscope.causal.steering_run import Steering, SteeringPlan, compare_methods
+from petriscope.causal.steering import Steering, SteeringPlan, compare_methods
 from petriscope.contrast.design import Design
 from petriscope.errors import UserError
 from petriscope.sae.coder import SAE

@@ -22,15 +22,14 @@ from petriscope.causal.directions import (
     random_like,
     unit_means,
 )
-from petriscope.causal.rivals import SignedBasis
+from petriscope.causal.edits import Pairs, gap_closure, gaps, swapped_features
+from petriscope.causal.leaderboard import SignedBasis
 from petriscope.causal.steer import steer, swap
-from petriscope.causal.steering import Pairs, gap_closure, gaps, swapped_features
-from petriscope.causal.steering_run import SteeringPlan, compare_methods
+from petriscope.causal.steering import SteeringPlan, compare_methods
 from petriscope.contrast.design import Design
 from petriscope.errors import UserError
 from petriscope.probe.harvest import Hidden, harvest
-from petriscope.probe.inputs import Inputs
-from petriscope.probe.model import NO_EDITS, Edit, ProbeOutput
+from petriscope.probe.model import NO_EDITS, Edit, Inputs, ProbeOutput
 from petriscope.probe.states import RowLabels, gather
 from petriscope.probe.tokens import Tokens
 from petriscope.studies.chromatin.model.base import Batch

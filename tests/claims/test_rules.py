@@ -191,7 +191,7 @@ TRUE_WORLD = {
             "rise_low": 0.05,
             "stable_rise_low": 0.01,
             "context_fraction": [0.2, 0.4],
-            "lineages_rising": 3,
+            "strata_rising": 3,
         },
         "random_init": {"untestable": None, "context_fraction": [0.1, 0.1]},
         "label_shuffle": {"untestable": None, "shuffled_fraction_high": [0.05, 0.05]},
@@ -245,7 +245,7 @@ TRUE_WORLD = {
 KILLED = [
     ("ctx-count", 0, {"random_init": {"context_fraction": [0.1, 0.5]}}),
     ("ctx-count", 1, {"label_shuffle": {"shuffled_fraction_high": [0.3, 0.05]}}),
-    ("ctx-count", 2, {"cds": {"lineages_rising": 1}}),
+    ("ctx-count", 2, {"cds": {"strata_rising": 1}}),
     ("sae-qc", 0, {"sae": {"gate_passed": False}}),
     ("ablation", 0, {"ablation": {"excess_low": -0.01}}),
     ("ablation", 0, {"ablation": {"random_percentile": 80.0}}),

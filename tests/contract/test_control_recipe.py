@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from petriscope.run.findings import control_stages
 from petriscope.run.graph import load_graph
+from petriscope.run.status import control_stages
 from petriscope.run.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[2]

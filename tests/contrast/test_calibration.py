@@ -176,7 +176,7 @@ def test_all_tests_over_seeds() -> None:
     )
     depth = np.random.default_rng(0).uniform(3e5, 6e5, 18)
     given = design_of(table_of(3).assign(fragments=depth), ["depth"])
-    data = Data(moments, moments, values, given, 20, "depth")
+    data = Data(moments, moments, values, given, 20)
     found = calibrate(data, seeds=[5, 6], alpha=0.05)
     rates = found.rates
     assert set(rates.seed) == {5, 6}

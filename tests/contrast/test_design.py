@@ -38,7 +38,7 @@ def test_sides_strata_and_covariates_are_the_tables() -> None:
             ]
             assert rows.tolist() == expected
     assert found.covariates is not None and found.covariates[:, 0].tolist() == FRAME.age.tolist()
-    assert found.words == ("unit", "site", "none or mock", "treated")
+    assert found.words == ("unit", "site", "none or mock", "treated", "age")
     assert (
         repr(found).split("\n")[0]
         == found.heading

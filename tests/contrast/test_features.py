@@ -9,7 +9,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportion_
 
 from petriscope.contrast.design import Design
 from petriscope.contrast.features import layer_summary
-from petriscope.studies.chromatin.stages.cds import summarize
+from petriscope.stages.cds import summarize
 from petriscope.studies.chromatin.units import design_of
 
 
@@ -64,6 +64,6 @@ def test_the_rise_and_what_cannot_be_tested(features):
         last.context_count, last.alive, first.context_count, first.alive, method="newcomb"
     )
     assert (found.rise_low, found.rise_high) == (low, high)
-    assert found.untestable is None and found.lineages_rising == 1
+    assert found.untestable is None and found.strata_rising == 1
     blocked = summarize(layers, design(1), 0.05).untestable
     assert blocked is not None and "lineage a has 1 in_vitro and 1 in_vivo biosample(s)" in blocked

@@ -127,7 +127,7 @@ def test_moments_of_blocks_are_the_sums_by_block_and_unit() -> None:
     design = Design(frame(), condition="kind", target="question")
     whole = moments_of(codes, design, ["train", "test"])
     expected = sufficient_statistics(
-        codes, codes.tokens.block, codes.tokens.unit, n_blocks=14, n_biosamples=14, m=FEATURES
+        codes, codes.tokens.block, codes.tokens.unit, n_blocks=14, n_units=14, m=FEATURES
     )
     for ours, theirs in zip(whole, expected):
         np.testing.assert_array_equal(ours, theirs)

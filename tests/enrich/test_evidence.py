@@ -17,7 +17,7 @@ from petriscope.enrich.hits import (
     logos_and_positions,
 )
 from petriscope.enrich.motifs import Motif, with_threshold
-from petriscope.studies.chromatin.figures import motif_hits
+from petriscope.studies.chromatin.figures import draw_motif_hits
 
 WORD = np.array([0, 2, 0, 3, 0, 0, 2, 1, 1])
 
@@ -101,7 +101,7 @@ def test_logos_and_positions_show_the_planted_word(planted):
     assert hits.n.iloc[0] >= 100 and hits.correlation.iloc[0] > 0.95
     peak = positions.loc[positions.target.idxmax(), "offset"]
     assert -10 <= peak <= 0 and positions.target.max() > 20 * positions.background.max()
-    figure = motif_hits.draw(
+    figure = draw_motif_hits(
         logos.assign(group="L2 blood", name="GATA/x"),
         positions.assign(group="L2 blood", name="GATA/x"),
     )
@@ -112,7 +112,7 @@ def test_logos_and_positions_show_the_planted_word(planted):
 
 
 def test_a_figure_without_motifs_says_so():
-    figure = motif_hits.draw(
+    figure = draw_motif_hits(
         pd.DataFrame(columns=["group", "name"]), pd.DataFrame(columns=["group", "name"])
     )
     assert "no motif" in figure.axes[0].texts[0].get_text()

@@ -17,7 +17,7 @@ from petriscope.enrich.hits import (
 )
 from petriscope.enrich.motifs import Motif, with_threshold
 from petriscope.enrich.scan import find_occurrences
-from petriscope.figures.logos import draw_logo, letter_heights
+from petriscope.figures.annotation import draw_logo, letter_heights
 
 matplotlib.use("Agg")
 

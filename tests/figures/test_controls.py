@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from petriscope.figures import controls, leaderboard
+from petriscope.figures.controls import _fractions, draw_controls
+from petriscope.figures.dictionaries import ENTRANTS, draw_leaderboard
 from petriscope.figures.style import whiskers
-from petriscope.studies.chromatin.controls.inputs import VARIANTS
-from petriscope.studies.chromatin.figures.paper import stable_context
+from petriscope.studies.chromatin.controls import VARIANTS
+from petriscope.studies.chromatin.figures import stable_context
 
 NONE = pd.DataFrame()
 
@@ -31,7 +32,7 @@ def counts(shift: float) -> pd.DataFrame:
 def test_a_share_of_nothing_is_drawn_though_rounding_puts_its_limit_above_it() -> None:
     none = counts(0).assign(context_fraction=0.0, context_low=1e-17)
     figure = plt.figure()
-    controls._fractions(figure.add_subplot(), none, none)
+    _fractions(figure.add_subplot(), none, none)
     np.testing.assert_array_equal(
         whiskers([0.0, 0.5], [1e-17, 0.4], [0.1, 0.7]), [[0.0, 0.5 - 0.4], [0.1, 0.7 - 0.5]]
     )
@@ -61,14 +62,14 @@ def texts(figure: plt.Figure) -> str:
 
 
 def test_missing_controls_say_that_they_were_not_run() -> None:
-    figure = controls.draw(counts(0), NONE, NONE, NONE, NONE, NONE)
+    figure = draw_controls(counts(0), NONE, NONE, NONE, NONE, NONE)
     found = texts(figure)
     for words in ("random model: not "
                   "run", "label shuffles: not "
                          "run", "equal depth: not run", "input controls: not run",
                   "one seed"):  # fmt: skip
         assert words in found
-    assert texts(leaderboard.draw(NONE)).count("leaderboard: not run") == 3
+    assert texts(draw_leaderboard(NONE)).count("leaderboard: not run") == 3
     plt.close("all")
 
 
@@ -79,7 +80,7 @@ def test_every_control_curve_is_the_tables() -> None:
     stable = pd.DataFrame(
         {"layer": range(3), "share": [0.5, 0.6, 0.7], "share_alive": [0.4, 0.4, 0.4]}
     )
-    figure = controls.draw(counts(0), counts(0.3), shuffles(), depth, inputs(), stable)
+    figure = draw_controls(counts(0), counts(0.3), shuffles(), depth, inputs(), stable)
     assert texts(figure) == ""
     curves = [line.get_ydata().tolist() for line in figure.axes[0].lines]
     assert pytest.approx([0.1, 0.2, 0.3]) in curves
@@ -107,9 +108,9 @@ def test_the_leaderboard_shows_each_entrant_of_each_lineage() -> None:
             for end in ("", "_low", "_high")
         }
         for lineage in ("blood", "liver")
-        for i, entrant in enumerate(leaderboard.ENTRANTS)
+        for i, entrant in enumerate(ENTRANTS)
     ]
-    figure = leaderboard.draw(pd.DataFrame(rows))
+    figure = draw_leaderboard(pd.DataFrame(rows))
     markers = [container.lines[0].get_ydata().tolist() for container in figure.axes[2].containers]
     assert markers == [[0, 1, 2, 3, 4, 5]] * 2
     plt.close("all")

@@ -27,7 +27,7 @@ import sys
 import pandas as pd
 from petriscope.claims.multiplicity import multiplicity
 table = pd.read_csv(sys.argv[1])
-print(multiplicity({"cpg/enrichment": table}, [], 0.05).stage.tolist())
+print(multiplicity({"cpg/enrichment": table}, 0.05).stage.tolist())
 """
 
 

@@ -16,11 +16,9 @@ import pytest
 import yaml
 
 from petriscope.errors import UserError
-from petriscope.run.graph import load_graph, load_yaml, lookup
-from petriscope.run.hashes import Hasher, Stopped
-from petriscope.run.lanes import draw_lanes
+from petriscope.run.dvc import Hasher, Stopped, lock_holders, process_alive
+from petriscope.run.graph import draw_lanes, load_graph, load_yaml, lookup
 from petriscope.run.launch import Runner, RunState, repro_command
-from petriscope.run.locks import lock_holders, process_alive
 from petriscope.run.params import parse_params
 from petriscope.run.params_edit import assign, preview, save
 from petriscope.run.status import pipeline_status

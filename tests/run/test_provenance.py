@@ -15,10 +15,15 @@ from petriscope.claims.rules import read_rules
 from petriscope.cli import main
 from petriscope.errors import UserError
 from petriscope.files import read_json, sha256, write_json
-from petriscope.run.chain import Records, covering, drawn_from, trace
-from petriscope.run.digests import MEMORY, Digests, combined
-from petriscope.run.provenance import source_digest, source_revision, tool_version
-from petriscope.run.render import as_tree
+from petriscope.run.chain import Records, as_tree, covering, drawn_from, trace
+from petriscope.run.provenance import (
+    DIGESTS,
+    Digests,
+    combined,
+    source_digest,
+    source_revision,
+    tool_version,
+)
 from petriscope.run.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -40,12 +45,12 @@ def test_digests_are_hashlibs_and_remembered_until_the_file_changes(tmp_path):
     (tmp_path / "d" / "__pycache__").rmdir()
     assert combined(found) == sha256(tmp_path / "d") and combined({"": "f"}) == "f"
     digests.save()
-    assert len(read_json(tmp_path / MEMORY)) == 2
+    assert len(read_json(tmp_path / DIGESTS)) == 2
     (tmp_path / "d" / "b.txt").write_bytes(b"longer")
     assert Digests(tmp_path).files(tmp_path / "d" / "b.txt") == {
         "": hashlib.sha256(b"longer").hexdigest()
     }
-    (tmp_path / MEMORY).write_text("not json")
+    (tmp_path / DIGESTS).write_text("not json")
     assert Digests(tmp_path).files(tmp_path / "nothing") == {}
 
 
@@ -154,13 +159,13 @@ def test_damage_is_named(tiny_copy: Workspace, capsys):
     assert "table2_sae_quality.csv changed after the record was written" in capsys.readouterr().out
     genome = tiny_copy.root / "data/tiny/genome.fa"
     genome.write_bytes(genome.read_bytes().replace(b"A", b"C", 1))
-    (tiny_copy.root / "code/studies/chromatin/stages/sae.py").unlink()
+    (tiny_copy.root / "code/stages/sae.py").unlink()
     problems = {p.path: p for p in trace(tiny_copy, "fig3").problems()}
     assert (
         problems["data/tiny"].state == "changed"
         and "data/tiny/genome.fa changed" in problems["data/tiny"].detail
     )
-    assert problems["code/studies/chromatin/stages/sae.py"].state == "missing"
+    assert problems["code/stages/sae.py"].state == "missing"
     (tiny_copy.model / "model.safetensors").unlink()
     assert {p.path: p.state for p in trace(tiny_copy, "fig3").problems()}[
         "results/model"

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from petriscope.files import read_json
-from petriscope.run.cache import damaged_copies
+from petriscope.run.dvc import damaged_copies
 from petriscope.run.graph import load_graph
 from petriscope.run.snapshot import refresh_code
 from petriscope.run.stage import run_stage

@@ -11,10 +11,9 @@ import pytest
 
 import petriscope
 from petriscope.errors import UserError
+from petriscope.run.dvc import Hasher, state_folder
 from petriscope.run.graph import load_graph
-from petriscope.run.hashes import Hasher
 from petriscope.run.launch import Runner
-from petriscope.run.locks import state_folder
 from petriscope.run.snapshot import refresh_code
 from petriscope.run.status import pipeline_status
 from petriscope.run.supervisor import supervise
@@ -54,23 +53,23 @@ def test_the_copy_equals_the_sources_and_is_left_alone(workspace: Path) -> None:
 def test_an_old_copy_is_replaced_and_the_status_says_so(workspace: Path) -> None:
     refresh_code(workspace)
     graph, hasher = load_graph(workspace), Hasher(workspace)
-    now = hasher.path("code/studies/chromatin/stages/sae.py")
-    (workspace / "code/studies/chromatin/stages/sae.py").write_text("yesterday")
+    now = hasher.path("code/stages/sae.py")
+    (workspace / "code/stages/sae.py").write_text("yesterday")
     (workspace / "code" / "gone.py").write_text("removed since")
     deps = [{"path": d, "md5": hasher.path(d) or "0"} for d in graph.stages["sae"].deps]
     (workspace / "dvc.lock").write_text(
         f"schema: '2.0'\nstages:\n  sae: {{cmd: petriscope stage sae, deps: {deps}}}\n"
     )
     assert refresh_code(workspace) and not (workspace / "code" / "gone.py").exists()
-    assert Hasher(workspace).path("code/studies/chromatin/stages/sae.py") == now
+    assert Hasher(workspace).path("code/stages/sae.py") == now
     status = {s.name: s for s in pipeline_status(workspace, graph, Hasher(workspace))}["sae"]
-    assert "dependency code/studies/chromatin/stages/sae.py changed" in status.reasons
+    assert "dependency code/stages/sae.py changed" in status.reasons
 
 
 def test_a_run_from_the_ui_uses_todays_code(workspace: Path) -> None:
     state_folder(workspace).mkdir(parents=True)
     assert supervise(workspace, workspace / "log", ["true"]) == 0
-    assert (workspace / "code/studies/chromatin/stages/sae.py").is_file()
+    assert (workspace / "code/stages/sae.py").is_file()
 
 
 def test_a_copy_that_cannot_be_written_ends_the_run_with_its_reason(

@@ -170,7 +170,7 @@ def test_outside_a_checkout_a_study_gets_the_same_place(checkout: Checkout, tmp_
 
 def test_names_here() -> None:
     assert study_names()[0] == "chromatin"
-    assert find_study("chromatin").stage("sae").endswith("chromatin.stages.sae")
+    assert find_study("chromatin").stage("sae") == "petriscope.stages.sae"
     with pytest.raises(UserError, match=r"no study 'chromatine'. Did you mean chromatin\?"):
         find_study("chromatine")
     with pytest.raises(UserError, match=r"study chromatin: has no stage 'saee'"):

@@ -26,8 +26,8 @@ from petriscope.run.compare import (
 )
 from petriscope.run.workspace import Workspace, create_workspace
 from petriscope.studies.chromatin import parity
-from petriscope.studies.chromatin.figures.paper import TABLES
-from petriscope.studies.chromatin.model.performer import projection_matrix
+from petriscope.studies.chromatin.figures import TABLES
+from petriscope.studies.chromatin.model.epibert_layers import projection_matrix
 from petriscope.studies.chromatin.study import STUDY
 
 REPOSITORY = Path(__file__).resolve().parents[2]

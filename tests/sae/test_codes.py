@@ -50,7 +50,7 @@ def test_streamed_codes_are_the_whole_ones(rows: np.ndarray, codes: Codes) -> No
 def test_sufficient_statistics(rows: np.ndarray, codes: Codes, streamed: bool) -> None:
     block, biosample = cells()
     given = encode_stream(make_sae(), rows, rows_at_once=77) if streamed else codes
-    found = sufficient_statistics(given, block, biosample, n_blocks=BLOCKS, n_biosamples=S, m=M)
+    found = sufficient_statistics(given, block, biosample, n_blocks=BLOCKS, n_units=S, m=M)
     dense = codes.dense().astype(np.float64)
     for b in range(BLOCKS):
         for s in range(S):
@@ -90,9 +90,7 @@ def test_bad_rows_are_named(rows: np.ndarray) -> None:
     with pytest.raises(UserError, match=r"row 333 holds NaN or infinity"):
         list(encode_stream(make_sae(), bad, rows_at_once=100))
     with pytest.raises(ValueError, match=r"outside 2 blocks"):
-        sufficient_statistics(
-            encode_rows(make_sae(), rows), *cells(), n_blocks=2, n_biosamples=S, m=M
-        )
+        sufficient_statistics(encode_rows(make_sae(), rows), *cells(), n_blocks=2, n_units=S, m=M)
 
 
 ROWS = 1000

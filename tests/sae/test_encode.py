@@ -25,7 +25,7 @@ def test_everything_is_that_of_dense_codes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
 ) -> None:
     monkeypatch.setattr(encode, "ROWS_AT_ONCE", rows_at_once)
-    found = EncodedLayer.write(tmp_path / "l", make_sae(), STORE, TOKENS, 2, unit="donor")
+    found = EncodedLayer.write(tmp_path / "l", make_sae(), STORE, TOKENS, 2)
     dense = make_sae().encode(STORE.reshape(-1, D)).dense()
     assert np.array_equal(found.codes().dense(), dense)
     z = dense.reshape(W, S, T, M).astype(np.float64)
@@ -37,12 +37,19 @@ def test_everything_is_that_of_dense_codes(
         np.testing.assert_allclose(moments.sumsq[block], (mine**2).sum((0, 2)), rtol=1e-9)
         assert np.array_equal(moments.active[block], (mine > 0).sum((0, 2)))
         assert (moments.tokens[block] == mine.shape[0] * T).all()
-    top = pd.read_parquet(tmp_path / "l/top_bins.parquet")
-    assert list(top.columns) == ["feature", "donor", "window", "position", "activation"]
+    top = found.top()
+    assert list(top.columns) == ["feature", "unit", "window", "position", "activation"]
     for row in top.itertuples():
-        assert row.activation == np.float32(z[row.window, row.donor, row.position, row.feature])
+        assert row.activation == np.float32(z[row.window, row.unit, row.position, row.feature])
     counts = np.load(tmp_path / "l/histogram_counts.npy")
     assert np.array_equal(counts.sum(2), (z > 0).sum((0, 2)))
+    fires = (z > 0).reshape(-1, M).astype(int)
+    assert np.array_equal(found.coactivation().toarray(), fires.T @ fires)
+    split = found.of_split(TOKENS, *TOKENS.windows.split.unique()[:1])
+    rows = TOKENS.windows_of(TOKENS.windows.split.iloc[0])
+    np.testing.assert_allclose(split.window_means, z[rows].mean(2), rtol=1e-6)
+    inside = np.unique(BLOCK[rows])
+    np.testing.assert_allclose(split.moments.sum, [z[b == BLOCK].sum((0, 2)) for b in inside])
 
 
 def test_a_store_of_another_shape_is_refused(tmp_path: Path) -> None:

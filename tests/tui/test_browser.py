@@ -24,7 +24,7 @@ import pytest
 from PIL import Image
 
 from petriscope.atlas.build import build_atlas
-from petriscope_tui.web import refusal
+from petriscope_tui.command import refusal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHROMIUM = next(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from petriscope.atlas.records import Feature
-from petriscope.run.lanes import draw_lanes, reduced
+from petriscope.run.graph import draw_lanes, reduced
 from petriscope_tui.delimited import aligned
 from petriscope_tui.evidence import single
 from petriscope_tui.form import axis, duration, interval, number, probability, share, show

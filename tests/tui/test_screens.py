@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from atlas.test_build import study_of_kmers
 from PIL import Image
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, SelectionList, TextArea
@@ -21,10 +22,9 @@ from petriscope.atlas.schema import VERSION, feature_name
 from petriscope.errors import UserError
 from petriscope_tui.app import PetriscopeApp, run
 from petriscope_tui.glyphs import ASCII, UNICODE, Glyphs
-from petriscope_tui.saved import save_columns
 from petriscope_tui.widgets.nav import Nav
 from petriscope_tui.widgets.table import VirtualTable
-from petriscope_tui.workspace import config_folder, short_path
+from petriscope_tui.workspace import config_folder, save_columns, short_path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -460,6 +460,30 @@ async def test_help_theme_palette_and_quit(workspace: Path) -> None:
         await press(pilot, "escape")
         await press(pilot, "q")
     assert app.return_code == 0
+
+
+async def test_the_pages_use_the_words_of_the_study_that_made_the_atlas(workspace: Path) -> None:
+    path = workspace / "results" / "atlas.sqlite"
+    path.unlink()
+    build_atlas(path, study_of_kmers())
+    app = app_of(workspace)
+    shown = {}
+    async with app.run_test(size=(130, 50)) as pilot:
+        await settle(pilot)
+        for number, page in enumerate(PAGES, 1):
+            if isinstance(app.focused, Input):
+                await press(pilot, "escape")
+            await press(pilot, str(number % 10))
+            shown[page] = screen_text(app)
+    assert "colors: unbound bound" in shown["overview"] and "sequences" in shown["overview"]
+    assert "Contrast: bound against unbound" in shown["feature"]
+    assert "Activation by sequence" in shown["feature"]
+    assert "same direction in 2 length classs" not in shown["feature"]
+    assert "same direction in 2 length classes or more" in shown["feature"]
+    assert "seqA:3 TTGACA" in shown["feature"]
+    for page in ("overview", "feature", "compare", "layers", "causal"):
+        for word in ("biosample", "in vivo", "in vitro", "lineage"):
+            assert word not in shown[page].lower(), (page, word)
 
 
 async def test_no_atlas_says_what_to_do(tmp_path: Path) -> None:

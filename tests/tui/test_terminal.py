@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from petriscope.atlas.build import build_atlas
-from petriscope.run.locks import process_alive
-from petriscope_tui.web import app_command, is_loopback
+from petriscope.run.dvc import process_alive
+from petriscope_tui.command import app_command, is_loopback
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY / "tui")])

@@ -1,1 +1,1 @@
-"""Terminal interface."""
+"""The terminal interface browses the atlas and drives the pipeline."""

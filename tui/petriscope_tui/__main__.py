@@ -1,5 +1,5 @@
-"""``python -m petriscope_tui``: the terminal UI without the rest of the program (what the web
-server starts)."""
+"""``python -m petriscope_tui`` starts the terminal UI without the rest of the program (what the web
+server does)."""
 
 from __future__ import annotations
 

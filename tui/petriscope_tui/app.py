@@ -1,5 +1,4 @@
-"""The application: owns the workspace, the atlas and the run; screens are loaded when first
-visited."""
+"""The application owns workspace, atlas and run; screens are loaded when first visited."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from textual.screen import Screen
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.schema import feature_name, parse_feature
-from petriscope.run.locks import state_folder
+from petriscope.run.dvc import state_folder
 from petriscope_tui.command import check_feature
 from petriscope_tui.glyphs import ASCII, UNICODE, Glyphs, wants_ascii
 from petriscope_tui.theme import DARK, LIGHT, THEMES, Palette
@@ -271,7 +270,7 @@ class PetriscopeApp(App[None]):
 
     def action_save_picture(self) -> None:
         """Write the screen as SVG into the workspace."""
-        from petriscope_tui.export import unused
+        from petriscope_tui.delimited import unused
 
         try:
             name = unused(self.workspace.root / "petriscope.svg").name

@@ -1,4 +1,4 @@
-"""A terminal driver for locales without UTF-8: every character leaves as ASCII, frames and bars
+"""A terminal driver for locales without UTF-8 lets every character leave as ASCII, frames and bars
 included."""
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Does the evidence for one feature hold? The checks, and the drawings that show each number beside
-its null."""
+"""Evidence for one feature is checked here, and each number is drawn beside its null."""
 
 from __future__ import annotations
 
@@ -17,13 +16,12 @@ from petriscope.atlas.records import (
     MotifHit,
     TopContext,
 )
-from petriscope.atlas.schema import Thresholds, feature_name
+from petriscope.atlas.schema import Declared, Thresholds, feature_name
 from petriscope_tui.form import bound, interval, number, show
 from petriscope_tui.glyphs import Glyphs
 from petriscope_tui.plots import Series, bar, line_plot, span, spark
 from petriscope_tui.theme import Palette
 
-CONTEXT_WORDS = {"in_vivo": "in vivo", "in_vitro": "in vitro"}
 MARKS = "ABCDEFGHIJKLMNOP"
 
 
@@ -35,11 +33,16 @@ class Check(NamedTuple):
     holds: bool | None
 
 
-def checks(feature: Feature, thresholds: Thresholds) -> list[Check]:
+def spoken(name: str | None, none: str = "") -> str:
+    """A name of the data as people say it: in_vivo is in vivo."""
+    return name.replace("_", " ") if name else none
+
+
+def checks(feature: Feature, thresholds: Thresholds, words: Declared) -> list[Check]:
     """Five requirements a context feature should meet at the run's own thresholds."""
     v = feature.values
     signs = [e.t > 0 for e in feature.lineages if e.t is not None]
-    same = sum(s == (v["direction"] == "in_vivo") for s in signs)
+    same = sum(s == (v["direction"] == words.target) for s in signs)
     return [
         Check(
             "fires often enough to compare",
@@ -52,7 +55,7 @@ def checks(feature: Feature, thresholds: Thresholds) -> list[Check]:
             None if v["q"] is None else v["q"] < thresholds.alpha,
         ),
         Check(
-            "same direction in 2 lineages or more",
+            f"same direction in 2 {plural(words.stratum)} or more",
             f"{same} of {len(signs)}" if signs else "·",
             same >= 2 if len(signs) >= 2 and v["direction"] else None,
         ),
@@ -69,12 +72,22 @@ def checks(feature: Feature, thresholds: Thresholds) -> list[Check]:
     ]
 
 
+def plural(word: str) -> str:
+    """Of what a study calls its strata and units: strata, lineages, length classes."""
+    return "strata" if word == "stratum" else f"{word}{'es' if word.endswith('s') else 's'}"
+
+
 def _at_least(value: float | None, bound: float) -> bool | None:
     return None if value is None else value >= bound
 
 
 def identity(
-    feature: Feature, thresholds: Thresholds, lineages: list[str], p: Palette, g: Glyphs
+    feature: Feature,
+    thresholds: Thresholds,
+    words: Declared,
+    lineages: list[str],
+    p: Palette,
+    g: Glyphs,
 ) -> Text:
     """Name, label, checks."""
     v = feature.values
@@ -86,12 +99,10 @@ def identity(
     text.append("\n")
     if v["direction"]:
         text.append("higher ", style=p.dim)
-        text.append(
-            CONTEXT_WORDS.get(v["direction"], v["direction"]), style=p.context(v["direction"])
-        )
+        text.append(spoken(v["direction"]), style=p.side(v["direction"], words))
         if v["lineage"]:
             text.append(", strongest in ", style=p.dim)
-            text.append(v["lineage"], style=p.lineage(v["lineage"], lineages))
+            text.append(v["lineage"], style=p.stratum(v["lineage"], lineages))
         text.append("\n")
     text.append(
         f"density {show(v['density'], 'share', g.none)}   mean "
@@ -101,7 +112,7 @@ def identity(
     if v["module"] is not None:
         text.append(f"   module {v['module']}", style=p.dim)
     text.append("\n\n")
-    results = checks(feature, thresholds)
+    results = checks(feature, thresholds, words)
     held = sum(c.holds is True for c in results)
     measured = sum(c.holds is not None for c in results)
     text.append(f"{held} of {measured} measured checks hold\n", style="bold")
@@ -124,8 +135,10 @@ def confidence(share: float) -> str:
     return "high" if share > 0.9 else "medium" if share > 0.5 else "low" if share > 0 else "none"
 
 
-def statistics(feature: Feature, lineages: list[str], p: Palette, g: Glyphs, width: int) -> Text:
-    """The corrected and the published score, then every lineage with its interval."""
+def statistics(
+    feature: Feature, words: Declared, lineages: list[str], p: Palette, g: Glyphs, width: int
+) -> Text:
+    """The corrected and the published score, then every stratum with its interval."""
     v, none = feature.values, g.none
     text = Text()
     text.append(f"{'corrected':<10}", style=p.dim)
@@ -152,9 +165,11 @@ def statistics(feature: Feature, lineages: list[str], p: Palette, g: Glyphs, wid
     low, high = min(ends), max(ends)
     room = width - 54
     drawn = f"  {number(low)} to {number(high)}" if room >= 14 else ""
-    text.append(f"\n{'lineage':<9}{'t':>7} {'q':>8} {'g':>7} {'95 %':<16} n{drawn}\n", style=p.dim)
+    text.append(
+        f"\n{words.stratum[:8]:<9}{'t':>7} {'q':>8} {'g':>7} {'95 %':<16} n{drawn}\n", style=p.dim
+    )
     for e in effects:
-        text.append(f"{e.lineage[:8]:<9}", style=p.lineage(e.lineage, lineages))
+        text.append(f"{e.lineage[:8]:<9}", style=p.stratum(e.lineage, lineages))
         text.append(f"{show(e.t, 'signed', none):>7}", style=_signed(e.t, p))
         text.append(f" {show(e.q, 'p', none):>8} {show(e.effect, 'signed', none):>7} ")
         text.append(
@@ -179,11 +194,11 @@ def _percentile(share: float) -> str:
 
 
 def _signed(value: float | None, p: Palette) -> str:
-    return p.dim if value is None else p.in_vivo if value > 0 else p.in_vitro
+    return p.dim if value is None else p.target if value > 0 else p.reference
 
 
 def activation(
-    rows: list[Activation], word: str, lineages: list[str], p: Palette, g: Glyphs, width: int
+    rows: list[Activation], words: Declared, lineages: list[str], p: Palette, g: Glyphs, width: int
 ) -> Text:
     """One line per unit: distribution of firing tokens, density, mean as a bar."""
     text = Text()
@@ -194,19 +209,20 @@ def activation(
     top = max((r.mean or 0 for r in rows), default=0) or 1
     room = max(min(width - name_width - bins - 31, 30), 0)
     drawn = "distribution" if bins else ""
-    head = f"{word:<{name_width}}  {'context':<8} {'fires':>8} {'mean':>7}  {drawn:<{bins}}"
+    head = f"{words.unit:<{name_width}}  {words.condition[:8]:<8} {'fires':>8} {'mean':>7}  "
+    head += f"{drawn:<{bins}}"
     text.append(head[:width] + "\n", style=p.dim)
     before = None
     for r in rows:
-        lineage, context = r.unit.values.get("lineage"), r.unit.values.get("context")
+        lineage, context = r.unit.values.get(words.stratum), r.unit.values.get(words.condition)
         if before not in (None, lineage):
             text.append("\n")
         before = lineage
         text.append(
-            f"{r.unit.name[:name_width]:<{name_width}}  ", style=p.lineage(lineage, lineages)
+            f"{r.unit.name[:name_width]:<{name_width}}  ", style=p.stratum(lineage, lineages)
         )
-        color = p.context(context)
-        text.append(f"{CONTEXT_WORDS.get(context or '', g.none):<8}", style=color)
+        color = p.side(context, words)
+        text.append(f"{spoken(context, g.none)[:8]:<8}", style=color)
         text.append(f" {show(r.density, 'share', g.none):>8} {show(r.mean, 'number', g.none):>7}  ")
         text.append(spark(r.histogram, g), style=color)
         if room:
@@ -273,7 +289,7 @@ def curve(
         stage = "ablation" if what == "scaling" else what
         return Text(f"not measured for this feature alone (stage {stage})", style=p.dim)
     arms = sorted({(pt.arm, pt.lineage) for pt in points}, key=lambda a: (arm_rank(a[0]), str(a)))
-    tints = (p.accent, p.in_vivo, p.in_vitro, p.supported, p.not_supported, p.untestable, p.dim)
+    tints = (p.accent, p.target, p.reference, p.supported, p.not_supported, p.untestable, p.dim)
     series = []
     for i, (arm, lineage) in enumerate(arms):
         mine = [
@@ -381,7 +397,7 @@ def sequence(
         return text
     if bases:
         shown = [h for h in hits or () if h.end > one.start and h.start < one.end][:6]
-        tints = (p.in_vivo, p.in_vitro, *p.lineages, p.accent)
+        tints = (p.target, p.reference, *p.strata, p.accent)
         line_width = min(max(width, 16), 128)
         for start in range(0, len(bases), line_width):
             for i in range(start, min(start + line_width, len(bases))):

@@ -1,4 +1,4 @@
-"""How values are printed: sensible digits, aligned, missing values as a dot."""
+"""Values are printed with sensible digits, aligned, missing ones as a dot."""
 
 from __future__ import annotations
 

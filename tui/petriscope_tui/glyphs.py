@@ -1,4 +1,4 @@
-"""Two alphabets for everything drawn: Unicode, and ASCII for terminals whose locale cannot show
+"""Two alphabets serve everything drawn: Unicode, and ASCII for terminals whose locale cannot show
 it."""
 
 from __future__ import annotations

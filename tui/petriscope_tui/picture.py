@@ -1,5 +1,5 @@
-"""Pictures in a terminal: through its graphics protocol where it has one, else two pixels a
-character cell."""
+"""Pictures are shown in a terminal through its graphics protocol where it has one, else as two
+pixels a character cell."""
 
 from __future__ import annotations
 

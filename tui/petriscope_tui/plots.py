@@ -1,4 +1,4 @@
-"""Small plots as styled text: pure functions of values, width and height; braille where the
+"""Small plots are styled text: pure functions of values, width and height; braille where the
 terminal has it."""
 
 from __future__ import annotations

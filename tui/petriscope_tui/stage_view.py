@@ -1,5 +1,5 @@
-"""One pipeline stage in words: its state, why it is stale, what it is for, how long it took, what
-hangs on it."""
+"""One pipeline stage is told in words: its state, why it is stale, what it is for, how long it
+took, what hangs on it."""
 
 from __future__ import annotations
 

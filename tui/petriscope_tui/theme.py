@@ -1,5 +1,5 @@
-"""One visual language: two colors for context, three for lineages, three for verdicts; the rest is
-gray."""
+"""One visual language: two colors for the sides of a contrast, three for strata, three for
+verdicts; the rest is gray."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from textual.theme import Theme
 
+from petriscope.atlas.schema import Declared
 from petriscope.claims.rules import NOT_SUPPORTED, SUPPORTED
 
 
@@ -19,17 +20,17 @@ class Palette:
     dim: str
     faint: str
     accent: str
-    in_vitro: str
-    in_vivo: str
-    lineages: tuple[str, str, str]
+    reference: str
+    target: str
+    strata: tuple[str, str, str]
     supported: str
     not_supported: str
     untestable: str
     bases: tuple[str, str, str, str]
 
-    def context(self, name: str | None) -> str:
-        """Color of ``in_vitro`` or ``in_vivo``."""
-        return {"in_vitro": self.in_vitro, "in_vivo": self.in_vivo}.get(name or "", self.dim)
+    def side(self, name: str | None, of: Declared) -> str:
+        """Color of one of the two conditions that are compared."""
+        return {of.reference: self.reference, of.target: self.target}.get(name or "", self.dim)
 
     def verdict(self, name: str | None) -> str:
         """Color of a verdict."""
@@ -37,9 +38,9 @@ class Palette:
             name or "", self.untestable
         )
 
-    def lineage(self, name: str | None, order: list[str]) -> str:
-        """Color of a lineage by its place in the data set."""
-        return self.lineages[order.index(name) % 3] if name in order else self.dim
+    def stratum(self, name: str | None, order: list[str]) -> str:
+        """Color of a stratum by its place in the data set."""
+        return self.strata[order.index(name) % 3] if name in order else self.dim
 
 
 DARK = Palette(
@@ -47,9 +48,9 @@ DARK = Palette(
     dim="#8894a2",
     faint="#4a5561",
     accent="#8fc1e3",
-    in_vitro="#e3a857",
-    in_vivo="#4fb9a8",
-    lineages=("#e27d7d", "#b79ae0", "#7fa8ea"),
+    reference="#e3a857",
+    target="#4fb9a8",
+    strata=("#e27d7d", "#b79ae0", "#7fa8ea"),
     supported="#86c06a",
     not_supported="#e0607e",
     untestable="#c2b26a",
@@ -60,9 +61,9 @@ LIGHT = Palette(
     dim="#5d6873",
     faint="#b4bcc4",
     accent="#1d5f8f",
-    in_vitro="#9a5b00",
-    in_vivo="#00756a",
-    lineages=("#b3261e", "#6842b0", "#1f57b5"),
+    reference="#9a5b00",
+    target="#00756a",
+    strata=("#b3261e", "#6842b0", "#1f57b5"),
     supported="#2d7a2f",
     not_supported="#b0123f",
     untestable="#6f6100",

@@ -1,11 +1,14 @@
-"""The folder a session works in: where its atlas, figures and pipeline lie, and what state they are
-in."""
+"""A session works in one folder: where its atlas, figures and pipeline lie, and what state they are
+in. Its filters and chosen columns are saved in the user's configuration folder; an unwritable one
+is reported, not fatal."""
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from petriscope.atlas.query import Atlas
 from petriscope.errors import UserError
@@ -96,3 +99,55 @@ def config_folder() -> Path:
     """Where saved filters are kept; for a user without a home a place where nothing can be."""
     base = os.environ.get("XDG_CONFIG_HOME")
     return (Path(base) if base else (home_folder() or Path(os.devnull)) / ".config") / "petriscope"
+
+
+BUILT_IN = {
+    "context features": "is:context",
+    "stable and causal": "is:context is:stable is:causal",
+    "higher in vivo": "is:context is:vivo",
+    "higher in vitro": "is:context is:vitro",
+    "dead latents": "is:dead",
+}
+
+
+def load_filters() -> dict[str, str]:
+    """Name and text of every filter: the built-in ones, then the user's."""
+    return {**BUILT_IN, **_read_saved().get("filters", {})}
+
+
+def save_filter(name: str, text: str) -> str | None:
+    """Keep a filter; returns what went wrong, if anything."""
+    state = _read_saved()
+    state.setdefault("filters", {})[name] = text
+    return _write_saved(state)
+
+
+def load_columns() -> list[str] | None:
+    """The columns the user chose, if any."""
+    columns = _read_saved().get("columns")
+    return [str(c) for c in columns] if isinstance(columns, list) else None
+
+
+def save_columns(names: list[str]) -> str | None:
+    """Keep the chosen columns; returns what went wrong, if anything."""
+    return _write_saved({**_read_saved(), "columns": names})
+
+
+def _read_saved() -> dict[str, Any]:
+    try:
+        state = json.loads((config_folder() / "tui.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def _write_saved(state: dict[str, Any]) -> str | None:
+    path = config_folder() / "tui.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".part")
+        temporary.write_text(json.dumps(state, indent=1) + "\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        return f"kept for this session only: {error}"
+    return None

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.atlas import schema
-from petriscope.atlas.region import DEPTH, MIN_SHIFT
+from petriscope.atlas.filters import DEPTH, MIN_SHIFT
 from petriscope.enrich.kinds import BY_NAME
 from petriscope.errors import UserError
 from petriscope.files import atomic_path
@@ -145,11 +145,11 @@ def _fill(
 
 
 def _declared(connection: sqlite3.Connection, declared: schema.Declared) -> None:
-    """The study's own columns with their heads and meanings; number 0 of the units is their
-    word."""
-    word = schema.Column("unit", "text", declared.unit, "text")
+    """The study's own columns with their heads and meanings, and its words."""
+    words = (schema.Column(name, "text", getattr(declared, name), "text") for name in schema.WORDS)
     for place, columns in (
-        ("units", (word, *declared.units)),
+        ("words", words),
+        ("units", declared.units),
         ("contexts", declared.contexts),
         ("features", declared.features),
     ):

@@ -1,5 +1,6 @@
-"""The one read-only interface to an atlas file (standard library only: no numpy, pandas, torch or
-dvc)."""
+"""An atlas file is read through this one interface, and searched by name over motifs, gene sets,
+states, genes, labels, regions and features (standard library only: no numpy, pandas, torch or dvc).
+"""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from petriscope.atlas import records, schema
-from petriscope.atlas.filters import Clause, compile_filter, overlap_clause
-from petriscope.atlas.region import Region
+from petriscope.atlas.filters import Clause, Region, compile_filter, overlap_clause, parse_region
+from petriscope.atlas.records import Found
+from petriscope.enrich.kinds import KINDS
 from petriscope.errors import UserError
 
 R = TypeVar("R")
@@ -77,8 +79,9 @@ class Atlas:
         )
 
     def _declared(self) -> schema.Declared:
-        """The study's own columns and its word for a unit, as the file says."""
-        found: dict[str, list[schema.Column]] = {"units": [], "contexts": [], "features": []}
+        """The study's own columns and its words, as the file says."""
+        places = ("words", "units", "contexts", "features")
+        found: dict[str, list[schema.Column]] = {place: [] for place in places}
         rows = self._db.execute(
             "SELECT place, name, kind, head, form, text, indexed FROM columns "
             "ORDER BY place, number"
@@ -86,9 +89,12 @@ class Atlas:
         for place, name, kind, head, form, text, indexed in rows:
             column = schema.Column(name, kind, head, form, text, indexed=bool(indexed))
             found[place].append(column)
-        word, *units = found["units"]
+        words = {column.name: column.head for column in found["words"]}
         return schema.Declared(
-            word.head, tuple(units), tuple(found["contexts"]), tuple(found["features"])
+            **words,  # type: ignore[arg-type]  # its fields that are text
+            units=tuple(found["units"]),
+            contexts=tuple(found["contexts"]),
+            features=tuple(found["features"]),
         )
 
     def close(self) -> None:
@@ -353,3 +359,104 @@ class Atlas:
 
     def _all(self, record: type[R], sql: str, values: Sequence[object] = ()) -> list[R]:
         return [record(*row) for row in self._db.execute(sql, tuple(values))]
+
+
+FILTER_OF = {**{kind.name: kind.filters[0] for kind in KINDS}, "gene": "gene"}
+_PLACES = ("gene", *(kind.name for kind in sorted(KINDS, key=lambda kind: bool(kind.scope))))
+_KIND_ORDER = {name: place for place, name in enumerate(_PLACES)}
+"""Genes first, then terms of all, then those tested within a scope (states)."""
+
+
+def search(atlas: Atlas, text: str, limit: int = 60) -> list[Found]:
+    """What ``text`` may mean, best first: exact names, then names that contain it, then names that
+    share its trigrams.
+
+    Each result carries the filter (``query``) that lists its features; a gene or region also opens
+    as a place.
+    """
+    text = " ".join(text.replace("\0", " ").split())
+    if not text:
+        return []
+    identifier = schema.parse_feature(text)
+    if identifier is not None:
+        name = schema.feature_name(identifier)
+        return [Found("feature", name, 1, name)] if atlas.has(identifier) else []
+    region = parse_region(text)
+    if region:
+        query = f"region:{region}"
+        return [Found("region", str(region), atlas.count(query), query)]
+    found = _containing(atlas, text, limit)
+    if len(found) < limit and len(text) >= 4:
+        seen = {(f.kind, f.name) for f in found}
+        found += [f for f in _resembling(atlas, text, limit) if (f.kind, f.name) not in seen]
+    close = sum(f.name.casefold().startswith(text.casefold()) for f in found)
+    return [*found[:close], *_labels(atlas, text), *found[close:]][:limit]
+
+
+def common_terms(atlas: Atlas, limit: int = 30) -> list[Found]:
+    """Motifs, gene sets and states by the number of features enriched for them: where to begin."""
+    rows = atlas.select(
+        "SELECT kind, name, features FROM terms WHERE features > 0 ORDER BY features DESC, name "
+        "LIMIT ?",
+        (limit,),
+    )
+    return [_found(*row) for row in rows]
+
+
+def _containing(atlas: Atlas, text: str, limit: int) -> list[Found]:
+    if len(text) >= 3:
+        quoted = '"' + text.replace('"', '""') + '"'
+        rows = atlas.select(
+            "SELECT t.kind, t.name, t.features FROM terms_fts f JOIN terms t ON t.term = f.rowid"
+            " WHERE terms_fts MATCH ?",
+            (quoted,),
+        )
+    else:
+        sql = "SELECT kind, name, features FROM terms WHERE name LIKE ? LIMIT 2000"
+        rows = atlas.select(sql, (text.replace("%", "").replace("_", "") + "%",))
+    folded = text.casefold()
+
+    def order(row: tuple[str, str, int | None]) -> tuple[object, ...]:
+        kind, name, features = row
+        name = name.casefold()
+        return (
+            name != folded,
+            not name.startswith(folded),
+            _KIND_ORDER[kind],
+            -(features or 0),
+            len(name),
+            name,
+        )
+
+    return [_found(*row) for row in sorted(rows, key=order)[:limit]]
+
+
+def _resembling(atlas: Atlas, text: str, limit: int) -> list[Found]:
+    """Names that share at least half of the trigrams of ``text``: forgives a typing slip."""
+    folded = text.casefold()
+    grams = {folded[i : i + 3] for i in range(len(folded) - 2)}
+    query = " OR ".join('"' + gram.replace('"', '""') + '"' for gram in sorted(grams))
+    rows = atlas.select(
+        "SELECT t.kind, t.name, t.features FROM terms_fts f JOIN terms t ON t.term = f.rowid "
+        "WHERE terms_fts MATCH ?"
+        " ORDER BY f.rank LIMIT 200",
+        (query,),
+    )
+    scored = []
+    for kind, name, features in rows:
+        low = name.casefold()
+        shared = sum(gram in low for gram in grams) / len(grams)
+        if shared >= 0.5:
+            scored.append((-shared, len(name), _found(kind, name, features)))
+    return [item[2] for item in sorted(scored)[:limit]]
+
+
+def _labels(atlas: Atlas, text: str) -> list[Found]:
+    query = f'label:"{text}"'
+    count = 0 if '"' in text else atlas.count(query)
+    return [Found("label", text, count, query)] if count else []
+
+
+def _found(kind: str, name: str, features: int | None) -> Found:
+    value = f'"{name}"' if " " in name else name
+    return Found(kind, name, features, f"{FILTER_OF[kind]}:{value}")

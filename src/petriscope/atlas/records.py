@@ -1,4 +1,4 @@
-"""What the atlas answers with: small named records, plain Python values inside."""
+"""The atlas answers with these: small named records, plain Python values inside."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The atlas file: one SQLite database, its tables, columns, identifiers and version (standard
-library only).
+"""An atlas file is one SQLite database; its tables, columns, identifiers and version are declared
+here (standard library only).
 
 A feature's identifier is ``layer * 1,000,000 + index``; people read and type ``L6/1234``. Every
 column except keys may be NULL: a partial run makes a partial atlas. Genomic intervals are 0-based
@@ -58,12 +58,24 @@ class Declared(NamedTuple):
 
     unit: str = "unit"
     """what a unit is called: biosample, sequence, cell."""
+    stratum: str = "stratum"
+    """what the groups are called within which units are compared, and the column of the units that
+    names theirs: lineage, cell type."""
+    condition: str = "condition"
+    """the column of the units that says which side they are on."""
+    reference: str = "reference"
+    target: str = "target"
+    """the two sides: values of that column, and of the features' direction."""
     units: tuple[Column, ...] = ()
     """of a unit: lineage, context, donor."""
     contexts: tuple[Column, ...] = ()
     """of a place where features fire: the sequence of a bin, the position of a k-mer, the
     expression of a gene."""
     features: tuple[Column, ...] = ()
+
+
+WORDS = ("unit", "stratum", "condition", "reference", "target")
+"""Fields of `Declared` that are words."""
 
 
 def _real(name: str, head: str, form: Format, text: str, indexed: bool = True) -> Column:

@@ -19,12 +19,10 @@ from torch import Tensor
 from petriscope.causal.edits import Activity, matched_sets
 from petriscope.causal.held import Readout, hold
 from petriscope.contrast.effects import bootstrap_counts, expanded_percentiles, hedges_g_av
-from petriscope.contrast.inference import one_sample
-from petriscope.contrast.permutation import sign_flip
+from petriscope.contrast.inference import one_sample, sign_flip
 from petriscope.errors import UserError
 from petriscope.parallel import in_processes
-from petriscope.probe.inputs import Inputs
-from petriscope.probe.model import ProbedModel
+from petriscope.probe.model import Inputs, ProbedModel
 from petriscope.probe.states import Dictionary, States, predict_edited
 from petriscope.shown import ACCENT, GREY, INK, Estimate, Printed, panel
 

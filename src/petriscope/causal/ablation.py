@@ -1,5 +1,5 @@
-"""The ablation experiment: what the prediction loses when the most divergent features are removed,
-against every control a set of features can have, and the tests of each arm against the random
+"""The ablation experiment asks what the prediction loses when the most divergent features are
+removed, against every control a set of features can have; each arm is tested against the random
 sets, paired over blocks."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Directions that should move units of the reference condition toward the target: from features,
-from means, from probes, and by chance."""
+"""A direction should move units of the reference condition toward the target; it comes from
+features, from means, from probes, or from chance."""
 
 from __future__ import annotations
 

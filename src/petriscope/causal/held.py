@@ -18,8 +18,8 @@ from petriscope.contrast.design import Design
 from petriscope.device import choose_device
 from petriscope.errors import UserError
 from petriscope.probe.harvest import spread
-from petriscope.probe.inputs import Inputs
 from petriscope.probe.model import (
+    Inputs,
     ProbedModel,
     ProbeOutput,
     check_layer,

@@ -21,14 +21,12 @@ from torch import Tensor
 
 from petriscope.causal.ablate import checked_features
 from petriscope.causal.directions import Direction, of_length, random_like
-from petriscope.causal.edits import Activity
+from petriscope.causal.edits import Activity, closure_interval, distances
 from petriscope.causal.held import Readout, hold
-from petriscope.causal.steering import closure_interval, distances
 from petriscope.contrast.design import Design
 from petriscope.errors import UserError
 from petriscope.parallel import in_processes
-from petriscope.probe.inputs import Inputs
-from petriscope.probe.model import ProbedModel
+from petriscope.probe.model import Inputs, ProbedModel
 from petriscope.probe.states import Dictionary, States, predict_edited
 from petriscope.shown import GREY, Estimate, Printed, intervals, panel
 

@@ -1,2 +1,2 @@
-"""Claims: frozen rules, the ledger of verdicts, how each is checked, and the family behind every
-adjusted p-value."""
+"""A claim has a frozen rule, a verdict in the ledger, a way to check it, and the family behind
+every adjusted p-value."""

@@ -1,5 +1,5 @@
-"""The multiplicity ledger: every adjusted p-value of the pipeline with its family, the family's
-size, method and units."""
+"""The multiplicity ledger lists every adjusted p-value of the pipeline with its family, the
+family's size, method and units."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from petriscope.contrast.design import Words
 from petriscope.contrast.results import Family
 from petriscope.enrich.kinds import KINDS
 
@@ -35,17 +36,17 @@ class Entry(NamedTuple):
 
 
 def multiplicity(
-    tables: Mapping[str, pd.DataFrame], lineages: Sequence[str], alpha: float
+    tables: Mapping[str, pd.DataFrame], alpha: float, stratum: str = "stratum"
 ) -> pd.DataFrame:
     """One row per test and adjustment: stage, test, family, size, units, method, tested, rejected
     at ``alpha``.
 
-    ``tables``: what stages wrote, by '<stage>/<file>'; absent ones are left out, as are tests that
-    no one could make.
+    ``stratum`` is what the design calls one. ``tables``: what stages wrote, by '<stage>/<file>';
+    absent ones are left out, as are tests that no one could make.
     """
     entries = [
-        *_contrast(tables.get("cds/features"), lineages),
-        *_causal(tables),
+        *_contrast(tables.get("cds/features"), Words(stratum=stratum)),
+        *_causal(tables, stratum),
         *_annotation(tables),
     ]
     entries = [entry for entry in entries if np.isfinite(entry.adjusted).any()]
@@ -68,7 +69,9 @@ def multiplicity(
 
 
 def as_markdown(rows: pd.DataFrame) -> str:
-    """The ledger as a section of a page."""
+    """The ledger as a section of a page; nothing where no p-value was adjusted."""
+    if rows.empty:
+        return ""
     lines = [
         "",
         "## Multiplicity ledger",
@@ -85,19 +88,21 @@ def as_markdown(rows: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _contrast(features: pd.DataFrame | None, lineages: Sequence[str]) -> Iterator[Entry]:
+def _contrast(features: pd.DataFrame | None, words: Words) -> Iterator[Entry]:
     if features is None or features.empty:
         return
     alive = features[features.alive]
     layers = features.layer.nunique()
     everything = Family(f"alive features of all {layers} layers", len(alive))
     tests = {
-        "": "lineages combined (signed Stouffer)",
-        "_conjunction": "every lineage",
-        "_union": "some lineage",
+        "": f"{words.strata} combined (signed Stouffer)",
+        "_conjunction": f"every {words.stratum}",
+        "_union": f"some {words.stratum}",
     }
-    tests |= {f"_{lineage}": f"lineage {lineage}" for lineage in lineages}
-    for level in ("biosample", "locus"):
+    levels = [name.removeprefix("n_") for name in features if name.startswith("n_")]
+    for stratum in tested_strata(features, levels):
+        tests[f"_{stratum}"] = f"{words.stratum} {stratum}"
+    for level in levels:
         known = alive[f"n_{level}"].dropna() if f"n_{level}" in alive else pd.Series(dtype=str)
         units = str(known.iloc[0]) if len(known) else level
         for suffix, name in tests.items():
@@ -137,11 +142,22 @@ def _contrast(features: pd.DataFrame | None, lineages: Sequence[str]) -> Iterato
         )
 
 
-def _causal(tables: Mapping[str, pd.DataFrame]) -> Iterator[Entry]:
+def tested_strata(features: pd.DataFrame, levels: Sequence[str]) -> list[str]:
+    """Strata with a column of t at some level in the table of stage cds, in its order."""
+    names = [
+        name.removeprefix("t_").removesuffix(f"_{level}")
+        for level in levels
+        for name in features
+        if name.startswith("t_") and name.endswith(f"_{level}")
+    ]
+    return list(dict.fromkeys(names))
+
+
+def _causal(tables: Mapping[str, pd.DataFrame], stratum: str) -> Iterator[Entry]:
     for file, name in (
         ("tests", "size of the change"),
         ("shift", "shift"),
-        ("lineages", "size, by lineage"),
+        ("lineages", f"size, by {stratum}"),
     ):
         frame = tables.get(f"ablation/{file}", pd.DataFrame())
         if frame.empty or "family" not in frame:

@@ -4,7 +4,6 @@ params.yaml says."""
 from __future__ import annotations
 
 import argparse
-import importlib
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -18,6 +17,8 @@ from petriscope.files import Output, claim, write_csv
 from petriscope.run.params import load_params
 from petriscope.run.stage import run_stage
 from petriscope.run.workspace import Workspace
+from petriscope.stages.calibration import middle_layer, null_data
+from petriscope.stages.cds import study_design
 
 TABLE = Output(
     "a table of `petriscope calibrate`",
@@ -56,8 +57,9 @@ def run(args: argparse.Namespace) -> int:
         seeds=args.seeds or params.calibration.seeds,
         nulls=args.nulls or params.calibration.nulls,
     )
-    stage = importlib.import_module(workspace.study.stage("calibration"))
-    data = stage.null_data(workspace, replace(params, calibration=chosen))
+    data = null_data(
+        workspace, replace(params, calibration=chosen), study_design(workspace, params)
+    )
     seeds = [params.seed + i for i in range(chosen.seeds)]
     rates = calibrate(data, seeds=seeds, alpha=params.cds.alpha).rates
     if args.out:
@@ -66,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
         ["seed", "what", "null", "share", "low", "high"]
     ]
     print(shown.to_string(index=False, float_format="{:.4f}".format))
-    summary = summarize(rates, params.cds.alpha, stage.middle_layer(workspace), stage.COVARIATES)
+    covariates = data.design.words.covariates
+    summary = summarize(rates, params.cds.alpha, middle_layer(workspace), covariates)
     print(_words(asdict(summary), workspace))
     return 0
 

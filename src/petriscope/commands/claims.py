@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from petriscope.claims.check import Check, as_markdown, claim_checks
-from petriscope.claims.rules import read_rules
+from petriscope.claims.rules import Check, checks_as_markdown, claim_checks, read_rules
 from petriscope.commands import add_workspace_arguments, workspace_of
 from petriscope.errors import UserError
 from petriscope.files import read_json
@@ -25,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Print paper_figures/claims.md, or the table of checks."""
     workspace = workspace_of(args)
     if args.how:
-        print(as_markdown(checks_of(workspace)), end="")
+        print(checks_as_markdown(checks_of(workspace)), end="")
         return 0
     path = workspace.figures / "claims.md"
     if not path.is_file():

@@ -8,8 +8,7 @@ import json
 
 from petriscope.commands import add_workspace_arguments, workspace_of
 from petriscope.files import plain
-from petriscope.run.chain import trace
-from petriscope.run.render import as_tree, as_values
+from petriscope.run.chain import as_tree, as_values, trace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

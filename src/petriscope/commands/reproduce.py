@@ -19,7 +19,7 @@ import psutil
 from petriscope.cli import EXIT_FILE
 from petriscope.errors import UserError
 from petriscope.files import read_json
-from petriscope.run.cache import require_sound_cache
+from petriscope.run.dvc import require_sound_cache
 from petriscope.run.params import Params, load_params
 from petriscope.run.params_edit import assign, save
 from petriscope.run.snapshot import refresh_code

@@ -12,13 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from petriscope.commands import add_workspace_arguments, workspace_of
-from petriscope.run.findings import recorded_seconds
-from petriscope.run.graph import Graph, load_graph
-from petriscope.run.hashes import Hasher
-from petriscope.run.lanes import draw_lanes
-from petriscope.run.locks import lock_holders
+from petriscope.run.dvc import Hasher, lock_holders
+from petriscope.run.graph import Graph, draw_lanes, load_graph
 from petriscope.run.snapshot import refresh_code
-from petriscope.run.status import StageStatus, pipeline_status
+from petriscope.run.status import StageStatus, pipeline_status, recorded_seconds
 from petriscope.run.workspace import allow_without_git
 
 STATES = {

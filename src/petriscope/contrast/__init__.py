@@ -1,5 +1,5 @@
-"""Which features differ between two conditions, and how sure that is: `petriscope.contrast(codes,
-design)`."""
+"""A contrast says which features differ between two conditions, and how sure that is:
+`petriscope.contrast(codes, design)`."""
 
 from petriscope.verbs import make_callable
 

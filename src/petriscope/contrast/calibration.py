@@ -1,5 +1,5 @@
-"""Every test of the contrast is run on data where nothing differs, seed by seed; what stage
-calibration tabulates and the claims ledger reads."""
+"""Every test of the contrast is run on data where nothing differs, seed by seed; stage calibration
+tabulates what comes out, and the claims ledger reads it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def without(covariates: str) -> str:
 
 
 def summarize(rates: pd.DataFrame, alpha: float, layer: int, covariates: str) -> Calibration:
-    """The numbers of all null runs (`Nulls.rates`); ``covariates`` as in `Data`."""
+    """The numbers of all null runs (`Nulls.rates`); ``covariates`` as in `Words`."""
     fitted = rates[rates.null == FITTED]
     record = fitted[fitted.test == RECORD]
     share = float(np.average(record.share, weights=record.tests))
@@ -148,8 +148,6 @@ class Data(NamedTuple):
     design: Design
     sets: int
     """null data sets of each kind and seed."""
-    covariates: str
-    """what the design's covariates are called in the table."""
 
 
 def calibrate(data: Data, *, seeds: list[int], alpha: float) -> Nulls:
@@ -183,7 +181,7 @@ def _one_seed(
     if design.covariates is not None:
         plain = design.unadjusted()
         raw = unit_nulls(((null, plain) for null in fitted[:few]), **shared)
-        test = without(data.covariates)
+        test = without(design.words.covariates)
         yield [uniformity(raw.p_permutation, test=test, null=FITTED, alpha=alpha)], {}
     flat = without_contrast(means, design)
     for name, kind, values, designs in (

@@ -1,5 +1,5 @@
-"""The Context Divergence Score, as published (mean difference over windows) and corrected
-(contrastive t)."""
+"""The Context Divergence Score is computed as published (mean difference over windows) and
+corrected (contrastive t)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from petriscope.contrast.evidence import (
     locus_evidence,
     unit_test,
 )
-from petriscope.contrast.inference import conjunction, one_sample, union
-from petriscope.contrast.permutation import PermutationP, sign_flip
+from petriscope.contrast.inference import PermutationP, conjunction, one_sample, sign_flip, union
 from petriscope.contrast.results import ContrastResult, Family, adjust_all, untested
 from petriscope.errors import UserError
 from petriscope.sae.moments import Moments

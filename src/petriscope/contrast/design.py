@@ -40,6 +40,8 @@ class Units:
     also : mapping of str to str, optional
         Columns that are adjusted for along with another one (their name → the other's name), as
         the square of a covariate is.
+    shown : mapping of str to str, optional
+        How columns are called in words, where that is not their name.
     source : str or path
         The file to name in messages.
 
@@ -61,6 +63,7 @@ class Units:
         id: str | None = None,
         *,
         also: Mapping[str, str] | None = None,
+        shown: Mapping[str, str] | None = None,
         source: str | PathLike[str] = "units",
     ) -> None:
         if not isinstance(frame, pd.DataFrame):
@@ -72,7 +75,7 @@ class Units:
         if not len(frame) or not len(frame.columns):
             raise UserError("holds no unit", file=source, remedy="Give one row per unit.")
         self.frame = frame.reset_index(drop=True)
-        self.source, self.also = source, dict(also or {})
+        self.source, self.also, self.shown = source, dict(also or {}), dict(shown or {})
         self.id = id or ("unit" if "unit" in frame else str(frame.columns[0]))
         names = self.column(self.id, "It names the units; name another one with id=.")
         self.names = tuple(str(name) for name in names)
@@ -143,6 +146,8 @@ class Words(NamedTuple):
     reference: str = "reference"
     """The values of the condition column that are not the target, joined by 'or'."""
     target: str = "target"
+    covariates: str = ""
+    """What is adjusted for."""
 
     @property
     def units(self) -> str:
@@ -269,7 +274,13 @@ class Design(Printed):
             is_target=(value == str(target)).to_numpy(dtype=bool),
             covariates=np.stack([table.number(name) for name in taken], axis=1) if taken else None,
             adjust=taken,
-            words=Words(table.id, strata or "stratum", " or ".join(others), str(target)),
+            words=Words(
+                table.id,
+                strata or "stratum",
+                " or ".join(others),
+                str(target),
+                " and ".join(table.shown.get(name, name) for name in adjust),
+            ),
         )
 
     def _set(self, **values: object) -> Design:

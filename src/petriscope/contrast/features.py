@@ -1,5 +1,5 @@
-"""The feature table: one row per latent of every layer with its published and its corrected score,
-all layers one family; and its counts, layer by layer.
+"""The feature table has one row per latent of every layer with its published and its corrected
+score, all layers one family; its counts go layer by layer.
 
 Columns end in the level they are of: what the table of units calls a unit, or ``locus``.
 """
@@ -16,7 +16,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportion_
 from petriscope.contrast.cds import CdsT, cds_meandiff, cds_t
 from petriscope.contrast.design import Design
 from petriscope.contrast.effects import Effect, effects
-from petriscope.contrast.permutation import PermutationP, joint_max_t
+from petriscope.contrast.inference import PermutationP, joint_max_t
 from petriscope.contrast.results import adjust
 from petriscope.parallel import in_processes
 from petriscope.sae.moments import Moments

@@ -1,4 +1,5 @@
-"""Contrasts where nothing differs: null data sets, and the tests of the contrast run on them."""
+"""A null contrast compares where nothing differs: null data sets are made here, and the tests of
+the contrast run on them."""
 
 from __future__ import annotations
 
@@ -16,12 +17,14 @@ from petriscope.contrast.evidence import (
     StratumEvidence,
     Variance,
     combine_loci,
+    fit,
+    layout,
     locus_evidence,
+    residuals,
     unit_test,
     usable_strata,
 )
 from petriscope.contrast.inference import TTest, one_sample, squeeze, union
-from petriscope.contrast.linear import fit, layout, residuals
 from petriscope.contrast.rates import ErrorRate, Uniformity, coverage, uniformity
 
 

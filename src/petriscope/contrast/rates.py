@@ -1,4 +1,5 @@
-"""Is a null p below alpha as often as alpha says? Uniformity, family-wise error and coverage."""
+"""Error rates say whether a null p lies below alpha as often as alpha says: uniformity, family-wise
+error and coverage."""
 
 from __future__ import annotations
 

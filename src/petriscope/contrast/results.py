@@ -1,5 +1,4 @@
-"""The result of a contrast: estimate, interval, units, family, method and adjusted p travel
-together."""
+"""The result of a contrast holds estimate, interval, units, family, method and adjusted p."""
 
 from __future__ import annotations
 

@@ -273,7 +273,7 @@ def moments_of(
         block[window],
         unit,
         n_blocks=int(block.max()) + 1,
-        n_biosamples=tokens.units,
+        n_units=tokens.units,
         m=codes.m,
     )
     silent = np.flatnonzero(moments.tokens.sum(0) == 0)

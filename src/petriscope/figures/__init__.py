@@ -1,2 +1,2 @@
-"""One module per figure; `draw` takes the frames a stage wrote and returns a matplotlib figure. No
-number is typed in."""
+"""Any study may draw these figures: a module is one subject, and a function takes the frames that a
+stage wrote and returns a matplotlib figure. No number is typed in."""

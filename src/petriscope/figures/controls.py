@@ -1,5 +1,5 @@
-"""Every control beside the curve it could take away: random model, shuffled labels, equal depth,
-inputs, other seeds."""
+"""The figure of controls sets each beside the curve it could take away: random model, shuffled
+labels, equal depth, inputs, other seeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from petriscope.figures.style import CONTROL, CORRECTED, PUBLISHED, nothing, pan
 ACCENTS = ("#c8553d", "#c98a1b", "#6b5b95", "#4f8f8b", "#3b6ea8", "#b03a5b", "#8a8a8a")
 
 
-def draw(
+def draw_controls(
     layers: pd.DataFrame,
     random_init: pd.DataFrame,
     shuffles: pd.DataFrame,

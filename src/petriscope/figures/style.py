@@ -1,4 +1,4 @@
-"""The figures' one visual language: colors with meaning, sizes, the provenance stamp,
+"""The figures share one visual language: colors with meaning, sizes, the provenance stamp,
 deterministic files."""
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Graphs of features: which resemble which, within and across layers."""
+"""A graph of features says which resemble which, within and across layers."""

@@ -1,5 +1,5 @@
-"""Which features resemble which: decoder cosine within and across layers, correlation of firing,
-modules of co-firing."""
+"""Features are compared with each other: decoder cosine within and across layers, correlation of
+firing, modules of co-firing."""
 
 from __future__ import annotations
 

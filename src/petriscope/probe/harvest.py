@@ -1,5 +1,5 @@
-"""Harvest the residual stream of a probed model: of one layer in memory, or of many layers into
-files that are memory-mapped afterwards."""
+"""The residual stream of a probed model is harvested: of one layer in memory, or of many layers
+into files that are memory-mapped afterwards."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import torch
 from petriscope.errors import UserError
 from petriscope.files import Output, atomic_folder, json_with, read_json, write_json
 from petriscope.parallel import in_processes
-from petriscope.probe.inputs import Inputs
-from petriscope.probe.model import ProbedModel, check_layer, check_probe, place
+from petriscope.probe.model import Inputs, ProbedModel, check_layer, check_probe, place
 from petriscope.probe.tokens import AXIS, Tokens
 from petriscope.shown import INK, Printed, panel
 
@@ -235,6 +234,19 @@ def spread(rows: np.ndarray, count: int) -> np.ndarray:
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]
 
 
+def layer_paths(folder: Path) -> dict[int, Path]:
+    """What ``folder`` holds of each layer, `layer_<k>` or `layer_<k>.npy`, in the layers' order.
+
+    Raises `FileNotFoundError` where it does not exist.
+    """
+    found = {
+        int(path.stem.split("_")[1]): path
+        for path in folder.iterdir()
+        if path.name.startswith("layer_")
+    }
+    return dict(sorted(found.items()))
+
+
 def store_file(folder: Path, layer: int) -> Path:
     """Where `harvest_layers` writes a layer."""
     return folder / f"layer_{layer}.npy"
@@ -242,9 +254,20 @@ def store_file(folder: Path, layer: int) -> Path:
 
 def open_layers(folder: Path) -> dict[int, np.ndarray]:
     """The store of every layer in ``folder``, memory-mapped: layer → (W, S, T', d)."""
-    paths = {int(path.stem.split("_")[1]): path for path in folder.glob("layer_*.npy")}
+    paths = layer_paths(folder) if folder.is_dir() else {}
     if not paths:
         raise UserError(
             "holds no activations", file=folder, remedy="Run `petriscope stage activations`."
         )
-    return {layer: np.load(paths[layer], mmap_mode="r") for layer in sorted(paths)}
+    return {layer: np.load(path, mmap_mode="r") for layer, path in paths.items()}
+
+
+def sample_hidden(
+    store: np.ndarray, windows: np.ndarray, every: int = 4
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every ``every``-th window of ``windows`` from a layer's store: rows (n, d) float32 and the
+    unit of each (n,)."""
+    part = np.asarray(store[windows[::every]], dtype=np.float32)
+    shape = part.shape
+    unit = np.broadcast_to(np.arange(shape[1])[None, :, None], shape[:3])
+    return part.reshape(-1, shape[-1]), unit.reshape(-1)

@@ -1,19 +1,23 @@
-"""What a model must offer to be probed: a prediction, the residual stream after any layer, and
-edits of it. `check_probe` tries these promises on one batch and names the one that is broken."""
+"""A probed model offers a prediction, the residual stream after any layer, and edits of it; its
+inputs are batches that only the study can read. `check_probe` tries these promises on one batch and
+names the one that is broken.
+
+The spine never looks into a batch. It asks for one, gives it to the model, and takes from the
+captured hidden states the positions that are tokens.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from petriscope.errors import UserError
-
-if TYPE_CHECKING:
-    from petriscope.probe.inputs import Inputs
+from petriscope.probe.tokens import Tokens
 
 Edit = Callable[[Tensor], Tensor]
 """Maps the residual stream after one layer, (B, T, d), to its replacement of the same shape."""
@@ -209,3 +213,38 @@ def _pushed(stream: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(stream.shape, generator=generator, device="cpu")
     return stream + noise.to(stream.device, stream.dtype) * stream.std().clamp(min=1e-3)
+
+
+class Inputs(ABC):
+    """Batches of model inputs, one a window: window i in all its units. A study subclasses it.
+
+    Examples
+    --------
+    >>> len(run.inputs) == len(run.inputs.tokens.windows)
+    True
+    """
+
+    tokens: Tokens
+    """The token axis: the kept positions of all batches, in order."""
+
+    @abstractmethod
+    def batch(self, number: int) -> Any:
+        """Inputs of one model run, as the model takes them."""
+
+    @abstractmethod
+    def kept(self, number: int, hidden: torch.Tensor) -> torch.Tensor:
+        """The hidden states (n, d) of the batch's tokens, out of a captured (B, T, d): padding and
+        edges without a prediction are left out."""
+
+    def __len__(self) -> int:
+        """Number of batches, that of windows."""
+        return len(self.tokens.windows)
+
+    def streams(
+        self, model: ProbedModel, number: int, layers: Sequence[int]
+    ) -> dict[int, torch.Tensor]:
+        """Layer -> hidden states (n, d) of the batch's tokens. A study whose model can share work
+        between the rows of a batch overrides this."""
+        batch = to_device(self.batch(number), device_of(model))
+        hidden = model.run(batch, capture=tuple(layers)).hidden
+        return {layer: self.kept(number, hidden[layer]) for layer in layers}

@@ -1,4 +1,4 @@
-"""Model rows held at one layer: the residual stream to edit, and the prediction it leads to."""
+"""Model rows are held at one layer: the residual stream to edit, and the prediction it leads to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The token axis: what row i of every hidden state and of every code stands for.
+"""The token axis says what row i of every hidden state and of every code stands for.
 
 A token lies in a window (a stretch of genome, a sequence, a sentence, a cell), belongs to a unit
 (who is replicated: a biosample, a document, a donor) and has a position in its window. Windows
@@ -155,6 +155,10 @@ class Tokens:
         """(n,) split of each token."""
         return self.windows.split.to_numpy()[self.window]
 
+    def windows_of(self, *splits: str) -> np.ndarray:
+        """Rows of ``windows`` that belong to one or more splits, ascending."""
+        return split_rows(self.windows, *splits)
+
     def per_window(self) -> np.ndarray:
         """(W,) number of tokens of each window."""
         if self.index is not None:
@@ -226,6 +230,11 @@ class Tokens:
                 file=folder,
                 remedy="Write it with `Tokens.save`, or make the hidden states or codes again.",
             ) from None
+
+
+def split_rows(windows: pd.DataFrame, *splits: str) -> np.ndarray:
+    """Rows of a table of windows that belong to one or more splits, ascending."""
+    return np.flatnonzero(windows.split.isin(splits))
 
 
 def _checked(windows: pd.DataFrame) -> pd.DataFrame:

@@ -1,2 +1,2 @@
-"""A run: parameters, workspace, stages and their graph, status, supervision, provenance,
+"""A run has parameters, a workspace, stages and their graph, status, supervision, provenance,
 verification."""

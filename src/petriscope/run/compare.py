@@ -1,4 +1,4 @@
-"""A run's tables and verdicts against the shipped ones: identical, or within declared
+"""A run's tables and verdicts are compared with the shipped ones: identical, or within declared
 tolerances."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The contract between a stage's code and dvc.yaml: which source files a stage depends on, and the
-rows that say so.
+"""The contract between a stage's code and dvc.yaml says which source files a stage depends on; the
+rows of dvc.yaml are written from it.
 
 `python -m petriscope.run.contract --write` rewrites the code rows of dvc.yaml; without
 `--write` it says which stages' rows are not what it would write, with status 1.
@@ -19,6 +19,8 @@ from petriscope.files import atomic_path
 from petriscope.run.graph import load_yaml
 from petriscope.run.params import study_of
 from petriscope.run.snapshot import PACKAGE
+from petriscope.run.studies import PACKAGE as PACKAGE_OF_STUDIES
+from petriscope.run.studies import SHARED_STAGES, Study
 
 ROOT = petriscope.__name__
 BY_NAME = 3
@@ -116,9 +118,39 @@ def closure(module: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def code_rows(module: str) -> list[str]:
-    """What a stage's module depends on, relative to the package: files, and folders with all they
-    hold.
+def stage_modules(study: Study, name: str) -> frozenset[str]:
+    """Every module of this package that a stage's body brings in: by its imports, and by what the
+    shared stages ask of the study (`workspace.study.design(...)`), whose functions import what they
+    need when they are called."""
+    found = set(closure(study.stage(name)))
+    shared = [one for one in found if one.startswith(f"{SHARED_STAGES}.")]
+    for ask in sorted({ask for one in shared for ask in asked(tree(one))}):
+        function = getattr(study, ask)
+        if callable(function):
+            module = function.__module__
+            body = next(
+                node
+                for node in tree(module).body
+                if isinstance(node, ast.FunctionDef) and node.name == function.__name__
+            )
+            found.add(module)
+            found |= {one for name in imports_of(body, module) for one in closure(name)}
+    return frozenset(found)
+
+
+def asked(code: ast.AST) -> set[str]:
+    """What a piece of code reads of a study: NAME in `workspace.study.NAME`."""
+    return {
+        node.attr
+        for node in ast.walk(code)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Attribute)
+        and node.value.attr == "study"
+    }
+
+
+def code_rows(study: Study, name: str) -> list[str]:
+    """What a stage depends on, relative to the package: files, and folders with all they hold.
 
     A package is listed as a folder where more than `BY_NAME` of its modules are imported, or where
     an imported module reads a file that lies in it (`importlib.resources`). The package's top, the
@@ -126,13 +158,14 @@ def code_rows(module: str) -> list[str]:
     by file, for a folder would take in what no stage uses. An `__init__` that is only a docstring
     is no row.
     """
-    modules = closure(module)
+    modules = stage_modules(study, name)
     files = [source(name) for name in modules if _says_something(name)]
     folders = {_folder(name) for one in modules for name in _resources(one)}
     by_folder: dict[Path, list[Path]] = {}
     for file in files:
         by_folder.setdefault(file.parent, []).append(file)
-    by_file = (PACKAGE, source(module).parent, Path(__file__).parent)
+    stages = {source(f"{PACKAGE_OF_STUDIES}.{study.name}.stages").parent, _folder(SHARED_STAGES)}
+    by_file = (PACKAGE, *stages, Path(__file__).parent)
     whole = {
         folder
         for folder, held in by_folder.items()
@@ -170,7 +203,7 @@ def with_code_rows(path: Path) -> str:
     text, study = path.read_text(), study_of(path.with_name("params.yaml"))
     for name, stage in load_yaml(path)["stages"].items():
         given = [row for row in stage.get("deps") or [] if not row.startswith("${code}/")]
-        code = [f"${{code}}/{row}" for row in code_rows(study.stage(name))]
+        code = [f"${{code}}/{row}" for row in code_rows(study, name)]
         pattern = rf"(?m)^(  {name}:\n(?:    .*\n)*?)    deps:.*\n(?:     .*\n|    - .*\n)*"
         rows = _deps(given, code)
         text = re.sub(pattern, lambda found: found[1] + rows, text, count=1)  # noqa: B023

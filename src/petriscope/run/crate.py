@@ -1,5 +1,5 @@
-"""A finished run as an RO-Crate: figures, tables, claims, records, and one action per stage that
-says what made what.
+"""A finished run is bundled as an RO-Crate: figures, tables, claims, records, and one action per
+stage that says what made what.
 
 Profile: Process Run Crate 0.5 (https://w3id.org/ro/wfrun/process/0.5), written with the `rocrate`
 library.

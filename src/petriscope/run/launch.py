@@ -1,5 +1,5 @@
-"""Start, watch and cancel runs of the pipeline; a run belongs to the workspace, not to the program
-that started it."""
+"""Runs of the pipeline are started, watched and canceled here; a run belongs to the workspace, not
+to the program that started it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from petriscope.errors import UserError
-from petriscope.run.locks import (
+from petriscope.run.dvc import (
     Holder,
     dvc_folder,
     lock_holders,

@@ -1,4 +1,4 @@
-"""A finished run in a notebook: everything it made, loaded when first asked for."""
+"""A finished run is opened in a notebook: everything it made, loaded when first asked for."""
 
 from __future__ import annotations
 

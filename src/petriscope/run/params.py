@@ -1,5 +1,5 @@
-"""`params.yaml` as frozen dataclasses, validated at load; a misspelled name or a value out of range
-is refused."""
+"""`params.yaml` is read as frozen dataclasses, validated at load; a misspelled name or a value out
+of range is refused."""
 
 from __future__ import annotations
 
@@ -173,6 +173,20 @@ class Params:
             if isinstance(layer, str) and layer != "middle":
                 remedy = "Use `middle` or a layer number."
                 yield Problem(f"{name}.layer", f"is {layer!r}", remedy)
+
+
+def chosen_layer(value: int | str, layers: int, entry: str) -> int:
+    """A layer number from params.yaml, of a model with layers 0 to ``layers``; `middle` is the
+    middle block's output."""
+    layer = (layers + 1) // 2 if value == "middle" else int(value)
+    if not 0 <= layer <= layers:
+        raise UserError(
+            f"is {layer}",
+            file="params.yaml",
+            field=entry,
+            remedy=f"The model has layers 0 to {layers}.",
+        )
+    return layer
 
 
 def load_params(path: str | Path) -> Any:

@@ -1,5 +1,5 @@
-"""Edits of params.yaml: by assignment, and what an edit means before it is saved (valid? what
-changes? what is stale?)."""
+"""params.yaml is edited by assignment, and an edit says what it means before it is saved (valid?
+what changes? what is stale?)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The copy of the package's sources in a stand-alone workspace: its graph depends on it, so that
+"""A stand-alone workspace keeps a copy of the package's sources: its graph depends on it, so that
 DVC sees new code.
 
 The installed package itself cannot be the dependency: its compiled caches change from run to run.

@@ -1,5 +1,5 @@
-"""Run one stage: check parameters, call its body, write metrics and the provenance record beside
-the outputs."""
+"""One stage is run: its parameters are checked, its body is called, metrics and the provenance
+record are written beside the outputs."""
 
 from __future__ import annotations
 

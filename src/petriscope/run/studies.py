@@ -1,5 +1,4 @@
-"""The studies: each is a sub-package of `petriscope.studies`; its `study.STUDY` says what it
-brings.
+"""Each study is a sub-package of `petriscope.studies`; its `study.STUDY` says what it brings.
 
 A study is found by its name, so that nothing here imports one before it is asked for.
 """
@@ -18,6 +17,7 @@ from petriscope.errors import UserError
 from petriscope.names import did_you_mean
 
 if TYPE_CHECKING:
+    from petriscope.contrast.design import Design
     from petriscope.run.params import Params
     from petriscope.run.workspace import Workspace
 
@@ -69,6 +69,15 @@ class Study:
     """Makes the demo in a folder that is not there yet."""
     tiny: Callable[[Path], Workspace]
     """Makes a workspace whose whole graph runs in a minute or two: for checks, not science."""
+    design: Callable[[Workspace, Any], Design] | None = None
+    """Who is compared in a run, given its workspace and parameters; None where the study has no
+    contrast."""
+    recovered: Callable[[Workspace, Any, Any], Mapping[Any, Any]] | None = None
+    """What the probed model loses when a dictionary's reconstruction takes the place of its stream:
+    given workspace, parameters and the trained dictionaries by (layer, seed), columns of the
+    quality table by the same key. None where the model has no readout."""
+    tests: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Tables that hold adjusted p-values, for the ledger of tests: stage → their names."""
     folder: str = "."
     """Its workspace, relative to the top of the repository."""
     parity: Callable[[], Parity] | None = None

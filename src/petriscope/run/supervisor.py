@@ -1,4 +1,4 @@
-"""The process beside a run: starts DVC, writes its log, notes when each stage starts and ends,
+"""A process beside each run starts DVC, writes its log, notes when each stage starts and ends, and
 records the exit status.
 
 Runs in its own session, so that the run outlives the program that asked for it:
@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from petriscope.errors import UserError
-from petriscope.run.cache import require_sound_cache
-from petriscope.run.locks import start_time, state_folder
+from petriscope.run.dvc import require_sound_cache, start_time, state_folder
 from petriscope.run.snapshot import refresh_code
 
 _RUNNING = re.compile(r"Running stage '(?:[^']*:)?([^':]+)'")

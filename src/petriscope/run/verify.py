@@ -1,5 +1,5 @@
-"""The checks of `petriscope verify`: each looks at one thing and says what it saw and what to do
-about it."""
+"""`petriscope verify` makes these checks: each looks at one thing and says what it saw and what to
+do about it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ from packaging.specifiers import SpecifierSet
 from petriscope.device import choose_device
 from petriscope.errors import UserError
 from petriscope.files import read_json
-from petriscope.run.cache import cache_folder, damaged_copies
 from petriscope.run.chain import Records, trace
 from petriscope.run.compare import Comparison, compare_claims, compare_tables, shipped_results
-from petriscope.run.digests import Digests
+from petriscope.run.dvc import Hasher, cache_folder, damaged_copies
 from petriscope.run.graph import load_yaml
-from petriscope.run.hashes import Hasher
 from petriscope.run.params import load_params
-from petriscope.run.provenance import cpu_model, tool_version
+from petriscope.run.provenance import Digests, cpu_model, tool_version
 from petriscope.run.stage import run_all
 from petriscope.run.studies import Study
 from petriscope.run.workspace import Workspace

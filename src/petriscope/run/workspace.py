@@ -1,5 +1,5 @@
-"""A workspace: the folder with `params.yaml` and `dvc.yaml` where a run happens, and the place of
-each file in it."""
+"""A workspace is the folder with `params.yaml` and `dvc.yaml` where a run happens; this module
+knows the place of each file in it."""
 
 from __future__ import annotations
 
@@ -67,6 +67,11 @@ class Workspace:
     @property
     def activations(self) -> Path:
         return self.results / "activations"
+
+    @property
+    def tokens(self) -> Path:
+        """The token axis of every layer and of the codes."""
+        return self.activations / "tokens"
 
     @property
     def sae(self) -> Path:

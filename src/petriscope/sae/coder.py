@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from petriscope.errors import UserError
 from petriscope.files import Output, atomic_folder, json_with, read_json, write_json
-from petriscope.probe.harvest import Hidden
+from petriscope.probe.harvest import Hidden, layer_paths
 from petriscope.progress import bar
 from petriscope.sae.codes import Codes, concatenate
 from petriscope.sae.config import SAEConfig
@@ -281,6 +281,16 @@ class SAE(Printed):
             scale=scale,
             threshold=threshold,
         )
+
+
+def saved_sae(folder: Path, layer: int, seed: int) -> SAE:
+    """The dictionary of one layer and seed in a run's folder of dictionaries."""
+    return SAE.load(folder / f"layer_{layer}" / f"seed_{seed}")
+
+
+def saved_layers(folder: Path, seed: int) -> dict[int, SAE]:
+    """The dictionary of every layer in a run's folder of dictionaries: layer → that of ``seed``."""
+    return {layer: saved_sae(folder, layer, seed) for layer in layer_paths(folder)}
 
 
 def as_rows(x: np.ndarray | torch.Tensor, d: int) -> torch.Tensor:

@@ -306,24 +306,22 @@ def _pieces(codes: Codes) -> Iterator[Codes]:
 
 
 class StatisticsAccumulator:
-    """Adds pieces of codes to `Moments`, a row at its (block, biosample) cell."""
+    """Adds pieces of codes to `Moments`, a row at its (block, unit) cell."""
 
-    def __init__(self, n_blocks: int, n_biosamples: int, m: int) -> None:
-        self.shape = (n_blocks, n_biosamples, m)
-        cells = n_blocks * n_biosamples
+    def __init__(self, n_blocks: int, n_units: int, m: int) -> None:
+        self.shape = (n_blocks, n_units, m)
+        cells = n_blocks * n_units
         self._total, self._squares = np.zeros((cells, m)), np.zeros((cells, m))
         self._active = np.zeros((cells, m), dtype=np.int64)
         self._tokens = np.zeros(cells, dtype=np.int64)
 
-    def add(self, codes: Codes, block: np.ndarray, biosample: np.ndarray) -> None:
-        """codes of n rows; block and biosample: int (n). Rows with a negative block are left
+    def add(self, codes: Codes, block: np.ndarray, unit: np.ndarray) -> None:
+        """codes of n rows; block and unit: int (n). Rows with a negative block are left
         out."""
         used = np.flatnonzero(block >= 0)
-        cell = block[used] * self.shape[1] + biosample[used]
+        cell = block[used] * self.shape[1] + unit[used]
         if len(cell) and not (cell.min() >= 0 and cell.max() < len(self._tokens)):
-            raise ValueError(
-                f"a row lies outside {self.shape[0]} blocks x {self.shape[1]} biosamples"
-            )
+            raise ValueError(f"a row lies outside {self.shape[0]} blocks x {self.shape[1]} units")
         self._tokens += np.bincount(cell, minlength=len(self._tokens))
         ends = (
             np.flatnonzero((np.diff(cell) != 0) | (np.diff(used) != 1)) + 1
@@ -359,18 +357,18 @@ class StatisticsAccumulator:
 def sufficient_statistics(
     codes: Codes | Iterator[tuple[int, Codes]],
     block_of_row: np.ndarray,
-    biosample_of_row: np.ndarray,
+    unit_of_row: np.ndarray,
     *,
     n_blocks: int,
-    n_biosamples: int,
+    n_units: int,
     m: int,
 ) -> Moments:
     """Statistics of codes (whole, or pieces from ``encode_stream``); rows with a negative block are
     left out."""
-    accumulator = StatisticsAccumulator(n_blocks, n_biosamples, m)
+    accumulator = StatisticsAccumulator(n_blocks, n_units, m)
     for start, piece in [(0, codes)] if isinstance(codes, Codes) else codes:
         span = slice(start, start + piece.n)
-        accumulator.add(piece, block_of_row[span], biosample_of_row[span])
+        accumulator.add(piece, block_of_row[span], unit_of_row[span])
     return accumulator.result()
 
 

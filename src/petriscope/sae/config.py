@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from petriscope.errors import UserError
 
@@ -193,3 +193,41 @@ def _check(holds: bool, field: str, config: SAEConfig, needs: str) -> None:
             field=f"sae.{field}",
             remedy=f"Set sae.{field} to one that is {needs}.",
         )
+
+
+class Asked(Protocol):
+    """The entries of params.yaml that describe a dictionary."""
+
+    @property
+    def variant(self) -> str: ...
+
+    @property
+    def latents(self) -> int: ...
+
+    @property
+    def k(self) -> int: ...
+
+    @property
+    def learning_rate(self) -> float | str: ...
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+
+def sae_config(sae: Asked, d: int, seed: int) -> SAEConfig:
+    """The configuration of one dictionary; where the learning rate is `auto`, it has the default
+    one before a sweep."""
+    plan = SAEConfig(
+        d=d,
+        m=sae.latents,
+        k=sae.k,
+        variant=sae.variant,
+        steps=max(1, sae.tokens // sae.batch),
+        batch=sae.batch,
+        seed=seed,
+    )
+    rate = sae.learning_rate
+    return plan if isinstance(rate, str) else dataclasses.replace(plan, lr=rate)

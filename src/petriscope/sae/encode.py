@@ -6,13 +6,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import save_npz
+from scipy import sparse as sp
 
 from petriscope.errors import UserError
 from petriscope.files import write_npy, write_parquet
+from petriscope.probe.harvest import layer_paths
 from petriscope.probe.tokens import Tokens
 from petriscope.sae.coder import SAE, encode_stream
 from petriscope.sae.codes import (
@@ -28,6 +30,15 @@ from petriscope.sae.moments import Moments
 
 ROWS_AT_ONCE = 65_536
 HISTOGRAM_BINS = 24
+
+
+class SplitCodes(NamedTuple):
+    """One layer's codes on some windows, summed."""
+
+    moments: Moments
+    """sums per (block, unit, latent) of the windows' blocks."""
+    window_means: np.ndarray
+    """mean activation float32 (W, S, m) per window and unit."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +60,34 @@ class EncodedLayer:
         array: np.ndarray = np.load(self.folder / "window_sum.npy", mmap_mode="r")
         return array
 
+    def top(self) -> pd.DataFrame:
+        """Columns feature, unit, window, position, activation of the strongest tokens of every
+        latent and unit, strongest first."""
+        return pd.read_parquet(self.folder / "top.parquet")
+
+    def histograms(self) -> tuple[np.ndarray, np.ndarray]:
+        """Counts (S, m, bins) of the firing tokens of every unit and latent between 0 and the
+        latent's maximum, and that maximum."""
+        counts = np.load(self.folder / "histogram_counts.npy")
+        return counts, np.load(self.folder / "histogram_maximum.npy")
+
+    def coactivation(self) -> sp.csr_matrix:
+        """(m, m) number of tokens on which two latents fire together; on the diagonal, one."""
+        return sp.load_npz(self.folder / "coactivation.npz").tocsr()
+
+    def of_split(self, tokens: Tokens, *splits: str) -> SplitCodes:
+        """What the contrast needs of one or more splits."""
+        rows = tokens.windows_of(*splits)
+        blocks = np.unique(tokens.windows.block.to_numpy()[rows])
+        means = self.window_sums()[rows] / np.float32(tokens.shape[2])
+        return SplitCodes(self.moments().blocks(blocks), means)
+
     @classmethod
     def write(
-        cls,
-        folder: Path,
-        sae: SAE,
-        store: np.ndarray,
-        tokens: Tokens,
-        top: int,
-        *,
-        unit: str = "unit",
-        position: str = "position",
+        cls, folder: Path, sae: SAE, store: np.ndarray, tokens: Tokens, top: int
     ) -> EncodedLayer:
         """Encode ``store`` (W, S, T', d) into ``folder``; ``top`` strongest tokens are kept per
-        latent and unit, in columns named ``unit`` and ``position``."""
+        latent and unit."""
         n_windows, n_units, n_positions = tokens.shape
         if store.shape[:3] != tokens.shape:
             raise UserError(
@@ -76,7 +101,7 @@ class EncodedLayer:
         sums = np.zeros((n_windows, n_units, sae.m), np.float32)
         parts: list[Moments] = []
         strongest = TopRowsAccumulator(sae.m, n_units, top)
-        sizes = {"n_biosamples": n_units, "m": sae.m}
+        sizes = {"n_units": n_units, "m": sae.m}
         with writing_codes(folder / "codes", sae.m) as writer:
             for start, codes in encode_stream(sae, store, rows_at_once=at_once * rows):
                 first, count = start // rows, codes.n // rows
@@ -92,9 +117,7 @@ class EncodedLayer:
         write_npy(folder / "window_sum.npy", sums)
         for name, array in parts[0]._asdict().items():
             write_npy(folder / f"block_{name}.npy", array)
-        names = {"unit": unit, "position": position}
-        frame = top_frame(strongest.result(), tokens).rename(columns=names)
-        write_parquet(folder / "top_bins.parquet", frame)
+        write_parquet(folder / "top.parquet", top_frame(strongest.result(), tokens))
         found = cls(folder)
         every = np.tile(np.repeat(np.arange(n_units), n_positions), n_windows)
         counts, maximum = activation_histograms(
@@ -102,8 +125,13 @@ class EncodedLayer:
         )
         write_npy(folder / "histogram_counts.npy", counts.astype(np.int32))
         write_npy(folder / "histogram_maximum.npy", maximum)
-        save_npz(folder / "coactivation.npz", coactivation(found.codes()), compressed=False)
+        sp.save_npz(folder / "coactivation.npz", coactivation(found.codes()), compressed=False)
         return found
+
+
+def encoded_layers(folder: Path) -> dict[int, EncodedLayer]:
+    """The codes of every layer in ``folder``."""
+    return {layer: EncodedLayer(path) for layer, path in layer_paths(folder).items()}
 
 
 def top_frame(top: TopRows, tokens: Tokens) -> pd.DataFrame:

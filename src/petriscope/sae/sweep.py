@@ -1,4 +1,4 @@
-"""Many dictionaries: a cheap sweep of the learning rate, and several trained at once.
+"""Many dictionaries: a cheap sweep of the learning rate, several trained at once, and all of a run.
 
 The sweep takes the rate with the least held-out FVU among those that keep latents alive. Each
 dictionary trains in a process with one thread: on a shared machine that beats threads by far.
@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 
 from petriscope.errors import UserError
 from petriscope.parallel import in_processes
+from petriscope.probe.tokens import Tokens
 from petriscope.sae.config import SAEConfig
+from petriscope.sae.judge import stability_tables
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.train import TrainResult, train_dictionary
 
+Key = tuple[int, int]
+"""Layer and seed."""
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 
 
@@ -132,3 +138,73 @@ def _train(job: Job, progress: bool) -> TrainResult:
         name=job.name,
     )
     return result._replace(sweep=table)
+
+
+def train_layers(
+    stores: Mapping[int, Path],
+    tokens: Tokens,
+    plans: Mapping[Key, SAEConfig],
+    *,
+    sweep: bool,
+    scratch: Path,
+    curves: Path,
+    device: str,
+) -> dict[Key, TrainResult]:
+    """Train a dictionary for every key of ``plans`` on the `train` tokens of its layer's store,
+    judged on the `select` tokens.
+
+    With ``sweep`` each layer's first seed finds its learning rate on the `tune` tokens first; the
+    layer's other seeds take that rate. ``scratch`` takes checkpoints, ``curves`` a CSV per
+    dictionary.
+    """
+
+    def source(layer: int, split: str) -> TokenSource:
+        return TokenSource.of_windows(stores[layer], tokens.windows_of(split))
+
+    first: dict[int, int] = {layer: seed for layer, seed in reversed(list(plans))}
+    leading = [key for key in plans if first[key[0]] == key[1]]
+    others = [key for key in plans if key not in leading]
+    trained: dict[Key, TrainResult] = {}
+    for keys in (leading, others) if sweep else (list(plans),):
+        jobs = []
+        for layer, seed in keys:
+            config, tuned = plans[layer, seed], trained.get((layer, first[layer]))
+            if sweep and tuned is not None:
+                config = dataclasses.replace(config, lr=tuned.sae.config.lr)
+            # a run that the gate stopped leaves checkpoints; after a change of params.yaml they are
+            # another run's
+            plan = hashlib.sha256(repr(config).encode()).hexdigest()[:12]
+            jobs.append(
+                Job(
+                    f"layer {layer} seed {seed}",
+                    config,
+                    source(layer, "train"),
+                    heldout=source(layer, "select"),
+                    checkpoint=scratch / f"layer_{layer}_seed_{seed}_{plan}",
+                    curve=curves / f"layer_{layer}_seed_{seed}.csv",
+                    device=device,
+                    tune=source(layer, "tune") if sweep and tuned is None else None,
+                )
+            )
+        trained |= zip(keys, train_many(jobs), strict=True)
+    return trained
+
+
+def stability(trained: Mapping[Key, TrainResult]) -> dict[str, pd.DataFrame]:
+    """Tables `stability` (a row per layer and feature) and `matches` (also per other seed)."""
+    layers = dict.fromkeys(layer for layer, _ in trained)
+    tables = {
+        layer: stability_tables({s: made.sae for (of, s), made in trained.items() if of == layer})
+        for layer in layers
+    }
+    features = pd.concat(
+        [tables[layer].features.assign(layer=layer) for layer in layers], ignore_index=True
+    )
+    matches = pd.concat(
+        [tables[layer].matches.assign(layer=layer) for layer in layers], ignore_index=True
+    )
+    front = ["layer", "feature"]
+    return {
+        "stability": features[[*front, "stability", "encoder_stability"]],
+        "matches": matches[[*front, "seed", "match", "decoder_cosine", "encoder_cosine"]],
+    }

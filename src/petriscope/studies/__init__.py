@@ -1,1 +1,1 @@
-"""One package a study. The spine (every other package) imports none of them."""
+"""Each study is a package. The spine (every other package) imports none of them."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from petriscope.run.scored import read_features
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.atlas import feature_rows, lineage_rows
-from petriscope.studies.chromatin.store import load_biosamples, read_features
+from petriscope.studies.chromatin.units import design_of, load_biosamples
 
 
 @pytest.mark.parametrize("level", ["biosample", "locus"])
 def test_units_are_counted_whatever_the_words_beside_them_say(
     tiny_run: Workspace, level: str
 ) -> None:
-    features, biosamples = read_features(tiny_run), load_biosamples(tiny_run)
+    biosamples = load_biosamples(tiny_run)
+    features = read_features(tiny_run, design_of(biosamples))
     reworded = features.assign(evidence=level)
     for name in ("biosample", "locus"):
         reworded[f"n_{name}"] = features[f"n_{name}"].map({None: None}.get)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from petriscope.figures import calibration
-from petriscope.studies.chromatin.figures import chromhmm
+from petriscope.figures.contrast import CALIBRATION_RATES, draw_calibration
+from petriscope.studies.chromatin.figures import draw_states
 
 
 def test_three_random_draws_are_shown_whatever_they_are_called() -> None:
@@ -16,17 +16,17 @@ def test_three_random_draws_are_shown_whatever_they_are_called() -> None:
         dict(group=g, kind=k, layer=-1, vocabulary="file", state="1", odds_ratio=2.0, q=0.01)
         for k, g in groups
     ]
-    figure = chromhmm.draw(pd.DataFrame(rows), 0, 0.05)
+    figure = draw_states(pd.DataFrame(rows), 0, 0.05)
     shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     plt.close(figure)
     assert shown == [f"random access {i}" for i in range(5)] + [f"draw {i}" for i in range(3)]
 
 
 def test_rates_of_coverage_are_drawn_whatever_their_null_is_called() -> None:
-    what, null, is_coverage, label = calibration.RATES[-1]
+    what, null, is_coverage, label = CALIBRATION_RATES[-1]
     rate = {"test": None, "what": what, "null": "blocks drawn with replacement", "share": 0.94}
     p = pd.DataFrame({"seed": [1], "test": ["none"], "p": [0.5], "share": [1.0]})
-    figure = calibration.draw(p, pd.DataFrame([rate]), 0.05)
+    figure = draw_calibration(p, pd.DataFrame([rate]), 0.05)
     (line, nominal) = figure.axes[3].get_lines()
     plt.close(figure)
     assert null is None and is_coverage and label == "1 - coverage, blocks"

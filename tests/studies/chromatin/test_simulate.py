@@ -21,27 +21,24 @@ from petriscope.genome.fragments import read_fragments
 from petriscope.genome.peaks import read_peaks
 from petriscope.studies.chromatin.data import demo
 from petriscope.studies.chromatin.data.dataset import load_dataset, read_truth
-from petriscope.studies.chromatin.simulate.chromhmm import STATES
+from petriscope.studies.chromatin.simulate.annotation import MARKERS, PLANTED_TERMS, STATES
 from petriscope.studies.chromatin.simulate.dataset import (
     DemoConfig,
     dataset_digest,
     demo_motifs_path,
     simulate_demo,
 )
-from petriscope.studies.chromatin.simulate.elements import (
+from petriscope.studies.chromatin.simulate.genome import (
     CONDITIONS,
     CONTEXTS,
     LINEAGE_FACTORS,
     Element,
-    programmes,
-    sample_site,
-)
-from petriscope.studies.chromatin.simulate.genes import MARKERS, PLANTED_TERMS
-from petriscope.studies.chromatin.simulate.genome import (
     SimulatedGenome,
     merge,
+    programmes,
     random_bases,
     reverse_complement,
+    sample_site,
 )
 from petriscope.studies.chromatin.simulate.signal import (
     SimulatedBiosample,

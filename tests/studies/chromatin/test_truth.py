@@ -12,9 +12,8 @@ from statsmodels.stats.power import TTestIndPower
 from petriscope.claims.multiplicity import as_markdown, multiplicity
 from petriscope.contrast.design import Design
 from petriscope.genome.coverage import share_in_peaks
-from petriscope.studies.chromatin.simulate.dataset import DemoConfig
-from petriscope.studies.chromatin.simulate.elements import CONDITIONS
-from petriscope.studies.chromatin.simulate.libraries import simulate_libraries
+from petriscope.studies.chromatin.simulate.dataset import DemoConfig, simulate_libraries
+from petriscope.studies.chromatin.simulate.genome import CONDITIONS
 from petriscope.studies.chromatin.truth import (
     Truth,
     expected_power,
@@ -165,7 +164,7 @@ def test_multiplicity_ledger_states_family_and_size() -> None:
         }
     )
     motifs = pd.DataFrame({"q": [0.01, np.nan, 0.5]})
-    rows = multiplicity({"cds/features": features, "motifs/enrichment": motifs}, ["blood"], 0.05)
+    rows = multiplicity({"cds/features": features, "motifs/enrichment": motifs}, 0.05, "lineage")
     first = rows.iloc[0]
     assert (first.stage, first.method, first["size"], first.tested, first.rejected) == (
         "cds",
@@ -180,4 +179,4 @@ def test_multiplicity_ledger_states_family_and_size() -> None:
     assert published["size"].tolist() == [2, 1]
     assert rows[rows.stage == "motifs"]["size"].tolist() == [2]
     assert "| motifs |" in as_markdown(rows)
-    assert multiplicity({}, [], 0.05).empty
+    assert multiplicity({}, 0.05).empty

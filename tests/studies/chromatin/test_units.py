@@ -35,6 +35,6 @@ def test_covariates_are_logs_in_the_order_of_need_and_only_where_known_for_all()
 def test_the_sides_are_in_vitro_and_in_vivo_and_no_other_context() -> None:
     design = design_of(FRAME)
     assert design.strata == ("blood",) and design.is_target.tolist() == [False, True, True]
-    assert design.words == ("biosample", "lineage", "in_vitro", "in_vivo")
+    assert design.words == ("biosample", "lineage", "in_vitro", "in_vivo", "depth and FRiP")
     with pytest.raises(UserError, match=r"unknown context 'invivo'.*in_vivo"):
         design_of(FRAME.assign(context=["in_vitro", "invivo", "in_vivo"]))

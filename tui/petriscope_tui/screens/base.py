@@ -1,5 +1,5 @@
-"""What every page shares: the line at the top, the footer, and the message where there is nothing
-to show."""
+"""Every page shares the line at the top, the footer, and the message where there is nothing to
+show."""
 
 from __future__ import annotations
 

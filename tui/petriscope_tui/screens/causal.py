@@ -1,5 +1,5 @@
-"""Causal: ablation and steering curves with every arm, so that an effect is always seen beside its
-controls."""
+"""The screen Causal draws ablation and steering curves with every arm, so that an effect is always
+seen beside its controls."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class CausalPage(Page):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n,right_square_bracket", "layer(1)", "Next layer"),
         Binding("p,left_square_bracket", "layer(-1)", "Previous"),
-        Binding("g", "lineage", "Lineage"),
+        Binding("g", "lineage", "Stratum"),
         Binding("t", "swap", "Other table"),
         Binding("y", "copy", "Copy table", show=False),
     ]

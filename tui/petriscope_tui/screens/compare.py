@@ -1,4 +1,4 @@
-"""Compare: two features, or two layers, line by line."""
+"""The screen Compare sets two features, or two layers, side by side, line by line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from textual.containers import VerticalScroll
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Activation, Feature, Layer
-from petriscope.atlas.schema import Thresholds, feature_name, parse_feature
+from petriscope.atlas.schema import Declared, feature_name, parse_feature
 from petriscope.enrich.kinds import KINDS
 from petriscope.errors import UserError
-from petriscope_tui.evidence import CONTEXT_WORDS, checks
+from petriscope_tui.evidence import checks, spoken
 from petriscope_tui.form import bound, interval, show
 from petriscope_tui.plots import spark
 from petriscope_tui.screens.base import Page
@@ -51,7 +51,7 @@ class ComparePage(Page):
     def body(self) -> ComposeResult:
         with VerticalScroll(id="body"):
             yield Block(id="pair-table", title="Compare")
-            yield Block(id="pair-activation", title="Activation by biosample")
+            yield Block(id="pair-activation", title="Activation")
             yield Block(id="pair-terms", title="Enriched terms")
 
     def resumed(self) -> None:
@@ -69,9 +69,10 @@ class ComparePage(Page):
                 block.show(lambda width: Text(message, style=self.palette.not_supported))
                 return
             title = f"{feature_name(left.id)} and {feature_name(right.id)}"
-            block.show(lambda width: self._features(left, right, atlas.thresholds), title=title)
+            block.show(lambda width: self._features(left, right, atlas), title=title)
             self.query_one("#pair-activation", Block).show(
-                lambda width: self._activation(left, right, atlas.declared.unit, width)
+                lambda width: self._activation(left, right, atlas.declared, width),
+                title=f"Activation by {atlas.declared.unit}",
             )
             self.query_one("#pair-terms", Block).show(
                 lambda width: self._terms(atlas, left, right, width)
@@ -107,8 +108,8 @@ class ComparePage(Page):
         text.rstrip()
         return text
 
-    def _features(self, left: Feature, right: Feature, thresholds: Thresholds) -> Text:
-        none = self.glyphs.none
+    def _features(self, left: Feature, right: Feature, atlas: Atlas) -> Text:
+        none, judged = self.glyphs.none, (atlas.thresholds, atlas.declared)
 
         def both(name: str, key: str, form: str) -> tuple[str, str, str]:
             return name, show(left.values[key], form, none), show(right.values[key], form, none)
@@ -117,7 +118,7 @@ class ComparePage(Page):
             both("label", "label", "text"),
             (
                 "higher",
-                *(CONTEXT_WORDS.get(f.values["direction"] or "", none) for f in (left, right)),
+                *(spoken(f.values["direction"], none) for f in (left, right)),
             ),
             both("strongest in", "lineage", "text"),
             both("CDS t (corrected)", "cds", "signed"),
@@ -135,7 +136,7 @@ class ComparePage(Page):
             (
                 "checks held",
                 *(
-                    f"{sum(c.holds is True for c in checks(f, thresholds))} of 5"
+                    f"{sum(c.holds is True for c in checks(f, *judged))} of 5"
                     for f in (left, right)
                 ),
             ),  # type: ignore[list-item]
@@ -157,16 +158,16 @@ class ComparePage(Page):
         names = feature_name(left.id), feature_name(right.id)
         return self._lines(rows, names)  # type: ignore[arg-type]
 
-    def _activation(self, left: Feature, right: Feature, word: str, width: int) -> Text:
+    def _activation(self, left: Feature, right: Feature, words: Declared, width: int) -> Text:
         p, g, text = self.palette, self.glyphs, Text()
         there = {a.unit.name: a for a in right.activation}
         text.append(
-            f"{word:<20}{feature_name(left.id):>8}  {'':<16}   {feature_name(right.id):>8}\n",
+            f"{words.unit:<20}{feature_name(left.id):>8}  {'':<16}   {feature_name(right.id):>8}\n",
             style=p.dim,
         )
         for a in left.activation:
             b = there.get(a.unit.name)
-            color = p.context(a.unit.values.get("context"))
+            color = p.side(a.unit.values.get(words.condition), words)
             text.append(f"{a.unit.name[:19]:<20}", style=color)
             text.append(f"{show(a.mean, 'number', g.none):>8}  ")
             text.append(f"{_spark(a, g):<16}", style=color)

@@ -1,5 +1,5 @@
-"""Controls: the branches of the pipeline that could kill a claim, what each asked and what came
-out."""
+"""The screen Controls lists the branches of the pipeline that could kill a claim, what each asked
+and what came out."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from textual.containers import Horizontal, VerticalScroll
 
 from petriscope.claims.rules import read_rules, sentence
 from petriscope.errors import UserError
-from petriscope.run.findings import control_stages, flat, headline, metrics, purpose, tables
 from petriscope.run.graph import load_graph
+from petriscope.run.status import control_stages, flat, headline, metrics, purpose, tables
 from petriscope_tui.delimited import aligned
 from petriscope_tui.form import number
 from petriscope_tui.screens.base import Page
@@ -147,7 +147,7 @@ class ControlsPage(Page):
     def _tables(self, paths: Sequence[Path], width: int) -> Text:
         p, text = self.palette, Text(no_wrap=True)
         for path in paths:
-            text.append(f"{path.name}\n", style=f"bold {p.in_vivo}")
+            text.append(f"{path.name}\n", style=f"bold {p.target}")
             try:
                 content = path.read_bytes()[:READ].decode(errors="replace")
             except OSError as error:

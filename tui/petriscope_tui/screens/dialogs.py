@@ -1,4 +1,4 @@
-"""Small windows over a page: choose one, choose columns, type a name, confirm, help."""
+"""Small windows open over a page: choose one, choose columns, type a name, confirm, help."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ Features     f filter   s sort   S reverse   c columns   v saved   w save filter
 Feature      n p next and previous   g go to   m mark   Y copy place   e export
 Compare      a b choose left and right   s swap   o O open left or right
 Layers       Enter or f its features   c compare two layers
-Causal       n p layer   g lineage   t ablation or steering in the table
+Causal       n p layer   g stratum   t ablation or steering in the table
 Pipeline     u run one   U up to here   D from here on   F force   R all   Enter menu
              x cancel (again: terminate, kill)   l log   P edit params
 Figures      z full width
 
-Colors      in vitro and in vivo, lineages, verdicts; each is also said by a word or a sign
+Colors      the two conditions, strata, verdicts; each is also said by a word or a sign
 The filter language (all terms must hold; - negates; commas mean any of)
   q<.01  cds_q<1%  layer>=4  layer:3..5  density>.001  t_liver>3
   lineage:liver  context:vivo  label:gata  label=GATA1

@@ -1,5 +1,5 @@
-"""Feature: who it is, whether the evidence holds, where it fires, what it is like, where to go
-next."""
+"""The screen Feature says who a feature is, whether the evidence holds, where it fires, what it is
+like, where to go next."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 
+from petriscope.atlas.filters import Region
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Annotation, Feature, Neighbor, TopContext
-from petriscope.atlas.region import Region
-from petriscope.atlas.schema import feature_name
+from petriscope.atlas.schema import Declared, feature_name
 from petriscope.enrich.kinds import KINDS, Kind
 from petriscope.errors import UserError
 from petriscope_tui import evidence
@@ -55,8 +55,8 @@ class FeaturePage(Page):
         with VerticalScroll(id="body"):
             with Horizontal(classes="pair"):
                 yield Block(id="identity", title="Feature")
-                yield Block(id="statistics", title="Contrast: in vivo against in vitro")
-            yield Block(id="activation", title="Activation by biosample")
+                yield Block(id="statistics", title="Contrast")
+            yield Block(id="activation", title="Activation")
             with Vertical(id="bins-card", classes="framed"):
                 yield VirtualTable(id="bins", empty="no top bins in this atlas")
                 yield Block(id="sequence", classes="plain")
@@ -110,15 +110,19 @@ class FeaturePage(Page):
         self.owner.current_feature = identifier
         self.feature = feature
         p, g, lineages = self.palette, self.glyphs, atlas.lineages
+        words = atlas.declared
         block = lambda name: self.query_one(f"#{name}", Block)
         block("identity").show(
-            lambda width: evidence.identity(feature, atlas.thresholds, lineages, p, g)
+            lambda width: evidence.identity(feature, atlas.thresholds, words, lineages, p, g)
         )
-        block("statistics").show(lambda width: evidence.statistics(feature, lineages, p, g, width))
+        sides = (evidence.spoken(words.target), evidence.spoken(words.reference))
+        block("statistics").show(
+            lambda width: evidence.statistics(feature, words, lineages, p, g, width),
+            title="Contrast: {} against {}".format(*sides),
+        )
         block("activation").show(
-            lambda width: evidence.activation(
-                feature.activation, atlas.declared.unit, lineages, p, g, width
-            )
+            lambda width: evidence.activation(feature.activation, words, lineages, p, g, width),
+            title=f"Activation by {words.unit}",
         )
         states, colors = atlas.annotations(identifier, "chromhmm", 12), atlas.state_colors()
         alpha = atlas.thresholds.alpha
@@ -129,12 +133,12 @@ class FeaturePage(Page):
         block("steering").show(
             lambda width: evidence.curve(feature.steering, "scaling", p, g, width)
         )
-        self._bins(feature.contexts, lineages)
+        self._bins(feature.contexts, words, lineages)
         for kind in TABLED:
             self._annotations(kind, atlas.annotations(identifier, kind.name, 30))
         for kind in FURTHER:
             self._table(kind.stage).styles.height = self._height(kind.stage)
-        self._neighbors(feature.neighbors, lineages)
+        self._neighbors(feature.neighbors, words, lineages)
         self._sequence(0)
         self._fit(("states", "motifs"), [len(states) + 4, self._height("motifs")])
         self._fit(("genesets", "neighbors"), [self._height("genesets"), self._height("neighbors")])
@@ -156,14 +160,14 @@ class FeaturePage(Page):
         table.edge = self.glyphs.cursor
         return table
 
-    def _bins(self, bins: list[TopContext], lineages: list[str]) -> None:
+    def _bins(self, bins: list[TopContext], words: Declared, lineages: list[str]) -> None:
         p = self.palette
         rows = [
             (
                 b.name,
                 b.activation,
-                (b.unit.name, b.unit.values.get("lineage")),
-                b.unit.values.get("context"),
+                (b.unit.name, b.unit.values.get(words.stratum)),
+                b.unit.values.get(words.condition),
                 b.rank,
             )
             for b in bins
@@ -171,15 +175,13 @@ class FeaturePage(Page):
         fields = [
             Field("place", "place", 27),
             Field("activation", "activation", 10, lambda v: show(v, "number"), right=True),
+            Field("unit", words.unit, 18, lambda v: v[0], lambda v: p.stratum(v[1], lineages)),
             Field(
-                "biosample", "biosample", 18, lambda v: v[0], lambda v: p.lineage(v[1], lineages)
-            ),
-            Field(
-                "context",
-                "context",
+                "condition",
+                words.condition,
                 9,
-                lambda v: evidence.CONTEXT_WORDS.get(v, self.glyphs.none),
-                p.context,
+                lambda v: evidence.spoken(v, self.glyphs.none),
+                lambda v: p.side(v, words),
             ),
             Field("rank", "rank", 5, right=True),
         ]
@@ -213,7 +215,15 @@ class FeaturePage(Page):
                 f"{show(a.specificity, 'signed', none)} "
                 f"{interval(a.specificity_low, a.specificity_high, 'signed', '')}"
             )
-            fields.append(Field("specificity", "own lineage, log2", 21, own, lambda a: p.dim))
+            fields.append(
+                Field(
+                    "specificity",
+                    f"own {self.owner.atlas.declared.stratum}, log2",
+                    21,
+                    own,
+                    lambda a: p.dim,
+                )
+            )
         if any(a.scope for a in rows):
             fields.append(Field("scope", "where", 10, lambda a: a.scope or "all", lambda a: p.dim))
         if any(a.genes for a in rows):
@@ -225,7 +235,9 @@ class FeaturePage(Page):
         passes = atlas is not None and one.q is not None and one.q < atlas.thresholds.alpha
         return "bold" if passes else self.palette.dim
 
-    def _neighbors(self, kinds: dict[str, list[Neighbor]], lineages: list[str]) -> None:
+    def _neighbors(
+        self, kinds: dict[str, list[Neighbor]], words: Declared, lineages: list[str]
+    ) -> None:
         p, none = self.palette, self.glyphs.none
         rows = [
             (n,) * 7 for kind in sorted(kinds, key=lambda k: k != "decoder") for n in kinds[kind]
@@ -238,18 +250,18 @@ class FeaturePage(Page):
             Field("label", "label", 12, lambda n: n.label or none, flex=True),
             Field("q", "q", 7, lambda n: show(n.q, "p", none), right=True),
             Field(
-                "context",
-                "context",
+                "direction",
+                words.condition,
                 8,
-                lambda n: evidence.CONTEXT_WORDS.get(n.direction or "", none),
-                lambda n: p.context(n.direction),
+                lambda n: evidence.spoken(n.direction, none),
+                lambda n: p.side(n.direction, words),
             ),
             Field(
-                "lineage",
-                "lineage",
+                "stratum",
+                words.stratum,
                 8,
                 lambda n: n.lineage or none,
-                lambda n: p.lineage(n.lineage, lineages),
+                lambda n: p.stratum(n.lineage, lineages),
             ),
         ]
         self._table("neighbors").show(ListRows(rows), fields)
@@ -355,12 +367,12 @@ class FeaturePage(Page):
         atlas = self.owner.atlas
         if not kind or atlas is None or self.feature is None:
             return
-        from petriscope_tui import export
+        from petriscope_tui.delimited import WRITERS, unused
 
         stem = feature_name(self.feature.id).replace("/", "_")
-        path = export.unused(self.owner.workspace.root / f"{stem}.{kind}")
+        path = unused(self.owner.workspace.root / f"{stem}.{kind}")
         try:
-            count = export.WRITERS[kind](path, atlas, [self.feature.id])
+            count = WRITERS[kind](path, atlas, [self.feature.id])
         except (OSError, UserError) as error:
             self.notify(f"cannot write {path}: {error}", severity="error")
         else:

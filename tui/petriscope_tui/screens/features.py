@@ -1,4 +1,4 @@
-"""Features: every feature of every layer in one table, filtered, sorted, exported."""
+"""The screen Features lists all features of all layers in a table, filtered, sorted, exported."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from textual.widgets import Input, Static
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.schema import LINEAGE_PREFIX, Column, feature_name
 from petriscope.errors import UserError
+from petriscope_tui.evidence import spoken
 from petriscope_tui.form import show
-from petriscope_tui.saved import load_columns, load_filters, save_columns, save_filter
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.table import Field, VirtualTable
+from petriscope_tui.workspace import load_columns, load_filters, save_columns, save_filter
 
 DEFAULT_COLUMNS = (
     "label",
@@ -167,17 +168,17 @@ class FeaturesPage(Page):
         text = lambda value: show(value, column.form, none)
         style = lambda value: p.faint if value is None else ""
         if column.name == "direction":
-            text = lambda value: {"in_vitro": "in vitro", "in_vivo": "in vivo"}.get(value, none)
-            style = p.context
+            text = lambda value: spoken(value, none)
+            style = lambda value: p.side(value, atlas.declared)
         elif column.name == "lineage":
-            style = lambda value: p.lineage(value, atlas.lineages)
+            style = lambda value: p.stratum(value, atlas.lineages)
         elif column.name == "q":
             alpha = atlas.thresholds.alpha
             style = lambda v: p.faint if v is None else "bold" if v < alpha else p.dim
         elif column.name in ("cds", "effect", "cds_published") or column.name.startswith(
             LINEAGE_PREFIX
         ):
-            style = lambda v: p.faint if v is None else p.in_vivo if v > 0 else p.in_vitro
+            style = lambda v: p.faint if v is None else p.target if v > 0 else p.reference
         return Field(column.name, column.head, width, text, style, column.kind != "text")
 
     def current(self) -> int | None:
@@ -319,11 +320,11 @@ class FeaturesPage(Page):
         atlas = self.owner.atlas
         if not kind or atlas is None:
             return
-        from petriscope_tui import export
+        from petriscope_tui.delimited import WRITERS, unused
 
-        path = export.unused(self.owner.workspace.root / f"features.{kind}")
+        path = unused(self.owner.workspace.root / f"features.{kind}")
         try:
-            count = export.WRITERS[kind](path, atlas, self.order)
+            count = WRITERS[kind](path, atlas, self.order)
         except (OSError, UserError) as error:
             self.notify(f"cannot write {path}: {error}", severity="error")
         else:

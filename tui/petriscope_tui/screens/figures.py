@@ -1,5 +1,5 @@
-"""Figures: what the pipeline drew, as pictures where the terminal can, else as block art, with the
-path to the file."""
+"""The screen Figures shows what the pipeline drew, as pictures where the terminal can, else as
+block art, with the path to the file."""
 
 from __future__ import annotations
 

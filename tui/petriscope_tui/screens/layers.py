@@ -1,5 +1,5 @@
-"""Layers: how good each autoencoder is, how its features are spread, how layers flow into each
-other."""
+"""The screen Layers says how good each autoencoder is, how its features are spread, how layers flow
+into each other."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class LayersPage(Page):
                 [(x.layer, x.fvu) for x in layers],
             ),
             ("dead latents (share)", "d", p.not_supported, [(x.layer, x.dead) for x in layers]),
-            ("context fraction", "c", p.in_vivo, [(x.layer, x.fraction) for x in layers]),
+            ("context fraction", "c", p.target, [(x.layer, x.fraction) for x in layers]),
         ):
             points = [(float(layer), value) for layer, value in values if value is not None]
             if points:
@@ -150,7 +150,7 @@ class LayersPage(Page):
             if room > 4 and f.context_features:
                 text.append(
                     " " + bar(f.context_continued / f.context_features, room, self.glyphs).rstrip(),
-                    style=p.in_vivo,
+                    style=p.target,
                 )
             text.append("\n")
         alpha, stable = bound(atlas.thresholds.alpha), atlas.thresholds.stable

@@ -1,4 +1,5 @@
-"""Overview: what was run, what the claims came to, how many context features each layer has."""
+"""The screen Overview says what was run, what the claims came to, how many context features each
+layer has."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Claim
 from petriscope.claims.rules import NOT_SUPPORTED, SUPPORTED, UNTESTABLE, VERDICTS
+from petriscope_tui.evidence import plural, spoken
 from petriscope_tui.form import bound, show
 from petriscope_tui.plots import Series, bar, line_plot
 from petriscope_tui.screens.base import Page
@@ -137,7 +139,7 @@ class OverviewPage(Page):
         real = Series(
             f"trained: share of alive features with q < {bound(atlas.thresholds.alpha)}",
             [(x.layer, 100 * (x.fraction or 0)) for x in layers],
-            p.in_vivo,
+            p.target,
             "o",
             [
                 (100 * x.lo, 100 * x.hi) if x.lo is not None and x.hi is not None else None
@@ -178,7 +180,7 @@ class OverviewPage(Page):
             )
             text.append(f"{null:>8}  {ends:<13} ", style=p.dim)
             if room > 4:
-                text.append(bar((x.fraction or 0) / top, room, self.glyphs), style=p.in_vivo)
+                text.append(bar((x.fraction or 0) / top, room, self.glyphs), style=p.target)
             text.append("\n")
         alpha = bound(atlas.thresholds.alpha)
         note = (
@@ -188,7 +190,7 @@ class OverviewPage(Page):
         return text
 
     def _run(self, atlas: Atlas, width: int) -> Text:
-        p = self.palette
+        p, words = self.palette, atlas.declared
         text = Text()
         card = {
             "workspace": short_path(self.owner.workspace.root),
@@ -200,17 +202,17 @@ class OverviewPage(Page):
         for key, value in card.items():
             text.append(f"{key:<{key_width}}  ", style=p.dim)
             text.append(f"{_cut(str(value), max(width - key_width - 2, 8))}\n")
-        text.append(f"{f'{atlas.declared.unit}s':<{key_width}}  ", style=p.dim)
+        text.append(f"{plural(atlas.declared.unit):<{key_width}}  ", style=p.dim)
         x = 0
         for name, values in atlas.units:
             if x and x + len(name) > width - key_width - 2:
                 text.append(f"\n{'':<{key_width}}  ")
                 x = 0
-            text.append(f"{name}  ", style=p.context(values.get("context")))
+            text.append(f"{name}  ", style=p.side(values.get(words.condition), words))
             x += len(name) + 2
         text.append(f"\n{'':<{key_width}}  colors: ", style=p.dim)
-        text.append("in vitro ", style=p.in_vitro)
-        text.append("in vivo", style=p.in_vivo)
+        for side in (words.reference, words.target):
+            text.append(f"{spoken(side)} ", style=p.side(side, words))
         return text
 
     def action_copy(self) -> None:

@@ -1,4 +1,4 @@
-"""The parameter editor: checks as you type, and names the stages an edit would invalidate before it
+"""The parameter editor checks as you type, and names the stages an edit would invalidate before it
 is saved."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Pipeline: the stages as a graph, which are stale and why; run, watch and cancel them; edit the
-parameters."""
+"""The screen Pipeline shows the stages as a graph, which are stale and why; it runs, watches and
+cancels them, and edits the parameters."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ from textual.widgets import Log, Static
 from textual.worker import get_current_worker
 
 from petriscope.errors import UserError
-from petriscope.run.findings import purpose, recorded_seconds
-from petriscope.run.graph import Graph, load_graph
-from petriscope.run.hashes import Hasher, Stopped
-from petriscope.run.lanes import draw_lanes
+from petriscope.run.dvc import Hasher, Stopped
+from petriscope.run.graph import Graph, draw_lanes, load_graph
 from petriscope.run.launch import RunState, Scope
 from petriscope.run.snapshot import refresh_code
-from petriscope.run.status import StageStatus, pipeline_status
+from petriscope.run.status import StageStatus, pipeline_status, purpose, recorded_seconds
 from petriscope_tui.form import duration
 from petriscope_tui.screens.base import Page
 from petriscope_tui.stage_view import WORDS, StageFacts, color, describe, sign

@@ -1,5 +1,5 @@
-"""Search: a gene, motif, gene set, chromatin state, label, region or feature, and the features
-behind it."""
+"""The screen Search finds a gene, motif, gene set, chromatin state, label, region or feature, and
+the features behind it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 
-from petriscope.atlas.filters import GENE_REACH
-from petriscope.atlas.query import Atlas
+from petriscope.atlas.filters import GENE_REACH, Region, parse_region
+from petriscope.atlas.query import Atlas, common_terms, search
 from petriscope.atlas.records import Found
-from petriscope.atlas.region import Region, parse_region
 from petriscope.atlas.schema import feature_name, parse_feature
-from petriscope.atlas.search import common_terms, search
 from petriscope.enrich.kinds import BY_NAME
 from petriscope.errors import UserError
-from petriscope_tui.evidence import CONTEXT_WORDS
+from petriscope_tui.evidence import spoken
 from petriscope_tui.form import show
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
@@ -136,7 +134,7 @@ class SearchPage(Page):
 
     def _places(self, atlas: Atlas, place: Region, table: VirtualTable) -> None:
         """Top bins in a region, strongest first."""
-        p, lineages = self.palette, atlas.lineages
+        p, words, lineages = self.palette, atlas.declared, atlas.lineages
         bins = atlas.region(place, SHOWN)
         fields = [
             Field(
@@ -145,18 +143,18 @@ class SearchPage(Page):
             Field("activation", "act", 6, lambda b: show(b.activation, "number"), right=True),
             Field("place", "place", 27, lambda b: b.name),
             Field(
-                "biosample",
-                "biosample",
+                "unit",
+                words.unit,
                 16,
                 lambda b: b.unit.name,
-                lambda b: p.lineage(b.unit.values.get("lineage"), lineages),
+                lambda b: p.stratum(b.unit.values.get(words.stratum), lineages),
             ),
             Field(
-                "context",
-                "context",
+                "condition",
+                words.condition,
                 9,
-                lambda b: CONTEXT_WORDS.get(b.unit.values.get("context") or "", "·"),
-                lambda b: p.context(b.unit.values.get("context")),
+                lambda b: spoken(b.unit.values.get(words.condition), "·"),
+                lambda b: p.side(b.unit.values.get(words.condition), words),
             ),
         ]
         table.border_title = f"Top bins in {place}"
@@ -165,6 +163,7 @@ class SearchPage(Page):
     def _features(self, atlas: Atlas, found: Found, table: VirtualTable) -> None:
         """Features of a term, most significant first."""
         p, none, lineages = self.palette, self.glyphs.none, atlas.lineages
+        words = atlas.declared
         order = list(atlas.order(found.query, "q"))[:SHOWN]
         rows = [
             (feature_name(i), *row)
@@ -176,8 +175,16 @@ class SearchPage(Page):
             Field("feature", "feature", 9, str, lambda _: f"bold {p.accent}"),
             Field("q", "q", 8, lambda v: show(v, "p", none), right=True),
             Field("cds", "CDS t", 7, lambda v: show(v, "signed", none), right=True),
-            Field("lineage", "lineage", 8, lambda v: v or none, lambda v: p.lineage(v, lineages)),
-            Field("context", "context", 9, lambda v: CONTEXT_WORDS.get(v, none), p.context),
+            Field(
+                "stratum", words.stratum, 8, lambda v: v or none, lambda v: p.stratum(v, lineages)
+            ),
+            Field(
+                "direction",
+                words.condition,
+                9,
+                lambda v: spoken(v, none),
+                lambda v: p.side(v, words),
+            ),
             Field("label", "label", 10, lambda v: v or none, flex=True),
         ]
         table.border_title = f"Features: {found.query}"

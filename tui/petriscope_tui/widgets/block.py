@@ -1,4 +1,4 @@
-"""A framed block of drawn text that redraws itself for the width it is given."""
+"""A block frames drawn text and redraws itself for the width it is given."""
 
 from __future__ import annotations
 

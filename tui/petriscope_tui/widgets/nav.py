@@ -1,4 +1,4 @@
-"""The line at the top: the product's name, the screens with their keys, the state of the run."""
+"""The line at the top holds the product's name, the screens with their keys, the run's state."""
 
 from __future__ import annotations
 

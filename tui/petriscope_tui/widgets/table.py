@@ -1,5 +1,5 @@
-"""A table that draws only what is visible: rows come in pages from any source, so 100,000 rows cost
-as much as ten."""
+"""The table draws only what is visible: rows come in pages from any source, so 100,000 rows cost as
+much as ten."""
 
 from __future__ import annotations
 

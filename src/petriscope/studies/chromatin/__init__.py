@@ -1,1 +1,1 @@
-"""Study chromatin: EpiBERT, in vitro against in vivo chromatin."""
+"""Study chromatin probes EpiBERT on in vitro against in vivo chromatin."""

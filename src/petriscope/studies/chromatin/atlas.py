@@ -1,7 +1,9 @@
-"""The chromatin study's atlas: the tables that stages wrote, brought into the schema that terminal
-UI and queries read."""
+"""The chromatin study's atlas brings the tables that stages wrote into the schema that terminal UI
+and queries read."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -19,24 +21,25 @@ from petriscope.graph.coactivation import (
     nearest_decoders,
     strongest_pairs,
 )
+from petriscope.probe.tokens import Tokens
+from petriscope.run.scored import read_features
 from petriscope.run.workspace import Workspace
+from petriscope.sae.coder import saved_sae
+from petriscope.sae.encode import EncodedLayer, encoded_layers
 from petriscope.studies.chromatin.data.dataset import load_dataset
+from petriscope.studies.chromatin.inputs import Arrays, bins_table
+from petriscope.studies.chromatin.model.base import TOKEN
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.store import (
-    bins_table,
-    layer_numbers,
-    load_arrays,
-    load_biosamples,
-    load_moments,
-    load_sae,
-    load_windows,
-    read_features,
-)
+from petriscope.studies.chromatin.units import design_of, load_biosamples
 
 LETTERS = np.frombuffer(b"ACGTN", dtype="S1")
 NEIGHBOURS = 8
 DECLARED = Declared(
     unit="biosample",
+    stratum="lineage",
+    condition="context",
+    reference="in_vitro",
+    target="in_vivo",
     units=(
         Column("lineage", "text", "lineage", "text", "lineage of the biosample"),
         Column("context", "text", "context", "text", "in_vivo or in_vitro"),
@@ -66,13 +69,13 @@ CONFIDENCE = {"none": 0.0, "low": 1 / 3, "medium": 2 / 3, "high": 1.0}
 def collect(workspace: Workspace, params: Params) -> AtlasTables:
     """Everything known about every feature of a finished run."""
     dataset = load_dataset(workspace.dataset(params.dataset))
-    windows, biosamples = load_windows(workspace), load_biosamples(workspace)
-    features = read_features(workspace)
+    biosamples = load_biosamples(workspace)
+    features = read_features(workspace, design_of(biosamples))
     lineages = list(dict.fromkeys(biosamples.lineage))
-    layers = layer_numbers(workspace.codes)
+    layers = encoded_layers(workspace.codes)
     feature_table = feature_rows(workspace, features, lineages)
     feature_table = feature_table.merge(
-        module_rows(workspace, layers, params.seed), on=["layer", "feature"], how="left"
+        module_rows(layers, params.seed), on=["layer", "feature"], how="left"
     )
     return AtlasTables(
         features=feature_table,
@@ -82,10 +85,11 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
             columns={"biosample": "unit"}
         ),
         activation=pd.concat(
-            [activation_rows(workspace, layer, biosamples) for layer in layers], ignore_index=True
+            [activation_rows(layer, of, biosamples) for layer, of in layers.items()],
+            ignore_index=True,
         ),
         contexts=pd.concat(
-            [top_bin_rows(workspace, params, layer, windows, biosamples) for layer in layers]
+            [top_bin_rows(workspace, layer, of, biosamples) for layer, of in layers.items()]
         ),
         annotations=annotation_rows(workspace),
         motif_hits=hit_rows(workspace),
@@ -184,14 +188,9 @@ def lineage_rows(workspace: Workspace, features: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def activation_rows(workspace: Workspace, layer: int, biosamples: pd.DataFrame) -> pd.DataFrame:
+def activation_rows(layer: int, encoded: EncodedLayer, biosamples: pd.DataFrame) -> pd.DataFrame:
     """Mean, density and histogram per feature and biosample, for features that ever fire."""
-    moments = load_moments(workspace, layer)
-    folder = workspace.codes / f"layer_{layer}"
-    counts, maximum = (
-        np.load(folder / "histogram_counts.npy"),
-        np.load(folder / "histogram_maximum.npy"),
-    )
+    moments, (counts, maximum) = encoded.moments(), encoded.histograms()
     tokens = np.maximum(moments.tokens.sum(0), 1)[:, None]
     mean, density = moments.sum.sum(0) / tokens, moments.active.sum(0) / tokens
     sample, feature = np.nonzero(np.broadcast_to(density.sum(0) > 0, density.shape))
@@ -209,27 +208,20 @@ def activation_rows(workspace: Workspace, layer: int, biosamples: pd.DataFrame) 
 
 
 def top_bin_rows(
-    workspace: Workspace,
-    params: Params,
-    layer: int,
-    windows: pd.DataFrame,
-    biosamples: pd.DataFrame,
+    workspace: Workspace, layer: int, encoded: EncodedLayer, biosamples: pd.DataFrame
 ) -> pd.DataFrame:
     """Strongest bins per feature and biosample with their sequence."""
-    top = pd.read_parquet(workspace.codes / f"layer_{layer}" / "top_bins.parquet")
-    top = top.groupby(["feature", "biosample"], sort=False).head(NEIGHBOURS)
-    crop = params.windows.crop
-    per_window = params.windows.length // 128 - 2 * crop
-    place = bins_table(windows, params).iloc[
-        top.window.to_numpy() * per_window + top.bin.to_numpy()
-    ]
-    sequence = np.asarray(load_arrays(workspace).sequence).reshape(len(windows), -1, 128)
-    letters = LETTERS[sequence[top.window, top.bin + crop]]
+    tokens = Tokens.load(workspace.tokens)
+    windows, _, per_window = tokens.shape
+    top = encoded.top().groupby(["feature", "unit"], sort=False).head(NEIGHBOURS)
+    place = bins_table(tokens).iloc[top.window.to_numpy() * per_window + top.position.to_numpy()]
+    sequence = np.asarray(Arrays.load(workspace.tracks).sequence).reshape(windows, -1, TOKEN)
+    letters = LETTERS[sequence[top.window, top.position + tokens.offset // TOKEN]]
     return pd.DataFrame(
         {
             "layer": layer,
             "feature": top.feature.to_numpy(),
-            "unit": biosamples.biosample.to_numpy()[top.biosample],
+            "unit": biosamples.biosample.to_numpy()[top.unit],
             "name": [
                 f"{chrom}:{start + 1:,}-{end:,}"
                 for chrom, start, end in zip(place.chrom, place.start, place.end)
@@ -290,7 +282,10 @@ def hit_rows(workspace: Workspace) -> pd.DataFrame:
 
 
 def similar_rows(
-    workspace: Workspace, params: Params, layers: list[int], features: pd.DataFrame
+    workspace: Workspace,
+    params: Params,
+    layers: Mapping[int, EncodedLayer],
+    features: pd.DataFrame,
 ) -> pd.DataFrame:
     """Nearest alive features by decoder cosine, within the layer and in the next one, and by firing
     correlation."""
@@ -299,7 +294,7 @@ def similar_rows(
         for layer in layers
     }
     decoder = {
-        layer: load_sae(workspace, layer, params.sae.seeds[0])
+        layer: saved_sae(workspace.sae, layer, params.sae.seeds[0])
         .W_dec[torch.tensor(alive[layer])]
         .numpy()
         for layer in layers
@@ -331,7 +326,7 @@ def similar_rows(
                 )
                 feature = np.repeat(alive[layer], best.shape[1])
                 add("decoder", layer, feature, other, alive[other][best].ravel(), cosine.ravel())
-        pairs = strongest_pairs(layer_correlation(workspace, layer), NEIGHBOURS)
+        pairs = strongest_pairs(layer_correlation(layers[layer]), NEIGHBOURS)
         pairs = pairs[pairs.feature.isin(alive[layer]) & pairs.other.isin(alive[layer])]
         add(
             "coactivation",
@@ -344,17 +339,16 @@ def similar_rows(
     return pd.concat(frames, ignore_index=True)
 
 
-def layer_correlation(workspace: Workspace, layer: int) -> sparse.csr_matrix:
+def layer_correlation(encoded: EncodedLayer) -> sparse.csr_matrix:
     """Firing correlation of the features of one layer over all tokens."""
-    counts = sparse.load_npz(workspace.codes / f"layer_{layer}" / "coactivation.npz").tocsr()
-    return firing_correlation(counts, int(load_moments(workspace, layer).tokens.sum()))
+    return firing_correlation(encoded.coactivation(), int(encoded.moments().tokens.sum()))
 
 
-def module_rows(workspace: Workspace, layers: list[int], seed: int) -> pd.DataFrame:
+def module_rows(layers: Mapping[int, EncodedLayer], seed: int) -> pd.DataFrame:
     """Co-activation module of each feature that has one, numbered within the layer."""
     frames = []
-    for layer in layers:
-        module = modules(layer_correlation(workspace, layer), seed=seed)
+    for layer, encoded in layers.items():
+        module = modules(layer_correlation(encoded), seed=seed)
         found = np.flatnonzero(module)
         frames.append(pd.DataFrame({"layer": layer, "feature": found, "module": module[found]}))
     return pd.concat(frames, ignore_index=True)

@@ -1,5 +1,5 @@
-"""`petriscope audit DIR`: recompute from the authors' released tables what their abstract states,
-and print both."""
+"""`petriscope audit DIR` recomputes from the authors' released tables what their abstract states,
+and prints both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands for a context feature on the genome: its bins, those of a lineage's and a condition's
+"""A context feature stands on the genome as its bins: those of a lineage's and a condition's
 features, and the controls beside them."""
 
 from __future__ import annotations
@@ -21,8 +21,14 @@ from petriscope.enrich.foregrounds import (
     membership,
     strongest,
 )
+from petriscope.files import read_json
+from petriscope.probe.tokens import Tokens
+from petriscope.run.params import chosen_layer
+from petriscope.run.workspace import Workspace
 from petriscope.sae.codes import Codes
 from petriscope.studies.chromatin.inputs import Arrays
+from petriscope.studies.chromatin.model.base import TOKEN
+from petriscope.studies.chromatin.params import Params
 
 BALANCED = ("lineage", "condition", "top_activation", "peaks", "planted")
 """Kinds of groups whose balance after matching is measured."""
@@ -45,6 +51,13 @@ class Group(NamedTuple):
     context: str
     bins: np.ndarray
     """Indices of bins (W·T' axis), strongest first."""
+
+
+def layer_of_claims(workspace: Workspace, params: Params) -> int:
+    """The one layer, fixed beforehand, on which annotation claims are read: that of the
+    ablation."""
+    layers = int(read_json(workspace.metrics("activations"))["layers"]) - 1
+    return chosen_layer(params.ablation.layer, layers, "ablation.layer")
 
 
 def assembled(
@@ -91,14 +104,15 @@ def strongest_bins(groups: list[Group], most: int) -> pd.DataFrame:
 
 
 def covariates(
-    arrays: Arrays, bins: pd.DataFrame, genes: pd.DataFrame, *, length: int, crop: int
+    arrays: Arrays, bins: pd.DataFrame, genes: pd.DataFrame, tokens: Tokens
 ) -> pd.DataFrame:
     """The universe: every predicted bin with GC, mean accessibility and distance to the nearest
-    TSS; windows have ``length`` bp, of which ``crop`` bins at each end are not predicted."""
-    inside = slice(crop, length // 128 - crop)
+    TSS."""
+    first = tokens.offset // TOKEN
+    inside = slice(first, first + tokens.shape[2])
     gc, accessibility = [], []
     for window in range(len(arrays.sequence)):
-        bases = np.asarray(arrays.sequence[window]).reshape(-1, 128)[inside]
+        bases = np.asarray(arrays.sequence[window]).reshape(-1, TOKEN)[inside]
         known = (bases < 4).sum(axis=1)
         gc.append(
             np.where(known > 0, np.isin(bases, (1, 2)).sum(axis=1) / np.maximum(known, 1), np.nan)

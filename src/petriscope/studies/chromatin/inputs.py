@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from petriscope.errors import UserError
-from petriscope.probe.inputs import Inputs
-from petriscope.probe.model import ProbedModel, device_of, to_device
+from petriscope.probe.model import Inputs, ProbedModel, device_of, to_device
 from petriscope.probe.tokens import Tokens
+from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.model.base import TOKEN, Batch, ChromatinModel
 from petriscope.studies.chromatin.model.epibert import one_hot
 from petriscope.studies.chromatin.model.masking import BINS_PER_TOKEN, fold_masks, masked_input
+from petriscope.studies.chromatin.params import Params
 
 
 class Arrays(NamedTuple):
@@ -117,6 +118,36 @@ class WindowInputs(Inputs):
         masks = None if self.folds is None else fold_masks(self.bins, self.folds)
         found = harvest_window(model, self, number, layers, masks)
         return {layer: values.reshape(-1, values.shape[-1]) for layer, values in found.items()}
+
+
+def load_windows(workspace: Workspace) -> pd.DataFrame:
+    """Columns window, chrom, start, end, split, block; the row number is the window's index in
+    every array."""
+    return pd.read_parquet(workspace.windows)
+
+
+def load_inputs(
+    workspace: Workspace, model: ChromatinModel, folds: int | None = None
+) -> WindowInputs:
+    """Model inputs by window; ``folds`` as in `harvest_folds`."""
+    arrays = Arrays.load(workspace.tracks)
+    return WindowInputs(*arrays, model.crop, load_windows(workspace), folds)
+
+
+def harvest_folds(params: Params) -> int | None:
+    """Passes in which each bin is harvested while masked; None where the stream is read with the
+    bin visible."""
+    return params.activations.folds if params.activations.masking == "kfold" else None
+
+
+def bins_table(tokens: Tokens) -> pd.DataFrame:
+    """Columns chrom, start, end, window, split, block of every predicted bin, in the order of the
+    T' axis."""
+    start, windows = tokens.starts(), tokens.windows
+    repeated = windows.loc[
+        windows.index.repeat(start.shape[1]), ["chrom", "window", "split", "block"]
+    ].reset_index(drop=True)
+    return repeated.assign(start=start.ravel(), end=start.ravel() + tokens.width)
 
 
 def bin_tokens(windows: pd.DataFrame, biosamples: int, bins: int, crop: int) -> Tokens:

@@ -1,5 +1,5 @@
-"""Motifs where features fire: the factors that lineages are claimed for, hits on the genome, and
-what is specific to a lineage."""
+"""Motifs are looked for where features fire: the factors that lineages are claimed for, hits on the
+genome, and what is specific to a lineage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parameters of study chromatin: the shared sections, and those of its data, model and
+"""The parameters of study chromatin are the shared sections, and those of its data, model and
 annotation."""
 
 from __future__ import annotations

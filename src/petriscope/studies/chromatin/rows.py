@@ -1,28 +1,35 @@
-"""Model rows for the causal tests: chosen windows and biosamples, some bins masked, held at one
+"""The causal tests take model rows: chosen windows and biosamples, some bins masked, held at one
 layer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from petriscope.causal.edits import loss_recovered
 from petriscope.causal.steering import Pairs
+from petriscope.device import choose_device
+from petriscope.genome.tracks import model_target
+from petriscope.parallel import in_processes
 from petriscope.probe.harvest import spread
 from petriscope.probe.model import device_of, to_device
-from petriscope.probe.states import RowLabels, States, gather
+from petriscope.probe.states import RowLabels, States, gather, to_host
+from petriscope.probe.tokens import split_rows
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.inputs import WindowInputs
+from petriscope.sae.sweep import Key
+from petriscope.sae.train import TrainResult
+from petriscope.studies.chromatin.inputs import Arrays, WindowInputs, load_inputs, load_windows
 from petriscope.studies.chromatin.model.base import ChromatinModel
+from petriscope.studies.chromatin.model.choose import load_model
 from petriscope.studies.chromatin.model.masking import BLOCK
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.store import (
-    load_biosamples,
-    load_inputs,
-    load_windows,
-    split_rows,
-)
+from petriscope.studies.chromatin.units import load_biosamples
+
+RECOVERY_WINDOWS, MASKED_SHARE = 6, 0.15
+"""Select windows on which the model's own loss is read, and the share of their bins that is
+masked."""
 
 
 def read_masks(rows: int, bins: int, share: float, seed: int) -> np.ndarray:
@@ -104,3 +111,41 @@ def hold_pairs(
     held = (model, load_inputs(workspace, model), windows, chosen, biosamples)
     of = (layer, params.ablation.mask_fold, params.seed)
     return Pairs(*(hold(*held, rows[side].tolist(), *of) for side in Pairs._fields))
+
+
+def recovered_losses(
+    workspace: Workspace, params: Params, trained: Mapping[Key, TrainResult]
+) -> dict[Key, dict[str, float]]:
+    """Loss recovered of every dictionary in the probed model, on a few select windows of all
+    biosamples."""
+    windows, biosamples = load_windows(workspace), load_biosamples(workspace)
+    device = choose_device(params.device)
+    model = load_model(workspace, device)
+    inputs, signal = load_inputs(workspace, model), Arrays.load(workspace.tracks).signal
+    chosen = spread(split_rows(windows, "select"), RECOVERY_WINDOWS)
+    target = model_target(
+        np.asarray(signal[chosen], np.float32).reshape(-1, signal.shape[-1]), inputs.crop
+    )
+    columns = range(len(biosamples))
+
+    def one(layer: int) -> dict[Key, dict[str, float]]:
+        states = hold(
+            model, inputs, windows, chosen, biosamples, columns, layer, MASKED_SHARE, params.seed
+        )
+        mean = to_host(states.tokens().mean(0))
+        found = {}
+        for (of, seed), result in trained.items():
+            if of == layer:
+                losses = loss_recovered(model, result.sae.to(device), states, target, mean)
+                names = {f"loss_{name}": value for name, value in losses._asdict().items()}
+                over = {
+                    "loss_recovered": losses.over_zero,
+                    "loss_recovered_over_mean": losses.over_mean,
+                }
+                found[of, seed] = names | over
+        return found
+
+    layers = in_processes(
+        one, sorted({layer for layer, _ in trained}), "loss recovered", unit="layer"
+    )
+    return {key: losses for found in layers for key, losses in found.items()}

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from petriscope.enrich.kinds import KINDS
 from petriscope.run.studies import DataSet, Parity, Study
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.params import Params
 
 if TYPE_CHECKING:
+    from petriscope.contrast.design import Design
     from petriscope.run.opened import Run  # loads numpy, which looking up a study must not
+    from petriscope.sae.sweep import Key
+    from petriscope.sae.train import TrainResult
 
 
 def _dataset(path: str | Path) -> DataSet:
@@ -52,36 +56,50 @@ def _adapter_edited(workspace: Workspace, params: Params) -> Mapping[str, str]:
     return {"model": f"{params.model.adapter} was edited since it built the model"}
 
 
+def _design(workspace: Workspace, params: Params) -> Design:
+    from petriscope.studies.chromatin.units import load_design
+
+    return load_design(workspace, params)
+
+
+def _recovered(
+    workspace: Workspace, params: Params, trained: Mapping[Key, TrainResult]
+) -> Mapping[Key, Mapping[str, float]]:
+    from petriscope.studies.chromatin.rows import recovered_losses
+
+    return recovered_losses(workspace, params, trained)
+
+
 def _units(run: Run) -> object:
-    from petriscope.studies.chromatin.store import load_biosamples
-    from petriscope.studies.chromatin.units import units_of
+    from petriscope.studies.chromatin.units import load_biosamples, units_of
 
     return units_of(load_biosamples(run.workspace))
 
 
 def _tokens(run: Run) -> object:
-    from petriscope.studies.chromatin.store import load_tokens
+    from petriscope.probe.tokens import Tokens
 
-    return load_tokens(run.workspace, run.params)
+    return Tokens.load(run.workspace.tokens)
 
 
 def _model(run: Run) -> object:
     from petriscope.device import choose_device
-    from petriscope.studies.chromatin.store import load_model
+    from petriscope.studies.chromatin.model.choose import load_model
 
     return load_model(run.workspace, choose_device(run.params.device))
 
 
 def _inputs(run: Run) -> object:
-    from petriscope.studies.chromatin.store import harvest_folds, load_inputs
+    from petriscope.studies.chromatin.inputs import harvest_folds, load_inputs
 
     return load_inputs(run.workspace, run.model, harvest_folds(run.params))
 
 
 def _features(run: Run) -> object:
-    from petriscope.studies.chromatin.store import read_features
+    from petriscope.run.scored import read_features
+    from petriscope.studies.chromatin.units import design_of, load_biosamples
 
-    return read_features(run.workspace)
+    return read_features(run.workspace, design_of(load_biosamples(run.workspace)))
 
 
 def _motifs(run: Run) -> object:
@@ -90,13 +108,15 @@ def _motifs(run: Run) -> object:
     from petriscope.enrich.foregrounds import Foregrounds
     from petriscope.enrich.motifs import read_motifs
     from petriscope.studies.chromatin.data.dataset import load_dataset
+    from petriscope.studies.chromatin.inputs import Arrays
     from petriscope.studies.chromatin.motifs import motif_sets
-    from petriscope.studies.chromatin.store import load_arrays
 
     dataset = load_dataset(run.workspace.dataset(run.params.dataset))
     motifs = read_motifs(dataset.motifs, dataset.motif_format, run.params.tracks.motif_p)
     bins = Foregrounds.load(run.workspace.table("foregrounds")).bins
-    return motif_sets(load_arrays(run.workspace).sequence, run.params.windows.crop, motifs, bins)
+    return motif_sets(
+        Arrays.load(run.workspace.tracks).sequence, run.params.windows.crop, motifs, bins
+    )
 
 
 def _strata(run: Run) -> object:
@@ -107,7 +127,7 @@ def _strata(run: Run) -> object:
 
 
 def _windows(run: Run) -> object:
-    from petriscope.studies.chromatin.store import load_windows
+    from petriscope.studies.chromatin.inputs import load_windows
 
     return load_windows(run.workspace)
 
@@ -119,6 +139,12 @@ STUDY = Study(
     dataset=_dataset,
     demo=_demo,
     tiny=_tiny,
+    design=_design,
+    recovered=_recovered,
+    tests={
+        "ablation": ("tests", "shift", "lineages"),
+        **{kind.stage: ("enrichment",) for kind in KINDS},
+    },
     parity=_parity,
     data={
         "demo": (

@@ -1,5 +1,5 @@
-"""The smallest data set and parameters on which every stage of the graph has something to do: for
-checks, not science."""
+"""The tiny data set is the smallest, with its parameters, on which every stage of the graph has
+something to do: for checks, not science."""
 
 from __future__ import annotations
 

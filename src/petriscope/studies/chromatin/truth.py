@@ -1,5 +1,5 @@
-"""Which features truly depend on context, where the simulator's planted elements are known, and how
-the test fares.
+"""The planted truth says which features truly depend on context, where the simulator's elements are
+known, and how the test fares.
 
 Definitions:
 
@@ -33,9 +33,9 @@ from scipy import sparse, stats
 
 from petriscope.contrast.design import Design
 from petriscope.contrast.effects import auroc_sparse
-from petriscope.contrast.linear import fit, layout
+from petriscope.contrast.evidence import fit, layout
 from petriscope.contrast.results import adjust
-from petriscope.studies.chromatin.simulate.elements import CONDITIONS, programmes
+from petriscope.studies.chromatin.simulate.genome import CONDITIONS, programmes
 from petriscope.studies.chromatin.units import CONTEXTS
 
 STRONG = 0.8

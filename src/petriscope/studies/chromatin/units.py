@@ -9,12 +9,25 @@ import numpy as np
 import pandas as pd
 
 from petriscope.contrast.design import Design, Units
+from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.params import Params
 
 CONTEXTS = ("in_vitro", "in_vivo")
 """Reference and target."""
+SHOWN = {"frip": "FRiP"}
 ADJUSTABLE = {"depth": "fragments", "frip": "frip"}
 """What can be adjusted for (`cds.adjust`), and the column of the biosample table that it is the
 log2 of."""
+
+
+def load_biosamples(workspace: Workspace) -> pd.DataFrame:
+    """Columns biosample, lineage, context, donor, fragments, in the order of every S axis."""
+    return pd.read_parquet(workspace.tracks / "biosamples.parquet")
+
+
+def load_design(workspace: Workspace, params: Params) -> Design:
+    """Who is compared, with the technical covariates that ``cds.adjust`` names."""
+    return design_of(load_biosamples(workspace), params.cds.adjust)
 
 
 def units_of(frame: pd.DataFrame) -> Units:
@@ -32,9 +45,10 @@ def units_of(frame: pd.DataFrame) -> Units:
     table = frame.drop(columns=[name for name in known if name in frame])
     table = table.assign(**{name: values for name, values in known.items() if values is not None})
     if "depth" not in table:
-        return Units(table, "biosample", source="biosamples")
+        return Units(table, "biosample", shown=SHOWN, source="biosamples")
     table["depth squared"] = (table.depth - table.depth.mean()) ** 2
-    return Units(table, "biosample", also={"depth squared": "depth"}, source="biosamples")
+    also = {"depth squared": "depth"}
+    return Units(table, "biosample", also=also, shown=SHOWN, source="biosamples")
 
 
 def design_of(frame: pd.DataFrame, adjust: Sequence[str] = tuple(ADJUSTABLE)) -> Design:

@@ -17,7 +17,7 @@ from petriscope.studies.chromatin.data.motif_activity import (
     summit_regions,
 )
 from petriscope.studies.chromatin.simulate.dataset import demo_motifs_path
-from petriscope.studies.chromatin.simulate.elements import sample_site
+from petriscope.studies.chromatin.simulate.genome import sample_site
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from petriscope.probe.states import predict
 from petriscope.run.params import load_params
 from petriscope.run.stage import run_stage
 from petriscope.run.workspace import create_workspace
+from petriscope.studies.chromatin.inputs import load_inputs
 from petriscope.studies.chromatin.model.adapter import (
     AdaptedModel,
     Build,
@@ -29,8 +30,8 @@ from petriscope.studies.chromatin.model.adapter import (
     find_adapter,
 )
 from petriscope.studies.chromatin.model.base import Batch, TokenIndex
+from petriscope.studies.chromatin.model.choose import load_model
 from petriscope.studies.chromatin.simulate.dataset import DemoConfig, simulate_demo
-from petriscope.studies.chromatin.store import load_inputs, load_model
 from petriscope.studies.chromatin.study import STUDY
 
 REPOSITORY = Path(__file__).resolve().parents[4]

@@ -15,13 +15,11 @@ from epibert_reference import SMALL, NumpyEpiBERT, random_batch, random_weights
 from torch import Tensor, nn
 
 from petriscope.errors import UserError
-from petriscope.probe.precision import to_precision
 from petriscope.studies.chromatin.model import epibert_layers
 from petriscope.studies.chromatin.model.base import Batch
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig, one_hot
+from petriscope.studies.chromatin.model.epibert_layers import philox4x32, projection_matrix
 from petriscope.studies.chromatin.model.epibert_original import original_places
-from petriscope.studies.chromatin.model.performer import projection_matrix
-from petriscope.studies.chromatin.model.tf_random import philox4x32
 
 
 class Golden(NamedTuple):
@@ -153,28 +151,13 @@ def test_gradients_point_where_the_originals_do(golden: Golden) -> None:
 
 
 def test_bfloat16_is_as_far_from_single_precision_as_the_originals_own(golden: Golden) -> None:
-    model = to_precision(EpiBERT(golden.model.config).load_original(golden.arrays), "bf16")
+    model = EpiBERT(golden.model.config).load_original(golden.arrays).to(torch.bfloat16)
     with torch.no_grad():
         found = model.run(golden.batch, capture=range(4))
     for layer, hidden in found.hidden.items():
         assert hidden.dtype == torch.bfloat16
         assert relative(hidden, golden.arrays[f"act/hidden_{layer}"]) < 2e-2
         assert relative(hidden, golden.arrays[f"bf16/hidden_{layer}"]) < 2e-2
-
-
-def test_a_precision_the_device_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = EpiBERT(SMALL)
-    with pytest.raises(UserError, match="precision: 'fp8' is unknown"):
-        to_precision(model, "fp8")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="device: there is no CUDA device"):
-        to_precision(model, "float32", "cuda")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    with pytest.raises(
-        UserError, match=r"precision: cuda cannot compute in bfloat16\. Choose float32"
-    ):
-        to_precision(model, "bf16", "cuda")
 
 
 def test_projections_match_the_original(shared: Path, golden: Golden) -> None:
@@ -200,7 +183,7 @@ def test_projection_rows_are_orthogonal_in_blocks_with_gaussian_lengths(
 
 def test_the_rows_that_remain_are_a_block_of_their_own_seed() -> None:
     # 40 rows of width 7: five full blocks, then 5 rows of a sixth drawn from (seed + 5, 5).
-    from petriscope.studies.chromatin.model.tf_random import stateless_normal
+    from petriscope.studies.chromatin.model.epibert_layers import stateless_normal
 
     block, _ = np.linalg.qr(stateless_normal((7, 7), (24, 5)).astype(np.float64))
     lengths = np.linalg.norm(stateless_normal((40, 7), (19 + 5 + 4, 6)), axis=1)

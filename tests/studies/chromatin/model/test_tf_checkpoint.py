@@ -18,10 +18,9 @@ from tf_bundle_writer import crc32c as crc32c_by_bits
 from tf_bundle_writer import write_checkpoint
 
 from petriscope.errors import UserError
-from petriscope.studies.chromatin.model import convert, crc32c
-from petriscope.studies.chromatin.model.convert import convert_checkpoint
+from petriscope.studies.chromatin.model import convert, tf_bundle
+from petriscope.studies.chromatin.model.convert import convert_checkpoint, infer_config, read_config
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig, one_hot
-from petriscope.studies.chromatin.model.epibert_infer import infer_config, read_config
 from petriscope.studies.chromatin.model.tf_checkpoint import ObjectCheckpoint
 
 WINDOW = {"output_length": 16}
@@ -56,24 +55,24 @@ def damage(file: Path, at: int) -> None:
 
 def test_crc32c_known_answers_and_lengths() -> None:
     # RFC 3720 B.4.
-    assert crc32c.crc32c(b"123456789") == 0xE3069283
-    assert crc32c.crc32c(bytes(32)) == 0x8A9136AA
-    assert crc32c.crc32c(b"\xff" * 32) == 0x62A8AB43
-    assert crc32c.crc32c(bytes(range(32))) == 0x46DD794E
-    assert crc32c.crc32c(b"") == 0
+    assert tf_bundle.crc32c(b"123456789") == 0xE3069283
+    assert tf_bundle.crc32c(bytes(32)) == 0x8A9136AA
+    assert tf_bundle.crc32c(b"\xff" * 32) == 0x62A8AB43
+    assert tf_bundle.crc32c(bytes(range(32))) == 0x46DD794E
+    assert tf_bundle.crc32c(b"") == 0
     rng = np.random.default_rng(0)
     for length in (1, 63, 64, 65, 127, 128, 129, 4000, 20_000):
         data = rng.bytes(length)
-        assert crc32c.crc32c(data) == crc32c_by_bits(data)
-        assert crc32c.crc32c(
-            data[length // 3 :], crc32c.crc32c(data[: length // 3])
+        assert tf_bundle.crc32c(data) == crc32c_by_bits(data)
+        assert tf_bundle.crc32c(
+            data[length // 3 :], tf_bundle.crc32c(data[: length // 3])
         ) == crc32c_by_bits(data)
 
 
 def test_crc32c_spans_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     data = np.random.default_rng(0).integers(0, 256, 10_001, dtype=np.uint8)
-    monkeypatch.setattr(crc32c, "_SEGMENT", 1024)
-    assert crc32c.crc32c(data) == crc32c_by_bits(data.tobytes())
+    monkeypatch.setattr(tf_bundle, "_SEGMENT", 1024)
+    assert tf_bundle.crc32c(data) == crc32c_by_bits(data.tobytes())
 
 
 def test_every_variable_is_bit_for_bit_what_tensorflow_wrote(released: Path, shared: Path) -> None:

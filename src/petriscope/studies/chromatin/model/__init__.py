@@ -1,2 +1,1 @@
-"""EpiBERT: the model, its pre-training and evaluation, and the reader of released TensorFlow
-checkpoints."""
+"""EpiBERT is built, pre-trained and evaluated here; released TensorFlow checkpoints are read."""

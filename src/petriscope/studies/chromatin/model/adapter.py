@@ -1,5 +1,5 @@
-"""A model of the user's own: built by the adapter that params.yaml names, checked at the door,
-driven like EpiBERT."""
+"""A model of the user's own is built by the adapter that params.yaml names, checked at the door,
+and driven like EpiBERT."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from petriscope.errors import UserError
 from petriscope.files import atomic_path
 from petriscope.probe.model import NO_EDITS, Edit, ProbeOutput, check_run
-from petriscope.probe.stable_file import stable_bytes
 from petriscope.studies.chromatin.model.base import (
     ATAC_BIN,
     TOKEN,
     Batch,
     ChromatinModel,
     TokenIndex,
+    stable_bytes,
 )
 
 FILE_FORMAT = "petriscope-adapted-1"

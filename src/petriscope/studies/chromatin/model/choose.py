@@ -1,5 +1,5 @@
-"""Which model a run probes: a small EpiBERT trained here, given weights, or what the user's adapter
-builds; and the one that was kept, read again."""
+"""A run probes a small EpiBERT trained here, given weights, or what the user's adapter builds; the
+one that was kept is read again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from petriscope.errors import UserError
+from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.inputs import Arrays
 from petriscope.studies.chromatin.model.adapter import (
@@ -22,7 +23,7 @@ from petriscope.studies.chromatin.model.adapter import (
 )
 from petriscope.studies.chromatin.model.base import TOKEN, ChromatinModel
 from petriscope.studies.chromatin.model.epibert import EpiBERT, EpiBERTConfig
-from petriscope.studies.chromatin.model.evaluate import MaskedAccuracy, evaluate_masked
+from petriscope.studies.chromatin.model.masking import MaskedAccuracy, evaluate_masked
 from petriscope.studies.chromatin.model.pretrain import PretrainConfig, pretrain
 from petriscope.studies.chromatin.params import Params
 
@@ -118,6 +119,13 @@ def own_model(workspace: Workspace, params: Params, motifs: int, device: str) ->
     )
     check_adapted(model)
     return model
+
+
+def load_model(workspace: Workspace, device: str = "cpu") -> ChromatinModel:
+    """The probed model, in eval mode."""
+    path = workspace.model / MODEL_FILE
+    named = load_params(workspace.params).model.adapter if adapter_record(path) else None
+    return load_probed(path, named, workspace.root).to(device).eval()
 
 
 def model_config(params: Params, motifs: int) -> EpiBERTConfig:

@@ -1,5 +1,5 @@
-"""EpiBERT (Javed et al., Cell Genomics 2025): accessibility from sequence, masked accessibility and
-motif activity.
+"""EpiBERT (Javed et al., Cell Genomics 2025) predicts accessibility from sequence, masked
+accessibility and motif activity.
 
 An exact port of the accessibility-pretrained TensorFlow model, with its residual stream open to be
 read and edited.
@@ -21,23 +21,20 @@ from torch import Tensor, nn
 from petriscope.errors import UserError
 from petriscope.files import atomic_path
 from petriscope.probe.model import NO_EDITS, Edit, ProbeOutput
-from petriscope.probe.stable_file import stable_bytes
-from petriscope.studies.chromatin.model.base import Batch, ChromatinModel, TokenIndex
+from petriscope.studies.chromatin.model.base import Batch, ChromatinModel, TokenIndex, stable_bytes
 from petriscope.studies.chromatin.model.epibert_config import ATAC_BIN, EpiBERTConfig
-from petriscope.studies.chromatin.model.epibert_init import initialize
 from petriscope.studies.chromatin.model.epibert_layers import (
+    LN_EPSILON,
     AtacBranch,
+    Block,
     Head,
     MotifBranch,
     SequenceBranch,
-)
-from petriscope.studies.chromatin.model.epibert_original import our_arrays
-from petriscope.studies.chromatin.model.performer import (
-    LN_EPSILON,
-    Block,
+    initialize,
     projection_matrix,
     rotary_table,
 )
+from petriscope.studies.chromatin.model.epibert_original import our_arrays
 
 __all__ = ["EpiBERT", "EpiBERTConfig", "one_hot"]
 

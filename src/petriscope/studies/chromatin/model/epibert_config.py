@@ -1,4 +1,4 @@
-"""EpiBERT's hyper-parameters: ours, and how the original's names map to them."""
+"""EpiBERT's hyper-parameters carry our names here; a table maps the original's names to them."""
 
 from __future__ import annotations
 

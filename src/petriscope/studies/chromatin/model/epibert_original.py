@@ -1,4 +1,4 @@
-"""Where each variable of the original EpiBERT goes: checkpoint object paths, array layouts,
+"""Each variable of the original EpiBERT has its place here: checkpoint object paths, array layouts,
 shapes."""
 
 from __future__ import annotations

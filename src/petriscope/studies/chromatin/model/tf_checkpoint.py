@@ -1,5 +1,5 @@
-"""TensorFlow 2 object checkpoints: variables found by the path of attributes that leads to them,
-not by key."""
+"""A TensorFlow 2 object checkpoint holds variables found by the path of attributes that leads to
+them, not by key."""
 
 from __future__ import annotations
 

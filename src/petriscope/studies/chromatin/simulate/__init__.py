@@ -1,1 +1,1 @@
-"""The simulated chromatin data set, whose truth is known."""
+"""The simulated chromatin data set is made here; its truth is known."""

@@ -1,4 +1,4 @@
-"""Tn5 fragments of the simulated biosamples, and the peaks called from them."""
+"""Tn5 fragments of the simulated biosamples are drawn here, and peaks called from them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from petriscope.studies.chromatin.simulate.elements import (
+from petriscope.studies.chromatin.simulate.genome import (
     CONDITIONS,
     Element,
+    N,
+    SimulatedGenome,
     condition_accessibility,
 )
-from petriscope.studies.chromatin.simulate.genome import N, SimulatedGenome
 
 HUMAN_GENOME = 3.1e9
 PEAK_P = 1e-6

@@ -10,23 +10,20 @@ from petriscope.causal.ablation import (
     compare_arms,
 )
 from petriscope.causal.edits import usable_ks
-from petriscope.causal.rivals import divergent_components
+from petriscope.causal.leaderboard import divergent_components
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
+from petriscope.probe.harvest import open_layers, sample_hidden
+from petriscope.probe.tokens import split_rows
+from petriscope.run.params import chosen_layer
+from petriscope.run.scored import read_features
 from petriscope.run.workspace import Workspace
+from petriscope.sae.coder import saved_sae
+from petriscope.studies.chromatin.inputs import load_inputs, load_windows
+from petriscope.studies.chromatin.model.choose import load_model
 from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.rows import condition_rows, hold, opposite, spread
-from petriscope.studies.chromatin.store import (
-    chosen_layer,
-    load_biosamples,
-    load_inputs,
-    load_model,
-    load_sae,
-    load_windows,
-    read_features,
-    sample_hidden,
-    split_rows,
-)
+from petriscope.studies.chromatin.units import design_of, load_biosamples
 
 
 def run(workspace: Workspace, params: Params) -> AblationNumbers:
@@ -44,11 +41,13 @@ def run(workspace: Workspace, params: Params) -> AblationNumbers:
     inputs = load_inputs(workspace, model)
     held = (model, inputs, windows, chosen, biosamples, columns, layer)
     states = hold(*held, asked.mask_fold, params.seed)
-    features = read_features(workspace)
+    features = read_features(workspace, design_of(biosamples))
     mine = features[(features.layer == layer) & features.alive].sort_values("rank")
     ranking = mine.feature.to_numpy()
-    sae = load_sae(workspace, layer, params.sae.seeds[0]).to(device)
-    sample, biosample_of = sample_hidden(workspace, layer, split_rows(windows, "select"))
+    sae = saved_sae(workspace.sae, layer, params.sae.seeds[0]).to(device)
+    sample, biosample_of = sample_hidden(
+        open_layers(workspace.activations)[layer], split_rows(windows, "select")
+    )
     in_vivo = (biosamples.context == "in_vivo").to_numpy()
     arms = AblationArms(usable_ks(asked.ks, len(mine)), asked.random_sets, seed=params.seed)
     result = compare_arms(

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
 from petriscope.probe.harvest import harvest_layers, open_layers
+from petriscope.probe.tokens import split_rows
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.inputs import masking_difference
-from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.store import (
+from petriscope.studies.chromatin.inputs import (
     harvest_folds,
     load_inputs,
-    load_model,
     load_windows,
-    split_rows,
+    masking_difference,
 )
+from petriscope.studies.chromatin.model.choose import load_model
+from petriscope.studies.chromatin.params import Params
 
 MASKING_EVERY = 16
 """Every so many test windows are harvested both ways, to report how far the stream copies its

@@ -16,8 +16,8 @@ from petriscope.genome.fasta import Genome
 from petriscope.genome.intervals import known_sizes
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
+from petriscope.studies.chromatin.foregrounds import layer_of_claims
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.store import layer_of_claims
 
 ACTIVE = ("promoter", "enhancer")
 SHIFTS = 200

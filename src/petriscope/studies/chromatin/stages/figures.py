@@ -10,9 +10,9 @@ from petriscope.files import atomic_folder, read_json, write_csv, write_json
 from petriscope.run.provenance import source_revision
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
-from petriscope.studies.chromatin.figures.paper import DRAWN, TABLES, Tables, figure
+from petriscope.studies.chromatin.figures import DRAWN, TABLES, Tables, figure
+from petriscope.studies.chromatin.foregrounds import layer_of_claims
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.store import layer_of_claims
 
 SOURCES = "sources.json"
 """beside figures and tables: each one's name → files under results/ it was drawn from"""

@@ -11,8 +11,11 @@ import pandas as pd
 from petriscope.enrich.genes import read_genes
 from petriscope.genome.fasta import Genome
 from petriscope.genome.intervals import known_sizes
+from petriscope.probe.tokens import Tokens
 from petriscope.progress import progress
+from petriscope.run.scored import read_features
 from petriscope.run.workspace import Workspace
+from petriscope.sae.encode import encoded_layers
 from petriscope.studies.chromatin.data.dataset import load_dataset, read_truth
 from petriscope.studies.chromatin.foregrounds import (
     assembled,
@@ -20,16 +23,9 @@ from petriscope.studies.chromatin.foregrounds import (
     covariates,
     feature_groups,
 )
+from petriscope.studies.chromatin.inputs import Arrays, bins_table
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.store import (
-    bins_table,
-    layer_codes,
-    layer_numbers,
-    load_arrays,
-    load_biosamples,
-    load_windows,
-    read_features,
-)
+from petriscope.studies.chromatin.units import design_of, load_biosamples
 
 
 @dataclass(frozen=True)
@@ -50,16 +46,15 @@ class Found:
 def run(workspace: Workspace, params: Params) -> Found:
     """Write results/foregrounds/ (`Foregrounds.save`)."""
     dataset = load_dataset(workspace.dataset(params.dataset))
-    windows, biosamples = load_windows(workspace), load_biosamples(workspace)
+    tokens, biosamples = Tokens.load(workspace.tokens), load_biosamples(workspace)
     genes = read_genes(dataset.genes, known_sizes(Genome(dataset.fasta).contigs)).frame
-    universe = bins_table(windows, params)
-    length, crop = params.windows.length, params.windows.crop
-    bins = covariates(load_arrays(workspace), universe, genes, length=length, crop=crop)
-    numbers = progress(layer_numbers(workspace.codes), "foregrounds", unit="layer")
-    layers = ((layer, layer_codes(workspace, layer)) for layer in numbers)
-    most, features = params.annotation.max_foreground, read_features(workspace)
+    bins = covariates(Arrays.load(workspace.tracks), bins_table(tokens), genes, tokens)
+    encoded = progress(encoded_layers(workspace.codes).items(), "foregrounds", unit="layer")
+    layers = ((layer, of.codes()) for layer, of in encoded)
+    features = read_features(workspace, design_of(biosamples))
+    most = params.annotation.max_foreground
     found = feature_groups(
-        layers, features, biosamples, len(windows), most, params.annotation.max_features
+        layers, features, biosamples, len(tokens.windows), most, params.annotation.max_features
     )
     peaks = pd.read_parquet(workspace.tracks / "peaks.parquet")
     truth = None if dataset.truth is None else read_truth(dataset.truth)

@@ -19,8 +19,8 @@ from petriscope.genome.intervals import known_sizes
 from petriscope.genome.overlap import Intervals
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
+from petriscope.studies.chromatin.foregrounds import layer_of_claims
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.store import layer_of_claims
 
 NO_POWER = (
     "no power on a genome this small: the planted elements themselves (positive control) give "

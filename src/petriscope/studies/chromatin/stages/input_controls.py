@@ -12,35 +12,34 @@ from petriscope.contrast.features import branch_table, layer_summary
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.genome.tracks import model_target
+from petriscope.probe.tokens import split_rows
+from petriscope.run.scored import read_features, scoring
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.controls.branch import (
+from petriscope.sae.coder import saved_layers
+from petriscope.studies.chromatin.controls import (
+    VARIANTS,
     agreement,
     branch_statistics,
     followed,
     followed_auroc,
+    vary,
 )
-from petriscope.studies.chromatin.controls.inputs import VARIANTS, vary
-from petriscope.studies.chromatin.inputs import WindowInputs
+from petriscope.studies.chromatin.inputs import (
+    WindowInputs,
+    harvest_folds,
+    load_inputs,
+    load_windows,
+)
 from petriscope.studies.chromatin.model.base import ChromatinModel
-from petriscope.studies.chromatin.model.evaluate import (
+from petriscope.studies.chromatin.model.choose import load_model
+from petriscope.studies.chromatin.model.masking import (
     MaskedAccuracy,
     masked_accuracy,
     predict_masked,
 )
 from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.rows import spread
-from petriscope.studies.chromatin.store import (
-    harvest_folds,
-    load_autoencoders,
-    load_biosamples,
-    load_design,
-    load_inputs,
-    load_model,
-    load_windows,
-    read_features,
-    scoring,
-    split_rows,
-)
+from petriscope.studies.chromatin.units import design_of, load_biosamples, load_design
 
 SPLIT = "test"
 FOLLOWED = 25
@@ -86,12 +85,15 @@ def run(workspace: Workspace, params: Params) -> Found:
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
     design = load_design(workspace, params)
     conditions = (biosamples.lineage + " " + biosamples.context).tolist()
-    model, autoencoders = load_model(workspace, device), load_autoencoders(workspace, params)
+    model, autoencoders = (
+        load_model(workspace, device),
+        saved_layers(workspace.sae, params.sae.seeds[0]),
+    )
     inputs = load_inputs(workspace, model)
     chosen = spread(split_rows(windows, SPLIT), params.controls.input_windows)
     blocks = windows.block.to_numpy()[chosen]
     real = np.asarray(inputs.signal[chosen], dtype=np.float32)
-    main = read_features(workspace)
+    main = read_features(workspace, design_of(biosamples))
     column = f"z_{main.evidence.iloc[0]}"
     watch = followed(main, FOLLOWED)
     frames, everywhere = [], np.arange(len(chosen))

@@ -5,27 +5,23 @@ from __future__ import annotations
 
 import dataclasses
 
-from petriscope.causal.leaderboard import Contest, LeaderboardNumbers, leaderboard
-from petriscope.causal.rivals import Learning
+from petriscope.causal.leaderboard import Contest, LeaderboardNumbers, Learning, leaderboard
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_not_run
+from petriscope.probe.harvest import open_layers, sample_hidden
+from petriscope.probe.tokens import split_rows
+from petriscope.run.params import chosen_layer
 from petriscope.run.workspace import Workspace
+from petriscope.sae.coder import saved_sae
+from petriscope.sae.config import sae_config
 from petriscope.sae.judge import quality
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.train import train_dictionary
-from petriscope.studies.chromatin.dictionaries import sae_config
+from petriscope.studies.chromatin.inputs import load_windows
+from petriscope.studies.chromatin.model.choose import load_model
 from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.rows import condition_rows, hold_pairs
-from petriscope.studies.chromatin.store import (
-    chosen_layer,
-    load_biosamples,
-    load_design,
-    load_model,
-    load_sae,
-    load_windows,
-    sample_hidden,
-    split_rows,
-)
+from petriscope.studies.chromatin.units import load_biosamples, load_design
 
 
 def run(workspace: Workspace, params: Params) -> LeaderboardNumbers:
@@ -41,7 +37,7 @@ def run(workspace: Workspace, params: Params) -> LeaderboardNumbers:
     device = choose_device(params.device)
     model = load_model(workspace, device)
     layer = chosen_layer(params.steering.layer, model.n_layers, "steering.layer")
-    sae = load_sae(workspace, layer, params.sae.seeds[0])
+    sae = saved_sae(workspace.sae, layer, params.sae.seeds[0])
     config = dataclasses.replace(sae_config(params.sae, sae.d, params.seed), train_decoder=False)
     store = workspace.activations / f"layer_{layer}.npy"
     source = TokenSource.of_windows(store, split_rows(windows, "train"))
@@ -51,7 +47,9 @@ def run(workspace: Workspace, params: Params) -> LeaderboardNumbers:
     tune, test = (
         hold_pairs(workspace, params, model, layer, lineages, split) for split in ("tune", "test")
     )
-    hidden, biosample_of = sample_hidden(workspace, layer, split_rows(windows, "select"))
+    hidden, biosample_of = sample_hidden(
+        open_layers(workspace.activations)[layer], split_rows(windows, "select")
+    )
     contest = Contest(asked.leaderboard_features, tuple(params.steering.alphas), seed=params.seed)
     learning = Learning(hidden, biosample_of, load_design(workspace, params))
     board = leaderboard(model, coders, learning, tune=tune, test=test, contest=contest)

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv
+from petriscope.probe.tokens import split_rows
 from petriscope.run.workspace import Workspace
+from petriscope.studies.chromatin.inputs import Arrays, load_windows
 from petriscope.studies.chromatin.model.choose import HELD_OUT, MODEL_FILE, choose_model
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.store import (
-    load_arrays,
-    load_biosamples,
-    load_windows,
-    split_rows,
-)
+from petriscope.studies.chromatin.units import load_biosamples
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class ModelNumbers:
 def run(workspace: Workspace, params: Params) -> ModelNumbers:
     """Write results/model/: model.safetensors and history.csv."""
     windows, biosamples = load_windows(workspace), load_biosamples(workspace)
-    device, arrays = choose_device(params.device), load_arrays(workspace)
+    device, arrays = choose_device(params.device), Arrays.load(workspace.tracks)
     model, history, found = choose_model(workspace, params, arrays, windows, biosamples, device)
     with atomic_folder(workspace.model) as folder:
         model.cpu().save_safetensors(folder / MODEL_FILE)

@@ -18,6 +18,8 @@ from petriscope.enrich.tails import CONTROLS, SHOWN_DRAWS, for_disk, share_of_dr
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
+from petriscope.studies.chromatin.foregrounds import layer_of_claims
+from petriscope.studies.chromatin.inputs import Arrays
 from petriscope.studies.chromatin.motifs import (
     claimed_factors,
     hits_in_top_bins,
@@ -28,7 +30,6 @@ from petriscope.studies.chromatin.motifs import (
     unmatched,
 )
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.store import layer_of_claims, load_arrays
 
 TOLD = 4
 """Factors of a lineage that the ledger prints."""
@@ -64,7 +65,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     dataset = load_dataset(workspace.dataset(params.dataset))
     motifs = read_motifs(dataset.motifs, dataset.motif_format, params.tracks.motif_p)
     fore, names = Foregrounds.load(workspace.table("foregrounds")), [m.name for m in motifs]
-    sequences = spans(load_arrays(workspace).sequence, params.windows.crop)
+    sequences = spans(Arrays.load(workspace.tracks).sequence, params.windows.crop)
     hits = scan_hits(sequences, motifs)
     enrichment = enrich_features(hits, fore.background())
     if params.annotation.engine == "homer":

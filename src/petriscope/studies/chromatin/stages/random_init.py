@@ -14,24 +14,19 @@ from petriscope.contrast.features import branch_table, layer_summary
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.parallel import in_processes
 from petriscope.probe.harvest import harvest_layers, open_layers
+from petriscope.probe.tokens import split_rows
+from petriscope.run.scored import SPLIT, scoring
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import encode_stream
 from petriscope.sae.codes import sufficient_statistics
+from petriscope.sae.config import sae_config
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.moments import Moments
 from petriscope.sae.train import train_dictionary
-from petriscope.studies.chromatin.dictionaries import sae_config
+from petriscope.studies.chromatin.inputs import harvest_folds, load_inputs, load_windows
+from petriscope.studies.chromatin.model.choose import load_model
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.stages.cds import SPLIT
-from petriscope.studies.chromatin.store import (
-    harvest_folds,
-    load_design,
-    load_inputs,
-    load_model,
-    load_windows,
-    scoring,
-    split_rows,
-)
+from petriscope.studies.chromatin.units import load_design
 
 TRAIN_WINDOWS = 60
 """Training windows harvested from the random model: fewer than for the trained one, the same select
@@ -98,7 +93,7 @@ def random_moments(workspace: Workspace, params: Params, scratch: Path) -> dict[
         source = TokenSource.of_windows(store, np.arange(len(train)))
         coder = train_dictionary(config, source, heldout=None, progress=False).sae
         held = store[len(train) :]
-        sizes = {"n_blocks": held.shape[0], "n_biosamples": held.shape[1], "m": coder.m}
+        sizes = {"n_blocks": held.shape[0], "n_units": held.shape[1], "m": coder.m}
         codes = encode_stream(coder, held)
         return layer, sufficient_statistics(codes, tokens.window, tokens.unit, **sizes)
 

@@ -8,19 +8,16 @@ from dataclasses import dataclass
 import pandas as pd
 
 from petriscope.files import atomic_folder, write_csv
+from petriscope.probe.tokens import Tokens
 from petriscope.progress import progress
+from petriscope.run.scored import read_features
 from petriscope.run.workspace import Workspace
+from petriscope.sae.encode import encoded_layers
 from petriscope.studies.chromatin.data.dataset import load_dataset, read_truth
+from petriscope.studies.chromatin.inputs import bins_table
 from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.store import (
-    bins_table,
-    layer_codes,
-    layer_numbers,
-    load_biosamples,
-    load_windows,
-    read_features,
-)
 from petriscope.studies.chromatin.truth import programme_aurocs, programme_openings
+from petriscope.studies.chromatin.units import design_of, load_biosamples
 
 
 @dataclass(frozen=True)
@@ -57,13 +54,15 @@ def run(workspace: Workspace, params: Params) -> Found:
         with atomic_folder(workspace.table("recovery")) as folder:
             write_csv(folder / "programmes.csv", nothing)
         return Found(untestable="no planted truth in this data set")
-    truth, features = read_truth(dataset.truth), read_features(workspace)
-    bins, biosamples = bins_table(load_windows(workspace), params), load_biosamples(workspace)
+    biosamples, truth = load_biosamples(workspace), read_truth(dataset.truth)
+    bins = bins_table(Tokens.load(workspace.tokens))
+    features = read_features(workspace, design_of(biosamples))
     frames = []
-    for layer in progress(layer_numbers(workspace.codes), "recovery", unit="layer"):
+    for layer, encoded in progress(
+        encoded_layers(workspace.codes).items(), "recovery", unit="layer"
+    ):
         mine = features[features.layer == layer].sort_values("feature")
-        codes = layer_codes(workspace, layer).scipy()
-        frames.append(programme_aurocs(codes, mine, bins, truth, biosamples))
+        frames.append(programme_aurocs(encoded.codes().scipy(), mine, bins, truth, biosamples))
     table = pd.concat(frames, ignore_index=True)
     ranked = table.sort_values("auroc_select", ascending=False, kind="stable")
     best = ranked.drop_duplicates("programme")

@@ -4,24 +4,21 @@ windows."""
 from __future__ import annotations
 
 from petriscope.causal.directions import unit_means
-from petriscope.causal.steering_run import SteeringNumbers, SteeringPlan, compare_methods
+from petriscope.causal.steering import SteeringNumbers, SteeringPlan, compare_methods
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
+from petriscope.probe.harvest import open_layers, sample_hidden
+from petriscope.probe.tokens import split_rows
+from petriscope.run.params import chosen_layer
+from petriscope.run.scored import read_features
 from petriscope.run.workspace import Workspace
+from petriscope.sae.coder import saved_sae
+from petriscope.sae.encode import EncodedLayer
+from petriscope.studies.chromatin.inputs import load_windows
+from petriscope.studies.chromatin.model.choose import load_model
 from petriscope.studies.chromatin.params import Params
 from petriscope.studies.chromatin.rows import hold_pairs
-from petriscope.studies.chromatin.store import (
-    chosen_layer,
-    load_biosamples,
-    load_model,
-    load_moments,
-    load_sae,
-    load_windows,
-    read_features,
-    sample_hidden,
-    split_rows,
-)
-from petriscope.studies.chromatin.units import design_of
+from petriscope.studies.chromatin.units import design_of, load_biosamples
 
 
 def run(workspace: Workspace, params: Params) -> SteeringNumbers:
@@ -35,14 +32,16 @@ def run(workspace: Workspace, params: Params) -> SteeringNumbers:
         for split in ("tune", "test")
     )
     select = split_rows(windows, "select")
-    sample, biosample_of = sample_hidden(workspace, layer, select)
+    sample, biosample_of = sample_hidden(open_layers(workspace.activations)[layer], select)
     blocks = sorted(set(windows.block.to_numpy()[select].tolist()))
-    activity = load_moments(workspace, layer).blocks(blocks).unit_means()
-    features = read_features(workspace)
+    activity = (
+        EncodedLayer(workspace.codes / f"layer_{layer}").moments().blocks(blocks).unit_means()
+    )
+    features = read_features(workspace, design)
     mine = features[(features.layer == layer) & features.alive].sort_values("rank")
     result = compare_methods(
         model,
-        load_sae(workspace, layer, params.sae.seeds[0]).to(device),
+        saved_sae(workspace.sae, layer, params.sae.seeds[0]).to(device),
         tune=tune,
         test=test,
         means=unit_means(sample, activity, biosample_of, design),

@@ -13,30 +13,26 @@ from statsmodels.stats.proportion import proportion_confint
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.genome.fasta import Genome
+from petriscope.probe.tokens import Tokens, split_rows
+from petriscope.run.scored import SPLIT, read_features
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.controls.branch import branch_statistics
+from petriscope.sae.coder import saved_layers
+from petriscope.sae.encode import EncodedLayer
+from petriscope.studies.chromatin.controls import branch_statistics
 from petriscope.studies.chromatin.data.dataset import Dataset, load_dataset, read_truth
 from petriscope.studies.chromatin.data.tracks import motif_vectors
-from petriscope.studies.chromatin.inputs import WindowInputs
-from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.simulate.dataset import DemoConfig
-from petriscope.studies.chromatin.simulate.libraries import Libraries, simulate_libraries
-from petriscope.studies.chromatin.stages.cds import SPLIT
-from petriscope.studies.chromatin.store import (
+from petriscope.studies.chromatin.inputs import (
+    Arrays,
+    WindowInputs,
     bins_table,
     harvest_folds,
-    layer_codes,
-    load_arrays,
-    load_autoencoders,
-    load_biosamples,
-    load_design,
-    load_model,
     load_windows,
-    read_features,
-    split_rows,
 )
+from petriscope.studies.chromatin.model.choose import load_model
+from petriscope.studies.chromatin.params import Params
+from petriscope.studies.chromatin.simulate.dataset import DemoConfig, Libraries, simulate_libraries
 from petriscope.studies.chromatin.truth import STRONG, judge_layer, match_layer, scores
-from petriscope.studies.chromatin.units import design_of
+from petriscope.studies.chromatin.units import design_of, load_biosamples, load_design
 
 FEWEST = 5
 """Strong features without which their power says nothing."""
@@ -79,7 +75,7 @@ def run(workspace: Workspace, params: Params) -> Found:
     discovery, power)."""
     dataset, alpha = load_dataset(workspace.dataset(params.dataset)), params.cds.alpha
     simulation = yaml.safe_load(dataset.source.read_text()).get("simulation")
-    features, why = read_features(workspace), None
+    features, why = read_features(workspace, design_of(load_biosamples(workspace))), None
     if dataset.truth is None or simulation is None:
         why = "this data set was not simulated"
     elif features.evidence.iloc[0] != "biosample":
@@ -99,10 +95,10 @@ def run(workspace: Workspace, params: Params) -> Found:
     )
     means = library_means(workspace, params, dataset, libraries, rows)
     observed, new = load_design(workspace, params), design_of(libraries.table, [])
-    truth, bins = read_truth(dataset.truth), bins_table(windows, params)
+    truth, bins = read_truth(dataset.truth), bins_table(Tokens.load(workspace.tokens))
     tables = []
     for layer, frame in features.groupby("layer"):
-        codes = layer_codes(workspace, layer).scipy()
+        codes = EncodedLayer(workspace.codes / f"layer_{layer}").codes().scipy()
         match = match_layer(codes, bins, truth, biosamples)
         ordered = frame.sort_values("feature")
         tables.append(judge_layer(ordered, means[layer], new, match, observed, alpha))
@@ -120,13 +116,13 @@ def library_means(
     """Layer → mean activation (S, m) of every library over the windows."""
     model = load_model(workspace, choose_device(params.device))
     activity = motif_vectors(dataset, libraries.peaks, Genome(dataset.fasta), params.tracks)
-    sequence = np.asarray(load_arrays(workspace).sequence[rows])
+    sequence = np.asarray(Arrays.load(workspace.tracks).sequence[rows])
     inputs = WindowInputs(sequence, libraries.signal, activity, model.crop)
     found = branch_statistics(
         model,
         inputs,
         np.arange(len(rows)),
-        load_autoencoders(workspace, params),
+        saved_layers(workspace.sae, params.sae.seeds[0]),
         folds=harvest_folds(params),
         what="planted truth",
     )

@@ -1,0 +1,73 @@
+"""Stage calibration: every test on contrasts where nothing differs, the published one beside, seed
+by seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from petriscope.contrast.calibration import Calibration, Data, calibrate, summarize
+from petriscope.contrast.design import Design
+from petriscope.contrast.evidence import usable_strata
+from petriscope.errors import UserError
+from petriscope.files import atomic_folder, write_csv
+from petriscope.probe.tokens import Tokens
+from petriscope.run.params import Params
+from petriscope.run.scored import SPLIT
+from petriscope.run.workspace import Workspace
+from petriscope.sae.encode import encoded_layers
+from petriscope.stages.cds import study_design
+
+
+def run(workspace: Workspace, params: Params) -> Calibration:
+    """Write results/calibration/: nulls.csv (rates with intervals, per seed) and p_values.csv
+    (binned, for the figure)."""
+    layer, alpha, design = (
+        middle_layer(workspace),
+        params.cds.alpha,
+        study_design(workspace, params),
+    )
+    rates = histogram = pd.DataFrame(columns=["seed", "test", "null", "p", "share"])
+    found = Calibration(why_untestable(design), layer, alpha)
+    if found.untestable is None:
+        seeds = [params.seed + i for i in range(params.calibration.seeds)]
+        rates, histogram = calibrate(null_data(workspace, params, design), seeds=seeds, alpha=alpha)
+        found = summarize(rates, alpha, layer, design.words.covariates)
+    with atomic_folder(workspace.table("calibration")) as folder:
+        write_csv(folder / "nulls.csv", rates)
+        write_csv(folder / "p_values.csv", histogram)
+    return found
+
+
+def middle_layer(workspace: Workspace) -> int:
+    """The layer the tests are tried on."""
+    return (max(encoded_layers(workspace.codes)) + 1) // 2
+
+
+def why_untestable(design: Design) -> str | None:
+    """Why no test can be tried on this data set; None where one can."""
+    if usable_strata(design):
+        return None
+    words = design.words
+    reasons = "; ".join(design.untestable("unit"))
+    return f"no {words.stratum} has two {words.units} a side: {reasons}"
+
+
+def null_data(workspace: Workspace, params: Params, design: Design) -> Data:
+    """What null data sets are made of: the middle layer. Raises `UserError` where nothing can be
+    tested."""
+    why = why_untestable(design)
+    if why is not None:
+        words = design.words
+        remedy = f"Give replicates: two {words.units} of each side in one {words.stratum}."
+        raise UserError(why, file=words.units, remedy=remedy)
+    encoded = encoded_layers(workspace.codes)[middle_layer(workspace)]
+    moments, means = encoded.of_split(Tokens.load(workspace.tokens), SPLIT)
+    alive = np.flatnonzero(moments.alive(params.cds.min_events))
+    return Data(
+        moments.features(alive),
+        encoded.moments().features(alive),
+        means[:, :, alive],
+        design,
+        sets=params.calibration.nulls,
+    )

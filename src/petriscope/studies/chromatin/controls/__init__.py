@@ -1,1 +1,0 @@
-"""Inputs and branches of the pipeline that take one source of information away."""
