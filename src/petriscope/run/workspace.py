@@ -253,7 +253,7 @@ def run_name(name: str, source: Path) -> str:
 
 def scalar(text: str) -> str:
     """``text`` as one YAML value on one line: as it is where that is safe, else quoted."""
-    if re.fullmatch(r"[A-Za-z_./][\w./+-]*", text, re.ASCII):
+    if re.fullmatch(r"[A-Za-z_.]*/[\w./+-]*", text, re.ASCII):
         return text
     import yaml
 
