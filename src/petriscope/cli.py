@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     status = _main(argv)
     if status and os.environ.get(EXIT_FILE):
-        Path(os.environ[EXIT_FILE]).write_text(str(status))
+        Path(os.environ[EXIT_FILE]).write_text(str(status), encoding="utf-8")
     return status
 
 

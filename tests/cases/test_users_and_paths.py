@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -267,3 +268,25 @@ def test_a_file_that_is_no_array_is_called_what_it_is(tmp_path: Path) -> None:
         with pytest.raises(UserError) as refusal:
             open_shard(tmp_path / name)
         assert what in str(refusal.value), (name, str(refusal.value))
+
+
+def _without_encoding(call: ast.Call) -> bool:
+    """Whether a call opens text and leaves the encoding to the locale."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    if any(keyword.arg in ("encoding", None) for keyword in call.keywords):
+        return False
+    if name == "read_text":
+        return isinstance(call.func, ast.Attribute) and not call.args
+    return name == "write_text" and isinstance(call.func, ast.Attribute)
+
+
+def test_b21_no_text_is_read_or_written_in_the_locales_encoding() -> None:
+    """What ruff's PLW1514 misses because it does not know the type of what is read."""
+    found = [
+        f"{path.relative_to(REPOSITORY)}:{call.lineno}"
+        for folder in ("src", "tui")
+        for path in (REPOSITORY / folder).rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and _without_encoding(call)
+    ]
+    assert found == []

@@ -227,7 +227,7 @@ def repro(workspace: Workspace, *, force: bool = False, targets: tuple[str, ...]
         }
         returned = run_whole(command, cwd=workspace.root, env=environment)
         if returned and exit_file.is_file():
-            return int(exit_file.read_text())
+            return int(exit_file.read_text(encoding="utf-8"))
         return min(returned, 1) if returned >= 0 else 130
 
 

@@ -213,7 +213,7 @@ def write_homer(path: str | Path, motifs: Sequence[Motif]) -> None:
             "\n".join([f">{motif.consensus}\t{motif.name}\t{motif.threshold:.6f}\t0\t0\t", *rows])
         )
     with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(blocks) + "\n")
+        temporary.write_text("\n".join(blocks) + "\n", encoding="utf-8")
 
 
 def _guess(lines: list[str], path: Path) -> str:

@@ -60,7 +60,9 @@ class Segmentation:
 def vocabularies() -> dict[str, tuple[State, ...]]:
     """Name → states in numerical order: roadmap15, roadmap18, roadmap25, rederived12,
     varshney18."""
-    with resources.files("petriscope.enrich").joinpath("states.tsv").open() as handle:
+    with (
+        resources.files("petriscope.enrich").joinpath("states.tsv").open(encoding="utf-8") as handle
+    ):
         frame = pd.read_csv(handle, sep="\t")
     return {
         str(name): tuple(

@@ -216,7 +216,7 @@ def _check_bgzf(path: Path, head: bytes) -> None:
 
 def _read_fai(path: Path) -> list[IndexEntry]:
     entries = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         fields = line.split("\t")
         try:
             name, bases, offset, line_bases, line_bytes = fields[0], *(int(f) for f in fields[1:5])

@@ -190,7 +190,7 @@ def origin(path: Path) -> str:
     description = path / "dataset.yaml"
     if not description.is_file():
         return ""
-    content = yaml.safe_load(description.read_text())
+    content = yaml.safe_load(description.read_text(encoding="utf-8"))
     parts = [f"data set {content.get('name')}", f"license {content.get('licence')}"]
     if simulation := content.get("simulation"):
         parts.insert(

@@ -72,7 +72,9 @@ def _describe(crate: Any, workspace: Workspace) -> Mapping[str, Any]:
 
     params = load_params(workspace.params)
     description = workspace.dataset(params.dataset) / "dataset.yaml"
-    dataset = yaml.safe_load(description.read_text()) if description.is_file() else {}
+    dataset = (
+        yaml.safe_load(description.read_text(encoding="utf-8")) if description.is_file() else {}
+    )
     crate.name = f"Petriscope {__version__} on data set {dataset.get('name', params.dataset)}"
     crate.description = (
         "Sparse-autoencoder probes of EpiBERT: figures, tables, claims ledger and the record of "

@@ -29,7 +29,7 @@ class ParamsDialog(ModalScreen[bool]):
         super().__init__()
         self.path, self.graph = path, graph
         try:
-            self.before = path.read_text()
+            self.before = path.read_text(encoding="utf-8")
         except OSError as error:
             self.before = f"# cannot be read: {error.strerror}\n"
         self.edit = Edit(None)

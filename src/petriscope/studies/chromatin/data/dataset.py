@@ -131,7 +131,7 @@ def load_dataset(path: str | Path) -> Dataset:
     """
     source, root = _locate(Path(path))
     try:
-        raw = yaml.safe_load(source.read_text())
+        raw = yaml.safe_load(source.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise UserError(
             f"not valid YAML ({error})",
@@ -153,7 +153,7 @@ def _locate(path: Path) -> tuple[Path, Path]:
         )
         raise UserError("no such data set", file=path, remedy=remedy)
     for description in bundled_descriptions().values():
-        wanted = yaml.safe_load(description.read_text())["genome"]["fasta"]
+        wanted = yaml.safe_load(description.read_text(encoding="utf-8"))["genome"]["fasta"]
         for root in (path, path / "real", path / "data" / "real"):
             if all((root / name).is_file() for name in wanted):
                 return description, root

@@ -221,7 +221,9 @@ def _write_dataset(table: SourceTable, out: Path) -> list[str]:
     missing = [path for path in dict.fromkeys(named) if not (out / path).is_file()]
     if not missing:
         with atomic_path(out / "dataset.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(description, sort_keys=False, width=120))
+            temporary.write_text(
+                yaml.safe_dump(description, sort_keys=False, width=120), encoding="utf-8"
+            )
     return missing
 
 

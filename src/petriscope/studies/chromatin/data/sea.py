@@ -28,7 +28,11 @@ def read_sea(path: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError("no such file", file=path, remedy="Run MEME `sea` and name its sea.tsv.")
     try:
-        with gzip.open(path, "rt") if is_gzip(path) else path.open() as handle:
+        with (
+            gzip.open(path, "rt", encoding="utf-8")
+            if is_gzip(path)
+            else path.open(encoding="utf-8") as handle
+        ):
             lines = [line for line in handle if line.strip() and not line.startswith("#")]
     except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
         raise damaged(path, error) from None

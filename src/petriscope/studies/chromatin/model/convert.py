@@ -70,7 +70,7 @@ def read_config(file: str | Path) -> dict[str, Any]:
     """Hyper-parameters in a YAML file, by our names or by the original's; an unknown name is
     refused."""
     try:
-        mapping = yaml.safe_load(Path(file).read_text())
+        mapping = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             f"cannot be read ({error.strerror})", file=file, remedy="Give a YAML file."
