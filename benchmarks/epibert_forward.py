@@ -43,7 +43,9 @@ class Cost(NamedTuple):
 def _peak_gb() -> float:
     """Peak resident memory since the last reset (Linux), else of the whole process."""
     status = Path("/proc/self/status")
-    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+    if status.exists() and (
+        found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
+    ):
         return int(found[1]) * 1024 / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
@@ -51,7 +53,7 @@ def _peak_gb() -> float:
 def _reset_peak() -> None:
     reset = Path("/proc/self/clear_refs")
     if reset.exists():
-        reset.write_text("5")
+        reset.write_text("5", encoding="utf-8")
 
 
 def measure(work: Callable[[], object]) -> Cost:

@@ -63,7 +63,7 @@ def _peak(label: str, shape: Shape, sender: object) -> None:
 def _resident_peak() -> float:
     """MiB this process has held at most (Linux; ru_maxrss would begin with what its parent
     held)."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 

@@ -397,7 +397,7 @@ def _claims() -> pd.DataFrame:
             "matched random sets 0.11",
             "norm-matched random 0.4 %",
         ],
-        verdict=["not_supported", "supported", "undecided"],
+        verdict=["not supported", "supported", "cannot be tested"],
         rule=["rise_low > 0", "low > 0", "low > 0 and high < 1"],
         note="synthetic",
     )

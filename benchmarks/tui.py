@@ -131,7 +131,7 @@ def in_terminal(code: str, workspace: Path) -> Paint:
             except (BlockingIOError, OSError):
                 time.sleep(0.005)
         os.close(leader)
-        ended, kilobytes, busy = Path(stamp.name).read_text().split()
+        ended, kilobytes, busy = Path(stamp.name).read_text(encoding="utf-8").split()
     return Paint(float(ended) - started, float(busy), int(kilobytes) / 1024)
 
 
@@ -313,7 +313,7 @@ def report(workspace: Path, rounds: int, with_rival: bool) -> None:
         print(line)
     peak = [
         line
-        for line in Path("/proc/self/status").read_text().splitlines()
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         if line.startswith("VmHWM")
     ]
     if not with_rival:

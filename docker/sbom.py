@@ -32,7 +32,10 @@ def debian_packages() -> list[dict[str, Any]]:
     """One component per installed Debian package, by package URL."""
     release = dict(
         line.split("=", 1)
-        for line in Path("/etc/os-release").read_text().replace('"', "").splitlines()
+        for line in Path("/etc/os-release")
+        .read_text(encoding="utf-8")
+        .replace('"', "")
+        .splitlines()
         if "=" in line
     )
     listed = subprocess.run(
@@ -57,7 +60,7 @@ def main() -> None:
     python, out = sys.argv[1:]
     bill = python_packages(python)
     bill["components"] = bill.get("components", []) + debian_packages()
-    Path(out).write_text(json.dumps(bill, indent=1) + "\n")
+    Path(out).write_text(json.dumps(bill, indent=1) + "\n", encoding="utf-8")
     print(f"{len(bill['components'])} components")
 
 

@@ -234,7 +234,7 @@ NOT_RUN = "*No finished run was there when this page was built: run `petriscope 
 def read_cells(path: Path = NOTEBOOK) -> list[Cell]:
     """Cells of a script in the percent format, which notebook editors open."""
     cells = []
-    for part in path.read_text().split("# %%")[1:]:
+    for part in path.read_text(encoding="utf-8").split("# %%")[1:]:
         head, _, body = part.partition("\n")
         if "[markdown]" in head:
             text = "\n".join(line[2:] for line in body.strip().splitlines())

@@ -76,7 +76,7 @@ class Block(NamedTuple):
 
 def read_blocks(page: Path) -> list[Block]:
     """Fenced blocks of a Markdown page with the mark before each."""
-    text, blocks = page.read_text(), []
+    text, blocks = page.read_text(encoding="utf-8"), []
     for match in FENCE.finditer(text):
         mark = MARK.search(text[: match.start()])
         line = text[: match.start()].count("\n") + 1

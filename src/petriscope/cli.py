@@ -4,11 +4,13 @@ computes anything."""
 from __future__ import annotations
 
 import argparse
+import codecs
 import errno
 import importlib
 import os
 import signal
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +19,15 @@ from petriscope.errors import UserError
 from petriscope.names import did_you_mean
 
 EXIT_FILE = "PETRISCOPE_EXIT_FILE"
+
+PLAIN = {
+    **{"●": "o", "│": "|", "─": "-", "…": "~", "├": "+", "┤": "+", "┼": "+", "┴": "+", "└": "+"},
+    **{"┘": "+", "┬": "+", "┌": "+", "┐": "+", "✓": "v", "✗": "x", "–": "-", "—": "-", "−": "-"},
+    **{"×": "x", "·": ".", "→": ">", "←": "<", "≤": "<=", "≥": ">=", "≈": "~", "‖": "||", "α": "a"},
+    **{"β": "b", "θ": "theta", "µ": "u", "μ": "u", "ρ": "rho", "σ": "sigma", "Δ": "D", "“": '"'},
+    **{"”": '"', "‘": "'", "’": "'", "±": "+-", "⁻": "-", "ß": "ss"},
+}
+"""What a terminal prints that cannot show a character; others lose their accents, or become ?."""
 
 # verb → (module with add_arguments(parser) and run(args), one line of help)
 VERBS = {
@@ -106,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     status = _main(argv)
     if status and os.environ.get(EXIT_FILE):
-        Path(os.environ[EXIT_FILE]).write_text(str(status))
+        Path(os.environ[EXIT_FILE]).write_text(str(status), encoding="utf-8")
     return status
 
 
@@ -117,6 +128,7 @@ def _main(argv: Sequence[str] | None) -> int:
     # machine spend their time in thread barriers (measured: ten times slower), and the bits do not
     # depend on the machine's core count.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    _print_anywhere()
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
         if not arguments:
@@ -140,24 +152,59 @@ def _main(argv: Sequence[str] | None) -> int:
         return 1
     except OSError as error:
         # numpy reports a full disk without an error number
+        unread = error.errno == errno.EACCES and _unreadable(error.filename)
         full = (
             error.errno in (errno.ENOSPC, errno.EDQUOT)
             or "free space" in str(error)
             or "requested and" in str(error)
         )
+        if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP):
+            where = error.filename or "path"
+            print(f"petriscope: {where}: {error.strerror}. Check the path.", file=sys.stderr)
+            return 2
         if not full and error.errno not in (errno.EACCES, errno.EROFS):
             raise
         what = "the disk is full" if full else error.strerror
-        remedy = (
-            "Free space and run the same command again"
-            if full
-            else "Choose a writable folder (for a run: --workspace DIR)"
-        )
+        remedy = "Choose a writable folder (for a run: --workspace DIR)"
+        if full:
+            remedy = "Free space and run the same command again"
+        elif unread:
+            what = f"cannot be read ({error.strerror})"
+            remedy = "Ask its owner for permission to read it"
         where = error.filename or "output"
         print(
             f"petriscope: {where}: {what}. {remedy}; earlier outputs are intact.", file=sys.stderr
         )
         return 1
+
+
+def _unreadable(name: object) -> bool:
+    """Whether it is reading that a file or a folder above it forbids."""
+    if not isinstance(name, (str, bytes)) or not name:
+        return False
+    path = Path(os.fsdecode(name))
+    above = [folder for folder in path.absolute().parents if folder.is_dir()]
+    closed = any(not os.access(folder, os.X_OK) for folder in above)
+    return closed or (os.path.lexists(path) and not os.access(path, os.R_OK))
+
+
+def _print_anywhere() -> None:
+    """Let a terminal that is not UTF-8 show the nearest plain character instead of failing."""
+    codecs.register_error("petriscope", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="petriscope")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    shown = ""
+    for character in text:
+        bare = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+        shown += PLAIN.get(character) or bare or "?"
+    return shown, error.end
 
 
 if __name__ == "__main__":

@@ -1,193 +1,173 @@
 """Files are written whole or not at all: every writer goes to a temporary name in the same folder,
-then renames. A user's text is opened here, plain or compressed, by its first bytes."""
+then renames. What lies where a user said to write is replaced only if it is an earlier output of
+the same kind."""
 
 from __future__ import annotations
 
 import errno
-import gzip
+import fnmatch
 import hashlib
 import json
 import os
 import shutil
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from petriscope.errors import UserError
-
-BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-"""The empty block that ends a file of bgzip, BAM included; without it the file was cut."""
-FOREIGN = {
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"PK\x03\x04": "a zip archive",
-    b"\x28\xb5\x2f\xfd": "zstd",
-}
-"""First bytes of containers that are not read."""
-GZIP = b"\x1f\x8b"
-BOM = b"\xef\xbb\xbf"
-BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
-"""What reading a damaged gzip stream raises."""
+from petriscope.textfile import read_text
 
 
-def is_gzip(path: str | Path) -> bool:
-    """True where the file's first bytes are gzip's (bgzip included); its name does not matter."""
-    with open(path, "rb") as handle:
-        return handle.read(2) == GZIP
+@dataclass(frozen=True)
+class Output:
+    """A kind of file or folder that a verb writes where the user says."""
+
+    what: str
+    """with its article: "a dictionary" """
+    holds: tuple[str, ...] = ()
+    """of a folder: patterns of all paths in it, the first of the file it cannot lack; empty for
+    one file"""
+    known: Callable[[Path], bool] = lambda path: True
+    """of that file: whether this program wrote it"""
+
+    @property
+    def folder(self) -> bool:
+        """Whether it is a folder."""
+        return bool(self.holds)
+
+    def strangers(self, path: Path) -> list[str]:
+        """What in the folder or file ``path`` no earlier output of this kind holds; empty where
+        ``path`` may be replaced."""
+        if not self.folder:
+            return [] if self.known(path) else [path.name]
+        inside = [item for item in sorted(path.rglob("*")) if not _full_folder(item)]
+        names = [item.relative_to(path).as_posix() for item in inside]
+        foreign = [n for n in names if not any(fnmatch.fnmatchcase(n, p) for p in self.holds)]
+        mark = path / self.holds[0]
+        if not foreign and names and not (mark.is_file() and self.known(mark)):
+            foreign = names
+        return foreign
 
 
-def is_bgzip(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` (18 bytes) is in bgzip's blocks."""
-    return len(head) >= 18 and head[:2] == GZIP and bool(head[3] & 4) and head[12:14] == b"BC"
+def _full_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and any(path.iterdir())
 
 
-def damaged(path: str | Path, error: Exception) -> UserError:
-    """The error for a gzip stream that ends early or fails its checksum."""
-    return UserError(
-        f"gzip damaged or truncated ({error})", file=path, remedy="Fetch or write the file again."
-    )
+def json_with(**entries: Any) -> Callable[[Path], bool]:
+    """A check of `Output.known`: the file is JSON that has these entries (None: any value)."""
 
-
-def ends_in_bgzf_mark(path: str | Path) -> bool:
-    """True where the file ends in the empty block of bgzip."""
-    with open(path, "rb") as handle:
-        handle.seek(-min(len(BGZF_EOF), os.path.getsize(path)), os.SEEK_END)
-        return handle.read() == BGZF_EOF
-
-
-def open_bytes(path: str | Path) -> BinaryIO:
-    """The bytes of a file, unpacked where its first bytes are gzip's, without a byte order mark.
-
-    Raises `UserError` for a file that is not there, cannot be read, or is a bgzip file without its
-    end. Reading on may raise one of `BROKEN`, which `damaged` puts into words.
-    """
-    path = Path(path)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
-        raise UserError(what, file=path, remedy="Correct the path or fetch the file.")
-    try:
-        with path.open("rb") as handle:
-            head = handle.read(18)
-        for magic, name in FOREIGN.items():
-            if head.startswith(magic):
-                raise UserError(
-                    f"is {name}, which is not read", file=path, remedy="Unpack it, or use gzip."
-                )
-        if head[:2] != GZIP:
-            opened: BinaryIO = path.open("rb")
-        else:
-            if is_bgzip(head) and not ends_in_bgzf_mark(path):
-                raise UserError(
-                    "is truncated (bgzip end marker missing)",
-                    file=path,
-                    remedy="Fetch or write the file again.",
-                )
-            opened = cast("BinaryIO", gzip.open(path, "rb"))  # noqa: SIM115 (the caller closes it)
-        if opened.read(len(BOM)) != BOM:
-            opened.seek(0)
-        return opened
-    except BROKEN as error:
-        raise damaged(path, error) from None
-    except OSError as error:
-        raise UserError(
-            f"cannot be read ({error.strerror or error})", file=path, remedy="Give a readable file."
-        ) from None
-
-
-def open_text(path: str | Path) -> Iterator[tuple[int, str]]:
-    """Number (from 1) and text of each line of a file in UTF-8, plain or gzip.
-
-    Lines end in a line feed, with or without a carriage return, and in nothing else (U+2028 and
-    U+0085, at which `str.splitlines` cuts, belong to a line). Raises `UserError` naming file and
-    line.
-    """
-    number, again = 0, "Fetch or write the file again."
-    with open_bytes(path) as handle:
+    def check(path: Path) -> bool:
         try:
-            for number, raw in enumerate(handle, start=1):
-                line = raw.removesuffix(b"\n").removesuffix(b"\r").decode()
-                if "\x00" in line or "\r" in line:
-                    what = "a zero byte" if "\x00" in line else "a lone carriage return"
-                    raise UserError(
-                        f"damaged or truncated, or not a text file (holds {what})",
-                        file=path,
-                        field=f"line {number}",
-                        remedy=again,
-                    )
-                yield number, line
-        except BROKEN as error:
-            raise damaged(path, error) from None
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"is not UTF-8 text (byte 0x{error.object[error.start]:02x}): damaged or "
-                "truncated, or in another encoding",
-                file=path,
-                field=f"line {number}",
-                remedy="Save it as UTF-8 (`iconv -f latin1 -t utf-8`), or fetch it again.",
-            ) from None
+            found = read_json(path)
+        except UserError:
+            return False
+        return isinstance(found, dict) and all(
+            key in found and value in (None, found[key]) for key, value in entries.items()
+        )
+
+    return check
 
 
-def text_lines(path: str | Path) -> list[str]:
-    """The lines of `open_text` at once."""
-    return [line for _, line in open_text(path)]
+def claim(
+    out: str | Path, kind: Output, *, inputs: Sequence[str | Path] = (), field: str | None = None
+) -> Path:
+    """Where an output of ``kind`` goes if ``out`` was asked for: called before any work.
 
+    ``inputs``: files and folders that are read, which stay. The path comes back with symbolic links
+    followed, so that what a link points at is replaced, not the link.
 
-class _AsWritten(yaml.SafeLoader):
-    """Every scalar of a YAML file as the text that was written, but for null."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping, each of whose keys occurs once."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                if key.value in seen:
-                    problem = f"{key.value!r} is written twice"
-                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _text(loader: _AsWritten, node: yaml.ScalarNode) -> str:
-    return str(loader.construct_scalar(node))
-
-
-for _kind in ("int", "float", "bool", "timestamp", "binary"):
-    _AsWritten.add_constructor(f"tag:yaml.org,2002:{_kind}", _text)
-
-
-def read_yaml_text(path: str | Path) -> Any:
-    """A user's YAML file with every scalar as text, as it was written: `0012`, `1e3`, `no` and
-    `2020-01-01` are names there, not numbers, truth values or dates. Null is None; a key that is
-    written twice is refused.
-
-    Raises `UserError` for a file that is no YAML.
+    Raises
+    ------
+    UserError
+        Where something of the user's would be lost, or nothing can be written.
     """
-    text = "\n".join(text_lines(path))
-    try:
-        return yaml.load(text, Loader=_AsWritten)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(
-            f"not valid YAML ({error})",
-            file=path,
-            remedy="Write each line as `key: value`, each key once.",
-        ) from None
+    path = Path(os.path.realpath(out))
+    new = f"Name a new {'folder' if kind.folder else 'file'}."
+    for given in inputs:
+        source = Path(os.path.realpath(given))
+        if path == source:
+            raise UserError("is the input itself", file=out, field=field, remedy=new)
+        if source.is_dir() and path.is_relative_to(source):
+            what = f"lies inside the input {given}"
+            raise UserError(what, file=out, field=field, remedy=f"Name a {new[11:-1]} outside it.")
+        if kind.folder and source.is_relative_to(path):
+            raise UserError(
+                f"holds the input {given}, which would be lost", file=out, field=field, remedy=new
+            )
+    if kind.folder and Path(os.path.realpath(os.curdir)).is_relative_to(path):
+        what = "is the current folder or holds it"
+        raise UserError(what, file=out, field=field, remedy=new)
+    _may_replace(path, kind, shown=out, field=field)
+    _writable(path, shown=out, field=field)
+    return path
+
+
+def _may_replace(path: Path, kind: Output, *, shown: str | Path, field: str | None = None) -> None:
+    """Raise `UserError` where ``path`` holds anything but an earlier output of ``kind``."""
+    if not os.path.lexists(path):
+        return
+    new = f"Name a new {'folder' if kind.folder else 'file'}."
+    if path.is_dir() != kind.folder:
+        what = "is a file" if kind.folder else "is a folder"
+        raise UserError(what, file=shown, field=field, remedy=new)
+    foreign = kind.strangers(path)
+    if foreign:
+        listed = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
+        what = (
+            f"holds other files than {kind.what}, which would be lost ({listed})"
+            if kind.folder
+            else f"exists and is not {kind.what}"
+        )
+        raise UserError(what, file=shown, field=field, remedy=new)
+    if kind.folder and path.is_mount():
+        raise UserError("is a mounted disk", file=shown, field=field, remedy=new)
+
+
+def _writable(path: Path, *, shown: str | Path, field: str | None) -> None:
+    """Raise `UserError` where the folder that ``path`` goes into cannot be written."""
+    if len(os.fsencode(path.name)) > 200:
+        raise UserError("is too long a name", file=shown, field=field, remedy="Name it shorter.")
+    above = next(parent for parent in path.parents if os.path.lexists(parent))
+    if not above.is_dir():
+        what, remedy = f"cannot be written: {above} is no folder", "Name another place."
+    elif not os.access(above, os.W_OK | os.X_OK):
+        what, remedy = f"cannot be written: {above} is read-only", "Choose a writable folder."
+    else:
+        return
+    raise UserError(what, file=shown, field=field, remedy=remedy)
+
+
+def follow_umask(path: Path) -> None:
+    """Give a file, or all in a folder, the permissions that a file made by `open` has: some
+    libraries write theirs for the owner alone."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    for item in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        if item.is_symlink():
+            continue
+        mode = item.stat().st_mode
+        wanted = (mode | (0o777 if item.is_dir() else 0o666)) & ~mask
+        if wanted != mode:
+            item.chmod(wanted)
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, kind: Output | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` (same suffix): renamed into place on success, deleted
-    on failure."""
-    path = Path(path)
+    on failure. With ``kind`` a file of the user's stays: `UserError`."""
+    path = Path(os.path.realpath(path))
+    if kind is not None:
+        _may_replace(path, kind, shown=path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
+        follow_umask(temporary)
         os.replace(temporary, path)
     finally:
         if temporary.is_dir():
@@ -197,10 +177,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
+def atomic_folder(path: str | Path, kind: Output | None = None) -> Iterator[Path]:
     """Yield a fresh temporary folder that replaces ``path`` on success; an earlier ``path`` stays
-    intact on failure."""
-    path = Path(path)
+    intact on failure.
+
+    ``kind``: what ``path`` may hold now, where a user names it; anything else stays and raises
+    `UserError`. Without it ``path`` must be a folder of the workspace that no user writes into.
+    """
+    path = Path(os.path.realpath(path))
+    if kind is not None:
+        _may_replace(path, kind, shown=path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     if temporary.exists():
@@ -208,17 +194,23 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        _swap(temporary, path)
+        follow_umask(temporary)
+        _swap(temporary, path, kind)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _swap(fresh: Path, path: Path) -> None:
+def _swap(fresh: Path, path: Path, kind: Output | None) -> None:
     """Put the folder ``fresh`` in place of ``path``; of two processes that do so at once, the later
-    one stays."""
+    one stays. What came to lie there meanwhile and is not ``kind`` stays too."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.old")
     while True:
         shutil.rmtree(aside, ignore_errors=True)
+        if path.is_file():
+            raise UserError("is a file", file=path, remedy="Name a new folder.")
+        if kind is not None:
+            with suppress(FileNotFoundError):  # another process may be swapping it just now
+                _may_replace(path, kind, shown=path)
         with suppress(FileNotFoundError):
             os.rename(path, aside)
         try:
@@ -250,13 +242,18 @@ def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as sorted, indented, strict JSON."""
     with atomic_path(path) as temporary:
         temporary.write_text(
-            json.dumps(plain(value), indent=2, sort_keys=True, allow_nan=False) + "\n"
+            json.dumps(plain(value), indent=2, sort_keys=True, allow_nan=False) + "\n",
+            encoding="utf-8",
         )
 
 
 def read_json(path: str | Path) -> Any:
-    """The JSON value in ``path``."""
-    return json.loads(Path(path).read_text())
+    """The JSON value in ``path``. Raises `UserError` where the file is damaged."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        what = f"is damaged: no JSON at line {error.lineno} ({error.msg})"
+        raise UserError(what, file=path, remedy="Restore the file.") from None
 
 
 def write_npy(path: str | Path, array: np.ndarray) -> None:
@@ -306,4 +303,4 @@ def sha256(path: str | Path) -> str:
 def write_not_run(folder: str | Path, why: str) -> None:
     """Replace ``folder`` by one that holds no table, only not_run.txt with the reason."""
     with atomic_folder(folder) as temporary:
-        (temporary / "not_run.txt").write_text(why + "\n")
+        (temporary / "not_run.txt").write_text(why + "\n", encoding="utf-8")

@@ -23,12 +23,12 @@ from petriscope.enrich.genesets import read_gmt
 from petriscope.enrich.motifs import parse_motifs
 from petriscope.enrich.states import read_segmentation, read_states
 from petriscope.errors import UserError
-from petriscope.files import open_text
 from petriscope.run.stage import run_stage
 from petriscope.run.workspace import create_workspace
 from petriscope.studies.chromatin.data import sampled
 from petriscope.studies.chromatin.data.dataset import load_dataset
 from petriscope.studies.chromatin.data.preflight import check_dataset
+from petriscope.textfile import open_text
 
 TABLES = ("blacklist.bed", "genes.bed", "signal/blood_vitro_1.fragments.tsv.gz")
 TABLES += ("peaks/liver_vivo_2.narrowPeak.gz", "chromhmm/lymph_in_vivo.bed.gz")

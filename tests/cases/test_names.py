@@ -19,9 +19,10 @@ from petriscope.enrich.genesets import read_gmt
 from petriscope.enrich.motifs import Motif, motifs_of, parse_motifs
 from petriscope.enrich.states import read_segmentation
 from petriscope.errors import UserError
-from petriscope.files import read_csv, read_yaml_text, write_csv
+from petriscope.files import read_csv, write_csv
 from petriscope.studies.chromatin.data.dataset import load_dataset
 from petriscope.studies.chromatin.stages import chromhmm
+from petriscope.textfile import read_yaml_text
 
 GENE = "chr1\tHAVANA\tgene\t11869\t14409\t.\t{}\t.\t{}\n"
 REFFLAT = "DDX11L2\tNR_1\tchr1\t+\t11868\t14409\t14409\t14409\t2\t11868,12612,\t12227,14409,\n"

@@ -20,13 +20,13 @@ import pysam
 import pytest
 
 from petriscope.errors import UserError
-from petriscope.files import BGZF_EOF
 from petriscope.genome.bam import read_bam
 from petriscope.genome.fragments import read_fragments
 from petriscope.genome.intervals import read_intervals
 from petriscope.genome.overlap import read_bed
 from petriscope.genome.peaks import read_peak_file
 from petriscope.genome.tracks import signal_for_windows
+from petriscope.textfile import BGZF_EOF
 
 Refused = Callable[..., str]
 SIZE = 8192

@@ -120,10 +120,10 @@ def test_train_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
             ["--input", "many.npz"],
             "many.npz: holds several arrays (.npz). Save each with numpy.save",
         ),
-        (["--input", "x.npy", "--out", "x.npy"], "x.npy: is a file. Name a new folder"),
+        (["--input", "x.npy", "--out", "x.npy"], "--out: is the input itself. Name a new folder"),
         (
             ["--input", "x.npy", "--out", "."],
-            ".: holds other files than a dictionary, which would be lost. Name a new folder",
+            ".: --out: holds the input x.npy, which would be lost. Name a new folder",
         ),
     ],
 )

@@ -127,10 +127,14 @@ def test_what_has_no_equal_is_refused(tmp_path: Path) -> None:
     described = read_json(tmp_path / "s/cfg.json")
     for field, value in (("architecture", "gated"), ("normalize_activations", "layer_norm")):
         write_json(tmp_path / "s/cfg.json", {**described, field: value})
-        with pytest.raises(UserError, match=rf"s: {field}: is {value}, which has no equal here"):
+        with pytest.raises(
+            UserError, match=rf"s.cfg.json: {field}: is {value}, which has no equal here"
+        ):
             FORMATS["saelens"].load(tmp_path / "s")
     write_json(tmp_path / "s/cfg.json", described)
     (tmp_path / "s/sae_weights.safetensors").write_bytes(b"\x00" * 40)
-    with pytest.raises(UserError, match=r"s: cannot be read .* Export it again"):
+    with pytest.raises(
+        UserError, match=r"sae_weights.safetensors: cannot be read .* Export it again"
+    ):
         FORMATS["saelens"].load(tmp_path / "s")
     assert described["d_in"] == D

@@ -123,14 +123,14 @@ async def test_overview_shows_claims_with_verdicts_and_the_null(workspace: Path)
         for words in (
             "Context features grow with depth",
             "1 not supported",
-            "1 undecided",
+            "1 cannot be tested",
             "randomly initialized",
             "95 %",
         ):
             assert words in text
         assert "synthetic" in text
         await press(pilot, "y")
-        assert app.clipboard.startswith("ctx-count\tnot_supported")
+        assert app.clipboard.startswith("ctx-count\tnot supported")
         await pilot.click(Nav, offset=(50, 0))
         await settle(pilot)
         assert app.screen.NAME != "overview"  # type: ignore[attr-defined]

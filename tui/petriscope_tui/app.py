@@ -270,8 +270,11 @@ class PetriscopeApp(App[None]):
 
     def action_save_picture(self) -> None:
         """Write the screen as SVG into the workspace."""
+        from petriscope_tui.delimited import unused
+
         try:
-            path = self.save_screenshot("petriscope.svg", str(self.workspace.root))
+            name = unused(self.workspace.root / "petriscope.svg").name
+            path = self.save_screenshot(name, str(self.workspace.root))
         except OSError as error:
             self.notify(f"cannot write the picture: {error}", severity="error")
         else:

@@ -81,6 +81,16 @@ def _is_number(text: str) -> bool:
         return False
 
 
+def unused(path: Path) -> Path:
+    """``path``, or its like with the first number that is free: what is there stays."""
+    count = 1
+    found = path
+    while os.path.lexists(found):
+        count += 1
+        found = path.with_name(f"{path.stem}-{count}{path.suffix}")
+    return found
+
+
 def write_csv(path: Path, atlas: Atlas, ids: Sequence[int]) -> int:
     """Every column of the features ``ids`` in their order; returns the number of rows."""
     names = list(atlas.columns)
@@ -90,7 +100,7 @@ def write_csv(path: Path, atlas: Atlas, ids: Sequence[int]) -> int:
         for identifier, row in zip(ids, atlas.stream(ids, names)):
             yield [feature_name(identifier), *("" if v is None else v for v in row)]
 
-    with _whole(path) as temporary, temporary.open("w", newline="") as handle:
+    with _whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
         csv.writer(handle, lineterminator="\n").writerows(lines())
     return len(ids)
 
@@ -136,7 +146,7 @@ WRITERS: dict[str, Callable[[Path, Atlas, Sequence[int]], int]] = {
 
 def _write_lines(path: Path, lines: Iterable[str]) -> int:
     count = 0
-    with _whole(path) as temporary, temporary.open("w") as handle:
+    with _whole(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
         for line in lines:
             handle.write(line)
             count += 1

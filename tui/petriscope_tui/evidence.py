@@ -289,7 +289,7 @@ def curve(
         stage = "ablation" if what == "scaling" else what
         return Text(f"not measured for this feature alone (stage {stage})", style=p.dim)
     arms = sorted({(pt.arm, pt.lineage) for pt in points}, key=lambda a: (arm_rank(a[0]), str(a)))
-    tints = (p.accent, p.target, p.reference, p.supported, p.not_supported, p.undecided, p.dim)
+    tints = (p.accent, p.target, p.reference, p.supported, p.not_supported, p.untestable, p.dim)
     series = []
     for i, (arm, lineage) in enumerate(arms):
         mine = [

@@ -44,7 +44,7 @@ def color(state: str, p: Palette) -> str:
         "running": f"bold {p.accent}",
         "failed": f"bold {p.not_supported}",
     }
-    return tints.get(state, p.dim if state == "unknown" else p.undecided)
+    return tints.get(state, p.dim if state == "unknown" else p.untestable)
 
 
 def sign(state: str, g: Glyphs) -> str:
@@ -61,7 +61,7 @@ def describe(name: str, graph: Graph, facts: StageFacts, p: Palette, g: Glyphs, 
     if facts.failing_line:
         text.append(wrapped(facts.failing_line, width) + "\n", style=p.not_supported)
     for reason in facts.reasons[:REASONS]:
-        text.append(wrapped(f"{g.right} {reason}", width) + "\n", style=p.undecided)
+        text.append(wrapped(f"{g.right} {reason}", width) + "\n", style=p.untestable)
     if len(facts.reasons) > REASONS:
         text.append(f"  and {len(facts.reasons) - REASONS} more reasons\n", style=p.dim)
     what = stage.description or facts.purpose

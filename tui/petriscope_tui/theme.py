@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from textual.theme import Theme
 
 from petriscope.atlas.schema import Declared
+from petriscope.claims.rules import NOT_SUPPORTED, SUPPORTED
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Palette:
     strata: tuple[str, str, str]
     supported: str
     not_supported: str
-    undecided: str
+    untestable: str
     bases: tuple[str, str, str, str]
 
     def side(self, name: str | None, of: Declared) -> str:
@@ -33,8 +34,8 @@ class Palette:
 
     def verdict(self, name: str | None) -> str:
         """Color of a verdict."""
-        return {"supported": self.supported, "not_supported": self.not_supported}.get(
-            name or "", self.undecided
+        return {SUPPORTED: self.supported, NOT_SUPPORTED: self.not_supported}.get(
+            name or "", self.untestable
         )
 
     def stratum(self, name: str | None, order: list[str]) -> str:
@@ -52,7 +53,7 @@ DARK = Palette(
     strata=("#e27d7d", "#b79ae0", "#7fa8ea"),
     supported="#86c06a",
     not_supported="#e0607e",
-    undecided="#c2b26a",
+    untestable="#c2b26a",
     bases=("#7fbf7f", "#7fa8ea", "#e3b857", "#e27d7d"),
 )
 LIGHT = Palette(
@@ -65,7 +66,7 @@ LIGHT = Palette(
     strata=("#b3261e", "#6842b0", "#1f57b5"),
     supported="#2d7a2f",
     not_supported="#b0123f",
-    undecided="#6f6100",
+    untestable="#6f6100",
     bases=("#2d7a2f", "#1f57b5", "#9a6b00", "#b3261e"),
 )
 
@@ -83,7 +84,7 @@ def _theme(
         surface=surface,
         panel=panel,
         success=palette.supported,
-        warning=palette.undecided,
+        warning=palette.untestable,
         error=palette.not_supported,
         dark=dark,
         variables={

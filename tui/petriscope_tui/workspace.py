@@ -135,7 +135,7 @@ def save_columns(names: list[str]) -> str | None:
 
 def _read_saved() -> dict[str, Any]:
     try:
-        state = json.loads((config_folder() / "tui.json").read_text())
+        state = json.loads((config_folder() / "tui.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return state if isinstance(state, dict) else {}
@@ -146,7 +146,7 @@ def _write_saved(state: dict[str, Any]) -> str | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".part")
-        temporary.write_text(json.dumps(state, indent=1) + "\n")
+        temporary.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
         return f"kept for this session only: {error}"

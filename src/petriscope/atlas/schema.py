@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from petriscope.claims.rules import NOT_SUPPORTED, SUPPORTED, UNTESTABLE
+
 APPLICATION_ID = 0x50545243
 VERSION = 6
 ID_CODE = "i"
@@ -284,7 +286,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         *(Column(name, "text") for name in ("published", "as_published", "corrected")),
         Column("interval", "text", text="95 % interval and what it is of"),
         Column("control", "text", text="the control's number, or what the control is"),
-        Column("verdict", "text", text="supported, not_supported or undecided"),
+        Column("verdict", "text", text=f"{SUPPORTED}, {NOT_SUPPORTED} or {UNTESTABLE}"),
         Column("rule", "text", text="the rule behind the verdict, over metrics of stages"),
         Column("note", "text"),
     ),

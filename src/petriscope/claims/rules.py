@@ -12,18 +12,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from petriscope.claims.texts import MISSING, known, render
 from petriscope.claims.texts import names as text_names
 from petriscope.errors import UserError
+from petriscope.textfile import read_text
 
 TEXTS = ("as_published", "corrected", "interval")
-SUPPORTED, NOT_SUPPORTED, UNTESTABLE = (
-    "supported",
-    "not supported",
-    "cannot be tested on this data set",
-)
+SUPPORTED, NOT_SUPPORTED, UNTESTABLE = "supported", "not supported", "cannot be tested"
+VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNTESTABLE)
+"""The only words for a verdict: in the ledger, the atlas, the terminal UI and every JSON."""
 FIELDS = (
     *("id", "source", "statement", "published", "definition_published", "definition_corrected"),
     *(
@@ -64,8 +61,10 @@ class Claim:
 
 def read_rules(path: str | Path) -> list[dict[str, Any]]:
     """The ledger's frozen text. Raises `UserError` naming entry and field."""
+    import yaml  # the atlas reads its words here, and needs no more
+
     path = Path(path)
-    entries = yaml.safe_load(path.read_text())["claims"]
+    entries = yaml.safe_load(read_text(path))["claims"]
     for i, entry in enumerate(entries):
         wrong = [name for name in FIELDS if name not in entry] + [
             name for name in entry if name not in FIELDS

@@ -13,12 +13,17 @@ from petriscope.claims.texts import render
 from petriscope.commands import add_workspace_arguments, workspace_of
 from petriscope.contrast.calibration import calibrate, summarize
 from petriscope.errors import UserError
-from petriscope.files import write_csv
+from petriscope.files import Output, claim, write_csv
 from petriscope.run.params import load_params
 from petriscope.run.stage import run_stage
 from petriscope.run.workspace import Workspace
 from petriscope.stages.calibration import middle_layer, null_data
 from petriscope.stages.cds import study_design
+
+TABLE = Output(
+    "a table of `petriscope calibrate`",
+    known=lambda path: path.read_bytes()[:20].startswith(b"test,null,sets,"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
         found = run_stage("calibration", workspace)
         print(found["untestable"] or _words(found, workspace))
         return 0
+    if args.out:
+        claim(args.out, TABLE, inputs=[workspace.results, workspace.figures], field="--out")
     params = load_params(workspace.params)
     for name, low in (("seeds", 1), ("nulls", 20)):
         value = getattr(args, name)

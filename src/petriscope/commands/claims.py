@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     path = workspace.figures / "claims.md"
     if not path.is_file():
         raise UserError("does not exist yet", file=path, remedy="Run `petriscope reproduce` first.")
-    print(path.read_text())
+    print(path.read_text(encoding="utf-8"))
     return 0
 
 

@@ -7,15 +7,33 @@ import csv
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from petriscope.contrast.design import Design, Units
 from petriscope.contrast.score import contrast
 from petriscope.errors import UserError
-from petriscope.files import open_text, write_csv, write_parquet
+from petriscope.files import Output, claim, write_csv, write_parquet
 from petriscope.sae.codes import Codes
+from petriscope.textfile import open_text
 
 MISSING = frozenset(("", "NA", "N/A", "#N/A", "<NA>", "n/a", "NaN", "nan", "NULL", "null", "None"))
 READ, WRITTEN = (".csv", ".tsv", ".parquet"), (".csv", ".parquet")
+
+
+def _is_contrast(path: Path) -> bool:
+    """Whether a table has the columns that this verb writes."""
+    try:
+        if path.suffix == ".parquet":
+            columns = pq.read_schema(path).names
+        else:
+            with path.open(encoding="utf-8") as handle:
+                columns = handle.readline().strip().split(",")
+    except (ValueError, OSError):
+        return False
+    return columns[:5] == ["feature", "alive", "estimate", "low", "high"]
+
+
+TABLE = Output("a table of `petriscope contrast`", known=_is_contrast)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +77,9 @@ def run(args: argparse.Namespace) -> int:
     """Print method, units, family and the strongest features; write the table."""
     if args.out is not None:
         _suffix(args.out, "--out", WRITTEN)
+        claim(args.out, TABLE, inputs=[args.codes, args.units], field="--out")
+    if args.seed < 0:
+        raise UserError(f"is {args.seed}", field="--seed", remedy="Give zero or a positive number.")
     units = Units(read_table(args.units), args.id, source=args.units)
     adjust = [name for given in args.adjust for name in given.split(",") if name]
     design = Design(

@@ -10,10 +10,13 @@ import pandas as pd
 import pysam
 
 from petriscope.errors import UserError
-from petriscope.files import atomic_path
+from petriscope.files import Output, atomic_path, claim
 from petriscope.genome.bam import MIN_MAPQ, header_contigs, read_bam
 from petriscope.genome.fasta import Genome
 from petriscope.genome.fragments import write_fragments
+
+FRAGMENTS = Output("a new fragment file", known=lambda path: False)
+"""Nothing in a fragment file says who wrote it, so none is replaced."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             "does not end in .tsv.gz", file=out, remedy="Name the fragment file OUT.tsv.gz."
         )
+    inputs = [args.alignments, *(args.genome or [])]
+    target = claim(out, FRAGMENTS, inputs=inputs)
     if not 0 <= args.min_mapq <= 255:
         raise UserError(f"is {args.min_mapq}", field="--min-mapq", remedy="Use 0 to 255.")
     if args.genome:
@@ -55,15 +60,15 @@ def run(args: argparse.Namespace) -> int:
         min_mapq=args.min_mapq,
         keep_duplicates=args.keep_duplicates,
     )
-    other = out.with_name(f"{out.name}.csi")
+    other = target.with_name(f"{out.name}.csi")
     if other.exists():
         raise UserError(
             f"is an index of an earlier {out.name}, which programs would go by",
             file=other,
             remedy="Remove it, or write to another name.",
         )
-    index = out.with_name(f"{out.name}.tbi")
-    with atomic_path(index) as temporary_index, atomic_path(out) as temporary:
+    index = target.with_name(f"{out.name}.tbi")
+    with atomic_path(index) as temporary_index, atomic_path(target) as temporary:
         written = write_fragments(temporary, chunks)
         pysam.tabix_index(str(temporary), preset="bed", force=True, index=str(temporary_index))
         index.unlink(missing_ok=True)  # no moment at which it stands beside a file not its own

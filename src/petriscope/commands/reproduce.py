@@ -25,7 +25,16 @@ from petriscope.run.params_edit import assign, save
 from petriscope.run.snapshot import refresh_code
 from petriscope.run.stage import stage_names
 from petriscope.run.studies import DEFAULT, DataSet, Study, find_study, study_names
-from petriscope.run.workspace import Workspace, create_workspace, find_workspace, is_workspace
+from petriscope.run.workspace import (
+    Workspace,
+    allow_without_git,
+    check_place,
+    create_workspace,
+    find_workspace,
+    is_workspace,
+    run_name,
+)
+from petriscope.textfile import read_text
 
 ALL = "all"
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -91,8 +100,9 @@ def run(args: argparse.Namespace) -> int:
 def reproduce(workspace: Workspace, assignments: Sequence[str], *, force: bool) -> int:
     """Check one workspace's inputs, run its graph, and say what came out."""
     started = time.time()
+    check_place(workspace.root)
     if assignments:
-        text = assign(workspace.params.read_text(), assignments, workspace.params)
+        text = assign(read_text(workspace.params), assignments, workspace.params)
         save(workspace.params, text)
     params = load_params(workspace.params)
     dataset = ensure_dataset(workspace, params)
@@ -148,19 +158,36 @@ def choose_workspace(folder: str | None, dataset: str | None, study: str | None)
         wanted = Workspace(target).study
     wanted = wanted or (here.study if here else find_study(DEFAULT))
     source = None if dataset is None else wanted.dataset(dataset)
+    if target is None and source is not None:
+        run_name(source.name, source.root)
     if target is not None:
         return _at(target, source, wanted)
     if here is None:
         place = Path("petriscope-run") / wanted.folder
         if source is not None:
-            return create_workspace(f"runs/{source.name}", source.root, wanted)
+            return _own_run(Path(), source, wanted)
         return create_workspace(place, study=wanted)
     if source is None:
         return here if here.study.name == wanted.name else _at(here.root, None, wanted)
     own = here.study.name == wanted.name
     if own and here.dataset(load_params(here.params).dataset).resolve() == source.root.resolve():
         return here
-    return create_workspace(here.home / "runs" / source.name, source.root, wanted)
+    return _own_run(here.home, source, wanted)
+
+
+def _own_run(home: Path, source: DataSet, wanted: Study) -> Workspace:
+    """The workspace runs/NAME of a data set; that of another data set of the same name is left
+    alone."""
+    folder = home / "runs" / run_name(source.name, source.root)
+    if is_workspace(folder):
+        former = Workspace(folder).dataset(load_params(folder / "params.yaml").dataset)
+        if former.resolve() != source.root.resolve():
+            raise UserError(
+                f"is the run of another data set of this name ({former})",
+                file=folder,
+                remedy="Say where to run this one with --workspace DIR.",
+            )
+    return create_workspace(folder, source.root, wanted)
 
 
 def _at(folder: Path, source: DataSet | None, wanted: Study) -> Workspace:
@@ -185,6 +212,7 @@ def repro(workspace: Workspace, *, force: bool = False, targets: tuple[str, ...]
     """`dvc repro` in the workspace. Returns 0, or the status of the stage that failed (DVC itself
     says only 255)."""
     refresh_code(workspace.root)
+    allow_without_git(workspace.home)
     command = [
         sys.executable,
         "-m",
@@ -204,7 +232,7 @@ def repro(workspace: Workspace, *, force: bool = False, targets: tuple[str, ...]
         }
         returned = run_whole(command, cwd=workspace.root, env=environment)
         if returned and exit_file.is_file():
-            return int(exit_file.read_text())
+            return int(exit_file.read_text(encoding="utf-8"))
         return min(returned, 1) if returned >= 0 else 130
 
 

@@ -11,13 +11,13 @@ import numpy as np
 
 from petriscope.device import choose_device
 from petriscope.errors import UserError
-from petriscope.files import write_json
+from petriscope.files import claim, write_json
 from petriscope.probe.harvest import Hidden
 from petriscope.probe.tokens import Tokens
-from petriscope.sae.coder import SAE, encode_stream
-from petriscope.sae.codes import writing_codes
+from petriscope.sae.coder import DICTIONARY, SAE, encode_stream
+from petriscope.sae.codes import CODES, writing_codes
 from petriscope.sae.config import VARIANTS, SAEConfig
-from petriscope.sae.exchange import FORMATS
+from petriscope.sae.exchange import EXPORTED, FORMATS, Given
 from petriscope.sae.loader import TokenSource, open_shard
 from petriscope.sae.sweep import sweep_learning_rate
 from petriscope.sae.train import train_dictionary
@@ -85,15 +85,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         child = verbs.add_parser(verb, help=line)
         child.add_argument("source", type=Path)
         child.add_argument("target", type=Path)
-        child.add_argument("--format", choices=tuple(FORMATS), required=True)
+        known = [n for n, one in FORMATS.items() if line.startswith("read") or one.save is not None]
+        child.add_argument("--format", choices=known, required=True)
+    child.add_argument(
+        "--variant", choices=("relu_l1", "topk", "batchtopk"), help="where the file does not say it"
+    )
+    child.add_argument("--k", type=int, help="active latents, where the file does not say it")
+    child.add_argument(
+        "--threshold", type=float, help="BatchTopK's, where the file does not say it"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, encode, or convert a folder from or to another library's format."""
     if args.what == "export":
-        FORMATS[args.format].save(SAE.load(args.source), args.target)
+        save = FORMATS[args.format].save
+        assert save is not None  # the parser offers no other format
+        target = claim(args.target, EXPORTED[args.format], inputs=[args.source])
+        save(SAE.load(args.source), target)
     elif args.what == "import":
-        FORMATS[args.format].load(args.source).save(args.target)
+        _import(args)
     elif args.what == "encode":
         _encode(args)
     else:
@@ -101,9 +112,32 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _import(args: argparse.Namespace) -> None:
+    """Read another library's autoencoder, and say as what."""
+    target = claim(args.target, DICTIONARY, inputs=[args.source])
+    given = Given(args.variant, args.k, args.threshold)
+    sae = FORMATS[args.format].load(args.source, given)
+    found = {"variant": sae.config.variant, "k": sae.config.k}
+    for name, held in found.items():
+        asked = getattr(given, name)
+        if asked not in (None, held):
+            raise UserError(
+                f"is {asked}, the file says {held}",
+                file=args.source,
+                field=f"--{name}",
+                remedy="Leave it out.",
+            )
+    if given.threshold is not None and args.format != "overcomplete":
+        what = "is not asked for: this format holds its threshold"
+        raise UserError(what, field="--threshold", remedy="Leave it out.")
+    sae.save(target)
+    print(f"{args.target}: {sae.heading}, threshold {sae.threshold:g}, k {sae.config.k}")
+
+
 def _encode(args: argparse.Namespace) -> None:
     """Codes of an array or of saved hidden states, with the token axis beside them."""
-    _check_output(args.out, "codes.json", "codes")
+    inputs = [path for path in (args.sae, args.input, args.tokens) if path is not None]
+    out = claim(args.out, CODES, inputs=inputs, field="--out")
     sae = SAE.load(args.sae).to(choose_device(args.device))
     tokens: Tokens | None = None
     layer: int | None = None
@@ -118,7 +152,7 @@ def _encode(args: argparse.Namespace) -> None:
             tokens = Tokens.load(beside)
             tokens.check_rows(rows, str(args.input))
     count, entries = 0, 0
-    with writing_codes(args.out, sae.m, tokens, layer) as writer:
+    with writing_codes(out, sae.m, tokens, layer) as writer:
         for _, codes in encode_stream(sae, rows, progress=True):
             writer.add(codes)
             count, entries = count + codes.n, entries + len(codes.values)
@@ -136,8 +170,8 @@ def _train(args: argparse.Namespace) -> None:
         raise UserError(
             "holds no .npy file", file=args.input[0], remedy="Save the vectors with numpy.save."
         )
-    _check_output(args.out, "cfg.json", "a dictionary")
-    for option in ("batch", "block_rows"):
+    out = claim(args.out, DICTIONARY, inputs=[*args.input, *shards], field="--out")
+    for option in ("batch", "block_rows", "latents", "k"):
         value = getattr(args, option)
         if value is not None and value < 1:
             field = f"--{option.replace('_', '-')}"
@@ -152,50 +186,37 @@ def _train(args: argparse.Namespace) -> None:
             file=shards[0],
             remedy="Give a smaller --block-rows.",
         )
+    config = SAEConfig(
+        d=every.d, m=args.latents or 8 * every.d, k=args.k, variant=args.variant,
+        batch=args.batch, l1=args.l1, steps=args.tokens // args.batch, seed=args.seed,
+    )  # fmt: skip
+    if args.lr != "auto":
+        config = dataclasses.replace(config, lr=_rate(args.lr))
+    checkpoint = args.out.with_name(f".{args.out.name}.checkpoint")
+    device = choose_device(args.device)
     held, kept = _split(every, args.seed)
     source = TokenSource(shards, block_rows=every.block_rows, blocks=kept)
     heldout = TokenSource(shards, block_rows=every.block_rows, blocks=held).sample(
         _HELDOUT_TOKENS, args.seed
     )
-    config = SAEConfig(
-        d=source.d, m=args.latents or 8 * source.d, k=args.k, variant=args.variant,
-        batch=args.batch, l1=args.l1, steps=args.tokens // args.batch, seed=args.seed,
-    )  # fmt: skip
     table = None
     if args.lr == "auto":
         sweep = sweep_learning_rate(config, source, heldout)
         config, table = sweep.config, sweep.table
         print(f"learning rate {config.lr:g} of {[row['lr'] for row in table]}")
-    else:
-        config = dataclasses.replace(config, lr=_rate(args.lr))
-    checkpoint = args.out.with_name(f".{args.out.name}.checkpoint")
-    device = choose_device(args.device)
     result = train_dictionary(
-        config, source, heldout=heldout, checkpoint=checkpoint, device=device, name=args.out.name
+        config, source, heldout=heldout, checkpoint=checkpoint, device=device, name=out.name
     )
     assert result.quality is not None
-    result.sae.save(args.out)
+    result.sae.save(out)
     write_json(
-        args.out / "metrics.json",
+        out / "metrics.json",
         {"quality": result.quality.as_dict(), "history": result.history, "sweep": table},
     )
     _remove(checkpoint)
     found = result.quality
     print(f"{args.out}: FVU {found.fvu:.4f}  L0 {found.l0:.1f}  dead {found.dead_fraction:.1%}  "
           f"{result.tokens_per_second:,.0f} vectors/s")  # fmt: skip
-
-
-def _check_output(out: Path, mark: str, what: str) -> None:
-    """Raise `UserError` where ``out`` holds something that is no ``what``: it is replaced when all
-    is done."""
-    if out.is_dir() and not (out / mark).exists() and any(out.iterdir()):
-        raise UserError(
-            f"holds other files than {what}, which would be lost",
-            file=out,
-            remedy="Name a new folder.",
-        )
-    if out.exists() and not out.is_dir():
-        raise UserError("is a file", file=out, remedy="Name a new folder.")
 
 
 def _split(source: TokenSource, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ from petriscope.run.dvc import Hasher, lock_holders
 from petriscope.run.graph import Graph, draw_lanes, load_graph
 from petriscope.run.snapshot import refresh_code
 from petriscope.run.status import StageStatus, pipeline_status, recorded_seconds
+from petriscope.run.workspace import allow_without_git
 
 STATES = {
     "up_to_date": "up to date",
@@ -25,7 +26,6 @@ STATES = {
     "missing": "missing",
     "unknown": "unknown",
 }
-PLAIN = str.maketrans({"●": "o", "│": "|", "─": "-", "…": "~", **dict.fromkeys("├┤┼┴└┘", "+")})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,13 +42,9 @@ def run(args: argparse.Namespace) -> int:
     """Pass on `dvc status` for the workspace, or draw its graph."""
     workspace = workspace_of(args)
     refresh_code(workspace.root)
+    allow_without_git(workspace.home)
     if args.graph:
-        text = "\n".join(drawing(workspace.root, shutil.get_terminal_size((100, 40)).columns))
-        try:
-            text.encode(sys.stdout.encoding or "ascii")
-        except UnicodeEncodeError:
-            text = text.translate(PLAIN)
-        print(text)
+        print("\n".join(drawing(workspace.root, shutil.get_terminal_size((100, 40)).columns)))
         return 0
     own = [
         "dvc.yaml",

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from petriscope.commands import add_workspace_arguments
 from petriscope.errors import UserError
-from petriscope.files import write_json
+from petriscope.files import Output, claim, json_with, write_json
 from petriscope.run.studies import DEFAULT, find_study
 from petriscope.run.verify import Check, cached, installation, records, shipped
 from petriscope.run.workspace import Workspace, create_workspace, find_workspace
 
 WIDTH = 110
+TABLE = Output("a table of `petriscope verify`", known=json_with(checks=None, failed=None))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one line per check as it ends; status 1 if one failed."""
+    if args.json:
+        claim(args.json, TABLE, field="--json")
     workspace = _workspace(args.workspace, args.study, results=args.results)
     done: list[Check] = []
 

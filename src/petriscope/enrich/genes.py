@@ -14,8 +14,8 @@ import pandas as pd
 from scipy import sparse
 
 from petriscope.errors import UserError
-from petriscope.files import open_text
 from petriscope.genome.overlap import Intervals, overlaps, read_bed, within_genome
+from petriscope.textfile import open_text
 
 _PROMOTER = (
     1000  # an interval up to this long is a window centered on its TSS; a longer one is a gene body

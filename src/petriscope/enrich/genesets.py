@@ -22,7 +22,7 @@ from petriscope.enrich.tails import (
     with_q,
 )
 from petriscope.errors import UserError
-from petriscope.files import open_text
+from petriscope.textfile import open_text
 
 COLUMNS = (
     *("rank", "term", "ln_p", "q", "fold", "overlap", "set_size", "query"),

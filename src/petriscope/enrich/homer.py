@@ -213,7 +213,10 @@ def run_homer2(
     letters = np.frombuffer(b"ACGTN", dtype=np.uint8)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with (folder / "seq.tsv").open("w") as rows, (folder / "group.tsv").open("w") as groups:
+        with (
+            (folder / "seq.tsv").open("w", encoding="utf-8") as rows,
+            (folder / "group.tsv").open("w", encoding="utf-8") as groups,
+        ):
             for i in kept:
                 rows.write(f"s{i}\t{letters[sequences[i]].tobytes().decode()}\n")
                 groups.write(f"s{i}\t{int(is_target[i])}\t{weights[i]:.6f}\n")
@@ -227,7 +230,7 @@ def run_homer2(
                 f"homer2 ended with status {done.returncode}: {reason[0]}",
                 remedy="Use the built-in engine",
             )
-        (folder / "known.tsv").write_text(done.stdout)
+        (folder / "known.tsv").write_text(done.stdout, encoding="utf-8")
         return read_known_results(folder / "known.tsv")
 
 

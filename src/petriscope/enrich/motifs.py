@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from petriscope.errors import UserError
-from petriscope.files import atomic_path, text_lines
+from petriscope.files import atomic_path
 from petriscope.names import did_you_mean
+from petriscope.textfile import text_lines
 
 DEFAULT_P = 1e-4
 FLOOR = (
@@ -260,7 +261,7 @@ def write_homer(path: str | Path, motifs: Sequence[Motif]) -> None:
             "\n".join([f">{motif.consensus}\t{motif.name}\t{motif.threshold:.6f}\t0\t0\t", *rows])
         )
     with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(blocks) + "\n")
+        temporary.write_text("\n".join(blocks) + "\n", encoding="utf-8")
 
 
 def _guess(lines: list[str], path: Path) -> str:

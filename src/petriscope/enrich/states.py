@@ -20,9 +20,9 @@ from petriscope.enrich.background import MatchedBackground
 from petriscope.enrich.foregrounds import Foregrounds
 from petriscope.enrich.tails import Alternative, benjamini_hochberg, log_fisher
 from petriscope.errors import UserError
-from petriscope.files import open_text, text_lines
 from petriscope.genome.overlap import Intervals, overlaps, read_bed, within_genome
 from petriscope.names import did_you_mean, exactly
+from petriscope.textfile import open_text, text_lines
 
 STEP = 200
 """bp: ChromHMM's step; its last segment may reach past the chromosome's end by less than one."""
@@ -72,8 +72,10 @@ class Segmentation:
 def vocabularies() -> dict[str, tuple[State, ...]]:
     """Name → states in numerical order: roadmap15, roadmap18, roadmap25, rederived12,
     varshney18."""
-    with resources.files("petriscope.enrich").joinpath("states.tsv").open() as handle:
-        frame = pd.read_csv(handle, sep="\t", keep_default_na=False)
+    with (
+        resources.files("petriscope.enrich").joinpath("states.tsv").open(encoding="utf-8") as handle
+    ):
+        frame = pd.read_csv(handle, sep="	", keep_default_na=False)
     return {
         str(name): tuple(
             State(int(row["number"]), row["name"], row["description"], row["colour"], row["group"])

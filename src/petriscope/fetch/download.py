@@ -124,7 +124,7 @@ def recorded(folder: Path) -> set[str]:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep a second run out of the folder: two writers would mix their parts."""
-    with (folder / ".download.lock").open("w") as handle:
+    with (folder / ".download.lock").open("w", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -132,7 +132,9 @@ def _attempt(
             _check_head(reply, url, total, expected)
             if total is not None:
                 watch.announce(total)
-            note.write_text(json.dumps({"url": url, "validator": _validator(reply)}))
+            note.write_text(
+                json.dumps({"url": url, "validator": _validator(reply)}), encoding="utf-8"
+            )
             with part.open("ab" if continued else "wb") as out:
                 watch.advance(offset - told)
                 while chunk := reply.read1(1 << 18):  # what has come, so that a stall loses nothing
@@ -221,7 +223,7 @@ def _resume_point(part: Path, note: Path, url: str) -> tuple[int, str]:
     if not (part.is_file() and note.is_file()):
         return 0, ""
     try:
-        kept = json.loads(note.read_text())
+        kept = json.loads(note.read_text(encoding="utf-8"))
     except ValueError:
         return 0, ""
     validator = str(kept.get("validator") or "") if kept.get("url") == url else ""

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from petriscope.claims.rules import UNTESTABLE
 from petriscope.figures.style import (
     CONTROL,
     CORRECTED,
@@ -30,7 +31,7 @@ def draw_ablation(curve: pd.DataFrame) -> Figure:
     figure, (left, middle, right) = panels(3, width=3.4)
     if curve.empty:
         for axes in (left, middle, right):
-            nothing(axes, "cannot be tested on this data set")
+            nothing(axes, UNTESTABLE)
         return figure
     for axes, measure, label in (
         (left, "effect", "mean |Δ prediction| at masked bins"),
@@ -97,7 +98,7 @@ def draw_steering(table: pd.DataFrame) -> Figure:
     figure, axes = panels(2, width=5.0, height=3.2)
     if table.empty:
         for panel in axes:
-            nothing(panel, "cannot be tested on this data set")
+            nothing(panel, UNTESTABLE)
         return figure
     lineages = list(dict.fromkeys(table.lineage))
     colors = lineage_colors(lineages)

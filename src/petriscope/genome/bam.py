@@ -13,9 +13,9 @@ import pandas as pd
 import pysam
 
 from petriscope.errors import UserError
-from petriscope.files import BGZF_EOF
 from petriscope.genome.intervals import check_names, known_sizes
 from petriscope.progress import progress
+from petriscope.textfile import BGZF_EOF
 
 MIN_MAPQ = 20
 TN5 = (4, 5)

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.errors import UserError
-from petriscope.files import BROKEN, ends_in_bgzf_mark, open_bytes
+from petriscope.textfile import BROKEN, ends_in_bgzf_mark, open_bytes
 
 RANGE = re.compile(r"^(?P<chrom>[^:]+):(?P<first>[0-9]+)-(?P<last>[0-9]+)$")
 """A contig that is a piece of a chromosome: `chr22:37200001-40600000`, first and last base counted

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from petriscope.errors import UserError
-from petriscope.files import BROKEN, damaged, open_bytes
 from petriscope.names import chromosomes_meant
+from petriscope.textfile import BROKEN, damaged, open_bytes
 
 CHUNK_ROWS = 1_000_000
 BLOCK_BYTES = 1 << 18

@@ -13,16 +13,21 @@ import pandas as pd
 import torch
 
 from petriscope.errors import UserError
-from petriscope.files import atomic_folder, read_json, write_json
+from petriscope.files import Output, atomic_folder, json_with, read_json, write_json
 from petriscope.parallel import in_processes
 from petriscope.probe.model import Inputs, ProbedModel, check_layer, check_probe, place
-from petriscope.probe.tokens import Tokens
+from petriscope.probe.tokens import AXIS, Tokens
 from petriscope.shown import INK, Printed, panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DRAWN = 100_000
+HIDDEN = Output(
+    "hidden states",
+    ("hidden.json", "values.npy", *(f"tokens/{name}" for name in AXIS.holds)),
+    json_with(layer=None),
+)
 """Tokens that a figure reads at most, evenly spread."""
 
 
@@ -92,7 +97,7 @@ class Hidden(Printed):
 
     def save(self, folder: str | Path) -> None:
         """Write values.npy, hidden.json and the token axis (tokens/)."""
-        with atomic_folder(folder) as out:
+        with atomic_folder(folder, HIDDEN) as out:
             np.save(out / "values.npy", self.values)
             write_json(out / "hidden.json", {"layer": self.layer})
             self.tokens.save(out / "tokens")

@@ -16,7 +16,20 @@ import numpy as np
 import pandas as pd
 
 from petriscope.errors import UserError
-from petriscope.files import atomic_folder, read_json, write_json, write_parquet
+from petriscope.files import (
+    Output,
+    atomic_folder,
+    json_with,
+    read_json,
+    write_json,
+    write_parquet,
+)
+
+AXIS = Output(
+    "a token axis",
+    ("tokens.json", "windows.parquet", "index.npy"),
+    json_with(units=None, positions=None),
+)
 
 
 @dataclass(frozen=True)
@@ -193,7 +206,7 @@ class Tokens:
 
     def save(self, folder: str | Path) -> None:
         """Write windows.parquet, tokens.json and, for a ragged axis, index.npy."""
-        with atomic_folder(Path(folder)) as out:
+        with atomic_folder(folder, AXIS) as out:
             write_parquet(out / "windows.parquet", self.windows)
             numbers = {n: getattr(self, n) for n in ("units", "positions", "width", "offset")}
             write_json(out / "tokens.json", numbers)

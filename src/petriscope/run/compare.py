@@ -56,7 +56,7 @@ def load_tolerances(path: Path) -> dict[str, Tolerance]:
     everything must be equal. `UserError` for an unknown field."""
     content: dict[str, Any] = {"default": {}, "tables": {}}
     if path.is_file():
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     found = {}
     for name, entry in {"default": {}, **content["tables"]}.items():
         unknown = set(entry) - set(Tolerance.__dataclass_fields__)

@@ -52,7 +52,7 @@ def _folder(module: str) -> Path:
 @functools.cache
 def tree(module: str) -> ast.Module:
     """The parsed source of a module of this package."""
-    return ast.parse(source(module).read_text(), str(source(module)))
+    return ast.parse(source(module).read_text(encoding="utf-8"), str(source(module)))
 
 
 @functools.cache
@@ -200,7 +200,7 @@ def _says_something(module: str) -> bool:
 
 def with_code_rows(path: Path) -> str:
     """The text of a dvc.yaml with every stage's code rows as they should be; all else stays."""
-    text, study = path.read_text(), study_of(path.with_name("params.yaml"))
+    text, study = path.read_text(encoding="utf-8"), study_of(path.with_name("params.yaml"))
     for name, stage in load_yaml(path)["stages"].items():
         given = [row for row in stage.get("deps") or [] if not row.startswith("${code}/")]
         code = [f"${{code}}/{row}" for row in code_rows(study, name)]
@@ -234,10 +234,10 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="rewrite the file")
     args = parser.parse_args()
     new = with_code_rows(args.file)
-    same = new == args.file.read_text()
+    same = new == args.file.read_text(encoding="utf-8")
     if args.write and not same:
         with atomic_path(args.file) as temporary:
-            temporary.write_text(new)
+            temporary.write_text(new, encoding="utf-8")
     elif not same:
         print(f"{args.file}: code rows are out of date. Write them with --write.")
         return 1

@@ -14,14 +14,17 @@ from typing import Any
 
 from petriscope import __version__
 from petriscope.errors import UserError
-from petriscope.files import atomic_folder, read_json, read_yaml_text
+from petriscope.files import Output, atomic_folder, claim, read_json
 from petriscope.run.chain import Records
 from petriscope.run.params import load_params
 from petriscope.run.workspace import Workspace
+from petriscope.textfile import read_yaml_text
 
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 LARGE = 2**26
 """bytes; larger outputs are described by their hash and left out"""
+CRATE = Output("a crate", ("ro-crate-metadata.json", "*"), lambda path: False)
+"""A crate is never replaced, not even by one."""
 TEXTS = ("params.yaml", "dvc.yaml", "claims.yaml", "dvc.lock")
 
 
@@ -38,6 +41,8 @@ def write_crate(workspace: Workspace, out: Path) -> int:
         raise UserError("needs the package rocrate", field="crate", remedy=remedy) from None
     if out.exists():
         raise UserError("exists already", file=out, remedy="Name a new folder.")
+    inputs = (workspace.results, workspace.figures, workspace.root / "code")
+    out = claim(out, CRATE, inputs=inputs)
     held = Records(workspace)
     absent = [name for name, record in held.records.items() if record is None]
     if absent:
@@ -53,7 +58,7 @@ def write_crate(workspace: Workspace, out: Path) -> int:
         if record is not None:
             entities.add_stage(name, record)
     crate.root_dataset["mentions"] = entities.actions
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, CRATE) as folder:
         crate.write(folder)
         shutil.copyfile(workspace.params, folder / "params.yaml")
     return sum(1 for path in out.rglob("*") if path.is_file())

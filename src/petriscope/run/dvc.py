@@ -69,7 +69,10 @@ def process_alive(pid: int) -> bool:
     except PermissionError:
         return True
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            != "Z"
+        )
     except (OSError, IndexError):
         return True
 
@@ -78,14 +81,14 @@ def start_time(pid: int) -> str | None:
     """The kernel's start time of a process: with the pid, it names the process for good (numbers
     are used again)."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return None
 
 
 def _rwlock(path: Path) -> list[Any]:
     try:
-        content = json.loads(path.read_text() or "{}")
+        content = json.loads(path.read_text(encoding="utf-8") or "{}")
     except (OSError, ValueError):
         return []
     items: list[Any] = []
@@ -99,7 +102,7 @@ def _kernel_locks(path: Path) -> list[int]:
     """Process ids that the kernel lists as holding a lock on ``path`` (Linux)."""
     try:
         inode = path.stat().st_ino
-        lines = Path("/proc/locks").read_text().splitlines()
+        lines = Path("/proc/locks").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     found = []
@@ -206,13 +209,13 @@ class Hasher:
             if dvc_folder(self.root).is_dir():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 temporary = path.with_suffix(f".{os.getpid()}.part")
-                temporary.write_text(json.dumps(self.known))
+                temporary.write_text(json.dumps(self.known), encoding="utf-8")
                 os.replace(temporary, path)
 
 
 def _remembered(root: Path) -> dict[str, list[int | str]]:
     try:
-        known = json.loads((state_folder(root) / SUMS).read_text())
+        known = json.loads((state_folder(root) / SUMS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
@@ -225,7 +228,7 @@ class Stopped(Exception):
 def _ignore_rules(root: Path) -> Callable[[str], bool]:
     """Whether ``root/.dvcignore`` excludes a relative path (folders end in a slash)."""
     try:
-        lines = (root / ".dvcignore").read_text().splitlines()
+        lines = (root / ".dvcignore").read_text(encoding="utf-8").splitlines()
     except OSError:
         return lambda path: False
     from pathspec import GitIgnoreSpec

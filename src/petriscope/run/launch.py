@@ -192,7 +192,7 @@ class Runner:
         """Past executions per stage, oldest first: started, seconds, ok."""
         result: dict[str, list[dict[str, Any]]] = {}
         try:
-            lines = (self.folder / "history.jsonl").read_text().splitlines()
+            lines = (self.folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
         except OSError:
             return result
         for line in lines:
@@ -203,7 +203,7 @@ class Runner:
 
     def _record(self) -> dict[str, Any]:
         try:
-            return json.loads((self.folder / "current.json").read_text())
+            return json.loads((self.folder / "current.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
 

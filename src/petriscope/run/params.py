@@ -18,6 +18,7 @@ import yaml
 from petriscope.errors import UserError
 from petriscope.names import did_you_mean
 from petriscope.run.studies import DEFAULT, Study, find_study
+from petriscope.textfile import read_text
 
 
 def entry(
@@ -215,7 +216,7 @@ def parse_params(raw: Any, path: str | Path = "params.yaml") -> Any:
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.safe_load(read_text(path))
     except FileNotFoundError:
         remedy = (
             "Run inside a Petriscope workspace (the folder with params.yaml) or give --workspace."

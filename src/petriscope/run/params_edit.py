@@ -84,7 +84,7 @@ def assign(text: str, assignments: Sequence[str], path: Path) -> str:
 
 def override(path: Path, values: Mapping[str, Any]) -> None:
     """Set dotted entries of a parameter file; comments stay, and the result is checked first."""
-    save(path, edited(path.read_text(), values, path))
+    save(path, edited(path.read_text(encoding="utf-8"), values, path))
 
 
 def edited(text: str, values: Mapping[str, Any], path: Path) -> str:
@@ -134,7 +134,7 @@ def save(path: Path, text: str) -> None:
     """Replace the file whole. Raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

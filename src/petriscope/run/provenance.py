@@ -74,7 +74,7 @@ def combined(files: Mapping[str, str]) -> str:
 
 def _remembered(path: Path) -> dict[str, list[int | str]]:
     try:
-        known = json.loads(path.read_text())
+        known = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
@@ -224,7 +224,7 @@ def cpu_model() -> str:
     import torch
 
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         text = ""
     found = re.search(r"(?m)^model name\s*:\s*(.+)$", text)

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
+KEPT = (".py", ".yaml", ".json", ".tsv", ".meme")
 _STAND_ALONE = re.compile(r"(?m)^\s*- code: code$")
 
 
@@ -21,14 +22,14 @@ def refresh_code(root: Path) -> bool:
     OSError.
     """
     try:
-        if _STAND_ALONE.search((root / "dvc.yaml").read_text()) is None:
+        if _STAND_ALONE.search((root / "dvc.yaml").read_text(encoding="utf-8")) is None:
             return False
     except OSError:
         return False
     wanted = {
         p.relative_to(PACKAGE): p.read_bytes()
         for p in sorted(PACKAGE.rglob("*"))
-        if p.suffix in (".py", ".yaml", ".json", ".tsv", ".meme")
+        if p.suffix in KEPT
     }
     target = root / "code"
     held = (
@@ -38,11 +39,11 @@ def refresh_code(root: Path) -> bool:
     )
     if wanted == held:
         return False
-    from petriscope.files import (
-        atomic_folder,
-    )  # loads numpy, which the terminal UI spares itself otherwise
+    # loads numpy, which the terminal UI spares itself otherwise
+    from petriscope.files import Output, atomic_folder
 
-    with atomic_folder(target) as folder:
+    copy = Output("a copy of petriscope's sources", ("cli.py", *(f"*{kind}" for kind in KEPT)))
+    with atomic_folder(target, copy) as folder:
         for name, content in wanted.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)

@@ -25,7 +25,7 @@ from petriscope.run.workspace import Workspace
 
 def stage_names(workspace: Workspace) -> list[str]:
     """Stages in the order dvc.yaml lists them."""
-    return list(yaml.safe_load((workspace.root / "dvc.yaml").read_text())["stages"])
+    return list(yaml.safe_load((workspace.root / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 
 
 def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:

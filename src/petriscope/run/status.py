@@ -133,7 +133,11 @@ def _files(
         if path not in known:
             reasons.append(f"{what} {path} is new")
             continue
-        found = hasher.path(path)
+        try:
+            found = hasher.path(path)
+        except PermissionError as error:
+            reasons.append(f"{what} {path} cannot be read: {error.strerror}, {error.filename}")
+            continue
         if found is None:
             reasons.append(f"{what} {path} is missing")
         elif known[path] is not None and found != known[path]:
@@ -149,7 +153,12 @@ def purpose(stage: str, root: Path | None = None) -> str:
     try:
         study = find_study(DEFAULT) if root is None else study_of(root / "params.yaml")
         found = importlib.util.find_spec(study.stage(stage))
-        text = ast.get_docstring(ast.parse(Path(str(found and found.origin)).read_text())) or ""
+        text = (
+            ast.get_docstring(
+                ast.parse(Path(str(found and found.origin)).read_text(encoding="utf-8"))
+            )
+            or ""
+        )
     except (UserError, OSError, SyntaxError):
         return ""
     return " ".join(text.partition("\n\n")[0].split()).removeprefix(f"Stage {stage}: ")
@@ -163,7 +172,9 @@ def control_stages(graph: Graph) -> list[str]:
 def metrics(root: Path, stage: str) -> dict[str, Any] | None:
     """``results/metrics/STAGE.json``, or None where the stage has not run or the file is broken."""
     try:
-        found = json.loads((root / "results" / "metrics" / f"{stage}.json").read_text())
+        found = json.loads(
+            (root / "results" / "metrics" / f"{stage}.json").read_text(encoding="utf-8")
+        )
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
@@ -200,7 +211,7 @@ def recorded_seconds(root: Path) -> dict[str, float]:
     result = {}
     for path in (root / "results" / "provenance").glob("*.json"):
         try:
-            seconds = json.loads(path.read_text())["seconds"]
+            seconds = json.loads(path.read_text(encoding="utf-8"))["seconds"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if isinstance(seconds, int | float):

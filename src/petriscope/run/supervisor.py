@@ -53,7 +53,7 @@ class Record:
     def save(self) -> None:
         """Write the record whole."""
         temporary = self.folder / f"current.{os.getpid()}.part"
-        temporary.write_text(json.dumps(self.fields))
+        temporary.write_text(json.dumps(self.fields), encoding="utf-8")
         os.replace(temporary, self.folder / "current.json")
 
     def line(self, text: str) -> None:
@@ -89,7 +89,7 @@ class Record:
         if name is None:
             return
         entry = {"stage": name, "started": started, "seconds": time.time() - started, "ok": good}
-        with (self.folder / "history.jsonl").open("a") as handle:
+        with (self.folder / "history.jsonl").open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(entry) + "\n")
         if good:
             self.fields["done"].append(name)

@@ -3,16 +3,20 @@ knows the place of each file in it."""
 
 from __future__ import annotations
 
+import configparser
 import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from petriscope.errors import UserError
-from petriscope.run.params import study_of
+from petriscope.run.params import load_params, study_of
 from petriscope.run.studies import DEFAULT, Study, find_study
+from petriscope.textfile import read_text
 
 TEMPLATES = ("params.yaml", "dvc.yaml", "claims.yaml")
+MADE = ("dvc.yaml", "claims.yaml", "code", "results", "paper_figures")
+"""what only a workspace of ours may hold before one is made there: all of it is rewritten"""
 
 
 @dataclass(frozen=True)
@@ -170,25 +174,91 @@ def create_workspace(
     from petriscope.files import atomic_path  # loads numpy, which nothing else here needs
 
     root = Path(root).resolve()
+    if root.exists() and not root.is_dir():
+        raise UserError("is a file", file=root, remedy="Name a folder for the workspace.")
+    check_place(root)
+    graph = root / "dvc.yaml"
+    if not is_workspace(root) or "petriscope" not in read_text(graph):  # another project of DVC
+        foreign = [name for name in MADE if (root / name).exists()]
+        if foreign:
+            what = f"holds {', '.join(foreign)} of something else, which a run would replace"
+            raise UserError(what, file=root, remedy="Name a new folder for the workspace.")
+        if (root / "params.yaml").is_file():
+            load_params(root / "params.yaml")  # of something else or with a mistake: stop here
     if study is None and (root / "params.yaml").is_file():
         study = study_of(root / "params.yaml")
     for name in TEMPLATES:
         target = root / name
-        text = template(name, study).read_text()
+        text = read_text(template(name, study))
         if name == "dvc.yaml":
             text = re.sub(r"(?m)^(\s*- code: ).*$", r"\g<1>code", text)
-        if not target.exists() or (name != "params.yaml" and target.read_text() != text):
+        if not target.exists() or (name != "params.yaml" and read_text(target) != text):
             with atomic_path(target) as temporary:
-                temporary.write_text(text)
+                temporary.write_text(text, encoding="utf-8")
     if dataset is not None:
         set_dataset(root / "params.yaml", Path(dataset).expanduser().resolve())
     config = Workspace(root).home / ".dvc" / "config"
     if not config.exists():
         with atomic_path(config) as temporary:
             temporary.write_text(
-                "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
+                "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n",
+                encoding="utf-8",
             )
     return Workspace(root)
+
+
+def check_place(root: Path) -> None:
+    """Raise `UserError` where DVC cannot run in the folder ``root``: its progress bars take braces
+    in a path for fields to fill in."""
+    if set("{}") & set(str(root)):
+        what = "has { or } in its path, with which DVC cannot run"
+        raise UserError(what, file=root, remedy="Name another place with --workspace DIR.")
+
+
+def allow_without_git(home: Path) -> None:
+    """Let DVC work in a folder that is no git repository, as a source archive unpacks to: its
+    committed configuration expects one. Writes `.dvc/config.local`, which is nobody's but this
+    machine's. Raises OSError."""
+    from petriscope.files import atomic_path
+
+    folder = home / ".dvc"
+    if not folder.is_dir() or (home / ".git").exists():
+        return
+    local = folder / "config.local"
+    read, own = configparser.ConfigParser(), configparser.ConfigParser()
+    read.read([folder / "config", local], encoding="utf-8")
+    if read.getboolean("core", "no_scm", fallback=False):
+        return
+    own.read(local, encoding="utf-8")
+    if not own.has_section("core"):
+        own.add_section("core")
+    own.set("core", "no_scm", "true")
+    with atomic_path(local) as temporary, temporary.open("w", encoding="utf-8") as handle:
+        own.write(handle)
+
+
+def run_name(name: str, source: Path) -> str:
+    """The folder under runs/ of a data set called ``name`` in ``source``. Raises `UserError` where
+    no folder can be called so, or it would lie elsewhere."""
+    plain = name == name.strip() and name not in ("", ".", "..") and name.isprintable()
+    if not plain or "/" in name or "\0" in name or len(name.encode()) > 200:
+        raise UserError(
+            f"is {name!r}, which cannot name the folder of its run",
+            file=source,
+            field="name",
+            remedy="Call it otherwise, or say where to run with --workspace DIR.",
+        )
+    return name
+
+
+def scalar(text: str) -> str:
+    """``text`` as one YAML value on one line: as it is where that is safe, else quoted."""
+    if re.fullmatch(r"[A-Za-z_.]*/[\w./+-]*", text, re.ASCII):
+        return text
+    import yaml
+
+    quoted = yaml.safe_dump(text, default_style='"', width=float("inf"), allow_unicode=True)
+    return str(quoted).strip()
 
 
 def set_dataset(params: Path, dataset: Path) -> None:
@@ -196,8 +266,12 @@ def set_dataset(params: Path, dataset: Path) -> None:
     are."""
     from petriscope.files import atomic_path
 
-    text = params.read_text()
-    new = re.sub(r"(?m)^dataset:.*$", f"dataset: {dataset.as_posix()}", text, count=1)
+    if not dataset.as_posix().isprintable():
+        what = "has a line break or another unprintable character in its path"
+        raise UserError(what, file=repr(dataset.as_posix()), remedy="Rename the folder.")
+    text = read_text(params)
+    line = f"dataset: {scalar(dataset.as_posix())}"
+    new = re.sub(r"(?m)^dataset:.*$", lambda _: line, text, count=1)
     if new != text:
         with atomic_path(params) as temporary:
-            temporary.write_text(new)
+            temporary.write_text(new, encoding="utf-8")

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from petriscope.errors import UserError
-from petriscope.files import atomic_folder, read_json, write_json
+from petriscope.files import Output, atomic_folder, json_with, read_json, write_json
 from petriscope.probe.harvest import Hidden, layer_paths
 from petriscope.progress import bar
 from petriscope.sae.codes import Codes, concatenate
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMAT = 1
+DICTIONARY = Output(
+    "a dictionary",
+    ("cfg.json", "sae.safetensors", "metrics.json"),
+    json_with(format=FORMAT, scale=None, threshold=None),
+)
 _ROWS_AT_ONCE = 4096
 _STREAM_ROWS = 16_384
 
@@ -229,7 +234,7 @@ class SAE(Printed):
             "threshold": self.threshold,
             **self.config.as_dict(),
         }
-        with atomic_folder(folder) as temporary:
+        with atomic_folder(folder, DICTIONARY) as temporary:
             write_json(temporary / "cfg.json", described)
             save_file(tensors, temporary / "sae.safetensors")
 

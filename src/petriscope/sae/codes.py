@@ -14,8 +14,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 from petriscope.errors import UserError
-from petriscope.files import atomic_folder, read_json, write_json
-from petriscope.probe.tokens import Tokens
+from petriscope.files import Output, atomic_folder, json_with, read_json, write_json
+from petriscope.probe.tokens import AXIS, Tokens
 from petriscope.sae.moments import Moments
 from petriscope.shown import INK, Printed, panel
 
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 _RUN_ROWS = 4096
 TOKENS = "tokens"
+CODES = Output(
+    "codes",
+    (
+        *("codes.json", "indptr.npy", "indices.npy", "values.npy"),
+        *(f"{TOKENS}/{name}" for name in AXIS.holds),
+    ),
+    json_with(latents=None, rows=None),
+)
 """Folder of the token axis beside the codes."""
 _ENTRIES_AT_ONCE = 1 << 22
 _SHOWN = 10
@@ -257,7 +265,7 @@ def writing_codes(
 ) -> Iterator[CodesWriter]:
     """A `CodesWriter` whose folder appears whole on success, or not at all."""
     described = {"latents": latents} | ({} if layer is None else {"layer": layer})
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, CODES) as temporary:
         writer = CodesWriter(temporary, described)
         yield writer
         writer.close()

@@ -80,6 +80,12 @@ class SAEConfig:
             self,
             f"below m = {self.m}: a code that keeps every latent is not sparse",
         )
+        _check(
+            isinstance(self.seed, int) and self.seed >= 0,
+            "seed",
+            self,
+            "zero or a positive integer",
+        )
         _check(0 < self.lr < 1, "lr", self, "between 0 and 1")
         for field in ("warmup", "decay", "threshold_start"):
             value = getattr(self, field)

@@ -258,6 +258,34 @@ def _path_of(shard: str | Path | np.ndarray) -> str | Path | np.ndarray:
     return shard
 
 
+def _what_is(path: Path) -> str:
+    """What a file that is no .npy array is, told by its first bytes."""
+    with path.open("rb") as handle:
+        start = handle.read(16)
+    if not start:
+        return "is empty"
+    if start.startswith(ZIP):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except zipfile.BadZipFile:
+            return "is a damaged or truncated archive"
+        if names and all(name.endswith(".npy") for name in names):
+            return "holds several arrays (.npz)"
+        torch_file = any(name.endswith("data.pkl") for name in names)
+        return "is a PyTorch file (.pt)" if torch_file else "is a zip archive (Keras?)"
+    if start[8:9] == b"{":
+        return "is a safetensors file"
+    kinds = {
+        b"\x80": "is a pickle or an old PyTorch file (.pt)",
+        b"\x89HDF": "is an HDF5 file",
+        b"PAR1": "is a Parquet table",
+        b"\x1f\x8b": "is compressed (gzip)",
+    }
+    other = "is no .npy array (its first bytes are others)"
+    return next((what for magic, what in kinds.items() if start.startswith(magic)), other)
+
+
 def open_shard(shard: str | Path | np.ndarray) -> np.ndarray:
     """An array of vectors, that of a .npy file memory-mapped; raises `UserError` where it holds
     none."""
@@ -280,15 +308,8 @@ def _mapped(path: Path) -> np.ndarray:
     try:
         with path.open("rb") as handle:
             magic = handle.read(len(np.lib.format.MAGIC_PREFIX))
-        if magic[:2] == ZIP:
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-            arrays = bool(names) and all(name.endswith(".npy") for name in names)
-            what = "holds several arrays (.npz)" if arrays else "is a zip archive (PyTorch, Keras?)"
-            raise UserError(what, file=path, remedy="Save each array with numpy.save.")
         if magic != np.lib.format.MAGIC_PREFIX:
-            what = "is empty" if not magic else "is no .npy array (its first bytes are others)"
-            raise UserError(what, file=path, remedy="Save it with numpy.save.")
+            raise UserError(_what_is(path), file=path, remedy="Save each array with numpy.save.")
         return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except FileNotFoundError:
         raise UserError("does not exist", file=path, remedy="Check the path.") from None

@@ -20,7 +20,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from petriscope.errors import UserError
-from petriscope.files import atomic_folder, read_json, write_csv, write_json
+from petriscope.files import (
+    Output,
+    atomic_folder,
+    json_with,
+    read_json,
+    write_csv,
+    write_json,
+)
 from petriscope.probe.harvest import Hidden
 from petriscope.progress import bar
 from petriscope.sae.coder import SAE
@@ -37,6 +44,9 @@ from petriscope.sae.step import (
     resample,
 )
 
+CHECKPOINT = Output(
+    "a checkpoint", ("state.json", "state.safetensors"), json_with(config=None, step=None)
+)
 _SAMPLE_TOKENS = 16_384
 _LOG_ROWS = 100
 _CHECKPOINT_EVERY = 1000  # steps
@@ -414,7 +424,7 @@ def save_checkpoint(folder: Path, config: SAEConfig, checkpoint: Checkpoint) -> 
     """Replace the checkpoint in ``folder``. A full disk leaves the earlier one intact and raises
     `UserError`."""
     try:
-        with atomic_folder(folder) as temporary:
+        with atomic_folder(folder, CHECKPOINT) as temporary:
             save_file(checkpoint.tensors, temporary / "state.safetensors")
             described = {
                 "config": config.as_dict(),

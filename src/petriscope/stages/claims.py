@@ -55,7 +55,7 @@ def run(workspace: Workspace, params: Params) -> ClaimNumbers:
         write_csv(folder / "ledger.csv", ledger)
     page = as_markdown(claims, "Claims ledger", [*notes, *dataset.untestable()])
     with atomic_path(workspace.figures / "claims.md") as temporary:
-        temporary.write_text(page + ledger_markdown(ledger))
+        temporary.write_text(page + ledger_markdown(ledger), encoding="utf-8")
     verdicts: dict[str, int] = {}
     for claim in claims:
         verdicts[claim.verdict] = verdicts.get(claim.verdict, 0) + 1

@@ -409,7 +409,7 @@ def test_interrupted_simulation_leaves_the_earlier_data_set(
 ) -> None:
     out = tmp_path / "demo"
     out.mkdir()
-    (out / "kept").write_text("x")
+    (out / "dataset.yaml").write_text("name: demo\nsimulation:\n  seed: 1\n")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -417,7 +417,7 @@ def test_interrupted_simulation_leaves_the_earlier_data_set(
     monkeypatch.setattr("petriscope.studies.chromatin.simulate.dataset._write_peaks", full)
     with pytest.raises(OSError, match="No space"):
         simulate_demo(out, SMALL)
-    assert (out / "kept").read_text() == "x"
+    assert [p.name for p in out.iterdir()] == ["dataset.yaml"]
     assert [p.name for p in tmp_path.iterdir()] == ["demo"]
 
 

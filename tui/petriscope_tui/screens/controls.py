@@ -128,11 +128,11 @@ class ControlsPage(Page):
         )
         values = metrics(root, name)
         if values is None:
-            text.append("not run: ", style=p.undecided)
+            text.append("not run: ", style=p.untestable)
             text.append(f"press 7 and u on {name}, or run `petriscope stage {name}`", style=p.dim)
             return text
         if values.get("untestable"):
-            text.append(f"no test: {values['untestable']}", style=p.undecided)
+            text.append(f"no test: {values['untestable']}", style=p.untestable)
             return text
         entries = [(key, value) for key, value in flat(values) if value is not None]
         key_width = min(max((len(key) for key, _ in entries), default=0), max(width // 2, 10))

@@ -367,14 +367,13 @@ class FeaturePage(Page):
         atlas = self.owner.atlas
         if not kind or atlas is None or self.feature is None:
             return
-        from petriscope_tui.delimited import WRITERS
+        from petriscope_tui.delimited import WRITERS, unused
 
-        path = (
-            self.owner.workspace.root / f"{feature_name(self.feature.id).replace('/', '_')}.{kind}"
-        )
+        stem = feature_name(self.feature.id).replace("/", "_")
+        path = unused(self.owner.workspace.root / f"{stem}.{kind}")
         try:
             count = WRITERS[kind](path, atlas, [self.feature.id])
-        except OSError as error:
+        except (OSError, UserError) as error:
             self.notify(f"cannot write {path}: {error}", severity="error")
         else:
             self.notify(f"wrote {count:,} lines to {path}")

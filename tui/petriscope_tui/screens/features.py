@@ -320,9 +320,9 @@ class FeaturesPage(Page):
         atlas = self.owner.atlas
         if not kind or atlas is None:
             return
-        from petriscope_tui.delimited import WRITERS
+        from petriscope_tui.delimited import WRITERS, unused
 
-        path = self.owner.workspace.root / f"features.{kind}"
+        path = unused(self.owner.workspace.root / f"features.{kind}")
         try:
             count = WRITERS[kind](path, atlas, self.order)
         except (OSError, UserError) as error:

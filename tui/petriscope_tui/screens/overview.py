@@ -13,6 +13,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Claim
+from petriscope.claims.rules import NOT_SUPPORTED, SUPPORTED, UNTESTABLE, VERDICTS
 from petriscope_tui.evidence import plural, spoken
 from petriscope_tui.form import bound, show
 from petriscope_tui.plots import Series, bar, line_plot
@@ -20,8 +21,6 @@ from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
 from petriscope_tui.workspace import short_path
-
-VERDICTS = {"supported": "supported", "not_supported": "not supported"}
 
 
 class OverviewPage(Page):
@@ -54,25 +53,25 @@ class OverviewPage(Page):
 
     def _sign(self, verdict: str | None) -> str:
         g = self.glyphs
-        return {"supported": g.yes, "not_supported": g.no}.get(verdict or "", g.unsure)
+        return {SUPPORTED: g.yes, NOT_SUPPORTED: g.no}.get(verdict or "", g.unsure)
 
     def _claims(self, claims: list[Claim]) -> None:
         p, g = self.palette, self.glyphs
         room = max(self.size.width - 6, 60)
-        statement = min(max((len(c.statement) for c in claims), default=10), room - 19)
+        statement = min(max((len(c.statement) for c in claims), default=10), room - 21)
         fields = [
             Field("sign", "", 1, lambda c: self._sign(c.verdict), self._verdict_style),
             Field("statement", "claim", statement, lambda c: c.statement),
             Field(
                 "verdict",
                 "verdict",
-                14,
-                lambda c: VERDICTS.get(c.verdict or "", "undecided"),
+                len(UNTESTABLE),
+                lambda c: c.verdict or UNTESTABLE,
                 self._verdict_style,
             ),
         ]
         rest = (
-            room - statement - 21
+            room - statement - 23
         )  # a number cut short says nothing: shown where it has room, in full below
         if rest >= 24:
             fields.append(
@@ -93,9 +92,10 @@ class OverviewPage(Page):
         table.edge = g.cursor
         table.show(ListRows([(c,) * len(fields) for c in claims]), fields, table.cursor)
         table.styles.height = min(max(len(claims), 1), max(self.size.height - 26, 8)) + 1
-        tally = {word: 0 for word in ("supported", "not supported", "undecided")}
+        tally = dict.fromkeys(VERDICTS, 0)
         for claim in claims:
-            tally[VERDICTS.get(claim.verdict or "", "undecided")] += 1
+            verdict = claim.verdict or UNTESTABLE
+            tally[verdict] = tally.get(verdict, 0) + 1
         counts = "   ".join(f"{n} {word}" for word, n in tally.items() if n)
         self.query_one("#claims-card").border_title = f"Claims   {counts}" if claims else "Claims"
 

@@ -29,7 +29,7 @@ class ParamsDialog(ModalScreen[bool]):
         super().__init__()
         self.path, self.graph = path, graph
         try:
-            self.before = path.read_text()
+            self.before = path.read_text(encoding="utf-8")
         except OSError as error:
             self.before = f"# cannot be read: {error.strerror}\n"
         self.edit = Edit(None)
@@ -68,8 +68,8 @@ class ParamsDialog(ModalScreen[bool]):
             text.append(f" and {len(edit.changes) - 4} more", style=p.dim)
         text.append("\n")
         if edit.invalidated:
-            text.append(f"invalidates {len(edit.invalidated)} stages: ", style=p.undecided)
-            text.append(", ".join(edit.invalidated), style=p.undecided)
+            text.append(f"invalidates {len(edit.invalidated)} stages: ", style=p.untestable)
+            text.append(", ".join(edit.invalidated), style=p.untestable)
         else:
             text.append("no stage depends on it", style=p.dim)
         return text

@@ -265,13 +265,13 @@ class PipelinePage(Page):
         elif any(h.alive for h in others):
             holder = next(h for h in others if h.alive)
             text.append(
-                f"DVC is locked by process {holder.pid}: {holder.command}", style=p.undecided
+                f"DVC is locked by process {holder.pid}: {holder.command}", style=p.untestable
             )
         elif others:
             text.append(
                 f"stale lock of process {others[0].pid}, which is gone: .dvc/tmp/rwlock can be "
                 f"removed",
-                style=p.undecided,
+                style=p.untestable,
             )
         elif run.exit_status not in (None, 0):
             text.append(f"{self.glyphs.no} {run.brief}", style=f"bold {p.not_supported}")
@@ -286,12 +286,12 @@ class PipelinePage(Page):
             elif stale:
                 text.append(
                     f"{len(stale)} of {len(self.status)} stages are not up to date",
-                    style=p.undecided,
+                    style=p.untestable,
                 )
             else:
                 text.append(f"{self.glyphs.yes} everything is up to date", style=p.supported)
         if not self.owner.workspace.writable:
-            text.append("   read-only folder: nothing can be run here", style=p.undecided)
+            text.append("   read-only folder: nothing can be run here", style=p.untestable)
         self.query_one("#pipeline-line", Static).update(text)
 
     def _detail(self) -> None:

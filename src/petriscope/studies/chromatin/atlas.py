@@ -436,7 +436,6 @@ def curve_rows(workspace: Workspace) -> pd.DataFrame:
 def claim_rows(workspace: Workspace) -> pd.DataFrame:
     """The ledger, its intervals and controls as text."""
     claims = pd.DataFrame(read_json(workspace.figures / "claims.json")["claims"])
-    verdicts = {"supported": "supported", "not supported": "not_supported"}
     return pd.DataFrame(
         {
             "claim": claims.id,
@@ -446,7 +445,7 @@ def claim_rows(workspace: Workspace) -> pd.DataFrame:
             "corrected": claims.corrected,
             "interval": claims.interval,
             "control": claims.control_results.where(claims.control_results != "-", claims.control),
-            "verdict": claims.verdict.map(lambda verdict: verdicts.get(verdict, "undecided")),
+            "verdict": claims.verdict,
             "rule": claims.rule,
             "note": claims.why,
         }

@@ -77,7 +77,9 @@ def batch() -> Batch:
 def parity() -> Parity:
     """The package's model on those weights against the wanted values."""
     wanted = json.loads(
-        (resources.files("petriscope.studies.chromatin") / "parity.json").read_text()
+        (resources.files("petriscope.studies.chromatin") / "parity.json").read_text(
+            encoding="utf-8"
+        )
     )
     found = model().run(batch(), capture=[CONFIG.layers])
     return Parity(

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from petriscope.errors import UserError
-from petriscope.files import read_yaml_text
 from petriscope.names import did_you_mean, exactly
+from petriscope.textfile import read_yaml_text
 
 CONTEXTS = ("in_vitro", "in_vivo")
 SIGNAL_FORMATS = ("fragments", "bam", "bigwig", "bedgraph", "narrowpeak")

@@ -8,7 +8,13 @@ import tempfile
 from pathlib import Path
 
 from petriscope.errors import UserError
-from petriscope.studies.chromatin.simulate.dataset import DemoConfig, dataset_digest, simulate_demo
+from petriscope.files import claim
+from petriscope.studies.chromatin.simulate.dataset import (
+    DEMO,
+    DemoConfig,
+    dataset_digest,
+    simulate_demo,
+)
 
 DEFAULT_OUT = "data/demo"
 
@@ -34,8 +40,7 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     config = DemoConfig(seed=args.seed)
     config.check()
-    if out.exists() and not out.is_dir():
-        raise UserError("is a file", file=out, remedy="Name a folder for the data set.")
+    claim(out, DEMO)
     if not out.exists() or not any(out.iterdir()):
         simulate_demo(out, config)
         print(f"wrote {out} (sha256 {dataset_digest(out)[:16]})")

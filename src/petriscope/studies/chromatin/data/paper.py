@@ -20,12 +20,13 @@ from petriscope.fetch.unpack import (
     index_fasta,
     is_archive,
 )
-from petriscope.files import atomic_path
+from petriscope.files import Output, atomic_path, claim
 from petriscope.progress import progress
 from petriscope.studies.chromatin.data.archives import resolve
 from petriscope.studies.chromatin.data.sources import Source, SourceTable, load_sources
 
 DEFAULT_OUT = "data/paper"
+FETCHED = Output("fetched sources", (LOCK_NAME, "*"))
 NEEDED = ("hg38", "blacklist", "gencode", "go", "jaspar", "archetypes")
 """Sources that dataset.yaml names, by id."""
 
@@ -58,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
         print(plan(table, chosen))
         return 0
     out = Path(args.out)
-    if out.exists() and not out.is_dir():
-        raise UserError("is a file", file=out, remedy="Name a folder for the data set.")
+    if not (out.is_dir() and any(out.rglob("*.part"))):  # a first fetch that was interrupted
+        claim(out, FETCHED)
     fetch(table, chosen, out, jobs=args.jobs, verify=args.verify)
     return 0
 
@@ -220,7 +221,9 @@ def _write_dataset(table: SourceTable, out: Path) -> list[str]:
     missing = [path for path in dict.fromkeys(named) if not (out / path).is_file()]
     if not missing:
         with atomic_path(out / "dataset.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(description, sort_keys=False, width=120))
+            temporary.write_text(
+                yaml.safe_dump(description, sort_keys=False, width=120), encoding="utf-8"
+            )
     return missing
 
 

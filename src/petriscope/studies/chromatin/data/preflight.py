@@ -24,7 +24,6 @@ from petriscope.enrich.genesets import read_gmt
 from petriscope.enrich.motifs import Motif, motifs_of, parse_motifs
 from petriscope.enrich.states import ACTIVE, Labels, State, read_labels, read_states
 from petriscope.errors import UserError
-from petriscope.files import text_lines
 from petriscope.genome.bam import header_contigs
 from petriscope.genome.fasta import Genome
 from petriscope.genome.intervals import check_names, known_sizes, read_intervals
@@ -33,6 +32,7 @@ from petriscope.names import chromosomes_meant, did_you_mean
 from petriscope.progress import progress
 from petriscope.studies.chromatin.data.dataset import Dataset
 from petriscope.studies.chromatin.data.sampled import Line, sample
+from petriscope.textfile import text_lines
 
 SHOWN = 4
 """Names listed of those that matched nothing."""

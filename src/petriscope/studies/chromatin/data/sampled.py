@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from petriscope.errors import UserError
-from petriscope.files import BGZF_EOF, GZIP, is_bgzip
+from petriscope.textfile import BGZF_EOF, GZIP, is_bgzip
 
 WHOLE = 32 << 20
 """A file up to this size (bytes on disk) is read whole."""

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.errors import UserError
-from petriscope.files import open_text
+from petriscope.textfile import open_text
 
 COLUMNS = {"ID": "motif", "ENR_RATIO": "fold", "LOG_EVALUE": "log_evalue"}
 

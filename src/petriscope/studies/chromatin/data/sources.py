@@ -99,7 +99,7 @@ def load_sources(path: str | Path | None = None) -> SourceTable:
             remedy="Give --sources an existing file, or leave it out for the bundled one.",
         )
     try:
-        raw = yaml.safe_load(file.read_text())
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise UserError(
             f"not valid YAML ({error})",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import glob
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
+from safetensors import SafetensorError, safe_open
 
 from petriscope.errors import UserError
+from petriscope.files import Output, claim
 from petriscope.progress import progress
-from petriscope.studies.chromatin.model.epibert import EpiBERT
+from petriscope.studies.chromatin.model.epibert import FILE_FORMAT, EpiBERT
 from petriscope.studies.chromatin.model.epibert_config import EpiBERTConfig
 from petriscope.studies.chromatin.model.epibert_original import original_places
 from petriscope.studies.chromatin.model.tf_checkpoint import ObjectCheckpoint
@@ -67,7 +70,7 @@ def read_config(file: str | Path) -> dict[str, Any]:
     """Hyper-parameters in a YAML file, by our names or by the original's; an unknown name is
     refused."""
     try:
-        mapping = yaml.safe_load(Path(file).read_text())
+        mapping = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             f"cannot be read ({error.strerror})", file=file, remedy="Give a YAML file."
@@ -202,6 +205,17 @@ def infer_config(
 _FINE_TUNED = ("final_pointwise_conv_rna", "final_dense_profile_rna")
 
 
+def _is_model(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="np") as file:
+            return (file.metadata() or {}).get("format") == FILE_FORMAT
+    except (SafetensorError, OSError):
+        return False
+
+
+CONVERTED = Output("a converted model", known=_is_model)
+
+
 @dataclass(frozen=True)
 class ConversionReport:
     """What a conversion read, assumed and wrote."""
@@ -333,7 +347,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """``petriscope convert``; returns the exit status."""
+    prefix = checkpoint_prefix(args.checkpoint)
+    parts = sorted(prefix.parent.glob(f"{glob.escape(prefix.name)}.*"))
+    claim(args.out, CONVERTED, inputs=[*parts, *([args.config] if args.config else [])])
     given = read_config(args.config) if args.config else None
-    report = convert_checkpoint(args.checkpoint, args.out, given)
+    report = convert_checkpoint(prefix, args.out, given)
     print("\n".join(report.lines()))
     return 0

@@ -18,7 +18,7 @@ import yaml
 
 from petriscope.enrich.motifs import Motif, read_motifs
 from petriscope.errors import UserError
-from petriscope.files import atomic_folder, sha256
+from petriscope.files import Output, atomic_folder, sha256
 from petriscope.genome.coverage import WindowBins, cut_sites
 from petriscope.genome.tracks import SCALE_TO
 from petriscope.parallel import in_processes
@@ -51,6 +51,15 @@ from petriscope.studies.chromatin.simulate.signal import (
 )
 
 LINE = 60
+DEMO = Output(
+    "a simulated data set",
+    (
+        *("dataset.yaml", "genome.fa", "genome.fa.fai", "genes.bed", "go.gmt", "motifs.meme"),
+        *("states.tsv", "blacklist.bed", "truth.tsv.gz"),
+        *("signal/*.fragments.tsv.gz*", "peaks/*.narrowPeak.gz", "chromhmm/*.bed.gz"),
+    ),
+    lambda path: "\nsimulation:\n" in path.read_text(encoding="utf-8", errors="replace"),
+)
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,7 @@ def simulate_demo(out_folder: str | Path, config: DemoConfig | None = None) -> N
     config = config or DemoConfig()
     config.check()
     motifs = {motif.factor: motif for motif in read_motifs(demo_motifs_path(), "meme")}
-    with atomic_folder(out_folder) as folder:
+    with atomic_folder(out_folder, DEMO) as folder:
         _write_all(folder, config, motifs)
 
 
@@ -140,7 +149,8 @@ def _write_all(folder: Path, config: DemoConfig, motifs: dict[str, Motif]) -> No
         pass
     _write_gzip(folder / "truth.tsv.gz", _table_bytes(truth_table(elements), header=True))
     (folder / "dataset.yaml").write_text(
-        yaml.safe_dump(_description(config, genome, samples), sort_keys=False, width=110)
+        yaml.safe_dump(_description(config, genome, samples), sort_keys=False, width=110),
+        encoding="utf-8",
     )
 
 
@@ -172,7 +182,10 @@ def _table_bytes(frame: pd.DataFrame, header: bool = False) -> bytes:
 def _write_genome(folder: Path, genome: SimulatedGenome) -> None:
     """FASTA with lines of 60, its .fai, and the blacklist."""
     offset = 0
-    with (folder / "genome.fa").open("wb") as fasta, (folder / "genome.fa.fai").open("w") as index:
+    with (
+        (folder / "genome.fa").open("wb") as fasta,
+        (folder / "genome.fa.fai").open("w", encoding="utf-8") as index,
+    ):
         for name, codes in genome.sequence.items():
             header = f">{name}\n".encode()
             letters = LETTERS[codes]
@@ -184,7 +197,7 @@ def _write_genome(folder: Path, genome: SimulatedGenome) -> None:
             index.write(f"{name}\t{len(letters)}\t{offset + len(header)}\t{LINE}\t{LINE + 1}\n")
             offset += len(header) + body.size + len(rest)
     rows = [f"{c}\t{a}\t{b}\tartefact\n" for c, pairs in genome.blacklist.items() for a, b in pairs]
-    (folder / "blacklist.bed").write_text("".join(rows))
+    (folder / "blacklist.bed").write_text("".join(rows), encoding="utf-8")
 
 
 def _write_annotation(
@@ -195,13 +208,14 @@ def _write_annotation(
     genes: list[Gene],
 ) -> None:
     rows = [f"{g.chrom}\t{g.tss}\t{g.tss + 1}\t{g.name}\t0\t{g.strand}\n" for g in genes]
-    (folder / "genes.bed").write_text("".join(rows))
+    (folder / "genes.bed").write_text("".join(rows), encoding="utf-8")
     sets = simulate_gene_sets(_stream(config, 7), genes)
     (folder / "go.gmt").write_text(
-        "".join("\t".join([term, note, *members]) + "\n" for term, note, members in sets)
+        "".join("\t".join([term, note, *members]) + "\n" for term, note, members in sets),
+        encoding="utf-8",
     )
     states = "".join(f"{i + 1}\t{name}\t{color}\n" for i, (name, color) in enumerate(STATES))
-    (folder / "states.tsv").write_text(f"number\tname\tcolour\n{states}")
+    (folder / "states.tsv").write_text(f"number\tname\tcolour\n{states}", encoding="utf-8")
     (folder / "motifs.meme").write_bytes(demo_motifs_path().read_bytes())
     for index, (lineage, context) in enumerate(CONDITIONS):
         table = segment(_stream(config, 8, index), genome, elements, genes, index)

@@ -50,7 +50,9 @@ def run(workspace: Workspace, params: Params) -> FigureNumbers:
         for name, (stage, file) in TABLES.items():
             frame = table(stage, file)
             write_csv(folder / f"{name}.csv", frame)
-            (folder / f"{name}.md").write_text(as_markdown(frame, f"{name} · {stamp}"))
+            (folder / f"{name}.md").write_text(
+                as_markdown(frame, f"{name} · {stamp}"), encoding="utf-8"
+            )
         write_json(
             folder / SOURCES, {name: [f"{stage}/{file}"] for name, (stage, file) in TABLES.items()}
         )

@@ -74,7 +74,7 @@ def run(workspace: Workspace, params: Params) -> Found:
     """Write results/truth/: features.parquet (true differences, best match) and scores.csv (false
     discovery, power)."""
     dataset, alpha = load_dataset(workspace.dataset(params.dataset)), params.cds.alpha
-    simulation = yaml.safe_load(dataset.source.read_text()).get("simulation")
+    simulation = yaml.safe_load(dataset.source.read_text(encoding="utf-8")).get("simulation")
     features, why = read_features(workspace, design_of(load_biosamples(workspace))), None
     if dataset.truth is None or simulation is None:
         why = "this data set was not simulated"
