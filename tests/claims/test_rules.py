@@ -174,14 +174,14 @@ def _factors(lineage):
     """A lineage whose two factors lead, and stand low or weakly elsewhere."""
     others = {"rank": [2, 7, 5, 30], "q": [0.4, 0.01, 0.2, 1.0], "log2_fold": [1.9, 0.9, 1.8, None]}
     own = {"untestable": None, "best_rank": 1, "best_q": 1e-9, "best_log2_fold": 2.0}
-    return {"motifs": {lineage: own | {"others": others}}}
+    return {"motifs": {"lineages": {lineage: own | {"others": others}}}}
 
 
 def _elsewhere(lineage, **changes):
     """The same where the control speaks: one factor in another lineage changes."""
-    others = _factors(lineage)["motifs"][lineage]["others"]
+    others = _factors(lineage)["motifs"]["lineages"][lineage]["others"]
     worse = {name: [value, *others[name][1:]] for name, value in changes.items()}
-    return {"motifs": {lineage: {"others": others | worse}}}
+    return {"motifs": {"lineages": {lineage: {"others": others | worse}}}}
 
 
 TRUE_WORLD = {
@@ -326,7 +326,7 @@ def test_rules_follow_the_alpha_of_the_run():
     strict = {"cds": {"alpha": 0.01}}
     for claim in ("chromhmm", "gobp", "calibration", "planted-fdr"):
         assert _verdict(claim, strict).verdict == NOT_SUPPORTED, claim
-    weak = {"motifs": {"liver": {"best_q": 0.03}}}
+    weak = {"motifs": {"lineages": {"liver": {"best_q": 0.03}}}}
     assert _verdict("tf-liver", weak).verdict == SUPPORTED
     assert _verdict("tf-liver", weak | strict).verdict == NOT_SUPPORTED
 
@@ -335,9 +335,11 @@ def test_a_named_control_that_no_rule_reads_is_refused(tmp_path):
     """As tf-liver was: the text names the other lineages, the rule reads its own rank and q."""
     shipped = (Path(__file__).parents[2] / "claims.yaml").read_text()
     rule = SHIPPED["tf-liver"]["rule"]
-    blind = "motifs.liver.best_rank <= 5 and motifs.liver.best_q < 0.05"
+    blind = "motifs.lineages.liver.best_rank <= 5 and motifs.lineages.liver.best_q < 0.05"
     (tmp_path / "claims.yaml").write_text(shipped.replace(rule, blind))
-    with pytest.raises(UserError, match=r"controls\[0\].metrics: names motifs.liver.others.rank"):
+    with pytest.raises(
+        UserError, match=r"controls\[0\].metrics: names motifs.lineages.liver.others.rank"
+    ):
         read_rules(tmp_path / "claims.yaml")
     bare = yaml.safe_load(shipped)
     del bare["claims"][1]["controls"][1]["printed"]

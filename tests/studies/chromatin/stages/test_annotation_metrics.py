@@ -15,9 +15,9 @@ from petriscope.studies.chromatin.stages import chromhmm, genesets, motifs
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 CONTROL = (
-    "lowest(motifs.liver.others.rank, motifs.liver.others.q, 0.05) > 5 and "
-    "highest(motifs.liver.others.log2_fold, motifs.liver.others.q, 0.05) "
-    "< 0.5 * motifs.liver.best_log2_fold"
+    "lowest(motifs.lineages.liver.others.rank, motifs.lineages.liver.others.q, 0.05) > 5 and "
+    "highest(motifs.lineages.liver.others.log2_fold, motifs.lineages.liver.others.q, 0.05) "
+    "< 0.5 * motifs.lineages.liver.best_log2_fold"
 )
 
 
@@ -50,7 +50,7 @@ def test_the_claimed_factors_are_held_against_the_other_lineages(other, holds):
     assert found["others"]["rank"] == others["rank"].tolist()
     assert found["others"]["q"] == others.q.tolist()
     assert np.allclose(np.exp2(found["others"]["log2_fold"]), others.fold)
-    assert evaluate_rule(CONTROL, {"motifs": {"liver": found}}) is holds
+    assert evaluate_rule(CONTROL, {"motifs": {"lineages": {"liver": found}}}) is holds
 
 
 def test_a_lineage_without_others_has_no_control():

@@ -3,7 +3,7 @@ controls."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from petriscope.enrich.features import enrich_features
 from petriscope.enrich.foregrounds import Foregrounds
 from petriscope.enrich.homer import enrich_by_homer
-from petriscope.enrich.motifs import read_motifs
+from petriscope.enrich.motifs import Motif, read_motifs
 from petriscope.enrich.scan import scan_hits
 from petriscope.enrich.tails import CONTROLS, SHOWN_DRAWS, for_disk, share_of_draws, with_q
 from petriscope.files import atomic_folder, write_csv, write_parquet
@@ -56,7 +56,21 @@ class LineageFactors:
     """name, rank, q, fold of the best in the lineage's raw peaks."""
 
 
-def run(workspace: Workspace, params: Params) -> dict[str, Any]:
+@dataclass(frozen=True)
+class MotifNumbers:
+    """What the motifs say of every lineage, and how the table stands."""
+
+    lineages: dict[str, LineageFactors]
+    motifs: int
+    engine: str
+    family: int
+    """Tests of the table, controls left out."""
+    random_draws_with_a_motif: float | None
+    hit_correlation_median: float | None
+    untestable: str | None = None
+
+
+def run(workspace: Workspace, params: Params) -> MotifNumbers:
     """Write results/motifs/: enrichment.csv (groups x motifs, q over all), factors.csv (the claimed
     factors), lineages.csv (motifs by lineage over its features), and of each feature's best motifs
     specificity.parquet, hits.parquet (where they lie) and comparisons.csv; of each lineage's,
@@ -69,11 +83,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     hits = scan_hits(sequences, motifs)
     enrichment = enrich_features(hits, fore.background())
     if params.annotation.engine == "homer":
-        drawn = fore.groups[fore.groups.kind == "random"].group.tolist()[SHOWN_DRAWS:]
-        asked = {row: group for row, group in enumerate(fore.groups.group) if group not in drawn}
-        ratio, seed = params.annotation.background_ratio, params.seed
-        where = fore.matrix, fore.strata, asked
-        long = enrich_by_homer(sequences, motifs, *where, ratio=ratio, seed=seed)
+        long = by_homer(fore, sequences, motifs, params)
     else:
         long = enrichment.table(names, features=fore.groups.group.to_numpy())
     table = with_q(fore.about().merge(long.rename(columns={"feature": "group"}), on="group"))
@@ -89,27 +99,39 @@ def run(workspace: Workspace, params: Params) -> dict[str, Any]:
     logos, positions = of_lineages(
         table, fore, sequences, motifs, layer, most=most, alpha=alpha, seed=seed
     )
+    tables = {
+        "enrichment": for_disk(table),
+        "factors": factors,
+        "lineages": lineage_table(enrichment.fold, fore.groups, names, seed),
+        "comparisons": comparisons,
+        "logos": logos,
+        "positions": positions,
+    }
     with atomic_folder(workspace.table("motifs")) as folder:
-        write_csv(folder / "enrichment.csv", for_disk(table))
-        write_csv(folder / "factors.csv", factors)
-        by_lineage = lineage_table(enrichment.fold, fore.groups, names, seed)
-        write_csv(folder / "lineages.csv", by_lineage)
+        for name, frame in tables.items():
+            write_csv(folder / f"{name}.csv", frame)
         specific = specificity_table(table, fore, hits, motifs, alpha)
         write_parquet(folder / "specificity.parquet", specific)
         write_parquet(folder / "hits.parquet", found)
-        write_csv(folder / "comparisons.csv", comparisons)
-        write_csv(folder / "logos.csv", logos)
-        write_csv(folder / "positions.csv", positions)
     draws = table[table.kind == "random"].group.nunique()
-    return {
-        **{x: asdict(measured(x, factors, published, layer)) for x in dataset.lineages},
-        "untestable": None,
-        "motifs": len(motifs),
-        "engine": params.annotation.engine,
-        "family": int((~table.kind.isin(CONTROLS)).sum()),
-        "random_draws_with_a_motif": share_of_draws(table, draws, alpha=alpha),
-        "hit_correlation_median": median(comparisons.correlation),
-    }
+    return MotifNumbers(
+        {x: measured(x, factors, published, layer) for x in dataset.lineages},
+        motifs=len(motifs),
+        engine=params.annotation.engine,
+        family=int((~table.kind.isin(CONTROLS)).sum()),
+        random_draws_with_a_motif=share_of_draws(table, draws, alpha=alpha),
+        hit_correlation_median=median(comparisons.correlation),
+    )
+
+
+def by_homer(
+    fore: Foregrounds, sequences: np.ndarray, motifs: list[Motif], params: Params
+) -> pd.DataFrame:
+    """The enrichment table as HOMER makes it; of the random groups only those that are shown."""
+    drawn = fore.groups[fore.groups.kind == "random"].group.tolist()[SHOWN_DRAWS:]
+    asked = {row: group for row, group in enumerate(fore.groups.group) if group not in drawn}
+    ratio, where = params.annotation.background_ratio, (fore.matrix, fore.strata, asked)
+    return enrich_by_homer(sequences, motifs, *where, ratio=ratio, seed=params.seed)
 
 
 def median(values: pd.Series) -> float | None:
