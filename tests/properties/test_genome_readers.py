@@ -245,7 +245,7 @@ def unclosed(raw: bytes, rows: list[list[str]], wrong: set[int]) -> set[int]:
     last = raw.removeprefix(b"\xef\xbb\xbf").rsplit(b"\n", 1)[-1].strip()
     return (
         {raw.count(b"\n") + 1}
-        if last and not last.startswith((b"#", b"track ", b"browser "))
+        if last and not (last[:1] == b"#" or last.split(b" ")[0] in (b"track", b"browser"))
         else set()
     )
 
