@@ -8,6 +8,7 @@ made for it.
 from __future__ import annotations
 
 import argparse
+import importlib.machinery
 import importlib.util
 import json
 import re
@@ -209,7 +210,8 @@ def test_where_a_figure_comes_from_is_data_not_code(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "TABLES", {})
     (drawn,) = reference.figures_drawn(workspace)
     assert drawn.reads == (("b", "y.csv"), ("a", "z.csv")) and drawn.draws.endswith(":place")
-    invented = types.ModuleType(f"{reference.STAGES}.invented")
+    invented = types.ModuleType("petriscope.stages.invented")
+    invented.__spec__ = importlib.machinery.ModuleSpec(invented.__name__, None)
     invented.count, invented.read = claim_checks, Path.read_text
     monkeypatch.setitem(sys.modules, invented.__name__, invented)
     assert reference.computed_by("invented") == ["petriscope.claims.rules:claim_checks"]

@@ -163,7 +163,11 @@ def read_yaml_text(path: str | Path) -> Any:
     """
     text = "\n".join(text_lines(path))
     try:
-        return yaml.load(text, Loader=_AsWritten)
+        loader = _AsWritten(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UserError(
             f"not valid YAML ({error})",

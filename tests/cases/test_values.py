@@ -403,21 +403,21 @@ def damaged_header(path: Path) -> None:
         ),
         (
             lambda path: np.save(path, np.array([[{}]] * 9), allow_pickle=True),
-            "no array of numbers",
+            "none of numbers",
         ),
         (lambda path: np.save(path, np.ones((4096, 4), int)), "type int64"),
         (lambda path: np.save(path, np.ones((4096, 0))), "has shape (4096, 0)"),
         (lambda path: path.write_bytes(b""), "is empty"),
-        (damaged_header, "is damaged"),
-        (lambda path: path.write_bytes(b"PK\x03\x04junk"), "cut short"),
-        (lambda path: path.write_bytes(b"\x80\x04K\x01."), "is no .npy array"),
+        (damaged_header, "is a damaged"),
+        (lambda path: path.write_bytes(b"PK\x03\x04junk"), "damaged or truncated archive"),
+        (lambda path: path.write_bytes(b"\x80\x04K\x01."), "is a pickle"),
         (lambda path: path.mkdir(), "holds no .npy file"),
         (
             lambda path: (
                 np.save(path, np.ones((4096, 4))),
                 path.write_bytes(path.read_bytes()[:-9]),
             ),
-            "cut short",
+            "truncated .npy array",
         ),
     ],
 )
@@ -426,7 +426,9 @@ def test_vectors_that_cannot_be(
 ) -> None:
     damage(tmp_path / "x.npy")
     refused(
-        ["sae", "train", "--input", tmp_path / "x.npy", "--out", tmp_path / "out"], "x.npy", words
+        ["sae", "train", "--input", tmp_path / "x.npy", "--out", tmp_path / "out", "--k", 2],
+        "x.npy",
+        words,
     )
     assert not (tmp_path / "out").exists()
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from petriscope.atlas.schema import TABLES
-from petriscope.claims.rules import NOT_SUPPORTED, SUPPORTED, UNTESTABLE, VERDICTS
+from petriscope.claims import NOT_SUPPORTED, SUPPORTED, UNTESTABLE, VERDICTS
 from petriscope_tui.theme import DARK
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -217,5 +217,7 @@ def test_the_verb_writes_an_indexed_fragment_file(
     (tmp_path / "g.fa").write_text(">chr1\nACGT\n")
     before = out.read_bytes()
     with pytest.raises(UserError, match="chr1 has 60000 bp in the header but 4 in the genome"):
-        fragments_command.run(command(path, out, "--genome", tmp_path / "g.fa"))
+        fragments_command.run(
+            command(path, out.with_name("y.tsv.gz"), "--genome", tmp_path / "g.fa")
+        )
     assert out.read_bytes() == before and not list(out.parent.glob(".*"))

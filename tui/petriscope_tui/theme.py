@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from textual.theme import Theme
 
 from petriscope.atlas.schema import Declared
-from petriscope.claims.rules import NOT_SUPPORTED, SUPPORTED
+from petriscope.claims import NOT_SUPPORTED, SUPPORTED
 
 
 @dataclass(frozen=True)

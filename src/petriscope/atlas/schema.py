@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from petriscope.claims.rules import NOT_SUPPORTED, SUPPORTED, UNTESTABLE
+from petriscope.claims import NOT_SUPPORTED, SUPPORTED, UNTESTABLE
 
 APPLICATION_ID = 0x50545243
 VERSION = 6

@@ -12,15 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from petriscope.claims import NOT_SUPPORTED, SUPPORTED, UNTESTABLE
 from petriscope.claims.texts import MISSING, known, render
 from petriscope.claims.texts import names as text_names
 from petriscope.errors import UserError
 from petriscope.textfile import read_text
 
 TEXTS = ("as_published", "corrected", "interval")
-SUPPORTED, NOT_SUPPORTED, UNTESTABLE = "supported", "not supported", "cannot be tested"
-VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNTESTABLE)
-"""The only words for a verdict: in the ledger, the atlas, the terminal UI and every JSON."""
 FIELDS = (
     *("id", "source", "statement", "published", "definition_published", "definition_corrected"),
     *(

@@ -15,7 +15,7 @@ from petriscope.genome.bam import MIN_MAPQ, header_contigs, read_bam
 from petriscope.genome.fasta import Genome
 from petriscope.genome.fragments import write_fragments
 
-FRAGMENTS = Output("a new fragment file", known=lambda path: False)
+FRAGMENTS = Output("known as an output of this program", known=lambda path: False)
 """Nothing in a fragment file says who wrote it, so none is replaced."""
 
 
@@ -46,10 +46,10 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             "does not end in .tsv.gz", file=out, remedy="Name the fragment file OUT.tsv.gz."
         )
-    inputs = [args.alignments, *(args.genome or [])]
-    target = claim(out, FRAGMENTS, inputs=inputs)
     if not 0 <= args.min_mapq <= 255:
         raise UserError(f"is {args.min_mapq}", field="--min-mapq", remedy="Use 0 to 255.")
+    inputs = [args.alignments, *(args.genome or [])]
+    target = claim(out, FRAGMENTS, inputs=inputs)
     if args.genome:
         contigs: pd.DataFrame = Genome(args.genome).contigs
     else:

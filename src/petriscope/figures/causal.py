@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from petriscope.claims.rules import UNTESTABLE
+from petriscope.claims import UNTESTABLE
 from petriscope.figures.style import (
     CONTROL,
     CORRECTED,

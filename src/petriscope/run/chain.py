@@ -85,7 +85,7 @@ class Records:
             return None
         try:
             record = read_json(path)
-        except ValueError:
+        except UserError:
             raise UserError(
                 "is not JSON", file=path, remedy=f"Run `petriscope stage {name}` again."
             ) from None

@@ -13,11 +13,11 @@ arithmetic is float32. No code in a file is run: pickled modules are refused.
 from __future__ import annotations
 
 import math
-import pickle
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -588,7 +588,7 @@ def _tensors(path: Path) -> dict[str, Any]:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except pickle.UnpicklingError:
+    except UnpicklingError:
         what = "is a pickled module or damaged; only plain tensors are read, for no code is run"
         raise UserError(what, file=path, remedy="Save its state_dict().") from None
     except PermissionError:

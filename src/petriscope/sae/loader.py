@@ -309,13 +309,17 @@ def _mapped(path: Path) -> np.ndarray:
         with path.open("rb") as handle:
             magic = handle.read(len(np.lib.format.MAGIC_PREFIX))
         if magic != np.lib.format.MAGIC_PREFIX:
-            raise UserError(_what_is(path), file=path, remedy="Save each array with numpy.save.")
+            what = _what_is(path)
+            remedy = f"Save {'each' if 'several' in what else 'it'} with numpy.save."
+            raise UserError(what, file=path, remedy=remedy)
         return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except FileNotFoundError:
         raise UserError("does not exist", file=path, remedy="Check the path.") from None
+    except IsADirectoryError:
+        raise UserError("is a folder", file=path, remedy="Name the .npy file.") from None
     except UNREADABLE as error:
         raise UserError(
-            f"is damaged, cut short or no array of numbers ({error})",
+            f"is a damaged or truncated .npy array, or none of numbers ({error})",
             file=path,
             remedy="Save it with numpy.save.",
         ) from None
