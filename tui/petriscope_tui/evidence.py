@@ -88,6 +88,7 @@ def identity(
     lineages: list[str],
     p: Palette,
     g: Glyphs,
+    width: int,
 ) -> Text:
     """Name, label, checks."""
     v = feature.values
@@ -122,12 +123,16 @@ def identity(
         )  # type: ignore[arg-type]
         text.append(f"{sign} ", style=f"bold {color}")
         ask = check.ask if g.unicode else check.ask.replace("≥", ">=")
-        text.append(f"{ask:<38}")
-        text.append(
-            f"{check.found if check.holds is not None else 'not measured':>12}\n", style=color
-        )
+        found = check.found if check.holds is not None else "not measured"
+        room = min(max(width - 2, 0), 60) - len(found)
+        text.append(f"{_fit(ask, room - 1):<{max(room, 1)}}")
+        text.append(f"{found}\n", style=color)
     text.rstrip()
     return text
+
+
+def _fit(text: str, room: int) -> str:
+    return text if len(text) <= room else text[: max(room - 1, 0)] + "~"
 
 
 def confidence(share: float) -> str:
@@ -148,11 +153,11 @@ def statistics(
         f"{'':<10}g {show(v['effect'], 'signed', none)} "
         f"{interval(v['lo'], v['hi'], 'signed', none)}\n"
     )
-    if v["p"] is not None:
-        text.append(f"{'':<10}null percentile {_percentile(1 - v['p'])}", style=p.dim)
+    known = [] if v["p"] is None else [f"null percentile {_percentile(1 - v['p'])}"]
     if v["n_units"] is not None:
-        gap = 3 if v["p"] is not None else 10
-        text.append(f"{'':<{gap}}n = {v['n_units']} {v['level'] or 'unit'}s", style=p.dim)
+        known.append(f"n = {v['n_units']} {v['level'] or 'unit'}s")
+    apart = "   " if 10 + len("   ".join(known)) <= width else f"\n{'':<10}"
+    text.append(f"{'':<10}{apart.join(known)}", style=p.dim)
     text.append(
         f"\n{'published':<10}CDS {show(v['cds_published'], 'number', none)}   p "
         f"{_counted(v['p_published'], none)}\n",
@@ -163,23 +168,21 @@ def statistics(
         return text
     ends = [x for e in effects for x in (e.lo, e.hi, e.effect, 0.0) if x is not None]
     low, high = min(ends), max(ends)
-    room = width - 54
+    room = width - 52
     drawn = f"  {number(low)} to {number(high)}" if room >= 14 else ""
     text.append(
-        f"\n{words.stratum[:8]:<9}{'t':>7} {'q':>8} {'g':>7} {'95 %':<16} n{drawn}\n", style=p.dim
+        f"\n{words.stratum[:8]:<9}{'t':>7} {'q':>7} {'g':>7} {'95 %':<15} n{drawn}\n", style=p.dim
     )
     for e in effects:
         text.append(f"{e.lineage[:8]:<9}", style=p.stratum(e.lineage, lineages))
         text.append(f"{show(e.t, 'signed', none):>7}", style=_signed(e.t, p))
-        text.append(f" {show(e.q, 'p', none):>8} {show(e.effect, 'signed', none):>7} ")
-        text.append(
-            f"{interval(e.lo, e.hi, 'signed', none):<16} {show(e.n_units, 'count', none):<2} ",
-            style=p.dim,
-        )
-        text.append(
-            (span(e.lo, e.effect, e.hi, low, high, room, g) if room >= 8 else "") + "\n",
-            style=_signed(e.effect, p),
-        )
+        text.append(f" {show(e.q, 'p', none):>7} {show(e.effect, 'signed', none):>7} ")
+        count = f"{interval(e.lo, e.hi, 'signed', none):<15} {show(e.n_units, 'count', none)}"
+        text.append(f"{count:<19}" if room >= 8 else count, style=p.dim)
+        if room >= 8:
+            line = span(e.lo, e.effect, e.hi, low, high, room, g)
+            text.append(line, style=_signed(e.effect, p))
+        text.append("\n")
     text.rstrip()
     return text
 

@@ -113,7 +113,7 @@ class FeaturePage(Page):
         words = atlas.declared
         block = lambda name: self.query_one(f"#{name}", Block)
         block("identity").show(
-            lambda width: evidence.identity(feature, atlas.thresholds, words, lineages, p, g)
+            lambda width: evidence.identity(feature, atlas.thresholds, words, lineages, p, g, width)
         )
         sides = (evidence.spoken(words.target), evidence.spoken(words.reference))
         block("statistics").show(
