@@ -18,6 +18,8 @@ from ruamel.yaml import YAML
 from sae.test_coder import make_sae
 from safetensors.torch import save_file
 
+from petriscope.cli import main
+from petriscope.commands import status
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, atomic_path, write_json
 from petriscope.run.dvc import Hasher
@@ -290,3 +292,16 @@ def test_b21_no_text_is_read_or_written_in_the_locales_encoding() -> None:
         if isinstance(call, ast.Call) and _without_encoding(call)
     ]
     assert found == []
+
+
+def test_b04_another_user_sees_the_state_of_a_run(
+    small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DVC would lock the owner's folder; the records can be read all the same."""
+    workspace = create_workspace(small.folder.parent / "w", small.folder)
+    theirs = lambda path, mode: not (mode == os.W_OK and Path(path).name == ".dvc")
+    monkeypatch.setattr(status.os, "access", theirs)
+    monkeypatch.setattr(subprocess, "run", None)  # DVC is not asked
+    assert main(["status", "--workspace", str(workspace.root)]) == 0
+    shown = capsys.readouterr()
+    assert "is another user's" in shown.err and "nodes: " in shown.out

@@ -4,6 +4,7 @@ stage's state."""
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -43,7 +44,14 @@ def run(args: argparse.Namespace) -> int:
     workspace = workspace_of(args)
     refresh_code(workspace.root)
     allow_without_git(workspace.home)
-    if args.graph:
+    read_only = not os.access(workspace.home / ".dvc", os.W_OK)
+    if read_only and not args.graph:
+        print(
+            f"petriscope: {workspace.home / '.dvc'} is another user's, and DVC would lock it: "
+            "drawn from the records instead",
+            file=sys.stderr,
+        )
+    if args.graph or read_only:
         print("\n".join(drawing(workspace.root, shutil.get_terminal_size((100, 40)).columns)))
         return 0
     own = [
