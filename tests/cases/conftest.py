@@ -101,6 +101,7 @@ def cli(tmp_path: Path) -> Cli:
         return subprocess.run(
             [sys.executable, "-m", "petriscope", *map(str, arguments)],
             check=False,
+            timeout=600,
             cwd=cwd or empty,
             env={**os.environ, **(env or {})},
             capture_output=True,

@@ -237,6 +237,18 @@ def test_an_old_index_never_stands_beside_new_fragments(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("byte", [0, 3, 10, 12, 14, 16, 17])
+def test_a_bam_whose_second_block_is_damaged_is_refused_not_waited_for(
+    tmp_path: Path, refused: Refused, byte: int
+) -> None:
+    """htslib's reading threads wait for each other for ever. Found by the property test."""
+    path = bam(tmp_path / "a.bam", 40)
+    raw = bytearray(path.read_bytes())
+    raw[int.from_bytes(raw[16:18], "little") + 1 + byte] ^= 0x55
+    path.write_bytes(bytes(raw))
+    refused(["data", "fragments", path, tmp_path / "o.tsv.gz"], "a.bam", "damaged or truncated")
+
+
 def test_a_bgzip_fasta_that_ends_with_its_last_base(tmp_path: Path) -> None:
     with pysam.BGZFile(str(tmp_path / "g.fa.gz"), "w", None) as handle:
         handle.write(b">chr2\nA")

@@ -17,6 +17,8 @@ from petriscope.genome.intervals import check_names, known_sizes
 from petriscope.progress import progress
 from petriscope.textfile import BGZF_EOF
 
+FIRST_BLOCKS = 64
+"""More than htslib's threads read ahead while the header is read."""
 MIN_MAPQ = 20
 TN5 = (4, 5)
 CHUNK_ROWS = 1_000_000
@@ -135,6 +137,8 @@ def _open(path: Path, threads: int) -> pysam.AlignmentFile:
         raise UserError(
             "is truncated (end marker missing)", file=path, remedy="Fetch or write the file again."
         )
+    if not cram and threads > 1:
+        _check_first_blocks(path)
     opened = pysam.AlignmentFile(
         str(path),
         "rc" if cram else "rb",
@@ -150,6 +154,26 @@ def _open(path: Path, threads: int) -> pysam.AlignmentFile:
             remedy="Give aligned reads, with their header (`samtools view -h`).",
         )
     return opened
+
+
+def _check_first_blocks(path: Path) -> None:
+    """Raise `UserError` where one of the file's first blocks of bgzip does not begin as one does,
+    or ends beyond the file: htslib's reading threads then wait for each other for ever."""
+    size, place = path.stat().st_size, 0
+    with path.open("rb") as handle:
+        for _ in range(FIRST_BLOCKS):
+            handle.seek(place)
+            head = handle.read(18)
+            if not head:
+                return
+            whole = head[:4] == b"\x1f\x8b\x08\x04" and head[10:16] == b"\x06\x00BC\x02\x00"
+            begun, place = place, place + int.from_bytes(head[16:18], "little") + 1
+            if len(head) < 18 or not whole or place > size:
+                raise UserError(
+                    f"damaged or truncated (no block of bgzip at byte {begun:,})",
+                    file=path,
+                    remedy="Fetch or write the file again.",
+                )
 
 
 def _check_header(path: Path, alignments: pysam.AlignmentFile, contigs: pd.DataFrame) -> None:

@@ -82,23 +82,21 @@ def run(workspace: Workspace, params: Params) -> MotifNumbers:
     sequences = spans(Arrays.load(workspace.tracks).sequence, params.windows.crop)
     hits = scan_hits(sequences, motifs)
     enrichment = enrich_features(hits, fore.background())
+    long = enrichment.table(names, features=fore.groups.group.to_numpy())
     if params.annotation.engine == "homer":
         long = by_homer(fore, sequences, motifs, params)
-    else:
-        long = enrichment.table(names, features=fore.groups.group.to_numpy())
     table = with_q(fore.about().merge(long.rename(columns={"feature": "group"}), on="group"))
     layer, alpha, seed = layer_of_claims(workspace, params), params.cds.alpha, params.seed
     factors = claimed_factors(table, dataset.lineage_factors, motifs)
     plain = unmatched(hits, fore, motifs, layer)
     published = claimed_factors(plain, dataset.lineage_factors, motifs)
-    most = params.annotation.hits_motifs
+    asked = params.annotation
     found, comparisons = hits_in_top_bins(
-        table, fore.top, fore.bins, sequences, motifs, most=most, alpha=alpha
+        table, fore.top, fore.bins, sequences, motifs, most=asked.hits_motifs, alpha=alpha
     )
-    most = params.annotation.background_ratio * params.annotation.max_foreground
-    logos, positions = of_lineages(
-        table, fore, sequences, motifs, layer, most=most, alpha=alpha, seed=seed
-    )
+    most = asked.background_ratio * asked.max_foreground
+    drawn = (table, fore, sequences, motifs, layer)
+    logos, positions = of_lineages(*drawn, most=most, alpha=alpha, seed=seed)
     tables = {
         "enrichment": for_disk(table),
         "factors": factors,
@@ -117,7 +115,7 @@ def run(workspace: Workspace, params: Params) -> MotifNumbers:
     return MotifNumbers(
         {x: measured(x, factors, published, layer) for x in dataset.lineages},
         motifs=len(motifs),
-        engine=params.annotation.engine,
+        engine=asked.engine,
         family=int((~table.kind.isin(CONTROLS)).sum()),
         random_draws_with_a_motif=share_of_draws(table, draws, alpha=alpha),
         hit_correlation_median=median(comparisons.correlation),
