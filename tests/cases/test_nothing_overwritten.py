@@ -93,7 +93,7 @@ LOSSES: list[tuple[list[str], str]] = [
     (["data", "demo", "noted"], "note.txt"),
     (["data", "demo", "file"], "is a file"),
     (["data", "paper", "noted", "--only", "hg38"], "note.txt"),
-    (["data", "fragments", "x.npy", "noted.tsv.gz"], "is not a new fragment file"),
+    (["data", "fragments", "x.npy", "noted.tsv.gz"], "is not known as an output of this program"),
     (["verify", "--results", "--json", "file"], "is not a table"),
     (["reproduce", "--workspace", "file"], "is a file"),
 ]  # fmt: skip
