@@ -13,7 +13,7 @@ from petriscope.run.params import chosen_layer
 from petriscope.run.scored import read_features
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import saved_sae
-from petriscope.sae.encode import EncodedLayer
+from petriscope.sae.encode import encoded_layers
 from petriscope.studies.chromatin.inputs import load_windows
 from petriscope.studies.chromatin.model.choose import load_model
 from petriscope.studies.chromatin.params import Params
@@ -34,9 +34,7 @@ def run(workspace: Workspace, params: Params) -> SteeringNumbers:
     select = split_rows(windows, "select")
     sample, biosample_of = sample_hidden(open_layers(workspace.activations)[layer], select)
     blocks = sorted(set(windows.block.to_numpy()[select].tolist()))
-    activity = (
-        EncodedLayer(workspace.codes / f"layer_{layer}").moments().blocks(blocks).unit_means()
-    )
+    activity = encoded_layers(workspace.codes)[layer].moments().blocks(blocks).unit_means()
     features = read_features(workspace, design)
     mine = features[(features.layer == layer) & features.alive].sort_values("rank")
     result = compare_methods(

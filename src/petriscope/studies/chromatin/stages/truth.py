@@ -17,7 +17,7 @@ from petriscope.probe.tokens import Tokens, split_rows
 from petriscope.run.scored import SPLIT, read_features
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import saved_layers
-from petriscope.sae.encode import EncodedLayer
+from petriscope.sae.encode import encoded_layers
 from petriscope.studies.chromatin.controls import branch_statistics
 from petriscope.studies.chromatin.data.dataset import Dataset, load_dataset, read_truth
 from petriscope.studies.chromatin.data.tracks import motif_vectors
@@ -96,9 +96,9 @@ def run(workspace: Workspace, params: Params) -> Found:
     means = library_means(workspace, params, dataset, libraries, rows)
     observed, new = load_design(workspace, params), design_of(libraries.table, [])
     truth, bins = read_truth(dataset.truth), bins_table(Tokens.load(workspace.tokens))
-    tables = []
+    tables, encoded = [], encoded_layers(workspace.codes)
     for layer, frame in features.groupby("layer"):
-        codes = EncodedLayer(workspace.codes / f"layer_{layer}").codes().scipy()
+        codes = encoded[layer].codes().scipy()
         match = match_layer(codes, bins, truth, biosamples)
         ordered = frame.sort_values("feature")
         tables.append(judge_layer(ordered, means[layer], new, match, observed, alpha))
