@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-from petriscope.run.studies import DEFAULT, find_study, study_names
+from petriscope.run.studies import find_study, study_names
 
 CHECK = (
     "petriscope.commands.check",
@@ -18,13 +18,11 @@ FRAGMENTS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One sub-command per kind of data set: those of the default study by their names, those of the
-    others after the study's."""
+    """One sub-command per verb that a study brings."""
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     offered: dict[str, tuple[str, str]] = {}
     for study in study_names():
-        for kind, body in find_study(study).data.items():
-            offered[kind if study == DEFAULT else f"{study}-{kind}"] = body
+        offered |= find_study(study).data
     for name, (module, line) in {**offered, "check": CHECK, "fragments": FRAGMENTS}.items():
         child = kinds.add_parser(name, help=line, description=line[0].upper() + line[1:] + ".")
         verb = importlib.import_module(module)

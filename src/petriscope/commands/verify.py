@@ -11,6 +11,7 @@ from pathlib import Path
 from petriscope.commands import add_workspace_arguments
 from petriscope.errors import UserError
 from petriscope.files import Output, claim, json_with, write_json
+from petriscope.run.fixtures import compare
 from petriscope.run.studies import DEFAULT, find_study
 from petriscope.run.verify import Check, cached, installation, records, shipped
 from petriscope.run.workspace import Workspace, create_workspace, find_workspace
@@ -28,6 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference", type=Path, metavar="DIR", help="a paper_figures folder to compare with"
     )
+    parser.add_argument(
+        "--parity",
+        nargs="+",
+        metavar="FILE",
+        help="compute parity fixtures again and print the worst error of each array; nothing else "
+        "is checked",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there as well")
     add_workspace_arguments(parser)
     parser.set_defaults(workspace=None)
@@ -37,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     """Print one line per check as it ends; status 1 if one failed."""
     if args.json:
         claim(args.json, TABLE, field="--json")
+    if args.parity:
+        return parity(args.parity)
     workspace = _workspace(args.workspace, args.study, results=args.results)
     done: list[Check] = []
 
@@ -69,6 +79,21 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             "holds no finished run", file=workspace.root, remedy="Run `petriscope reproduce` first."
         )
+    return 1 if failed else 0
+
+
+def parity(files: Sequence[str]) -> int:
+    """Print each array of the fixtures beside its tolerance; status 1 where one is beyond it."""
+    failed = total = 0
+    for file in files:
+        kind, rows = compare(file)
+        print(f"{file}: {kind.name}, values of {kind.source}")
+        for row in rows:
+            holds = row.error <= row.allowed
+            failed, total = failed + (not holds), total + 1
+            state = "ok" if holds else "failed"
+            print(f"{state:<8} {row.array:<44} {row.error:.2e} of {row.allowed:.0e}", flush=True)
+    print(f"\n{failed} of {total} arrays are beyond their tolerance")
     return 1 if failed else 0
 
 

@@ -145,10 +145,6 @@ class Params:
     sae: Sae = entry()
     codes: Codes = entry()
     cds: Cds = entry()
-    calibration: Calibration = entry()
-    ablation: Ablation = entry()
-    steering: Steering = entry()
-    controls: Controls = entry()
     figures: Figures = entry()
 
     def digest(self) -> str:
@@ -169,10 +165,28 @@ class Params:
             yield Problem("sae.seeds", "names a seed twice", "Give each seed once.")
         if not sae.seeds:
             yield Problem("sae.seeds", "is empty", "Give at least one seed.")
+
+
+@dataclass(frozen=True)
+class ContrastParams(Params):
+    """Those, and the sections of a study that contrasts replicated units in two conditions."""
+
+    calibration: Calibration = entry()
+    ablation: Ablation = entry()
+    steering: Steering = entry()
+    controls: Controls = entry()
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong between entries."""
+        yield from super().problems()
         for name, layer in (("ablation", self.ablation.layer), ("steering", self.steering.layer)):
-            if isinstance(layer, str) and layer != "middle":
-                remedy = "Use `middle` or a layer number."
-                yield Problem(f"{name}.layer", f"is {layer!r}", remedy)
+            yield from layer_problem(f"{name}.layer", layer)
+
+
+def layer_problem(entry: str, layer: int | str) -> Iterator[Problem]:
+    """What is wrong with a layer in params.yaml before the model is known."""
+    if isinstance(layer, str) and layer != "middle":
+        yield Problem(entry, f"is {layer!r}", "Use `middle` or a layer number.")
 
 
 def chosen_layer(value: int | str, layers: int, entry: str) -> int:

@@ -18,6 +18,7 @@ from petriscope.names import did_you_mean
 
 if TYPE_CHECKING:
     from petriscope.contrast.design import Design
+    from petriscope.run.fixtures import FixtureKind
     from petriscope.run.params import Params
     from petriscope.run.workspace import Workspace
 
@@ -100,9 +101,12 @@ class Study:
     check: Callable[[str | Path], Checked] | None = None
     """Looks at every file of the data set in a folder, within seconds."""
     data: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Verbs of `petriscope data`: name → (module, one line of help)."""
+    """Verbs of `petriscope data`, whose names no two studies share: name → (module, one line of
+    help)."""
     unseen: Callable[[Workspace, Any], Mapping[str, str]] = lambda workspace, params: {}
     """Stages to run again for a reason that DVC does not see, with that reason."""
+    fixtures: Callable[[], Sequence[FixtureKind]] = lambda: ()
+    """Kinds of parity fixtures that it can compute again (`petriscope verify --parity`)."""
     opened: Mapping[str, Callable[[Any], object]] = field(default_factory=dict)
     """What a finished run offers in a notebook: attribute → its loader, given the run."""
 

@@ -12,14 +12,14 @@ from petriscope.contrast.evidence import usable_strata
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv
 from petriscope.probe.tokens import Tokens
-from petriscope.run.params import Params
+from petriscope.run.params import ContrastParams
 from petriscope.run.scored import SPLIT
 from petriscope.run.workspace import Workspace
 from petriscope.sae.encode import encoded_layers
 from petriscope.stages.cds import study_design
 
 
-def run(workspace: Workspace, params: Params) -> Calibration:
+def run(workspace: Workspace, params: ContrastParams) -> Calibration:
     """Write results/calibration/: nulls.csv (rates with intervals, per seed) and p_values.csv
     (binned, for the figure)."""
     layer, alpha, design = (
@@ -53,7 +53,7 @@ def why_untestable(design: Design) -> str | None:
     return f"no {words.stratum} has two {words.units} a side: {reasons}"
 
 
-def null_data(workspace: Workspace, params: Params, design: Design) -> Data:
+def null_data(workspace: Workspace, params: ContrastParams, design: Design) -> Data:
     """What null data sets are made of: the middle layer. Raises `UserError` where nothing can be
     tested."""
     why = why_untestable(design)

@@ -13,7 +13,7 @@ from petriscope.contrast.nulls import replicates, shuffled
 from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.parallel import in_processes
 from petriscope.probe.tokens import Tokens
-from petriscope.run.params import Params
+from petriscope.run.params import ContrastParams
 from petriscope.run.scored import SPLIT, read_features, scoring
 from petriscope.run.workspace import Workspace
 from petriscope.sae.encode import encoded_layers
@@ -39,7 +39,7 @@ class Found:
     replicate_published: list[float] | None = None
 
 
-def run(workspace: Workspace, params: Params) -> Found:
+def run(workspace: Workspace, params: ContrastParams) -> Found:
     """Write results/label_shuffle/: layers.csv (per null and layer) and draws.csv (per null, draw
     and layer)."""
     design, alpha = study_design(workspace, params), params.cds.alpha

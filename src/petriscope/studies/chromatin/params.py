@@ -109,7 +109,7 @@ class Controls(shared.Controls):
 
 
 @dataclass(frozen=True)
-class Params(shared.Params):
+class Params(shared.ContrastParams):
     """The whole of `params.yaml`."""
 
     windows: Windows = entry()

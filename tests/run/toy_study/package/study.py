@@ -21,7 +21,7 @@ class Letters:
 
 
 @dataclass(frozen=True)
-class Params(shared.Params):
+class Params(shared.ContrastParams):
     """The whole of its params.yaml."""
 
     letters: Letters = entry()
@@ -66,6 +66,6 @@ STUDY = Study(
     dataset=dataset,
     demo=demo,
     tiny=tiny,
-    data={"demo": ("petriscope.studies.toy.data", "write the two words")},
+    data={"toy-demo": ("petriscope.studies.toy.data", "write the two words")},
     opened={"letters": lambda run: run.table("letters", "letters.csv")},
 )

@@ -1,0 +1,1 @@
+"""Data sets of sequences: the door, the planted world, the published set."""

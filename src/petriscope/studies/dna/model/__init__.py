@@ -1,0 +1,1 @@
+"""Nucleotide Transformer: its tokenizer, both forms of the model, their checkpoints."""
