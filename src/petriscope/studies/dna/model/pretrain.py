@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -62,14 +61,6 @@ class PretrainConfig:
     """Global norm that the gradient is clipped to."""
 
 
-class Trained(NamedTuple):
-    """The model in eval mode and how it came about."""
-
-    model: NucleotideTransformer
-    history: list[dict[str, float]]
-    """Every `RECORD_EVERY` steps: step, tokens so far, loss (nats a predicted token), rate."""
-
-
 def pretrain(
     model: NucleotideTransformer,
     config: PretrainConfig,
@@ -77,28 +68,30 @@ def pretrain(
     rows: np.ndarray,
     *,
     seed: int,
-    device: str = "cpu",
     checkpoint: Path | None = None,
-) -> Trained:
-    """Train ``model`` in place on the sequences ``rows`` of ``tables``.
+) -> list[dict[str, float]]:
+    """Train ``model`` in place, where it is, on the sequences ``rows`` of ``tables``.
 
     ``checkpoint``: file written now and then and resumed from where it exists. Every epoch and
     step draws from (seed, epoch or step) and a host computes with one thread: same seed, same
-    weights, interrupted or not. With ``config.tokens`` 0 the model stays as it is. Raises
-    `UserError` where there is no sequence, or the loss is not finite.
+    weights, interrupted or not. With ``config.tokens`` 0 the model stays as it is. Returns the
+    history, a row every `RECORD_EVERY` steps: step, tokens so far, loss (nats a predicted token),
+    rate. Leaves the model in eval mode. Raises `UserError` where there is no sequence, or the loss
+    is not finite.
     """
     if not config.tokens:
-        return Trained(model.eval(), [])
+        model.eval()
+        return []
     if not len(rows):
         remedy = "Give the split a larger share."
         raise UserError("no training sequence", field="sequences.split.train", remedy=remedy)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1 if device == "cpu" else threads)
+    torch.set_num_threads(1)
     try:
-        history = _train(model.to(device), config, tables, rows, seed, checkpoint)
+        return _train(model, config, tables, rows, seed, checkpoint)
     finally:
+        model.eval()
         torch.set_num_threads(threads)
-    return Trained(model.eval(), history)
 
 
 def _train(
@@ -238,6 +231,9 @@ def masked_tokens(
     masked, drawn from ``seed``. Columns: row (of ``tables``), token (its index in the sequence),
     id, nats (its cross-entropy), correct (it is the likeliest); a row per token but `<cls>`.
     """
+    if not len(rows):
+        remedy = "Give the split a larger share."
+        raise UserError("no held-out sequence", field="sequences.split", remedy=remedy)
     device, folds = next(model.parameters()).device, max(2, round(1 / share))
     parts = []
     counts = np.diff(tables.offsets)[rows]
@@ -271,9 +267,14 @@ def masked_tokens(
     return pd.concat(parts).sort_values(["row", "token"], ignore_index=True)
 
 
-def unigram_nats(ids: np.ndarray, trained: np.ndarray, words: int) -> np.ndarray:
-    """Cross-entropy of ``ids`` under the token frequencies of ``trained``, one added to each of
-    ``words``: what a model knows that reads no context."""
-    counts = np.bincount(trained, minlength=words) + 1.0
-    found: np.ndarray = -np.log(counts[ids] / counts.sum())
-    return found
+def token_counts(tables: TokenTables, rows: np.ndarray, words: int) -> np.ndarray:
+    """(words,) how often each token occurs in some sequences, `<cls>` apart."""
+    ids = np.concatenate([tables.of(int(row)).ids[1:] for row in rows])
+    return np.bincount(ids, minlength=words)
+
+
+def unigram_nats(ids: np.ndarray, counts: np.ndarray) -> float:
+    """Mean cross-entropy of ``ids`` under the frequencies ``counts`` (words,), one added to each:
+    that of a model which reads no context."""
+    shares = (counts + 1) / (counts + 1).sum()
+    return float(-np.log(shares[ids]).mean())
