@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from params_read import Chains, Schema
-from stage_trace import Trace
 
 from petriscope.run.contract import (
     ROOT,
@@ -29,14 +28,12 @@ from petriscope.run.graph import Stage, load_graph, load_yaml
 from petriscope.run.params_edit import preview
 from petriscope.run.snapshot import PACKAGE
 from petriscope.run.studies import find_study, study_names
-from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.study import STUDY
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GRAPH = load_graph(REPOSITORY)
 SCHEMAS = {name: Schema(find_study(name)) for name in study_names()}
 SCHEMA = SCHEMAS[STUDY.name]
-STAGES = [stage for stage in GRAPH.stages.values() if not stage.is_data]
 EVERY = [
     pytest.param(schema, stage, id=f"{name}-{stage.name}")
     for name, schema in SCHEMAS.items()
@@ -46,7 +43,6 @@ EVERY = [
 SETTINGS = {"params.yaml", "dvc.yaml"}
 """Files whose entries, not bytes, are declared."""
 
-each_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 of_every_study = pytest.mark.parametrize(("schema", "stage"), EVERY)
 
 
@@ -100,20 +96,20 @@ def test_declared_params_are_those_the_code_can_read(schema: Schema, stage: Stag
         assert whole, f"{entry} is declared whole, only {', '.join(sorted(read))} is read"
 
 
-@each_stage
-def test_params_read_in_a_run_are_declared(stage: Stage, tiny_traces: dict[str, Trace]):
-    assert not uncovered(tiny_traces[stage.name].params, declared_params(stage))
-    assert not uncovered(tiny_traces[stage.name].params, sorted(SCHEMA.reads(stage.name))), (
+@of_every_study
+def test_params_read_in_a_run_are_declared(schema: Schema, stage: Stage, traced_tiny_runs):
+    read = traced_tiny_runs(schema.study.name)[1][stage.name].params
+    assert not uncovered(read, declared_params(stage))
+    assert not uncovered(read, sorted(schema.reads(stage.name))), (
         "read in the run, not found in the code: the reader of the code misses a path"
     )
 
 
-@each_stage
-def test_files_opened_in_a_run_are_declared(
-    stage: Stage, tiny_run: Workspace, tiny_traces: dict[str, Trace]
-):
-    opened = tiny_traces[stage.name].opened
-    deps = list(load_graph(tiny_run.root).stages[stage.name].deps)
+@of_every_study
+def test_files_opened_in_a_run_are_declared(schema: Schema, stage: Stage, traced_tiny_runs):
+    run, traces = traced_tiny_runs(schema.study.name)
+    opened = traces[stage.name].opened
+    deps = list(load_graph(run.root).stages[stage.name].deps)
     parents = {str(above) for dep in deps for above in PurePosixPath(dep).parents}
     assert not uncovered(opened - SETTINGS - parents, deps), "read but not declared"
     data = [dep for dep in deps if not dep.startswith("code/")]
@@ -121,12 +117,11 @@ def test_files_opened_in_a_run_are_declared(
     assert not unread, "declared, but the stage does not open it"
 
 
-@each_stage
-def test_files_written_in_a_run_are_declared(
-    stage: Stage, tiny_run: Workspace, tiny_traces: dict[str, Trace]
-):
-    written = tiny_traces[stage.name].written
-    outs = [out.path for out in load_graph(tiny_run.root).stages[stage.name].outs]
+@of_every_study
+def test_files_written_in_a_run_are_declared(schema: Schema, stage: Stage, traced_tiny_runs):
+    run, traces = traced_tiny_runs(schema.study.name)
+    written = traces[stage.name].written
+    outs = [out.path for out in load_graph(run.root).stages[stage.name].outs]
     assert not uncovered(written, outs), "written but not declared"
     assert all(any(covers(out, one) for one in written) for out in outs), outs
 
