@@ -17,7 +17,7 @@ from petriscope.genome.fasta import Genome
 from petriscope.genome.intervals import check_names, known_sizes
 from petriscope.genome.overlap import Intervals, overlaps, read_bed, within_genome
 from petriscope.progress import progress
-from petriscope.studies.dna.data.dataset import SequenceSet, read_truth
+from petriscope.studies.dna.data.dataset import SequenceSet, read_sizes, read_truth
 from petriscope.studies.dna.model.tokens import LIMITS, tokenize_all
 
 BIGWIG = (b"\x26\xfc\x8f\x88", b"\x88\x8f\xfc\x26")
@@ -88,8 +88,8 @@ def _jobs(dataset: SequenceSet) -> Iterable[tuple[Path, str, Look]]:
     sizes = _sizes(dataset)
     if dataset.genome is not None:
         yield dataset.genome, "genome", lambda path: _of_genome(path, dataset)
-    if dataset.contigs is not None:
-        yield dataset.contigs, "contiguous DNA", lambda path: _of_contigs(path, dataset)
+    if dataset.contigs is not None and dataset.contigs != dataset.genome:
+        yield dataset.contigs, "contiguous DNA", lambda path: _of_genome(path, dataset)
     for name, path in dataset.tracks.items():
         yield path, f"track {name}", lambda path: _of_track(path, dataset, sizes)
     if dataset.conservation is not None:
@@ -104,7 +104,7 @@ def _jobs(dataset: SequenceSet) -> Iterable[tuple[Path, str, Look]]:
 
 def _sizes(dataset: SequenceSet) -> dict[str, int]:
     """Length of each chromosome that is known whole."""
-    sizes: dict[str, int] = {}
+    sizes = {} if dataset.chrom_sizes is None else read_sizes(dataset.chrom_sizes)
     for path in (dataset.genome, dataset.contigs):
         if path is not None:
             sizes |= known_sizes(Genome([path]).contigs)
@@ -129,7 +129,7 @@ def _lengths(report: Report) -> None:
 
 
 def _of_genome(path: Path, dataset: SequenceSet) -> tuple[str, str]:
-    """The sequences must be the genome's own at their places, on their strands."""
+    """The sequences that lie on it must be its own at their places, on their strands."""
     genome = Genome([path])
     frame = dataset.sequences
     same = looked = 0
@@ -160,16 +160,6 @@ def _of_genome(path: Path, dataset: SequenceSet) -> tuple[str, str]:
         )
     bases = int((genome.contigs.end - genome.contigs.start).sum())
     return f"{bases:,} bp", f"{same:,} of {looked:,} sequences equal it"
-
-
-def _of_contigs(path: Path, dataset: SequenceSet) -> tuple[str, str]:
-    contigs = Genome([path]).contigs
-    frame = dataset.sequences[dataset.sequences.chrom.notna()]
-    inside = 0
-    for row in contigs.itertuples():
-        own = frame[frame.chrom == row.chrom]
-        inside += int(((own.start >= row.start) & (own.end <= row.end)).sum())
-    return f"{int((contigs.end - contigs.start).sum()):,} bp", f"{inside:,} sequences lie on it"
 
 
 def _places(dataset: SequenceSet) -> pd.DataFrame:

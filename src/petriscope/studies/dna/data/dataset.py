@@ -156,7 +156,9 @@ def _parse(r: Described) -> SequenceSet:
     r.known(r.raw, "", "")
     if (version := r.text(r.raw, "format")) != "1":
         raise r.fail("format", f"is {version}", "This version reads format 1.")
-    genome, sizes = r.file(r.raw, "genome", optional=True), _sizes(r)
+    genome = r.file(r.raw, "genome", optional=True)
+    chrom_sizes = r.file(r.raw, "chrom_sizes", optional=True)
+    sizes = {} if chrom_sizes is None else read_sizes(chrom_sizes)
     classes = _classes(r)
     frame, notes = _checked(r, _raw_sequences(r, genome, sizes), classes)
     _check_loci(r, frame, {**sizes, **_whole(genome)})
@@ -197,7 +199,7 @@ def _parse(r: Described) -> SequenceSet:
         genesets=genesets,
         genome=genome,
         contigs=r.file(r.raw, "contigs", optional=True),
-        chrom_sizes=r.file(r.raw, "chrom_sizes", optional=True),
+        chrom_sizes=chrom_sizes,
         truth=r.file(r.raw, "truth", optional=True),
     )
 
@@ -214,11 +216,10 @@ def _classes(r: Described) -> tuple[str, str] | None:
     return positive, negative
 
 
-def _sizes(r: Described) -> dict[str, int]:
+def read_sizes(path: Path) -> dict[str, int]:
     """Chromosome → bp, of a table without header (`chrom.sizes`)."""
-    path = r.file(r.raw, "chrom_sizes", optional=True)
     found: dict[str, int] = {}
-    for number, line in [] if path is None else open_text(path):
+    for number, line in open_text(path):
         if not line.strip():
             continue
         name, _, size = line.partition("\t")
