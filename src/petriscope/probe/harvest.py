@@ -253,7 +253,8 @@ def store_file(folder: Path, layer: int) -> Path:
 
 
 def open_layers(folder: Path) -> dict[int, np.ndarray]:
-    """The store of every layer in ``folder``, memory-mapped: layer → (W, S, T', d)."""
+    """The store of every layer in ``folder``, memory-mapped: layer → (W, S, T', d), or (n, d) of a
+    ragged token axis."""
     paths = layer_paths(folder) if folder.is_dir() else {}
     if not paths:
         raise UserError(
@@ -263,11 +264,10 @@ def open_layers(folder: Path) -> dict[int, np.ndarray]:
 
 
 def sample_hidden(
-    store: np.ndarray, windows: np.ndarray, every: int = 4
+    store: np.ndarray, tokens: Tokens, windows: np.ndarray, every: int = 4
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every ``every``-th window of ``windows`` from a layer's store: rows (n, d) float32 and the
-    unit of each (n,)."""
-    part = np.asarray(store[windows[::every]], dtype=np.float32)
-    shape = part.shape
-    unit = np.broadcast_to(np.arange(shape[1])[None, :, None], shape[:3])
-    return part.reshape(-1, shape[-1]), unit.reshape(-1)
+    """Every ``every``-th window of ``windows`` from a layer's store, a grid's or a flat one: rows
+    (n, d) float32 and the unit of each (n,)."""
+    rows = tokens.rows_of(windows[::every])
+    flat = store.reshape(-1, store.shape[-1])
+    return np.asarray(flat[rows], dtype=np.float32), tokens.at(rows)[1]
