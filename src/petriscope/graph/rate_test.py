@@ -3,8 +3,9 @@ permuted only among sequences that could have been in either class.
 
 Exchangeable units. Members of a group (one locus, homologous sequences) are no independent
 observations, so a group is permuted as a whole: its members of one class are one unit, their counts
-and tokens summed. Units of groups with one class are exchanged within strata (a length bin, and
-whatever else is held fixed); the two units of a group with both classes only with each other.
+and tokens summed. Groups of one class are exchanged within strata (a length bin, and whatever else
+is held fixed). In a group with both classes, only what lies in one stratum is exchanged, the two
+classes with each other; a sequence without a partner there says nothing.
 
 Statistic. With labels y and rates r centered within strata, β = Σ y r / Σ y² and its t are those of
 the least-squares fit of the rate on class and strata. A permutation within strata changes neither
@@ -56,17 +57,23 @@ def exchange(
     target: np.ndarray, strata: Sequence[np.ndarray], group: np.ndarray | None = None
 ) -> Exchange:
     """Units of ``target`` bool (sequences,) within ``strata``, each int (sequences,), and ``group``
-    int (sequences,), every sequence its own unless given. A unit of several sequences lies in the
-    stratum of its first."""
-    sequences = len(target)
-    group = np.arange(sequences) if group is None else np.unique(group, return_inverse=True)[1]
-    _, first, unit_of = np.unique(group * 2 + target, return_index=True, return_inverse=True)
-    own = group[first]
-    both = np.bincount(own)[own] == 2
-    keys = np.stack([np.asarray(one)[first] for one in strata]) if strata else np.zeros((1, 1))
-    joint = np.broadcast_to(np.unique(keys, axis=1, return_inverse=True)[1], len(first))
-    stratum = np.unique(np.where(both, -1 - own, joint), return_inverse=True)[1]
-    return Exchange(unit_of, np.asarray(target, bool)[first], stratum, int(both.sum()) // 2)
+    int (sequences,), every sequence its own unless given.
+
+    A group of one class lies in the stratum of its first sequence. Of a group with both classes,
+    those of one stratum and class are a unit.
+    """
+    target = np.asarray(target, bool)
+    keys = np.stack([np.asarray(one) for one in (*strata, np.zeros(len(target), int))])
+    cell = np.unique(keys, axis=1, return_inverse=True)[1].reshape(-1)
+    group = np.arange(len(target)) if group is None else np.unique(group, return_inverse=True)[1]
+    mixed = (np.bincount(group, target) > 0) & (np.bincount(group, ~target) > 0)
+    within = np.where(mixed[group], cell * 2 + target, -1)  # what of its group a sequence joins
+    key = group * (2 * len(target) + 1) + within
+    _, first, unit_of = np.unique(key, return_index=True, return_inverse=True)
+    inside = group[first] * (len(target) + 1) + cell[first]
+    stratum = np.where(mixed[group[first]], -1 - inside, cell[first])
+    number = np.unique(stratum, return_inverse=True)[1]
+    return Exchange(unit_of, target[first], number, int(mixed.sum()))
 
 
 class RateTest(NamedTuple):
