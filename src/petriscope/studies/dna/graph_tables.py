@@ -304,7 +304,7 @@ class Tested(NamedTuple):
     """on split test"""
 
 
-def tested(
+def compare_rates(
     coded: Coded,
     limits: Comparable,
     *,

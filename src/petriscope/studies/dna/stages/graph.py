@@ -27,6 +27,7 @@ from petriscope.studies.dna.graph_tables import (
     Coded,
     Tested,
     comparable,
+    compare_rates,
     control_graphs,
     control_tests,
     cores_table,
@@ -42,7 +43,6 @@ from petriscope.studies.dna.graph_tables import (
     neighbors,
     single_curves,
     spans_motif,
-    tested,
 )
 from petriscope.studies.dna.graph_tables import few as few_of
 from petriscope.studies.dna.inputs import load_places
@@ -146,7 +146,7 @@ def run(workspace: Workspace, params: Params) -> Found:
         "seed": params.seed,
         "min_tokens": params.cds.min_events,
     }
-    tests = tested(coded, limits, **options)
+    tests = compare_rates(coded, limits, **options)
     graphs = dict(control_graphs(coded, random_init))
     draws, nulls = params.graph.draws, params.graph.curveball
     matched = matched_graphs(coded, draws=draws, nulls=nulls, seed=params.seed)
