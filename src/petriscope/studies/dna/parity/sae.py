@@ -22,8 +22,8 @@ RELATIVE = 1e-5
 """of the largest absolute value of the array."""
 AFTER = 1e-6
 """absolute, of the weights after the steps."""
-NAMES = Parameters("encoder.weight", "encoder.bias", "decoder.weight", "bias")
-"""Theirs, of ours."""
+NAMES = ("encoder.weight", "encoder.bias", "decoder.weight", "bias")
+"""Theirs, in the order of ours."""
 
 
 def compare(path: Path, entries: Mapping[str, Any]) -> list[Compared]:
