@@ -55,11 +55,11 @@ def covered_share(
     chrom, start, width: (n,) of the tokens, bp.
     """
     share = np.zeros(len(start))
-    of_chrom = intervals.groupby("chrom", sort=False)
-    for name, rows in of_chrom.indices.items():
-        mine = chrom == name
-        if not mine.any():
+    of_chrom = intervals.groupby("chrom", sort=False).indices
+    for name in pd.unique(chrom):
+        if name not in of_chrom:
             continue
+        mine, rows = chrom == name, of_chrom[name]
         part = intervals.iloc[rows].sort_values(["start", "end"])
         lower, upper = part.start.to_numpy(np.int64), part.end.to_numpy(np.int64)
         reach = np.maximum.accumulate(upper)
@@ -127,11 +127,13 @@ def token_tracks(
     """Name → (n,) annotation of each token: covered share of a BED, mean of a bigWig. A BED of
     named intervals that covers most tokens is a segmentation: each of its states is a track."""
     found: dict[str, np.ndarray] = {}
+    here = pd.unique(chrom)
     for name, path in paths.items():
         if is_bigwig(path):
             found[name] = bigwig_mean(path, chrom, start, width)
             continue
         bed = read_bed(path)
+        bed = bed[bed.chrom.isin(here)]
         share = covered_share(chrom, start, width, bed)
         if "name" in bed and share.mean() >= SEGMENTATION:
             for state, rows in bed.groupby("name"):
