@@ -26,20 +26,8 @@ from petriscope.studies.dna.tracks import (
 )
 
 COLUMNS = [
-    "layer",
-    "track",
-    "element",
-    "by",
-    "rank",
-    "latent",
-    "mean",
-    "sd",
-    "median",
-    "max",
-    "min",
-    "cosine",
-    "chunks",
-    "control",
+    *("layer", "track", "element", "by", "rank", "latent", "mean", "sd", "median", "max", "min"),
+    *("cosine", "chunks", "control", "control_best"),
 ]
 
 
@@ -57,7 +45,7 @@ def published_table(
     most. Empty where no window lies in the genome."""
     chunks, annotation, of = _chunks(tracks, genome, bp)
     if not chunks:
-        return pd.DataFrame(columns=[*COLUMNS, "control_best"])
+        return pd.DataFrame(columns=COLUMNS)
     order = np.argsort([len(chunk) for chunk in chunks], kind="stable")
     found = tokenize_all([chunks[i] for i in order], form)
     tables = [found.of(i) for i in range(len(order))]
@@ -83,7 +71,7 @@ def published_table(
                 published(scores[track, element, False]), published(moved) if moved else None
             )
             parts.append(table.assign(layer=layer, track=track, element=element))
-    return pd.concat(parts, ignore_index=True)[[*COLUMNS, "control_best"]]
+    return pd.concat(parts, ignore_index=True)[COLUMNS]
 
 
 def _chunks(
