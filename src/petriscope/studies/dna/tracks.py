@@ -19,7 +19,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -226,6 +226,10 @@ def _word_after(letter: int, words: Sequence[str]) -> int:
     return int(beyond[0]) + 1 if len(beyond) else -1
 
 
+Spans: TypeAlias = dict[str, list[tuple[int, int]]]
+"""chromosome → stretches that the genome holds"""
+
+
 class Windows(NamedTuple):
     """Windows around the elements of one name."""
 
@@ -246,16 +250,19 @@ def element_windows(
     named = bed if "name" in bed else bed.assign(name="all")
     count = named.name.value_counts(sort=False)
     kept = sorted(count.index, key=lambda name: (-count[name], str(name)))[:names]
+    held: Spans = {}
+    for contig in genome.contigs.itertuples():
+        held.setdefault(contig.chrom, []).append((contig.start, contig.end))
     found = []
     for name in kept:
         rows = named[named.name == name]
         windows = Windows(str(name), [], [])
         for row in rows.itertuples():
             size = row.end - row.start + 2 * pad
-            text = _fetch(genome, row.chrom, row.start - pad, row.end + pad)
+            text = _fetch(genome, held, row.chrom, row.start - pad, row.end + pad)
             if text is None:
                 continue
-            other = _fetch(genome, row.chrom, row.start - pad + size, row.end + pad + size)
+            other = _fetch(genome, held, row.chrom, row.start - pad + size, row.end + pad + size)
             back = getattr(row, "strand", "+") == "-"
             windows.sequence.append(text[::-1].translate(COMPLEMENT) if back else text)
             if other is not None and back:
@@ -268,10 +275,10 @@ def element_windows(
     return found
 
 
-def _fetch(genome: Genome, chrom: str, start: int, end: int) -> str | None:
-    contigs = genome.contigs
-    held = (contigs.chrom == chrom) & (contigs.start <= start) & (contigs.end >= end)
-    if start < 0 or not held.any():
+def _fetch(genome: Genome, held: Spans, chrom: str, start: int, end: int) -> str | None:
+    if start < 0 or not any(
+        lower <= start and end <= upper for lower, upper in held.get(chrom, [])
+    ):
         return None
     codes = genome.fetch_codes(chrom, start, end)
     return None if (codes == 4).any() else LETTERS[codes].tobytes().decode()
