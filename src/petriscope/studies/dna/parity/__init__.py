@@ -1,0 +1,1 @@
+"""Parity fixtures of study dna: what the original programs computed, computed again here."""
