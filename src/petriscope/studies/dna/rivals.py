@@ -78,14 +78,17 @@ class Logistic(NamedTuple):
         return np.asarray(((x - self.center) / self.scale) @ self.weight + self.intercept)
 
 
-def fit_logistic(x: np.ndarray, label: np.ndarray, strength: float = 1.0) -> Logistic:
-    """Minimize Σ log(1 + exp(−y m)) + ‖w‖² / (2 strength) over m = w·x + b, columns standardized,
-    the intercept free.
+def fit_logistic(
+    x: np.ndarray, label: np.ndarray, strength: float = 1.0, *, standardize: bool = True
+) -> Logistic:
+    """Minimize Σ log(1 + exp(−y m)) + ‖w‖² / (2 strength) over m = w·x + b, the intercept free,
+    columns standardized or only centered. Shares of 4-mers are small: as they are, the penalty
+    all but removes them (AUC .78 in place of .80 on the cisplatin set).
 
     x (n, p), label (n,) bool. Damped Newton steps to a gradient of 1e-8 n; scikit-learn's
     `LogisticRegression(C=strength)` on standardized columns is the same minimum.
     """
-    center, scale = x.mean(0), x.std(0)
+    center, scale = x.mean(0), x.std(0) if standardize else np.ones(x.shape[1])
     scale = np.where(scale > 0, scale, 1.0)
     rows = np.concatenate([(x - center) / scale, np.ones((len(x), 1))], axis=1)
     ridge = np.append(np.full(x.shape[1], 1 / strength), 0.0)
@@ -273,13 +276,14 @@ def cross_fitted(
                 rest, tuned = train[~late], train[late]
             margin = one_hot_margin(codes, label, rest, tuned, budget, seed)
             found["onehot"] = margin[test]
-        return found
+        # against the prior of its own training rows, else folds differ in it alone
+        prior = float(np.log(label[train].sum() / (~label[train]).sum()))
+        return {name: margin - prior for name, margin in found.items()}
 
     parts = list(in_processes(one, range(folds), "rivals in grouped folds", unit="fold"))
     out = {name: np.zeros(len(label)) for name in parts[0]}
     for held, part in enumerate(parts):
         for name, margin in part.items():
-            # a fold's own scale of log odds says nothing about the order across folds
             out[name][fold == held] = margin
     return out
 
