@@ -1,1 +1,1 @@
-"""Parity fixtures of study dna: what the original programs computed, computed again here."""
+"""What the original programs computed is computed again: the parity fixtures of study dna."""
