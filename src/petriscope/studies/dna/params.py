@@ -92,7 +92,10 @@ class Head:
 
     epochs: int = entry(1, 10_000)
     batch: int = entry(1, 65_536)
+    seeds: list[int] = entry(0)
     folds: int = entry(2, 20)
+    one_hot_epochs: int = entry(1, 1000)
+    one_hot_folds: bool = entry()
 
 
 @dataclass(frozen=True)
