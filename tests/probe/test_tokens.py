@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from petriscope.errors import UserError
+from petriscope.probe.harvest import sample_hidden
 from petriscope.probe.tokens import Tokens
 
 WINDOWS = pd.DataFrame(
@@ -90,6 +91,35 @@ def test_what_is_saved_is_loaded(tokens: Tokens, tmp_path: Path) -> None:
     )
     for name in ("window", "unit", "position"):
         np.testing.assert_array_equal(getattr(again, name), getattr(tokens, name))
+
+
+@pytest.mark.parametrize("tokens", [grid(), ragged()], ids=["grid", "ragged"])
+def test_rows_of_windows_are_those_that_name_them(tokens: Tokens) -> None:
+    for windows in ([2], [0, 3], []):
+        rows = [row for row in range(len(tokens)) if tokens.window[row] in windows]
+        assert tokens.rows_of(np.array(windows, int)).tolist() == rows
+    if tokens.index is None:
+        assert tokens.rows_of(np.array([3, 0])).tolist() == [*range(45, 60), *range(15)]
+
+
+def test_stretches_of_one_window_and_unit() -> None:
+    first, size = ragged().runs()
+    assert (first.tolist(), size.tolist()) == ([0, 1, 2, 3], [1, 1, 1, 2])
+    none = np.zeros(0, int)
+    assert [len(part) for part in Tokens.ragged(WINDOWS, 1, none, none, none).runs()] == [0, 0]
+    with pytest.raises(UserError, match="is a grid, not ragged"):
+        grid().runs()
+
+
+@pytest.mark.parametrize("tokens", [grid(), ragged()], ids=["grid", "ragged"])
+def test_a_sample_of_a_store_is_that_of_its_rows(tokens: Tokens) -> None:
+    flat = np.arange(2 * len(tokens), dtype=np.float16).reshape(-1, 2)
+    store = flat if tokens.index is not None else flat.reshape(*tokens.shape, 2)
+    hidden, unit = sample_hidden(store, tokens, np.array([0, 1, 3]), every=2)
+    rows = [row for row in range(len(tokens)) if tokens.window[row] in (0, 3)]
+    assert hidden.dtype == np.float32
+    assert hidden.tolist() == flat[rows].tolist()
+    assert unit.tolist() == tokens.unit[rows].tolist()
 
 
 def test_what_does_not_fit_is_named() -> None:

@@ -55,3 +55,49 @@ def test_everything_is_that_of_dense_codes(
 def test_a_store_of_another_shape_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"activations: has shape \(6, 3, 11\), the token axis"):
         EncodedLayer.write(tmp_path / "l", make_sae(), STORE[:6], TOKENS, 2)
+
+
+def ragged() -> Tokens:
+    """Seven windows of 1 to 9 tokens, the first four of unit 0, the others of unit 1."""
+    sizes = np.array([4, 1, 9, 3, 2, 6, 5])
+    window = np.repeat(np.arange(W), sizes)
+    position = np.concatenate([np.arange(size) for size in sizes])
+    windows = pd.DataFrame({"block": BLOCK, "split": ["train"] * 4 + ["select"] * 3})
+    return Tokens.ragged(windows, 2, window, (window > 3).astype(int), position)
+
+
+@pytest.mark.parametrize("rows_at_once", [7, 10_000])
+def test_a_ragged_axis_keeps_codes_tokens_histograms_and_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
+) -> None:
+    monkeypatch.setattr(encode, "ROWS_AT_ONCE", rows_at_once)
+    tokens, store = ragged(), STORE.reshape(-1, D)[:30]
+    found = EncodedLayer.write(tmp_path / "l", make_sae(), store, tokens, 2)
+    z = make_sae().encode(store).dense()
+    assert np.array_equal(found.codes().dense(), z)
+    index = tokens.index
+    assert index is not None
+    for feature, of in found.top().groupby("feature"):
+        for unit, mine in of.groupby("unit"):
+            column = np.where(tokens.unit == unit, z[:, feature], 0)
+            rows = np.argsort(-column, kind="stable")[: min(2, (column > 0).sum())]
+            assert np.array_equal(mine[["window", "unit", "position"]], index[rows])
+            assert np.array_equal(mine.activation, column[rows])
+    counts, maximum = found.histograms()
+    for unit in (0, 1):
+        assert np.array_equal(counts[unit].sum(1), (z[tokens.unit == unit] > 0).sum(0))
+    assert np.array_equal(maximum, z.max(0))
+    fires = (z > 0).astype(int)
+    assert np.array_equal(found.coactivation().toarray(), fires.T @ fires)
+
+
+def test_sums_of_a_ragged_axis_are_refused_by_name(tmp_path: Path) -> None:
+    tokens = ragged()
+    found = EncodedLayer.write(tmp_path / "l", make_sae(), STORE.reshape(-1, D)[:30], tokens, 2)
+    for asked, name in ((found.moments, "block_sum"), (found.window_sums, "window_sum")):
+        with pytest.raises(UserError, match=rf"{name}.npy: is not kept for a ragged token axis"):
+            asked()
+    with pytest.raises(UserError, match="ragged"):
+        found.of_split(tokens, "train")
+    with pytest.raises(UserError, match=r"activations: has shape \(29,\), the token axis \(30,\)"):
+        EncodedLayer.write(tmp_path / "m", make_sae(), STORE.reshape(-1, D)[:29], tokens, 2)

@@ -8,10 +8,12 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from petriscope.errors import UserError
+from petriscope.probe.tokens import Tokens
 from petriscope.sae.loader import TokenSource
 
 W, S, T, D = 9, 2, 5, 3
@@ -173,3 +175,41 @@ def test_a_file_cut_short_while_training(tmp_path: Path) -> None:
         file.truncate(400)
     with pytest.raises(UserError, match=r"a.npy: ended while it was read"):
         next(source.batches(90, 0))
+
+
+SIZES = np.array([4, 1, 40, 3, 2, 31, 9])
+
+
+def ragged() -> Tokens:
+    splits = ["train", "train", "test", "train", "test", "select", "train"]
+    windows = pd.DataFrame({"split": splits, "block": 0})
+    window = np.repeat(np.arange(7), SIZES)
+    position = np.concatenate([np.arange(size) for size in SIZES])
+    return Tokens.ragged(windows, 1, window, np.zeros_like(window), position)
+
+
+def test_a_split_of_a_ragged_axis_is_read_window_by_window(tmp_path: Path) -> None:
+    tokens, rows = ragged(), numbered().reshape(-1, D)
+    np.save(tmp_path / "a.npy", rows)
+    source = TokenSource.of_split(tmp_path / "a.npy", tokens, "train", "select")
+    inside = np.flatnonzero(np.isin(tokens.split, ["train", "select"]))
+    assert source.n_tokens == len(inside) == 48
+    assert np.array_equal(np.concatenate(list(source.in_order(50)))[:, 0], inside)
+    whole = row_numbers(source, 12, 3, 8)
+    assert np.array_equal(np.sort(whole[:48]), inside)
+    assert np.array_equal(np.sort(whole[48:]), inside)
+    assert np.array_equal(row_numbers(source, 12, 3, 3, 5), whole[60:])
+    assert set(source.sample(1, seed=0)[:, 0].astype(int)) <= set(inside)
+    grid = Tokens.grid(pd.DataFrame({"split": ["train", "test"] * 4 + ["train"], "block": 0}), S, T)
+    mine, old = (
+        TokenSource.of_split(numbered(), grid, "test"),
+        TokenSource.of_windows(numbered(), np.arange(1, 9, 2)),
+    )
+    assert np.array_equal(row_numbers(mine, 10, 1, 6), row_numbers(old, 10, 1, 6))
+
+
+def test_a_store_of_another_length_than_its_ragged_axis() -> None:
+    with pytest.raises(UserError, match="has 89 rows, its blocks 90"):
+        TokenSource.of_split(numbered().reshape(-1, D)[:-1], ragged(), "train")
+    with pytest.raises(UserError, match="no rows are left"):
+        TokenSource.of_split(numbered().reshape(-1, D), ragged(), "tune")

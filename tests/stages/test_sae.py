@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from sae.test_train import D, planted
 
@@ -101,6 +102,29 @@ def test_every_layer_and_seed_is_trained_judged_and_matched(harvest: Path, tmp_p
     assert not list(
         (tmp_path / "scratch").rglob("state.json")
     )  # fewer steps than a checkpoint takes
+
+
+def test_a_ragged_axis_trains_on_its_own_rows(tmp_path: Path) -> None:
+    flat = planted(8000, 0)
+    sizes = np.resize([50, 30, 20], 240)
+    splits = np.resize(["train", "train", "select"], 240)
+    window = np.repeat(np.arange(240), sizes)
+    tokens = Tokens.ragged(
+        pd.DataFrame({"split": splits, "block": np.arange(240)}), 1, window, 0 * window, window
+    )
+    poisoned = np.where((tokens.split == "train")[:, None], flat, 100.0).astype(np.float32)
+    np.save(tmp_path / "layer_0.npy", flat)
+    np.save(tmp_path / "layer_1.npy", poisoned)
+    given = params(seeds=[0])
+    plans = {(layer, 0): sae_config(given.sae, D, given.seed) for layer in (0, 1)}
+    places = {"scratch": tmp_path / "scratch", "curves": tmp_path / "curves"}
+    stores = layer_paths(tmp_path)
+    stores = {layer: path for layer, path in stores.items() if path.suffix == ".npy"}
+    trained = train_layers(stores, tokens, plans, sweep=False, device="cpu", **places)
+    found, same = trained[0, 0], trained[1, 0]
+    assert found.quality is not None and found.quality.n_tokens == 80 * 20
+    assert found.quality.fvu < 0.3
+    assert torch.equal(found.sae.W_dec, same.sae.W_dec)
 
 
 def test_each_plan_has_checkpoints_of_its_own(

@@ -130,6 +130,22 @@ class Tokens:
         """The inverse of `at` on a grid."""
         return np.asarray(np.ravel_multi_index((window, unit, position), self.shape))
 
+    def rows_of(self, windows: np.ndarray) -> np.ndarray:
+        """All rows of some windows: on a grid window after window as given, else ascending."""
+        if self.index is not None:
+            return np.flatnonzero(np.isin(self.index[:, 0], windows))
+        per = self.units * self.shape[2]
+        return (np.asarray(windows, np.int64)[:, None] * per + np.arange(per)).ravel()
+
+    def runs(self) -> tuple[np.ndarray, np.ndarray]:
+        """First row and number of rows of each stretch of a ragged axis that lies in one window and
+        unit."""
+        if self.index is None:
+            raise UserError("is a grid, not ragged", field="tokens", remedy="Use its shape.")
+        same = (self.index[1:, :2] == self.index[:-1, :2]).all(axis=1)
+        first = np.flatnonzero(np.concatenate([[True][: len(self)], ~same]))
+        return first, np.diff(np.append(first, len(self)))
+
     @cached_property
     def window(self) -> np.ndarray:
         """(n,) row of ``windows`` of each token."""
@@ -138,7 +154,10 @@ class Tokens:
     @cached_property
     def unit(self) -> np.ndarray:
         """(n,) row of the unit table of each token."""
-        return self.at(np.arange(len(self)))[1]
+        if self.index is not None:
+            return self.index[:, 1]
+        windows, units, positions = self.shape
+        return np.tile(np.repeat(np.arange(units), positions), windows)
 
     @cached_property
     def position(self) -> np.ndarray:

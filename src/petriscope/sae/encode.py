@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -52,12 +52,23 @@ class EncodedLayer:
         return Codes.load(self.folder / "codes")
 
     def moments(self) -> Moments:
-        """Sums per (block, unit, latent)."""
-        return Moments(*(np.load(self.folder / f"block_{name}.npy") for name in Moments._fields))
+        """Sums per (block, unit, latent). Raises `UserError` for a ragged token axis."""
+        return Moments(*(self._sums(f"block_{name}.npy", None) for name in Moments._fields))
 
     def window_sums(self) -> np.ndarray:
-        """Summed activation float32 (W, S, m) per window and unit, memory-mapped."""
-        array: np.ndarray = np.load(self.folder / "window_sum.npy", mmap_mode="r")
+        """Summed activation float32 (W, S, m) per window and unit, memory-mapped. Raises
+        `UserError` for a ragged token axis."""
+        return self._sums("window_sum.npy", "r")
+
+    def _sums(self, name: str, mapped: Literal["r"] | None) -> np.ndarray:
+        path = self.folder / name
+        if not path.exists() and (self.folder / "codes").is_dir():
+            raise UserError(
+                "is not kept for a ragged token axis",
+                file=path,
+                remedy="Sum the codes over the rows of each window or block.",
+            )
+        array: np.ndarray = np.load(path, mmap_mode=mapped)
         return array
 
     def top(self) -> pd.DataFrame:
@@ -86,47 +97,74 @@ class EncodedLayer:
     def write(
         cls, folder: Path, sae: SAE, store: np.ndarray, tokens: Tokens, top: int
     ) -> EncodedLayer:
-        """Encode ``store`` (W, S, T', d) into ``folder``; ``top`` strongest tokens are kept per
-        latent and unit."""
-        n_windows, n_units, n_positions = tokens.shape
-        if store.shape[:3] != tokens.shape:
+        """Encode ``store``, (W, S, T', d) on a grid of tokens or (n, d) on a ragged axis, into
+        ``folder``; ``top`` strongest tokens are kept per latent and unit.
+
+        Sums per window and unit, and moments per block and unit, are kept on a grid alone. There
+        every window is seen in every unit, so each cell sums many tokens. On a ragged axis a
+        window (a sequence, a cell) lies in one unit and blocks may be as many as windows: the sums
+        would take more room than the codes, which answer the same questions.
+        """
+        wanted = (len(tokens),) if tokens.index is not None else tokens.shape
+        if store.shape[:-1] != wanted:
             raise UserError(
-                f"has shape {store.shape[:3]}, the token axis {tokens.shape}",
+                f"has shape {store.shape[:-1]}, the token axis {wanted}",
                 file=folder,
                 field="activations",
                 remedy="Harvest them again (`petriscope stage activations`).",
             )
-        rows, block = n_units * n_positions, tokens.windows.block.to_numpy()
-        at_once = max(1, ROWS_AT_ONCE // rows)
-        sums = np.zeros((n_windows, n_units, sae.m), np.float32)
-        parts: list[Moments] = []
-        strongest = TopRowsAccumulator(sae.m, n_units, top)
-        sizes = {"n_units": n_units, "m": sae.m}
+        sums = _GridSums(tokens, sae.m) if tokens.index is None else None
+        strongest = TopRowsAccumulator(sae.m, tokens.units, top)
+        at_once = ROWS_AT_ONCE if sums is None else sums.whole_windows(ROWS_AT_ONCE)
         with writing_codes(folder / "codes", sae.m) as writer:
-            for start, codes in encode_stream(sae, store, rows_at_once=at_once * rows):
-                first, count = start // rows, codes.n // rows
-                window, of_unit, _ = tokens.at(np.arange(codes.n))  # from the first window on
-                of_windows = Moments(
-                    *sufficient_statistics(codes, window, of_unit, n_blocks=count, **sizes)
-                )
-                sums[first : first + count] = of_windows.sum
-                added = of_windows.summed(block[first : first + count], int(block.max()) + 1)
-                parts = [reduce(_plus, [*parts, added])]
-                strongest.add(start, codes, of_unit)
+            for start, codes in encode_stream(sae, store, rows_at_once=at_once):
+                if sums is not None:
+                    sums.add(start, codes)
+                strongest.add(start, codes, tokens.at(np.arange(start, start + codes.n))[1])
                 writer.add(codes)
-        write_npy(folder / "window_sum.npy", sums)
-        for name, array in parts[0]._asdict().items():
-            write_npy(folder / f"block_{name}.npy", array)
+        if sums is not None:
+            sums.write(folder)
         write_parquet(folder / "top.parquet", top_frame(strongest.result(), tokens))
         found = cls(folder)
-        every = np.tile(np.repeat(np.arange(n_units), n_positions), n_windows)
         counts, maximum = activation_histograms(
-            found.codes(), every, groups=n_units, bins=HISTOGRAM_BINS
+            found.codes(), tokens.unit, groups=tokens.units, bins=HISTOGRAM_BINS
         )
         write_npy(folder / "histogram_counts.npy", counts.astype(np.int32))
         write_npy(folder / "histogram_maximum.npy", maximum)
         sp.save_npz(folder / "coactivation.npz", coactivation(found.codes()), compressed=False)
         return found
+
+
+class _GridSums:
+    """Sums of codes over the tokens of a grid: per window and unit, and moments per block."""
+
+    def __init__(self, tokens: Tokens, m: int) -> None:
+        self.tokens, self.m = tokens, m
+        windows, units, positions = tokens.shape
+        self.rows, self.block = units * positions, tokens.windows.block.to_numpy()
+        self.of_windows = np.zeros((windows, units, m), np.float32)
+        self.parts: list[Moments] = []
+
+    def whole_windows(self, rows: int) -> int:
+        """About ``rows`` rows that end with a window."""
+        return max(1, rows // self.rows) * self.rows
+
+    def add(self, start: int, codes: Codes) -> None:
+        """Add the codes of whole windows from row ``start`` on."""
+        first, count = start // self.rows, codes.n // self.rows
+        window, unit, _ = self.tokens.at(np.arange(codes.n))  # numbered from the first window on
+        sizes = {"n_blocks": count, "n_units": self.tokens.units, "m": self.m}
+        moments = Moments(*sufficient_statistics(codes, window, unit, **sizes))
+        self.of_windows[first : first + count] = moments.sum
+        block = self.block[first : first + count]
+        added = moments.summed(block, int(self.block.max()) + 1)
+        self.parts = [reduce(_plus, [*self.parts, added])]
+
+    def write(self, folder: Path) -> None:
+        """Write window_sum.npy and block_<moment>.npy."""
+        write_npy(folder / "window_sum.npy", self.of_windows)
+        for name, array in self.parts[0]._asdict().items():
+            write_npy(folder / f"block_{name}.npy", array)
 
 
 def encoded_layers(folder: Path) -> dict[int, EncodedLayer]:

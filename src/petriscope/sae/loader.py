@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from petriscope.errors import UserError
+from petriscope.probe.tokens import Tokens
 
 _BUFFER_BATCHES = 16
 ZIP = b"PK"
@@ -41,27 +42,41 @@ class TokenSource:
         self,
         shards: Sequence[str | Path | np.ndarray] | str | Path | np.ndarray,
         *,
-        block_rows: int | None = None,
+        block_rows: int | np.ndarray | None = None,
         blocks: np.ndarray | Sequence[int] | None = None,
         keep: np.ndarray | None = None,
     ) -> None:
         """shards: arrays (…, d) of one width, or paths of .npy files (never read whole).
 
         block_rows: consecutive rows read together (default: the second-last axis of a shard of 3 or
-        more axes, else 1024). blocks: the blocks that may be read, numbered through all shards
-        (default: all). keep: bool per row (all shards); rows where it is False are left out. Raises
-        `UserError` where shards differ in width or nothing is left.
+        more axes, else 1024), or the rows of each block of the one shard, in order. blocks: the
+        blocks that may be read, numbered through all shards (default: all). keep: bool per row (all
+        shards); rows where it is False are left out. Raises `UserError` where shards differ in
+        width or nothing is left.
         """
         given = [shards] if isinstance(shards, (str, Path, np.ndarray)) else list(shards)
         self._shards = [_path_of(shard) for shard in given]
         self._open()
         first = self._arrays[0]
-        default = first.shape[-2] if first.ndim > 2 else min(1024, _rows(first) or 1024)
-        self.block_rows = int(block_rows or default)
         self._first_row = np.cumsum([0] + [_rows(array) for array in self._arrays])
-        starts = [np.arange(0, _rows(array), self.block_rows) for array in self._arrays]
-        self._block_shard = np.concatenate([np.full(len(s), i) for i, s in enumerate(starts)])
-        self._block_start = np.concatenate(starts)
+        if isinstance(block_rows, np.ndarray):
+            sizes = [block_rows.astype(np.int64)]
+            if len(self._arrays) > 1 or sizes[0].min(initial=1) < 1:
+                raise ValueError("blocks of given sizes, none empty, are of one shard")
+            if sizes[0].sum() != self._first_row[-1]:
+                raise UserError(
+                    f"has {self._first_row[-1]} rows, its blocks {sizes[0].sum()}",
+                    file=self._shards[0] if isinstance(self._shards[0], (str, Path)) else None,
+                    remedy="Give one row per token, in the order of the token axis.",
+                )
+            self.block_rows = int(sizes[0].max(initial=1))
+        else:
+            default = first.shape[-2] if first.ndim > 2 else min(1024, _rows(first) or 1024)
+            self.block_rows = int(block_rows or default)
+            sizes = [_sizes(_rows(array), self.block_rows) for array in self._arrays]
+        self._block_shard = np.concatenate([np.full(len(s), i) for i, s in enumerate(sizes)])
+        self._block_start = np.concatenate([np.cumsum(s) - s for s in sizes])
+        self._block_size = np.concatenate(sizes)
         n_blocks = len(self._block_start)
         self.blocks = np.arange(n_blocks) if blocks is None else np.asarray(blocks, dtype=np.int64)
         if len(self.blocks) and not (self.blocks.min() >= 0 and self.blocks.max() < n_blocks):
@@ -77,9 +92,7 @@ class TokenSource:
                 remedy="Give one per row.",
             )
         self._keep = keep
-        sizes = [_rows(array) for array in self._arrays]
-        shard, start = self._block_shard[self.blocks], self._block_start[self.blocks]
-        self._counts = np.minimum(self.block_rows, np.array(sizes)[shard] - start)
+        self._counts = self._block_size[self.blocks]
         if keep is not None:
             self._counts = np.array(
                 [int(keep[self._span(b)].sum()) for b in self.blocks], dtype=np.int64
@@ -105,6 +118,17 @@ class TokenSource:
         per_window = int(np.prod(array.shape[1:-2]))
         blocks = (np.asarray(windows)[:, None] * per_window + np.arange(per_window)).ravel()
         return cls(shard, block_rows=array.shape[-2], blocks=blocks)
+
+    @classmethod
+    def of_split(cls, shard: str | Path | np.ndarray, tokens: Tokens, *splits: str) -> TokenSource:
+        """Tokens of one or more splits in the store of one layer: (W, S, T', d) on a grid of
+        tokens, (n, d) on a ragged axis. A block is what one window holds of one unit."""
+        windows = tokens.windows_of(*splits)
+        if tokens.index is None:
+            return cls.of_windows(shard, windows)
+        first, size = tokens.runs()
+        blocks = np.flatnonzero(np.isin(tokens.at(first)[0], windows))
+        return cls(shard, block_rows=size, blocks=blocks)
 
     def batches(self, batch: int, seed: int, first_step: int = 0) -> Iterator[torch.Tensor]:
         """Endless float32 batches (batch, d) in raw units, starting with batch number
@@ -171,7 +195,7 @@ class TokenSource:
         """Rows of a block, numbered through all shards."""
         shard = int(self._block_shard[block])
         start = int(self._first_row[shard] + self._block_start[block])
-        return slice(start, min(start + self.block_rows, int(self._first_row[shard + 1])))
+        return slice(start, start + int(self._block_size[block]))
 
     def _read(self, block: int) -> np.ndarray:
         shard, span = int(self._block_shard[block]), self._span(block)
@@ -239,6 +263,14 @@ def as_float32(rows: np.ndarray) -> np.ndarray:
     return (rows.view(np.uint16).astype(np.uint32) << 16).view(
         np.float32
     )  # bfloat16 is float32's upper half
+
+
+def _sizes(rows: int, block_rows: int) -> np.ndarray:
+    """Rows of each block where only the last may be shorter."""
+    sizes = np.full(-(-rows // block_rows), block_rows, np.int64)
+    if len(sizes):
+        sizes[-1] = rows - block_rows * (len(sizes) - 1)
+    return sizes
 
 
 def _rows(array: np.ndarray) -> int:

@@ -159,7 +159,7 @@ def train_layers(
     """
 
     def source(layer: int, split: str) -> TokenSource:
-        return TokenSource.of_windows(stores[layer], tokens.windows_of(split))
+        return TokenSource.of_split(stores[layer], tokens, split)
 
     first: dict[int, int] = {layer: seed for layer, seed in reversed(list(plans))}
     leading = [key for key in plans if first[key[0]] == key[1]]

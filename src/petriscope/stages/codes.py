@@ -27,8 +27,8 @@ class CodeNumbers:
 
 
 def run(workspace: Workspace, params: Params) -> CodeNumbers:
-    """Write results/codes/layer_<k>/: codes (CSR), window_sum, moments per (block, unit), strongest
-    tokens, histograms per (unit, feature) and co-activation counts."""
+    """Write results/codes/layer_<k>/: codes (CSR), strongest tokens, histograms per (unit, feature)
+    and co-activation counts; on a grid of tokens also window_sum and moments per (block, unit)."""
     stores, device = open_layers(workspace.activations), choose_device(params.device)
     tokens = Tokens.load(workspace.tokens)
     with atomic_folder(workspace.codes) as folder:
@@ -37,7 +37,7 @@ def run(workspace: Workspace, params: Params) -> CodeNumbers:
             sae = saved_sae(workspace.sae, layer, params.sae.seeds[0]).to(device)
             into, top = folder / f"layer_{layer}", params.codes.top_bins
             layer_codes = EncodedLayer.write(into, sae, stores[layer], tokens, top)
-            codes, fired = layer_codes.codes(), layer_codes.moments().active.sum((0, 1))
+            codes, fired = layer_codes.codes(), layer_codes.coactivation().diagonal()
             l0 = codes.values.size / max(codes.n, 1)
             return {"layer": layer, "l0": l0, "alive": int((fired > 0).sum())}
 

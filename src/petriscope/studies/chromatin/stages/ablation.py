@@ -14,7 +14,7 @@ from petriscope.causal.leaderboard import divergent_components
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
 from petriscope.probe.harvest import open_layers, sample_hidden
-from petriscope.probe.tokens import split_rows
+from petriscope.probe.tokens import Tokens, split_rows
 from petriscope.run.params import chosen_layer
 from petriscope.run.scored import read_features
 from petriscope.run.workspace import Workspace
@@ -45,9 +45,8 @@ def run(workspace: Workspace, params: Params) -> AblationNumbers:
     mine = features[(features.layer == layer) & features.alive].sort_values("rank")
     ranking = mine.feature.to_numpy()
     sae = saved_sae(workspace.sae, layer, params.sae.seeds[0]).to(device)
-    sample, biosample_of = sample_hidden(
-        open_layers(workspace.activations)[layer], split_rows(windows, "select")
-    )
+    store, tokens = open_layers(workspace.activations)[layer], Tokens.load(workspace.tokens)
+    sample, biosample_of = sample_hidden(store, tokens, split_rows(windows, "select"))
     in_vivo = (biosamples.context == "in_vivo").to_numpy()
     arms = AblationArms(usable_ks(asked.ks, len(mine)), asked.random_sets, seed=params.seed)
     result = compare_arms(

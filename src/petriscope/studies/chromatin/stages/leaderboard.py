@@ -9,7 +9,7 @@ from petriscope.causal.leaderboard import Contest, LeaderboardNumbers, Learning,
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_not_run
 from petriscope.probe.harvest import open_layers, sample_hidden, store_file
-from petriscope.probe.tokens import split_rows
+from petriscope.probe.tokens import Tokens, split_rows
 from petriscope.run.params import chosen_layer
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import saved_sae
@@ -48,7 +48,9 @@ def run(workspace: Workspace, params: Params) -> LeaderboardNumbers:
         hold_pairs(workspace, params, model, layer, lineages, split) for split in ("tune", "test")
     )
     hidden, biosample_of = sample_hidden(
-        open_layers(workspace.activations)[layer], split_rows(windows, "select")
+        open_layers(workspace.activations)[layer],
+        Tokens.load(workspace.tokens),
+        split_rows(windows, "select"),
     )
     contest = Contest(asked.leaderboard_features, tuple(params.steering.alphas), seed=params.seed)
     learning = Learning(hidden, biosample_of, load_design(workspace, params))

@@ -8,7 +8,7 @@ from petriscope.causal.steering import SteeringNumbers, SteeringPlan, compare_me
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
 from petriscope.probe.harvest import open_layers, sample_hidden
-from petriscope.probe.tokens import split_rows
+from petriscope.probe.tokens import Tokens, split_rows
 from petriscope.run.params import chosen_layer
 from petriscope.run.scored import read_features
 from petriscope.run.workspace import Workspace
@@ -32,7 +32,8 @@ def run(workspace: Workspace, params: Params) -> SteeringNumbers:
         for split in ("tune", "test")
     )
     select = split_rows(windows, "select")
-    sample, biosample_of = sample_hidden(open_layers(workspace.activations)[layer], select)
+    store, tokens = open_layers(workspace.activations)[layer], Tokens.load(workspace.tokens)
+    sample, biosample_of = sample_hidden(store, tokens, select)
     blocks = sorted(set(windows.block.to_numpy()[select].tolist()))
     activity = encoded_layers(workspace.codes)[layer].moments().blocks(blocks).unit_means()
     features = read_features(workspace, design)
