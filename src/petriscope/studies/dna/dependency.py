@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -27,6 +28,7 @@ from petriscope.studies.dna.model.tokens import (
     TokenTable,
     TokenTables,
     expand,
+    tokenize,
     tokenize_all,
 )
 
@@ -176,7 +178,7 @@ def effects(
 def published_map(
     reader: Reader,
     sequence: str,
-    features: Sequence[int],
+    features: Sequence[int] | np.ndarray,
     *,
     shifted: bool = True,
     first_of_repeats: bool = True,
@@ -228,6 +230,23 @@ def _published_bases(
         first: dict[str, int] = {}
         values = values[[first.setdefault(word, number) for number, word in enumerate(words)]]
     return expand(values.astype(np.float64), width)
+
+
+def published_shares(
+    reader: Reader, sequences: Sequence[str], features: np.ndarray
+) -> tuple[float, float]:
+    """Of the maps as published: the share of their mass on the substituted token, and on the token
+    after it, where the shift puts what happens on the substituted one."""
+    own = following = total = 0.0
+    for sequence in sequences:
+        maps = published_map(reader, sequence, features, baseline_again=False)
+        width = tokenize(sequence, reader.form).width[1:]
+        token = np.repeat(np.arange(len(width)), width)
+        step = token[None, :] - token[:, None]
+        total += maps.sum()
+        own += maps[:, step == 0].sum()
+        following += maps[:, step == 1].sum()
+    return (own / total, following / total) if total > 0 else (0.0, 0.0)
 
 
 REDUCTIONS = ("diagonal", "principal", "fiedler", "embedding_1", "embedding_3")
@@ -311,3 +330,37 @@ def scaled(vector: np.ndarray) -> np.ndarray:
     `depend/reduce.py:5-17`."""
     low, high = vector.min(), vector.max()
     return np.zeros_like(vector) if high == low else (vector - low) / (high - low)
+
+
+def reduction_table(one: Effects, features: np.ndarray) -> pd.DataFrame:
+    """Columns feature, form (published: of the map as it is; corrected), reduction, eigengap, base,
+    value of one sequence's maps; ``features``: the latents, in their order."""
+    rows = []
+    for latent, matrix in zip(features, one.map().astype(np.float64), strict=False):
+        for form, found in (
+            ("published", published_reductions(matrix)),
+            ("corrected", reductions(matrix)),
+        ):
+            for name, vector, gap in zip(REDUCTIONS, found.values, found.eigengap, strict=True):
+                table = {"feature": latent, "form": form, "reduction": name, "eigengap": gap}
+                rows.append(pd.DataFrame({**table, "base": one.bases, "value": vector}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def map_arrays(
+    maps: Sequence[Effects], sequences: Sequence[str], ids: Sequence[str], features: np.ndarray
+) -> dict[str, Any]:
+    """What maps.npz holds; maps of shorter sequences are padded with NaN."""
+    longest = max(map(len, sequences))
+    found = np.full((len(maps), len(features), longest, longest), np.nan, np.float32)
+    blocks = np.zeros((len(maps), longest, longest), bool)
+    for row, one in enumerate(maps):
+        size = len(one.bases)
+        found[row, :, :size, :size], blocks[row, :size, :size] = one.map(), one.own_block()
+    return {
+        "maps": found,
+        "own_block": blocks,
+        "features": features,
+        "ids": np.array(ids),
+        "sequences": np.array(sequences),
+    }

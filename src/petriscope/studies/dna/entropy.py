@@ -5,8 +5,8 @@ add up to 1 where a break follows, 0 bits where the context is absent. So the en
 for want of data: on 3.4 Mb of chromosome 22, four of five contexts of 12 bases are seen once.
 
 Corrected (`Scan`): the surprisal of the base that is there, from counts without its own occurrence
-(or of other DNA), on both strands, smoothed by a Dirichlet prior of 1/4 a letter; the k is chosen by
-the surprisal of held-out DNA.
+(or of other DNA), on both strands, smoothed by a Dirichlet prior of 1/4 a letter; the k is chosen
+by the surprisal of held-out DNA.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def windows(codes: np.ndarray, width: int, letters: int = 4) -> tuple[np.ndarray
     tail, whole = key[width - 1 :], good[width - 1 :]
     whole[:] = True
     for i in range(width):
-        tail *= letters
-        tail += clipped[i : i + size]
+        np.multiply(tail, letters, out=tail)
+        np.add(tail, clipped[i : i + size], out=tail)
         whole &= known[i : i + size]
     return key, good
 
@@ -125,7 +125,7 @@ class Table:
 class Published(NamedTuple):
     """What the published scan says of each position."""
 
-    count: np.ndarray
+    seen: np.ndarray
     """(n,) occurrences of the context, the scanned one among them"""
     next: np.ndarray
     """(n, 4) occurrences of the context with A, C, G, T behind it"""
@@ -149,8 +149,7 @@ def published_entropy(
     clear = windows(codes, k, 4)
     whole = windows(codes, k, 5) if (codes == UNKNOWN).any() else clear
     if at is None:
-        inside = np.flatnonzero(codes[1:] != BREAK) + 1
-        at = inside[whole[1][inside - 1]]
+        at = scanned(codes, k)
     elif len(at) and (not 0 < at.min() <= at.max() < len(codes) or not whole[1][at - 1].all()):
         raise UserError(f"has no {k} letters before it", field="position", remedy="Leave it out.")
     count, behind = np.zeros(len(at), np.int64), np.zeros((len(at), 4), np.int64)
@@ -168,6 +167,21 @@ def published_entropy(
         count[rows], behind[rows] = seen[which], after[which]
         entropy[rows] = _bits(after / np.maximum(seen, 1)[:, None])[which]
     return Published(count, behind, entropy)
+
+
+def published_bits(codes: np.ndarray, k: int) -> np.ndarray:
+    """(n,) published entropy at every position of ``codes``; NaN where there are no k letters
+    before it."""
+    found = np.full(len(codes), np.nan)
+    at = scanned(codes, k)
+    found[at] = published_entropy(codes, k, at).entropy
+    return found
+
+
+def scanned(codes: np.ndarray, k: int) -> np.ndarray:
+    """Positions with k letters of their text before them, N among them."""
+    inside = np.flatnonzero(codes[1:] != BREAK) + 1
+    return inside[windows(codes, k, 5)[1][inside - 1]]
 
 
 def _keys(codes: np.ndarray, width: int, letters: int) -> np.ndarray:

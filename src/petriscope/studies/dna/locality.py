@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from petriscope.progress import progress
 from petriscope.studies.dna.dependency import LETTERS, Reader, effects
-from petriscope.studies.dna.model.tokens import tokenize
+from petriscope.studies.dna.model.tokens import Form, tokenize
 
 
 class Locality(NamedTuple):
@@ -47,7 +48,7 @@ class Locality(NamedTuple):
         return mean, change / max(change.sum(), np.finfo(float).tiny)
 
 
-def mutated_bases(sequence: str, form: str, most: int) -> np.ndarray:
+def mutated_bases(sequence: str, form: Form, most: int) -> np.ndarray:
     """(P,) the middle base of at most ``most`` tokens of A, C, G and T, evenly spaced."""
     table = tokenize(sequence, form)
     middle = (table.start + table.width // 2)[1:]
@@ -114,3 +115,43 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     """The middle 95 % of bootstrap values (R,)."""
     low, high = np.nanquantile(values, [0.025, 0.975])
     return float(low), float(high)
+
+
+def by_sequence(ids: Sequence[str], trained: Locality, random: Locality | None) -> pd.DataFrame:
+    """Off-token mass of every sequence."""
+    each = np.eye(len(ids))
+    table = pd.DataFrame({"id": ids, "off_share": trained.share(each)})
+    return table if random is None else table.assign(random_off_share=random.share(each))
+
+
+def by_feature(
+    alive: np.ndarray, trained: Locality, rate: np.ndarray, top: np.ndarray
+) -> pd.DataFrame:
+    """Off-token mass of every feature of ``alive``, with its firing rate, and whether it is one of
+    ``top``."""
+    own, off = trained.own.sum(0), trained.off.sum(0)
+    share = np.divide(off, own + off, out=np.full(len(own), np.nan), where=own + off > 0)
+    columns = {"feature": alive, "firing": rate[alive], "off_share": share}
+    return pd.DataFrame({**columns, "mapped": np.isin(alive, top)})
+
+
+def decay_table(trained: Locality, random: Locality | None) -> pd.DataFrame:
+    """Mean change and share of all mass by distance in tokens, of both models."""
+    tables = []
+    for name, found in (("trained", trained), ("random_init", random)):
+        if found is not None:
+            mean, share = found.decay()
+            columns = {"model": name, "distance": np.arange(len(mean)), "change": mean}
+            tables.append(pd.DataFrame({**columns, "share": share}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def against(shares: np.ndarray, random: np.ndarray | None) -> dict[str, float]:
+    """The random model's share, and the trained one's minus it, over the same sequences."""
+    if random is None:
+        return {}
+    step = shares - random
+    found = {"random_share": float(random[0]), "difference": float(step[0])}
+    found["random_low"], found["random_high"] = interval(random[1:])
+    found["difference_low"], found["difference_high"] = interval(step[1:])
+    return found

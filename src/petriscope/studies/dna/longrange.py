@@ -9,13 +9,17 @@ how often is the masked token right, where chance is one in the number of kinds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
+from petriscope.studies.dna.data.dataset import Truth
 from petriscope.studies.dna.dependency import LETTERS, streams
+from petriscope.studies.dna.locality import bootstrap_weights, interval
+from petriscope.studies.dna.model.nucleotide import NucleotideTransformer
 from petriscope.studies.dna.model.tokens import (
     MASK,
     Form,
@@ -25,6 +29,8 @@ from petriscope.studies.dna.model.tokens import (
 )
 
 KINDS = ("anchor", "background", "word")
+LEAST = 20
+"""sequences with the rule on the frame that a probe needs"""
 
 
 class Sites(NamedTuple):
@@ -124,7 +130,10 @@ def probe_rule(
     found = np.stack(at_mask).reshape(len(sites), per, -1)
     change = np.linalg.norm(found[:, 1:] - found[:, :1], axis=2).reshape(-1, len(KINDS), 3).mean(2)
     distance = [
-        [np.abs(tokens - site.target).mean() for tokens in (site.anchor, site.background, site.word)]
+        [
+            np.abs(tokens - site.target).mean()
+            for tokens in (site.anchor, site.background, site.word)
+        ]
         for site in sites
     ]
     return Probe(change, np.array(distance))
@@ -178,15 +187,125 @@ def target_places(
     return [(row, at) for row, at in found if sequences[row][6 * at : 6 * at + 6] in known]
 
 
-def word_places(
-    elements: pd.DataFrame, ids: Sequence[str], seed: int
-) -> list[tuple[int, int]]:
+def word_places(elements: pd.DataFrame, ids: Sequence[str], seed: int) -> list[tuple[int, int]]:
     """(row, token) of the middle of one unmutated word of each sequence, on the frame."""
     number = {name: row for row, name in enumerate(ids)}
     mine = elements.kind.eq("word") & elements.phase.eq(0) & elements.mutations.eq(0)
     rows = elements[mine & elements.id.isin(number)]
     rows = rows.sample(frac=1, random_state=seed).drop_duplicates("id").sort_index()
     return [(number[name], int(start) // 6 + 1) for name, start in zip(rows.id, rows.start)]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The planted long-range rule; all None where none is planted."""
+
+    untestable: str | None = None
+    probes: int | None = None
+    """sequences whose anchor was substituted"""
+    ratio: float | None = None
+    """change at the masked target by a base of the anchor, over that of a background base"""
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    over_word: float | None = None
+    """the same over a base of another word"""
+    over_word_low: float | None = None
+    over_word_high: float | None = None
+    random_ratio: float | None = None
+    """in the randomly initialized model"""
+    random_low: float | None = None
+    random_high: float | None = None
+    anchor_distance: float | None = None
+    """tokens"""
+    background_distance: float | None = None
+    followed: bool | None = None
+    """both ratios' intervals lie above 1, and the first above the random model's"""
+    targets: int | None = None
+    accuracy: float | None = None
+    """of the masked token that the rule fixes"""
+    chance: float | None = None
+    error: float | None = None
+    """standard error of an accuracy at chance"""
+    above_chance: bool | None = None
+    """accuracy above chance + 3 standard errors: the model knows the rule"""
+    word_accuracy: float | None = None
+    """of the masked middles of words: local grammar"""
+
+
+def planted_rule(
+    truth: Truth | None,
+    model: NucleotideTransformer,
+    random: NucleotideTransformer | None,
+    frame: pd.DataFrame,
+    *,
+    most: int,
+    draws: int,
+    seed: int,
+) -> tuple[Rule, pd.DataFrame]:
+    """The long-range probe and the masked accuracy on held-out sequences, and a row per probe.
+
+    frame: the run's sequences. most: probes, at most. draws, seed: of the bootstrap.
+    """
+    if truth is None or "rule" not in truth.world:
+        why = "no long-range rule is planted: the data set has no truth"
+        return Rule(untestable=why), pd.DataFrame(columns=["id", *KINDS])
+    held = frame[frame.split != "train"]
+    ids, texts, form = held.id.tolist(), held.sequence.tolist(), model.config.form
+    sites = rule_sites(truth.elements, ids, held.n_tokens.to_numpy() - 1)
+    if len(sites) < LEAST:
+        why = f"{len(sites)} held-out sequences have the rule on the frame, {LEAST} are needed"
+        return Rule(untestable=why), pd.DataFrame(columns=["id", *KINDS])
+    middles = [text[6:12] for text in truth.world["grammar"]["targets"]]
+    places = target_places(truth.elements, ids, texts, middles)
+    accuracy = masked_accuracy(model, form, texts, places)
+    middle_words = word_places(truth.elements, ids, seed)[: len(places)]
+    words = masked_accuracy(model, form, texts, middle_words)
+    chance = 1 / int(truth.world["rule"]["kinds"])
+    error = accuracy.error(chance)
+    kept = np.linspace(0, len(sites) - 1, min(most, len(sites))).round().astype(int)
+    sites = [sites[row] for row in kept]
+    probes = {
+        name: probe_rule(one, form, texts, sites, seed)
+        for name, one in (("trained", model), ("random_init", random))
+        if one is not None
+    }
+    weights = bootstrap_weights(len(sites), draws, seed)
+    table = pd.concat(
+        [
+            pd.DataFrame({"model": name, "id": [ids[site.sequence] for site in sites]}).join(
+                pd.DataFrame(probe.change, columns=list(KINDS))
+            )
+            for name, probe in probes.items()
+        ],
+        ignore_index=True,
+    )
+    trained = probes["trained"]
+    over, word = trained.ratio(weights, "background"), trained.ratio(weights, "word")
+    (low, high), (word_low, word_high) = interval(over[1:]), interval(word[1:])
+    control: dict[str, Any] = {}
+    if "random_init" in probes:
+        ratios = probes["random_init"].ratio(weights, "background")
+        control["random_ratio"] = float(ratios[0])
+        control["random_low"], control["random_high"] = interval(ratios[1:])
+    return Rule(
+        probes=len(sites),
+        ratio=float(over[0]),
+        ratio_low=low,
+        ratio_high=high,
+        over_word=float(word[0]),
+        over_word_low=word_low,
+        over_word_high=word_high,
+        anchor_distance=float(trained.distance[:, 0].mean()),
+        background_distance=float(trained.distance[:, 1].mean()),
+        followed=min(low, word_low) > 1 and low > control.get("random_high", 1.0),
+        targets=len(places),
+        accuracy=accuracy.share,
+        chance=chance,
+        error=error,
+        above_chance=accuracy.share > chance + 3 * error,
+        word_accuracy=words.share,
+        **control,
+    ), table
 
 
 def _masked(table: TokenTable, at: int) -> TokenTable:
@@ -198,5 +317,5 @@ def _masked(table: TokenTable, at: int) -> TokenTable:
 def _joined(tables: Sequence[TokenTable]) -> TokenTables:
     """Tables one after the other."""
     offsets = np.concatenate([[0], np.cumsum([len(table.ids) for table in tables])])
-    columns = (np.concatenate(column) for column in zip(*tables, strict=True))
-    return TokenTables(*columns, offsets.astype(np.int64))
+    ids, start, width = (np.concatenate(column) for column in zip(*tables, strict=True))
+    return TokenTables(ids, start, width, offsets.astype(np.int64))

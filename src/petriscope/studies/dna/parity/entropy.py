@@ -29,16 +29,13 @@ def compare(path: Path, entries: Mapping[str, Any]) -> list[Compared]:
         asked = [row for row in rows if row[1] == k]
         at = np.array([row[0] for row in asked])
         published = published_entropy(codes, k, at)
-        add("count", published.count, [row[2] for row in asked])
+        add("count", published.seen, [row[2] for row in asked])
         add("counts ACGT", published.next, [row[3] for row in asked])
         add("published entropy", published.entropy, [row[4] for row in asked])
         found = Scan.of(codes, k, both=False).dirichlet(codes, own=True)
         for column, (name, ours) in enumerate(found._asdict().items()):
-            wanted = [None if row[5] is None else row[5][column] for row in asked]
-            none = np.array([one is None for one in wanted])
-            ours = np.where(found.others[at] < 0, np.nan, ours[at])
-            wanted = np.where(none, np.nan, np.array(wanted, float))
-            add(f"corrected {name}", ours, wanted)
+            wanted = [np.nan if row[5] is None else row[5][column] for row in asked]
+            add(f"corrected {name}", np.where(found.others[at] < 0, np.nan, ours[at]), wanted)
     return [
         Compared(column, error, 0.0 if column.startswith("count") else EXACT)
         for column, error in errors.items()
