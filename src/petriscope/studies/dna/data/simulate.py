@@ -502,8 +502,14 @@ def _write_tracks(folder: Path, found: Sequences, layout: Layout) -> None:
     first = (before[words.sequence] + words.start + shift) % total
     last = first + (words.end - words.start)
     row = np.searchsorted(before, first, side="right") - 1
-    lower, upper = first - before[row], np.minimum(last - before[row], found.length[row])
-    _write_bed(folder / "words_decoy.bed", found, layout, row, lower, upper, words.name)
+    over = np.maximum(last - before[row + 1], 0)  # of the next sequence
+    lower, upper = first - before[row], last - before[row] - over
+    crossing = over > 0
+    row = np.concatenate([row, (row[crossing] + 1) % len(found.length)])
+    lower = np.concatenate([lower, np.zeros(crossing.sum(), int)])
+    upper = np.concatenate([upper, over[crossing]])
+    names = pd.concat([words.name, words.name[crossing]])
+    _write_bed(folder / "words_decoy.bed", found, layout, row, lower, upper, names)
 
 
 def _write_bed(
