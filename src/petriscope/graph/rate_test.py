@@ -3,8 +3,9 @@ permuted only among sequences that could have been in either class.
 
 Exchangeable units. Members of a group (one locus, homologous sequences) are no independent
 observations, so a group is permuted as a whole: its members of one class are one unit, their counts
-and tokens summed. Units of groups with one class are exchanged within strata (a length bin, and
-whatever else is held fixed); the two units of a group with both classes only with each other.
+and tokens summed. Groups of one class are exchanged within strata (a length bin, and whatever else
+is held fixed). In a group with both classes, only what lies in one stratum is exchanged, the two
+classes with each other; a sequence without a partner there says nothing.
 
 Statistic. With labels y and rates r centered within strata, β = Σ y r / Σ y² and its t are those of
 the least-squares fit of the rate on class and strata. A permutation within strata changes neither
@@ -56,17 +57,23 @@ def exchange(
     target: np.ndarray, strata: Sequence[np.ndarray], group: np.ndarray | None = None
 ) -> Exchange:
     """Units of ``target`` bool (sequences,) within ``strata``, each int (sequences,), and ``group``
-    int (sequences,), every sequence its own unless given. A unit of several sequences lies in the
-    stratum of its first."""
-    sequences = len(target)
-    group = np.arange(sequences) if group is None else np.unique(group, return_inverse=True)[1]
-    _, first, unit_of = np.unique(group * 2 + target, return_index=True, return_inverse=True)
-    own = group[first]
-    both = np.bincount(own)[own] == 2
-    keys = np.stack([np.asarray(one)[first] for one in strata]) if strata else np.zeros((1, 1))
-    joint = np.broadcast_to(np.unique(keys, axis=1, return_inverse=True)[1], len(first))
-    stratum = np.unique(np.where(both, -1 - own, joint), return_inverse=True)[1]
-    return Exchange(unit_of, np.asarray(target, bool)[first], stratum, int(both.sum()) // 2)
+    int (sequences,), every sequence its own unless given.
+
+    A group of one class lies in the stratum of its first sequence. Of a group with both classes,
+    those of one stratum and class are a unit.
+    """
+    target = np.asarray(target, bool)
+    keys = np.stack([np.asarray(one) for one in (*strata, np.zeros(len(target), int))])
+    cell = np.unique(keys, axis=1, return_inverse=True)[1].reshape(-1)
+    group = np.arange(len(target)) if group is None else np.unique(group, return_inverse=True)[1]
+    mixed = (np.bincount(group, target) > 0) & (np.bincount(group, ~target) > 0)
+    within = np.where(mixed[group], cell * 2 + target, -1)  # what of its group a sequence joins
+    key = group * (2 * len(target) + 1) + within
+    _, first, unit_of = np.unique(key, return_index=True, return_inverse=True)
+    inside = group[first] * (len(target) + 1) + cell[first]
+    stratum = np.where(mixed[group[first]], -1 - inside, cell[first])
+    number = np.unique(stratum, return_inverse=True)[1]
+    return Exchange(unit_of, target[first], number, int(mixed.sum()))
 
 
 class RateTest(NamedTuple):
@@ -135,7 +142,7 @@ def rate_test(
     empty = np.full(m, np.nan)
     shown = (sides[0].rate, sides[1].rate, log_ratio, log_ratio - half, log_ratio + half)
     if not len(used):
-        return RateTest(*shown, *[empty] * 6, 0, 0, 0, 0)
+        return RateTest(*shown, empty, empty, empty, empty, empty, empty, 0, 0, 0, 0)
     rates = sp.csr_matrix(sp.diags(1 / tokens[used]) @ counts[used])
     stratum = np.unique(plan.stratum[used], return_inverse=True)[1]
     label = _centered(plan.target[used].astype(np.float64), stratum)
@@ -149,7 +156,9 @@ def rate_test(
     degrees = max(len(used) - int(stratum.max()) - 2, 1)
     t = correlation * np.sqrt(degrees / np.maximum(1 - correlation**2, 1e-15))
     found_p = permutation_p(
-        correlation, _Null(rates, scale, label, stratum, permutations, seed), exact=False
+        correlation,
+        _Null(rates, scale, plan.target[used], stratum, permutations, seed),
+        exact=False,
     )
     return RateTest(
         *shown,
@@ -193,15 +202,16 @@ class _Null:
         self,
         rates: sp.csr_matrix,
         scale: np.ndarray,
-        label: np.ndarray,
+        target: np.ndarray,
         stratum: np.ndarray,
         permutations: int,
         seed: int,
     ) -> None:
         self.order = np.argsort(stratum, kind="stable")
         self.rates, self.scale = rates[self.order], scale
-        self.label = label[self.order].astype(np.float32)
-        self.sizes = np.bincount(stratum)
+        self.target, self.sizes = target[self.order], np.bincount(stratum)
+        share = np.bincount(stratum, target) / self.sizes
+        self.mean = np.repeat(share, self.sizes).astype(np.float32)
         self.permutations, self.seed = permutations, seed
 
     def __call__(self, columns: np.ndarray) -> Iterator[np.ndarray]:
@@ -217,19 +227,25 @@ class _Null:
                 yield np.ascontiguousarray((turned @ np.ascontiguousarray(labels.T)).T)
 
     def labels(self) -> Iterator[np.ndarray]:
-        """float32 (at most `ROWS`, units) of permuted labels."""
+        """float32 (at most `ROWS`, units) of permuted labels, centered within strata.
+
+        Each stratum's labels are the last bits of random numbers, which are then sorted: far faster
+        than moving the labels themselves.
+        """
         rng = np.random.default_rng(self.seed)
         starts = np.r_[0, self.sizes.cumsum()[:-1]]
         alike = [
-            (starts[self.sizes == n][:, None] + np.arange(n)) for n in np.unique(self.sizes)
+            starts[self.sizes == n][:, None] + np.arange(n) for n in np.unique(self.sizes)
         ]  # strata of one size are shuffled in one call
+        bits = self.target.astype(np.uint32)
         for first in range(0, self.permutations, ROWS):
             rows = min(ROWS, self.permutations - first)
-            found = np.empty((rows, len(self.label)), np.float32)
+            found = np.empty((rows, len(bits)), np.float32)
             for places in alike:
-                tiled = np.broadcast_to(self.label[places], (rows, *places.shape))
-                found[:, places.ravel()] = rng.permuted(tiled, axis=2).reshape(rows, -1)
-            yield found
+                key = rng.integers(0, 1 << 31, (rows, *places.shape), np.uint32)
+                key = np.sort((key << 1) | bits[places], axis=2)
+                found[:, places.ravel()] = (key & 1).reshape(rows, -1)
+            yield found - self.mean
 
 
 def _centered(values: np.ndarray, stratum: np.ndarray) -> np.ndarray:
