@@ -165,12 +165,17 @@ def harvest(
     numbers = [int(window) for window in windows]
     check_probe(model, inputs, [layer], window=numbers[0])
 
-    def one(number: int) -> np.ndarray:
+    def some(places: list[int]) -> np.ndarray:
+        group = [numbers[place] for place in places]
         with torch.inference_mode():
-            return _as_float16(inputs.streams(model, number, [layer])[layer], layer, number)
+            return _as_float16(inputs.streams_of(model, group, [layer])[layer], layer, group)
 
-    pieces = list(in_processes(one, numbers, f"hidden states of layer {layer}", unit="window"))
-    return Hidden(np.concatenate(pieces), tokens, layer)
+    groups, what = inputs.together(numbers), f"hidden states of layer {layer}"
+    pieces = list(in_processes(some, groups, what, unit=_unit(groups)))
+    values = np.empty((len(tokens), model.d_model), np.float16)
+    for places, piece in zip(groups, pieces, strict=True):
+        values[_rows(tokens.per_window(), places)] = piece
+    return Hidden(values, tokens, layer)
 
 
 @torch.inference_mode()
@@ -193,36 +198,48 @@ def harvest_layers(
     numbers = [int(window) for window in windows]
     if not numbers:
         return
-    tokens = inputs.tokens
+    tokens, groups = inputs.tokens, inputs.together(numbers)
     counts = tokens.per_window()[numbers]
-    ends = np.cumsum(counts)
-    shape = (int(ends[-1]),) if tokens.positions is None else (len(numbers), *tokens.shape[1:])
+    n = int(counts.sum())
+    shape = (n,) if tokens.positions is None else (len(numbers), *tokens.shape[1:])
     for layer in layers:
         np.lib.format.open_memmap(
             store_file(folder, layer), mode="w+", dtype=np.float16, shape=(*shape, model.d_model)
         ).flush()
 
-    def one(place: int) -> None:
+    def some(places: list[int]) -> None:
+        group = [numbers[place] for place in places]
         with torch.inference_mode():
-            found = inputs.streams(model, numbers[place], layers)
+            found = inputs.streams_of(model, group, layers)
+        rows = _rows(counts, places)
         for layer in layers:
             store = np.lib.format.open_memmap(store_file(folder, layer), mode="r+")
-            rows = slice(ends[place] - counts[place], ends[place])
-            store.reshape(-1, store.shape[-1])[rows] = _as_float16(
-                found[layer], layer, numbers[place]
-            )
+            store.reshape(-1, store.shape[-1])[rows] = _as_float16(found[layer], layer, group)
 
-    one(0)  # in this process: what is wrong with the model is said before any other one begins
-    for _ in in_processes(one, range(1, len(numbers)), what, unit="window"):
+    some(groups[0])  # in this process: what is wrong with the model is said before any other begins
+    for _ in in_processes(some, groups[1:], what, unit=_unit(groups)):
         pass
 
 
-def _as_float16(hidden: torch.Tensor, layer: int, window: int) -> np.ndarray:
+def _rows(counts: np.ndarray, places: list[int]) -> np.ndarray | slice:
+    """Rows of the tokens of the windows at ``places``, whose ``counts`` (W,) follow each other."""
+    ends = np.cumsum(counts)
+    if len(places) == 1:
+        return slice(ends[places[0]] - counts[places[0]], ends[places[0]])
+    return np.concatenate([np.arange(ends[at] - counts[at], ends[at]) for at in places])
+
+
+def _unit(groups: list[list[int]]) -> str:
+    return "window" if all(len(group) == 1 for group in groups) else "batch"
+
+
+def _as_float16(hidden: torch.Tensor, layer: int, windows: Sequence[int]) -> np.ndarray:
     with np.errstate(over="ignore"):  # refused below, with the window named
         values = hidden.float().cpu().numpy().astype(np.float16)
     if not np.isfinite(values).all():
+        named = f"window {windows[0]}" if len(windows) == 1 else f"windows {windows[0]} and others"
         raise UserError(
-            f"layer {layer}, window {window}: a value is NaN or exceeds float16",
+            f"layer {layer}, {named}: a value is NaN or exceeds float16",
             field="activations",
             remedy="Check the weights; a model this large needs a rescaled residual stream.",
         )

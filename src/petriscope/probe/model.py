@@ -248,3 +248,17 @@ class Inputs(ABC):
         batch = to_device(self.batch(number), device_of(model))
         hidden = model.run(batch, capture=tuple(layers)).hidden
         return {layer: self.kept(number, hidden[layer]) for layer in layers}
+
+    def together(self, windows: Sequence[int]) -> list[list[int]]:
+        """Places in ``windows`` in groups that `streams_of` takes at once: here each by itself. A
+        study whose windows are short overrides both."""
+        return [[place] for place in range(len(windows))]
+
+    def streams_of(
+        self, model: ProbedModel, windows: Sequence[int], layers: Sequence[int]
+    ) -> dict[int, torch.Tensor]:
+        """Layer -> hidden states (n, d) of the tokens of some windows, one after the other."""
+        found = [self.streams(model, window, layers) for window in windows]
+        if len(found) == 1:
+            return found[0]
+        return {layer: torch.cat([one[layer] for one in found]) for layer in layers}

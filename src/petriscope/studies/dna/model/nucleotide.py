@@ -212,12 +212,17 @@ class NucleotideTransformer(nn.Module):
         return stream
 
     def _turn(self, stream: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Cosines and sines (T, 1, d_h / 2) of the rotary angles; none in form v1."""
+        """What `rotate` takes at each place; none in form v1."""
         if self.config.form == "v1":
             return None
         place = torch.arange(stream.shape[1], device=stream.device, dtype=self.inv_freq.dtype)
-        angle = (place[:, None] * self.inv_freq)[:, None]
-        return angle.cos().to(stream.dtype), angle.sin().to(stream.dtype)
+        angle = place[:, None] * self.inv_freq
+        cos, sin = angle.cos().to(stream.dtype), angle.sin().to(stream.dtype)
+        twice, heads = (2, self.config.heads), (1, 2 * self.config.heads, 1)
+        return (  # laid out in full, once for all blocks: broadcasting a short last axis is slow
+            torch.cat([cos, cos], 1)[:, None].repeat(heads).unflatten(1, twice),
+            torch.cat([-sin, sin], 1)[:, None].repeat(heads).unflatten(1, twice),
+        )
 
     def _check_length(self, tokens: int) -> None:
         limit = self.config.limit
@@ -271,12 +276,10 @@ class Block(nn.Module):
         """softmax(q kᵀ / √d_h) v over all tokens, padding masked as keys; q and k turned by their
         place."""
         b, t, d = x.shape
-        qkv = self.qkv(x).view(b, t, 3, self.heads, d // self.heads)
-        if turn is None:
-            q, k, v = qkv.unbind(2)
-        else:
-            q, k = rotate(qkv[:, :, :2], *turn).unbind(2)
-            v = qkv[:, :, 2]
+        qk, v = self.qkv(x).split([2 * d, d], dim=-1)
+        qk = qk.view(b, t, 2, self.heads, d // self.heads)
+        v = v.view(b, t, self.heads, d // self.heads)
+        q, k = (qk if turn is None else rotate(qk, *turn)).unbind(2)
         seen = None if keep is None else keep[:, None, None, :]
         found = F.scaled_dot_product_attention(
             q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=seen
@@ -310,14 +313,14 @@ def rotary_frequencies(width: int) -> Tensor:
     return ROTARY_BASE ** -(torch.arange(0, width, 2, dtype=torch.float32) / width)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
     """Turn the halves (x₁, x₂) of the last axis by their angle: (x₁ cos − x₂ sin, x₂ cos + x₁ sin).
 
-    x (B, T, ..., d_h); cos and sin broadcast over (T, ..., d_h / 2).
+    x (B, T, 2, heads, d_h), the 2 being queries and keys; cos holds (cos, cos) and ``signed_sin``
+    (−sin, sin), each (T, 2, heads, d_h).
     """
-    cos, sin = cos[:, None], sin[:, None]
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    swapped = x.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+    return x * cos + swapped * signed_sin
 
 
 def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -342,3 +342,22 @@ def pieces(sequence: str, form: Form, limit: int, overlap: int) -> Iterator[tupl
 def expand(values: np.ndarray, width: np.ndarray) -> np.ndarray:
     """Values per token (T, ...) repeated over the bases of each: (bp, ...). `<cls>` has none."""
     return np.repeat(values, width, axis=0)
+
+
+def by_length(counts: np.ndarray, size: int, *, mixed: bool = False) -> list[np.ndarray]:
+    """Places in ``counts`` (n,) in groups of at most ``size`` sequences of one number of tokens,
+    which run without padding.
+
+    ``mixed``: what fills no group joins others nearly as long, so that groups are full and few are
+    padded.
+    """
+    order = np.argsort(counts, kind="stable")
+    whole: list[np.ndarray] = []
+    left: list[np.ndarray] = []
+    for same in np.split(order, np.flatnonzero(np.diff(counts[order])) + 1):
+        for part in np.split(same, np.arange(size, len(same), size)):
+            (whole if len(part) == size or not mixed else left).append(part)
+    if left:
+        merged = np.concatenate(left)
+        left = np.split(merged, np.arange(size, len(merged), size))
+    return [part for part in whole + left if len(part)]
