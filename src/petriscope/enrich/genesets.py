@@ -134,7 +134,7 @@ def enrich_genes(
             "no gene of the query is in the background",
             remedy="Use the same kind of symbol in both",
         )
-    terms, matrix = _incidence(sets, index, min_size, max_size)
+    terms, matrix = incidence(sets, index, min_size, max_size)
     size = np.asarray(matrix.sum(axis=0)).ravel()
     flags = np.zeros(len(pool))
     flags[[index[g] for g in asked]] = 1.0
@@ -215,7 +215,7 @@ def enrich_gene_sets(
             "no gene is linked to any bin", remedy="Use a gene annotation of the same genome"
         )
     link = links.matrix[:, known].tocsr()
-    terms, incidence = _incidence(
+    terms, incidence = incidence(
         sets, {links.genes[g]: i for i, g in enumerate(known)}, min_size, max_size
     )
     if not terms:
@@ -378,10 +378,11 @@ def _reach(bins_per_gene: np.ndarray, query: np.ndarray) -> np.ndarray:
     return -np.expm1(-np.exp(high)[:, None] * sizes)[:, which]
 
 
-def _incidence(
-    sets: GeneSets, index: dict[str, int], min_size: int, max_size: int
+def incidence(
+    sets: GeneSets, index: Mapping[str, int], min_size: int, max_size: int
 ) -> tuple[list[str], sparse.csr_matrix]:
-    """Terms of admitted size and the (G, T) 0/1 matrix of their genes."""
+    """Terms with ``min_size`` to ``max_size`` genes of ``index`` (gene → row), in file order, and
+    the (G, T) 0/1 matrix of their genes."""
     terms: list[str] = []
     rows: list[int] = []
     columns: list[int] = []
