@@ -101,5 +101,5 @@ def test_genes_of_sequences_and_parallel_edges() -> None:
     fired = sp.csr_matrix([[2.0, 0], [0, 1], [1, 1], [0.5, 0]])
     assert found.counts(fired).tolist() == [[0, 1], [2, 0]]
     assert parallel_sequences(fired).tolist() == [True, False, False, False]
-    with pytest.raises(UserError, match="terms.gmt: none of its 1 genes"):
+    with pytest.raises(UserError, match=r"terms\.gmt: none of its 1 genes"):
         check_overlap(GeneSets({"t": ("YAL001C",)}, ()), found.names, "terms.gmt")

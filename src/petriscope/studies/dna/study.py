@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from petriscope.run.studies import Audit, DataSet, Study
+from petriscope.run.studies import Audit, Checked, DataSet, Study
 from petriscope.run.workspace import Workspace
 from petriscope.studies.dna.params import Params
 
@@ -17,6 +17,13 @@ def _dataset(path: str | Path) -> DataSet:
     from petriscope.studies.dna.data.dataset import load_dataset
 
     return load_dataset(path)
+
+
+def _check(path: str | Path) -> Checked:
+    from petriscope.studies.dna.data.check import check_dataset
+    from petriscope.studies.dna.data.dataset import load_dataset
+
+    return check_dataset(load_dataset(path))
 
 
 def _demo(folder: Path) -> None:
@@ -54,5 +61,20 @@ STUDY = Study(
         ),
         _audit,
     ),
+    check=_check,
+    data={
+        "demo-dna": (
+            "petriscope.studies.dna.data.demo",
+            "simulate sequences with a planted grammar, rule and motif",
+        ),
+        "cisplatin100": (
+            "petriscope.studies.dna.data.cisplatin",
+            "make the length-matched cisplatin data set from the released table",
+        ),
+        "hsg": (
+            "petriscope.studies.dna.data.hsg",
+            "download the weights, dictionaries and loci of Hidden State Genomics",
+        ),
+    },
 )
 """Study dna probes Nucleotide Transformer on sequences of two classes."""

@@ -11,8 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from petriscope.described import Described, shown
 from petriscope.errors import UserError
-from petriscope.names import did_you_mean, exactly
+from petriscope.names import did_you_mean
 from petriscope.textfile import read_yaml_text
 
 CONTEXTS = ("in_vitro", "in_vivo")
@@ -146,7 +147,7 @@ def load_dataset(path: str | Path) -> Dataset:
     match a description bundled with the package. Raises `UserError` naming file, field and remedy.
     """
     source, root = _locate(Path(path))
-    return _parse(_Reader(source, root, read_yaml_text(source)))
+    return _parse(Described(source, root, FIELDS, DOCS))
 
 
 def _locate(path: Path) -> tuple[Path, Path]:
@@ -171,107 +172,7 @@ def _locate(path: Path) -> tuple[Path, Path]:
     )
 
 
-class _Reader:
-    """Typed access to the raw mapping, whose every scalar is text; every failure names the
-    field."""
-
-    def __init__(self, source: Path, root: Path, raw: Any) -> None:
-        self.source, self.root = source, root
-        if not isinstance(raw, dict):
-            raise UserError("is not a mapping", file=source, remedy=DOCS)
-        self.raw: dict[Any, Any] = raw
-
-    def fail(self, field: str, what: str, remedy: str = DOCS) -> UserError:
-        return UserError(what, file=self.source, field=field, remedy=remedy)
-
-    def known(self, mapping: Mapping[Any, Any], level: str, where: str) -> None:
-        """Refuse a field that ``level`` does not have, naming the nearest, or where it belongs."""
-        for name in mapping:
-            if name in FIELDS[level]:
-                continue
-            field = f"{where}.{name}" if where else str(name)
-            homes = [home or "the top level" for home in FIELDS if name in FIELDS[home]]
-            remedy = did_you_mean(name, FIELDS[level], kind="Fields here")
-            if homes:
-                belongs = f"{name} belongs under {' or '.join(homes)}."
-                remedy = f"{belongs} {remedy}" if remedy.startswith("Did you mean") else belongs
-            raise self.fail(field, "is not a field of a data set", remedy)
-
-    def mapping(self, above: Mapping[Any, Any], field: str, default: Any = ...) -> dict[Any, Any]:
-        value = self._value(above, field, default)
-        if not isinstance(value, dict):
-            raise self.fail(field, f"must be a mapping, not {_shown(value)}")
-        return value
-
-    def items(self, above: Mapping[Any, Any], field: str) -> list[Any]:
-        value = self._value(above, field)
-        if not isinstance(value, list):
-            remedy = f"Write [{value}]." if isinstance(value, str) else "Write it as [a, b]."
-            raise self.fail(field, f"must be a list, not {_shown(value)}", remedy)
-        return value
-
-    def names(self, above: Mapping[Any, Any], field: str) -> tuple[str, ...]:
-        """A list of texts, each once."""
-        found: list[str] = []
-        for i, value in enumerate(self.items(above, field)):
-            if not isinstance(value, str) or not value.strip():
-                raise self.fail(f"{field}[{i}]", f"must be a name, not {_shown(value)}")
-            if value in found:
-                raise self.fail(f"{field}[{i}]", f"{value!r} appears twice", "Write it once.")
-            found.append(value)
-        return tuple(found)
-
-    def text(self, above: Mapping[Any, Any], field: str, default: Any = ...) -> Any:
-        value = self._value(above, field, default)
-        if value is default:
-            return value
-        if not isinstance(value, str):
-            raise self.fail(field, f"must be a text, not {_shown(value)}")
-        if not value.strip() and default is ...:
-            raise self.fail(field, "is empty", "Write its value.")
-        return value
-
-    def _value(self, above: Mapping[Any, Any], field: str, default: Any = ...) -> Any:
-        value = above.get(field.rsplit(".", 1)[-1])
-        if value is None:
-            if default is ...:
-                raise self.fail(field, "is missing")
-            return default
-        return value
-
-    def file(self, above: Mapping[Any, Any], field: str, *, optional: bool = False) -> Path | None:
-        name = self.text(above, field, None if optional else ...)
-        return None if name is None else self.existing(name, field)
-
-    def existing(self, name: str, field: str) -> Path:
-        path = self.root / name
-        try:
-            found = path.is_file()
-        except OSError:  # a name that no file can have
-            found = False
-        if not found:
-            remedy = "Write a path relative to the data set's folder, or fetch the file."
-            near = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
-            nearest = did_you_mean(path.name, near)
-            if nearest.startswith("Did you mean"):
-                remedy = f"{nearest} {remedy}"
-            raise self.fail(field, f"names {path}, which does not exist", remedy)
-        return path
-
-    def choice(
-        self, above: Mapping[Any, Any], field: str, allowed: tuple[str, ...], kind: str = "Use"
-    ) -> str:
-        value = self.text(above, field)
-        return exactly(value, allowed, file=self.source, field=field, kind=kind)
-
-
-def _shown(value: Any) -> str:
-    """A wrong value, cut short."""
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _parse(r: _Reader) -> Dataset:
+def _parse(r: Described) -> Dataset:
     r.known(r.raw, "", "")
     if (version := r.text(r.raw, "format")) != "1":
         raise r.fail("format", f"is {version}", "This version reads format 1.")
@@ -328,7 +229,7 @@ def _parse(r: _Reader) -> Dataset:
     )
 
 
-def _motifs(r: _Reader, annotation: Mapping[Any, Any], field: str) -> tuple[Path, str]:
+def _motifs(r: Described, annotation: Mapping[Any, Any], field: str) -> tuple[Path, str]:
     """File and format of an entry such as `{file: motifs.meme, format: meme}`."""
     entry = r.mapping(annotation, field)
     r.known(entry, "motifs", field)
@@ -337,18 +238,18 @@ def _motifs(r: _Reader, annotation: Mapping[Any, Any], field: str) -> tuple[Path
     return path, r.choice(entry, f"{field}.format", MOTIF_FORMATS)
 
 
-def _genesets(r: _Reader, annotation: Mapping[Any, Any]) -> dict[str, Path]:
+def _genesets(r: Described, annotation: Mapping[Any, Any]) -> dict[str, Path]:
     """Collection → GMT file."""
     field = "annotation.genesets"
     found = {}
     for name, value in r.mapping(annotation, field).items():
         if not isinstance(name, str) or not isinstance(value, str):
-            raise r.fail(f"{field}.{name}", f"must name a file, not {_shown(value)}")
+            raise r.fail(f"{field}.{name}", f"must name a file, not {shown(value)}")
         found[name] = r.existing(value, f"{field}.{name}")
     return found
 
 
-def _factors(r: _Reader, lineages: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+def _factors(r: Described, lineages: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """Lineage → the factors claimed for it."""
     field = "lineage_factors"
     factors = r.mapping(r.raw, field, {})
@@ -359,7 +260,7 @@ def _factors(r: _Reader, lineages: tuple[str, ...]) -> dict[str, tuple[str, ...]
     return {lineage: r.names(factors, f"{field}.{lineage}") for lineage in factors}
 
 
-def _share(r: _Reader, item: Mapping[Any, Any], field: str) -> float:
+def _share(r: Described, item: Mapping[Any, Any], field: str) -> float:
     text = r.text(item, field, "1")
     try:
         value = float(text)
@@ -374,9 +275,9 @@ def _share(r: _Reader, item: Mapping[Any, Any], field: str) -> float:
     return value
 
 
-def _biosample(r: _Reader, item: Any, field: str, lineages: tuple[str, ...]) -> Biosample:
+def _biosample(r: Described, item: Any, field: str, lineages: tuple[str, ...]) -> Biosample:
     if not isinstance(item, dict):
-        raise r.fail(field, f"must be a mapping, not {_shown(item)}")
+        raise r.fail(field, f"must be a mapping, not {shown(item)}")
     r.known(item, "biosamples", field)
     signal = r.file(item, f"{field}.signal")
     assert signal is not None

@@ -7,7 +7,8 @@ is with a third. 20-mers of very many sequences are repeats and say nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,33 @@ def _components(pairs: np.ndarray, n: int) -> np.ndarray:
     edges = sparse.coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (n, n))
     _, found = connected_components(edges.tocsr(), directed=False)
     return pd.factorize(found)[0].astype(np.int64)
+
+
+def deal_groups(
+    group: np.ndarray, positive: np.ndarray, shares: Mapping[str, float], seed: int
+) -> np.ndarray:
+    """(N,) the split of each sequence: whole groups, each to the split that lacks most, in an order
+    that mixes groups of like composition, so that every split gets its share of both classes.
+
+    Parameters: ``group`` — (N,) numbered from 0; ``positive`` — (N,) 1 for the positive class, 0
+    for the negative, NaN for neither; ``shares`` — split → share, adding up to 1.
+    """
+    size = np.bincount(group)
+    known = np.isfinite(positive)
+    labeled = np.bincount(group, weights=known)
+    share = np.bincount(group, weights=np.where(known, positive, 0.0))
+    kind = np.where(labeled > 0, share / np.maximum(labeled, 1), -1.0)
+    shuffled = np.random.default_rng(seed).permutation(len(size))
+    order = shuffled[np.lexsort((-size[shuffled], kind[shuffled]))]
+    want, given = np.array(list(shares.values())), np.zeros(len(shares))
+    chosen = np.zeros(len(size), np.int64)
+    dealt = 0
+    for one in order.tolist():
+        dealt += int(size[one])
+        to = int(np.argmax(want * dealt - given))
+        chosen[one] = to
+        given[to] += size[one]
+    return np.array(list(shares), object)[chosen[group]]
 
 
 def near_pairs(loci: pd.DataFrame, within: int = WITHIN) -> np.ndarray:
@@ -121,7 +149,7 @@ def homologous_pairs(sequences: Sequence[str], common: int = COMMON) -> np.ndarr
     block = (np.cumsum(cost) // BLOCK_PAIRS).astype(np.int64)
     edges = np.flatnonzero(np.r_[True, block[1:] != block[:-1], True])
     found = []
-    for lower, upper in zip(edges[:-1], edges[1:], strict=True):
+    for lower, upper in pairwise(edges.tolist()):
         shared = (incidence[lower:upper] @ transposed).tocoo()
         one, two = shared.coords[0] + lower, shared.coords[1]
         least = np.minimum(distinct[one], distinct[two])

@@ -47,10 +47,11 @@ COPIES, COPY_MUTATION = 0.02, 0.01
 """Share of sequences that are copies of another, and what is mutated since."""
 CLUSTER = (2, 4)
 """Sequences of a cluster."""
-SPACER = 1002
-"""bp between clusters: more than the 1,000 that make two loci one."""
+SPACER = 1008
+"""bp between clusters: more than the 1,000 that make two loci one, and a multiple of 12, so that
+contigs read from their middle keep the frame of the tokens."""
 CONTIGS = 6
-REVERSE = 0.25
+REVERSE = 0.1
 """Share of clusters on the other strand."""
 RELATIVES, KEPT, DRIFTED = 20, 0.05, 0.3
 """Relatives compared for the conservation track; how often a base of an element and of the
@@ -260,7 +261,11 @@ def plant_sequences(config: DemoConfig, grammar: Grammar, in_set: np.ndarray) ->
     codes = _mutate(rng, codes, mutated * MUTATION)
     # a copy has all of its source, and its own mutations since; its label too, where that is real
     codes, length, phase = codes[source], length[source], phase[source]
-    codes = _mutate(rng, codes, ((source != np.arange(n)) * COPY_MUTATION)[:, None])
+    copies = np.flatnonzero(source != np.arange(n))
+    since = np.zeros(codes.shape)
+    since[copies] = COPY_MUTATION
+    since[copies, rng.integers(0, 6 * length[copies])] = 1  # so that none is the same
+    codes = _mutate(rng, codes, since)
     positive = positive[source] if config.motif or config.confound else positive
     elements = _of_copies(elements, source)
     texts = {"word": grammar.words, "anchor": grammar.anchors, "target": grammar.targets}

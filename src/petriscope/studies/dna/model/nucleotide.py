@@ -162,6 +162,14 @@ class NucleotideTransformer(nn.Module):
         self._stream(batch, max(layers), layers, NO_EDITS, None, hidden)
         return hidden
 
+    def at_places(self, batch: SequenceBatch, at: Tensor) -> Tensor:
+        """(B, m, d) stream after the last block at the places ``at`` (B, m) alone: what masked
+        language modeling reads. The last block does no more work than that."""
+        stream = self._stream(batch, self.n_layers - 1, (), NO_EDITS, None, {})
+        keep = None if bool(batch.keep.all()) else batch.keep
+        found: Tensor = self.blocks[-1](stream, self._turn(stream), keep, at)
+        return found
+
     def logits(self, stream: Tensor) -> Tensor:
         """(..., V) prediction from the stream (..., d) after the last block."""
         return self.head(self.last_norm(stream))
@@ -267,12 +275,26 @@ class Block(nn.Module):
         self.up = nn.Linear(d, (1 + self.gated) * config.ffn, bias=not self.gated)
         self.down = nn.Linear(config.ffn, d, bias=not self.gated)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor] | None, keep: Tensor | None) -> Tensor:
-        """x (B, T, d); ``turn`` as in `_turn`; ``keep`` (B, T) or None where all are tokens."""
-        x = x + self.out(self.attend(self.attention_norm(x), turn, keep))
+    def forward(
+        self,
+        x: Tensor,
+        turn: tuple[Tensor, Tensor] | None,
+        keep: Tensor | None,
+        at: Tensor | None = None,
+    ) -> Tensor:
+        """x (B, T, d); ``turn`` as in `_turn`; ``keep`` (B, T) or None where all are tokens; ``at``
+        (B, m) the only places whose output is wanted, or None: (B, m, d) then."""
+        attended = self.attend(self.attention_norm(x), turn, keep, at)
+        x = (x if at is None else x.gather(1, _along(at, x))) + self.out(attended)
         return x + self.feed_forward(self.ffn_norm(x))
 
-    def attend(self, x: Tensor, turn: tuple[Tensor, Tensor] | None, keep: Tensor | None) -> Tensor:
+    def attend(
+        self,
+        x: Tensor,
+        turn: tuple[Tensor, Tensor] | None,
+        keep: Tensor | None,
+        at: Tensor | None,
+    ) -> Tensor:
         """softmax(q kᵀ / √d_h) v over all tokens, padding masked as keys; q and k turned by their
         place."""
         b, t, d = x.shape
@@ -280,11 +302,12 @@ class Block(nn.Module):
         qk = qk.view(b, t, 2, self.heads, d // self.heads)
         v = v.view(b, t, self.heads, d // self.heads)
         q, k = (qk if turn is None else rotate(qk, *turn)).unbind(2)
+        q = q if at is None else q.gather(1, _along(at, q))
         seen = None if keep is None else keep[:, None, None, :]
         found = F.scaled_dot_product_attention(
             q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=seen
         )
-        return found.transpose(1, 2).reshape(b, t, d)
+        return found.transpose(1, 2).reshape(b, -1, d)
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """v1: W₂ GELU(W₁ x + b₁) + b₂. v2: W₂ (SiLU(g) · u) with (g, u) = W₁ x."""
@@ -293,6 +316,11 @@ class Block(nn.Module):
             gate, value = up.chunk(2, dim=-1)
             return self.down(F.silu(gate) * value)
         return self.down(F.gelu(up))
+
+
+def _along(at: Tensor, x: Tensor) -> Tensor:
+    """Places (B, m) as an index of ``gather`` into x (B, T, ...)."""
+    return at.view(*at.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
 
 
 class Head(nn.Module):

@@ -151,12 +151,9 @@ def _step(
     """One step; the loss before it."""
     shown, at = masked_batch(batch, rng, config.mask, vocabulary(model.config.form))
     shown, at = SequenceBatch(*(part.to(device) for part in shown)), at.to(device)
-    last = model.n_layers
-    stream = model.streams(shown, [last])[last]
-    rows = torch.arange(len(at), device=device)[:, None]
-    real = at >= 0
-    logits = model.logits(stream[rows, at.clamp(min=0)][real])
-    loss = F.cross_entropy(logits, batch.ids.to(device)[rows, at.clamp(min=0)][real])
+    real, at = at >= 0, at.clamp(min=0)
+    logits = model.logits(model.at_places(shown, at)[real])
+    loss = F.cross_entropy(logits, batch.ids.to(device).gather(1, at)[real])
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
