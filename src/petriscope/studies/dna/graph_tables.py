@@ -107,7 +107,8 @@ class Coded:
 
     def place_in_sequence(self) -> np.ndarray:
         """int (n,) how many tokens with bases come before each one of its sequence."""
-        before = np.cumsum(self.width > 0) - (self.width > 0)
+        covers = self.width > 0
+        before: np.ndarray = np.cumsum(covers) - covers
         start = np.searchsorted(self.sequence_of, np.arange(len(self.frame)))
         base = np.r_[before, 0][np.minimum(start, len(before))]
         return before - base[self.sequence_of]
@@ -296,7 +297,7 @@ class Tested(NamedTuple):
     """The comparison of classes: on sequences that were not held out, and on those that were."""
 
     found: Incidence
-    """of all sequences; duplicates have no tokens"""
+    """of all sequences, duplicates among them; the tests count those once"""
     main: RateTest
     """on splits train and select"""
     held_out: RateTest
@@ -313,7 +314,11 @@ def tested(
 ) -> Tested:
     """Compare rates within length bins and groups."""
     counted, held = coded.counted(limits.keep), (coded.frame.split == "test").to_numpy()
-    options = {"permutations": permutations, "seed": seed, "min_tokens": min_tokens}
+    options: dict[str, Any] = {
+        "permutations": permutations,
+        "seed": seed,
+        "min_tokens": min_tokens,
+    }
     main = _compare(coded, counted, [limits.bins], ~held, **options)
     return Tested(counted, main, _compare(coded, counted, [limits.bins], held, **options))
 
@@ -417,13 +422,17 @@ def features_table(
     table = pd.concat([table, main.rename(columns=renamed)], axis=1)
     for name in ("log_ratio", "t", "p", "p_maxt"):
         table[f"{name}_held_out"] = held[name]
+    iterations = {}
     for side in SIDES:
         weights = published[side]
-        table[f"in_degree_{side}"] = degrees(weights)[1]
-        sequences = max(int((degrees(weights)[0] > 0).sum()), 1)
-        table[f"mean_share_{side}"] = shares(weights) / sequences
+        sequences, features = degrees(weights)
+        table[f"in_degree_{side}"] = features
+        table[f"mean_share_{side}"] = shares(weights) / max(int((sequences > 0).sum()), 1)
         table[f"pagerank_{side}"] = pagerank(weights).feature
-        table[f"pagerank_published_{side}"] = pagerank_iterated(weights).feature
+        iterated = pagerank_iterated(weights)
+        table[f"pagerank_published_{side}"] = iterated.feature
+        iterations[side] = iterated.iterations
+    table.attrs["iterations"] = iterations
     table["fold_change_published"] = log_ratio(
         table.pagerank_published_positive.to_numpy(), table.pagerank_published_negative.to_numpy()
     )
@@ -474,10 +483,8 @@ def hubs(coded: Coded, tests: Tested, planted: np.ndarray | None, *, k: int, alp
         "in_degree": log_ratio(linked["positive"], linked["negative"]),
         "pagerank": log_ratio(iterated[0], iterated[1]),
     }
-    if planted is None:
-        truth = np.flatnonzero(tests.held_out.p_maxt < alpha)
-    else:
-        truth = planted
+    found = np.flatnonzero(tests.held_out.p_maxt < alpha)
+    truth = found if planted is None else planted
     precision = {n: overlap(_strongest(s, len(truth)), truth) for n, s in scores.items()}
     at_k = {f"{n}_at_k": overlap(top_both_ways(s, k), truth) for n, s in scores.items()}
     share = {side: np.where(inside[side] > 0, shares(one), np.nan) for side, one in weights.items()}
@@ -531,6 +538,66 @@ def motif_features(
     total = np.asarray(counted.counts.sum(0)).ravel()
     inside = np.asarray(on_motif.counts.sum(0)).ravel()
     return np.flatnonzero((total >= max(min_tokens, 1)) & (inside > share * total))
+
+
+def spans_motif(coded: Coded, start: np.ndarray, motif: pd.DataFrame) -> np.ndarray:
+    """bool (n,) tokens at ``start`` (n,) bp that share a base with an element of ``motif`` (columns
+    id, start, end)."""
+    row = pd.Series(np.arange(len(coded.frame)), index=coded.frame.id)
+    motif = motif[motif.id.isin(row.index)]
+    inside = np.zeros(len(start), bool)
+    begin = np.searchsorted(coded.sequence_of, np.arange(len(coded.frame) + 1))
+    for sequence, low, high in zip(row[motif.id], motif.start, motif.end):
+        tokens = slice(begin[sequence], begin[sequence + 1])
+        first, width = start[tokens], coded.width[tokens]
+        inside[tokens] |= (first < high) & (first + width > low) & (width > 0)
+    return inside
+
+
+class Few(NamedTuple):
+    """Whether the positive class has fewer features in length-matched draws."""
+
+    matched: int
+    features_matched: dict[str, float]
+    features_fewer: list[float]
+    features_fewer_null: list[float]
+    features_fewer_p: float
+    density_ratio: list[float]
+
+
+def few(drawn: Matched) -> Few | None:
+    """The draws of `matched_graphs` in numbers; None where the classes share no length."""
+    if not drawn.sizes or not drawn.null_sizes:
+        return None
+    fewer, null = (
+        np.array([one["negative"]["features"] - one["positive"]["features"] for one in sizes])
+        for sizes in (drawn.sizes, drawn.null_sizes)
+    )
+    ratio = np.array(
+        [
+            one["negative"]["density"] / max(one["positive"]["density"], 1e-300)
+            for one in drawn.sizes
+        ]
+    )
+    middle = float(np.median(fewer))
+    return Few(
+        drawn.sequences,
+        {side: float(np.median([one[side]["features"] for one in drawn.sizes])) for side in SIDES},
+        _limits(fewer),
+        _limits(null),
+        float((1 + (null >= middle).sum()) / (1 + len(null))),
+        _limits(ratio),
+    )
+
+
+def _limits(values: np.ndarray) -> list[float]:
+    return [float(x) for x in np.quantile(values, [0.5, 0.025, 0.975])]
+
+
+def single_curves(graph: str, weights: Mapping[str, sp.csr_matrix]) -> pd.DataFrame:
+    """Rows of fragmentation.csv of one graph."""
+    parts = [_curve(one).assign(graph=graph, **{"class": side}) for side, one in weights.items()]
+    return pd.concat(parts, ignore_index=True)
 
 
 def neighbors(found: Incidence, ids: Sequence[str]) -> pd.DataFrame:

@@ -38,6 +38,10 @@ class Sequences(NamedTuple):
         """(N,) bool: which are of the positive class."""
         return (self.frame.label == self.positive).fillna(False).to_numpy(bool)
 
+    def rows(self, *splits: str) -> np.ndarray:
+        """Rows of one or more splits, ascending."""
+        return np.flatnonzero(self.frame.split.isin(splits))
+
 
 def load_sequences(workspace: Workspace) -> Sequences:
     """What stage sequences wrote."""
