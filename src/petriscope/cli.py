@@ -61,6 +61,10 @@ VERBS = {
         "petriscope.commands.audit",
         "recompute a paper's numbers from its authors' released tables",
     ),
+    "track": (
+        "petriscope.studies.dna.browser",
+        "write a feature's activation per base for a genome browser or a structure",
+    ),
     "claims": ("petriscope.commands.claims", "print the claims ledger of the current workspace"),
     "provenance": (
         "petriscope.commands.provenance",

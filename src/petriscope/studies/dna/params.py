@@ -105,6 +105,8 @@ class Dependency:
     sequences: int = entry(1, 100_000)
     length: int = entry(12, 10_000)
     features: int = entry(1, 100_000)
+    positions: int = entry(1, 10_000)
+    probes: int = entry(20, 100_000)
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ class Entropy:
     """Surprisal of the next nucleotide given k before it."""
 
     ks: list[int] = entry(1, 16)
+    tokens: int = entry(1000)
+    shifts: int = entry(20, 1_000_000)
 
 
 @dataclass(frozen=True)
