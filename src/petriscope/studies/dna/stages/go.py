@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from petriscope.enrich.genesets import read_gmt
-from petriscope.files import atomic_folder, write_csv
+from petriscope.files import atomic_folder, read_csv, write_csv
 from petriscope.graph.bipartite import incidence, strongest
 from petriscope.probe.tokens import Tokens
 from petriscope.run.params import chosen_layer
@@ -105,13 +105,13 @@ def run(workspace: Workspace, params: Params) -> GoNumbers:
 
 def differing(workspace: Workspace, alpha: float) -> list[int]:
     """Features whose rates differ between the classes in stage graph (maxT), ascending."""
-    table = pd.read_parquet(workspace.table("graph") / "features.parquet")
+    table = read_csv(workspace.table("graph") / "features.csv")
     return sorted(table.feature[table.p_maxt < alpha].tolist())
 
 
 def _fired(workspace: Workspace, codes: Codes, sequences: int) -> sp.csr_matrix:
     """(sequences, m) tokens on which each feature fires, tokens without a base left out."""
-    window = Tokens.load(workspace.activations / "tokens").window
+    window = Tokens.load(workspace.tokens).window
     covers = load_places(workspace).width.to_numpy() > 0
     return incidence(codes, window, sequences, covers).counts
 
@@ -121,7 +121,7 @@ def _lists(
 ) -> dict[str, list[str]]:
     """As published: by class, the genes of its sequences with parallel edges to one feature."""
     frame, places = sequences.frame, load_places(workspace)
-    window = Tokens.load(workspace.activations / "tokens").window
+    window = Tokens.load(workspace.tokens).window
     rows = TokenRows(
         window, places["id"].to_numpy(), strongest(codes), places.width.to_numpy() == 0
     )
