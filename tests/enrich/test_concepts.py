@@ -55,14 +55,14 @@ def test_weighted_scores_are_those_of_the_rows_repeated(world) -> None:
     values, concepts, block = world
     weights = block_weights(np.arange(16), 16, 12, seed=4)
     f1 = weighted_f1(values[:, 1] >= 0.7, concepts[:, 0], block, weights)
-    auroc = weighted_auroc(values[:, 1], concepts[:, 0], block, weights, 16)
+    auroc = weighted_auroc(values[:, 1], concepts[:, 0], block, weights)
     for i, row in enumerate(weights):
         rows = np.concatenate([np.tile(np.flatnonzero(block == b), int(row[b])) for b in range(16)])
         yes, z = concepts[rows, 0], values[rows, 1]
         assert f1[i] == pytest.approx(f1_score(yes, z >= 0.7))
         assert auroc[i] == pytest.approx(roc_auc_score(yes, z))
     none = np.zeros((1, 16))
-    assert weighted_auroc(values[:, 1], concepts[:, 0], block, none, 16).tolist() == [0.5]
+    assert weighted_auroc(values[:, 1], concepts[:, 0], block, none).tolist() == [0.5]
 
 
 @pytest.mark.parametrize("form", [sp.csr_matrix, np.asarray])

@@ -193,20 +193,51 @@ def best_units(
     """
     on_train = score(values[train], concepts[train])
     by_f1, by_area = on_train.f1.argmax(0), np.abs(on_train.auroc - 0.5).argmax(0)
-    every = np.arange(concepts.shape[1])
+    columns = sp.csc_matrix(values[test]) if sp.issparse(values) else np.asarray(values[test])
+    return _read(on_train, by_f1, by_area, columns, concepts[test], block[test], weights)
+
+
+def own_columns(
+    values: np.ndarray,
+    concepts: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    block: np.ndarray,
+    weights: np.ndarray,
+) -> Best:
+    """The same where each concept has a score of its own: ``values`` (n, C), column c for concept
+    c."""
+    parts = [
+        score(values[train, c, None], concepts[train, c, None]) for c in range(values.shape[1])
+    ]
+    rows = [
+        np.concatenate([getattr(part, name) for part in parts], axis=1) for name in Scores._fields
+    ]
+    on_train = Scores(*(np.repeat(row, values.shape[1], axis=0) for row in rows))
+    own = np.arange(values.shape[1])
+    return _read(on_train, own, own, values[test], concepts[test], block[test], weights)
+
+
+def _read(
+    on_train: Scores,
+    by_f1: np.ndarray,
+    by_area: np.ndarray,
+    columns: Values,
+    yes: np.ndarray,
+    block: np.ndarray,
+    weights: np.ndarray,
+) -> Best:
+    """Read on test rows the units that train rows chose."""
+    every = np.arange(yes.shape[1])
     threshold = on_train.threshold[by_f1, every]
     turned = on_train.auroc[by_area, every] < 0.5
-    columns = sp.csc_matrix(values[test]) if sp.issparse(values) else np.asarray(values[test])
-    yes, of_block = concepts[test], block[test]
-    n_blocks = weights.shape[1]
     f1 = np.zeros((len(weights), len(every)))
     auroc = np.full_like(f1, 0.5)
     for c in every:
-        one = _column(columns, by_f1[c])
-        f1[:, c] = weighted_f1(one >= threshold[c], yes[:, c], of_block, weights)
+        called = _column(columns, by_f1[c]) >= threshold[c]
+        f1[:, c] = weighted_f1(called, yes[:, c], block, weights)
         other = _column(columns, by_area[c])
-        order = -other if turned[c] else other
-        auroc[:, c] = weighted_auroc(order, yes[:, c], of_block, weights, n_blocks)
+        auroc[:, c] = weighted_auroc(-other if turned[c] else other, yes[:, c], block, weights)
     return Best(by_f1, threshold, on_train.f1[by_f1, every], f1, by_area, auroc)
 
 
@@ -229,7 +260,7 @@ def weighted_f1(
 
 
 def weighted_auroc(
-    values: np.ndarray, yes: np.ndarray, block: np.ndarray, weights: np.ndarray, n_blocks: int
+    values: np.ndarray, yes: np.ndarray, block: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """(R,) AUROC of ``values`` (n,) with blocks taken ``weights`` (R, B) times; ½ where a sample
     lacks positives or negatives.
@@ -237,6 +268,7 @@ def weighted_auroc(
     The wins of positives of one block over negatives of another are counted once, (B, B); a sample
     weighs them.
     """
+    n_blocks = weights.shape[1]
     level = np.unique(values, return_inverse=True)[1]
     n_levels = int(level.max(initial=0)) + 1
     no = ~yes

@@ -203,6 +203,14 @@ class ContigCodes:
         return self.pieces.chrom.to_numpy()[self.tokens.piece]
 
     @property
+    def gc(self) -> np.ndarray:
+        """(n,) share of G and C in each token."""
+        bases = np.frombuffer("".join(self.pieces.sequence).encode(), np.uint8)
+        width = self.tokens.width.to_numpy(np.int64)
+        first = np.cumsum(width) - width
+        return np.asarray(np.add.reduceat(np.isin(bases, list(b"CG")), first, dtype=float) / width)
+
+    @property
     def layers(self) -> list[int]:
         """Layers of the trained model."""
         return sorted(open_layers(self.folder / "hidden"))

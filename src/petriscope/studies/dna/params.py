@@ -55,6 +55,13 @@ class Expansions:
 
 
 @dataclass(frozen=True)
+class Contigs:
+    """Contiguous DNA that is read for tracks and concepts."""
+
+    tokens: int = entry(1000)
+
+
+@dataclass(frozen=True)
 class Tracks:
     """Correlation of features with annotation along contiguous DNA."""
 
@@ -140,6 +147,7 @@ class Params(shared.Params):
     sequences: Sequences = entry()
     model: Model = entry()
     expansions: Expansions = entry()
+    contigs: Contigs = entry()
     tracks: Tracks = entry()
     concepts: Concepts = entry()
     graph: Graph = entry()

@@ -19,7 +19,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -55,11 +55,11 @@ def covered_share(
     chrom, start, width: (n,) of the tokens, bp.
     """
     share = np.zeros(len(start))
-    of_chrom = intervals.groupby("chrom", sort=False)
-    for name, rows in of_chrom.indices.items():
-        mine = chrom == name
-        if not mine.any():
+    of_chrom = intervals.groupby("chrom", sort=False).indices
+    for name in pd.unique(chrom):
+        if name not in of_chrom:
             continue
+        mine, rows = chrom == name, of_chrom[name]
         part = intervals.iloc[rows].sort_values(["start", "end"])
         lower, upper = part.start.to_numpy(np.int64), part.end.to_numpy(np.int64)
         reach = np.maximum.accumulate(upper)
@@ -127,11 +127,13 @@ def token_tracks(
     """Name → (n,) annotation of each token: covered share of a BED, mean of a bigWig. A BED of
     named intervals that covers most tokens is a segmentation: each of its states is a track."""
     found: dict[str, np.ndarray] = {}
+    here = pd.unique(chrom)
     for name, path in paths.items():
         if is_bigwig(path):
             found[name] = bigwig_mean(path, chrom, start, width)
             continue
         bed = read_bed(path)
+        bed = bed[bed.chrom.isin(here)]
         share = covered_share(chrom, start, width, bed)
         if "name" in bed and share.mean() >= SEGMENTATION:
             for state, rows in bed.groupby("name"):
@@ -224,6 +226,10 @@ def _word_after(letter: int, words: Sequence[str]) -> int:
     return int(beyond[0]) + 1 if len(beyond) else -1
 
 
+Spans: TypeAlias = dict[str, list[tuple[int, int]]]
+"""chromosome → stretches that the genome holds"""
+
+
 class Windows(NamedTuple):
     """Windows around the elements of one name."""
 
@@ -244,16 +250,19 @@ def element_windows(
     named = bed if "name" in bed else bed.assign(name="all")
     count = named.name.value_counts(sort=False)
     kept = sorted(count.index, key=lambda name: (-count[name], str(name)))[:names]
+    held: Spans = {}
+    for contig in genome.contigs.itertuples():
+        held.setdefault(contig.chrom, []).append((contig.start, contig.end))
     found = []
     for name in kept:
         rows = named[named.name == name]
         windows = Windows(str(name), [], [])
         for row in rows.itertuples():
             size = row.end - row.start + 2 * pad
-            text = _fetch(genome, row.chrom, row.start - pad, row.end + pad)
+            text = _fetch(genome, held, row.chrom, row.start - pad, row.end + pad)
             if text is None:
                 continue
-            other = _fetch(genome, row.chrom, row.start - pad + size, row.end + pad + size)
+            other = _fetch(genome, held, row.chrom, row.start - pad + size, row.end + pad + size)
             back = getattr(row, "strand", "+") == "-"
             windows.sequence.append(text[::-1].translate(COMPLEMENT) if back else text)
             if other is not None and back:
@@ -266,10 +275,10 @@ def element_windows(
     return found
 
 
-def _fetch(genome: Genome, chrom: str, start: int, end: int) -> str | None:
-    contigs = genome.contigs
-    held = (contigs.chrom == chrom) & (contigs.start <= start) & (contigs.end >= end)
-    if start < 0 or not held.any():
+def _fetch(genome: Genome, held: Spans, chrom: str, start: int, end: int) -> str | None:
+    if start < 0 or not any(
+        lower <= start and end <= upper for lower, upper in held.get(chrom, [])
+    ):
         return None
     codes = genome.fetch_codes(chrom, start, end)
     return None if (codes == 4).any() else LETTERS[codes].tobytes().decode()

@@ -46,9 +46,10 @@ def run(workspace: Workspace, params: Params) -> Found:
         model.config.limit, int(sequences.n_tokens.max()), params.model.weights is None
     )
     cap = params.contigs.tokens
-    given = dataset.contigs is not None
-    paths = dataset.contigs if isinstance(dataset.contigs, list | tuple) else [dataset.contigs]
-    pieces = contig_pieces(paths, bp, cap) if given else sequence_pieces(sequences, cap)
+    if dataset.contigs is not None:
+        pieces = contig_pieces([dataset.contigs], bp, cap)
+    else:
+        pieces = sequence_pieces(sequences, cap)
     axis = token_axis(pieces, model.config.form)
     random = workspace.results / "random_init"
     models = {"trained": (workspace.model, workspace.sae)}
@@ -69,7 +70,7 @@ def run(workspace: Workspace, params: Params) -> Found:
     return Found(
         int(pieces.contig.nunique()),
         len(axis.frame),
-        "contigs" if given else "sequences",
+        "sequences" if dataset.contigs is None else "contigs",
         layers,
         len(models) > 1,
     )
