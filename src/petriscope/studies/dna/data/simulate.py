@@ -21,6 +21,7 @@ import yaml
 
 from petriscope.errors import UserError
 from petriscope.files import Output, atomic_folder
+from petriscope.genome.overlap import read_bed
 from petriscope.names import did_you_mean
 from petriscope.studies.dna.data.write import LETTERS, write_bed, write_fasta, write_table
 
@@ -486,8 +487,7 @@ def on_contigs(
 
 
 def _write_tracks(folder: Path, found: Sequences, layout: Layout) -> None:
-    """BED of words, of the motif and of the rule's words; and the words' decoy: the same intervals
-    shifted along the sequences, far and by no multiple of one."""
+    """BED of words, of the motif and of the rule's words; and the words' decoy (`turned`)."""
     folder.mkdir()
     table = found.elements
     for name, kinds in (("words", ["word"]), ("motif", ["motif"]), ("rule", ["anchor", "target"])):
