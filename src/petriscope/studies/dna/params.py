@@ -55,6 +55,13 @@ class Expansions:
 
 
 @dataclass(frozen=True)
+class Contigs:
+    """Contiguous DNA that is read for tracks and concepts."""
+
+    tokens: int = entry(1000)
+
+
+@dataclass(frozen=True)
 class Tracks:
     """Correlation of features with annotation along contiguous DNA."""
 
@@ -85,7 +92,10 @@ class Head:
 
     epochs: int = entry(1, 10_000)
     batch: int = entry(1, 65_536)
+    seeds: list[int] = entry(0)
     folds: int = entry(2, 20)
+    one_hot_epochs: int = entry(1, 1000)
+    one_hot_folds: bool = entry()
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,8 @@ class Dependency:
     sequences: int = entry(1, 100_000)
     length: int = entry(12, 10_000)
     features: int = entry(1, 100_000)
+    positions: int = entry(1, 10_000)
+    probes: int = entry(20, 100_000)
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,8 @@ class Entropy:
     """Surprisal of the next nucleotide given k before it."""
 
     ks: list[int] = entry(1, 16)
+    tokens: int = entry(1000)
+    shifts: int = entry(20, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -136,6 +150,7 @@ class Params(shared.Params):
     sequences: Sequences = entry()
     model: Model = entry()
     expansions: Expansions = entry()
+    contigs: Contigs = entry()
     tracks: Tracks = entry()
     concepts: Concepts = entry()
     graph: Graph = entry()
