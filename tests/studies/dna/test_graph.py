@@ -300,7 +300,8 @@ def test_a_motif_is_found_with_equal_lengths_and_ranked_by_rate() -> None:
     assert np.flatnonzero(tests.held_out.p_maxt < 0.05).tolist() == [0]
     found = hubs(coded, tests, None, k=2, alpha=0.05)
     assert (found.truth, found.features, found.rate, found.rate_at_k) == ("held-out", 1, 1.0, 1.0)
-    assert found.in_degree == 0.0  # it is in one graph only: no fold change
+    assert found.in_degree == found.pagerank == 1.0  # though in one graph only
+    assert found.rho_differences is not None and found.rho_differences > 0.5
     for side in ("positive", "negative"):
         assert found.rho_share[side] == pytest.approx(1)
     planted = hubs(coded, tests, np.zeros(0, int), k=2, alpha=0.05)
