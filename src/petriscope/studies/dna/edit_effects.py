@@ -241,9 +241,7 @@ def judge(
     asked = [doses.index(dose) for dose in plan.doses]
 
     draws = _Draws(label, group, plan)
-    effects = _effects(
-        reader, edited, every, shift, at, doses, asked, directions, active, draws
-    )
+    effects = _effects(reader, edited, every, shift, at, doses, asked, directions, active, draws)
     controls, drop = _drops(reader.margin, every, chosen, matched, shift[:, 0], at, draws)
     where = {side: np.array([at[int(f)] for f in chosen[side]], int) for side in SIDES}
     sets = {

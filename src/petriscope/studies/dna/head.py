@@ -250,8 +250,10 @@ class Head:
                 remedy="Train it again (`petriscope stage head`).",
             )
         if padded_to != self.padded_to:
-            said = {None: "unpadded"}
-            now, was = (said.get(n, f"padded to {n} tokens") for n in (padded_to, self.padded_to))
+            now, was = (
+                "unpadded" if n is None else f"padded to {n} tokens"
+                for n in (padded_to, self.padded_to)
+            )
             raise UserError(
                 f"was trained on input {was} and is used {now}",
                 field="head.padded_to",
@@ -467,7 +469,7 @@ def published_split(n: int, seed: int) -> Split:
     """64 : 16 : 20 of ``n`` sequences in an order that ignores groups and that another process does
     not repeat (the authors split a list of a set; `HSG:hsg/cisplatinRNA/CNNtrain.py:33,46-47`)."""
     order = np.random.default_rng(seed).permutation(n)
-    first, second = int(round(0.64 * n)), int(round(0.8 * n))
+    first, second = round(0.64 * n), round(0.8 * n)
     return Split(order[:first], order[first:second], order[second:])
 
 

@@ -98,9 +98,7 @@ def masked_loss_under(
             {"arm": arm, "set": number, "nats": values.mean()}
             | dict(zip(("change", "change_low", "change_high"), limits))
         )
-    return Inside(
-        pd.DataFrame(found), LossRecovered(*(float(nats[arm].mean()) for arm in wholes))
-    )
+    return Inside(pd.DataFrame(found), LossRecovered(*(float(nats[arm].mean()) for arm in wholes)))
 
 
 def _hold(

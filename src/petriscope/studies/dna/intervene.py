@@ -1,5 +1,5 @@
-"""The experiment of stage interventions: features are chosen on select groups, edited on test groups
-under a head trained on train groups, and suppressed inside the model."""
+"""The experiment of stage interventions: features are chosen on select groups, edited on test
+groups under a head trained on train groups, and suppressed inside the model."""
 
 from __future__ import annotations
 
@@ -114,9 +114,7 @@ def choose(material: Material, request: Request) -> Chosen | str:
     alive = fires & (np.diff(judged.columns.indptr) > 0)
     stratum = seen.streams.lengths // request.length_bin
     try:
-        table = choose_features(
-            rate, labeled.label[select], labeled.group[select], stratum, alive
-        )
+        table = choose_features(rate, labeled.label[select], labeled.group[select], stratum, alive)
     except UserError as error:  # classes of unlike lengths: nothing to choose on, not a mistake
         return str(error)
     clear = table[table.q < request.alpha]
@@ -255,9 +253,7 @@ def _inside_sets(edited: Edited, chosen: Chosen, seed: int) -> dict[str, list[np
         if len(features):
             fired = firing(edited.codes, edited.directions)
             found[side] = [features]
-            found[f"matched to {side}"] = list(
-                matched_sets(features, fired, INSIDE_SETS, seed)
-            )
+            found[f"matched to {side}"] = list(matched_sets(features, fired, INSIDE_SETS, seed))
     return found
 
 

@@ -199,8 +199,8 @@ class Reader:
         touched = np.flatnonzero((edit.coefficients != 0).any(1))
         reached = np.unique(sequence[touched])
         out = np.repeat(self.margin[None], len(factors), axis=0)
-        moved = [i for i, factor in enumerate(factors) if factor != 0]
-        if not len(reached) or not moved:
+        moved = np.flatnonzero(np.asarray(factors) != 0)
+        if not len(reached) or not len(moved):
             return out
         kind = self.before.dtype
         row = np.full(out.shape[1], -1)

@@ -7,7 +7,7 @@ Logistic regressions are fitted here by Newton's method; their penalty is that o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -61,7 +61,9 @@ def kmer_shares(codes: Sequence[np.ndarray], k: int) -> np.ndarray:
 
 def gc_share(codes: Sequence[np.ndarray]) -> np.ndarray:
     """(S,) share of C and G among the known bases."""
-    return np.array([float(((c == 1) | (c == 2)).sum()) / max(1, int((c < 4).sum())) for c in codes])
+    return np.array(
+        [float(((c == 1) | (c == 2)).sum()) / max(1, int((c < 4).sum())) for c in codes]
+    )
 
 
 class Logistic(NamedTuple):
@@ -266,7 +268,8 @@ def cross_fitted(
         train, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
         check_two_classes(label[train], f"the sequences outside fold {held}")
         found = {
-            name: fit_logistic(x[train], label[train]).margin(x[test]) for name, x in columns.items()
+            name: fit_logistic(x[train], label[train]).margin(x[test])
+            for name, x in columns.items()
         }
         if codes is not None:
             watched = (held + 1) % folds
@@ -321,8 +324,3 @@ def compare_scores(
     areas = {name: interval(row, groups) for name, row in zip(names, draws)}
     lead = {name: interval(draws[0] - row, groups) for name, row in zip(names[1:], draws[1:])}
     return Compared(areas, lead)
-
-
-def rows_of(table: pd.DataFrame) -> Iterator[dict[str, float | str]]:
-    """The rows of a table as plain mappings."""
-    return ({str(k): v for k, v in row.items()} for row in table.to_dict("records"))

@@ -18,7 +18,6 @@ from petriscope.studies.dna.labeled import load_labeled, open_streams
 from petriscope.studies.dna.params import Params
 
 
-
 @dataclass(frozen=True)
 class HeadNumbers:
     """How well the classes are told apart on test groups."""
