@@ -8,6 +8,7 @@ section 6.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -484,7 +485,7 @@ def _copresence(
         columns=["present", "sequences", "lost", "low", "high"],
     )
     # a step down that its interval cannot tell from level is level
-    falls = any(b.high < a.low for a, b in zip(estimates, estimates[1:]))
+    falls = any(b.high < a.low for a, b in itertools.pairwise(estimates))
     slope = draws.slope(count, effect)
     return Slope(slope, float(np.quantile(control, 0.95)), len(kept) > 1 and not falls), table
 
