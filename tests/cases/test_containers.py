@@ -103,6 +103,22 @@ def test_the_genomic_lm_study(tmp_path: Path, shared: Path) -> None:
     close(sae.decode(sae.encode(held["x"])), held["x_hat"])
 
 
+def test_free_decoder_columns_are_left_as_they_are(tmp_path: Path, shared: Path) -> None:
+    """After five steps of the authors' training no column is of unit length, nor made so."""
+    held = np.load(shared / "golden" / "hsg_sae.npz")
+    names = [key for key in held.files if key.startswith("after5.")]
+    state = {key.removeprefix("after5."): torch.from_numpy(held[key]) for key in names}
+    assert set(state) == {"bias", "encoder.weight", "encoder.bias", "decoder.weight"}
+    torch.save(state, tmp_path / "sae.pt")
+    sae = FORMATS["genomic_lm"].load(tmp_path / "sae.pt", Given())
+    assert torch.equal(sae.directions, state["decoder.weight"].T)
+    assert float((sae.W_dec.norm(dim=1) - 1).abs().max()) > 1e-4
+    assert not sae.config.unit_decoder
+    torch.save(torch.nn.Linear(4, 8), tmp_path / "module.pt")
+    with pytest.raises(UserError, match=r"module.pt: is a pickled module or damaged"):
+        FORMATS["genomic_lm"].load(tmp_path / "module.pt", Given())
+
+
 # ---- damaged and strange files, on plain tensors ------------------------------------------------
 
 D, M = 4, 8

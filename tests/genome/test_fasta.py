@@ -139,3 +139,13 @@ def test_other_mistakes_name_the_file_and_the_remedy(
     wrong = write_fasta(tmp_path / "w.fa", {"chr2:1-50": "ACGT"})
     with pytest.raises(UserError, match="names 50 bases but holds 4"):
         Genome([wrong])
+
+
+def test_soft_masked_bases_are_those_in_lower_case(tmp_path: Path) -> None:
+    path = tmp_path / "soft.fa"
+    path.write_text(">a\nACgtNn\nacGTAA\n>b:11-14\nacGT\n")
+    genome = Genome([path])
+    assert genome.fetch_masked("a", 1, 9).tolist() == [0, 1, 1, 0, 0, 1, 1, 0]
+    assert genome.fetch_masked("b", 10, 13).tolist() == [1, 1, 0]
+    with pytest.raises(UserError, match="no sequence for b:9-12"):
+        genome.fetch_masked("b", 9, 12)

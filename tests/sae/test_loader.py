@@ -213,3 +213,20 @@ def test_a_store_of_another_length_than_its_ragged_axis() -> None:
         TokenSource.of_split(numbered().reshape(-1, D)[:-1], ragged(), "train")
     with pytest.raises(UserError, match="no rows are left"):
         TokenSource.of_split(numbered().reshape(-1, D), ragged(), "tune")
+
+
+def test_a_step_of_whole_blocks(tmp_path: Path) -> None:
+    tokens, rows = ragged(), numbered().reshape(-1, D)
+    source = TokenSource.of_split(rows, tokens, "train")
+    windows = [0, 1, 3, 6]
+    wanted = {tuple(np.flatnonzero(tokens.window == window)) for window in windows}
+    steps = [tuple(x[:, 0].int().tolist()) for x in islice(source.block_batches(1, 5), 12)]
+    for epoch in (0, 4, 8):
+        assert set(steps[epoch : epoch + 4]) == wanted
+    assert len({tuple(steps[at : at + 4]) for at in (0, 4, 8)}) > 1
+    later = [tuple(x[:, 0].int().tolist()) for x in islice(source.block_batches(1, 5, 7), 5)]
+    assert later == steps[7:]
+    pairs = [tuple(x[:, 0].int().tolist()) for x in islice(source.block_batches(2, 5, 1), 5)]
+    assert pairs == [steps[at] + steps[at + 1] for at in range(2, 12, 2)]
+    kept = TokenSource(rows, block_rows=5, keep=np.arange(90) // 5 == 3)
+    assert [len(x) for x in islice(kept.block_batches(1, 0), 3)] == [5, 5, 5]

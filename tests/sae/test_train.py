@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -20,10 +21,17 @@ import torch
 
 from petriscope.errors import UserError
 from petriscope.sae import train as train_module
+from petriscope.sae.coder import SAE
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.judge import quality, recovery
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.train import Run, TrainResult, geometric_median, train_dictionary
+from petriscope.sae.train import (
+    Run,
+    TrainResult,
+    geometric_median,
+    save_checkpoint,
+    train_dictionary,
+)
 
 D, FACTORS = 24, 40
 
@@ -268,3 +276,100 @@ def test_a_frozen_decoder_stays_as_drawn_while_the_rest_learns() -> None:
     assert not torch.equal(trained.W_dec, start.W_dec)
     heldout = planted(2000, 1)
     assert quality(trained, heldout).fvu < quality(frozen, heldout).fvu
+
+
+PLAIN = dataclasses.replace(
+    SHORT,
+    variant="relu_l1",
+    batch=1,
+    batch_of="blocks",
+    dead_after_tokens=10**6,
+    aux_weight=0.0,
+    clip=math.inf,
+    start="zero",
+    encoder_start="independent",
+    unit_decoder=False,
+    scale_input=False,
+    l1=0.3,
+    l1_warmup=4,
+    l1_stage=25,
+)
+
+
+def test_a_plain_network_starts_as_torch_does_and_its_rows_are_free(tmp_path: Path) -> None:
+    source = TokenSource.of_windows(DATA, np.arange(20))
+    start = Run.started(PLAIN.resolved(), source).parameters
+    tied = Run.started(SHORT.resolved(), source).parameters
+    assert torch.equal(start.W_dec, tied.W_dec)
+    assert not start.b_dec.any()
+    linear = torch.nn.Linear(D, PLAIN.m)
+    for ours, theirs in ((start.W_enc, linear.weight), (start.b_enc, linear.bias)):
+        assert float(ours.abs().max()) <= D**-0.5
+        assert float(ours.std()) == pytest.approx(float(theirs.detach().std()), rel=0.15)
+    cosine = torch.nn.functional.cosine_similarity(start.W_enc, start.W_dec)
+    assert float(cosine.abs().mean()) < 0.4
+    found = run(PLAIN).sae
+    length = torch.linalg.vector_norm(found.W_dec, dim=1)
+    assert float((length - 1).abs().max()) > 0.01
+    torch.testing.assert_close(found.unit_rows, found.W_dec / length[:, None])
+    gram = (found.unit_rows @ found.unit_rows.T - torch.eye(found.m)).abs()
+    assert quality(found, planted(500, 1)).max_coherence == pytest.approx(
+        float(gram.amax(1).mean()), rel=1e-4
+    )
+    assert float(found.nearest().max()) <= 1.0001
+    found.save(tmp_path / "sae")
+    again = SAE.load(tmp_path / "sae")
+    assert again.config == found.config
+    assert again.config.clip == math.inf
+
+
+def test_whole_blocks_resume_with_the_same_bytes(tmp_path: Path) -> None:
+    config = dataclasses.replace(PLAIN, steps=60)
+    whole = run(config)
+    source = TokenSource.of_windows(DATA, np.arange(20))
+    half = Run.started(config.resolved(), source)
+    for x in islice(source.block_batches(1, config.seed), 31):
+        half.advance(x)
+    save_checkpoint(tmp_path / "c", config.resolved(), half.checkpoint())
+    resumed = run(config, checkpoint=tmp_path / "c")
+    assert resumed.history[-1]["tokens"] == 60 * 100 == whole.history[-1]["tokens"]
+    assert torch.equal(resumed.sae.W_dec, whole.sae.W_dec)
+    assert torch.equal(resumed.sae.b_enc, whole.sae.b_enc)
+
+
+def test_the_penalty_rises_by_stages() -> None:
+    risen = [PLAIN.penalty(step) / 0.3 for step in (0, 24, 25, 74, 75, 99, 100, 10_000)]
+    assert risen == pytest.approx([0.25, 0.25, 0.5, 0.75, 1, 1, 1, 1])
+    assert dataclasses.replace(PLAIN, l1_warmup=0, l1_stage=1).penalty(0) == 0.3
+    assert SHORT.penalty(5) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"variant": "topk"}, "sae.unit_decoder: is False, but must be True where variant is topk"),
+        ({"unit_decoder": True, "variant": "batchtopk"}, "sae.encoder_start: is 'independent'"),
+        ({"train_decoder": False}, "sae.train_decoder: is False, but must be true where unit_dec"),
+        ({"resample_every": 5}, "sae.resample_every: is 5, but must be 0 where unit_decoder is"),
+        ({"dead_after_tokens": None}, "sae.dead_after_tokens: is None, but must be given where"),
+        ({"l1_warmup": 0}, "sae.l1_stage: is 25, but must be 1 where l1_warmup is 0"),
+        ({"l1_warmup": -1}, "sae.l1_warmup: is -1"),
+        ({"adam_eps": 0.0}, "sae.adam_eps: is 0.0, but must be between"),
+        ({"encoder_start": "random"}, "sae.encoder_start: is 'random', but must be tied or"),
+        ({"batch_of": "sequences"}, "sae.batch_of: is 'sequences', but must be tokens or blocks"),
+        ({"clip": math.nan}, "sae.clip: is nan"),
+    ],
+)
+def test_what_a_plain_network_cannot_be_combined_with(
+    changed: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(PLAIN, **changed)
+
+
+def test_other_configurations_are_described_as_before() -> None:
+    fields = {"unit_decoder", "encoder_start", "l1_warmup", "l1_stage", "batch_of", "adam_eps"}
+    assert fields.isdisjoint(SHORT.as_dict())
+    assert fields - {"adam_eps"} <= set(PLAIN.as_dict())
+    for config in (SHORT, PLAIN):
+        assert SAEConfig.from_dict(config.as_dict()) == config

@@ -115,9 +115,20 @@ class Genome:
     def fetch_codes(self, chrom: str, start: int, end: int) -> np.ndarray:
         """Bases of ``chrom`` [start, end) as uint8 (end − start,): 0..3 = ACGT, 4 = anything
         else."""
+        contig = self._holding(chrom, start, end)
+        return self._read(contig, start - contig.start, end - contig.start)
+
+    def fetch_masked(self, chrom: str, start: int, end: int) -> np.ndarray:
+        """Whether each base of ``chrom`` [start, end) is soft-masked (lower case): bool
+        (end − start,). Unknown bases (N) are not."""
+        contig = self._holding(chrom, start, end)
+        letters = self._letters(contig, start - contig.start, end - contig.start)
+        return np.asarray((letters >= ord("a")) & (CODES[letters] < 4))
+
+    def _holding(self, chrom: str, start: int, end: int) -> Contig:
         for contig in self._by_chrom.get(chrom, ()):
             if contig.start <= start <= end <= contig.end:
-                return self._read(contig, start - contig.start, end - contig.start)
+                return contig
         held = (
             ", ".join(f"{c.chrom}:{c.start}-{c.end}" for c in self._by_chrom.get(chrom, ()))
             or "none of it"
@@ -150,6 +161,17 @@ class Genome:
         return pd.DataFrame(rows, columns=["chrom", "start", "end"])
 
     def _read(self, contig: Contig, lower: int, upper: int) -> np.ndarray:
+        letters = self._letters(contig, lower, upper)
+        codes = CODES[letters]
+        wrong = np.flatnonzero(codes == 255)
+        if len(wrong):
+            entry, file = self._entries[contig.file, contig.name], self._files[contig.file]
+            at = lower + int(wrong[0])
+            byte = entry.offset + at // entry.line_bases * entry.line_bytes + at % entry.line_bases
+            raise _no_base(file.path, int(letters[wrong[0]]), file.line_of(byte))
+        return codes
+
+    def _letters(self, contig: Contig, lower: int, upper: int) -> np.ndarray:
         entry, file = self._entries[contig.file, contig.name], self._files[contig.file]
         if lower == upper:
             return np.empty(0, np.uint8)
@@ -166,13 +188,7 @@ class Genome:
                 raise _not_its_index(file.path, f"lines of {contig.name!r} are of other lengths")
             letters = np.concatenate([whole[:, : entry.line_bases].ravel(), filled[whole.size :]])
             letters = letters[skip:]
-        codes = CODES[letters]
-        wrong = np.flatnonzero(codes == 255)
-        if len(wrong):
-            at = lower + int(wrong[0])
-            byte = entry.offset + at // entry.line_bases * entry.line_bytes + at % entry.line_bases
-            raise _no_base(file.path, int(letters[wrong[0]]), file.line_of(byte))
-        return codes
+        return letters
 
 
 class _Bytes:

@@ -70,7 +70,7 @@ class SAE(Printed):
     b_enc: torch.Tensor
     """float32 (m)"""
     W_dec: torch.Tensor
-    """float32 (m, d), unit rows"""
+    """float32 (m, d), unit rows where ``config.unit_decoder``"""
     b_dec: torch.Tensor
     """float32 (d), scaled units"""
     scale: float
@@ -94,6 +94,13 @@ class SAE(Printed):
         return self.W_dec / self.scale
 
     @property
+    def unit_rows(self) -> torch.Tensor:
+        """Direction of each latent, of unit length: float32 (m, d)."""
+        if self.config.unit_decoder:
+            return self.W_dec
+        return torch.nn.functional.normalize(self.W_dec, dim=1)
+
+    @property
     def heading(self) -> str:
         """Variant and shape, in one line."""
         return f"{self.config.variant} autoencoder: {self.m} latents of width {self.d}"
@@ -109,9 +116,9 @@ class SAE(Printed):
 
     def nearest(self) -> np.ndarray:
         """(m,) largest cosine of each latent's direction with that of another latent."""
-        found = []
+        found, rows = [], self.unit_rows
         for start in range(0, self.m, _ROWS_AT_ONCE):
-            cosine = self.W_dec[start : start + _ROWS_AT_ONCE] @ self.W_dec.T
+            cosine = rows[start : start + _ROWS_AT_ONCE] @ rows.T
             own = torch.arange(len(cosine))
             cosine[own, own + start] = -1
             found.append(cosine.amax(dim=1))

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from petriscope.errors import UserError
 
 VARIANTS = ("batchtopk", "topk", "matryoshka", "relu_l1")
+_PLAIN = ("unit_decoder", "encoder_start", "l1_warmup", "l1_stage", "batch_of", "adam_eps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,12 @@ class SAEConfig:
     share of variance unexplained, as in its authors' code. With ``aux_units`` "squared_error" it is
     added to ‖e‖² itself, as dictionary_learning does: about d times weaker, too weak to revive
     latents in short runs.
+
+    The last fields are those of autoencoders trained as plain networks (decoder rows of any length,
+    an encoder drawn by itself, a rising penalty, a step per sequence): `relu_l1` alone. With
+    ``scale_input`` false and d·λ for ``l1``, the objective is d times the mean squared error over
+    tokens and dimensions plus λ·Σz, and Adam takes the same steps where ``adam_eps`` is d times
+    theirs.
     """
 
     d: int
@@ -48,7 +55,7 @@ class SAEConfig:
     groups: tuple[
         int, ...
     ] = ()  # matryoshka alone: latents of each nested group, summing to m; empty: halves
-    clip: float = 1.0  # largest norm of the whole gradient
+    clip: float = 1.0  # largest norm of the whole gradient; inf: any
     betas: tuple[float, float] = (0.9, 0.999)
     threshold_beta: float = (
         0.999  # running mean of the smallest kept activation (BatchTopK inference)
@@ -64,6 +71,12 @@ class SAEConfig:
     # precision of the product that proposes candidates (auto, bf16, float32): results never change
     filter: str = "auto"
     seed: int = 0
+    unit_decoder: bool = True  # False: unit rows at the start alone, free afterwards
+    encoder_start: str = "tied"  # to the decoder | independent: uniform within ±1/√d, bias too
+    l1_warmup: int = 0  # stages over which ``l1`` rises linearly; 0: full from the first step
+    l1_stage: int = 1  # steps of a stage
+    batch_of: str = "tokens"  # blocks: each step takes all tokens of ``batch`` blocks (sequences)
+    adam_eps: float = 1e-8
 
     def __post_init__(self) -> None:
         for field in ("d", "m", "k", "steps", "batch"):
@@ -123,10 +136,54 @@ class SAEConfig:
         _check(self.filter in ("auto", "bf16", "float32"), "filter", self, "auto, bf16 or float32")
         right = not self.groups or (min(self.groups) > 0 and sum(self.groups) == self.m)
         _check(right, "groups", self, f"positive sizes that sum to m = {self.m}")
+        self._check_plain()
+
+    def _check_plain(self) -> None:
+        """The fields of plain networks, and what each of them cannot be combined with."""
+        _check(
+            self.encoder_start in ("tied", "independent"),
+            "encoder_start",
+            self,
+            "tied or independent",
+        )
+        _check(self.batch_of in ("tokens", "blocks"), "batch_of", self, "tokens or blocks")
+        _check(0 < self.adam_eps < 1, "adam_eps", self, "between 0 and 1")
+        _check(self.l1_warmup >= 0, "l1_warmup", self, "zero or a positive number")
+        _check(self.l1_stage > 0, "l1_stage", self, "positive")
+        _check(
+            self.l1_stage == 1 or self.l1_warmup > 0,
+            "l1_stage",
+            self,
+            "1 where l1_warmup is 0",
+        )
+        if self.variant != "relu_l1":
+            for field, plain in (
+                ("unit_decoder", True),
+                ("encoder_start", "tied"),
+                ("l1_warmup", 0),
+                ("batch_of", "tokens"),
+            ):
+                needs = f"{plain} where variant is {self.variant}: only relu_l1 has it otherwise"
+                _check(getattr(self, field) == plain, field, self, needs)
+        if not self.unit_decoder:
+            _check(self.train_decoder, "train_decoder", self, "true where unit_decoder is false")
+            _check(
+                self.resample_every == 0,
+                "resample_every",
+                self,
+                "0 where unit_decoder is false: resampled rows are of unit length",
+            )
+        if self.batch_of == "blocks":
+            _check(
+                self.dead_after_tokens is not None,
+                "dead_after_tokens",
+                self,
+                "given where batch_of is blocks: their tokens are not known beforehand",
+            )
 
     @property
     def tokens(self) -> int:
-        """Tokens seen in the whole run."""
+        """Tokens seen in the whole run, where a batch is of tokens."""
         return self.steps * self.batch
 
     def resolved(self) -> SAEConfig:
@@ -156,11 +213,23 @@ class SAEConfig:
         fall = min(1.0, (config.steps - step) / config.decay) if config.decay else 1.0
         return config.lr * rise * fall
 
+    def penalty(self, step: int) -> float:
+        """``l1`` of optimizer step ``step`` (0-based), risen stage by stage; 0 for the variants
+        that pay none."""
+        if self.variant != "relu_l1":
+            return 0.0
+        stage = step // self.l1_stage + 1
+        return self.l1 * min(1.0, stage / self.l1_warmup) if self.l1_warmup else self.l1
+
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for cfg.json and comparisons."""
+        """Plain values, for cfg.json and comparisons. The fields of plain networks are named where
+        they are used, and no limit of the gradient is the word inf, as JSON has no such number."""
+        values = dataclasses.asdict(self)
+        plain = {f.name: f.default for f in dataclasses.fields(self) if f.name in _PLAIN}
         return {
-            key: list(v) if isinstance(v, tuple) else v
-            for key, v in dataclasses.asdict(self).items()
+            key: list(v) if isinstance(v, tuple) else str(v) if v == math.inf else v
+            for key, v in values.items()
+            if key not in plain or v != plain[key]
         }
 
     @classmethod
@@ -176,8 +245,9 @@ class SAEConfig:
             )
         tuples = {key: tuple(values[key]) for key in ("groups", "betas") if key in values}
         try:
-            return cls(**{**values, **tuples})
-        except TypeError as error:
+            limit = {"clip": float(values["clip"])} if "clip" in values else {}
+            return cls(**{**values, **tuples, **limit})
+        except (TypeError, ValueError) as error:
             what = f"has an entry of the wrong type or lacks one ({error})"
             raise UserError(what, field="SAE configuration", remedy="Restore the file.") from None
 

@@ -521,8 +521,10 @@ class _Box:
         m, d = W_enc.shape
         tensors = {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec}
         exact = {name: t.to(torch.float32).contiguous() for name, t in tensors.items()}
+        length = W_dec.norm(dim=1)
+        unit = variant != "relu_l1" or bool(torch.allclose(length, torch.ones_like(length)))
         try:
-            config = SAEConfig(d=d, m=m, k=k, variant=variant, groups=groups)
+            config = SAEConfig(d=d, m=m, k=k, variant=variant, groups=groups, unit_decoder=unit)
         except UserError as error:
             raise UserError(str(error), file=self.folder) from None
         return SAE(config=config, **exact, scale=1.0, threshold=threshold)

@@ -77,7 +77,7 @@ def quality(sae: SAE, rows: np.ndarray | TokenSource) -> Quality:
         l0_p95=float(high),
         dead_fraction=float((fired == 0).mean()),
         density_histogram=tuple(int(c) for c in np.histogram(density[fired > 0], DENSITY_EDGES)[0]),
-        max_coherence=_coherence(sae.W_dec),
+        max_coherence=_coherence(sae.unit_rows),
     )
 
 
@@ -114,13 +114,13 @@ def recovery(sae: SAE, factors: np.ndarray) -> Recovery:
     return Recovery(matched, similarity.max(axis=1))
 
 
-def _coherence(W_dec: torch.Tensor) -> float:
+def _coherence(rows: torch.Tensor) -> float:
     total = 0.0
-    for start in range(0, len(W_dec), 1024):
-        cosines = (W_dec[start : start + 1024] @ W_dec.T).abs()
+    for start in range(0, len(rows), 1024):
+        cosines = (rows[start : start + 1024] @ rows.T).abs()
         cosines[torch.arange(len(cosines)), torch.arange(start, start + len(cosines))] = 0.0
         total += float(cosines.amax(1).sum())
-    return total / len(W_dec)
+    return total / len(rows)
 
 
 class Stability(NamedTuple):

@@ -153,6 +153,24 @@ class TokenSource:
                 waiting, ready = [merged[whole:]], ready - whole
             epoch, offset = epoch + 1, 0
 
+    def block_batches(self, blocks: int, seed: int, first_step: int = 0) -> Iterator[torch.Tensor]:
+        """Endless float32 batches (tokens, d) in raw units, each of all tokens of ``blocks``
+        blocks; an epoch takes every block once, in an order of its own."""
+        usable = self.blocks[self._counts > 0]
+        at = first_step * blocks
+        order = np.zeros(0, np.int64)
+        drawn = -1
+        while True:
+            rows = []
+            for place in range(at, at + blocks):
+                epoch, within = divmod(place, len(usable))
+                if epoch != drawn:
+                    order = np.random.default_rng([seed, epoch]).permutation(len(usable))
+                    drawn = epoch
+                rows.append(self._read(int(usable[order[within]])))
+            yield torch.from_numpy(as_float32(np.concatenate(rows)))
+            at += blocks
+
     def sample(self, n: int, seed: int) -> np.ndarray:
         """About ``n`` tokens (at most all) of evenly drawn whole blocks, float32 (≈ n, d), raw
         units."""

@@ -39,7 +39,7 @@ class Parameters(NamedTuple):
     b_enc: torch.Tensor
     """(m)"""
     W_dec: torch.Tensor
-    """(m, d), unit rows"""
+    """(m, d), unit rows unless they are free"""
     b_dec: torch.Tensor
     """(d)"""
 
@@ -211,12 +211,11 @@ def weight_blocks(
 _BLOCK_BYTES = 1 << 19
 # latents whose gradients are summed at once: a tile of the batch is read once for all of them
 _GRADIENT_ROWS = 1024
-_EPSILON = 1e-8
 
 
 class DictionaryAdam:
-    """Adam (arXiv 1412.6980) on `Parameters` with unit decoder rows; changes them, and its own
-    moments, in place."""
+    """Adam (arXiv 1412.6980) on `Parameters` with unit decoder rows, or free ones; changes them,
+    and its own moments, in place."""
 
     def __init__(
         self,
@@ -224,6 +223,8 @@ class DictionaryAdam:
         betas: tuple[float, float],
         clip: float,
         train_decoder: bool = True,
+        unit_decoder: bool = True,
+        eps: float = 1e-8,
     ) -> None:
         self.parameters, self.betas, self.clip, self.train_decoder = (
             parameters,
@@ -231,6 +232,7 @@ class DictionaryAdam:
             clip,
             train_decoder,
         )
+        self.unit_decoder, self.eps = unit_decoder, eps
         self.first = Parameters(*(torch.zeros_like(item) for item in parameters))
         self.second = Parameters(*(torch.zeros_like(item) for item in parameters))
         self.steps = 0
@@ -252,7 +254,8 @@ class DictionaryAdam:
             for latents in _pieces(filled, self._block):
                 if self.train_decoder:
                     rows, gradient = W_dec[latents], self._gradient_dec[latents]
-                    gradient.addcmul_(rows, (gradient * rows).sum(1, keepdim=True), value=-1)
+                    if self.unit_decoder:
+                        gradient.addcmul_(rows, (gradient * rows).sum(1, keepdim=True), value=-1)
                     squares += float(torch.linalg.vector_norm(gradient) ** 2)
                 squares += float(torch.linalg.vector_norm(self._gradient_enc[latents]) ** 2)
         norm = squares**0.5
@@ -264,6 +267,7 @@ class DictionaryAdam:
             self._update("b_enc", latents, gradients.b_enc[latents], rate, divisor, steps)
             if self.train_decoder:
                 self._update("W_dec", latents, self._gradient_dec[latents], rate, divisor, steps)
+            if self.train_decoder and self.unit_decoder:
                 rows = W_dec[latents]
                 rows /= (
                     torch.linalg.vector_norm(rows, dim=1, keepdim=True)
@@ -289,7 +293,7 @@ class DictionaryAdam:
         ]
         torch._fused_adam_(
             [tensors[0]], [gradient], [tensors[1]], [tensors[2]], [], [steps],
-            lr=rate, beta1=self.betas[0], beta2=self.betas[1], weight_decay=0.0, eps=_EPSILON,
+            lr=rate, beta1=self.betas[0], beta2=self.betas[1], weight_decay=0.0, eps=self.eps,
             amsgrad=False, maximize=False,
         )  # fmt: skip
 

@@ -86,14 +86,21 @@ class Run:
             scale,
             variance,
         )
-        self.adam = DictionaryAdam(parameters, config.betas, config.clip, config.train_decoder)
+        self.adam = DictionaryAdam(
+            parameters,
+            config.betas,
+            config.clip,
+            config.train_decoder,
+            config.unit_decoder,
+            config.adam_eps,
+        )
         self.filter = CandidateFilter(parameters.W_enc, parameters.b_enc, config.filter)
         self.selector = _selector(config)
         self.silent = torch.zeros_like(
             parameters.b_enc, dtype=torch.long
         )  # tokens since a latent last fired
         self.threshold = -1.0
-        self.step = 0
+        self.step = self.tokens = 0
         self.audited_rows = 0
         self.history: list[dict[str, float]] = []
         self.pending: list[
@@ -119,13 +126,14 @@ class Run:
         self.silent[selection.by_latent.indptr.diff() > 0] = 0
         assert config.aux_k is not None and config.dead_after_tokens is not None
         dead = (self.silent >= config.dead_after_tokens).nonzero()[:, 0]
-        l1 = config.l1 if config.variant == "relu_l1" else 0.0
+        l1 = config.penalty(self.step)
         aux_weight = config.aux_weight * (self.variance if config.aux_units == "variance" else 1.0)
         objective = Objective(dead, config.aux_k, aux_weight, config.groups, l1)
         gradients = batch_gradients(self.parameters, x, centered, selection, objective)
         norm = self.adam.step(gradients, objective, config.learning_rate(self.step), self.filter)
         self.pending.append([gradients.loss, gradients.squared_error / len(x), gradients.l0, norm])
         self.step += 1
+        self.tokens += len(x)
         if config.resample_every and self.step % config.resample_every == 0 and len(dead):
             resample(self.adam, dead, centered, gradients.pulls[-1][1], (config.seed, self.step))
             self.silent[dead] = 0
@@ -155,7 +163,7 @@ class Run:
         assert self.config.dead_after_tokens is not None
         row = {
             "step": float(self.step),
-            "tokens": float(self.step * self.config.batch),
+            "tokens": float(self.tokens),
             "loss": loss,
             "fvu": error / self.variance,
             "l0": l0,
@@ -203,6 +211,7 @@ class Run:
             "history": self.history,
             "pending": self.pending,
             "audited_rows": self.audited_rows,
+            "tokens": self.tokens,
         }
         return Checkpoint(
             self.step, {name: tensor.cpu() for name, tensor in tensors.items()}, numbers
@@ -210,7 +219,7 @@ class Run:
 
     @classmethod
     def started(cls, config: SAEConfig, source: TokenSource, device: str = "cpu") -> Run:
-        """A fresh run: input scale, tied initialization, and b_dec from a sample of the source."""
+        """A fresh run: input scale, initialization, and b_dec from a sample of the source."""
         sample = torch.from_numpy(source.sample(_SAMPLE_TOKENS, config.seed))
         spread = float((sample.double() - sample.double().mean(0)).square().sum(1).mean())
         square = float(sample.double().square().sum(1).mean())
@@ -219,18 +228,20 @@ class Run:
             raise UserError("all vectors are the same", field="input", remedy=remedy)
         scale = (config.d / square) ** 0.5 if config.scale_input else 1.0
         sample *= scale
-        W_dec = torch.randn(
-            config.m, config.d, generator=torch.Generator().manual_seed(config.seed)
-        )
+        rng = torch.Generator().manual_seed(config.seed)
+        W_dec = torch.randn(config.m, config.d, generator=rng)
         W_dec /= torch.linalg.vector_norm(W_dec, dim=1, keepdim=True)
+        W_enc, b_enc = W_dec.clone(), torch.zeros(config.m)
+        if config.encoder_start == "independent":  # as torch.nn.Linear starts
+            bound = config.d**-0.5
+            W_enc.uniform_(-bound, bound, generator=rng)
+            b_enc.uniform_(-bound, bound, generator=rng)
         b_dec = torch.zeros(config.d)
         if config.start != "zero":
             b_dec = (
                 geometric_median(sample) if config.start == "geometric_median" else sample.mean(0)
             )
-        parameters = Parameters(
-            *(part.to(device) for part in (W_dec.clone(), torch.zeros(config.m), W_dec, b_dec))
-        )
+        parameters = Parameters(*(part.to(device) for part in (W_enc, b_enc, W_dec, b_dec)))
         return cls(config, parameters, scale, spread * scale**2)
 
     @classmethod
@@ -246,7 +257,7 @@ class Run:
         run.threshold, run.history, run.pending = (
             saved.numbers[key] for key in ("threshold", "history", "pending")
         )
-        run.audited_rows = saved.numbers["audited_rows"]
+        run.audited_rows, run.tokens = (saved.numbers[key] for key in ("audited_rows", "tokens"))
         return run
 
 
@@ -344,10 +355,14 @@ def train_dictionary(
     run = Run.resumed(config, saved, device) if saved else Run.started(config, source, device)
     begun, first = time.perf_counter(), run.step
     every = max(1, config.steps // _LOG_ROWS)
-    meter = bar(name, total=config.steps * config.batch, unit="token") if progress else None
+    of_blocks = config.batch_of == "blocks"
+    unit = "block" if of_blocks else "token"
+    meter = bar(name, total=config.steps * config.batch, unit=unit) if progress else None
     if meter is not None:
         meter.update(first * config.batch)
-    batches = source.batches(config.batch, config.seed, first)
+    seen = run.tokens
+    stream = source.block_batches if of_blocks else source.batches
+    batches = stream(config.batch, config.seed, first)
     while run.step < config.steps:
         run.advance(next(batches).mul_(run.scale).to(device))
         if run.step % every == 0 or run.step == config.steps:
@@ -366,7 +381,7 @@ def train_dictionary(
     seconds = time.perf_counter() - begun
     sae = run.sae()
     judged = quality(sae, heldout) if heldout is not None else None
-    rate = (config.steps - first) * config.batch / max(seconds, 1e-9)
+    rate = (run.tokens - seen) / max(seconds, 1e-9)
     return TrainResult(sae, run.history, judged, run.audited_rows, seconds, rate)
 
 

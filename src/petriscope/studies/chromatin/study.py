@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petriscope.enrich.kinds import KINDS
-from petriscope.run.studies import Checked, DataSet, Parity, Study
+from petriscope.run.studies import Audit, Checked, DataSet, Parity, Study
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.params import Params
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from petriscope.contrast.design import Design
     from petriscope.run.opened import Run  # loads numpy, which looking up a study must not
     from petriscope.sae.sweep import Key
@@ -139,6 +141,12 @@ def _windows(run: Run) -> object:
     return load_windows(run.workspace)
 
 
+def _audit(folder: Path, genesets: Path | None) -> pd.DataFrame:
+    from petriscope.studies.chromatin.audit import audit_folder
+
+    return audit_folder(folder, genesets)
+
+
 STUDY = Study(
     name="chromatin",
     line="what EpiBERT, a chromatin model, knows about a petri dish: in vitro against in vivo",
@@ -153,6 +161,13 @@ STUDY = Study(
         **{kind.stage: ("enrichment",) for kind in KINDS},
     },
     parity=_parity,
+    audit=Audit(
+        (
+            *("stats.tsv", "effects.tsv", "gap_closure.tsv", "sae_qc.tsv"),
+            *(f"layer_{layer}_features.tsv" for layer in ("early", "mid", "late")),
+        ),
+        _audit,
+    ),
     check=_check,
     data={
         "demo": (

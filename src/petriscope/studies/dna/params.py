@@ -55,6 +55,13 @@ class Expansions:
 
 
 @dataclass(frozen=True)
+class Contigs:
+    """Contiguous DNA that is read for tracks and concepts."""
+
+    tokens: int = entry(1000)
+
+
+@dataclass(frozen=True)
 class Tracks:
     """Correlation of features with annotation along contiguous DNA."""
 
@@ -108,6 +115,8 @@ class Dependency:
     sequences: int = entry(1, 100_000)
     length: int = entry(12, 10_000)
     features: int = entry(1, 100_000)
+    positions: int = entry(1, 10_000)
+    probes: int = entry(20, 100_000)
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,8 @@ class Entropy:
     """Surprisal of the next nucleotide given k before it."""
 
     ks: list[int] = entry(1, 16)
+    tokens: int = entry(1000)
+    shifts: int = entry(20, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -139,6 +150,7 @@ class Params(shared.Params):
     sequences: Sequences = entry()
     model: Model = entry()
     expansions: Expansions = entry()
+    contigs: Contigs = entry()
     tracks: Tracks = entry()
     concepts: Concepts = entry()
     graph: Graph = entry()

@@ -1,4 +1,4 @@
-"""The sequences of a run, as stage sequences wrote them."""
+"""The sequences of a run are a table that stage sequences writes; this module reads it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from petriscope.errors import UserError
 from petriscope.files import read_json
 from petriscope.run.workspace import Workspace
 
@@ -14,29 +15,20 @@ COLUMNS = (
     *("id", "sequence", "label", "split", "group", "block", "chrom", "start", "end", "strand"),
     *("n_tokens", "gene", "duplicate"),
 )
-"""Of sequences.parquet: a row per sequence, in the order of every array's first axis."""
+"""id, sequence (upper case: A, C, G, T, N), label (class name or null), split (train, select or
+test), group and block (int, equal: locus and homologues), chrom, start, end, strand (null where
+unknown; the sequence is read on the strand), n_tokens (with `<cls>`), gene (or null), duplicate
+(the id of the first with the same bases, or null)."""
 
 
 class Sequences(NamedTuple):
-    """The sequences of a run."""
+    """What stage sequences wrote."""
 
     frame: pd.DataFrame
-    """Columns `COLUMNS`: label is the class or null; block is the group; chrom, start, end and
-    strand are null where unknown (the sequence is read on the strand); n_tokens counts `<cls>`;
-    gene and duplicate (the id of the first with the same bases) are null or a text."""
+    """a row per sequence, `COLUMNS`; the row's number is its window on the token axis"""
     positive: str | None
-    """The class called positive; None where no sequence has a class."""
     negative: str | None
-
-    @property
-    def labeled(self) -> np.ndarray:
-        """(N,) bool: which have a class."""
-        return self.frame.label.notna().to_numpy()
-
-    @property
-    def is_positive(self) -> np.ndarray:
-        """(N,) bool: which are of the positive class."""
-        return (self.frame.label == self.positive).fillna(False).to_numpy(bool)
+    """names of the two classes; None where the data set has no labels"""
 
     def rows(self, *splits: str) -> np.ndarray:
         """Rows of one or more splits, ascending."""
@@ -44,8 +36,16 @@ class Sequences(NamedTuple):
 
 
 def load_sequences(workspace: Workspace) -> Sequences:
-    """What stage sequences wrote."""
+    """The sequences of a run. Raises `UserError` where stage sequences has not run."""
     folder = workspace.table("sequences")
+    path = folder / "sequences.parquet"
+    if not path.is_file():
+        remedy = "Run `petriscope stage sequences`."
+        raise UserError("does not exist", file=path, remedy=remedy)
     classes = read_json(folder / "classes.json")
-    frame = pd.read_parquet(folder / "sequences.parquet")
+    frame = pd.read_parquet(path)
+    missing = [column for column in COLUMNS if column not in frame]
+    if missing:
+        remedy = "Run `petriscope stage sequences` again."
+        raise UserError("column is missing", file=path, field=missing[0], remedy=remedy)
     return Sequences(frame, classes["positive"], classes["negative"])

@@ -24,6 +24,7 @@ from petriscope.genome.fasta import Genome
 from petriscope.genome.overlap import Intervals, overlaps, read_bed
 from petriscope.progress import progress
 from petriscope.studies.dna.data.dataset import read_table
+from petriscope.studies.dna.data.write import write_bed, write_fasta, write_table
 
 SET = Output(
     "the cisplatin set",
@@ -35,8 +36,6 @@ SET = Output(
 )
 NEEDED = ("chrom", "start", "end", "strand", "label", "sequence")
 CLASSES = {"1": "binding", "0": "nonbinding"}
-LETTERS = np.frombuffer(b"ACGTN", np.uint8)
-LINE = 60
 SEGMENTED = ("GM12878", "K562")
 """Cells whose chromatin states are tracks, of each the first segmentation by name."""
 PROMOTER = (500, 100)
@@ -79,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     frame = released(Path(args.table))
     with atomic_folder(out, SET) as folder:
         fields = {} if args.real is None else _write_real(Path(args.real), folder, frame)
-        _write_tsv(folder / "sequences.tsv.gz", frame)
+        write_table(folder / "sequences.tsv.gz", frame)
         text = yaml.safe_dump({**_description(), **fields}, sort_keys=False, width=100)
         (folder / "dataset.yaml").write_text(text, encoding="utf-8")
     counts = frame["class"].value_counts()
@@ -123,20 +122,24 @@ def _write_real(real: Path, folder: Path, frame: pd.DataFrame) -> dict[str, obje
         raise UserError("holds no genome/*.fa.gz", file=real, remedy="Give bgzipped FASTA there.")
     genome = Genome(pieces)
     contigs = genome.contigs
-    _write_contigs(folder / "contigs.fa", genome)
+    held = (
+        (row.name, genome.fetch_codes(row.chrom, row.start, row.end))
+        for row in contigs.itertuples(index=False)
+    )
+    write_fasta(folder / "contigs.fa", held)
     fields: dict[str, object] = {"contigs": "contigs.fa"}
     (folder / "tracks").mkdir()
     tracks = {}
     for name, track in progress(_tracks(real, contigs), "cutting tracks", unit="track"):
         cut = _on_contigs(track, contigs)
         if (cut.end - cut.start).sum() >= LEAST:
-            _write_bed(folder / "tracks" / f"{name}.bed", cut)
+            write_bed(folder / "tracks" / f"{name}.bed", cut[["chrom", "start", "end"]])
             tracks[name] = f"tracks/{name}.bed"
     if tracks:
         fields["tracks"] = tracks
     bodies = _first(real, "genes/*genes.bed.gz")
     if bodies is not None:
-        _write_tsv(folder / "genes.tsv", genes_of(frame, read_bed(bodies, 6)))
+        write_table(folder / "genes.tsv", genes_of(frame, read_bed(bodies, 6)))
         fields["genes"] = "genes.tsv"
         sets = _first(real, "genesets/GO*.gmt.gz")
         if sets is not None:
@@ -163,10 +166,10 @@ def _tracks(real: Path, contigs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFra
         cell, factor = path.name.split(".")[:2]
         yield f"{factor}_{cell}", read_bed(path)
     for cell in SEGMENTED:
-        path = _first(real, f"chromhmm/{cell}.*bed.gz")
-        if path is None:
+        states = _first(real, f"chromhmm/{cell}.*bed.gz")
+        if states is None:
             continue
-        found = read_segmentation(path)
+        found = read_segmentation(states)
         places = pd.DataFrame({"chrom": found.chrom, "start": found.start, "end": found.end})
         group = np.array([state.group for state in found.states])[found.code]
         for name in dict.fromkeys(state.group for state in found.states):
@@ -259,32 +262,6 @@ def genes_of(frame: pd.DataFrame, bodies: pd.DataFrame) -> pd.DataFrame:
     found = found.drop_duplicates("row")
     found["id"] = frame.id.to_numpy()[found.row]
     return found[["id", "gene", "length"]].reset_index(drop=True)
-
-
-def _write_contigs(path: Path, genome: Genome) -> None:
-    """The contigs of a genome in one FASTA, upper case, with its index."""
-    at, index = 0, []
-    with path.open("wb") as out:
-        for row in genome.contigs.itertuples():
-            letters = LETTERS[genome.fetch_codes(row.chrom, row.start, row.end)].tobytes()
-            head = f">{row.name}\n".encode()
-            lines = [letters[i : i + LINE] for i in range(0, len(letters), LINE)]
-            body = b"\n".join(lines) + b"\n"
-            out.write(head + body)
-            index.append(f"{row.name}\t{len(letters)}\t{at + len(head)}\t{LINE}\t{LINE + 1}\n")
-            at += len(head) + len(body)
-    path.with_name(path.name + ".fai").write_text("".join(index), encoding="utf-8")
-
-
-def _write_bed(path: Path, track: pd.DataFrame) -> None:
-    frame = track[["chrom", "start", "end"]].drop_duplicates()
-    frame = frame.sort_values(["chrom", "start", "end"])
-    path.write_text(frame.to_csv(sep="\t", index=False, header=False), encoding="utf-8")
-
-
-def _write_tsv(path: Path, frame: pd.DataFrame) -> None:
-    data = frame.to_csv(sep="\t", index=False, lineterminator="\n").encode()
-    path.write_bytes(gzip.compress(data, 6, mtime=0) if path.suffix == ".gz" else data)
 
 
 def _description() -> dict[str, object]:

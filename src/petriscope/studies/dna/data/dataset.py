@@ -341,7 +341,7 @@ def _cut(path: Path, genome: Path, sizes: Mapping[str, int]) -> pd.DataFrame:
     from petriscope.genome.intervals import Lines
 
     opened = Genome([genome])
-    held = opened.contigs
+    held = {str(chrom): rows for chrom, rows in opened.contigs.groupby("chrom")}
     columns = Lines(path, {1: "start", 2: "end"}, {}, {}).columns
     text = {i: name for i, name in ((3, "name"), (5, "strand")) if i < columns}
     rows = []
@@ -352,9 +352,9 @@ def _cut(path: Path, genome: Path, sizes: Mapping[str, int]) -> pd.DataFrame:
             where = f"{chrom}:{start}-{end}"
             strand = getattr(row, "strand", ".")
             _check_locus(path, line, where, start, end, strand)
-            own = held[held.chrom == chrom]
-            if not ((own.start <= start) & (own.end >= end)).any():
-                size = sizes.get(chrom) or next(iter(own[own.whole].end), None)
+            own = held.get(chrom, pd.DataFrame(columns=["start", "end", "whole"]))
+            if not ((own.start.to_numpy() <= start) & (own.end.to_numpy() >= end)).any():
+                size = sizes.get(chrom) or next(iter(own.end[own.whole.astype(bool)]), None)
                 reach = "" if size is None else f" ({chrom} has {size:,} bp)"
                 raise UserError(
                     f"{where} lies outside the genome in {genome.name}{reach}",

@@ -18,7 +18,8 @@ from petriscope.studies.dna.sequences import COLUMNS
 def prepare(
     dataset: SequenceSet, model: str, overlap: int | None, shares: Mapping[str, float], seed: int
 ) -> pd.DataFrame:
-    """`sequences.COLUMNS`, and `piece`: whether the row is a piece of a longer sequence.
+    """`sequences.COLUMNS`; `duplicate`, the id of the first sequence with the same bases, or null;
+    and `piece`, whether the row is a piece of a longer sequence.
 
     Parameters: ``model`` — its form, v1 or v2, which says how long a sequence may be;
     ``overlap`` — bp that pieces of longer ones share, None refuses them; ``shares`` — split → share
@@ -41,7 +42,7 @@ def prepare(
     frame["duplicate"] = of.where(of != frame.id, None)
     for name in ("label", "chrom", "strand", "gene", "duplicate"):
         frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
-    return frame[[*COLUMNS, "piece"]]
+    return frame[[*COLUMNS, "duplicate", "piece"]]
 
 
 def why_untestable(dataset: SequenceSet) -> str | None:

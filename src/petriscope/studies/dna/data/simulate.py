@@ -10,7 +10,6 @@ gene and a group, and some sequences are copies of one in another cluster.
 
 from __future__ import annotations
 
-import gzip
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,10 +21,11 @@ import yaml
 
 from petriscope.errors import UserError
 from petriscope.files import Output, atomic_folder
+from petriscope.genome.overlap import read_bed
 from petriscope.names import did_you_mean
+from petriscope.studies.dna.data.write import LETTERS, write_bed, write_fasta, write_table
 
 RULES = ("learnt", "rare", "absent")
-LETTERS = np.frombuffer(b"ACGT", np.uint8)
 BASES = np.array([0.29, 0.21, 0.21, 0.29])
 """Shares of A, C, G, T in the background."""
 CLASSES = ("bound", "unbound")
@@ -426,13 +426,13 @@ def _write_all(folder: Path, config: DemoConfig) -> None:
     ids = np.array([f"seq{i + 1:05d}" for i in range(config.sequences)])
     genes = np.array([f"GENE{i + 1:04d}" for i in range(len(sizes))])
     _write_sequences(folder, found, layout, ids, genes)
-    _write_fasta(folder, layout.contigs)
+    write_fasta(folder / "genome.fa", layout.contigs.items())
     _write_conservation(_stream(config, 6), folder / "conservation.bw", layout)
     _write_tracks(folder / "tracks", found, layout)
     table = pd.DataFrame({"id": ids, "gene": genes[found.cluster]})
     span = np.bincount(found.cluster, weights=found.length).astype(int)
     table["length"] = (span * 10)[found.cluster]
-    _write_tsv(folder / "genes.tsv", table)
+    write_table(folder / "genes.tsv", table)
     sets = _gene_sets(_stream(config, 7), genes, sizes, true)
     lines = ["\t".join([name, "simulated", *members]) for name, members in sets.items()]
     (folder / "terms.gmt").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -461,27 +461,7 @@ def _write_sequences(
             "gene": genes[found.cluster],
         }
     )
-    _write_tsv(folder / "sequences.tsv.gz", frame)
-
-
-def _write_tsv(path: Path, frame: pd.DataFrame) -> None:
-    """Tab-separated with a header; gzip without a time where the name says so."""
-    data = frame.to_csv(sep="\t", index=False, lineterminator="\n").encode()
-    path.write_bytes(gzip.compress(data, 6, mtime=0) if path.suffix == ".gz" else data)
-
-
-def _write_fasta(folder: Path, contigs: dict[str, np.ndarray], line: int = 60) -> None:
-    """FASTA and its .fai."""
-    at, index = 0, []
-    with (folder / "genome.fa").open("wb") as fasta:
-        for name, codes in contigs.items():
-            letters = LETTERS[codes].tobytes()
-            rows = [letters[i : i + line] for i in range(0, len(letters), line)]
-            head, body = f">{name}\n".encode(), b"\n".join(rows) + b"\n"
-            fasta.write(head + body)
-            index.append(f"{name}\t{len(letters)}\t{at + len(head)}\t{line}\t{line + 1}\n")
-            at += len(head) + len(body)
-    (folder / "genome.fa.fai").write_text("".join(index), encoding="utf-8")
+    write_table(folder / "sequences.tsv.gz", frame)
 
 
 def _write_conservation(rng: np.random.Generator, path: Path, layout: Layout) -> None:
@@ -507,24 +487,25 @@ def on_contigs(
 
 
 def _write_tracks(folder: Path, found: Sequences, layout: Layout) -> None:
-    """BED of words, of the motif and of the rule's words; and the words' decoy: the same intervals
-    shifted along the sequences, far and by no multiple of one."""
+    """BED of words, of the motif and of the rule's words; and the words' decoy (`turned`)."""
     folder.mkdir()
     table = found.elements
     for name, kinds in (("words", ["word"]), ("motif", ["motif"]), ("rule", ["anchor", "target"])):
         rows = table[table.kind.isin(kinds)]
         row, start, end = (rows[field].to_numpy() for field in ("sequence", "start", "end"))
         _write_bed(folder / f"{name}.bed", found, layout, row, start, end, rows.name)
-    words = table[table.kind == "word"]
-    before = np.concatenate([[0], np.cumsum(found.length)])
-    total = int(before[-1])
-    mean = total / len(found.length)
-    shift = 6 * round(mean * (len(found.length) // 3 + 0.45) / 6)
-    first = (before[words.sequence] + words.start + shift) % total
-    last = first + (words.end - words.start)
-    row = np.searchsorted(before, first, side="right") - 1
-    lower, upper = first - before[row], np.minimum(last - before[row], found.length[row])
-    _write_bed(folder / "words_decoy.bed", found, layout, row, lower, upper, words.name)
+    words = read_bed(folder / "words.bed", min_columns=6)
+    write_bed(folder / "words_decoy.bed", turned(words, layout))
+
+
+def turned(bed: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Intervals turned around their contig by about a third of it: as long, as many and as
+    clustered, but what lies under them has nothing to do with them. Those that a contig's end would
+    cut are left out."""
+    size = bed.chrom.map({name: len(codes) for name, codes in layout.contigs.items()})
+    start = (bed.start + 6 * (size // 18)) % size
+    moved = bed.assign(start=start, end=start + bed.end - bed.start)
+    return moved[moved.end <= size].reset_index(drop=True)
 
 
 def _write_bed(
@@ -540,8 +521,7 @@ def _write_bed(
     columns = {"chrom": layout.chrom[sequence], "start": lower, "end": upper}
     frame = pd.DataFrame({**columns, "name": names.to_numpy(), "score": 0})
     frame["strand"] = layout.strand[sequence]
-    frame = frame.sort_values(["chrom", "start", "end"], ignore_index=True)
-    path.write_text(frame.to_csv(sep="\t", index=False, header=False), encoding="utf-8")
+    write_bed(path, frame)
 
 
 def _gene_sets(
@@ -568,7 +548,7 @@ def _write_truth(
     folder.mkdir()
     table = found.elements.copy()
     table["sequence"] = ids[table.sequence]
-    _write_tsv(folder / "elements.tsv.gz", table.rename(columns={"sequence": "id"}))
+    write_table(folder / "elements.tsv.gz", table.rename(columns={"sequence": "id"}))
     text = {
         field: [LETTERS[codes].tobytes().decode() for codes in np.atleast_2d(value)]
         for field, value in grammar._asdict().items()
