@@ -250,8 +250,10 @@ class Head:
                 remedy="Train it again (`petriscope stage head`).",
             )
         if padded_to != self.padded_to:
-            said = {None: "unpadded"}
-            now, was = (said.get(n, f"padded to {n} tokens") for n in (padded_to, self.padded_to))
+            now, was = (
+                "unpadded" if n is None else f"padded to {n} tokens"
+                for n in (padded_to, self.padded_to)
+            )
             raise UserError(
                 f"was trained on input {was} and is used {now}",
                 field="head.padded_to",

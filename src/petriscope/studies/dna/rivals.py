@@ -7,7 +7,7 @@ Logistic regressions are fitted here by Newton's method; their penalty is that o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -324,8 +324,3 @@ def compare_scores(
     areas = {name: interval(row, groups) for name, row in zip(names, draws)}
     lead = {name: interval(draws[0] - row, groups) for name, row in zip(names[1:], draws[1:])}
     return Compared(areas, lead)
-
-
-def rows_of(table: pd.DataFrame) -> Iterator[dict[str, float | str]]:
-    """The rows of a table as plain mappings."""
-    return ({str(k): v for k, v in row.items()} for row in table.to_dict("records"))
