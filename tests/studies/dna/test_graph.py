@@ -300,7 +300,8 @@ def test_a_motif_is_found_with_equal_lengths_and_ranked_by_rate() -> None:
     assert np.flatnonzero(tests.held_out.p_maxt < 0.05).tolist() == [0]
     found = hubs(coded, tests, None, k=2, alpha=0.05)
     assert (found.truth, found.features, found.rate, found.rate_at_k) == ("held-out", 1, 1.0, 1.0)
-    assert found.in_degree == 0.0  # it is in one graph only: no fold change
+    assert found.in_degree == found.pagerank == 1.0  # though in one graph only
+    assert found.rho_differences is not None and found.rho_differences > 0.5
     for side in ("positive", "negative"):
         assert found.rho_share[side] == pytest.approx(1)
     planted = hubs(coded, tests, np.zeros(0, int), k=2, alpha=0.05)
@@ -323,7 +324,9 @@ def test_length_matched_draws() -> None:
     drawn = matched_graphs(coded, draws=4, nulls=3, seed=1)
     found = few(drawn)
     assert found is not None and len(drawn.sizes) == 4 and len(drawn.null_sizes) == 3
-    assert found.features_fewer == [0, 0, 0] and found.features_fewer_p == 1
+    assert (
+        found.features_fewer == {"median": 0, "low": 0, "high": 0} and found.features_fewer_p == 1
+    )
     rng = np.random.default_rng(0)
     rows = length_matched(coded.length, coded.target, rng)
     for one in np.unique(coded.length):
