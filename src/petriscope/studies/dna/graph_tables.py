@@ -568,7 +568,10 @@ class Few(NamedTuple):
     matched: int
     features_matched: dict[str, float]
     features_fewer: list[float]
+    features_fewer_median: float
+    features_fewer_low: float
     features_fewer_null: list[float]
+    features_fewer_null_high: float
     features_fewer_p: float
     density_ratio: list[float]
 
@@ -592,7 +595,10 @@ def few(drawn: Matched) -> Few | None:
         drawn.sequences,
         {side: float(np.median([one[side]["features"] for one in drawn.sizes])) for side in SIDES},
         _limits(fewer),
+        middle,
+        _limits(fewer)[1],
         _limits(null),
+        _limits(null)[2],
         float((1 + (null >= middle).sum()) / (1 + len(null))),
         _limits(ratio),
     )

@@ -88,8 +88,11 @@ class Found:
     features_fewer: list[float] | None = None
     """features of the negative minus of the positive class, length-matched: median, 2.5 and 97.5 %
     of the draws"""
+    features_fewer_median: float | None = None
+    features_fewer_low: float | None = None
     features_fewer_null: list[float] | None = None
     """the same with edges dealt out anew, every degree kept"""
+    features_fewer_null_high: float | None = None
     features_fewer_p: float | None = None
     """share of those at least as large as the median of the draws, (b + 1) / (n + 1)"""
     density_ratio: list[float] | None = None
