@@ -171,7 +171,7 @@ def test_a_head_is_not_used_otherwise(
 
 
 def test_edits_are_not_judged_on_groups_trained_on() -> None:
-    with pytest.raises(UserError, match="1 groups .* group 5 among them"):
+    with pytest.raises(UserError, match=r"1 groups .* group 5 among them"):
         Head(CNNHead(32), 2, np.array([3, 5])).check_held_out(np.array([5, 6]))
 
 

@@ -567,13 +567,10 @@ class Few(NamedTuple):
 
     matched: int
     features_matched: dict[str, float]
-    features_fewer: list[float]
-    features_fewer_median: float
-    features_fewer_low: float
-    features_fewer_null: list[float]
-    features_fewer_null_high: float
+    features_fewer: dict[str, float]
+    features_fewer_null: dict[str, float]
     features_fewer_p: float
-    density_ratio: list[float]
+    density_ratio: dict[str, float]
 
 
 def few(drawn: Matched) -> Few | None:
@@ -595,17 +592,15 @@ def few(drawn: Matched) -> Few | None:
         drawn.sequences,
         {side: float(np.median([one[side]["features"] for one in drawn.sizes])) for side in SIDES},
         _limits(fewer),
-        middle,
-        _limits(fewer)[1],
         _limits(null),
-        _limits(null)[2],
         float((1 + (null >= middle).sum()) / (1 + len(null))),
         _limits(ratio),
     )
 
 
-def _limits(values: np.ndarray) -> list[float]:
-    return [float(x) for x in np.quantile(values, [0.5, 0.025, 0.975])]
+def _limits(values: np.ndarray) -> dict[str, float]:
+    middle, low, high = np.quantile(values, [0.5, 0.025, 0.975])
+    return {"median": float(middle), "low": float(low), "high": float(high)}
 
 
 def single_curves(graph: str, weights: Mapping[str, sp.csr_matrix]) -> pd.DataFrame:

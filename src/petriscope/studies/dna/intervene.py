@@ -1,5 +1,5 @@
-"""The experiment of stage interventions: features are chosen on select groups, edited on test groups
-under a head trained on train groups, and suppressed inside the model."""
+"""The experiment of stage interventions: features are chosen on select groups, edited on test
+groups under a head trained on train groups, and suppressed inside the model."""
 
 from __future__ import annotations
 

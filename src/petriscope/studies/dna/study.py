@@ -12,8 +12,9 @@ from petriscope.run.workspace import Workspace
 from petriscope.studies.dna.params import Params
 
 if TYPE_CHECKING:
-    from petriscope.run.fixtures import FixtureKind
     import pandas as pd  # which looking up a study must not load
+
+    from petriscope.run.fixtures import FixtureKind
 
 
 def _dataset(path: str | Path) -> DataSet:

@@ -55,7 +55,10 @@ TINY_PARAMS: Mapping[str, Any] = {
     "dependency.sequences": 4,
     "dependency.length": 24,
     "dependency.features": 8,
+    "dependency.positions": 8,
+    "dependency.probes": 20,
     "entropy.ks": [2, 4, 6],
+    "entropy.shifts": 50,
     "go.sizes": [3, 60],
     "figures.dpi": 50,
 }
