@@ -246,8 +246,8 @@ def judge(
     controls, drop = _drops(reader.margin, every, chosen, matched, shift[:, 0], at, draws)
     where = {side: np.array([at[int(f)] for f in chosen[side]], int) for side in SIDES}
     sets = {
-        side: np.array([[at[int(f)] for f in row] for row in matched[side]], int).reshape(
-            len(matched[side]), -1
+        side: np.array([at[int(f)] for f in matched[side].ravel()], int).reshape(
+            matched[side].shape
         )
         for side in SIDES
     }
