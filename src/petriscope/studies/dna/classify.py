@@ -104,7 +104,12 @@ def classify(
     names = ["onehot", "published", *(f"seed_{seed}" for seed in asked.seeds)]
     jobs: list[Callable[[], tuple[CNNHead | None, list[dict[str, float]], np.ndarray]]]
     jobs = [one_hot, published, *(trained(seed) for seed in asked.seeds)]
-    done = dict(zip(names, in_processes(lambda job: job(), jobs, "training heads", unit="head")))
+    done = dict(
+        zip(
+            names,
+            in_processes(lambda i: jobs[i](), range(len(jobs)), "training heads", unit="head"),
+        )
+    )
     first = f"seed_{asked.seeds[0]}"
     scores = {"head": done[first][2], "onehot": done["onehot"][2]} | {
         name: fit_logistic(x[train], label[train]).margin(x[test]) for name, x in linear.items()

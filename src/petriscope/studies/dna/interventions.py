@@ -205,8 +205,8 @@ class Reader:
         kind = self.before.dtype
         row = np.full(out.shape[1], -1)
         row[reached] = np.arange(len(reached))
-        spread = np.zeros((len(reached), edit.coefficients.shape[1], self.width), np.float64)
-        spread[row[sequence[touched]], :, position[touched]] = edit.coefficients[touched]
+        spread = np.zeros((len(reached), self.width, edit.coefficients.shape[1]), np.float64)
+        spread[row[sequence[touched]], position[touched]] = edit.coefficients[touched]
         directions = torch.from_numpy(np.ascontiguousarray(edit.directions)).to(kind)
         strength = torch.from_numpy(np.asarray(factors)[moved]).to(kind)[:, None, None, None]
         each = self._rows_at_once(len(moved))

@@ -152,6 +152,8 @@ class Budget(NamedTuple):
     epochs: int = 10
     batch: int = 32
     learning_rate: float = 1e-3
+    patience: int = 3
+    """epochs without a better one after which it stops"""
 
 
 def one_hot_margin(
@@ -172,7 +174,7 @@ def one_hot_margin(
         torch.manual_seed(seed)
         network = OneHotNet(equal).to(device)
         optimizer = torch.optim.Adam(network.parameters(), lr=budget.learning_rate)
-        best, kept = (-np.inf, -np.inf), np.zeros(len(codes))
+        best, kept, waited = (-np.inf, -np.inf), np.zeros(len(codes)), 0
         for _ in range(budget.epochs):
             network.train()
             for rows in np.array_split(rng.permutation(train), -(-len(train) // budget.batch)):
@@ -184,9 +186,12 @@ def one_hot_margin(
                 optimizer.step()
             margin = _one_hot_margins(network, codes, held, device)
             score = (area_under_roc(margin, label[held]), -log_loss(margin, label[held]))
+            waited += 1
             if score > best:
-                best = score
+                best, waited = score, 0
                 kept = _one_hot_margins(network, codes, np.arange(len(codes)), device)
+            if waited >= budget.patience:
+                break
     return kept
 
 
