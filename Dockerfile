@@ -41,6 +41,7 @@ RUN find . -name '*.a' -delete \
 FROM dependencies AS wheel
 COPY LICENSE README.md pyproject.toml params.yaml dvc.yaml claims.yaml /source/
 COPY paper_figures /source/paper_figures
+COPY studies /source/studies
 COPY src /source/src
 COPY tui /source/tui
 RUN /opt/venv/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels /source

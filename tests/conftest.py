@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from stage_trace import Trace, traced_run
 
+from petriscope.run.studies import DEFAULT, find_study
 from petriscope.run.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -26,25 +29,38 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def traced_tiny_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, dict[str, Trace]]:
-    from petriscope.studies.chromatin.tiny import tiny_workspace
-
-    workspace = tiny_workspace(tmp_path_factory.mktemp("tiny run ü") / "w")
-    return workspace, traced_run(workspace, tmp_path_factory.mktemp("trace"))
+TracedRun = tuple[Workspace, dict[str, Trace]]
 
 
 @pytest.fixture(scope="session")
-def tiny_run(traced_tiny_run: tuple[Workspace, dict[str, Trace]]) -> Workspace:
+def traced_tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TracedRun]:
+    """Study → the tiny run of all its stages, and what each stage opened, wrote and read; made when
+    first asked for."""
+
+    @functools.cache
+    def made(study: str) -> TracedRun:
+        workspace = find_study(study).tiny(tmp_path_factory.mktemp(f"tiny {study} ü") / "w")
+        return workspace, traced_run(workspace, tmp_path_factory.mktemp("trace"))
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def traced_tiny_run(traced_tiny_runs: Callable[[str], TracedRun]) -> TracedRun:
+    return traced_tiny_runs(DEFAULT)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(traced_tiny_run: TracedRun) -> Workspace:
     """A workspace (space and umlaut in its path) in which every stage ran on the tiny data set.
     Copy it to change it."""
     return traced_tiny_run[0]
 
 
 @pytest.fixture(scope="session")
-def tiny_traces(traced_tiny_run: tuple[Workspace, dict[str, Trace]]) -> dict[str, Trace]:
-    """What each stage opened, wrote and read of params.yaml in that run."""
-    return traced_tiny_run[1]
+def tiny_dna_run(traced_tiny_runs: Callable[[str], TracedRun]) -> Workspace:
+    """The same of study dna."""
+    return traced_tiny_runs("dna")[0]
 
 
 @pytest.fixture

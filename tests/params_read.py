@@ -11,15 +11,7 @@ from stage_trace import fields_of
 
 from petriscope.run import params as shared
 from petriscope.run.contract import ROOT, absolute, asked, is_module, tree
-from petriscope.studies.chromatin.params import Params
-from petriscope.studies.chromatin.study import STUDY
-
-SECTIONS = {kind.__name__: prefix.rstrip(".") for kind, prefix, _ in fields_of()}
-"""Class of params.py → the section it holds; the whole file is ''."""
-HOMES = {shared.__name__, Params.__module__}
-"""Modules that define those classes."""
-NAMES = {f"{prefix}{name}" for _, prefix, hints in fields_of() for name in hints}
-"""Every dotted name, sections and leaves."""
+from petriscope.run.studies import Study
 
 
 class Place(NamedTuple):
@@ -29,27 +21,45 @@ class Place(NamedTuple):
     name: str
 
 
-def reads(stage: str) -> set[str]:
-    """Sections passed on whole and leaves read by the function `run` of a stage and by all that it
-    names, directly or not."""
-    found: set[str] = set()
-    seen: set[Place] = set()
-    waiting = [Place(STUDY.stage(stage), "run")]
-    while waiting:
-        place = waiting.pop()
-        if place in seen:
-            continue
-        seen.add(place)
-        node = defined(place.module).get(place.name)
-        if isinstance(node, Place):
-            waiting.append(node)
-        elif node is not None and place.module not in HOMES:
-            found |= Chains(place.module, node).found
-            waiting += named(place.module, node)
-            for function in (getattr(STUDY, name) for name in asked(node)):
-                if callable(function):
-                    waiting.append(Place(function.__module__, function.__name__))
-    return found
+class Schema:
+    """The parameters of a study: their sections and leaves, and who reads them."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        fields = list(fields_of(study.params))
+        self.sections = {
+            parent.__name__: prefix.rstrip(".")
+            for kind, prefix, _ in fields
+            for parent in kind.__mro__[:-1]
+        }
+        """Class of params.py → the section it holds; the whole file is ''."""
+        self.homes = {shared.__name__, study.params.__module__}
+        """Modules that define those classes."""
+        self.names = {f"{prefix}{name}" for _, prefix, hints in fields for name in hints}
+        """Every dotted name, sections and leaves."""
+        self.leaves = self.names - set(self.sections.values())
+
+    def reads(self, stage: str) -> set[str]:
+        """Sections passed on whole and leaves read by the function `run` of a stage and by all that
+        it names, directly or not."""
+        found: set[str] = set()
+        seen: set[Place] = set()
+        waiting = [Place(self.study.stage(stage), "run")]
+        while waiting:
+            place = waiting.pop()
+            if place in seen:
+                continue
+            seen.add(place)
+            node = defined(place.module).get(place.name)
+            if isinstance(node, Place):
+                waiting.append(node)
+            elif node is not None and place.module not in self.homes:
+                found |= Chains(self, place.module, node).found
+                waiting += named(place.module, node)
+                for function in (getattr(self.study, name) for name in asked(node)):
+                    if callable(function):
+                        waiting.append(Place(function.__module__, function.__name__))
+        return found
 
 
 @functools.cache
@@ -97,8 +107,8 @@ class Chains(ast.NodeVisitor):
     """Attribute chains such as ``params.cds.alpha`` in a piece of code, from arguments whose type
     is a class of params.py, from what `load_params` returns, and from local names for either."""
 
-    def __init__(self, module: str, node: ast.AST) -> None:
-        self.module = module
+    def __init__(self, schema: Schema, module: str, node: ast.AST) -> None:
+        self.schema, self.module = schema, module
         self.found: set[str] = set()
         self.roots: dict[str, str] = {}
         for inner in ast.walk(node):
@@ -108,7 +118,7 @@ class Chains(ast.NodeVisitor):
                     self.roots[inner.arg] = section
         for name, value in _given_names(node):  # a local name: `asked = params.model`
             dotted = self._dotted(value)
-            if dotted is not None and dotted not in LEAVES:
+            if dotted is not None and dotted not in self.schema.leaves:
                 self.roots[name] = dotted
         self.visit(node)
 
@@ -116,8 +126,8 @@ class Chains(ast.NodeVisitor):
         for inner in ast.walk(annotation):
             if isinstance(inner, ast.Name):
                 target = defined(self.module).get(inner.id)
-                if target in [Place(home, inner.id) for home in HOMES]:
-                    return SECTIONS.get(inner.id)
+                if target in [Place(home, inner.id) for home in self.schema.homes]:
+                    return self.schema.sections.get(inner.id)
         return None
 
     def _dotted(self, node: ast.AST) -> str | None:
@@ -130,7 +140,7 @@ class Chains(ast.NodeVisitor):
         if isinstance(node, ast.Attribute):
             base = self._dotted(node.value)
             name = node.attr if base == "" else f"{base}.{node.attr}"
-            return name if base is not None and name in NAMES else None
+            return name if base is not None and name in self.schema.names else None
         return None
 
     def visit_Assign(self, node: ast.Assign) -> None:
@@ -170,6 +180,3 @@ def _given_names(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
                     for name, value in zip(names, values):
                         if isinstance(name, ast.Name):
                             yield name.id, value
-
-
-LEAVES = NAMES - set(SECTIONS.values())

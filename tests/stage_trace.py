@@ -17,9 +17,9 @@ import pytest
 
 from petriscope.run import params as params_module
 from petriscope.run import stage as runner
+from petriscope.run.params import Params
 from petriscope.run.stage import run_all
 from petriscope.run.workspace import Workspace
-from petriscope.studies.chromatin.params import Params
 
 IN_OPEN, IN_ISDIR, IN_OVERFLOW = 0x20, 0x40000000, 0x4000
 UNWATCHED = (".dvc", "code", "results/cache")
@@ -36,7 +36,7 @@ class Trace(NamedTuple):
     """dotted leaves of params.yaml"""
 
 
-def fields_of(kind: type = Params, prefix: str = "") -> Iterator[tuple[type, str, dict[str, Any]]]:
+def fields_of(kind: type, prefix: str = "") -> Iterator[tuple[type, str, dict[str, Any]]]:
     """(class, dotted prefix, its fields' types) of Params and of every section below it."""
     hints = typing.get_type_hints(kind)
     yield kind, prefix, hints
@@ -106,10 +106,10 @@ def files_below(root: Path) -> dict[str, tuple[int, int]]:
 class Reads:
     """Leaves of params.yaml read while it listens, in this process and in those it forks."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, record: Path) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, record: Path, params: type) -> None:
         self.record, self.listening, self.seen = record, False, set[str]()
         self.fd = os.open(record, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-        for kind, prefix, hints in fields_of():
+        for kind, prefix, hints in fields_of(params):
             leaves = {name for name, hint in hints.items() if not dataclasses.is_dataclass(hint)}
             patch.setattr(kind, "__getattribute__", self._reader(prefix, leaves), raising=False)
         # checking a file's values is no reading, nor is the stamp a figure carries
@@ -150,7 +150,7 @@ def traced_run(workspace: Workspace, scratch: Path) -> dict[str, Trace]:
     writing its record."""
     traces: dict[str, Trace] = {}
     with pytest.MonkeyPatch.context() as patch:
-        reads = Reads(patch, scratch / "params_read")
+        reads = Reads(patch, scratch / "params_read", workspace.study.params)
 
         class Recorder(runner.Recorder):
             """The runner's, with the trace between its two halves."""

@@ -58,8 +58,8 @@ VERBS = {
         "which features of any codes differ between two conditions",
     ),
     "audit": (
-        "petriscope.studies.chromatin.audit",
-        "recompute the abstract's numbers from the authors' released tables",
+        "petriscope.commands.audit",
+        "recompute a paper's numbers from its authors' released tables",
     ),
     "track": (
         "petriscope.studies.dna.browser",

@@ -8,12 +8,12 @@ recording `Params` saw while each stage ran on the tiny data set.
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from pathlib import Path, PurePosixPath
 
 import pytest
-from params_read import LEAVES, Chains, reads
-from stage_trace import Trace
+from params_read import Chains, Schema
 
 from petriscope.run.contract import (
     ROOT,
@@ -27,16 +27,23 @@ from petriscope.run.contract import (
 from petriscope.run.graph import Stage, load_graph, load_yaml
 from petriscope.run.params_edit import preview
 from petriscope.run.snapshot import PACKAGE
-from petriscope.run.workspace import Workspace
+from petriscope.run.studies import find_study, study_names
 from petriscope.studies.chromatin.study import STUDY
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GRAPH = load_graph(REPOSITORY)
-STAGES = [stage for stage in GRAPH.stages.values() if not stage.is_data]
+SCHEMAS = {name: Schema(find_study(name)) for name in study_names()}
+SCHEMA = SCHEMAS[STUDY.name]
+EVERY = [
+    pytest.param(schema, stage, id=f"{name}-{stage.name}")
+    for name, schema in SCHEMAS.items()
+    for stage in load_graph(REPOSITORY / schema.study.folder).stages.values()
+    if not stage.is_data
+]
 SETTINGS = {"params.yaml", "dvc.yaml"}
 """Files whose entries, not bytes, are declared."""
 
-each_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+of_every_study = pytest.mark.parametrize(("schema", "stage"), EVERY)
 
 
 def covers(declared: str, read: str) -> bool:
@@ -52,55 +59,57 @@ def declared_params(stage: Stage) -> list[str]:
     return [key for _, keys in stage.params for key in keys]
 
 
-def test_code_rows_are_what_the_command_writes():
-    path = REPOSITORY / "dvc.yaml"
+@pytest.mark.parametrize("study", SCHEMAS)
+def test_code_rows_are_what_the_command_writes(study: str):
+    path = REPOSITORY / SCHEMAS[study].study.folder / "dvc.yaml"
     assert with_code_rows(path) == path.read_text(), (
-        "run: python -m petriscope.run.contract --write"
+        f"run: python -m petriscope.run.contract {path.relative_to(REPOSITORY)} --write"
     )
 
 
-@each_stage
-def test_declared_code_holds_everything_the_stage_imports(stage: Stage):
+@of_every_study
+def test_declared_code_holds_everything_the_stage_imports(schema: Schema, stage: Stage):
     """File by file of the import closure, whatever the command makes of it."""
-    modules = stage_modules(STUDY, stage.name)
+    study, root = schema.study, REPOSITORY / schema.study.folder
+    modules = stage_modules(study, stage.name)
     files = {source(name) for name in modules if source(name).name != "__init__.py"}
-    declared = list(stage.deps)
-    assert source(STUDY.stage(stage.name)) in files
-    assert not uncovered({file.relative_to(REPOSITORY).as_posix() for file in files}, declared)
+    declared = [Path(os.path.normpath(root / dep)).as_posix() for dep in stage.deps]
+    assert source(study.stage(stage.name)) in files
+    assert not uncovered({file.as_posix() for file in files}, declared)
     public_face = [name for name in modules if ROOT in imported(name)]
     assert not public_face, "imports names from the package's root, which the closure leaves out"
-    code = [dep for dep in declared if (REPOSITORY / dep).is_relative_to(PACKAGE)]
+    code = [dep for dep in declared if Path(dep).is_relative_to(PACKAGE)]
     every = {source(name) for name in modules}
-    unused = [dep for dep in code if not any(f.is_relative_to(REPOSITORY / dep) for f in every)]
+    unused = [dep for dep in code if not any(f.is_relative_to(dep) for f in every)]
     assert not unused, "declared, but not imported"
 
 
-@each_stage
-def test_declared_params_are_those_the_code_can_read(stage: Stage):
-    declared, can_read = declared_params(stage), reads(stage.name)
+@of_every_study
+def test_declared_params_are_those_the_code_can_read(schema: Schema, stage: Stage):
+    declared, can_read = declared_params(stage), schema.reads(stage.name)
     assert not uncovered(can_read, declared), "read but not declared"
     for entry in declared:
         read = [one for one in can_read if covers(entry, one) or covers(one, entry)]
         assert read, f"{entry} is declared, nothing reads it"
-        below = {leaf for leaf in LEAVES if covers(entry, leaf)}
+        below = {leaf for leaf in schema.leaves if covers(entry, leaf)}
         whole = entry in can_read or not uncovered(below, read)
         assert whole, f"{entry} is declared whole, only {', '.join(sorted(read))} is read"
 
 
-@each_stage
-def test_params_read_in_a_run_are_declared(stage: Stage, tiny_traces: dict[str, Trace]):
-    assert not uncovered(tiny_traces[stage.name].params, declared_params(stage))
-    assert not uncovered(tiny_traces[stage.name].params, sorted(reads(stage.name))), (
+@of_every_study
+def test_params_read_in_a_run_are_declared(schema: Schema, stage: Stage, traced_tiny_runs):
+    read = traced_tiny_runs(schema.study.name)[1][stage.name].params
+    assert not uncovered(read, declared_params(stage))
+    assert not uncovered(read, sorted(schema.reads(stage.name))), (
         "read in the run, not found in the code: the reader of the code misses a path"
     )
 
 
-@each_stage
-def test_files_opened_in_a_run_are_declared(
-    stage: Stage, tiny_run: Workspace, tiny_traces: dict[str, Trace]
-):
-    opened = tiny_traces[stage.name].opened
-    deps = list(load_graph(tiny_run.root).stages[stage.name].deps)
+@of_every_study
+def test_files_opened_in_a_run_are_declared(schema: Schema, stage: Stage, traced_tiny_runs):
+    run, traces = traced_tiny_runs(schema.study.name)
+    opened = traces[stage.name].opened
+    deps = list(load_graph(run.root).stages[stage.name].deps)
     parents = {str(above) for dep in deps for above in PurePosixPath(dep).parents}
     assert not uncovered(opened - SETTINGS - parents, deps), "read but not declared"
     data = [dep for dep in deps if not dep.startswith("code/")]
@@ -108,12 +117,11 @@ def test_files_opened_in_a_run_are_declared(
     assert not unread, "declared, but the stage does not open it"
 
 
-@each_stage
-def test_files_written_in_a_run_are_declared(
-    stage: Stage, tiny_run: Workspace, tiny_traces: dict[str, Trace]
-):
-    written = tiny_traces[stage.name].written
-    outs = [out.path for out in load_graph(tiny_run.root).stages[stage.name].outs]
+@of_every_study
+def test_files_written_in_a_run_are_declared(schema: Schema, stage: Stage, traced_tiny_runs):
+    run, traces = traced_tiny_runs(schema.study.name)
+    written = traces[stage.name].written
+    outs = [out.path for out in load_graph(run.root).stages[stage.name].outs]
     assert not uncovered(written, outs), "written but not declared"
     assert all(any(covers(out, one) for one in written) for out in outs), outs
 
@@ -185,6 +193,6 @@ def test_chains_are_followed_through_local_names_and_sections_handed_on():
         "    train(sae, asked.crop, params.sae.seeds[0])\n"
         "    return [params.cds.alpha for _ in asked.split.__dict__], lambda: params.digest()\n"
     )
-    assert Chains(module, ast.parse(text)).found == {
+    assert Chains(SCHEMA, module, ast.parse(text)).found == {
         "dataset", "windows.crop", "windows.split", "sae", "sae.seeds", "cds.alpha",
     }  # fmt: skip

@@ -134,7 +134,7 @@ def enrich_genes(
             "no gene of the query is in the background",
             remedy="Use the same kind of symbol in both",
         )
-    terms, matrix = _incidence(sets, index, min_size, max_size)
+    terms, matrix = incidence(sets, index, min_size, max_size)
     size = np.asarray(matrix.sum(axis=0)).ravel()
     flags = np.zeros(len(pool))
     flags[[index[g] for g in asked]] = 1.0
@@ -215,7 +215,7 @@ def enrich_gene_sets(
             "no gene is linked to any bin", remedy="Use a gene annotation of the same genome"
         )
     link = links.matrix[:, known].tocsr()
-    terms, incidence = _incidence(
+    terms, in_terms = incidence(
         sets, {links.genes[g]: i for i, g in enumerate(known)}, min_size, max_size
     )
     if not terms:
@@ -223,8 +223,8 @@ def enrich_gene_sets(
             f"no term has {min_size} to {max_size} of the {len(known)} background genes",
             remedy="Check that the gene sets and the annotation use the same symbols",
         )
-    size = np.asarray(incidence.sum(axis=0)).ravel()
-    regional = (link @ incidence).tocsr()
+    size = np.asarray(in_terms.sum(axis=0)).ravel()
+    regional = (link @ in_terms).tocsr()
     regional.data[:] = 1.0
     bins_per_gene = np.asarray(link[inside].sum(axis=0)).ravel()
     fraction = np.asarray(regional[inside].sum(axis=0)).ravel() / inside.sum()
@@ -238,13 +238,13 @@ def enrich_gene_sets(
         # test 1: P(X >= overlap), X ~ Hypergeometric(genes known, genes of the term, genes reached)
         query = np.asarray(genes.sum(axis=1)).ravel()
         n_tested += int((query > 0).sum())
-        overlap = (genes @ incidence).toarray()
+        overlap = (genes @ in_terms).toarray()
         # test 2: P(X >= overlap), X ~ Bin(genes of the term, mean chance that one is reached)
-        expected = _reach(bins_per_gene, query) @ incidence
+        expected = _reach(bins_per_gene, query) @ in_terms
         f, t = np.nonzero(overlap)
         # test 3, GREAT: P(X >= hits), X ~ Bin(bins fired, the term's share of the universe's bins)
         hits = (member[rows] @ regional).toarray()[f, t]
-        ranked = _ranked((member[rows] @ link).tocsr(), bins_per_gene, incidence)
+        ranked = _ranked((member[rows] @ link).tocsr(), bins_per_gene, in_terms)
         parts.append(
             pd.DataFrame(
                 {
@@ -378,10 +378,11 @@ def _reach(bins_per_gene: np.ndarray, query: np.ndarray) -> np.ndarray:
     return -np.expm1(-np.exp(high)[:, None] * sizes)[:, which]
 
 
-def _incidence(
-    sets: GeneSets, index: dict[str, int], min_size: int, max_size: int
+def incidence(
+    sets: GeneSets, index: Mapping[str, int], min_size: int, max_size: int
 ) -> tuple[list[str], sparse.csr_matrix]:
-    """Terms of admitted size and the (G, T) 0/1 matrix of their genes."""
+    """Terms with ``min_size`` to ``max_size`` genes of ``index`` (gene → row), in file order, and
+    the (G, T) 0/1 matrix of their genes."""
     terms: list[str] = []
     rows: list[int] = []
     columns: list[int] = []

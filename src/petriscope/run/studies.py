@@ -17,6 +17,8 @@ from petriscope.errors import UserError
 from petriscope.names import did_you_mean
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from petriscope.contrast.design import Design
     from petriscope.run.fixtures import FixtureKind
     from petriscope.run.params import Params
@@ -70,6 +72,16 @@ class Parity(NamedTuple):
     allowed: float
 
 
+class Audit(NamedTuple):
+    """How a study recomputes what its paper states from the tables that the authors released."""
+
+    files: tuple[str, ...]
+    """Names of those tables, by which a folder is known."""
+    table: Callable[[Path, Path | None], pd.DataFrame]
+    """Given the folder, and a GMT file or None: columns claim, stated (what the paper says),
+    recomputed and how (the computation in words)."""
+
+
 @dataclass(frozen=True)
 class Study:
     """What differs between studies. The functions import what they need when they are called."""
@@ -105,6 +117,8 @@ class Study:
     help)."""
     unseen: Callable[[Workspace, Any], Mapping[str, str]] = lambda workspace, params: {}
     """Stages to run again for a reason that DVC does not see, with that reason."""
+    audit: Audit | None = None
+    """`petriscope audit DIR`; None where the paper's tables were not released."""
     fixtures: Callable[[], Sequence[FixtureKind]] = lambda: ()
     """Kinds of parity fixtures that it can compute again (`petriscope verify --parity`)."""
     opened: Mapping[str, Callable[[Any], object]] = field(default_factory=dict)

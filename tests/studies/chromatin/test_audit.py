@@ -49,10 +49,15 @@ def test_ablation_and_steering(table, shared):
 
 
 def test_a_missing_table_or_column_is_named(tmp_path, shared, capsys):
+    effects = shared / "data" / "published" / "effects.tsv"
+    (tmp_path / effects.name).write_bytes(effects.read_bytes())
     assert main(["audit", str(tmp_path)]) == 2
-    assert "stats.tsv: does not exist" in capsys.readouterr().err
+    assert "stats.tsv: no such file" in capsys.readouterr().err
     for source in (shared / "data" / "published").glob("*.tsv"):
         (tmp_path / source.name).write_bytes(source.read_bytes())
     (tmp_path / "effects.tsv").write_text("k\tdelta_mean\tseed\n5\t1\t0\n")
     with pytest.raises(UserError, match=r"effects.tsv: lacks the column ablation_type"):
         read_tables(tmp_path)
+    gmt = ["--genesets", str(tmp_path / "effects.tsv")]
+    assert main(["audit", str(shared / "data" / "published"), *gmt]) == 2
+    assert "study chromatin hold no gene list" in capsys.readouterr().err

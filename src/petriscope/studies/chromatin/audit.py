@@ -1,9 +1,8 @@
-"""`petriscope audit DIR` recomputes from the authors' released tables what their abstract states,
-and prints both."""
+"""The audit of the chromatin study recomputes from the authors' released tables what their abstract
+states."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from petriscope.errors import UserError
-from petriscope.files import write_csv
+from petriscope.run.released import read_released
 
 LAYERS = ("early", "mid", "late")
 LINEAGES = ("blood", "liver", "lymph")
@@ -38,6 +37,10 @@ COLUMNS = {
         for layer in LAYERS
     },
 }
+
+WORDS = {"test", "layer", "metric", "ablation_type", "pass"}
+"""Columns that are no numbers."""
+GAPS = ("value", "pval", "alpha", "beta", "rand_gc_median")
 
 
 def audit(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -163,41 +166,19 @@ def _audit_steering(closure: pd.DataFrame, add: Any) -> None:
 
 
 def read_tables(folder: str | Path) -> dict[str, pd.DataFrame]:
-    """The released tables. Raises `UserError` naming a file or column that is missing."""
-    folder = Path(folder)
-    tables = {}
-    for name, columns in COLUMNS.items():
-        path = folder / name
-        if not path.is_file():
-            remedy = (
-                "Give the folder with the authors' released tables (stats.tsv, effects.tsv, ...)."
-            )
-            raise UserError("does not exist", file=path, remedy=remedy)
-        frame = pd.read_csv(path, sep="\t")
-        missing = [c for c in columns if c not in frame.columns]
-        if missing:
-            raise UserError(
-                f"lacks the column {missing[0]}",
-                file=path,
-                remedy="Use the released table unchanged.",
-            )
-        tables[name] = frame
-    return tables
+    """The released tables. Raises `UserError` naming a file, line or column that is wrong."""
+    return {
+        name: read_released(
+            Path(folder) / name, [c for c in columns if c not in WORDS], WORDS & set(columns), GAPS
+        )
+        for name, columns in COLUMNS.items()
+    }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the verb."""
-    parser.add_argument("folder", metavar="DIR", help="folder with the authors' released tables")
-    parser.add_argument("--csv", metavar="FILE", help="also write the table here")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Print the table."""
-    table = audit(read_tables(args.folder))
-    if args.csv:
-        write_csv(args.csv, table)
-    shown = table.map(lambda x: f"{x:.4g}" if isinstance(x, float) else str(x))
-    widths = [max(len(name), *shown[name].str.len()) for name in shown]
-    for row in [list(shown.columns), *shown.to_numpy().tolist()]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
-    return 0
+def audit_folder(folder: Path, genesets: Path | None) -> pd.DataFrame:
+    """`audit` of the tables in ``folder``. Raises `UserError` where gene sets are given, which
+    nothing in it is tested for."""
+    if genesets is not None:
+        what = "the released tables of study chromatin hold no gene list"
+        raise UserError(what, field="--genesets", remedy="Leave it out.")
+    return audit(read_tables(folder))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petriscope.enrich.kinds import KINDS
-from petriscope.run.studies import Checked, DataSet, Parity, Study
+from petriscope.run.studies import Audit, Checked, DataSet, Parity, Study
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.params import Params
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from petriscope.contrast.design import Design
+    from petriscope.run.fixtures import FixtureKind
     from petriscope.run.opened import Run  # loads numpy, which looking up a study must not
     from petriscope.sae.sweep import Key
     from petriscope.sae.train import TrainResult
@@ -47,6 +50,12 @@ def _parity() -> Parity:
     from petriscope.studies.chromatin.parity import LIMIT, parity
 
     return Parity("EpiBERT", max(parity()), LIMIT)
+
+
+def _fixtures() -> Sequence[FixtureKind]:
+    from petriscope.studies.chromatin.fixtures import KINDS
+
+    return KINDS
 
 
 def _adapter_edited(workspace: Workspace, params: Params) -> Mapping[str, str]:
@@ -139,6 +148,12 @@ def _windows(run: Run) -> object:
     return load_windows(run.workspace)
 
 
+def _audit(folder: Path, genesets: Path | None) -> pd.DataFrame:
+    from petriscope.studies.chromatin.audit import audit_folder
+
+    return audit_folder(folder, genesets)
+
+
 STUDY = Study(
     name="chromatin",
     line="what EpiBERT, a chromatin model, knows about a petri dish: in vitro against in vivo",
@@ -153,6 +168,14 @@ STUDY = Study(
         **{kind.stage: ("enrichment",) for kind in KINDS},
     },
     parity=_parity,
+    fixtures=_fixtures,
+    audit=Audit(
+        (
+            *("stats.tsv", "effects.tsv", "gap_closure.tsv", "sae_qc.tsv"),
+            *(f"layer_{layer}_features.tsv" for layer in ("early", "mid", "late")),
+        ),
+        _audit,
+    ),
     check=_check,
     data={
         "demo": (

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
 
-from petriscope.run.studies import Checked, DataSet, Study
+from petriscope.run.studies import Audit, Checked, DataSet, Study
 from petriscope.run.workspace import Workspace
 from petriscope.studies.dna.params import Params
+
+if TYPE_CHECKING:
+    import pandas as pd  # which looking up a study must not load
+
+    from petriscope.run.fixtures import FixtureKind
 
 
 def _dataset(path: str | Path) -> DataSet:
@@ -34,6 +42,21 @@ def _tiny(root: Path) -> Workspace:
     return tiny_workspace(root)
 
 
+def _audit(folder: Path, genesets: Path | None) -> pd.DataFrame:
+    from petriscope.studies.dna.audit import audit_folder
+
+    return audit_folder(folder, genesets)
+
+
+def _fixtures() -> list[FixtureKind]:
+    from petriscope.studies.dna import parity
+
+    modules = [
+        import_module(f"{parity.__name__}.{found.name}") for found in iter_modules(parity.__path__)
+    ]
+    return [kind for module in modules for kind in module.KINDS]
+
+
 STUDY = Study(
     name="dna",
     line="what Nucleotide Transformer knows of DNA: local grammar, or regulatory logic",
@@ -42,6 +65,16 @@ STUDY = Study(
     demo=_demo,
     tiny=_tiny,
     folder="studies/dna",
+    fixtures=_fixtures,
+    audit=Audit(
+        (
+            *("graphs.tsv", "pagerank_unique_features.tsv", "pagerank_logfc_top.tsv"),
+            *("cnn_heads_by_layer.tsv", "interventions.tsv", "onehot_classifier_runs.tsv"),
+            *("feature_firing_20_sequences.tsv", "go_neg_BP.tsv.gz", "go_neg_CC.tsv.gz"),
+            *("go_neg_MF.tsv.gz", "genes_pos_multiedge.txt", "genes_neg_multiedge.txt"),
+        ),
+        _audit,
+    ),
     check=_check,
     data={
         "demo-dna": (
