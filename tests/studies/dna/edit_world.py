@@ -25,7 +25,9 @@ class World(NamedTuple):
     split: np.ndarray
 
     def streams(self) -> Ragged:
-        return Ragged.of(self.hidden, self.sequence, np.ones(len(self.hidden), bool), len(self.label))
+        return Ragged.of(
+            self.hidden, self.sequence, np.ones(len(self.hidden), bool), len(self.label)
+        )
 
     def edited(self, rows: np.ndarray) -> Edited:
         streams = self.streams().subset(rows)

@@ -61,7 +61,9 @@ def kmer_shares(codes: Sequence[np.ndarray], k: int) -> np.ndarray:
 
 def gc_share(codes: Sequence[np.ndarray]) -> np.ndarray:
     """(S,) share of C and G among the known bases."""
-    return np.array([float(((c == 1) | (c == 2)).sum()) / max(1, int((c < 4).sum())) for c in codes])
+    return np.array(
+        [float(((c == 1) | (c == 2)).sum()) / max(1, int((c < 4).sum())) for c in codes]
+    )
 
 
 class Logistic(NamedTuple):
@@ -266,7 +268,8 @@ def cross_fitted(
         train, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
         check_two_classes(label[train], f"the sequences outside fold {held}")
         found = {
-            name: fit_logistic(x[train], label[train]).margin(x[test]) for name, x in columns.items()
+            name: fit_logistic(x[train], label[train]).margin(x[test])
+            for name, x in columns.items()
         }
         if codes is not None:
             watched = (held + 1) % folds

@@ -85,7 +85,9 @@ def _computed(path: Path, entries: Mapping[str, Any]) -> Iterator[tuple[str, np.
         "norm_matched_random",
         np.stack(
             [
-                each([along_another(edited, f, other) for other in entries["random_directions"]], -1)
+                each(
+                    [along_another(edited, f, other) for other in entries["random_directions"]], -1
+                )
                 for f in features
             ]
         ),
