@@ -4,6 +4,7 @@ that are wrong."""
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import shutil
 from pathlib import Path
 
@@ -259,3 +260,36 @@ def test_a_stage_that_breaks_is_named_by_the_tiny_run(monkeypatch):
     monkeypatch.setattr(checks, "run_all", broken)
     check = checks.tiny_run(STUDY)
     assert check.state == "failed" and check.seen == "stage tracks: ValueError: no such thing"
+
+
+def test_parity_fixtures_of_any_study_are_computed_again(shared: Path, tmp_path: Path, capsys):
+    """The original programs' values; one of them changed is found, and is status 1."""
+    golden = shared / "golden"
+    names = ("epibert_small.npz", "epibert_preproc.npz", "epibert_projections.npz")
+    assert main(["verify", "--parity", *(str(golden / name) for name in names)]) == 0
+    assert "0 of 14 arrays are beyond their tolerance" in capsys.readouterr().out
+    with np.load(golden / "epibert_small.npz") as whole:
+        arrays = dict(whole)
+    arrays["output"] = arrays["output"] * 1.001
+    np.savez(tmp_path / "another name.npz", **arrays)
+    assert main(["verify", "--parity", str(tmp_path / "another name.npz")]) == 1
+    out = capsys.readouterr().out
+    assert "failed   output" in out and "1 of 7 arrays are beyond their tolerance" in out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        (b"no archive", "is no parity fixture"),
+        (b"{", "is no parity fixture"),
+        (b'{"a": 1}', "holds no fixture of a known kind.*Known: EpiBERT"),
+    ],
+)
+def test_what_is_no_fixture_is_refused_in_a_line(content, message, tmp_path: Path, capsys):
+    path = tmp_path / ("x.json" if content and content[:1] == b"{" else "x.npz")
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["verify", "--parity", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error) and str(path) in error and "Traceback" not in error

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
-import numpy as np
 import pandas as pd
 
 from petriscope.files import atomic_path
@@ -57,6 +56,6 @@ def _elements(kind: str, frame: pd.DataFrame, own: Sequence[str]) -> list[str]:
 def _texts(column: pd.Series) -> list[str | None]:
     if column.dtype.kind == "b":
         return ["true" if value else "false" for value in column]
-    if column.dtype.kind == "f":
-        return [None if np.isnan(value) else repr(float(value)) for value in column]
-    return [None if value is None or value is pd.NA else escape(str(value)) for value in column]
+    missing = column.isna()
+    written = (lambda x: repr(float(x))) if column.dtype.kind == "f" else (lambda x: escape(str(x)))
+    return [None if gone else written(value) for value, gone in zip(column, missing)]

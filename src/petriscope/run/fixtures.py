@@ -6,6 +6,7 @@ its name, so that fixtures of other seeds and sizes are read as well.
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,7 +38,7 @@ class FixtureKind:
     source: str
     """the original program whose values it holds"""
     holds: frozenset[str]
-    """entries by which a fixture of this kind is known"""
+    """entries by which a fixture of this kind is known; * stands for anything"""
     compare: Callable[[Path, Mapping[str, Any]], Sequence[Compared]]
     """Given the file and its entries; other files that it names lie beside it."""
 
@@ -74,7 +75,7 @@ def compare(path: str | Path) -> tuple[FixtureKind, list[Compared]]:
     entries = read_fixture(path)
     known = list(kinds())
     for kind in known:
-        if kind.holds <= set(entries):
+        if all(fnmatch.filter(entries, name) for name in kind.holds):
             try:
                 return kind, list(kind.compare(Path(path), entries))
             except (KeyError, IndexError, ValueError, RuntimeError) as error:

@@ -49,6 +49,11 @@ class Quality:
 def quality(sae: SAE, rows: np.ndarray | TokenSource) -> Quality:
     """Quality of ``sae`` on held-out raw hidden states rows (…, d), or all of a source's;
     streamed."""
+    return quality_and_rates(sae, rows)[0]
+
+
+def quality_and_rates(sae: SAE, rows: np.ndarray | TokenSource) -> tuple[Quality, np.ndarray]:
+    """`quality`, and the share of these tokens on which each latent fires, float64 (m,)."""
     fired = np.zeros(sae.m, dtype=np.int64)
     lengths: list[np.ndarray] = []
     error, cosine = 0.0, 0.0
@@ -68,7 +73,7 @@ def quality(sae: SAE, rows: np.ndarray | TokenSource) -> Quality:
     spread = squares - float((total**2).sum()) / n
     density = fired / n
     low, high = np.quantile(counts, [0.05, 0.95])
-    return Quality(
+    judged = Quality(
         n_tokens=n,
         fvu=error / spread if spread > 0 else float("nan"),
         cosine=cosine / n,
@@ -79,6 +84,7 @@ def quality(sae: SAE, rows: np.ndarray | TokenSource) -> Quality:
         density_histogram=tuple(int(c) for c in np.histogram(density[fired > 0], DENSITY_EDGES)[0]),
         max_coherence=_coherence(sae.unit_rows),
     )
+    return judged, density
 
 
 def _pieces(rows: np.ndarray | TokenSource) -> Iterator[np.ndarray]:

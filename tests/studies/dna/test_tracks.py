@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pyBigWig
 import pytest
+import scipy.sparse as sp
 
 from petriscope.errors import UserError
 from petriscope.genome.fasta import Genome
+from petriscope.studies.dna.elements import scores_of_chunks
 from petriscope.studies.dna.tracks import (
     annotation_of_tokens,
     bigwig_mean,
@@ -51,6 +53,21 @@ def test_scores_are_those_of_corrcoef(kind) -> None:
         assert cosine[f] == pytest.approx(x @ annotation / below if below else 0, abs=2e-6)
     nothing = chunk_scores(features, np.zeros(1300))
     assert not nothing[0].any() and not nothing[1].any()
+
+
+def test_scores_of_many_chunks_are_those_of_each() -> None:
+    rng = np.random.default_rng(2)
+    chunk = np.repeat([2, 0, 1], [40, 25, 60])
+    codes = np.where(rng.uniform(size=(125, 9)) < 0.2, rng.exponential(size=(125, 9)), 0)
+    codes[chunk == 1, 4], codes[chunk == 2, 5] = 3, 0
+    annotation = (np.arange(125) % 20 < 8) * 1.0
+    pearson, cosine = scores_of_chunks(sp.csr_matrix(codes), annotation, chunk)
+    for i in range(3):
+        rows = chunk == i
+        wanted = chunk_scores(codes[rows], annotation[rows])
+        assert pearson[i] == pytest.approx(wanted[0], abs=1e-12)
+        assert cosine[i] == pytest.approx(wanted[1], abs=1e-12)
+    assert pearson[1, 4] == pearson[2, 5] == 0
 
 
 def test_covered_share_counts_bases() -> None:

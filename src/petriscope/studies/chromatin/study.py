@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from petriscope.contrast.design import Design
+    from petriscope.run.fixtures import FixtureKind
     from petriscope.run.opened import Run  # loads numpy, which looking up a study must not
     from petriscope.sae.sweep import Key
     from petriscope.sae.train import TrainResult
@@ -49,6 +50,12 @@ def _parity() -> Parity:
     from petriscope.studies.chromatin.parity import LIMIT, parity
 
     return Parity("EpiBERT", max(parity()), LIMIT)
+
+
+def _fixtures() -> Sequence[FixtureKind]:
+    from petriscope.studies.chromatin.fixtures import KINDS
+
+    return KINDS
 
 
 def _adapter_edited(workspace: Workspace, params: Params) -> Mapping[str, str]:
@@ -161,6 +168,7 @@ STUDY = Study(
         **{kind.stage: ("enrichment",) for kind in ENRICHED},
     },
     parity=_parity,
+    fixtures=_fixtures,
     audit=Audit(
         (
             *("stats.tsv", "effects.tsv", "gap_closure.tsv", "sae_qc.tsv"),

@@ -51,8 +51,8 @@ def contig_pieces(fasta: Sequence[str | Path], bp: int, tokens: int) -> pd.DataF
     rows = []
     for number, contig in enumerate(contigs.itertuples()):
         size = contig.end - contig.start
-        taken = int(size * share) // bp * bp or min(size, bp)
-        first = contig.start + (size - taken) // 2
+        taken = size if share == 1 else int(size * share) // bp * bp or min(size, bp)
+        first = contig.start + (size - taken) // 12 * 6  # in the frame of the contig's first base
         codes = genome.fetch_codes(contig.chrom, first, first + taken)
         known = np.diff((codes < 4).astype(np.int8), prepend=0, append=0)
         for start, end in zip(np.flatnonzero(known == 1), np.flatnonzero(known == -1)):

@@ -246,7 +246,7 @@ def published_shares(
         total += maps.sum()
         own += maps[:, step == 0].sum()
         following += maps[:, step == 1].sum()
-    return (own / total, following / total) if total > 0 else (0.0, 0.0)
+    return (float(own / total), float(following / total)) if total > 0 else (0.0, 0.0)
 
 
 REDUCTIONS = ("diagonal", "principal", "fiedler", "embedding_1", "embedding_3")

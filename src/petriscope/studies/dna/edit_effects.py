@@ -8,6 +8,7 @@ section 6.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -204,18 +205,21 @@ def judge(
     chosen: Mapping[str, np.ndarray],
     directions: Mapping[str, np.ndarray],
     plan: Plan,
+    active: np.ndarray | None = None,
 ) -> Judged:
     """Edit the ``chosen`` features of either side (arrays by `SIDES`, possibly empty) and their
     matched controls under ``network``.
 
     ``edited``: test sequences, ``label`` (S,) bool and ``group`` (S,) theirs. ``directions``: other
-    directions (d,) along which edits of the same size are tried. Raises `UserError` on one class, a
+    directions (d,) along which edits of the same size are tried; ``active``: features chosen for
+    their activation alone, suppressed one by one. Raises `UserError` on one class, a
     feature out of range or silent, a dose that is negative or not finite.
     """
     plan.check()
     check_two_classes(label, "the sequences edits are judged on")
     chosen = {side: edited.check_features(chosen.get(side, np.zeros(0, int))) for side in SIDES}
     every = np.concatenate([chosen[side] for side in SIDES])
+    active = edited.check_features(np.zeros(0, int) if active is None else active)
     if not len(every):
         raise UserError("names no feature", field="feature", remedy="Choose one at least.")
     reader = Reader(network, edited)
@@ -238,7 +242,7 @@ def judge(
     asked = [doses.index(dose) for dose in plan.doses]
 
     draws = _Draws(label, group, plan)
-    effects = _effects(reader, edited, every, shift, at, doses, asked, directions, draws)
+    effects = _effects(reader, edited, every, shift, at, doses, asked, directions, active, draws)
     controls, drop = _drops(reader.margin, every, chosen, matched, shift[:, 0], at, draws)
     where = {side: np.array([at[int(f)] for f in chosen[side]], int) for side in SIDES}
     sets = {
@@ -332,6 +336,7 @@ def _effects(
     doses: Sequence[float],
     asked: Sequence[int],
     directions: Mapping[str, np.ndarray],
+    active: np.ndarray,
     draws: _Draws,
 ) -> pd.DataFrame:
     """A row per feature, arm and dose: change of log odds and of AUC with limits, paired g,
@@ -361,6 +366,9 @@ def _effects(
             cells.append((feature, arm, doses[i], reader.margin + shift[at[feature], i]))
     for found in in_processes(other_arms, every.tolist(), "other arms", unit="feature"):
         cells += found
+    for feature in active.tolist():
+        moved = reader.shifted(scaled(edited, feature), (-1,))[0]
+        cells.append((feature, "suppress the most active", 0.0, moved))
     whole = Reader(reader.network, edited, reconstruction(edited))
     cells.append((-1, "reconstruction only", 1.0, whole.margin))
     cells.append((-1, "all features suppressed", 0.0, rest.margin))
@@ -477,7 +485,7 @@ def _copresence(
         columns=["present", "sequences", "lost", "low", "high"],
     )
     # a step down that its interval cannot tell from level is level
-    falls = any(b.high < a.low for a, b in zip(estimates, estimates[1:]))
+    falls = any(b.high < a.low for a, b in itertools.pairwise(estimates))
     slope = draws.slope(count, effect)
     return Slope(slope, float(np.quantile(control, 0.95)), len(kept) > 1 and not falls), table
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
+from petriscope.enrich.correlation import BlockSums
 from petriscope.genome.fasta import Genome
 from petriscope.genome.overlap import read_bed
 from petriscope.probe.model import ProbedModel
@@ -17,7 +19,6 @@ from petriscope.studies.dna.contigs import harvest_pieces
 from petriscope.studies.dna.model.tokens import Form, tokenize_all
 from petriscope.studies.dna.tracks import (
     annotation_of_tokens,
-    chunk_scores,
     chunks_of,
     element_windows,
     is_bigwig,
@@ -29,6 +30,9 @@ COLUMNS = [
     *("layer", "track", "element", "by", "rank", "latent", "mean", "sd", "median", "max", "min"),
     *("cosine", "chunks", "control", "control_best"),
 ]
+
+ROUNDING = 1e-10
+"""share of a sum of squares below which what is left of it is rounding error"""
 
 
 def published_table(
@@ -50,19 +54,18 @@ def published_table(
     found = tokenize_all([chunks[i] for i in order], form)
     tables = [found.of(i) for i in range(len(order))]
     stores = harvest_pieces(model, tables, scratch, "windows around elements")
-    ends = np.cumsum([len(table.ids) - 1 for table in tables])
-    values = {
-        i: annotation_of_tokens(table.width[1:].tolist(), annotation[i])
+    chunk = np.repeat(order, [len(table.ids) - 1 for table in tables])
+    of_token = [
+        annotation_of_tokens(table.width[1:].tolist(), annotation[i])
         for i, table in zip(order, tables, strict=True)
-    }
+    ]
     parts = []
     for layer, store in stores.items():
-        codes = saes[layer].encode(np.asarray(store))
+        codes = saes[layer].encode(np.asarray(store)).scipy()
+        pearson, cosine = scores_of_chunks(codes, np.concatenate(of_token), chunk)
         scores: dict[tuple[str, str, bool], list[tuple[np.ndarray, np.ndarray]]] = {}
-        for place, i in enumerate(order):
-            first = int(ends[place - 1]) if place else 0
-            dense = codes.rows(first, int(ends[place])).dense()
-            scores.setdefault(of[i], []).append(chunk_scores(dense, values[i]))
+        for i, key in enumerate(of):
+            scores.setdefault(key, []).append((pearson[i], cosine[i]))
         for track, element, control in sorted(scores):
             if control:
                 continue
@@ -72,6 +75,22 @@ def published_table(
             )
             parts.append(table.assign(layer=layer, track=track, element=element))
     return pd.concat(parts, ignore_index=True)[COLUMNS]
+
+
+def scores_of_chunks(
+    codes: sp.csr_matrix, annotation: np.ndarray, chunk: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`chunk_scores` of many chunks at once, (B, m) each: tokens (n,) belong to ``chunk`` (n,) int
+    from 0."""
+    sums = BlockSums.of(codes, annotation[:, None], chunk)
+    n, above = sums.n[:, None], sums.xy[:, :, 0]
+    below = np.sqrt(sums.xx * sums.yy)
+    cosine = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    x, y = sums.xx - sums.x**2 / n, sums.yy - sums.y**2 / n
+    varies = (x > ROUNDING * sums.xx) & (y > ROUNDING * sums.yy)
+    below = np.sqrt(np.clip(x, 0, None) * np.clip(y, 0, None))
+    above = above - sums.x * sums.y / n
+    return np.divide(above, below, out=np.zeros_like(above), where=varies), cosine
 
 
 def _chunks(

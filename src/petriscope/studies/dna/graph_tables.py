@@ -30,7 +30,7 @@ from petriscope.graph.coactivation import firing_correlation, strongest_pairs
 from petriscope.graph.cores import core_numbers, core_sizes
 from petriscope.graph.curveball import curveball
 from petriscope.graph.fragmentation import fragmentation, removal_order
-from petriscope.graph.rate_test import Exchange, RateTest, exchange, rate_test
+from petriscope.graph.rate_test import PSEUDO, Exchange, RateTest, exchange, rate_test
 from petriscope.sae.codes import Codes
 from petriscope.studies.dna.graph import (
     CORRECTED,
@@ -304,7 +304,7 @@ class Tested(NamedTuple):
     """on split test"""
 
 
-def tested(
+def compare_rates(
     coded: Coded,
     limits: Comparable,
     *,
@@ -470,17 +470,25 @@ def hubs(coded: Coded, tests: Tested, planted: np.ndarray | None, *, k: int, alp
     """Compare three rankings made without the held-out sequences: the rate test's t, the log ratio
     of in-degrees and the log ratio of PageRank as published, each centered at its median.
 
+    A feature of one graph only, which has no published fold change, is given what it would have
+    with no share in the other (in-degree: half a sequence), or the rankings could not be compared.
     ``planted``: features that carry the label in a planted world; else the truth is what the rate
     test finds in held-out sequences.
     """
     weights = class_weights(coded, PUBLISHED, (coded.frame.split != "test").to_numpy())
     inside = {side: degrees(one)[1].astype(np.float64) for side, one in weights.items()}
-    iterated = [pagerank_iterated(weights[side]).feature for side in SIDES]
+    known = (inside["positive"] > 0) | (inside["negative"] > 0)
+    iterated = []
+    for side in SIDES:
+        ranks = pagerank_iterated(weights[side])
+        absent = np.where(known, ranks.sequence, np.nan)
+        iterated.append(np.where(np.isfinite(ranks.feature), ranks.feature, absent))
     converged = {side: pagerank(one).feature for side, one in weights.items()}
     linked = {side: np.where(one > 0, one, np.nan) for side, one in inside.items()}
+    padded = [np.where(known, inside[side] + PSEUDO, np.nan) for side in SIDES]
     scores = {
         "rate": tests.main.t,
-        "in_degree": log_ratio(linked["positive"], linked["negative"]),
+        "in_degree": log_ratio(padded[0], padded[1]),
         "pagerank": log_ratio(iterated[0], iterated[1]),
     }
     found = np.flatnonzero(tests.held_out.p_maxt < alpha)

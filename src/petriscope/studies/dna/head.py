@@ -144,46 +144,55 @@ class CNNHead(nn.Module):
         return min(self.padded_to, least + (self.padded_to - least) % STRIDE)
 
     def first(self, hidden: Tensor) -> Tensor:
-        """(S, C, L) the first convolution of ``hidden`` (S, T, d), before its ReLU."""
-        room = self.room(hidden.shape[1]) - hidden.shape[1]
-        found: Tensor = self.conv1(F.pad(hidden.transpose(1, 2), (0, room)))
-        return found
+        """(S, L, C) the first convolution of ``hidden`` (S, T, d), before its ReLU."""
+        return self._convolved(hidden, self.conv1.weight.permute(2, 0, 1)) + self.conv1.bias
 
     def added(self, coefficients: Tensor, directions: Tensor) -> Tensor:
-        """(S, C, L) what adding ``coefficients`` (S, F, T) times ``directions`` (F, d) to the
+        """(S, L, C) what adding ``coefficients`` (S, T, F) times ``directions`` (F, d) to the
         stream adds to `first`."""
-        weight = torch.einsum("cdk,fd->cfk", self.conv1.weight, directions)
-        room = self.room(coefficients.shape[2]) - coefficients.shape[2]
-        return F.conv1d(F.pad(coefficients, (0, room)), weight, padding=self.kernel // 2)
+        return self._convolved(
+            coefficients, torch.einsum("cdk,fd->kcf", self.conv1.weight, directions)
+        )
+
+    def _convolved(self, x: Tensor, weight: Tensor) -> Tensor:
+        """(S, L, C) x (S, T, F) under taps ``weight`` (k, C, F): one product for all taps, each
+        then moved to its place and added up. Places that no token reaches are 0."""
+        k, channels, _ = weight.shape
+        room, around = self.room(x.shape[1]), self.kernel // 2
+        taps = x @ weight.flatten(0, 1).T
+        out = x.new_zeros(len(x), room + self.grows, channels)
+        for j in range(k):  # out[t] takes x[t - around + j]
+            part = taps[:, :, j * channels : (j + 1) * channels]
+            start = around - j
+            first, last = max(0, -start), min(x.shape[1], out.shape[1] - start)
+            out[:, first + start : last + start] += part[:, first:last]
+        return out
 
     def rest(self, before: Tensor, lengths: Tensor) -> Tensor:
         """(S, 2) logits from what `first` gives.
 
-        Max-pooling with a stride is the maximum of as many strided convolutions as it is wide; the
-        positions between its windows are never made.
+        The second convolution is made at the places that max-pooling with a stride reads, and at
+        no others.
         """
         hidden = F.relu(before)
         if self.padded_to is None:
-            place = torch.arange(hidden.shape[2], device=hidden.device)
-            hidden = hidden * (place < (lengths + self.grows)[:, None])[:, None]
+            place = torch.arange(hidden.shape[1], device=hidden.device)
+            hidden = hidden * (place < (lengths + self.grows)[:, None])[:, :, None]
         k, around = self.kernel, self.kernel // 2
-        reach = hidden.shape[2] + self.grows
-        windows = (reach - k) // STRIDE + 1
+        windows = (hidden.shape[1] + self.grows - k) // STRIDE + 1
         if windows < 1:
             raise UserError(
                 f"a sequence of {int(lengths.max())} tokens is shorter than the head's window",
                 field="head",
                 remedy=f"Use sequences of {k} tokens at least.",
             )
-        padded = F.pad(hidden, (around, around))
-        parts = [
-            F.conv1d(padded[:, :, j:], self.conv2.weight, self.conv2.bias, stride=STRIDE)
-            for j in range(k)
-        ]
-        pooled = F.relu(torch.stack([part[:, :, :windows] for part in parts]).amax(0))
-        pooled = self.dropout(pooled)
+        padded = F.pad(hidden, (0, 0, around, around))
+        read = padded.unfold(1, 2 * k - 1, STRIDE)[:, :windows]  # (S, windows, C, 2k - 1)
+        each = read.unfold(3, k, 1).transpose(2, 3).flatten(3)  # (S, windows, k, C k)
+        found = each @ self.conv2.weight.flatten(1).T + self.conv2.bias
+        pooled = self.dropout(F.relu(found.amax(2)))
         if self.padded_to is None:
-            ends = torch.arange(windows, device=pooled.device) * STRIDE + k
+            ends = torch.arange(windows, device=hidden.device) * STRIDE + k
             inside = ends <= (lengths + 2 * self.grows)[:, None]
             if not bool(inside.any(1).all()):
                 raise UserError(
@@ -191,8 +200,8 @@ class CNNHead(nn.Module):
                     field="head",
                     remedy="Leave such short sequences out.",
                 )
-            pooled = pooled.masked_fill(~inside[:, None], 0)  # all are ≥ 0 after the ReLU
-        logits: Tensor = self.fc(pooled.amax(2))
+            pooled = pooled.masked_fill(~inside[:, :, None], 0)  # all are ≥ 0 after the ReLU
+        logits: Tensor = self.fc(pooled.amax(1))
         return logits
 
     def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:
@@ -250,8 +259,10 @@ class Head:
                 remedy="Train it again (`petriscope stage head`).",
             )
         if padded_to != self.padded_to:
-            said = {None: "unpadded"}
-            now, was = (said.get(n, f"padded to {n} tokens") for n in (padded_to, self.padded_to))
+            now, was = (
+                "unpadded" if n is None else f"padded to {n} tokens"
+                for n in (padded_to, self.padded_to)
+            )
             raise UserError(
                 f"was trained on input {was} and is used {now}",
                 field="head.padded_to",
@@ -467,7 +478,7 @@ def published_split(n: int, seed: int) -> Split:
     """64 : 16 : 20 of ``n`` sequences in an order that ignores groups and that another process does
     not repeat (the authors split a list of a set; `HSG:hsg/cisplatinRNA/CNNtrain.py:33,46-47`)."""
     order = np.random.default_rng(seed).permutation(n)
-    first, second = int(round(0.64 * n)), int(round(0.8 * n))
+    first, second = round(0.64 * n), round(0.8 * n)
     return Split(order[:first], order[first:second], order[second:])
 
 

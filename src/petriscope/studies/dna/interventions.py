@@ -199,16 +199,16 @@ class Reader:
         touched = np.flatnonzero((edit.coefficients != 0).any(1))
         reached = np.unique(sequence[touched])
         out = np.repeat(self.margin[None], len(factors), axis=0)
-        moved = [i for i, factor in enumerate(factors) if factor != 0]
-        if not len(reached) or not moved:
+        moved = np.flatnonzero(np.asarray(factors) != 0)
+        if not len(reached) or not len(moved):
             return out
         kind = self.before.dtype
         row = np.full(out.shape[1], -1)
         row[reached] = np.arange(len(reached))
-        spread = np.zeros((len(reached), edit.coefficients.shape[1], self.width), np.float64)
-        spread[row[sequence[touched]], :, position[touched]] = edit.coefficients[touched]
+        spread = np.zeros((len(reached), self.width, edit.coefficients.shape[1]), np.float64)
+        spread[row[sequence[touched]], position[touched]] = edit.coefficients[touched]
         directions = torch.from_numpy(np.ascontiguousarray(edit.directions)).to(kind)
-        strength = torch.tensor([factors[i] for i in moved], dtype=kind)[:, None, None, None]
+        strength = torch.from_numpy(np.asarray(factors)[moved]).to(kind)[:, None, None, None]
         each = self._rows_at_once(len(moved))
         for at in range(0, len(reached), each):
             rows = reached[at : at + each]

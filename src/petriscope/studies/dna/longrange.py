@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,9 @@ from petriscope.studies.dna.model.tokens import (
 )
 
 KINDS = ("anchor", "background", "word")
+TARGETS, WORDS = 1000, 300
+"""masked tokens that are predicted, at most"""
+Item = TypeVar("Item")
 LEAST = 20
 """sequences with the rule on the frame that a probe needs"""
 
@@ -102,9 +105,10 @@ class Probe(NamedTuple):
 
     def ratio(self, weights: np.ndarray, against: str) -> np.ndarray:
         """(R,) Σ change by the anchor / Σ change by ``against``, over sequences taken ``weights``
-        (R, n) times."""
-        sums = weights @ self.change
-        return sums[:, 0] / np.maximum(sums[:, KINDS.index(against)], np.finfo(float).tiny)
+        (R, n) times; at most a million, and 1 where neither moves anything."""
+        anchor, other = (weights @ self.change)[:, [0, KINDS.index(against)]].T
+        below = np.maximum(other, anchor * 1e-6)
+        return np.divide(anchor, below, out=np.ones(len(below)), where=below > 0)
 
 
 def probe_rule(
@@ -256,14 +260,14 @@ def planted_rule(
         why = f"{len(sites)} held-out sequences have the rule on the frame, {LEAST} are needed"
         return Rule(untestable=why), pd.DataFrame(columns=["id", *KINDS])
     middles = [text[6:12] for text in truth.world["grammar"]["targets"]]
-    places = target_places(truth.elements, ids, texts, middles)
+    places = _some(target_places(truth.elements, ids, texts, middles), TARGETS)
     accuracy = masked_accuracy(model, form, texts, places)
-    middle_words = word_places(truth.elements, ids, seed)[: len(places)]
-    words = masked_accuracy(model, form, texts, middle_words)
+    words = masked_accuracy(
+        model, form, texts, _some(word_places(truth.elements, ids, seed), WORDS)
+    )
     chance = 1 / int(truth.world["rule"]["kinds"])
     error = accuracy.error(chance)
-    kept = np.linspace(0, len(sites) - 1, min(most, len(sites))).round().astype(int)
-    sites = [sites[row] for row in kept]
+    sites = _some(sites, most)
     probes = {
         name: probe_rule(one, form, texts, sites, seed)
         for name, one in (("trained", model), ("random_init", random))
@@ -306,6 +310,12 @@ def planted_rule(
         word_accuracy=words.share,
         **control,
     ), table
+
+
+def _some(items: list[Item], most: int) -> list[Item]:
+    """At most so many, evenly spaced."""
+    rows = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
+    return [items[row] for row in rows]
 
 
 def _masked(table: TokenTable, at: int) -> TokenTable:

@@ -51,7 +51,11 @@ class Expansions:
     run: bool = entry()
     factors: list[int] = entry(1, 256)
     tokens: int = entry(1000)
+    batch: int = entry(16, 1 << 20)
+    learning_rate: float = entry(1e-7, 1)
     l1: float = entry(0, 1000)
+    sequences: int = entry(1)
+    published_rate: float = entry(1e-7, 1)
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,10 @@ class Head:
 
     epochs: int = entry(1, 10_000)
     batch: int = entry(1, 65_536)
+    seeds: list[int] = entry(0)
     folds: int = entry(2, 20)
+    one_hot_epochs: int = entry(1, 1000)
+    one_hot_folds: bool = entry()
 
 
 @dataclass(frozen=True)
@@ -170,5 +177,10 @@ class Params(shared.Params):
             what = f"is {self.model.d_model}, which {self.model.heads} heads cannot share evenly"
             remedy = "Use a multiple of twice model.heads."
             yield Problem("model.d_model", what, remedy)
+        if len(set(self.expansions.factors)) < len(self.expansions.factors):
+            yield Problem("expansions.factors", "names a factor twice", "Give each once.")
+        if self.sae.learning_rate == "auto":
+            what = "is auto, which needs a split that this study does not have (tune)"
+            yield Problem("sae.learning_rate", what, "Use a number, such as 0.003.")
         if len(self.go.sizes) != 2:
             yield Problem("go.sizes", "needs two numbers", "Write [smallest, largest].")

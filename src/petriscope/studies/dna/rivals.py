@@ -7,7 +7,7 @@ Logistic regressions are fitted here by Newton's method; their penalty is that o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -152,6 +152,8 @@ class Budget(NamedTuple):
     epochs: int = 10
     batch: int = 32
     learning_rate: float = 1e-3
+    patience: int = 3
+    """epochs without a better one after which it stops"""
 
 
 def one_hot_margin(
@@ -172,7 +174,7 @@ def one_hot_margin(
         torch.manual_seed(seed)
         network = OneHotNet(equal).to(device)
         optimizer = torch.optim.Adam(network.parameters(), lr=budget.learning_rate)
-        best, kept = (-np.inf, -np.inf), np.zeros(len(codes))
+        best, kept, waited = (-np.inf, -np.inf), np.zeros(len(codes)), 0
         for _ in range(budget.epochs):
             network.train()
             for rows in np.array_split(rng.permutation(train), -(-len(train) // budget.batch)):
@@ -184,9 +186,12 @@ def one_hot_margin(
                 optimizer.step()
             margin = _one_hot_margins(network, codes, held, device)
             score = (area_under_roc(margin, label[held]), -log_loss(margin, label[held]))
+            waited += 1
             if score > best:
-                best = score
+                best, waited = score, 0
                 kept = _one_hot_margins(network, codes, np.arange(len(codes)), device)
+            if waited >= budget.patience:
+                break
     return kept
 
 
@@ -324,8 +329,3 @@ def compare_scores(
     areas = {name: interval(row, groups) for name, row in zip(names, draws)}
     lead = {name: interval(draws[0] - row, groups) for name, row in zip(names[1:], draws[1:])}
     return Compared(areas, lead)
-
-
-def rows_of(table: pd.DataFrame) -> Iterator[dict[str, float | str]]:
-    """The rows of a table as plain mappings."""
-    return ({str(k): v for k, v in row.items()} for row in table.to_dict("records"))

@@ -12,12 +12,13 @@ from petriscope.files import read_json
 from petriscope.run.workspace import Workspace
 
 COLUMNS = (
-    *("id", "sequence", "label", "split", "group", "block"),
-    *("chrom", "start", "end", "strand", "n_tokens", "gene"),
+    *("id", "sequence", "label", "split", "group", "block", "chrom", "start", "end", "strand"),
+    *("n_tokens", "gene", "duplicate"),
 )
 """id, sequence (upper case: A, C, G, T, N), label (class name or null), split (train, select or
 test), group and block (int, equal: locus and homologues), chrom, start, end, strand (null where
-unknown), n_tokens (with `<cls>`), gene (or null)."""
+unknown; the sequence is read on the strand), n_tokens (with `<cls>`), gene (or null), duplicate
+(the id of the first with the same bases, or null)."""
 
 
 class Sequences(NamedTuple):
@@ -28,14 +29,6 @@ class Sequences(NamedTuple):
     positive: str | None
     negative: str | None
     """names of the two classes; None where the data set has no labels"""
-
-    @property
-    def labeled(self) -> np.ndarray:
-        """(N,) float: 1 positive, 0 negative, NaN without a label."""
-        label = self.frame.label.to_numpy()
-        found = np.full(len(label), np.nan)
-        found[label == self.positive], found[label == self.negative] = 1.0, 0.0
-        return found
 
     def rows(self, *splits: str) -> np.ndarray:
         """Rows of one or more splits, ascending."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from petriscope.run.studies import Audit, Checked, DataSet, Study
@@ -11,6 +13,8 @@ from petriscope.studies.dna.params import Params
 
 if TYPE_CHECKING:
     import pandas as pd  # which looking up a study must not load
+
+    from petriscope.run.fixtures import FixtureKind
 
 
 def _dataset(path: str | Path) -> DataSet:
@@ -44,6 +48,15 @@ def _audit(folder: Path, genesets: Path | None) -> pd.DataFrame:
     return audit_folder(folder, genesets)
 
 
+def _fixtures() -> list[FixtureKind]:
+    from petriscope.studies.dna import parity
+
+    modules = [
+        import_module(f"{parity.__name__}.{found.name}") for found in iter_modules(parity.__path__)
+    ]
+    return [kind for module in modules for kind in module.KINDS]
+
+
 STUDY = Study(
     name="dna",
     line="what Nucleotide Transformer knows of DNA: local grammar, or regulatory logic",
@@ -52,6 +65,7 @@ STUDY = Study(
     demo=_demo,
     tiny=_tiny,
     folder="studies/dna",
+    fixtures=_fixtures,
     audit=Audit(
         (
             *("graphs.tsv", "pagerank_unique_features.tsv", "pagerank_logfc_top.tsv"),

@@ -42,7 +42,7 @@ def prepare(
     frame["duplicate"] = of.where(of != frame.id, None)
     for name in ("label", "chrom", "strand", "gene", "duplicate"):
         frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
-    return frame[[*COLUMNS, "duplicate", "piece"]]
+    return frame[[*COLUMNS, "piece"]]
 
 
 def why_untestable(dataset: SequenceSet) -> str | None:

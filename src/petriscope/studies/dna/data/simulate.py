@@ -21,6 +21,7 @@ import yaml
 
 from petriscope.errors import UserError
 from petriscope.files import Output, atomic_folder
+from petriscope.genome.overlap import read_bed
 from petriscope.names import did_you_mean
 from petriscope.studies.dna.data.write import LETTERS, write_bed, write_fasta, write_table
 
@@ -486,30 +487,25 @@ def on_contigs(
 
 
 def _write_tracks(folder: Path, found: Sequences, layout: Layout) -> None:
-    """BED of words, of the motif and of the rule's words; and the words' decoy: the same intervals
-    shifted along the sequences, far and by no multiple of one."""
+    """BED of words, of the motif and of the rule's words; and the words' decoy (`turned`)."""
     folder.mkdir()
     table = found.elements
     for name, kinds in (("words", ["word"]), ("motif", ["motif"]), ("rule", ["anchor", "target"])):
         rows = table[table.kind.isin(kinds)]
         row, start, end = (rows[field].to_numpy() for field in ("sequence", "start", "end"))
         _write_bed(folder / f"{name}.bed", found, layout, row, start, end, rows.name)
-    words = table[table.kind == "word"]
-    before = np.concatenate([[0], np.cumsum(found.length)])
-    total = int(before[-1])
-    mean = total / len(found.length)
-    shift = 6 * round(mean * (len(found.length) // 3 + 0.45) / 6)
-    first = (before[words.sequence] + words.start + shift) % total
-    last = first + (words.end - words.start)
-    row = np.searchsorted(before, first, side="right") - 1
-    over = np.maximum(last - before[row + 1], 0)  # of the next sequence
-    lower, upper = first - before[row], last - before[row] - over
-    crossing = over > 0
-    row = np.concatenate([row, (row[crossing] + 1) % len(found.length)])
-    lower = np.concatenate([lower, np.zeros(crossing.sum(), int)])
-    upper = np.concatenate([upper, over[crossing]])
-    names = pd.concat([words.name, words.name[crossing]])
-    _write_bed(folder / "words_decoy.bed", found, layout, row, lower, upper, names)
+    words = read_bed(folder / "words.bed", min_columns=6)
+    write_bed(folder / "words_decoy.bed", turned(words, layout))
+
+
+def turned(bed: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Intervals turned around their contig by about a third of it: as long, as many and as
+    clustered, but what lies under them has nothing to do with them. Those that a contig's end would
+    cut are left out."""
+    size = bed.chrom.map({name: len(codes) for name, codes in layout.contigs.items()})
+    start = (bed.start + 6 * (size // 18)) % size
+    moved = bed.assign(start=start, end=start + bed.end - bed.start)
+    return moved[moved.end <= size].reset_index(drop=True)
 
 
 def _write_bed(

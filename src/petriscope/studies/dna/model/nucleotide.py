@@ -17,7 +17,6 @@ Face's `hidden_states[n]` is not. Sources: `EsmForMaskedLM` of transformers (v1)
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -354,11 +353,6 @@ def rotate(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
 def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy in nats over the places with a label; the others are −100."""
     return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
-
-
-def uniform_loss(form: Form) -> float:
-    """The loss of a model that knows nothing, in nats."""
-    return math.log(len(vocabulary(form)))
 
 
 def _edited(edit: Edit, layer: int, hidden: Tensor) -> Tensor:

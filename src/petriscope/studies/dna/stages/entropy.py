@@ -72,10 +72,11 @@ class Model:
     high: int | None = None
     strongest: float | None = None
     strongest_feature: int | None = None
-    mean_size: float | None = None
-    """mean |partial r| over alive latents"""
-    mean_size_low: float | None = None
-    mean_size_high: float | None = None
+    size: float | None = None
+    """mean over alive latents of the partial r on test groups, counted positive where it has the
+    sign that it has on select groups: 0 of noise"""
+    size_low: float | None = None
+    size_high: float | None = None
     mean_r: float | None = None
     """mean partial r: below 0, latents fire where the DNA is predictable"""
     mean_r_low: float | None = None
@@ -111,7 +112,7 @@ class EntropyNumbers:
     published_low: float
     """share of latents that fire where the published entropy is below its mean (plain r below 0)"""
     difference: float | None = None
-    """mean |partial r| of the trained model minus that of the random one"""
+    """size of the trained model minus that of the random one"""
     difference_low: float | None = None
     difference_high: float | None = None
     word_bits: float | None = None
@@ -257,6 +258,8 @@ class Followed(NamedTuple):
     test: PermutationP
     spread: np.ndarray
     """(R, alive) r over bootstrap samples of groups; the first of all"""
+    again: np.ndarray
+    """(R, alive) the same of test groups, times the sign of r on select groups"""
     parts: Partition
 
     def numbers(self, alpha: float) -> Model:
@@ -264,7 +267,7 @@ class Followed(NamedTuple):
         if not len(self.alive):
             return Model("no latent is alive on the held-out tokens")
         hit = self.test.max_t < alpha
-        size, mean = np.abs(self.spread).mean(1), self.spread.mean(1)
+        size, mean = self.again.mean(1), self.spread.mean(1)
         best = int(np.nanargmax(np.abs(self.r)))
         size_low, size_high = interval(size[1:])
         mean_low, mean_high = interval(mean[1:])
@@ -275,9 +278,9 @@ class Followed(NamedTuple):
             high=int((hit & (self.r > 0)).sum()),
             strongest=float(self.r[best]),
             strongest_feature=int(self.alive[best]),
-            mean_size=float(size[0]),
-            mean_size_low=size_low,
-            mean_size_high=size_high,
+            size=float(size[0]),
+            size_low=size_low,
+            size_high=size_high,
             mean_r=float(mean[0]),
             mean_r_low=mean_low,
             mean_r_high=mean_high,
@@ -324,19 +327,22 @@ def follow(
     weights = block_weights(np.arange(size), size, params.cds.bootstrap, seed)
     fitted = (held.frame.split == "select").to_numpy()[held.row]
     mine = np.isin(np.arange(size), block[fitted]).astype(float)
-    r = block_partial_r(codes, bits[:, 0], lookup, block, np.concatenate([weights, mine[None]]))
-    strongest = np.sort(np.argsort(-np.abs(r[-1]), kind="stable")[:PARTITIONED])
     judged = block_weights(np.unique(block[~fitted]), size, params.cds.bootstrap, seed)
+    together = np.concatenate([weights, judged, mine[None]])
+    r = block_partial_r(codes, bits[:, 0], lookup, block, together)
+    on_select, n = r[-1], len(weights)
+    strongest = np.sort(np.argsort(-np.abs(on_select), kind="stable")[:PARTITIONED])
     dense = codes[:, strongest].toarray()
     parts = partition(dense, held.token, predictors, fitted, block, judged)
-    return Followed(codes, alive, found.r[:, 0], found.test, r[:-1], parts)
+    again = r[n:-1] * np.sign(on_select)
+    return Followed(codes, alive, found.r[:, 0], found.test, r[:n], again, parts)
 
 
 def _difference(found: dict[str, Followed]) -> dict[str, float]:
-    """Mean |partial r| of the trained model minus that of the random one, over the same groups."""
+    """Size of the trained model minus that of the random one, over the same groups."""
     if "random_init" not in found or not all(len(one.alive) for one in found.values()):
         return {}
-    step = np.abs(found["trained"].spread).mean(1) - np.abs(found["random_init"].spread).mean(1)
+    step = found["trained"].again.mean(1) - found["random_init"].again.mean(1)
     low, high = interval(step[1:])
     return {"difference": float(step[0]), "difference_low": low, "difference_high": high}
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.graph.export import write_graphml
+from petriscope.graph.rate_test import RateTest
 from petriscope.probe.tokens import Tokens
 from petriscope.run.params import chosen_layer
 from petriscope.run.workspace import Workspace
@@ -25,8 +27,13 @@ from petriscope.studies.dna.graph_tables import (
     NULL,
     SIDES,
     Coded,
+    Comparable,
+    Hubs,
+    Matched,
+    Naive,
     Tested,
     comparable,
+    compare_rates,
     control_graphs,
     control_tests,
     cores_table,
@@ -42,7 +49,6 @@ from petriscope.studies.dna.graph_tables import (
     neighbors,
     single_curves,
     spans_motif,
-    tested,
 )
 from petriscope.studies.dna.graph_tables import few as few_of
 from petriscope.studies.dna.inputs import load_places
@@ -104,11 +110,10 @@ class Found:
     truth: str | None = None
     """planted or held-out"""
     truth_features: int | None = None
-    precision: dict[str, float | None] | None = None
-    """of as many top features as are true, those that are: by rate, in_degree and pagerank"""
     at_top: dict[str, float | None] | None = None
     """share of the true ones among the top of both sides"""
     precision_rate: float | None = None
+    """of as many top features as are true, those that are; ranked by the rate test"""
     precision_in_degree: float | None = None
     precision_pagerank: float | None = None
     rho_pagerank_share: dict[str, float | None] | None = None
@@ -126,12 +131,25 @@ class Found:
     """lengths do not overlap, or the published fold change names features of special tokens"""
 
 
+class Parts(NamedTuple):
+    """What the tables are written from, and the numbers read."""
+
+    coded: Coded
+    limits: Comparable
+    tests: Tested
+    graphs: dict[str, dict[str, sp.csr_matrix]]
+    matched: Matched
+    features: pd.DataFrame
+    controls: pd.DataFrame
+    ranked: Hubs
+    named: Naive
+
+
 def run(workspace: Workspace, params: Params) -> Found:
     """Write results/graph/: features.csv, graphs.csv, fragmentation.csv, cores.csv, controls.csv,
     duplicates.csv, edges.parquet (all features), neighbors.parquet, graph.graphml (the features on
     either side of the forest)."""
-    given, alpha = load_sequences(workspace), params.cds.alpha
-    layers = encoded_layers(workspace.codes)
+    given, layers = load_sequences(workspace), encoded_layers(workspace.codes)
     layer = chosen_layer(params.layer, max(layers), "layer")
     if given.positive is None:
         why = "no sequence has a class"
@@ -140,79 +158,103 @@ def run(workspace: Workspace, params: Params) -> Found:
     coded = read_coded(workspace, given, workspace.codes, layer)
     below = workspace.table("random_init") / "codes"
     random_init = read_coded(workspace, given, below, layer) if below.is_dir() else None
-    limits = comparable(coded, params.graph.length_bin)
+    stability = pd.read_parquet(workspace.sae / "stability.parquet")
+    stable = stability[stability.layer == layer].sort_values("feature").stability.to_numpy()
+    planted = planted_features(workspace, params, coded)
+    parts = everything(params, coded, random_init, stable, planted)
+    with atomic_folder(workspace.table("graph")) as out:
+        write_tables(out, parts, params.graph.top)
+    words = dict(zip(SIDES, (str(given.positive), str(given.negative))))
+    numbers = measured(parts, words, params)
+    return Found(layer=layer, classes=words, random_init=random_init is not None, **numbers)
+
+
+def everything(
+    params: Params,
+    coded: Coded,
+    random_init: Coded | None,
+    stable: np.ndarray,
+    planted: np.ndarray | None,
+) -> Parts:
+    """All that is computed."""
+    alpha, top = params.cds.alpha, params.graph.top
     options: dict[str, Any] = {
         "permutations": params.cds.permutations,
         "seed": params.seed,
         "min_tokens": params.cds.min_events,
     }
-    tests = tested(coded, limits, **options)
+    limits = comparable(coded, params.graph.length_bin)
+    tests = compare_rates(coded, limits, **options)
     graphs = dict(control_graphs(coded, random_init))
     draws, nulls = params.graph.draws, params.graph.curveball
     matched = matched_graphs(coded, draws=draws, nulls=nulls, seed=params.seed)
-    stability = pd.read_parquet(workspace.sae / "stability.parquet")
-    stable = stability[stability.layer == layer].sort_values("feature").stability.to_numpy()
     features = features_table(tests, graphs["as published"], stable)
     controls = control_tests(coded, limits, tests.main, random_init, alpha=alpha, **options)
-    planted = planted_features(workspace, params, coded, tests)
-    ranked = hubs(coded, tests, planted, k=params.graph.top, alpha=alpha)
-    named = naive(coded, features, k=params.graph.top, alpha=alpha)
-    few = few_of(matched)
-    with atomic_folder(workspace.table("graph")) as out:
-        rows = [graph_row(n, side, one) for n, pair in graphs.items() for side, one in pair.items()]
-        parts = [pd.DataFrame(rows), draws_table(MATCHED, matched.sizes)]
-        write_csv(out / "graphs.csv", pd.concat([*parts, draws_table(NULL, matched.null_sizes)]))
-        curves = [single_curves(name, graphs[name]) for name in DRAWN]
-        curves += [curves_table(MATCHED, matched.curves), curves_table(NULL, matched.null_curves)]
-        write_csv(out / "fragmentation.csv", pd.concat(curves, ignore_index=True))
-        cores = [cores_table(name, graphs[name]) for name in DRAWN]
-        write_csv(out / "cores.csv", pd.concat(cores, ignore_index=True))
-        write_csv(out / "controls.csv", controls)
-        write_csv(out / "features.csv", features)
-        write_csv(out / "duplicates.csv", duplicates(coded))
-        write_edges(out, coded, tests, features, params.graph.top)
+    ranked = hubs(coded, tests, planted, k=top, alpha=alpha)
+    named = naive(coded, features, k=top, alpha=alpha)
+    return Parts(coded, limits, tests, graphs, matched, features, controls, ranked, named)
+
+
+def write_tables(out: Path, parts: Parts, top: int) -> None:
+    """Write all tables into a folder."""
+    graphs, matched = parts.graphs, parts.matched
+    rows = [graph_row(n, side, one) for n, pair in graphs.items() for side, one in pair.items()]
+    drawn = [draws_table(MATCHED, matched.sizes), draws_table(NULL, matched.null_sizes)]
+    write_csv(out / "graphs.csv", pd.concat([pd.DataFrame(rows), *drawn], ignore_index=True))
+    curves = [single_curves(name, graphs[name]) for name in DRAWN]
+    curves += [curves_table(MATCHED, matched.curves), curves_table(NULL, matched.null_curves)]
+    write_csv(out / "fragmentation.csv", pd.concat(curves, ignore_index=True))
+    cores = [cores_table(name, graphs[name]) for name in DRAWN]
+    write_csv(out / "cores.csv", pd.concat(cores, ignore_index=True))
+    write_csv(out / "controls.csv", parts.controls)
+    write_csv(out / "features.csv", parts.features)
+    write_csv(out / "duplicates.csv", duplicates(parts.coded))
+    write_edges(out, parts.coded, parts.tests, parts.features, top)
+
+
+def measured(parts: Parts, words: dict[str, str], params: Params) -> dict[str, Any]:
+    """The numbers of the claims."""
+    coded, features, controls = parts.coded, parts.features, parts.controls
+    main, ranked, named, alpha = parts.tests.main, parts.ranked, parts.named, params.cds.alpha
+    cropped, few = parts.limits.cropped, few_of(parts.matched)
     lengths = compare_lengths(coded.frame.sequence.str.len().to_numpy(), coded.target)
-    refusal = lengths.refusal(str(given.positive), str(given.negative))
-    published = {side: graph_row("", side, one) for side, one in graphs["as published"].items()}
-    significant = features.p_maxt < alpha
-    return Found(
-        untestable=refusal if limits.cropped is not None else why_not(tests, few is not None),
-        layer=layer,
-        classes=dict(zip(SIDES, (str(given.positive), str(given.negative)))),
-        sequences=dict(zip(SIDES, (int(coded.target.sum()), int((~coded.target).sum())))),
-        duplicates=int((~coded.first).sum()),
-        length_shared=limits.shared,
-        cropped=limits.cropped,
-        random_init=random_init is not None,
-        features_published={side: row["features"] for side, row in published.items()},
-        density_published={side: row["density_multigraph"] for side, row in published.items()},
-        iterations=features.attrs["iterations"],
-        draws=draws,
-        nulls=nulls,
+    refusal = lengths.refusal(words["positive"], words["negative"])
+    published = {side: graph_row("", side, w) for side, w in parts.graphs["as published"].items()}
+    names = ("rate", "in_degree", "pagerank")
+    return {
+        "untestable": refusal if cropped is not None else why_not(main, few is not None),
+        "sequences": dict(zip(SIDES, (int(coded.target.sum()), int((~coded.target).sum())))),
+        "duplicates": int((~coded.first).sum()),
+        "length_shared": parts.limits.shared,
+        "cropped": cropped,
+        "features_published": {side: row["features"] for side, row in published.items()},
+        "density_published": {side: row["density_multigraph"] for side, row in published.items()},
+        "iterations": features.attrs["iterations"],
+        "draws": params.graph.draws,
+        "nulls": params.graph.curveball,
         **({} if few is None else few._asdict()),
-        tested=tests.main.tested,
-        units=tests.main.units,
-        permutations=tests.main.permutations,
-        significant=int(significant.sum()),
-        significant_held_out=int((features.p_maxt_held_out < alpha).sum()),
-        kept={r.control: None if pd.isna(r.kept) else int(r.kept) for r in controls.itertuples()},
-        significant_controls=dict(zip(controls.control, controls.significant.astype(int).tolist())),
-        top=ranked.k,
-        truth=ranked.truth,
-        truth_features=ranked.features,
-        precision={n: getattr(ranked, n) for n in ("rate", "in_degree", "pagerank")},
-        at_top={n: getattr(ranked, f"{n}_at_k") for n in ("rate", "in_degree", "pagerank")},
-        precision_rate=ranked.rate,
-        precision_in_degree=ranked.in_degree,
-        precision_pagerank=ranked.pagerank,
-        rho_pagerank_share=ranked.rho_share,
-        rho_pagerank_in_degree=ranked.rho_in_degree,
-        rho_differences=ranked.rho_differences,
-        naive_named=named.named,
-        naive_special=named.special,
-        naive_unsupported=named.unsupported,
-        naive_flagged=limits.cropped is not None or named.special > 0,
-    )
+        "tested": main.tested,
+        "units": main.units,
+        "permutations": main.permutations,
+        "significant": int((features.p_maxt < alpha).sum()),
+        "significant_held_out": int((features.p_maxt_held_out < alpha).sum()),
+        "kept": {
+            r.control: None if pd.isna(r.kept) else int(r.kept) for r in controls.itertuples()
+        },
+        "significant_controls": dict(zip(controls.control, map(int, controls.significant))),
+        "top": ranked.k,
+        "truth": ranked.truth,
+        "truth_features": ranked.features,
+        **{f"precision_{name}": getattr(ranked, name) for name in names},
+        "at_top": {name: getattr(ranked, f"{name}_at_k") for name in names},
+        "rho_pagerank_share": ranked.rho_share,
+        "rho_pagerank_in_degree": ranked.rho_in_degree,
+        "rho_differences": ranked.rho_differences,
+        "naive_named": named.named,
+        "naive_special": named.special,
+        "naive_unsupported": named.unsupported,
+        "naive_flagged": cropped is not None or named.special > 0,
+    }
 
 
 def read_coded(workspace: Workspace, given: Sequences, codes: Path, layer: int) -> Coded:
@@ -242,16 +284,14 @@ def rows_of(codes: Codes, kept: np.ndarray) -> Codes:
     return Codes(indptr, indices, values, codes.m)
 
 
-def why_not(tests: Tested, matched: bool) -> str | None:
+def why_not(main: RateTest, matched: bool) -> str | None:
     """Why the classes cannot be compared."""
-    if not tests.main.tested:
+    if not main.tested:
         return "no feature fires often enough in sequences that may be compared"
     return None if matched else "no two sequences of different class have the same length"
 
 
-def planted_features(
-    workspace: Workspace, params: Params, coded: Coded, tests: Tested
-) -> np.ndarray | None:
+def planted_features(workspace: Workspace, params: Params, coded: Coded) -> np.ndarray | None:
     """The features of the planted motif; none where labels are random, None where nothing is
     planted."""
     path = load_dataset(workspace.dataset(params.dataset)).truth
