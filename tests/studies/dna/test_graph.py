@@ -324,7 +324,9 @@ def test_length_matched_draws() -> None:
     drawn = matched_graphs(coded, draws=4, nulls=3, seed=1)
     found = few(drawn)
     assert found is not None and len(drawn.sizes) == 4 and len(drawn.null_sizes) == 3
-    assert found.features_fewer == [0, 0, 0] and found.features_fewer_p == 1
+    assert (
+        found.features_fewer == {"median": 0, "low": 0, "high": 0} and found.features_fewer_p == 1
+    )
     rng = np.random.default_rng(0)
     rows = length_matched(coded.length, coded.target, rng)
     for one in np.unique(coded.length):

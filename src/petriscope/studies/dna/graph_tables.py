@@ -567,10 +567,10 @@ class Few(NamedTuple):
 
     matched: int
     features_matched: dict[str, float]
-    features_fewer: list[float]
-    features_fewer_null: list[float]
+    features_fewer: dict[str, float]
+    features_fewer_null: dict[str, float]
     features_fewer_p: float
-    density_ratio: list[float]
+    density_ratio: dict[str, float]
 
 
 def few(drawn: Matched) -> Few | None:
@@ -598,8 +598,9 @@ def few(drawn: Matched) -> Few | None:
     )
 
 
-def _limits(values: np.ndarray) -> list[float]:
-    return [float(x) for x in np.quantile(values, [0.5, 0.025, 0.975])]
+def _limits(values: np.ndarray) -> dict[str, float]:
+    middle, low, high = np.quantile(values, [0.5, 0.025, 0.975])
+    return {"median": float(middle), "low": float(low), "high": float(high)}
 
 
 def single_curves(graph: str, weights: Mapping[str, sp.csr_matrix]) -> pd.DataFrame:

@@ -85,14 +85,14 @@ class Found:
     nulls: int | None = None
     features_matched: dict[str, float] | None = None
     """median over the draws"""
-    features_fewer: list[float] | None = None
-    """features of the negative minus of the positive class, length-matched: median, 2.5 and 97.5 %
-    of the draws"""
-    features_fewer_null: list[float] | None = None
+    features_fewer: dict[str, float] | None = None
+    """features of the negative minus of the positive class, length-matched: median of the draws, low
+    and high (2.5 and 97.5 %)"""
+    features_fewer_null: dict[str, float] | None = None
     """the same with edges dealt out anew, every degree kept"""
     features_fewer_p: float | None = None
     """share of those at least as large as the median of the draws, (b + 1) / (n + 1)"""
-    density_ratio: list[float] | None = None
+    density_ratio: dict[str, float] | None = None
     """density of the negative over the positive class, length-matched: median and limits"""
     # kg-diff
     tested: int | None = None
