@@ -41,10 +41,11 @@ class PetriscopeApp(App[None]):
     TITLE = "Petriscope"
     CSS_PATH = Path(__file__).with_name("styles.tcss")
     COMMAND_PALETTE_BINDING = "ctrl+o"  # `docker run -it` swallows Ctrl+P
-    SCREENS: ClassVar[dict] = {page: _loader(page) for page, _, _ in PAGES}
+    SCREENS: ClassVar[dict] = {page: _loader(page) for page in (*(p for p, _, _ in PAGES), "graph")}
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (170, "-vast")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(key, f"visit('{page}')", name, show=False) for page, key, name in PAGES),
+        Binding("G", "visit('graph')", "Graph", show=False),
         Binding("slash", "visit('search')", "Search", show=False),
         Binding("question_mark,f1", "help", "Help", key_display="?"),
         Binding(
@@ -246,6 +247,10 @@ class PetriscopeApp(App[None]):
         for page, key, name in PAGES:
             yield SystemCommand(
                 f"Go to {name}", f"key {key}", lambda page=page: self.action_visit(page)
+            )
+        if self.atlas is not None and self.atlas.has_graph:
+            yield SystemCommand(
+                "Go to Graph", "key G: around the feature", lambda: self.action_visit("graph")
             )
         for binding in screen.BINDINGS:
             if isinstance(binding, Binding) and binding.description:

@@ -394,9 +394,12 @@ def sequence(
     text.append(one.name, style=f"bold {p.accent}")
     text.append(f"  activation {number(one.activation)}  {one.unit.name}\n", style=p.dim)
     bases = one.values.get("sequence")
-    if one.chrom is None:
+    if one.chrom is None or (bases and not bases.isupper()):
         for name, value in one.values.items():
-            text.append(f"{name} {value}\n", style=p.dim)
+            text.append(f"{name} ", style=p.dim)
+            text.append_text(cased(str(value), p) if name == "sequence" else Text(str(value)))
+            text.append("\n")
+        text.rstrip()
         return text
     if bases:
         shown = [h for h in hits or () if h.end > one.start and h.start < one.end][:6]
@@ -419,6 +422,14 @@ def sequence(
             text.append("no motif hit in this bin", style=p.dim)
         text.append("\n")
     text.append_text(gene_track(one, genes, p, g, width))
+    return text
+
+
+def cased(bases: str, p: Palette) -> Text:
+    """Bases of a token, in upper case, stand out between those around it, in lower case."""
+    text = Text()
+    for base in bases:
+        text.append(base, style=p.dim if base.islower() else f"bold {p.target}")
     return text
 
 

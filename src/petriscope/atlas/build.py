@@ -43,6 +43,8 @@ class AtlasTables:
     annotations: pd.DataFrame | None = None
     motif_hits: pd.DataFrame | None = None
     similar: pd.DataFrame | None = None
+    documents: pd.DataFrame | None = None
+    edges: pd.DataFrame | None = None
     layers: pd.DataFrame | None = None
     curves: pd.DataFrame | None = None
     claims: pd.DataFrame | None = None
@@ -127,6 +129,7 @@ def _fill(
     _terms(connection, frames, known, thresholds)
     _motif_hits(connection, frames["motif_hits"])
     _similar(connection, frames["similar"], known, thresholds)
+    _graph(connection, frames["documents"], frames["edges"], known)
     _layers(connection, frames, thresholds)
     _curves(connection, frames["curves"], known)
     states = frames["chromhmm_states"]
@@ -361,6 +364,29 @@ def _similar(
         "b.layer GROUP BY 1, 2",
         thresholds._asdict(),
     )
+
+
+def _graph(
+    connection: sqlite3.Connection, documents: pd.DataFrame, edges: pd.DataFrame, known: np.ndarray
+) -> None:
+    """Documents in the order given, and the features that fire in them."""
+    _unique("documents", documents, ["name"])
+    columns = [c.name for c in schema.TABLES["documents"]]
+    numbers = list(range(len(documents)))
+    rows = [numbers, *_columns(documents, columns)]
+    _insert(connection, "documents", ["document", *columns], rows)
+    number = edges["document"].map(dict(zip(documents["name"], numbers)))
+    if number.isna().any():
+        absent = edges["document"][number.isna()].iloc[0]
+        raise UserError(
+            f"document {absent!r} is not in the documents table", file="atlas table edges"
+        )
+    edges = edges.assign(id=_ids(edges), document=number)
+    _exists("edges", edges["id"].to_numpy(), known)
+    _unique("edges", edges, ["id", "document"])
+    edges = edges.sort_values(["id", "document"], kind="stable")
+    columns = ["id", "document", "tokens", "activation", "spans"]
+    _insert(connection, "edges", columns, _columns(edges, columns))
 
 
 def _layers(

@@ -9,6 +9,7 @@ value mean "any of".
 | ``q<.01`` ``layer:3..5`` ``layer:2,4`` | comparison, closed range, any of (``%``: hundredths) |
 | ``lineage:liver`` ``label=GATA1`` | text contains / equals, ignoring case |
 | ``motif:HNF4A`` ``go:lipid`` ``state:Tss`` | enriched at q < alpha for a term with that text |
+| ``concept:exon`` ``track:H3K27ac`` | its best concepts, its tracks (maxT p < alpha) |
 | ``gene:APOB`` ``chr22:37,500,000-37,600,000`` | a top bin within 100 kb of a TSS / in there |
 | ``is:alive`` ``is:context`` ... | alive, dead, context (q < alpha), stable, causal, ... |
 | ``L6/1234`` or any other word | that feature / label or enriched term contains the word |

@@ -307,6 +307,44 @@ class Atlas:
             records.Gene, "SELECT symbol, chrom, tss, strand FROM genes WHERE symbol = ?", (symbol,)
         )
 
+    # The graph of documents and features
+    # ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def has_graph(self) -> bool:
+        """Whether features are joined to documents."""
+        return self._db.execute("SELECT 1 FROM edges LIMIT 1").fetchone() is not None
+
+    @cached_property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of annotation that some feature was tested for."""
+        return frozenset(row[0] for row in self._db.execute("SELECT DISTINCT kind FROM terms"))
+
+    def document(self, name: str) -> records.Document | None:
+        """A document by its name."""
+        fields = ", ".join(f'"{field}"' for field in records.Document._fields)
+        found = self._all(
+            records.Document, f"SELECT {fields} FROM documents WHERE name = ?", (name,)
+        )
+        return found[0] if found else None
+
+    def documents_of(self, identifier: int, limit: int = 20) -> list[records.Edge]:
+        """Documents in which a feature fires, on most tokens first."""
+        return self._edges("e.id = ?", "e.document", (identifier, limit))
+
+    def features_in(self, name: str, limit: int = 40) -> list[records.Edge]:
+        """Features that fire in a document, on most tokens first."""
+        return self._edges("d.name = ?", "e.id", (name, limit))
+
+    def _edges(self, where: str, last: str, values: Sequence[object]) -> list[records.Edge]:
+        sql = (
+            "SELECT e.id, d.name, e.tokens, e.activation, e.spans, d.side, d.degree, f.label, "
+            "f.density FROM edges e JOIN documents d ON d.document = e.document "
+            f"JOIN features f ON f.id = e.id WHERE {where} "
+            f"ORDER BY e.tokens DESC, e.activation DESC, {last} LIMIT ?"
+        )
+        return self._all(records.Edge, sql, values)
+
     # The run
     # ------------------------------------------------------------------------------------------
 

@@ -111,6 +111,38 @@ class Neighbor(NamedTuple):
     label: str | None
 
 
+class Document(NamedTuple):
+    """What the graph joins features to."""
+
+    name: str
+    side: str | None
+    detail: str | None
+    content: str | None
+    degree: int | None
+    chrom: str | None
+    start: int | None
+    end: int | None
+
+
+class Edge(NamedTuple):
+    """A feature fires in a document."""
+
+    id: int
+    document: str
+    tokens: int
+    activation: float | None
+    spans: str | None
+    """where in the document's content the tokens lie: 12-18,60-66"""
+    side: str | None
+    """of the document"""
+    degree: int | None
+    """features that fire in the document"""
+    label: str | None
+    """of the feature"""
+    density: float | None
+    """share of all tokens on which the feature fires"""
+
+
 class Layer(NamedTuple):
     """Quality and counts of one layer."""
 

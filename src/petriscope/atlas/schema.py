@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from petriscope.claims import NOT_SUPPORTED, SUPPORTED, UNTESTABLE
 
 APPLICATION_ID = 0x50545243
-VERSION = 6
+VERSION = 7
 ID_CODE = "i"
 LAYER_STRIDE = 1_000_000
 LINEAGE_PREFIX = "t_"
@@ -63,6 +63,8 @@ class Declared(NamedTuple):
     names theirs: lineage, cell type."""
     condition: str = "condition"
     """the column of the units that says which side they are on."""
+    document: str = "document"
+    """what the graph joins features to: a sequence, a text, a cell."""
     reference: str = "reference"
     target: str = "target"
     """the two sides: values of that column, and of the features' direction."""
@@ -74,7 +76,7 @@ class Declared(NamedTuple):
     features: tuple[Column, ...] = ()
 
 
-WORDS = ("unit", "stratum", "condition", "reference", "target")
+WORDS = ("unit", "stratum", "condition", "document", "reference", "target")
 """Fields of `Declared` that are words."""
 
 
@@ -251,6 +253,24 @@ TABLES: dict[str, tuple[Column, ...]] = {
         ),
         Column("value", "real", required=True),
     ),
+    "documents": (
+        Column("name", "text", required=True),
+        Column("side", "text", text="reference or target, as the study calls them"),
+        Column("detail", "text", text="what people want to know of it, in a line"),
+        Column("content", "text", text="the text itself, where it is short enough to show"),
+        Column("degree", "integer", text="features that fire in it, those left out here too"),
+        Column("chrom", "text", text="where it lies on a genome, if it does"),
+        Column("start", "integer"),
+        Column("end", "integer"),
+    ),
+    "edges": (
+        Column("layer", "integer", required=True),
+        Column("feature", "integer", required=True),
+        Column("document", "text", text="name of the document", required=True),
+        Column("tokens", "integer", text="its tokens on which the feature fires", required=True),
+        Column("activation", "real", text="summed over them"),
+        Column("spans", "text", text="where in its content they lie: 12-18,60-66"),
+    ),
     "layers": (
         Column("layer", "integer", required=True),
         *(Column(name, "real") for name in ("fvu", "l0", "dead", "loss_recovered")),
@@ -328,6 +348,10 @@ CREATE TABLE motif_hits(hit INTEGER PRIMARY KEY, chrom TEXT, start INTEGER, "end
   gbin INTEGER, strand TEXT, motif TEXT, score REAL);
 CREATE TABLE similar(id INTEGER, kind TEXT, rank INTEGER, other INTEGER, value REAL,
   PRIMARY KEY(id, kind, rank)) WITHOUT ROWID;
+CREATE TABLE documents(document INTEGER PRIMARY KEY, name TEXT UNIQUE, side TEXT, detail TEXT,
+  content TEXT, degree INTEGER, chrom TEXT, start INTEGER, "end" INTEGER);
+CREATE TABLE edges(id INTEGER, document INTEGER, tokens INTEGER, activation REAL,
+  spans TEXT, PRIMARY KEY(id, document)) WITHOUT ROWID;
 CREATE TABLE layers(layer INTEGER PRIMARY KEY, fvu REAL, l0 REAL, dead REAL, loss_recovered REAL,
   alive INTEGER, n_context INTEGER, fraction REAL, lo REAL, hi REAL, random_init_fraction REAL,
   random_init_lo REAL, random_init_hi REAL, stable_fraction REAL, published_fraction REAL,
@@ -360,6 +384,7 @@ CREATE INDEX terms_kind ON terms(kind, name);
 CREATE INDEX annotations_term ON annotations(term, q);
 CREATE INDEX motif_hits_place ON motif_hits(chrom, gbin, start);
 CREATE INDEX similar_other ON similar(other);
+CREATE INDEX edges_of ON edges(document, tokens);
 CREATE INDEX curves_of ON curves(analysis, id, layer);
 CREATE INDEX genes_symbol ON genes(symbol);
 CREATE INDEX genes_place ON genes(chrom, tss);

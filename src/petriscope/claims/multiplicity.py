@@ -11,7 +11,7 @@ import pandas as pd
 
 from petriscope.contrast.design import Words
 from petriscope.contrast.results import Family
-from petriscope.enrich.kinds import KINDS
+from petriscope.enrich.kinds import ENRICHED
 
 METHODS = {
     "q": "BH",
@@ -173,7 +173,7 @@ def _causal(tables: Mapping[str, pd.DataFrame], stratum: str) -> Iterator[Entry]
 
 
 def _annotation(tables: Mapping[str, pd.DataFrame]) -> Iterator[Entry]:
-    for kind in KINDS:
+    for kind in ENRICHED:
         frame = tables.get(f"{kind.stage}/enrichment", pd.DataFrame())
         for column, test, family, units in kind.tests:
             if column in frame:

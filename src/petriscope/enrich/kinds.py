@@ -55,7 +55,7 @@ class Kind:
     """Columns of the test that counts, where the table has several."""
 
 
-KINDS = (
+ENRICHED = (
     Kind(
         name="chromhmm",
         stage="chromhmm",
@@ -135,4 +135,35 @@ KINDS = (
         ),
     ),
 )
+"""Those whose stage writes enrichment.csv."""
+SCORED = (
+    Kind(
+        name="concept",
+        stage="concepts",
+        part="concept",
+        term="concept",
+        estimate="f1",
+        numbers={"f1": "F1"},
+        told="{term} F1 {f1:.2f}",
+        filters=("concept",),
+        one="concept",
+        many="concepts",
+        tests=(),
+    ),
+    Kind(
+        name="track",
+        stage="tracks",
+        part="track",
+        term="track",
+        estimate="r",
+        numbers={"r": "r"},
+        told="{term} r {r:.2f}",
+        filters=("track",),
+        one="track",
+        many="tracks",
+        tests=(),
+    ),
+)
+"""Those that score how well a feature tells a term, token by token."""
+KINDS = (*ENRICHED, *SCORED)
 BY_NAME = {kind.name: kind for kind in KINDS}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from petriscope.enrich.kinds import KINDS, Kind
+from petriscope.enrich.kinds import ENRICHED, Kind
 
 UNLABELLED = "unlabelled"
 _CONFIDENCE = ("none", "low", "medium", "high")
@@ -39,7 +39,7 @@ def label_features(
     features: Sequence[object],
     tables: Mapping[str, pd.DataFrame],
     alpha: float,
-    kinds: Sequence[Kind] = KINDS,
+    kinds: Sequence[Kind] = ENRICHED,
 ) -> pd.DataFrame:
     """One row per feature: label 'state · motif · process' of whatever passes, else 'unlabelled'.
 
@@ -84,7 +84,7 @@ def label_features(
     return frame
 
 
-def label_parts(labels: pd.DataFrame, kinds: Sequence[Kind] = KINDS) -> pd.DataFrame:
+def label_parts(labels: pd.DataFrame, kinds: Sequence[Kind] = ENRICHED) -> pd.DataFrame:
     """The labels of `label_features` in long form: one row per feature and part that passes.
 
     Columns: feature, kind (a part: state, motif, process), term, estimate, low, high (NaN where the

@@ -30,6 +30,8 @@ TABLED = tuple(kind for kind in KINDS if kind.name != "chromhmm")
 """Kinds of annotation shown as a table of terms; states are drawn in their colors."""
 FURTHER = TABLED[2:]
 """Those below motifs and gene sets."""
+DRAWN = ("chromhmm", "motif")
+"""Kinds whose cards stand side by side."""
 
 
 class FeaturePage(Page):
@@ -45,6 +47,7 @@ class FeaturePage(Page):
         Binding("y", "copy", "Copy id"),
         Binding("Y", "copy_place", "Copy place", show=False),
         Binding("g", "go", "Go to", show=False),
+        Binding("G", "graph", "Graph"),
     ]
 
     def __init__(self) -> None:
@@ -60,7 +63,7 @@ class FeaturePage(Page):
             with Vertical(id="bins-card", classes="framed"):
                 yield VirtualTable(id="bins", empty="no top bins in this atlas")
                 yield Block(id="sequence", classes="plain")
-            with Horizontal(classes="pair tables"):
+            with Horizontal(id="drawn", classes="pair tables"):
                 yield Block(id="states", title="Chromatin states")
                 yield VirtualTable(id="motifs", empty="no motif was tested")
             with Horizontal(classes="pair tables"):
@@ -74,7 +77,7 @@ class FeaturePage(Page):
 
     def on_mount(self) -> None:
         titles = {
-            "bins-card": "Top bins",
+            "bins-card": "",
             **{kind.stage: kind.many.capitalize() for kind in TABLED},
             "neighbors": "Similar features",
         }
@@ -138,6 +141,12 @@ class FeaturePage(Page):
             self._annotations(kind, atlas.annotations(identifier, kind.name, 30))
         for kind in FURTHER:
             self._table(kind.stage).styles.height = self._height(kind.stage)
+            self._table(kind.stage).display = kind.name in atlas.kinds
+        # without any annotation the cards say so; beside others they would only take room
+        self.query_one("#drawn").display = not atlas.kinds or bool(atlas.kinds & set(DRAWN))
+        self.query_one("#bins-card").border_title = (
+            "Top bins" if words.document == "document" else "Top tokens"
+        )
         self._neighbors(feature.neighbors, words, lineages)
         self._sequence(0)
         self._fit(("states", "motifs"), [len(states) + 4, self._height("motifs")])
@@ -304,6 +313,15 @@ class FeaturePage(Page):
         for kind in TABLED:
             if message.table.id == kind.stage:
                 self.owner.open_filter(f'{kind.filters[0]}:"{row[0].term}"')
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Graph is offered where the atlas has one."""
+        atlas = self.owner.atlas
+        return action != "graph" or (atlas is not None and atlas.has_graph)
+
+    def action_graph(self) -> None:
+        """The graph around this feature."""
+        self.owner.action_visit("graph")
 
     def action_step(self, step: int) -> None:
         """The next or previous feature in the order of the Features page."""

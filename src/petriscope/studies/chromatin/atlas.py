@@ -13,14 +13,10 @@ from scipy import sparse
 from petriscope.atlas.build import AtlasTables
 from petriscope.atlas.schema import Column, Declared, Thresholds
 from petriscope.enrich.genes import read_genes
-from petriscope.enrich.kinds import KINDS
+from petriscope.enrich.kinds import ENRICHED
 from petriscope.files import read_csv, read_json
-from petriscope.graph.coactivation import (
-    firing_correlation,
-    modules,
-    nearest_decoders,
-    strongest_pairs,
-)
+from petriscope.graph.coactivation import firing_correlation, modules
+from petriscope.graph.similar import similar_rows as nearest_rows
 from petriscope.probe.tokens import Tokens
 from petriscope.run.scored import read_features
 from petriscope.run.workspace import Workspace
@@ -242,7 +238,7 @@ def annotation_rows(workspace: Workspace) -> pd.DataFrame:
         ["layer", "feature", "name"]
     )
     frames = []
-    for kind in KINDS:
+    for kind in ENRICHED:
         table = read_csv(workspace.table(kind.stage) / "enrichment.csv")
         table = table[table.kind == "feature"].sort_values(
             ["layer", "feature", kind.ln_p], kind="stable"
@@ -293,50 +289,14 @@ def similar_rows(
         layer: features[(features.layer == layer) & features.alive].feature.to_numpy()
         for layer in layers
     }
-    decoder = {
+    decoders = {
         layer: saved_sae(workspace.sae, layer, params.sae.seeds[0])
         .W_dec[torch.tensor(alive[layer])]
         .numpy()
         for layer in layers
     }
-    frames = []
-
-    def add(
-        kind: str,
-        layer: int,
-        feature: np.ndarray,
-        other_layer: int,
-        other: np.ndarray,
-        value: np.ndarray,
-    ) -> None:
-        row = {
-            "layer": layer,
-            "feature": feature,
-            "other_layer": other_layer,
-            "other_feature": other,
-        }
-        frames.append(pd.DataFrame({**row, "kind": kind, "value": value}))
-
-    for layer in layers:
-        for other in (layer, layer + 1):
-            if other in decoder and len(alive[layer]) and len(alive[other]):
-                same = other == layer
-                best, cosine = nearest_decoders(
-                    decoder[layer], decoder[other], same=same, count=NEIGHBOURS
-                )
-                feature = np.repeat(alive[layer], best.shape[1])
-                add("decoder", layer, feature, other, alive[other][best].ravel(), cosine.ravel())
-        pairs = strongest_pairs(layer_correlation(layers[layer]), NEIGHBOURS)
-        pairs = pairs[pairs.feature.isin(alive[layer]) & pairs.other.isin(alive[layer])]
-        add(
-            "coactivation",
-            layer,
-            pairs.feature.to_numpy(),
-            layer,
-            pairs.other.to_numpy(),
-            pairs.value.to_numpy(),
-        )
-    return pd.concat(frames, ignore_index=True)
+    together = {layer: layer_correlation(encoded) for layer, encoded in layers.items()}
+    return nearest_rows(decoders, alive, together, NEIGHBOURS)
 
 
 def layer_correlation(encoded: EncodedLayer) -> sparse.csr_matrix:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from petriscope.enrich.kinds import KINDS
+from petriscope.enrich.kinds import ENRICHED
 from petriscope.run.studies import Audit, Checked, DataSet, Parity, Study
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.params import Params
@@ -165,7 +165,7 @@ STUDY = Study(
     recovered=_recovered,
     tests={
         "ablation": ("tests", "shift", "lineages"),
-        **{kind.stage: ("enrichment",) for kind in KINDS},
+        **{kind.stage: ("enrichment",) for kind in ENRICHED},
     },
     parity=_parity,
     fixtures=_fixtures,

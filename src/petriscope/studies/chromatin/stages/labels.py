@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from petriscope.enrich.foregrounds import Foregrounds
-from petriscope.enrich.kinds import KINDS
+from petriscope.enrich.kinds import ENRICHED
 from petriscope.enrich.labels import UNLABELLED, features_table, label_features, label_parts
 from petriscope.files import atomic_folder, read_csv, write_csv, write_parquet
 from petriscope.run.workspace import Workspace
@@ -38,7 +38,7 @@ def run(workspace: Workspace, params: Params) -> Labelled:
     groups = Foregrounds.load(workspace.table("foregrounds")).of_features()
     tables = {
         kind.name: features_table(kind, read_csv(workspace.table(kind.stage) / "enrichment.csv"))
-        for kind in KINDS
+        for kind in ENRICHED
     }
     labels = label_features(groups.group.tolist(), tables, params.cds.alpha)
     specific = pd.read_parquet(workspace.table("motifs") / "specificity.parquet")
