@@ -190,7 +190,7 @@ class CNNHead(nn.Module):
         padded = F.pad(hidden, (0, 0, around, around))
         read = padded.unfold(1, 2 * k - 1, STRIDE)[:, :windows]  # (S, windows, C, 2k - 1)
         each = read.unfold(3, k, 1).transpose(2, 3).flatten(3)  # (S, windows, k, C k)
-        found = each @ self.conv2.weight.flatten(1).T + self.conv2.bias
+        found = each @ self.conv2.weight.flatten(1).T + cast(Tensor, self.conv2.bias)
         pooled = self.dropout(F.relu(found.amax(2)))
         if self.padded_to is None:
             ends = torch.arange(windows, device=hidden.device) * STRIDE + k
