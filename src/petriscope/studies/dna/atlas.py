@@ -227,16 +227,22 @@ def _compared(workspace: Workspace, probed: int) -> pd.DataFrame:
 
 def _caused(workspace: Workspace, probed: int) -> pd.DataFrame:
     """What suppressing a feature alone does to the head; no row where nothing was edited."""
-    columns = ["layer", "feature", "causal_effect"]
-    path = workspace.table("interventions") / "effects.csv"
-    if not path.is_file():
+    columns = ["layer", "feature", "causal_effect", "causal_percentile"]
+    folder = workspace.table("interventions")
+    if not (folder / "effects.csv").is_file():
         return pd.DataFrame(columns=columns)
-    table = read_csv(path)
-    table = table[(table.arm == "suppress") & (table.feature >= 0)]
+    effects, controls = read_csv(folder / "effects.csv"), read_csv(folder / "controls.csv")
+    effects = effects[(effects.arm == "suppress") & (effects.feature >= 0)]
+    table = effects.drop_duplicates("feature").merge(controls, on="feature", how="left")
     return pd.DataFrame(
-        {"layer": probed, "feature": table.feature, "causal_effect": table["shift"].abs()},
+        {
+            "layer": probed,
+            "feature": table.feature,
+            "causal_effect": table["shift"].abs(),
+            "causal_percentile": 1 - table.p,
+        },
         columns=columns,
-    ).drop_duplicates(["layer", "feature"])
+    )
 
 
 def label_rows(workspace: Workspace) -> pd.DataFrame:

@@ -321,7 +321,8 @@ def _interventions(rows: Rows, table: pd.DataFrame, firing: pd.DataFrame) -> Non
         "edits: different baseline AUCs",
         "one baseline",
         int(main.baseline_auc.nunique()),
-        f"of {len(process)} processes; {main.baseline_accuracy.nunique()} accuracies; all on {sizes} sequences",
+        f"of {len(process)} processes; {main.baseline_accuracy.nunique()} accuracies; all on "
+        f"{sizes} sequences",
     )
     strong = main[(main.min_act == STRONG) & (main.act_factor == STRONG)]
     auc = {name: strong[strong.folder == name].auc.to_numpy() for name in sides}

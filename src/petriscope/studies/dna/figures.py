@@ -102,7 +102,8 @@ def _features(panel: Axes, graphs: pd.DataFrame) -> None:
     """Features that each class uses: as published, corrected, length-matched with its band."""
     panel.set_title("Features used")
     rows = {str(name): part.set_index("class") for name, part in graphs.groupby("graph")}
-    names = [name for name in ("as published", "corrected") if name in rows]
+    single: tuple[str, ...] = ("as published", "corrected")
+    names = [name for name in single if name in rows]
     names += [name for name in (MATCHED, NULL) if f"{name}, median" in rows]
     for y, name in enumerate(names):
         for offset, (side, color) in zip((-0.13, 0.13), CLASSES.items()):
@@ -344,7 +345,8 @@ def draw_dictionaries(expansions: pd.DataFrame, quality: pd.DataFrame) -> Figure
             panel.plot(mine.layer, mine[column], "o-", ms=2, lw=0.8, color=color, label=name)
         panel.set_yscale("log")
         panel.set_xticks(sorted(set(drawn.layer)))
-    axes[-1].legend(fontsize=4, ncols=2)
+    if len(drawn):
+        axes[-1].legend(fontsize=4, ncols=2)
     return figure
 
 

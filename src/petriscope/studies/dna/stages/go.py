@@ -10,16 +10,15 @@ import pandas as pd
 import scipy.sparse as sp
 
 from petriscope.enrich.genesets import read_gmt
-from petriscope.files import atomic_folder, read_csv, write_csv
+from petriscope.files import atomic_folder, read_csv, write_csv, write_not_run
 from petriscope.graph.bipartite import incidence, strongest
 from petriscope.probe.tokens import Tokens
 from petriscope.run.params import chosen_layer
 from petriscope.run.workspace import Workspace
 from petriscope.sae.codes import Codes
 from petriscope.sae.encode import encoded_layers
-from petriscope.studies.dna.data.dataset import load_dataset
+from petriscope.studies.dna.data.dataset import SequenceSet, load_dataset
 from petriscope.studies.dna.go import (
-    COLUMNS,
     Genes,
     check_overlap,
     feature_terms,
@@ -39,68 +38,72 @@ PUBLISHED_Q = 0.01
 class GoNumbers:
     """How many terms are enriched, and how many of them survive."""
 
+    untestable: str | None
     layer: int
-    genes: int
+    genes: int | None = None
     """of the input sequences: the universe"""
-    terms: int
+    terms: int | None = None
     """with an admitted number of them"""
-    features: int
+    features: int | None = None
     """that fire at different rates in the two classes, whose genes are tested"""
-    published_terms: int
+    published_terms: int | None = None
     """of both classes' lists at q < .01, against all annotated genes"""
-    input_terms: int
+    input_terms: int | None = None
     """of the same lists at q < .01, against the genes of the input"""
-    feature_terms: int
+    feature_terms: int | None = None
     """pairs of feature and term at q < alpha, against the genes of the input"""
-    survivors: int
+    survivors: int | None = None
     """of them, at q < alpha with gene length and number of sequences held fixed"""
-    lost: int
+    lost: int | None = None
     """of them, not so"""
-    untestable: str | None = None
 
 
 def run(workspace: Workspace, params: Params) -> GoNumbers:
     """Write results/go/: published.csv (list, universe, terms) and terms.csv (a row per feature and
     term)."""
     dataset, sequences = load_dataset(workspace.dataset(params.dataset)), load_sequences(workspace)
-    layers = encoded_layers(workspace.codes)
+    layers, out = encoded_layers(workspace.codes), workspace.table("go")
     layer = chosen_layer(params.layer, max(layers), "layer")
-    sizes = (params.go.sizes[0], params.go.sizes[1])
-    why = None
-    if dataset.genesets is None or sequences.frame.gene.isna().all():
-        why = "the data set names no gene sets, or no genes of its sequences"
-    published, found = pd.DataFrame(columns=["list"]), pd.DataFrame(columns=COLUMNS)
-    genes, features, terms = Genes((), np.zeros(0, np.int64), np.zeros(0)), [], 0
-    if why is None and dataset.genesets is not None:
-        genes = genes_of(sequences.frame, dataset.gene_table())
-        sets = read_gmt(dataset.genesets)
-        check_overlap(sets, genes.names, str(dataset.genesets))
-        codes = layers[layer].codes()
-        published = published_terms(_lists(workspace, codes, sequences, genes), sets, sizes)
-        features = differing(workspace, params.cds.alpha)
-        counts = genes.counts(_fired(workspace, codes, len(sequences.frame))[:, features])
-        found = feature_terms(counts, features, genes, sets, sizes)
-        terms = found.term.nunique()
-        if sequences.positive is None:
-            why = "no sequence has a class, so no feature differs between classes"
-    with atomic_folder(workspace.table("go")) as folder:
+    if (why := why_not(dataset, sequences)) is not None or dataset.genesets is None:
+        write_not_run(out, str(why))
+        return GoNumbers(untestable=why, layer=layer)
+    sizes, alpha = (params.go.sizes[0], params.go.sizes[1]), params.cds.alpha
+    genes, sets = genes_of(sequences.frame, dataset.gene_table()), read_gmt(dataset.genesets)
+    check_overlap(sets, genes.names, str(dataset.genesets))
+    codes = layers[layer].codes()
+    published = published_terms(_lists(workspace, codes, sequences, genes), sets, sizes)
+    features = differing(workspace, alpha)
+    counts = genes.counts(_fired(workspace, codes, len(sequences.frame))[:, features])
+    found = feature_terms(counts, features, genes, sets, sizes)
+    with atomic_folder(out) as folder:
         write_csv(folder / "published.csv", published)
         write_csv(folder / "terms.csv", found)
-    enriched = found.q < params.cds.alpha
-    survives = enriched & (found.q_length < params.cds.alpha)
-    listed = published[published.q < PUBLISHED_Q] if len(published) else published
+    enriched = found.q < alpha
+    survives = enriched & (found.q_length < alpha)
+    listed = published.universe[published.q < PUBLISHED_Q] if len(published) else pd.Series()
     return GoNumbers(
+        untestable=None,
         layer=layer,
         genes=len(genes.names),
-        terms=terms,
+        terms=found.term.nunique(),
         features=len(features),
-        published_terms=int((listed.get("universe") == "annotated").sum()) if len(listed) else 0,
-        input_terms=int((listed.get("universe") == "input").sum()) if len(listed) else 0,
+        published_terms=int((listed == "annotated").sum()),
+        input_terms=int((listed == "input").sum()),
         feature_terms=int(enriched.sum()),
         survivors=int(survives.sum()),
         lost=int((enriched & ~survives).sum()),
-        untestable=why,
     )
+
+
+def why_not(dataset: SequenceSet, sequences: Sequences) -> str | None:
+    """Why terms cannot be tested, or None."""
+    if dataset.genesets is None:
+        return "the data set has no gene sets"
+    if sequences.frame.gene.isna().all():
+        return "the data set names no gene of its sequences"
+    if sequences.positive is None:
+        return "no sequence has a class, so no feature differs between classes"
+    return None
 
 
 def differing(workspace: Workspace, alpha: float) -> list[int]:
