@@ -23,6 +23,19 @@ METHODS = {
 METHODS |= {"p_by": "BY"}
 
 
+class Adjusted(NamedTuple):
+    """A column of adjusted p-values in a table that a study's stage writes."""
+
+    stage: str
+    file: str
+    column: str
+    test: str
+    family: str
+    units: str
+    """what the test takes for independent."""
+    method: str
+
+
 class Entry(NamedTuple):
     """One set of adjusted p-values."""
 
@@ -36,18 +49,23 @@ class Entry(NamedTuple):
 
 
 def multiplicity(
-    tables: Mapping[str, pd.DataFrame], alpha: float, stratum: str = "stratum"
+    tables: Mapping[str, pd.DataFrame],
+    alpha: float,
+    stratum: str = "stratum",
+    others: Sequence[Adjusted] = (),
 ) -> pd.DataFrame:
     """One row per test and adjustment: stage, test, family, size, units, method, tested, rejected
     at ``alpha``.
 
-    ``stratum`` is what the design calls one. ``tables``: what stages wrote, by '<stage>/<file>';
+    ``stratum`` is what the design calls one, ``others`` are columns of a study's own tables.
+    ``tables``: what stages wrote, by '<stage>/<file>';
     absent ones are left out, as are tests that no one could make.
     """
     entries = [
         *_contrast(tables.get("cds/features"), Words(stratum=stratum)),
         *_causal(tables, stratum),
         *_annotation(tables),
+        *_others(tables, others),
     ]
     entries = [entry for entry in entries if np.isfinite(entry.adjusted).any()]
     return pd.DataFrame(
@@ -180,6 +198,15 @@ def _annotation(tables: Mapping[str, pd.DataFrame]) -> Iterator[Entry]:
                 values = _values(frame, column)
                 tested = Family(f"whole table: {family}", int(np.isfinite(values).sum()))
                 yield Entry(kind.stage, test, tested, units, "BH", values)
+
+
+def _others(tables: Mapping[str, pd.DataFrame], columns: Sequence[Adjusted]) -> Iterator[Entry]:
+    for one in columns:
+        frame = tables.get(f"{one.stage}/{one.file}", pd.DataFrame())
+        if one.column in frame:
+            values = _values(frame, one.column)
+            family = Family(one.family, int(np.isfinite(values).sum()))
+            yield Entry(one.stage, one.test, family, one.units, one.method, values)
 
 
 def _values(frame: pd.DataFrame, column: str) -> np.ndarray:

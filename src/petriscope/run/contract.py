@@ -129,10 +129,15 @@ def stage_modules(study: Study, name: str) -> frozenset[str]:
         if callable(function):
             module = function.__module__
             body = next(
-                node
-                for node in tree(module).body
-                if isinstance(node, ast.FunctionDef) and node.name == function.__name__
+                (
+                    node
+                    for node in tree(module).body
+                    if isinstance(node, ast.FunctionDef) and node.name == function.__name__
+                ),
+                None,
             )
+            if body is None:
+                continue  # a default that says nothing: it imports nothing
             found.add(module)
             found |= {one for name in imports_of(body, module) for one in closure(name)}
     return frozenset(found)

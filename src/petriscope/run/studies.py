@@ -19,6 +19,7 @@ from petriscope.names import did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
+    from petriscope.claims.multiplicity import Adjusted
     from petriscope.contrast.design import Design
     from petriscope.run.fixtures import FixtureKind
     from petriscope.run.params import Params
@@ -107,6 +108,8 @@ class Study:
     quality table by the same key. None where the model has no readout."""
     tests: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Tables that hold adjusted p-values, for the ledger of tests: stage → their names."""
+    adjusted: Callable[[], Sequence[Adjusted]] = lambda: ()
+    """Columns of adjusted p-values in its own tables, for the same ledger."""
     folder: str = "."
     """Its workspace, relative to the top of the repository."""
     parity: Callable[[], Parity] | None = None

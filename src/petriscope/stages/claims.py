@@ -50,7 +50,8 @@ def run(workspace: Workspace, params: Params) -> ClaimNumbers:
         f"seed {params.seed}, parameters {params.digest()}",
     ]
     words = {"stratum": metrics["cds"]["stratum"]} if "cds" in metrics else {}
-    ledger = multiplicity(_tables(workspace), params.cds.alpha, **words)
+    others = workspace.study.adjusted()
+    ledger = multiplicity(_tables(workspace), params.cds.alpha, others=others, **words)
     with atomic_folder(workspace.table("claims")) as folder:
         write_csv(folder / "ledger.csv", ledger)
     page = as_markdown(claims, "Claims ledger", [*notes, *dataset.untestable()])
@@ -68,11 +69,14 @@ def _tables(workspace: Workspace) -> dict[str, pd.DataFrame]:
     features = workspace.table("cds") / "features.parquet"
     if features.is_file():
         tables["cds/features"] = pd.read_parquet(features)
-    for stage, names in workspace.study.tests.items():
-        for name in names:
-            path = workspace.table(stage) / f"{name}.csv"
-            try:
-                tables[f"{stage}/{name}"] = read_csv(path) if path.is_file() else pd.DataFrame()
-            except pd.errors.EmptyDataError:
-                tables[f"{stage}/{name}"] = pd.DataFrame()
+    study = workspace.study
+    named = [(stage, name) for stage, names in study.tests.items() for name in names]
+    for stage, name in dict.fromkeys(
+        [*named, *((one.stage, one.file) for one in study.adjusted())]
+    ):
+        path = workspace.table(stage) / f"{name}.csv"
+        try:
+            tables[f"{stage}/{name}"] = read_csv(path) if path.is_file() else pd.DataFrame()
+        except pd.errors.EmptyDataError:
+            tables[f"{stage}/{name}"] = pd.DataFrame()
     return tables

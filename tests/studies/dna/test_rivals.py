@@ -134,7 +134,7 @@ def test_a_constant_rival_knows_nothing() -> None:
     group, label = np.arange(300), rng.random(300) < 0.3
     fold = grouped_folds(group, 5, 0)
     found = cross_fitted({"length": np.ones((300, 1))}, None, label, group, fold, Budget(1), 0)
-    assert area_under_roc(found["length"].round(9), label) == 0.5
+    assert area_under_roc(found["length"], label) == 0.5
 
 
 def test_the_one_hot_network_is_that_of_the_authors() -> None:

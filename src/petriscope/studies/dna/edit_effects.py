@@ -48,6 +48,8 @@ SIDES = ("positive", "negative")
 ENOUGH = 10
 """features a side without which the two sides cannot be told apart"""
 RANDOM_DIRECTIONS = 20
+LEAST_CONTROLS = 10
+"""Different features that fire as one does, for it to be judged."""
 _LEAST_SEQUENCES = 10  # with a number of co-present features, for that number to be a step
 NOTHING = Estimate(float("nan"), float("nan"), float("nan"))
 
@@ -158,12 +160,13 @@ class Judged:
     auc: Estimate
     """of the unedited head"""
     drop: Estimate
-    """largest drop of AUC by suppressing one feature"""
+    """of AUC by suppressing the one feature that most exceeds its own controls"""
     drop_feature: int
     drop_p: float
     """chance that the largest drop of a matched set is as large"""
     drop_control: float
-    """95 % point of the largest drops of matched sets"""
+    """what that feature would have to exceed: the 95 % point of the largest of matched sets, each
+    in units of its own controls"""
     dose: Slope
     present: Slope
     interaction: Estimate
@@ -243,11 +246,11 @@ def judge(
 
     draws = _Draws(label, group, plan)
     effects = _effects(reader, edited, every, shift, at, doses, asked, directions, active, draws)
-    controls, drop = _drops(reader.margin, every, chosen, matched, shift[:, 0], at, draws)
+    controls, drop = _drops(reader.margin, chosen, matched, shift[:, 0], at, draws)
     where = {side: np.array([at[int(f)] for f in chosen[side]], int) for side in SIDES}
     sets = {
-        side: np.array([[at[int(f)] for f in row] for row in matched[side]], int).reshape(
-            len(matched[side]), -1
+        side: np.array([at[int(f)] for f in matched[side].ravel()], int).reshape(
+            matched[side].shape
         )
         for side in SIDES
     }
@@ -396,37 +399,46 @@ def _effects(
 
 def _drops(
     margin: np.ndarray,
-    every: np.ndarray,
     chosen: Mapping[str, np.ndarray],
     matched: Mapping[str, np.ndarray],
     suppressed: np.ndarray,
     at: Mapping[int, int],
     draws: _Draws,
 ) -> tuple[pd.DataFrame, tuple[Estimate, int, float, float]]:
-    """Drop of AUC by suppressing each feature, beside its matched controls; the largest drop beside
-    the largest of each matched set, which answers that it is the largest of several."""
+    """Drop of AUC by suppressing each feature, beside its own matched controls: how many of their
+    standard deviations it lies above their mean. The largest is held against the largest of each
+    matched set in the same units, which answers that it is the largest of several; a feature that
+    fires as no others do has too few controls and is not judged."""
     whole = area_under_roc(margin, draws.label)
     fell = np.array([whole - area_under_roc(margin + row, draws.label) for row in suppressed])
-    rows, largest = [], []
+    rows, above = [], []
     for side in SIDES:
-        null = np.array([[fell[at[int(f)]] for f in row] for row in matched[side]])
-        if not len(chosen[side]):
-            continue
-        largest.append(null.max(1))
         for i, feature in enumerate(chosen[side]):
-            own = fell[at[int(feature)]]
+            features = matched[side][:, i]
+            null, own = fell[[at[int(f)] for f in features]], fell[at[int(feature)]]
+            others = len(np.unique(features))
+            judged = others >= LEAST_CONTROLS and null.std() > 0
+            if judged:
+                above.append((int(feature), null))
             rows.append(
                 {"feature": int(feature), "side": side, "auc_drop": own}
-                | {"control_mean": null[:, i].mean(), "control_95": np.quantile(null[:, i], 0.95)}
-                | {"p": (1 + (null[:, i] >= own).sum()) / (1 + len(null)), "controls": len(null)}
+                | {"control_mean": null.mean(), "control_sd": null.std()}
+                | {"control_95": np.quantile(null, 0.95)}
+                | {"p": (1 + (null >= own).sum()) / (1 + len(null))}
+                | {"controls": len(null), "different": others, "judged": judged}
             )
-    family = np.max(np.stack(largest), axis=0)
-    best = max(every.tolist(), key=lambda feature: (fell[at[feature]], -feature))
-    own = fell[at[best]]
+    table = pd.DataFrame(rows)
+    if not above:
+        return table, (NOTHING, -1, float("nan"), float("nan"))
+    z = {f: (fell[at[f]] - null.mean()) / null.std() for f, null in above}
+    family = np.max([(null - null.mean()) / null.std() for _, null in above], axis=0)
+    best = max(z, key=lambda feature: (z[feature], -feature))
     both = draws.areas(np.stack([margin, margin + suppressed[at[best]]]))
     estimate = interval(both[0] - both[1], draws.groups)
-    p = float((1 + (family >= own).sum()) / (1 + len(family)))
-    return pd.DataFrame(rows), (estimate, int(best), p, float(np.quantile(family, 0.95)))
+    p = float((1 + (family >= z[best]).sum()) / (1 + len(family)))
+    null = dict(above)[best]
+    limit = float(null.mean() + np.quantile(family, 0.95) * null.std())
+    return table, (estimate, best, p, limit)
 
 
 def _dose(

@@ -12,7 +12,7 @@ import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -145,7 +145,8 @@ class CNNHead(nn.Module):
 
     def first(self, hidden: Tensor) -> Tensor:
         """(S, L, C) the first convolution of ``hidden`` (S, T, d), before its ReLU."""
-        return self._convolved(hidden, self.conv1.weight.permute(2, 0, 1)) + self.conv1.bias
+        found = self._convolved(hidden, self.conv1.weight.permute(2, 0, 1))
+        return torch.add(found, cast(Tensor, self.conv1.bias))
 
     def added(self, coefficients: Tensor, directions: Tensor) -> Tensor:
         """(S, L, C) what adding ``coefficients`` (S, T, F) times ``directions`` (F, d) to the
@@ -189,7 +190,7 @@ class CNNHead(nn.Module):
         padded = F.pad(hidden, (0, 0, around, around))
         read = padded.unfold(1, 2 * k - 1, STRIDE)[:, :windows]  # (S, windows, C, 2k - 1)
         each = read.unfold(3, k, 1).transpose(2, 3).flatten(3)  # (S, windows, k, C k)
-        found = each @ self.conv2.weight.flatten(1).T + self.conv2.bias
+        found = each @ self.conv2.weight.flatten(1).T + cast(Tensor, self.conv2.bias)
         pooled = self.dropout(F.relu(found.amax(2)))
         if self.padded_to is None:
             ends = torch.arange(windows, device=hidden.device) * STRIDE + k

@@ -18,6 +18,7 @@ from petriscope.sae.codes import Codes
 from petriscope.studies.dna.areas import area_under_roc
 from petriscope.studies.dna.edit_effects import (
     ENOUGH,
+    LEAST_CONTROLS,
     SIDES,
     Judged,
     Plan,
@@ -275,7 +276,10 @@ def _inside_numbers(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _off_switch(judged: Judged, chosen: Chosen) -> dict[str, Any]:
-    side = next(s for s, f in chosen.sides.items() if judged.drop_feature in f)
+    side = next((s for s, f in chosen.sides.items() if judged.drop_feature in f), None)
+    if side is None:
+        why = f"no chosen feature has {LEAST_CONTROLS} others that fire as it does"
+        return {"untestable": why, "supported": False}
     return {
         "untestable": _dull(judged),
         "supported": judged.off_switch,

@@ -228,6 +228,7 @@ class Rule:
     accuracy: float | None = None
     """of the masked token that the rule fixes"""
     chance: float | None = None
+    """of always saying the commonest middle; one in the number of kinds, at least"""
     error: float | None = None
     """standard error of an accuracy at chance"""
     above_chance: bool | None = None
@@ -265,7 +266,9 @@ def planted_rule(
     words = masked_accuracy(
         model, form, texts, _some(word_places(truth.elements, ids, seed), WORDS)
     )
-    chance = 1 / int(truth.world["rule"]["kinds"])
+    held_middles = [texts[row][6 * at : 6 * at + 6] for row, at in places]
+    commonest = max((held_middles.count(one) for one in middles), default=0)
+    chance = max(1 / int(truth.world["rule"]["kinds"]), commonest / max(1, len(places)))
     error = accuracy.error(chance)
     sites = _some(sites, most)
     probes = {

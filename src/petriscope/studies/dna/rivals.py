@@ -286,7 +286,8 @@ def cross_fitted(
             found["onehot"] = margin[test]
         # against the prior of its own training rows, else folds differ in it alone
         prior = float(np.log(label[train].sum() / (~label[train]).sum()))
-        return {name: margin - prior for name, margin in found.items()}
+        # (rounded to what the fits settle, so that a rival that knows nothing ties everywhere)
+        return {name: np.round(margin - prior, 6) for name, margin in found.items()}
 
     parts = list(in_processes(one, range(folds), "rivals in grouped folds", unit="fold"))
     out = {name: np.zeros(len(label)) for name in parts[0]}

@@ -14,6 +14,7 @@ from petriscope.studies.dna.params import Params
 if TYPE_CHECKING:
     import pandas as pd  # which looking up a study must not load
 
+    from petriscope.claims.multiplicity import Adjusted
     from petriscope.run.fixtures import FixtureKind
 
 
@@ -48,6 +49,40 @@ def _audit(folder: Path, genesets: Path | None) -> pd.DataFrame:
     return audit_folder(folder, genesets)
 
 
+def _adjusted() -> list[Adjusted]:
+    from petriscope.claims.multiplicity import Adjusted
+
+    rate = "rate differs between the classes, labels permuted within length bins and groups"
+    features, sequences = "alive features of the probed layer", "sequences and groups"
+    follows = "partial r with surprisal given token identity and GC"
+    return [
+        Adjusted("graph", "features", "p_maxt", rate, features, sequences, "maxT, step-down"),
+        Adjusted("graph", "features", "q", rate, features, sequences, "BH"),
+        *(
+            Adjusted(
+                *("tracks", "correlations", column, test),
+                *("features, layers and tracks of either model", "circular shifts", "maxT"),
+            )
+            for column, test in (
+                ("max_t", "r with a track"),
+                ("partial_max_t", "partial r with a track given token identity and GC"),
+            )
+        ),
+        Adjusted(
+            *("entropy", "features", "max_t", follows),
+            *("alive features of either model", "circular shifts", "maxT"),
+        ),
+        Adjusted(
+            *("go", "terms", "q", "term enriched among a feature's genes"),
+            *("features and terms", "genes of the input", "BH"),
+        ),
+        Adjusted(
+            *("go", "terms", "q_length", "the same with gene length held fixed"),
+            *("features and terms", "genes of the input", "BH"),
+        ),
+    ]
+
+
 def _fixtures() -> list[FixtureKind]:
     from petriscope.studies.dna import parity
 
@@ -65,6 +100,7 @@ STUDY = Study(
     demo=_demo,
     tiny=_tiny,
     folder="studies/dna",
+    adjusted=_adjusted,
     fixtures=_fixtures,
     audit=Audit(
         (

@@ -243,8 +243,8 @@ class NucleotideTransformer(nn.Module):
 
     @torch.no_grad()
     def _draw(self, seed: int) -> None:
-        """Linear maps normal with variance 1 / fan-in and no bias, embeddings normal: the start of
-        the original (JAX), which is scaled for a model of any width."""
+        """Linear maps normal with variance 1 / fan-in and no bias, which is scaled for a model of
+        any width; embeddings normal."""
         generator = torch.Generator().manual_seed(seed)
         for part in self.modules():
             if isinstance(part, nn.Linear):
@@ -256,8 +256,9 @@ class NucleotideTransformer(nn.Module):
                 part.weight[PAD] = 0
 
 
-EMBEDDING_SD = 0.5
-"""Of a random start: large enough that layer 0 says which token it is."""
+EMBEDDING_SD = 0.02
+"""Of a random start, as `initializer_range` of EsmConfig. From a larger one the embeddings of
+tokens that training tells nothing about stay as they were drawn: at layer 0, noise of full rank."""
 
 
 class Block(nn.Module):

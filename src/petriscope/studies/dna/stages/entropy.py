@@ -174,7 +174,7 @@ def run(workspace: Workspace, params: Params) -> EntropyNumbers:
         else ("the randomly initialized model was not run (controls.random_init is false)")
     )
     last = table.iloc[-1]
-    plain = pearson(found["trained"].codes, entropy[:, None])[:, 0][found["trained"].alive]
+    plain = pearson(found["trained"].codes, entropy[:, None])[:, 0]
     return EntropyNumbers(
         trained=found["trained"].numbers(params.cds.alpha),
         random=Model(why) if why else found["random_init"].numbers(params.cds.alpha),
@@ -252,7 +252,9 @@ class Followed(NamedTuple):
     """What one model's latents owe to surprisal."""
 
     codes: Any
+    """CSR (n, alive)"""
     alive: np.ndarray
+    """(alive,) indices of the latents that fire often enough"""
     r: np.ndarray
     """(alive,)"""
     test: PermutationP

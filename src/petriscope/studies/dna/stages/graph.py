@@ -86,8 +86,8 @@ class Found:
     features_matched: dict[str, float] | None = None
     """median over the draws"""
     features_fewer: dict[str, float] | None = None
-    """features of the negative minus of the positive class, length-matched: median of the draws, low
-    and high (2.5 and 97.5 %)"""
+    """features of the negative minus of the positive class, length-matched: median of the draws,
+    low and high (2.5 and 97.5 %)"""
     features_fewer_null: dict[str, float] | None = None
     """the same with edges dealt out anew, every degree kept"""
     features_fewer_p: float | None = None
