@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from scipy import special
+from scipy import stats as st
 from statsmodels.stats.multitest import multipletests
 
 from petriscope.causal.edits import Firing, firing, matched_sets
@@ -48,8 +49,9 @@ SIDES = ("positive", "negative")
 ENOUGH = 10
 """features a side without which the two sides cannot be told apart"""
 RANDOM_DIRECTIONS = 20
-LEAST_CONTROLS = 10
-"""Different features that fire as one does, for it to be judged."""
+FACTOR, NEIGHBORS, LEAST_CONTROLS = 2.0, 25, 10
+"""Another feature stands in for one where firing rate and weight are within this factor; so many of
+them at most, and so many at least for the feature to be judged."""
 _LEAST_SEQUENCES = 10  # with a number of co-present features, for that number to be a step
 NOTHING = Estimate(float("nan"), float("nan"), float("nan"))
 
@@ -163,10 +165,9 @@ class Judged:
     """of AUC by suppressing the one feature that most exceeds its own controls"""
     drop_feature: int
     drop_p: float
-    """chance that the largest drop of a matched set is as large"""
+    """chance of a drop as large among features like it, Bonferroni over the features judged"""
     drop_control: float
-    """what that feature would have to exceed: the 95 % point of the largest of matched sets, each
-    in units of its own controls"""
+    """the drop at which that chance is alpha"""
     dose: Slope
     present: Slope
     interaction: Estimate
@@ -231,7 +232,9 @@ def judge(
         side: _matched(chosen[side], every, stats, plan.random, plan.seed + i)
         for i, side in enumerate(SIDES)
     }
-    needed = np.unique(np.concatenate([every, *(sets.ravel() for sets in matched.values())]))
+    controls = {int(feature): alike(feature, every, stats) for feature in every}
+    asked_of = [every, *controls.values(), *(sets.ravel() for sets in matched.values())]
+    needed = np.unique(np.concatenate(asked_of))
     doses = (0.0, *(dose for dose in plan.doses if dose != 0))
     factors = [dose - 1 for dose in doses]
 
@@ -246,7 +249,7 @@ def judge(
 
     draws = _Draws(label, group, plan)
     effects = _effects(reader, edited, every, shift, at, doses, asked, directions, active, draws)
-    controls, drop = _drops(reader.margin, chosen, matched, shift[:, 0], at, draws)
+    judged, drop = _drops(reader.margin, chosen, controls, shift[:, 0], at, draws)
     where = {side: np.array([at[int(f)] for f in chosen[side]], int) for side in SIDES}
     sets = {
         side: np.array([at[int(f)] for f in matched[side].ravel()], int).reshape(
@@ -260,7 +263,7 @@ def judge(
     interaction, beyond = _interaction(slopes, where, sets, draws)
     area = draws.area(reader.margin)
     return Judged(
-        plan.alpha, effects, controls, bins, area, *drop, dose, present, interaction, beyond
+        plan.alpha, effects, judged, bins, area, *drop, dose, present, interaction, beyond
     )
 
 
@@ -274,6 +277,17 @@ def _matched(
     rate = stats.rate.copy()
     rate[others] = 0
     return matched_sets(target, Firing(rate, stats.weight), sets, seed)
+
+
+def alike(feature: int, every: np.ndarray, stats: Firing) -> np.ndarray:
+    """The features that can stand in for one: none of those chosen, firing rate and weight each
+    within a factor of `FACTOR`; the `NEIGHBORS` nearest of them on the logarithms."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        away = np.abs([np.log(values / values[feature]) for values in stats])
+    near = np.flatnonzero((away <= np.log(FACTOR)).all(0))
+    near = np.setdiff1d(near, every)
+    order = np.argsort((away[:, near] ** 2).sum(0), kind="stable")
+    return near[order[:NEIGHBORS]]
 
 
 class _Draws:
@@ -400,45 +414,50 @@ def _effects(
 def _drops(
     margin: np.ndarray,
     chosen: Mapping[str, np.ndarray],
-    matched: Mapping[str, np.ndarray],
+    controls: Mapping[int, np.ndarray],
     suppressed: np.ndarray,
     at: Mapping[int, int],
     draws: _Draws,
 ) -> tuple[pd.DataFrame, tuple[Estimate, int, float, float]]:
     """Drop of AUC by suppressing each feature, beside its own matched controls: how many of their
-    standard deviations it lies above their mean. The largest is held against the largest of each
-    matched set in the same units, which answers that it is the largest of several; a feature that
-    fires as no others do has too few controls and is not judged."""
+    standard deviations it lies above their mean. One drop more like its ``controls`` (`alike`) is
+    t-distributed in these units (a prediction interval); Bonferroni over the features answers that
+    the clearest of several is judged. A feature that fires as no others do is not."""
     whole = area_under_roc(margin, draws.label)
     fell = np.array([whole - area_under_roc(margin + row, draws.label) for row in suppressed])
-    rows, above = [], []
+    rows, above = [], {}
     for side in SIDES:
-        for i, feature in enumerate(chosen[side]):
-            features = matched[side][:, i]
-            null, own = fell[[at[int(f)] for f in features]], fell[at[int(feature)]]
-            others = len(np.unique(features))
-            judged = others >= LEAST_CONTROLS and null.std() > 0
+        for feature in chosen[side].tolist():
+            null, own = fell[[at[f] for f in controls[feature].tolist()]], fell[at[feature]]
+            judged = len(null) >= LEAST_CONTROLS and null.std() > 0
             if judged:
-                above.append((int(feature), null))
+                above[feature] = null
+            some = null if len(null) else np.full(1, np.nan)
             rows.append(
-                {"feature": int(feature), "side": side, "auc_drop": own}
-                | {"control_mean": null.mean(), "control_sd": null.std()}
-                | {"control_95": np.quantile(null, 0.95)}
+                {"feature": feature, "side": side, "auc_drop": own}
+                | {"control_mean": some.mean(), "control_sd": some.std()}
+                | {"control_95": np.quantile(some, 0.95)}
                 | {"p": (1 + (null >= own).sum()) / (1 + len(null))}
-                | {"controls": len(null), "different": others, "judged": judged}
+                | {"controls": len(null), "judged": judged}
             )
     table = pd.DataFrame(rows)
     if not above:
         return table, (NOTHING, -1, float("nan"), float("nan"))
-    z = {f: (fell[at[f]] - null.mean()) / null.std() for f, null in above}
-    family = np.max([(null - null.mean()) / null.std() for _, null in above], axis=0)
-    best = max(z, key=lambda feature: (z[feature], -feature))
+    z = {f: (fell[at[f]] - null.mean()) / _spread(null) for f, null in above.items()}
+    chance = {f: float(st.t.sf(z[f], len(null) - 1)) for f, null in above.items()}
+    best = min(chance, key=lambda feature: (chance[feature], feature))
     both = draws.areas(np.stack([margin, margin + suppressed[at[best]]]))
     estimate = interval(both[0] - both[1], draws.groups)
-    p = float((1 + (family >= z[best]).sum()) / (1 + len(family)))
-    null = dict(above)[best]
-    limit = float(null.mean() + np.quantile(family, 0.95) * null.std())
+    null, tested = above[best], len(above)
+    beyond = st.t.isf(draws.plan.alpha / tested, len(null) - 1)
+    limit = float(null.mean() + beyond * _spread(null))
+    p = min(1.0, tested * chance[best])
     return table, (estimate, best, p, limit)
+
+
+def _spread(null: np.ndarray) -> float:
+    """Standard deviation of one value more, less the mean of these."""
+    return float(null.std(ddof=1) * np.sqrt(1 + 1 / len(null)))
 
 
 def _dose(

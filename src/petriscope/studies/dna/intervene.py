@@ -290,7 +290,7 @@ def _off_switch(judged: Judged, chosen: Chosen) -> dict[str, Any]:
         "drop": judged.drop.value,
         "drop_low": judged.drop.low,
         "drop_high": judged.drop.high,
-        "control_95": judged.drop_control,
+        "control_limit": judged.drop_control,
         "p": judged.drop_p,
         "beyond_controls": int((judged.controls.auc_drop > judged.controls.control_95).sum()),
         "features": len(judged.controls),
