@@ -14,7 +14,9 @@ from petriscope.atlas.build import build_atlas
 from petriscope.atlas.query import Atlas
 from petriscope.errors import UserError
 from petriscope_tui.app import PetriscopeApp
+from petriscope_tui.evidence import dependency
 from petriscope_tui.glyphs import ASCII, UNICODE, Glyphs
+from petriscope_tui.theme import DARK
 from petriscope_tui.widgets.table import VirtualTable
 
 DOCUMENTS = pd.DataFrame(
@@ -39,6 +41,15 @@ EDGES = pd.DataFrame(
 ANNOTATIONS = pd.DataFrame(
     {"layer": 0, "feature": [0], "kind": "concept", "term": "exon", "estimate": [0.7]}
 )
+MAPS = pd.DataFrame(
+    {
+        "layer": 0,
+        "feature": [0],
+        "document": "seqA",
+        "pieces": "ACGTAC GTACGT",
+        "cells": "[[null, 0.5], [0.0, null]]",
+    }
+)
 
 
 @pytest.fixture
@@ -47,7 +58,12 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tables = study_of_kmers()
     declared = tables.declared._replace(document="sequence")
     tables = replace(
-        tables, documents=DOCUMENTS, edges=EDGES, annotations=ANNOTATIONS, declared=declared
+        tables,
+        documents=DOCUMENTS,
+        edges=EDGES,
+        annotations=ANNOTATIONS,
+        maps=MAPS,
+        declared=declared,
     )
     build_atlas(tmp_path / "results" / "atlas.sqlite", tables)
     return tmp_path
@@ -68,6 +84,7 @@ def test_edges_are_found_from_both_ends(workspace: Path) -> None:
         ("seqA", 1, 2),
     ]
     assert [e.id for e in atlas.features_in("seqA")] == [1, 0]
+    assert atlas.dependency(0).cells == [[None, 0.5], [0.0, None]] and atlas.dependency(1) is None
     assert atlas.document("seqB").content == "TTTTTTCCC" and atlas.document("none") is None
 
 
@@ -115,3 +132,11 @@ async def test_without_a_graph_the_page_says_so(tmp_path: Path) -> None:
         await press(pilot, "G")
         assert "holds no graph" in text(app)
         assert len(app.screen.query_one("#documents", VirtualTable).rows) == 0
+
+
+def test_the_largest_cell_of_a_map_is_the_darkest(workspace: Path) -> None:
+    found = Atlas(workspace / "results/atlas.sqlite").dependency(0)
+    lines = dependency(found, DARK, UNICODE, 60).plain.split("\n")
+    assert lines[:2] == ["ACGTAC ──██", "GTACGT   ──"]
+    narrow = dependency(found, DARK, ASCII, 10).plain.split("\n")
+    assert narrow[0] == "ACGTAC -#"

@@ -11,6 +11,7 @@ from petriscope.atlas.records import (
     Activation,
     Annotation,
     CurvePoint,
+    DependencyMap,
     Feature,
     Gene,
     MotifHit,
@@ -422,6 +423,30 @@ def sequence(
             text.append("no motif hit in this bin", style=p.dim)
         text.append("\n")
     text.append_text(gene_track(one, genes, p, g, width))
+    return text
+
+
+def dependency(found: DependencyMap, p: Palette, g: Glyphs, width: int) -> Text:
+    """A map of pieces: each row is substituted, each column read; the darker, the more the feature
+    changes there."""
+    text = Text()
+    largest = max((x for row in found.cells for x in row if x is not None), default=0.0) or 1.0
+    head = min(max(map(len, found.pieces), default=0), 12)
+    wide = 2 if head + 1 + 2 * len(found.pieces) <= width else 1
+    for piece, row in zip(found.pieces, found.cells):
+        text.append(f"{piece[:head]:<{head}} ", style=p.dim)
+        for value in row[: max((width - head - 1) // wide, 1)]:
+            if value is None:
+                text.append(g.rule * wide, style=p.faint)
+            else:
+                level = round((len(g.sparks) - 1) * max(value, 0.0) / largest)
+                text.append(g.sparks[level] * wide, style=p.target)
+        text.append("\n")
+    note = (
+        f"rows: substituted, columns: read, in {found.document}; itself: {g.rule}; "
+        f"largest change {number(largest)}"
+    )
+    text.append("\n".join(wrap(note, width)), style=p.dim)
     return text
 
 

@@ -45,6 +45,7 @@ class AtlasTables:
     similar: pd.DataFrame | None = None
     documents: pd.DataFrame | None = None
     edges: pd.DataFrame | None = None
+    maps: pd.DataFrame | None = None
     layers: pd.DataFrame | None = None
     curves: pd.DataFrame | None = None
     claims: pd.DataFrame | None = None
@@ -130,6 +131,11 @@ def _fill(
     _motif_hits(connection, frames["motif_hits"])
     _similar(connection, frames["similar"], known, thresholds)
     _graph(connection, frames["documents"], frames["edges"], known)
+    maps = frames["maps"].assign(id=_ids(frames["maps"]))
+    _exists("maps", maps["id"].to_numpy(), known)
+    _unique("maps", maps, ["id"])
+    names = ["id", "document", "pieces", "cells"]
+    _insert(connection, "maps", names, _columns(maps.sort_values("id", kind="stable"), names))
     _layers(connection, frames, thresholds)
     _curves(connection, frames["curves"], known)
     states = frames["chromhmm_states"]

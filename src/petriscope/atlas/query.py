@@ -336,6 +336,15 @@ class Atlas:
         """Features that fire in a document, on most tokens first."""
         return self._edges("d.name = ?", "e.id", (name, limit))
 
+    def dependency(self, identifier: int) -> records.DependencyMap | None:
+        """What a feature depends on, in the document kept for it."""
+        row = self._db.execute(
+            "SELECT document, pieces, cells FROM maps WHERE id = ?", (identifier,)
+        ).fetchone()
+        if row is None:
+            return None
+        return records.DependencyMap(row[0], row[1].split(), json.loads(row[2]))
+
     def _edges(self, where: str, last: str, values: Sequence[object]) -> list[records.Edge]:
         sql = (
             "SELECT e.id, d.name, e.tokens, e.activation, e.spans, d.side, d.degree, f.label, "

@@ -143,6 +143,16 @@ class Edge(NamedTuple):
     """share of all tokens on which the feature fires"""
 
 
+class DependencyMap(NamedTuple):
+    """What one feature depends on in one document."""
+
+    document: str
+    pieces: list[str]
+    cells: list[list[float | None]]
+    """change of the feature on each piece (columns) when one (rows) is substituted; None on
+    itself"""
+
+
 class Layer(NamedTuple):
     """Quality and counts of one layer."""
 

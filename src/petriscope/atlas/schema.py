@@ -271,6 +271,19 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("activation", "real", text="summed over them"),
         Column("spans", "text", text="where in its content they lie: 12-18,60-66"),
     ),
+    "maps": (
+        Column("layer", "integer", required=True),
+        Column("feature", "integer", required=True),
+        Column("document", "text", text="name of the document", required=True),
+        Column("pieces", "text", text="its pieces, separated by blanks", required=True),
+        Column(
+            "cells",
+            "text",
+            text="JSON: how the feature changes on each piece (columns) when a piece (rows) is "
+            "substituted; null on itself",
+            required=True,
+        ),
+    ),
     "layers": (
         Column("layer", "integer", required=True),
         *(Column(name, "real") for name in ("fvu", "l0", "dead", "loss_recovered")),
@@ -352,6 +365,7 @@ CREATE TABLE documents(document INTEGER PRIMARY KEY, name TEXT UNIQUE, side TEXT
   content TEXT, degree INTEGER, chrom TEXT, start INTEGER, "end" INTEGER);
 CREATE TABLE edges(id INTEGER, document INTEGER, tokens INTEGER, activation REAL,
   spans TEXT, PRIMARY KEY(id, document)) WITHOUT ROWID;
+CREATE TABLE maps(id INTEGER PRIMARY KEY, document TEXT, pieces TEXT, cells TEXT);
 CREATE TABLE layers(layer INTEGER PRIMARY KEY, fvu REAL, l0 REAL, dead REAL, loss_recovered REAL,
   alive INTEGER, n_context INTEGER, fraction REAL, lo REAL, hi REAL, random_init_fraction REAL,
   random_init_lo REAL, random_init_hi REAL, stable_fraction REAL, published_fraction REAL,

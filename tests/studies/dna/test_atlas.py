@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from petriscope.probe.tokens import Tokens
+from petriscope.run.workspace import Workspace
 from petriscope.sae.codes import Codes
 from petriscope.studies.dna.atlas import (
     Fired,
     activation_rows,
     context_rows,
     graph_of,
+    map_rows,
     shown,
 )
 from petriscope.studies.dna.sequences import Sequences
@@ -79,3 +84,21 @@ def test_a_token_on_the_other_strand_lies_at_the_far_end() -> None:
     assert found.chrom.isna().tolist() == [False, True, True]
     assert found.unit.tolist() == ["bound", "bound", "no class"]
     assert shown("A" * 30, 20, 6) == "a" * 18 + "A" * 6 + "a" * 4
+
+
+def test_a_map_is_kept_token_by_token_in_the_sequence_that_shows_most(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    assert map_rows(workspace, 1).empty
+    own = np.zeros((2, 8, 8), bool)
+    own[:, :6, :6] = own[:, 6, 6] = own[:, 7, 7] = True
+    maps = np.zeros((2, 1, 8, 8), np.float32)
+    maps[0, 0, 0, 0] = 100  # on its own token: no dependency on others
+    maps[1, 0, 7, :6] = 3
+    maps[1, 0, 0, 6] = 6
+    workspace.table("dependency").mkdir(parents=True)
+    texts = np.array(["ACGTACGT", "TTTTTTCA"])
+    np.savez(workspace.table("dependency") / "maps.npz", maps=maps, own_block=own,
+             ids=np.array(["one", "two"]), features=np.array([5]), sequences=texts)  # fmt: skip
+    (row,) = map_rows(workspace, 1).itertuples()
+    assert (row.layer, row.feature, row.document, row.pieces) == (1, 5, "two", "TTTTTT C A")
+    assert json.loads(row.cells) == [[None, 1.0, 0.0], [0.0, None, 0.0], [3.0, 0.0, None]]

@@ -109,9 +109,9 @@ def test_pagerank_of_a_graph_is_that_of_networkx() -> None:
     row |= {"digraph_nodes": len(graph), "feature_nodes": len(features)}
     mine = ranked(pd.DataFrame([{"graph": "g", **row}]), "g")
     theirs = nx.pagerank(graph)
-    assert theirs["s0"] == pytest.approx(mine.stopped, rel=1e-12)
+    assert theirs["s0"] == pytest.approx(mine.printed.sequence, rel=1e-12)
     share = {f: graph.in_degree(f) / 3 for f in features}
-    assert {f: mine.of_share(x) for f, x in share.items()} == pytest.approx(
+    assert {f: float(mine.printed.values(x)) for f, x in share.items()} == pytest.approx(
         {f: theirs[f] for f in features}, rel=1e-12
     )
     assert mine.sequences == 40 and DAMPING == 0.85

@@ -13,7 +13,7 @@ from textual.containers import VerticalScroll
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Activation, Feature, Layer
 from petriscope.atlas.schema import Declared, feature_name, parse_feature
-from petriscope.enrich.kinds import KINDS
+from petriscope.enrich.kinds import ENRICHED, SCORED, Kind
 from petriscope.errors import UserError
 from petriscope_tui.evidence import checks, spoken
 from petriscope_tui.form import bound, interval, show
@@ -178,12 +178,12 @@ class ComparePage(Page):
 
     def _terms(self, atlas: Atlas, left: Feature, right: Feature, width: int) -> Text:
         p, text = self.palette, Text()
-        for kind in sorted(KINDS, key=lambda kind: bool(kind.scope)):
+        for kind in sorted(_compared(atlas), key=lambda kind: bool(kind.scope)):
             a, b = (
                 {
                     x.term
                     for x in atlas.annotations(f.id, kind.name)
-                    if x.q is not None and x.q < atlas.thresholds.alpha
+                    if (kind in SCORED if x.q is None else x.q < atlas.thresholds.alpha)
                 }
                 for f in (left, right)
             )
@@ -264,3 +264,8 @@ class ComparePage(Page):
 
 def _spark(one: Activation, glyphs) -> str:  # type: ignore[no-untyped-def]
     return spark(one.histogram, glyphs)
+
+
+def _compared(atlas: Atlas) -> list[Kind]:
+    """The kinds of annotation that are compared: scored ones where the atlas has any."""
+    return [*ENRICHED, *(kind for kind in SCORED if kind.name in atlas.kinds)]

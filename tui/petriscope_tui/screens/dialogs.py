@@ -25,6 +25,7 @@ Tables       arrows or hjkl   PgUp PgDn Home End   Enter opens   a click on a he
 Features     f filter   s sort   S reverse   c columns   v saved   w save filter
              e export   m mark (two marks open Compare)
 Feature      n p next and previous   g go to   m mark   Y copy place   e export
+Graph        G from anywhere, where the atlas has one   enter goes on   o opens the feature
 Compare      a b choose left and right   s swap   o O open left or right
 Layers       Enter or f its features   c compare two layers
 Causal       n p layer   g stratum   t ablation or steering in the table

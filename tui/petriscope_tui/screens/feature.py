@@ -71,6 +71,7 @@ class FeaturePage(Page):
                 yield VirtualTable(id="neighbors", empty="no similar feature is known")
             for kind in FURTHER:
                 yield VirtualTable(id=kind.stage, empty=f"no {kind.one} was tested")
+            yield Block(id="dependency", title="Dependency map")
             with Horizontal(classes="pair"):
                 yield Block(id="ablation", title="Ablation of this feature")
                 yield Block(id="steering", title="Steering with this feature")
@@ -136,6 +137,10 @@ class FeaturePage(Page):
         block("steering").show(
             lambda width: evidence.curve(feature.steering, "scaling", p, g, width)
         )
+        found = atlas.dependency(identifier)
+        block("dependency").display = found is not None
+        if found is not None:
+            block("dependency").show(lambda width: evidence.dependency(found, p, g, width))
         self._bins(feature.contexts, words, lineages)
         for kind in TABLED:
             self._annotations(kind, atlas.annotations(identifier, kind.name, 30))

@@ -3,7 +3,9 @@ queries read: features of all layers, and the graph of sequences and features of
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -138,6 +140,7 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
         similar=similar_rows(decoders, alive, together, NEIGHBORS),
         documents=document_rows(sequences, side).assign(degree=graph.degree),
         edges=graph.edges,
+        maps=map_rows(workspace, probed),
         layers=layer_rows(workspace, features, params.cds.alpha, probed),
         curves=curve_rows(workspace, probed),
         claims=claim_rows(workspace),
@@ -465,6 +468,35 @@ def graph_of(
     document = names[table.window.to_numpy()]
     edges = table.assign(layer=layer, document=document).drop(columns="window")
     return Graph(edges, degree)
+
+
+def map_rows(workspace: Workspace, probed: int) -> pd.DataFrame:
+    """Dependency maps of the strongest features, token by token: each in the sequence in which it
+    depends most on other tokens."""
+    columns = ["layer", "feature", "document", "pieces", "cells"]
+    path = workspace.table("dependency") / "maps.npz"
+    if not path.is_file():
+        return pd.DataFrame(columns=columns)
+    with np.load(path) as stored:
+        maps, own, ids = stored["maps"], stored["own_block"], stored["ids"]
+        features, texts = stored["features"], stored["sequences"]
+    away = np.where(own[:, None], 0.0, maps)
+    best = away.sum((2, 3)).argmax(0)
+    rows = []
+    for i, feature in enumerate(features):
+        text, block = str(texts[best[i]]), own[best[i]]
+        first = np.flatnonzero(np.r_[True, (block[1:] != block[:-1]).any(1)])
+        bounds = [*first.tolist(), len(block)]
+        size = np.diff(bounds)
+        sums = np.add.reduceat(np.add.reduceat(away[best[i], i], first, 0), first, 1)
+        cells = sums / size[:, None] / size
+        pieces = " ".join(text[a:b] for a, b in pairwise(bounds))
+        shown = [
+            [None if a == b else round(float(cells[a, b]), 5) for b in range(len(first))]
+            for a in range(len(first))
+        ]
+        rows.append((probed, int(feature), str(ids[best[i]]), pieces, json.dumps(shown)))
+    return pd.DataFrame(rows, columns=columns)
 
 
 def correlation(encoded: EncodedLayer, tokens: int) -> sparse.csr_matrix:

@@ -17,6 +17,7 @@ from petriscope.enrich.genesets import GeneSets, enrich_genes, read_gmt
 from petriscope.errors import UserError
 from petriscope.graph.centrality import DAMPING, TOLERANCE, iterate
 from petriscope.run.released import UNCHANGED, read_released
+from petriscope.studies.dna.graph import Printed, lone_token_fold_change, printed_pagerank
 from petriscope.textfile import text_lines
 
 GRAPHS = ("binding", "non_binding")
@@ -67,21 +68,10 @@ class Ranked(NamedTuple):
     features: int
     tokens: float
     """distinct tokens of a sequence, a mean"""
-    stopped: float
-    """the value of each sequence"""
-    before: float
-    """the same one step earlier"""
-    iterations: int
+    printed: Printed
+    """what its PageRank values say of shares"""
     moving: float
     """share of the mass that the last step still moved"""
-
-    def of_share(self, share: np.ndarray | float) -> np.ndarray | float:
-        """The value of a feature with summed share ``share`` of its sequences' tokens."""
-        return self.stopped + DAMPING * self.before * share
-
-    def share(self, value: np.ndarray) -> np.ndarray:
-        """The summed share behind the value of a feature."""
-        return (value - self.stopped) / (DAMPING * self.before)
 
 
 @dataclass
@@ -131,16 +121,8 @@ def ranked(graphs: pd.DataFrame, name: str) -> Ranked:
     found = iterate(sequences, features)
     previous_mass = (nodes * found.sequence - (1 - DAMPING)) / DAMPING
     moving = sequences * abs(found.sequence - found.before) + abs(found.features - previous_mass)
-    return Ranked(
-        nodes,
-        sequences,
-        features,
-        row.multigraph_edges / sequences,
-        found.sequence,
-        found.before,
-        found.iterations,
-        moving,
-    )
+    tokens = row.multigraph_edges / sequences
+    return Ranked(nodes, sequences, features, tokens, printed_pagerank(nodes, features), moving)
 
 
 def _graphs(rows: Rows, table: pd.DataFrame, graphs: Mapping[str, Ranked]) -> None:
@@ -193,7 +175,10 @@ def _pagerank(rows: Rows, tables: Mapping[str, pd.DataFrame], graphs: Mapping[st
     for name, graph in graphs.items():
         limit = f"L1 change below {graph.nodes:,} x {TOLERANCE:g}"
         rows.add(
-            f"PageRank {name}: iterations", "not stated", graph.iterations, f"stops at {limit}"
+            f"PageRank {name}: iterations",
+            "not stated",
+            graph.printed.iterations,
+            f"stops at {limit}",
         )
         rows.add(
             f"PageRank {name}: mass still moving at the stop, %",
@@ -204,12 +189,12 @@ def _pagerank(rows: Rows, tables: Mapping[str, pd.DataFrame], graphs: Mapping[st
         rows.add(
             f"PageRank {name}: value of every sequence",
             "not stated",
-            graph.stopped,
+            graph.printed.sequence,
             f"converged 1 / (N + {DAMPING} S) = "
             f"{1 / (graph.nodes + DAMPING * graph.sequences):.5g}",
         )
         mine = unique[unique.graph == name]
-        inverse = 1 / graph.share(mine.pagerank.to_numpy())
+        inverse = 1 / graph.printed.shares(mine.pagerank.to_numpy())
         near = np.abs(inverse - np.round(inverse)) < 1e-6
         for value in sorted(set(np.round(inverse[near & (inverse > 1.5)])), reverse=True):
             chosen = near & (np.round(inverse) == value)
@@ -225,18 +210,19 @@ def _pagerank(rows: Rows, tables: Mapping[str, pd.DataFrame], graphs: Mapping[st
     rows.add(
         "PageRank: log10 fold change of a feature equally rare in both graphs",
         "0",
-        math.log10(binding.stopped / other.stopped),
+        math.log10(binding.printed.sequence / other.printed.sequence),
         "the two graphs have different constants",
     )
     top = tables["pagerank_logfc_top.tsv"].sort_values(
         "log10_fold_change", ascending=False, kind="stable"
     )
-    once = [float(graph.of_share(graph.sequences / graph.tokens)) for graph in (binding, other)]
+    once = (binding.sequences / binding.tokens, other.sequences / other.tokens)
+    fold_change = lone_token_fold_change(binding.printed, other.printed, once)
     first, second = (f"{r.log10_fold_change:g} (f{int(r.feature)})" for r in top[:2].itertuples())
     rows.add(
         "PageRank: log10 fold change of a feature that is strongest at <cls> alone",
         f"largest {first}, then {second}",
-        f"{math.log10(once[0] / once[1]):.3f}",
+        f"{fold_change:.3f}",
         f"one token of {binding.tokens:.1f} against one of {other.tokens:.1f}",
     )
 

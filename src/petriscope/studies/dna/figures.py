@@ -296,7 +296,7 @@ def draw_entropy(by_k: pd.DataFrame, partition: pd.DataFrame) -> Figure:
     panel.axvline(0, color="#000000", lw=0.5)
     panel.set_yticks(range(len(names)), names)
     panel.invert_yaxis()
-    panel.set_xlabel("share of variance on test groups (all; else lost without it)")
+    panel.set_xlabel("share of variance (below all: lost without it)")
     panel.legend()
     return figure
 

@@ -17,7 +17,7 @@ from petriscope.run.params import chosen_layer
 from petriscope.run.workspace import Workspace
 from petriscope.sae.codes import Codes
 from petriscope.sae.encode import encoded_layers
-from petriscope.studies.dna.data.dataset import SequenceSet, load_dataset
+from petriscope.studies.dna.data.dataset import SequenceSet, load_dataset, read_truth
 from petriscope.studies.dna.go import (
     Genes,
     check_overlap,
@@ -51,11 +51,15 @@ class GoNumbers:
     input_terms: int | None = None
     """of the same lists at q < .01, against the genes of the input"""
     feature_terms: int | None = None
-    """pairs of feature and term at q < alpha, against the genes of the input"""
+    """pairs of feature and term at q < alpha by either test, against the genes of the input: of
+    the genes in which it fires at all, or of the sequences of each"""
     survivors: int | None = None
-    """of them, at q < alpha with gene length and number of sequences held fixed"""
+    """of them, by the second, which holds gene length and number of sequences fixed"""
     lost: int | None = None
-    """of them, not so"""
+    """of them, by the first alone"""
+    planted: int | None = None
+    """of the survivors, with a term that is true in a planted world; None where nothing is
+    planted"""
 
 
 def run(workspace: Workspace, params: Params) -> GoNumbers:
@@ -78,8 +82,8 @@ def run(workspace: Workspace, params: Params) -> GoNumbers:
     with atomic_folder(out) as folder:
         write_csv(folder / "published.csv", published)
         write_csv(folder / "terms.csv", found)
-    enriched = found.q < alpha
-    survives = enriched & (found.q_length < alpha)
+    survives = found.q_length < alpha
+    lost = (found.q < alpha) & ~survives
     listed = published.universe[published.q < PUBLISHED_Q] if len(published) else pd.Series()
     return GoNumbers(
         untestable=None,
@@ -89,9 +93,10 @@ def run(workspace: Workspace, params: Params) -> GoNumbers:
         features=len(features),
         published_terms=int((listed == "annotated").sum()),
         input_terms=int((listed == "input").sum()),
-        feature_terms=int(enriched.sum()),
+        feature_terms=int((survives | lost).sum()),
         survivors=int(survives.sum()),
-        lost=int((enriched & ~survives).sum()),
+        lost=int(lost.sum()),
+        planted=_planted(dataset, found.term[survives]),
     )
 
 
@@ -104,6 +109,13 @@ def why_not(dataset: SequenceSet, sequences: Sequences) -> str | None:
     if sequences.positive is None:
         return "no sequence has a class, so no feature differs between classes"
     return None
+
+
+def _planted(dataset: SequenceSet, terms: pd.Series) -> int | None:
+    """How many of the terms are true in a planted world."""
+    if dataset.truth is None:
+        return None
+    return int(terms.isin(read_truth(dataset.truth).world["genesets"]["true"]).sum())
 
 
 def differing(workspace: Workspace, alpha: float) -> list[int]:
