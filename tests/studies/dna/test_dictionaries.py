@@ -105,6 +105,16 @@ def test_forms_on_planted_directions() -> None:
     assert found["published", "relu_l1"].numbers["l0"] > 12  # a fifth of all latents
 
 
+def test_a_published_training_that_diverges_is_a_row_without_numbers() -> None:
+    """The authors trained without a check."""
+    wild = SIZES._replace(published_rate=0.9, latents=32, tokens=2_000)
+    found = list(forms(wild, TokenSource(planted(2000, 0), block_rows=20), planted(500, 1)))
+    last = found[-1]
+    assert last.form == "published" and math.isnan(last.numbers["fvu"])
+    assert histogram(last.rates).latents.sum() == 0 and len(last.rates) == 32
+    assert all(np.isfinite(one.numbers["fvu"]) for one in found[:-1])
+
+
 def _tensor() -> Any:
     import torch
 
