@@ -71,7 +71,8 @@ REDUCED: Mapping[str, Any] = {
     "sae.seeds": [0],
     "sae.gate.fvu": 0.5,  # the demo has six times the tokens
     "expansions.factors": [4, 8],
-    "expansions.tokens": 5_000,
+    "expansions.tokens": 10_000,
+    "expansions.learning_rate": 0.001,  # the demo's is for six times the tokens
     "expansions.sequences": 20,
     "cds.permutations": 1000,
     "cds.bootstrap": 200,
