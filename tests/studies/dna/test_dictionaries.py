@@ -20,6 +20,7 @@ from petriscope.run.params import Gate
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import SAE
 from petriscope.sae.loader import TokenSource
+from petriscope.sae.train import train_dictionary
 from petriscope.studies.dna.dictionaries import (
     RATE_EDGES,
     TRIES,
@@ -103,6 +104,18 @@ def test_forms_on_planted_directions() -> None:
     assert found["corrected", "topk"].numbers["fvu"] < 0.2
     assert 3 / 1.6 < found["corrected", "relu_l1"].numbers["l0"] < 3 * 1.6
     assert found["published", "relu_l1"].numbers["l0"] > 12  # a fifth of all latents
+
+
+def test_a_sequence_far_from_the_rest_does_not_stop_a_published_training() -> None:
+    """Its step is that sequence alone, whose error says nothing of the training."""
+    rows = planted(2000, 0)
+    rows[500:520] *= 30
+    config = SIZES._replace(latents=32).published()
+    made = train_dictionary(
+        config, TokenSource(rows, block_rows=20), heldout=planted(500, 1), progress=False
+    )
+    assert max(row["fvu"] for row in made.history) > 3 * made.history[-1]["fvu"]
+    assert made.quality is not None and made.quality.fvu < 1
 
 
 def _tensor() -> Any:
