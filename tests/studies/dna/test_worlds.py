@@ -70,10 +70,7 @@ REDUCED: Mapping[str, Any] = {
     "sae.tokens": 100_000,
     "sae.seeds": [0],
     "sae.gate.fvu": 0.5,  # the demo has six times the tokens
-    "expansions.factors": [4, 8],
-    "expansions.tokens": 10_000,
-    "expansions.learning_rate": 0.001,  # the demo's is for six times the tokens
-    "expansions.sequences": 20,
+    "expansions.run": False,  # sae-sparse is true or false of any world
     "cds.permutations": 1000,
     "cds.bootstrap": 200,
     "cds.min_events": 20,
