@@ -41,5 +41,6 @@ def sequence_frame(sequences: list[str], form: Form = "v2") -> pd.DataFrame:
             "strand": None,
             "n_tokens": np.diff(tokenize_all(sequences, form).offsets),
             "gene": None,
+            "duplicate": None,
         }
     )

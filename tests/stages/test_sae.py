@@ -174,13 +174,16 @@ def test_the_gate_judges_what_is_probed_and_names_the_rest() -> None:
     check_gate(first, gate)
     others = gate_failures(table.drop(index=first.index), gate)
     assert others == ["layer 1 seed 5: dead 20.0% > 5.0%"]
-    for name, value, words in (
-        ("fvu", 0.2, "FVU 0.200 > 0.05"), ("fvu", float("nan"), "FVU nan > 0.05"), ("l0", 9.0, "L0 9.0 outside 2 to 8"),
+    wider = r" \(sae.tokens\), or widen the gate where that is good enough: --set sae.gate"
+    for name, value, words, remedy in (
+        ("fvu", 0.203, "FVU 0.203 > 0.05", rf"{wider}.fvu=0.21\."),
+        ("fvu", float("nan"), "FVU nan > 0.05", r" \(sae.tokens\)\."),
+        ("l0", 8.5, "L0 8.5 outside 2 to 8", rf"{wider}.l0_high=9\."),
     ):  # fmt: skip
         bad = probed(pd.DataFrame([{**rows[0], name: value}, *rows[1:]]))
         with pytest.raises(
             UserError,
-            match=rf"sae.gate: the quality gate failed: layer 0 seed 0: {words}. Train on more",
+            match=rf"sae.gate: the quality gate failed: layer 0 seed 0: {words}. Train on more tokens{remedy}",
         ):
             check_gate(bad, gate)
 

@@ -75,6 +75,10 @@ def _tables(workspace: Workspace) -> dict[str, pd.DataFrame]:
         [*named, *((one.stage, one.file) for one in study.adjusted())]
     ):
         path = workspace.table(stage) / f"{name}.csv"
+        whole = path.with_suffix(".parquet")
+        if whole.is_file():  # where the CSV holds a part of it, to be read
+            tables[f"{stage}/{name}"] = pd.read_parquet(whole)
+            continue
         try:
             tables[f"{stage}/{name}"] = read_csv(path) if path.is_file() else pd.DataFrame()
         except pd.errors.EmptyDataError:

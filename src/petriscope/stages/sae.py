@@ -4,6 +4,7 @@ gate."""
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -159,13 +160,31 @@ def gate_failures(table: pd.DataFrame, gate: Gate) -> list[str]:
 
 
 def check_gate(table: pd.DataFrame, gate: Gate) -> None:
-    """Raise `UserError` where an autoencoder of ``table`` fails the gate: the numbers and the
-    remedy."""
+    """Raise `UserError` where an autoencoder of ``table`` fails the gate: the numbers, and the
+    settings that would do."""
     failures = gate_failures(table, gate)
     if failures:
         raise UserError(
             "the quality gate failed: " + "; ".join(failures),
             file="params.yaml",
             field="sae.gate",
-            remedy="Train on more tokens or change the gate.",
+            remedy=f"Train on more tokens (sae.tokens){_wider(table, gate)}.",
         )
+
+
+def _wider(table: pd.DataFrame, gate: Gate) -> str:
+    """The settings with which every autoencoder of ``table`` passes, in words; empty where there
+    are none."""
+    given = dataclasses.asdict(gate)
+    if not (np.isfinite(table[["fvu", "l0", "dead_fraction"]]).all(None) and table.fvu.max() <= 1):
+        return ""
+    need = {
+        "fvu": max(given["fvu"], math.ceil(100 * table.fvu.max()) / 100),
+        "l0_low": min(given["l0_low"], math.floor(table.l0.min())),
+        "l0_high": max(given["l0_high"], math.ceil(table.l0.max())),
+        "dead": max(given["dead"], math.ceil(100 * table.dead_fraction.max()) / 100),
+    }
+    wider = [
+        f"--set sae.gate.{name}={value:g}" for name, value in need.items() if value != given[name]
+    ]
+    return f", or widen the gate where that is good enough: {' '.join(wider)}"

@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from scipy import stats
 
 from petriscope.enrich.genesets import GeneSets, enrich_genes, incidence
-from petriscope.enrich.tails import benjamini_hochberg
+from petriscope.enrich.tails import benjamini_hochberg, log_hypergeometric_tail
 from petriscope.errors import UserError
 
 PARALLEL = 2
@@ -128,19 +128,32 @@ def feature_terms(
     """
     terms, member = incidence(sets, {name: i for i, name in enumerate(genes.names)}, *sizes)
     z = length_scores(counts, genes.sequences, genes.length, member)
-    column = {term: i for i, term in enumerate(terms)}
-    frames = []
-    for i, feature in enumerate(features):
-        query = [genes.names[g] for g in np.flatnonzero(counts[:, i])]
-        if not query or not terms:
-            continue
-        table = enrich_genes(query, sets, genes.names, min_size=sizes[0], max_size=sizes[1])
-        own = z[table.term.map(column).to_numpy(), i]
-        table["z_length"], table["p_length"] = own, stats.norm.sf(own)
-        frames.append(table.drop(columns="genes").assign(feature=feature, query=len(query)))
-    if not frames:
+    fires = counts > 0
+    query = fires.sum(axis=0)
+    tested = np.flatnonzero(query > 0)
+    if not len(tested) or not terms:
         return pd.DataFrame(columns=COLUMNS)
-    found = pd.concat(frames, ignore_index=True)
+    shape = (len(terms), len(tested))
+    overlap = np.asarray(member.T @ fires[:, tested].astype(np.float64))
+    size = np.broadcast_to(np.asarray(member.sum(axis=0)).reshape(-1, 1), shape)
+    asked = np.broadcast_to(query[tested], shape)
+    ln_p = log_hypergeometric_tail(
+        *(overlap.ravel(), len(genes.names), size.ravel(), asked.ravel())
+    )
+    own = z[:, tested].ravel()
+    found = pd.DataFrame(
+        {
+            "feature": np.broadcast_to(np.asarray(features)[tested], shape).ravel(),
+            "term": np.repeat(np.asarray(terms, dtype=object), len(tested)),
+            "ln_p": ln_p,
+            "fold": (overlap * len(genes.names) / (size * asked)).ravel(),
+            "overlap": overlap.ravel().astype(np.int64),
+            "set_size": size.ravel().astype(np.int64),
+            "query": asked.ravel(),
+            "z_length": own,
+            "p_length": stats.norm.sf(own),
+        }
+    )
     found["q"] = benjamini_hochberg(found.ln_p.to_numpy())
     found["q_length"] = benjamini_hochberg(stats.norm.logsf(found.z_length.to_numpy()))
     found = found.sort_values(["feature", "p_length", "ln_p", "term"], ignore_index=True)

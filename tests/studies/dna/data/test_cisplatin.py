@@ -60,6 +60,10 @@ def test_the_released_set_with_real_dna(shared: Path, tmp_path: Path) -> None:
     assert sorted(map(tuple, mine[columns].to_numpy())) == sorted(
         map(tuple, intron[columns].to_numpy())
     )
+    description = out / "dataset.yaml"
+    description.write_text(description.read_text().replace("build: hg38", "build: hg19"))
+    with pytest.raises(UserError, match=r"build: is hg19, .* chrom_sizes says 248,956,422 \(hg38"):
+        load_dataset(out)
 
 
 def test_genes_are_those_that_hold_most_of_a_sequence() -> None:

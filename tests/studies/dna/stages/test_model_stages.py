@@ -110,6 +110,7 @@ def test_given_weights_are_taken_as_they_are(workspace: Workspace, params: Param
     given.mkdir()
     save_model(toy_model("v1"), given)
     found = model.run(workspace, small(params, weights="weights", form="v1"))
+    assert found.learned and found.untestable is None
     assert found.given and found.tokens_trained == 0 and found.form == "v1" and found.d_model == 24
     with pytest.raises(UserError, match=r"is a checkpoint of form v1, not v2"):
         model.run(workspace, small(params, weights="weights", form="v2"))
@@ -119,7 +120,8 @@ def test_given_weights_are_taken_as_they_are(workspace: Workspace, params: Param
 
 def test_no_tokens_leave_random_weights(workspace: Workspace, params: Params) -> None:
     found = model.run(workspace, small(params, tokens=0))
-    assert found.tokens_trained == 0 and not found.given
+    assert found.tokens_trained == 0 and not found.given and not found.learned
+    assert found.untestable is not None and "RANDOM weights" in found.untestable
     assert (workspace.model / "history.csv").read_text() == "step,tokens,loss,rate\n"
 
 

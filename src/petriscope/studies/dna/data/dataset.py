@@ -41,6 +41,15 @@ COLUMNS = ("id", "sequence", "chrom", "start", "end", "strand", "class", "group"
 LOCUS = ("chrom", "start", "end")
 LOWER = 0.05
 """Share of lower-case letters above which a data set must say what they are."""
+BUILDS = {
+    "hg38": {"chr1": 248_956_422},
+    "grch38": {"chr1": 248_956_422},
+    "hg19": {"chr1": 249_250_621},
+    "hs1": {"chr1": 248_387_328},
+    "mm10": {"chr1": 195_471_971},
+    "mm39": {"chr1": 195_154_279},
+}
+"""bp that tell well-known builds apart (UCSC)."""
 COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
 LETTERS = "ACGTN"
 
@@ -159,6 +168,7 @@ def _parse(r: Described) -> SequenceSet:
     genome = r.file(r.raw, "genome", optional=True)
     chrom_sizes = r.file(r.raw, "chrom_sizes", optional=True)
     sizes = {} if chrom_sizes is None else read_sizes(chrom_sizes)
+    _check_build(r, sizes)
     classes = _classes(r)
     frame, notes = _checked(r, _raw_sequences(r, genome, sizes), classes)
     _check_loci(r, frame, {**sizes, **_whole(genome)})
@@ -540,6 +550,18 @@ def _check_labels(r: Described, frame: pd.DataFrame, classes: tuple[str, str] | 
             field=f"line {row.line}",
             remedy="One sequence cannot be of both classes: remove one, or both.",
         )
+
+
+def _check_build(r: Described, sizes: Mapping[str, int]) -> None:
+    """The lengths of chromosomes are those of the named build, where it is a well-known one."""
+    name = r.text(r.raw, "build", "")
+    build = BUILDS.get(name.lower())
+    for chrom, size in (build or {}).items():
+        if sizes.get(chrom, size) != size:
+            other = next((b for b, known in BUILDS.items() if known[chrom] == sizes[chrom]), None)
+            what = f"is {name}, whose {chrom} has {size:,} bp, but chrom_sizes says "
+            what += f"{sizes[chrom]:,}" + (f" ({other})" if other else "")
+            raise r.fail("build", what, "Name the build that all files are of.")
 
 
 def _check_loci(r: Described, frame: pd.DataFrame, sizes: Mapping[str, int]) -> None:

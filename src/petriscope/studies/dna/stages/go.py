@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from petriscope.enrich.genesets import read_gmt
-from petriscope.files import atomic_folder, read_csv, write_csv, write_not_run
+from petriscope.files import atomic_folder, read_csv, write_csv, write_not_run, write_parquet
 from petriscope.graph.bipartite import incidence, strongest
 from petriscope.probe.tokens import Tokens
 from petriscope.run.params import chosen_layer
@@ -33,6 +33,8 @@ from petriscope.studies.dna.params import Params
 from petriscope.studies.dna.sequences import Sequences, load_sequences
 
 PUBLISHED_Q = 0.01
+LISTED = 20
+"""terms of a feature in the table to read, at least"""
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,9 @@ class GoNumbers:
 
 
 def run(workspace: Workspace, params: Params) -> GoNumbers:
-    """Write results/go/: published.csv (list, universe, terms) and terms.csv (a row per feature and
-    term)."""
+    """Write results/go/: published.csv (list, universe, terms), terms.parquet (a row per feature
+    and term) and terms.csv (of those each feature's `LISTED` first, and all that either test
+    finds)."""
     dataset, sequences = load_dataset(workspace.dataset(params.dataset)), load_sequences(workspace)
     layers, out = encoded_layers(workspace.codes), workspace.table("go")
     layer = chosen_layer(params.layer, max(layers), "layer")
@@ -80,11 +83,12 @@ def run(workspace: Workspace, params: Params) -> GoNumbers:
     features = differing(workspace, alpha)
     counts = genes.counts(_fired(workspace, codes, len(sequences.frame))[:, features])
     found = feature_terms(counts, features, genes, sets, sizes)
-    with atomic_folder(out) as folder:
-        write_csv(folder / "published.csv", published)
-        write_csv(folder / "terms.csv", found)
     survives = found.q_length < alpha
     lost = (found.q < alpha) & ~survives
+    with atomic_folder(out) as folder:
+        write_csv(folder / "published.csv", published)
+        write_parquet(folder / "terms.parquet", found)
+        write_csv(folder / "terms.csv", found[survives | lost | (found["rank"] <= LISTED)])
     listed = published.universe[published.q < PUBLISHED_Q] if len(published) else pd.Series()
     return GoNumbers(
         untestable=None,

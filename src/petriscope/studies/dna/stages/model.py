@@ -25,6 +25,10 @@ from petriscope.studies.dna.model.weights import load_model, save_model
 from petriscope.studies.dna.params import Params
 from petriscope.studies.dna.sequences import load_sequences
 
+RANDOM = (
+    "the probed model has RANDOM weights (model.tokens is 0): no claim about Nucleotide "
+    "Transformer, and another random model is no control of it"
+)
 HELD_OUT, MOST = "test", 512
 """The split that the model is measured on, and how many of its sequences at most."""
 
@@ -41,6 +45,8 @@ class ModelNumbers:
     """Whether the weights were given; else the model was trained here."""
     tokens_trained: int
     """0: a given model, or one that kept its random weights."""
+    learned: bool
+    """Whether the weights hold anything learned; no claim is supported where they do not."""
     held_out: str
     held_out_tokens: int
     accuracy: float
@@ -49,7 +55,8 @@ class ModelNumbers:
     unigram_accuracy: float
     unigram_nats: float
     """The same of a model that knows only how frequent each token is."""
-    untestable: str | None = None
+    untestable: str | None
+    """Why nothing can be said of a trained model: the weights are random."""
 
 
 def run(workspace: Workspace, params: Params) -> ModelNumbers:
@@ -79,6 +86,7 @@ def run(workspace: Workspace, params: Params) -> ModelNumbers:
     kept.unlink(missing_ok=True)
     frequent = token_counts(tables, train, len(vocabulary(form)))
     ids = found["id"].to_numpy()
+    learned = given.weights is not None or bool(history)
     return ModelNumbers(
         form=form,
         layers=model.n_layers,
@@ -86,12 +94,14 @@ def run(workspace: Workspace, params: Params) -> ModelNumbers:
         parameters=sum(p.numel() for p in model.parameters()),
         given=given.weights is not None,
         tokens_trained=int(history[-1]["tokens"]) if history else 0,
+        learned=learned,
         held_out=HELD_OUT,
         held_out_tokens=len(found),
         accuracy=float(found.correct.mean()),
         nats=float(found.nats.mean()),
         unigram_accuracy=float((ids == frequent.argmax()).mean()),
         unigram_nats=unigram_nats(ids, frequent),
+        untestable=None if learned else RANDOM,
     )
 
 
