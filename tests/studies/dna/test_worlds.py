@@ -6,8 +6,8 @@ of them was run, from what the simulator plants:
 
 - labels drawn at random (motif off): nothing in a sequence tells its class, so no claim about the
   classes holds, whether or not the classes differ in length;
-- rule learnt: the model knows a rule between distant words, so features are not local and not mere
-  low-entropy syntax;
+- rule learnt (the demo that ships, whose ledger is read as it is): the model knows a rule between
+  distant words, so features are not local and not mere low-entropy syntax;
 - in every world the tracks are made of whole tokens, which a random embedding tells apart as well as
   a trained one, so early layers do not carry them best; and a decoy track has nothing beneath it.
 """
@@ -28,24 +28,19 @@ from petriscope.run.studies import find_study
 from petriscope.run.workspace import create_workspace
 from petriscope.studies.dna.data.simulate import simulate_demo
 
-pytestmark = pytest.mark.slow
-
 
 class World(NamedTuple):
-    """The settings of the simulator, and how long the model is trained."""
+    """The settings of the simulator."""
 
-    rule: str
     motif: bool
     confound: bool
-    model_tokens: int = 300_000
 
 
 WORLDS = {
-    "labels at random": World("absent", motif=False, confound=False),
-    "lengths alone": World("absent", motif=False, confound=True),
-    "motif": World("absent", motif=True, confound=False),
-    "motif and lengths": World("absent", motif=True, confound=True),
-    "rule learnt": World("learnt", motif=True, confound=False, model_tokens=2_000_000),
+    "labels at random": World(motif=False, confound=False),
+    "lengths alone": World(motif=False, confound=True),
+    "motif": World(motif=True, confound=False),
+    "motif and lengths": World(motif=True, confound=True),
 }
 CLASSES = ("kg-few", "kg-diff", "head-acc", "off-switch", "dimmer", "asymmetry", "go")
 NO: Mapping[str, tuple[str, ...]] = {
@@ -53,27 +48,25 @@ NO: Mapping[str, tuple[str, ...]] = {
     "lengths alone": ("nt-depth", *CLASSES),
     "motif": ("nt-depth",),
     # nothing that the length could tell as well: the classes share no length
-    "motif and lengths": ("nt-depth", *CLASSES[:-1]),
-    "rule learnt": ("nt-depth", "local", "entropy"),
+    "motif and lengths": ("nt-depth", *CLASSES),
 }
+SHIPPED = ("nt-depth", "local", "entropy")
+"""False in the demo that ships, where the rule is learnt."""
 YES: Mapping[str, tuple[str, ...]] = {
     "labels at random": (),
     "lengths alone": (),
-    "motif": ("dimmer",),
+    "motif": ("off-switch", "dimmer"),
     "motif and lengths": (),
-    "rule learnt": ("dimmer",),
 }
-"""What the reduced sizes have the power to find."""
+"""What the reduced sizes were seen to have the power to find."""
 REDUCED: Mapping[str, Any] = {
     "model.layers": 2,
+    "model.tokens": 300_000,
     "sae.latents": 192,
     "sae.tokens": 100_000,
     "sae.seeds": [0],
     "sae.gate.fvu": 0.5,  # the demo has six times the tokens
-    "expansions.factors": [4, 8],
-    "expansions.tokens": 10_000,
-    "expansions.learning_rate": 0.001,  # the demo's is for six times the tokens
-    "expansions.sequences": 20,
+    "expansions.run": False,  # sae-sparse is true or false of any world
     "cds.permutations": 1000,
     "cds.bootstrap": 200,
     "cds.min_events": 20,
@@ -105,7 +98,7 @@ def run_world(root: Path, world: World) -> Path:
     workspace = create_workspace(root, study=find_study("dna"))
     simulate_demo(
         workspace.root / "data/world",
-        rule=world.rule,
+        rule="absent",
         motif=world.motif,
         confound=world.confound,
         sequences=SEQUENCES,
@@ -113,7 +106,7 @@ def run_world(root: Path, world: World) -> Path:
     )
     override(
         workspace.params,
-        {"dataset": "data/world", **REDUCED, "model.tokens": world.model_tokens},
+        {"dataset": "data/world", **REDUCED},
     )
     refresh_code(workspace.root)
     run_all(workspace)
@@ -139,6 +132,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return name, run_world(tmp_path_factory.mktemp("world") / "run", WORLDS[name])
 
 
+@pytest.mark.slow
 def test_nothing_is_supported_that_the_world_makes_false(world: Any) -> None:
     name, root = world
     found = verdicts(root)
@@ -146,12 +140,14 @@ def test_nothing_is_supported_that_the_world_makes_false(world: Any) -> None:
     assert [claim for claim in NO[name] if found[claim] == "supported"] == []
 
 
+@pytest.mark.slow
 def test_what_the_world_makes_true_is_found(world: Any) -> None:
     name, root = world
     found = verdicts(root)
     assert {claim: found[claim] for claim in YES[name]} == dict.fromkeys(YES[name], "supported")
 
 
+@pytest.mark.slow
 def test_a_track_with_nothing_beneath_it_is_not_found(world: Any) -> None:
     _, root = world
     tracks = metrics(root, "tracks")
@@ -159,8 +155,14 @@ def test_a_track_with_nothing_beneath_it_is_not_found(world: Any) -> None:
     assert (tracks["decoys"], tracks["decoys_found"]) == (1, 0)
 
 
-def test_the_rule_is_known_where_it_is_learnt_and_nowhere_else(world: Any) -> None:
-    name, root = world
+@pytest.mark.slow
+def test_a_rule_that_does_not_hold_is_not_known(world: Any) -> None:
+    _, root = world
     rule = metrics(root, "dependency")["rule"]
-    assert rule["untestable"] is None
-    assert rule["above_chance"] == rule["followed"] == (WORLDS[name].rule == "learnt")
+    assert rule["untestable"] is None and rule["above_chance"] is False
+
+
+def test_the_shipped_ledger_denies_what_its_world_makes_false() -> None:
+    found = verdicts(Path(__file__).parents[3] / "studies/dna")
+    assert [claim for claim in SHIPPED if found[claim] != "not supported"] == []
+    assert found["off-switch"] == found["dimmer"] == "supported"  # it has the power to say yes

@@ -78,8 +78,8 @@ class DemoConfig:
 
     seed: int = 20260
     rule: str = "learnt"
-    """learnt: the rule holds in every sequence; rare: in a tenth of them, so that the small model of
-    the demo does not learn it (in half of them it does in part: accuracy .353, chance .25); absent:
+    """learnt: the rule holds in every sequence; rare: in a tenth of them, so that the demo's small
+    model does not learn it (in half of them it does in part: accuracy .353, chance .25); absent:
     anchors and targets are there, paired at random."""
     motif: bool = True
     """Whether the motif is the label; else labels are random and the motif means nothing."""
