@@ -1,14 +1,12 @@
-"""Track correlation: petriscope against the authors' loop (np.corrcoef and np.correlate a latent) on
-one chunk of 1,000 tokens × 10,240 latents, the 999 circular shifts of its null, and the concept
-benchmark against scikit-learn's curves a unit at a time.
+"""Rows of dna.py: track correlation against the authors' loop (np.corrcoef and np.correlate a
+latent) on one chunk of 1,000 tokens × 10,240 latents, the 999 circular shifts of its null, and the
+concept benchmark against scikit-learn's curves a unit at a time.
 
-Prints CPU seconds, medians of interleaved rounds, and checks that both give the same numbers.
-python benchmarks/dna_tracks.py [--rounds 3]
+Medians of interleaved rounds; each row checks that both give the same numbers.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 import warnings
@@ -16,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse as sp
+from rows import Against, Within
 
 from petriscope.enrich.concepts import score
 from petriscope.enrich.correlation import circular_shifts, correlate
@@ -56,7 +55,7 @@ def authors(features: np.ndarray, annotation: np.ndarray) -> tuple[np.ndarray, n
     return np.array(pearson), np.array(cosine)
 
 
-def track_chunk(rounds: int = 3) -> dict[str, float]:
+def track_chunk(rounds: int = 3) -> list[Against]:
     """One chunk, published scores; goal: 100 times the authors' loop."""
     features, annotation = _chunk()
     ours, theirs = chunk_scores(features, annotation), authors(features, annotation)
@@ -69,10 +68,11 @@ def track_chunk(rounds: int = 3) -> dict[str, float]:
         },
         rounds,
     )
-    return {**spent, "ratio": spent["authors' loop"] / spent["petriscope"], "error": error}
+    what = "track correlation, one chunk, the authors' loop"
+    return [Against(what, spent["petriscope"], spent["authors' loop"], 100)]
 
 
-def track_shifts(rounds: int = 3) -> dict[str, float]:
+def track_shifts(rounds: int = 3) -> list[Within]:
     """All 999 shifts of one chunk with maxT; goal: .7 CPU s."""
     features, annotation = _chunk()
     ring = np.zeros(TOKENS, int)
@@ -84,10 +84,10 @@ def track_shifts(rounds: int = 3) -> dict[str, float]:
     spent = interleaved(
         {"petriscope": lambda: correlate(features, annotation[:, None], ring, shifts)}, rounds
     )
-    return {**spent, "null_95": float(np.quantile(found.null_max, 0.95))}
+    return [Within("track correlation, 999 shifts with maxT", spent["petriscope"], 0.7)]
 
 
-def concept_scores(rounds: int = 3) -> dict[str, float]:
+def concept_scores(rounds: int = 3) -> list[Against]:
     """F1 at the best threshold and AUROC of 512 latents on 40 concepts, 30,000 tokens."""
     from sklearn.metrics import precision_recall_curve, roc_auc_score
 
@@ -120,26 +120,12 @@ def concept_scores(rounds: int = 3) -> dict[str, float]:
         {"petriscope": lambda: score(codes, concepts), "scikit-learn": sklearn}, rounds
     )
     spent["scikit-learn"] *= m / some
-    return {**spent, "ratio": spent["scikit-learn"] / spent["petriscope"], "error": error}
+    what = f"concept scores, 512 latents x 40 concepts, scikit-learn (of {some} latents)"
+    return [Against(what, spent["petriscope"], spent["scikit-learn"], 0)]
 
 
-ROWS: dict[str, Callable[..., dict[str, float]]] = {
-    "track correlation, one chunk": track_chunk,
-    "track correlation, 999 shifts": track_shifts,
-    "concept scores": concept_scores,
+ROWS = {
+    "track_chunk": track_chunk,
+    "track_shifts": track_shifts,
+    "concept_scores": concept_scores,
 }
-"""Name → what measures it: CPU seconds by name, and ``ratio`` where there is a rival."""
-
-
-def main() -> None:
-    """Print every row."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
-    for name, row in ROWS.items():
-        numbers = ", ".join(f"{key} {value:.4g}" for key, value in row(rounds).items())
-        print(f"{name}: {numbers}")
-
-
-if __name__ == "__main__":
-    main()

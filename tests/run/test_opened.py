@@ -68,3 +68,15 @@ def test_mistakes_are_named(run, tmp_path):
         AttributeError, match=r"study chromatin has no 'unit'; did you mean units\?"
     ):
         _ = run.unit
+
+
+def test_another_study_is_opened_and_edited_with_the_same_lines(tiny_dna_run):
+    """The spine's verbs on Nucleotide Transformer: its inputs differ in length, its edits are read
+    on logits."""
+    run = ps.open(tiny_dna_run.root)
+    assert run.study.name == "dna" and len(run.sequences) == len(run.inputs)
+    assert len(run.tokens) == int(run.sequences.n_tokens.sum()) == run.codes(1).n
+    hidden = ps.harvest(run.model, run.inputs, layer=1, windows=16)
+    often = np.argsort(-np.bincount(run.codes(1).indices, minlength=64))[:4]
+    cut = ps.ablate(run.model, run.inputs, run.sae(1), often, layer=1, windows=2)
+    assert hidden.d == run.model.d_model and cut.effect().value > 0

@@ -174,7 +174,10 @@ class Run:
         }
         self.history.append(row)
         best = min(past["fvu"] for past in self.history)
-        if not math.isfinite(row["loss"]) or row["fvu"] > max(3 * best, 1.5):
+        worse = row["fvu"] > max(3 * best, 1.5)
+        if self.config.batch_of == "blocks":
+            worse = False  # a step is one sequence, and one can be far from the rest
+        if worse or not math.isfinite(row["loss"]):
             what = (
                 f"training diverged at step {self.step} (FVU {row['fvu']:.3g}, best so far "
                 f"{best:.3g})"

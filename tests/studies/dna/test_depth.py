@@ -67,6 +67,19 @@ def test_what_carries_a_track_is_found_and_nothing_else(world) -> None:
     assert (found["decoys"], found["found"], found["early_beyond_random"]) == (1, 2, 1)
 
 
+def test_a_track_that_the_random_model_finds_in_another_early_layer_is_not_beyond_it(
+    world,
+) -> None:
+    trained, tracks, axis, scores = world
+    embedding = {**trained, 0: trained[1], 1: trained[0], 2: trained[0]}  # found in layer 0 alone
+    both = {**scores, "random_init": score_model(embedding, tracks, axis, 20)}
+    found = summarize(both, list(tracks), ["decoy"], alpha=0.05)
+    row = next(row for row in found["tracks"] if row["track"] == "true")
+    assert (row["random_init_layers"], row["trained_layers"]) == ([0], [1, 2])
+    assert row["beyond_random"] == [1, 2]
+    assert found["early_beyond_random"] == 0
+
+
 def test_the_drop_with_depth_has_its_interval(world) -> None:
     _, _, _, scores = world
     held = scores["trained"].held_out

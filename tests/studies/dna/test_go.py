@@ -3,6 +3,10 @@ against scipy's hypergeometric, and a world in which long genes alone make a ter
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +16,7 @@ from scipy import stats
 
 from petriscope.enrich.genesets import GeneSets
 from petriscope.errors import UserError
+from petriscope.studies.dna.data.dataset import SequenceSet
 from petriscope.studies.dna.go import (
     Genes,
     check_overlap,
@@ -21,6 +26,8 @@ from petriscope.studies.dna.go import (
     parallel_sequences,
     published_terms,
 )
+from petriscope.studies.dna.sequences import Sequences
+from petriscope.studies.dna.stages.go import why_not
 
 
 @pytest.mark.parametrize("overdispersed", [False, True])
@@ -103,3 +110,21 @@ def test_genes_of_sequences_and_parallel_edges() -> None:
     assert parallel_sequences(fired).tolist() == [True, False, False, False]
     with pytest.raises(UserError, match=r"terms\.gmt: none of its 1 genes"):
         check_overlap(GeneSets({"t": ("YAL001C",)}, ()), found.names, "terms.gmt")
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_features_that_length_alone_may_tell_are_not_tested(shared: bool) -> None:
+    lengths = [30, 36, 90, 96] if not shared else [30, 90, 36, 84]
+    frame = pd.DataFrame(
+        {
+            "sequence": ["A" * n for n in lengths] + ["A" * 60],
+            "label": ["bound", "bound", "unbound", "unbound", None],
+            "gene": ["a", "b", "c", "d", None],
+        }
+    )
+    dataset = cast(SequenceSet, SimpleNamespace(genesets=Path("terms.gmt")))
+    why = why_not(dataset, Sequences(frame, "bound", "unbound"))
+    if shared:
+        assert why is None
+    else:
+        assert why is not None and "length alone tells the classes" in why

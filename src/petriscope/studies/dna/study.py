@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from petriscope.claims.multiplicity import Adjusted
     from petriscope.run.fixtures import FixtureKind
+    from petriscope.run.opened import Run  # loads numpy
 
 
 def _dataset(path: str | Path) -> DataSet:
@@ -47,6 +48,35 @@ def _audit(folder: Path, genesets: Path | None) -> pd.DataFrame:
     from petriscope.studies.dna.audit import audit_folder
 
     return audit_folder(folder, genesets)
+
+
+def _tokens(run: Run) -> object:
+    from petriscope.probe.tokens import Tokens
+
+    return Tokens.load(run.workspace.tokens)
+
+
+def _model(run: Run) -> object:
+    from petriscope.device import choose_device
+    from petriscope.studies.dna.inputs import load_model
+
+    return load_model(run.workspace, choose_device(run.params.device))
+
+
+def _inputs(run: Run) -> object:
+    from petriscope.studies.dna.inputs import load_inputs
+
+    return load_inputs(run.workspace, run.model)
+
+
+def _sequences(run: Run) -> object:
+    from petriscope.studies.dna.sequences import load_sequences
+
+    return load_sequences(run.workspace).frame
+
+
+def _features(run: Run) -> object:
+    return run.table("graph", "features.csv")
 
 
 def _adjusted() -> list[Adjusted]:
@@ -111,6 +141,13 @@ STUDY = Study(
         ),
         _audit,
     ),
+    opened={
+        "tokens": _tokens,
+        "model": _model,
+        "inputs": _inputs,
+        "sequences": _sequences,
+        "features": _features,
+    },
     check=_check,
     data={
         "demo-dna": (

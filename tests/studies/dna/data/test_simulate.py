@@ -113,7 +113,7 @@ def test_conservation_is_high_in_elements(world: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "prevalence", "obeyed"), [("learnt", 1, 1), ("rare", 0.5, 1), ("absent", 1, 0.25)]
+    ("rule", "prevalence", "obeyed"), [("learnt", 1, 1), ("rare", 0.1, 1), ("absent", 1, 0.25)]
 )
 def test_the_rule_is_as_prevalent_as_asked(
     world: Any, rule: str, prevalence: float, obeyed: float

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rule",
         choices=RULES,
         default=DemoConfig.rule,
-        help="the rule between distant words holds in every sequence, in half, or nowhere",
+        help="the rule between distant words holds in every sequence, in a tenth, or nowhere",
     )
     parser.add_argument(
         "--motif",

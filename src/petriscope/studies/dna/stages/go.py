@@ -18,6 +18,7 @@ from petriscope.run.workspace import Workspace
 from petriscope.sae.codes import Codes
 from petriscope.sae.encode import encoded_layers
 from petriscope.studies.dna.data.dataset import SequenceSet, load_dataset, read_truth
+from petriscope.studies.dna.data.lengths import compare_lengths
 from petriscope.studies.dna.go import (
     Genes,
     check_overlap,
@@ -112,6 +113,12 @@ def why_not(dataset: SequenceSet, sequences: Sequences) -> str | None:
         return "the data set names no gene of its sequences"
     if sequences.positive is None:
         return "no sequence has a class, so no feature differs between classes"
+    known = sequences.frame[sequences.frame.label.notna()]
+    lengths = compare_lengths(
+        known.sequence.str.len().to_numpy(), (known.label == sequences.positive).to_numpy(bool)
+    )
+    if not lengths.overlap:  # what differs between the classes may be their lengths
+        return lengths.refusal(sequences.positive, str(sequences.negative))
     return None
 
 

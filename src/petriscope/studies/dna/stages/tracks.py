@@ -61,7 +61,8 @@ class Found:
     found: int = 0
     """Tracks with a maxT p below alpha in the trained model, decoys aside."""
     early_beyond_random: int = 0
-    """Of these, tracks found in an early layer where the random model does not find them."""
+    """Of these, tracks found in an early layer while the random model finds them in none: one that
+    its untrained embedding carries owes nothing to what was learnt."""
     decoys: int = 0
     decoys_found: int = 0
     drop: dict[str, float] | None = None
@@ -236,7 +237,11 @@ def summarize(
         "tracks": rows,
         "layers": per_layer,
         "found": len(kept),
-        "early_beyond_random": sum(bool(set(row["beyond_random"]) & set(early)) for row in true)
+        "early_beyond_random": sum(
+            bool(set(row["trained_layers"]) & set(early))
+            and not set(row["random_init_layers"]) & set(early)
+            for row in true
+        )
         if "random_init" in scores
         else 0,
         "decoys": len(rows) - len(true),
