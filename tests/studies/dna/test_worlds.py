@@ -55,7 +55,7 @@ SHIPPED = ("nt-depth", "local", "entropy")
 YES: Mapping[str, tuple[str, ...]] = {
     "labels at random": (),
     "lengths alone": (),
-    "motif": ("off-switch", "dimmer"),
+    "motif": ("off-switch", "dimmer", "go"),
     "motif and lengths": (),
 }
 """What the reduced sizes were seen to have the power to find."""
