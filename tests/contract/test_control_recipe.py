@@ -39,6 +39,9 @@ def sources(tmp_path: Path) -> Path:
         )
     for name in ("dvc.yaml", "params.yaml", "claims.yaml", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, copy / name)
+    (copy / "studies" / "dna").mkdir(parents=True)
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(REPOSITORY / "studies" / "dna" / name, copy / "studies" / "dna" / name)
     apply(copy)
     python(copy, "-m", "petriscope.run.contract", "--write", cwd=copy)
     return copy

@@ -120,10 +120,10 @@ def units(raw: bytes) -> None:
     if not len(got.columns):
         assert not raw.decode("utf-8-sig").strip(", \r\n\t\u2028\x85")
         return
-    if b'"' not in raw:  # pandas takes a line of blanks for a row
-        raw = b"".join(
-            line for line in raw.splitlines(keepends=True) if line.decode("utf-8-sig").strip()
-        )
+    kept = [line for line in raw.splitlines(keepends=True) if line.decode("utf-8-sig").strip()]
+    if b'"' in raw and len(kept) < len(raw.splitlines()):
+        return  # pandas takes a line of blanks for a row, and a quoted cell may hold one
+    raw = b"".join(kept)
     theirs = pd.read_csv(io.BytesIO(raw), dtype="str", keep_default_na=False, index_col=False)
     cells = [[cell.strip() for cell in row] for row in theirs.to_numpy(object).tolist()]
     cells = [[None if cell in MISSING else cell for cell in row] for row in cells if any(row)]

@@ -8,10 +8,10 @@ first layer is linear, so what an edit adds to the stream can be added after it 
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -316,7 +316,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except UnpicklingError:
         raise UserError("holds more than weights", file=path, remedy=export) from None
     except (SafetensorError, RuntimeError, EOFError) as error:
         raise UserError(f"is damaged ({error})", file=path, remedy="Restore the file.") from None
