@@ -1,0 +1,1 @@
+"""Study cells probes Geneformer and scGPT on single cells."""

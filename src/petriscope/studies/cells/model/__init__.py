@@ -1,0 +1,1 @@
+"""The probed models of study cells: Geneformer and scGPT, their tokenizers and weights."""

@@ -1,0 +1,1 @@
+"""Parity fixtures of study cells; each module lists its kinds in `KINDS`."""
