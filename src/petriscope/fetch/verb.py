@@ -111,7 +111,7 @@ def _report(outcomes: list[Outcome], out: Path, settled: int) -> None:
     first = [outcome.path for outcome in outcomes if outcome.first]
     if first:
         print(
-            f"not verified: no checksum was known for {len(first)} of them ({', '.join(first)}); the "
-            f"sha256 of this first download is now in {out / LOCK_NAME}",
+            f"not verified: no checksum was known for {len(first)} of them ({', '.join(first)}); "
+            f"the sha256 of this first download is now in {out / LOCK_NAME}",
             file=sys.stderr,
         )
