@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import needs_bedtools
 from scipy import sparse, stats
 from statsmodels.stats.contingency_tables import Table2x2
 
@@ -42,6 +43,7 @@ def segmentation_file(folder, rng, overlap=False, n=80):
     return path
 
 
+@needs_bedtools
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), overlap=st.booleans(), regular=st.booleans())
 def test_overlaps_equal_bedtools(tmp_path_factory, seed, overlap, regular):

@@ -25,12 +25,13 @@ import yaml
 
 from petriscope.errors import UserError
 from petriscope.fetch.download import LOCK_NAME
+from petriscope.fetch.sources import Source
 from petriscope.fetch.transfer import Policy
 from petriscope.fetch.unpack import checkpoint_prefixes, extract, gunzip, index_bam
 from petriscope.files import read_json
 from petriscope.studies.chromatin.data import paper
 from petriscope.studies.chromatin.data.archives import resolve
-from petriscope.studies.chromatin.data.sources import GROUPS, Source, load_sources
+from petriscope.studies.chromatin.data.sources import GROUPS, load_sources
 from petriscope.studies.chromatin.model.epibert import EpiBERT
 
 QUICK = Policy(timeout=2.0, attempts=2, backoff=0.01)
@@ -272,6 +273,7 @@ def write_table(server: Server, folder: Path) -> Path:
             "url": f"{server.base}/{path[-8:]}",
             "licence": "l",
             "what": "w",
+            "checked": False,
         }
 
     entries = [
@@ -326,7 +328,7 @@ def test_the_whole_path_from_table_to_dataset(
     shown = capsys.readouterr()
     assert "9 files fetched" in shown.out and "2 were there already" in shown.out
     assert "not converted" in shown.err and "model1/ckpt-45" in shown.err
-    assert "no checksum is published for 6" in shown.err and LOCK_NAME in shown.err
+    assert "no checksum was known for 6" in shown.err and LOCK_NAME in shown.err
     assert (out / "genome/hg38.fa.fai").read_text() == "chr1\t400\t6\t400\t401\n"
     description = yaml.safe_load((out / "dataset.yaml").read_text())
     assert [b["id"] for b in description["biosamples"]] == ["a", "b"]
@@ -371,7 +373,7 @@ def test_released_weights_become_safetensors(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"group": "genomes"}, r"sources\[0\]\.group: is 'genomes'.*model, genome"),
+        ({"group": "genomes"}, r"sources\[0\]\.group: is 'genomes'.*mean genome"),
         ({"url": None}, r"sources\[0\]: has no single address"),
         ({"encode": "ENCFF000AAA"}, r"sources\[0\]: has no single address"),
         ({"path": "../x"}, "leaves the data set's folder"),

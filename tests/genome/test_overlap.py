@@ -11,6 +11,7 @@ import pybedtools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import needs_bedtools
 
 from petriscope.errors import UserError
 from petriscope.genome.overlap import Intervals, overlaps, read_bed, within_genome
@@ -37,6 +38,7 @@ def bedtools_pairs(query: Intervals, subject: Intervals) -> list[tuple[int, int,
     )
 
 
+@needs_bedtools
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
@@ -97,6 +99,7 @@ def test_bad_bed_names_the_line(tmp_path, text, message):
         read_bed(path, 4)
 
 
+@needs_bedtools
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 20), m=st.integers(1, 20))
 def test_book_ended_nested_equal_and_zero_length_intervals_match_bedtools(seed, n, m):

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from programs import needs_bedtools
 
 from petriscope.errors import UserError
 from petriscope.genome import tracks
@@ -63,7 +63,7 @@ def in_windows(base: dict[str, np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shift", [(4, 5), (0, 0)])
-@pytest.mark.skipif(shutil.which("bedtools") is None, reason="bedtools is not installed")
+@needs_bedtools
 def test_fragments_give_what_genomecov_gives(tmp_path: Path, shift: tuple[int, int]) -> None:
     frame = fragments()
     path = write(

@@ -23,6 +23,7 @@ import pyBigWig
 import pysam
 import pytest
 from hypothesis import strategies as st
+from programs import needs_bedtools
 from properties_of import reads
 
 from petriscope.errors import UserError
@@ -648,4 +649,4 @@ test_peaks, test_peaks_at_length = peaks
 test_fasta, test_fasta_at_length = fasta
 test_bigwig, test_bigwig_at_length = bigwig
 test_bam, test_bam_at_length = bam
-test_overlap, test_overlap_at_length = overlap
+test_overlap, test_overlap_at_length = map(needs_bedtools, overlap)

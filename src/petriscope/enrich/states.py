@@ -4,6 +4,7 @@ bins, and odds ratios with Woolf intervals, Fisher's exact test and a circular-s
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -385,6 +386,12 @@ def _without_overlap(
 def _bedtools_bases(bins: Intervals, segmentation: Segmentation) -> np.ndarray:
     import pybedtools
 
+    if shutil.which("bedtools") is None:
+        raise UserError(
+            "is not installed",
+            field="engine: bedtools",
+            remedy="Install it (`apt-get install bedtools`), or leave the engine at arithmetic.",
+        )
     query = pd.DataFrame({**bins._asdict(), "name": np.arange(len(bins.start))})
     subject = pd.DataFrame(
         {

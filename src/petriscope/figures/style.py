@@ -61,6 +61,13 @@ def whiskers(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
     ).clip(min=0)
 
 
+def beside(figure: Figure, axes: Axes) -> None:
+    """The legend of ``axes``, for all panels of ``figure``, right of them: it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside right upper")
+
+
 def nothing(axes: Axes, why: str) -> None:
     """Say in an empty panel why it is empty."""
     axes.text(

@@ -49,6 +49,8 @@ CHECKPOINT = Output(
 )
 _SAMPLE_TOKENS = 16_384
 _LOG_ROWS = 100
+LOGGED = ("step", "tokens", "loss", "fvu", "l0", "dead", "lr", "threshold", "gradient_norm")
+"""columns of a training curve"""
 _CHECKPOINT_EVERY = 1000  # steps
 _AUDIT_STEPS, _AUDIT_ROWS = (
     20,
@@ -341,11 +343,11 @@ def train_dictionary(
 ) -> TrainResult:
     """Train on ``source``; judge on ``heldout``: raw hidden states (…, d) or a source of them.
 
-    checkpoint: folder written every ``checkpoint_every`` steps (None: 1000) and resumed from where
-    it exists (the result is the same, byte for byte); removed by no one. curve: CSV of the history
-    so far, rewritten a hundred times. Raises `UserError` on unusable data, a foreign checkpoint, or
-    divergence. device: where the steps run; the trained dictionary, and what it encodes, stay on
-    the host.
+    checkpoint: folder written every ``checkpoint_every`` steps (None: 1000) and after the last,
+    resumed from where it exists (the result is the same, byte for byte); removed by no one. curve:
+    CSV of the history so far, rewritten a hundred times. Raises `UserError` on unusable data, a
+    foreign checkpoint, or divergence. device: where the steps run; the trained dictionary, and what
+    it encodes, stay on the host.
     """
     if source.d != config.d:
         what = f"is {config.d}, but the vectors are {source.d} wide"
@@ -371,16 +373,19 @@ def train_dictionary(
         if run.step % every == 0 or run.step == config.steps:
             row = run.log()
             if curve is not None:
-                write_csv(curve, pd.DataFrame(run.history))
+                write_csv(curve, pd.DataFrame(run.history)[list(LOGGED)])
             if meter is not None:
                 state = f"FVU {row['fvu']:.3f}  L0 {row['l0']:.1f}  dead {row['dead']:.1%}"
                 meter.set_postfix_str(state, refresh=False)
-        if folder is not None and run.step % (checkpoint_every or _CHECKPOINT_EVERY) == 0:
+        due = run.step % (checkpoint_every or _CHECKPOINT_EVERY) == 0 or run.step == config.steps
+        if folder is not None and due:
             save_checkpoint(folder, config, run.checkpoint())
         if meter is not None:
             meter.update(config.batch)
     if meter is not None:
         meter.close()
+    if curve is not None and first == config.steps:  # trained before: its stage stopped afterwards
+        write_csv(curve, pd.DataFrame(run.history)[list(LOGGED)])
     seconds = time.perf_counter() - begun
     sae = run.sae()
     judged = quality(sae, heldout) if heldout is not None else None

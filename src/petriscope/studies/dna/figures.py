@@ -17,6 +17,7 @@ from petriscope.figures.style import (
     CORRECTED,
     LINEAGES,
     PUBLISHED,
+    beside,
     nothing,
     panels,
     whiskers,
@@ -39,7 +40,7 @@ def draw_tracks(by_layer: pd.DataFrame) -> Figure:
     """Best correlation of a feature with each track by layer, held out, beside the null of the
     largest over all features. ``by_layer``: stage tracks' table."""
     names = [] if by_layer.empty else list(dict.fromkeys(by_layer.track))
-    figure, axes = panels(max(1, min(len(names), 4)), rows=max(1, -(-len(names) // 4)))
+    figure, axes = panels(max(1, min(len(names), 5)), width=2.6, rows=max(1, -(-len(names) // 5)))
     if not names:
         nothing(axes[0], "tracks: not run")
         return figure
@@ -48,19 +49,30 @@ def draw_tracks(by_layer: pd.DataFrame) -> Figure:
             mine = by_layer[(by_layer.track == name) & (by_layer.model == model)]
             if mine.empty:
                 continue
-            panel.fill_between(mine.layer, 0, mine.null_95, color=color, alpha=0.15, lw=0)
+            named = model.replace("_", " ")
             error = whiskers(mine.held_out_r, mine.low, mine.high)
-            label = f"{model.replace('_', ' ')}, held out"
             panel.errorbar(
-                mine.layer, mine.held_out_r, error, fmt="o-", ms=3, color=color, label=label
+                *(mine.layer, mine.held_out_r, error),
+                fmt="o-",
+                ms=3,
+                color=color,
+                label=f"{named}, held out",
             )
-            panel.plot(mine.layer, mine.partial_best, ":", color=color, lw=1)
+            given = f"{named}, given token and GC"
+            panel.plot(mine.layer, mine.partial_best, ":", color=color, lw=1, label=given)
+            panel.fill_between(
+                *(mine.layer, 0, mine.null_95),
+                color=color,
+                alpha=0.15,
+                lw=0,
+                label=f"{named}, 95 % of\nshifted annotation",
+            )
         panel.set(title=name, xlabel="layer", ylim=(min(0, panel.get_ylim()[0]), None))
         panel.set_xticks(sorted(set(by_layer.layer)))
     for panel in axes[len(names) :]:
         panel.set_axis_off()
-    axes[0].set_ylabel("best r (dotted: given token and GC;\nband: 95 % of shifted annotation)")
-    axes[0].legend()
+    axes[0].set_ylabel("best r of a feature")
+    beside(figure, axes[0])
     return figure
 
 
@@ -93,7 +105,7 @@ def draw_fragmentation(curves: pd.DataFrame, graphs: pd.DataFrame) -> Figure:
         panel.set(xlabel="features removed", ylabel=value)
     axes[0].set_title("Fragmentation")
     axes[1].set(title="Density", yscale="log")
-    axes[0].legend(fontsize=5)
+    beside(figure, axes[0])
     _features(axes[2], graphs)
     return figure
 
@@ -184,7 +196,7 @@ def draw_rates(features: pd.DataFrame, alpha: float, top: int) -> Figure:
 def draw_doses(effects: pd.DataFrame, controls: pd.DataFrame) -> Figure:
     """What edits of the chosen features do to the head: by dose, by arm, and suppression beside
     matched features. ``effects``, ``controls``: stage interventions' tables."""
-    figure, axes = panels(3)
+    figure, axes = panels(3, height=3.6)
     if effects.empty:
         for panel in axes:
             nothing(panel, "interventions: not run")
@@ -221,7 +233,7 @@ def draw_doses(effects: pd.DataFrame, controls: pd.DataFrame) -> Figure:
     axes[2].barh(y, rows.control_95, color=CONTROL, height=0.6, label="95 % of matched features")
     colors = [CLASSES.get(str(name), CONTROL) for name in rows.side]
     axes[2].scatter(rows.auc_drop, y, s=12, c=colors, zorder=3)
-    axes[2].set_yticks(y, [f"f{int(feature)}" for feature in rows.feature], fontsize=5)
+    axes[2].set_yticks(y, [f"f{int(feature)}" for feature in rows.feature], fontsize=6)
     axes[2].invert_yaxis()
     axes[2].set_xlabel("drop of AUC on test groups")
     axes[2].legend()
@@ -338,15 +350,17 @@ def draw_dictionaries(expansions: pd.DataFrame, quality: pd.DataFrame) -> Figure
         if not len(drawn):
             nothing(panel, "expansions: not run")
             continue
-        groups = drawn.groupby(["form", "variant", "factor"], sort=False)
-        for i, ((form, variant, factor), mine) in enumerate(groups):
-            color = PUBLISHED if form == "published" else LINEAGES[i % len(LINEAGES)]
-            name = f"{form} {variant} x{factor}" if form != variant else f"{form} x{factor}"
-            panel.plot(mine.layer, mine[column], "o-", ms=2, lw=0.8, color=color, label=name)
+        factors = sorted(set(drawn.factor))
+        kinds = drawn.drop_duplicates(["form", "variant"])[["form", "variant"]]
+        styles = dict(zip(kinds.itertuples(index=False, name=None), ("-", "--", ":", "-.")))
+        for (form, variant, factor), mine in drawn.groupby(["form", "variant", "factor"]):
+            color = LINEAGES[factors.index(factor) % len(LINEAGES)]
+            line = f"o{styles.get((form, variant), '-')}"
+            name = f"{form} {variant} x{factor}"
+            panel.plot(mine.layer, mine[column], line, ms=2, lw=0.8, color=color, label=name)
         panel.set_yscale("log")
         panel.set_xticks(sorted(set(drawn.layer)))
-    if len(drawn):
-        axes[-1].legend(fontsize=4, ncols=2)
+    beside(figure, axes[0])
     return figure
 
 

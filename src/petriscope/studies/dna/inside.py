@@ -17,15 +17,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from petriscope.causal.edits import LossRecovered, as_matrix, combined
+from petriscope.device import choose_device
+from petriscope.parallel import in_processes
+from petriscope.probe.harvest import spread
 from petriscope.probe.states import to_host
+from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import SAE
+from petriscope.sae.sweep import Key
+from petriscope.sae.train import TrainResult
 from petriscope.studies.dna.areas import group_weights, interval
+from petriscope.studies.dna.inputs import load_inputs, load_model
 from petriscope.studies.dna.model.nucleotide import NucleotideTransformer, SequenceBatch
 from petriscope.studies.dna.model.tokens import MASK, TokenTables, by_length
+from petriscope.studies.dna.params import Params
+from petriscope.studies.dna.sequences import load_sequences
 
 SHARE = 0.15
 """of a sequence's tokens that are masked"""
 _AT_ONCE = 32
+RECOVERY_SEQUENCES = 64
+"""on which the loss recovered by a dictionary is measured"""
 
 
 class Inside(NamedTuple):
@@ -127,3 +138,33 @@ def _nats(model: NucleotideTransformer, layer: int, part: _Held, inner: Tensor) 
     logits = model.run(None, resume=(layer, stream)).prediction[part.at]
     loss = F.cross_entropy(logits, part.wanted, reduction="none")
     return np.asarray(loss.reshape(len(stream), -1).mean(1).double().cpu().numpy())
+
+
+def recovered_losses(
+    workspace: Workspace, params: Params, trained: Mapping[Key, TrainResult]
+) -> dict[Key, dict[str, float]]:
+    """Loss of masked tokens recovered by every dictionary, on a few select sequences."""
+    device = choose_device(params.device)
+    model, sequences = load_model(workspace, device), load_sequences(workspace)
+    tables = load_inputs(workspace, model).tables
+    rows = spread(sequences.rows("select"), RECOVERY_SEQUENCES)
+
+    def one(layer: int) -> dict[Key, dict[str, float]]:
+        found = {}
+        for (of, seed), result in trained.items():
+            if of == layer:
+                sae = result.sae.to(device)
+                losses = masked_loss_under(
+                    model, tables, rows, rows, sae, layer, {}, resamples=1, seed=params.seed
+                ).recovered
+                names = {f"loss_{name}": value for name, value in losses._asdict().items()}
+                found[of, seed] = names | {
+                    "loss_recovered": losses.over_zero,
+                    "loss_recovered_over_mean": losses.over_mean,
+                }
+        return found
+
+    layers = in_processes(
+        one, sorted({layer for layer, _ in trained}), "loss recovered", unit="layer"
+    )
+    return {key: losses for found in layers for key, losses in found.items()}

@@ -12,11 +12,15 @@ from petriscope.run.workspace import Workspace
 from petriscope.studies.dna.params import Params
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd  # which looking up a study must not load
 
     from petriscope.claims.multiplicity import Adjusted
     from petriscope.run.fixtures import FixtureKind
     from petriscope.run.opened import Run  # loads numpy
+    from petriscope.sae.sweep import Key
+    from petriscope.sae.train import TrainResult
 
 
 def _dataset(path: str | Path) -> DataSet:
@@ -48,6 +52,14 @@ def _audit(folder: Path, genesets: Path | None) -> pd.DataFrame:
     from petriscope.studies.dna.audit import audit_folder
 
     return audit_folder(folder, genesets)
+
+
+def _recovered(
+    workspace: Workspace, params: Params, trained: Mapping[Key, TrainResult]
+) -> Mapping[Key, Mapping[str, float]]:
+    from petriscope.studies.dna.inside import recovered_losses
+
+    return recovered_losses(workspace, params, trained)
 
 
 def _tokens(run: Run) -> object:
@@ -129,6 +141,7 @@ STUDY = Study(
     dataset=_dataset,
     demo=_demo,
     tiny=_tiny,
+    recovered=_recovered,
     folder="studies/dna",
     adjusted=_adjusted,
     fixtures=_fixtures,

@@ -10,6 +10,7 @@ import pandas as pd
 import pybedtools
 import pysam
 import pytest
+from programs import needs_bedtools
 
 from petriscope.errors import UserError
 from petriscope.files import sha256
@@ -27,6 +28,7 @@ def make(*words: object) -> None:
     cisplatin.run(parser.parse_args([str(word) for word in words]))
 
 
+@needs_bedtools
 def test_the_released_set_with_real_dna(shared: Path, tmp_path: Path) -> None:
     table, real = shared / "data" / "hsg" / "cisplatin_100bp.tsv.gz", shared / "data" / "real"
     out = tmp_path / "c"

@@ -235,7 +235,7 @@ def test_the_bundled_table_is_pinned() -> None:
     ("change", "words"),
     [
         ({"sha": "x"}, "sources[0].sha: no such field. Did you mean sha256?"),
-        ({"url": None}, "sources[0]: needs one address"),
+        ({"url": None}, "sources[0]: has no single address"),
         ({"what": ""}, "sources[0].what: is missing"),
         ({"checked": True}, "sources[0].checked: says otherwise"),
         ({"path": "../x"}, "leaves the data set's folder"),

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from petriscope.errors import UserError
+from petriscope.fetch import sources
 from petriscope.fetch.download import Remote
+from petriscope.fetch.sources import Source, remote
 from petriscope.fetch.transfer import Policy, fetch_json
-from petriscope.studies.chromatin.data.sources import Source
 
 ASSEMBLY = "GRCh38"
 ORGANISM = "Homo sapiens"
@@ -30,14 +31,9 @@ def resolve(source: Source, services: Mapping[str, str], policy: Policy) -> list
     address needs no asking. Raises `UserError` for a file of another assembly or organism, a
     withdrawn file, or an experiment without one.
     """
-    if source.url is not None:
-        return [_remote(source, source.url)]
-    if source.zenodo is not None:
-        record = fetch_json(f"{services['zenodo']}/api/records/{source.zenodo}", policy)
-        return [_zenodo_file(source, item) for item in record.get("files", [])] or _none(
-            source, "lists no file"
-        )
-    accession = str(source.encode)
+    if source.encode is None:
+        return sources.resolve(source, services, policy)
+    accession = source.encode
     base = services["encode"]
     if accession.startswith("ENCSR"):
         item = _choose(source, fetch_json(f"{base}/experiments/{accession}/?format=json", policy))
@@ -45,22 +41,7 @@ def resolve(source: Source, services: Mapping[str, str], policy: Policy) -> list
         item = fetch_json(f"{base}/files/{accession}/?format=json", policy)
         _check_file(source, item)
     href = item.get("href") or f"/files/{accession}/@@download/{accession}.{source.suffix}"
-    return [_remote(source, base + href, item.get("file_size"), item.get("md5sum"))]
-
-
-def _remote(source: Source, url: str, size: int | None = None, md5: str | None = None) -> Remote:
-    return Remote(
-        source.path, url, source.licence, source.bytes or size, source.sha256, source.md5 or md5
-    )
-
-
-def _zenodo_file(source: Source, item: Mapping[str, Any]) -> Remote:
-    kind, _, digest = str(item.get("checksum", "")).partition(":")
-    url = str(item.get("links", {}).get("self", ""))
-    path = f"{source.path}/{item.get('key', '')}"
-    return Remote(
-        path, url, source.licence, item.get("size"), md5=digest if kind == "md5" else None
-    )
+    return [remote(source, base + href, item.get("file_size"), item.get("md5sum"))]
 
 
 def _none(source: Source, what: str) -> list[Remote]:

@@ -7,79 +7,45 @@ genome: pinned, checked, and continued where an earlier run stopped.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import yaml
 
-from petriscope.errors import UserError
-from petriscope.fetch.download import LOCK_NAME, Outcome, Remote, download_all, recorded
+from petriscope.fetch import verb
+from petriscope.fetch.download import recorded
+from petriscope.fetch.sources import Source, resolve
 from petriscope.fetch.transfer import Policy
 from petriscope.fetch.unpack import extract, gunzip, index_fasta, is_archive
-from petriscope.files import Output, atomic_path, claim
+from petriscope.files import atomic_path
 from petriscope.genome.fasta import Genome
-from petriscope.progress import progress
-from petriscope.studies.dna.data.sources import Source, SourceTable, load_sources, resolve
+from petriscope.studies.dna.data.sources import SourceTable, load_sources
 from petriscope.studies.dna.data.write import write_fasta
 
 DEFAULT_OUT = "studies/dna/data/hsg"
-FETCHED = Output("fetched sources", (LOCK_NAME, "*"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument(
-        "out", nargs="?", default=DEFAULT_OUT, help=f"folder to fill (default: {DEFAULT_OUT})"
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print sources, bytes and licenses; fetch nothing"
-    )
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these groups or source ids")
-    parser.add_argument("--jobs", type=int, default=4, help="transfers at a time (default: 4)")
-    parser.add_argument(
-        "--verify", action="store_true", help="read files already there and check their hashes"
-    )
-    parser.add_argument(
-        "--sources", metavar="FILE", help="another source table, such as one that names a mirror"
-    )
+    verb.add_arguments(parser, DEFAULT_OUT)
 
 
 def run(args: argparse.Namespace) -> int:
     """Fetch what is missing; finished files stay, parts are continued. Returns the exit status."""
-    if not 1 <= args.jobs <= 32:
-        raise UserError(f"is {args.jobs}", field="--jobs", remedy="Use 1 to 32.")
+    verb.check_jobs(args.jobs)
     table = load_sources(args.sources)
     chosen = table.select(args.only)
     if args.dry_run:
         print(plan(table, chosen))
         return 0
-    out = Path(args.out)
-    if not (out.is_dir() and any(out.rglob("*.part"))):  # a first fetch that was interrupted
-        claim(out, FETCHED)
-    fetch(table, chosen, out, jobs=args.jobs, verify=args.verify)
+    fetch(table, chosen, verb.claimed(args.out), jobs=args.jobs, verify=args.verify)
     return 0
 
 
 def plan(table: SourceTable, chosen: tuple[Source, ...]) -> str:
-    """The dry run: a line per source with its size, its address and whether it can be checked;
-    licenses; what is left out."""
-    rows = [(s.group, s.id, _size(s), _pinned(s), f"{s.what}  <{s.address}>") for s in chosen]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, [*widths, 0])) for row in rows]
-    total = sum(source.bytes or source.about or 0 for source in chosen)
-    lines += ["", f"{len(chosen)} sources, about {total:,} bytes besides the record's", ""]
-    lines += licenses(chosen)
+    """The dry run, and what is left out."""
     left = sorted({s.group for s in table.sources} - {s.group for s in chosen})
-    return "\n".join([*lines, "", f"left out (name them with --only): {', '.join(left) or 'none'}"])
-
-
-def licenses(chosen: tuple[Source, ...]) -> list[str]:
-    """A line per license: what it covers."""
-    found = sorted({source.licence for source in chosen})
-    return [
-        f"license  {name}: {', '.join(sorted({s.group for s in chosen if s.licence == name}))}"
-        for name in found
-    ]
+    said = f"left out (name them with --only): {', '.join(left) or 'none'}"
+    return "\n".join([*verb.plan(chosen), "", said])
 
 
 def fetch(
@@ -92,20 +58,17 @@ def fetch(
     policy: Policy | None = None,
 ) -> None:
     """Download, unpack and index ``chosen``; write dataset.yaml once all it names is there."""
-    policy = policy or Policy()
-    print("\n".join(licenses(chosen)), flush=True)
-    settled = set() if verify else recorded(out)
-    remotes: list[Remote] = []
-    for source in progress(
-        [s for s in chosen if s.path not in settled], "asking the archives", unit="source"
-    ):
-        remotes += resolve(source, table.services, policy)
-    outcomes = download_all(remotes, out, jobs=jobs, policy=policy, verify=verify)
+    print("\n".join(verb.licenses(chosen)), flush=True)
+    verb.download(
+        *(chosen, table.services, out, resolve),
+        jobs=jobs,
+        verify=verify,
+        policy=policy or Policy(),
+    )
     for path in [out / path for path in sorted(recorded(out))]:
         if is_archive(path):
             extract(path)
     genome = _genome(table, out)
-    _report(outcomes, out, sum(s.path in settled for s in chosen))
     missing = _write_dataset(table, out, genome)
     if missing:
         print(f"dataset.yaml is not written yet: there is no {', no '.join(missing)}")
@@ -132,22 +95,6 @@ def _genome(table: SourceTable, out: Path) -> Path | None:
             temporary.with_name(temporary.name + ".fai").unlink()
         index_fasta(contig)
     return plain
-
-
-def _report(outcomes: list[Outcome], out: Path, settled: int) -> None:
-    fetched = [outcome for outcome in outcomes if outcome.fetched]
-    size = sum(outcome.bytes for outcome in fetched)
-    print(
-        f"{len(fetched)} files fetched ({size:,} bytes), {len(outcomes) - len(fetched) + settled} "
-        "were there already"
-    )
-    first = [outcome.path for outcome in outcomes if outcome.first]
-    if first:
-        print(
-            f"not verified: no checksum was known for {', '.join(first)}; the sha256 of this first "
-            f"download is now in {out / LOCK_NAME}",
-            file=sys.stderr,
-        )
 
 
 def _write_dataset(table: SourceTable, out: Path, genome: Path | None) -> list[str]:
@@ -185,15 +132,3 @@ def _write_dataset(table: SourceTable, out: Path, genome: Path | None) -> list[s
         text = yaml.safe_dump(description, sort_keys=False, width=100)
         temporary.write_text(text, encoding="utf-8")
     return []
-
-
-def _size(source: Source) -> str:
-    if source.bytes:
-        return f"{source.bytes:,}"
-    return f"~{source.about:,}" if source.about else "unknown"
-
-
-def _pinned(source: Source) -> str:
-    if source.zenodo:
-        return "md5 of the record"
-    return "sha256" if source.sha256 else "md5" if source.md5 else "unverified"
