@@ -366,6 +366,8 @@ def _check_known(
             what = f"{share:.0%} of the counts are of genes that the vocabulary of {family} does "
             what += f"not have, such as {', '.join(names[:5])}"
             raise UserError(what, file=path, field="var names", remedy=_meant(names, family))
+        if not missing.any():
+            continue
         notes.append(
             f"{share:.1%} of the counts lie on {missing.sum():,} of {len(genes):,} genes that the "
             f"vocabulary of {family} does not have"

@@ -167,8 +167,9 @@ def _stored(node: Any) -> Stored:
     encoding = str(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", "array")))
     form = encoding.removesuffix("_matrix")
     if form not in ("csr", "csc"):
-        return Stored(node, "dense", tuple(int(n) for n in node.shape))
-    shape = node.attrs["shape"] if "shape" in node.attrs else node.attrs["h5sparse_shape"]
+        form, shape = "dense", node.shape
+    else:
+        shape = node.attrs["shape"] if "shape" in node.attrs else node.attrs["h5sparse_shape"]
     return Stored(node, form, (int(shape[0]), int(shape[1])))
 
 

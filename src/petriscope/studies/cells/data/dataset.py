@@ -211,8 +211,8 @@ def read_network(path: str | Path) -> pd.DataFrame:
     grouped = frame.groupby(["source", "target"], sort=False).sign
     low, high = grouped.min(), grouped.max()
     # a pair that is told without and with a sign has the sign
-    sign = np.where(low >= 0, high, np.where(high <= 0, low, 0))
-    return low.index.to_frame(index=False).assign(sign=sign.astype(np.int8))
+    signs = np.where(low >= 0, high, np.where(high <= 0, low, 0))
+    return low.index.to_frame(index=False).assign(sign=signs.astype(np.int8))
 
 
 def _sign(text: str, path: Path, number: int) -> int:
