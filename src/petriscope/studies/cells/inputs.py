@@ -19,9 +19,11 @@ from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.branches import PLACES
 from petriscope.studies.cells.data.cells import Cells
 from petriscope.studies.cells.data.dataset import load_dataset
+from petriscope.studies.cells.data.vocabulary import RankVocabulary
 from petriscope.studies.cells.model.batch import CellBatch
 from petriscope.studies.cells.model.bin_tokens import bin_tokens
 from petriscope.studies.cells.model.buckets import Padding, buckets, padded
+from petriscope.studies.cells.model.geneformer import MASK, PAD
 from petriscope.studies.cells.model.postnorm import PostNormModel
 from petriscope.studies.cells.model.rank_tokens import rank_tokens
 from petriscope.studies.cells.model.scgpt import PAD_VALUE
@@ -137,8 +139,16 @@ def load_inputs(workspace: Workspace, params: Params, family: str, draw: int = 0
     """The model inputs of a run's cells for a model of ``family``; ``draw``: which random draw of
     tied bins and of the genes of long cells (scGPT)."""
     cells, given = load_cells(workspace), params.tokens
-    vocabulary = load_dataset(workspace.dataset(params.dataset)).vocabularies()[family]
-    if family == "geneformer":
+    dataset = load_dataset(workspace.dataset(params.dataset))
+    vocabulary = dict(dataset.vocabularies().known()).get(family)
+    if vocabulary is None:
+        file, field = dataset.root / "dataset.yaml", f"vocabularies.{family}"
+        raise UserError("is missing", file=file, field=field, remedy="Name the file of its tokens.")
+    if isinstance(vocabulary, RankVocabulary):
+        if (vocabulary.pad, vocabulary.mask) != (PAD, MASK):
+            what = f"has <pad> {vocabulary.pad} and <mask> {vocabulary.mask}"
+            remedy = f"Geneformer has {PAD} and {MASK}: give its own table of tokens."
+            raise UserError(what, file=vocabulary.file, remedy=remedy)
         tokens = rank_tokens(cells, vocabulary, given.size, published=given.published)
     else:
         tokens = bin_tokens(
@@ -150,7 +160,7 @@ def load_inputs(workspace: Workspace, params: Params, family: str, draw: int = 0
             draw,
             published=given.published,
         )
-    return CellInputs(cells.obs, tokens, family, vocabulary.pad, vocabulary.size)
+    return CellInputs(cells.obs, tokens, family, vocabulary.pad, len(vocabulary))
 
 
 def load_model(workspace: Workspace, family: str, device: str = "cpu") -> PostNormModel:
