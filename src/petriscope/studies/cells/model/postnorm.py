@@ -1,0 +1,200 @@
+"""A post-norm transformer encoder, which Geneformer and scGPT both are: one block, and one loop
+over blocks that captures, edits and resumes the stream.
+
+h ← LN₁(h + W_o·attention(h)), then h ← LN₂(h + W₂ relu(W₁ h)). Layer 0 is the input of the first
+block, layer k the stream after block k: its LN₂ output. Sources: `BertLayer` of transformers and
+`nn.TransformerEncoderLayer` of torch, which differ in the epsilon and in names alone. The loop is
+our own: torch's `TransformerEncoder` turns padded streams into nested tensors, which no edit can
+read, and Hugging Face records streams before a hook has changed them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from petriscope.errors import UserError
+from petriscope.probe.model import NO_EDITS, Edit, ProbeOutput
+from petriscope.studies.cells.model.batch import CellBatch
+
+
+class Size(Protocol):
+    """What a configuration of either family says."""
+
+    @property
+    def vocabulary(self) -> int: ...
+    @property
+    def tokens(self) -> int | None: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def d_model(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def ffn(self) -> int: ...
+    @property
+    def eps(self) -> float: ...
+
+
+class Block(nn.Module):
+    """One block; ``qkv`` holds the rows of W_q, W_k and W_v one after the other."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        d = size.d_model
+        self.heads = size.heads
+        self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.attention_norm = nn.LayerNorm(d, size.eps)
+        self.up, self.down = nn.Linear(d, size.ffn), nn.Linear(size.ffn, d)
+        self.ffn_norm = nn.LayerNorm(d, size.eps)
+
+    def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
+        """x (B, T, d); ``keep`` (B, T) bool, or None where all are tokens."""
+        x = self.attention_norm(x + self.out(self.attend(x, keep)))
+        return self.ffn_norm(x + self.down(F.relu(self.up(x))))
+
+    def attend(self, x: Tensor, keep: Tensor | None) -> Tensor:
+        """softmax(q kᵀ / √(d / heads)) v; no token attends to padding."""
+        b, t, d = x.shape
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        seen = None if keep is None else keep[:, None, None, :]
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        return found.transpose(1, 2).reshape(b, t, d)
+
+
+class PostNormModel(nn.Module, ABC):
+    """What Geneformer and scGPT share: a `petriscope.probe.model.ProbedModel`.
+
+    Subclasses say what a batch is embedded as, what is predicted from the last stream, and what of
+    it is read at a masked gene.
+    """
+
+    resumes = True
+    family: str
+    """geneformer or scgpt"""
+    left_out: tuple[str, ...] = ()
+    """Weights of the checkpoint that the model has no place for, by name."""
+    blocks: nn.ModuleList
+
+    @property
+    @abstractmethod
+    def size(self) -> Size:
+        """Its configuration."""
+
+    @abstractmethod
+    def embed(self, batch: CellBatch) -> Tensor:
+        """(B, T, d) layer 0: what the first block reads."""
+
+    @abstractmethod
+    def predict(self, stream: Tensor) -> Tensor:
+        """The prediction (..., V) or (...) from the stream (..., d) after the last block."""
+
+    @abstractmethod
+    def read(self, stream: Tensor, true: Tensor) -> Tensor:
+        """(...) what is read of the stream (..., d) where the token ``true`` (...) was hidden."""
+
+    @abstractmethod
+    def hide(self, batch: CellBatch, at: Tensor) -> CellBatch:
+        """``batch`` with what is predicted hidden at the places ``at``, bool (B, T)."""
+
+    @abstractmethod
+    def reinitialized(self, seed: int) -> PostNormModel:
+        """The same architecture with weights drawn from ``seed``, in eval mode."""
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks; the stream has one layer more."""
+        return self.size.layers
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return self.size.d_model
+
+    def run(
+        self,
+        batch: CellBatch | None,
+        capture: Sequence[int] = (),
+        edits: Mapping[int, Edit] = NO_EDITS,
+        *,
+        resume: tuple[int, Tensor] | None = None,
+    ) -> ProbeOutput:
+        """`ProbedModel.run`. A resumed run needs the batch only where it is padded: its mask says
+        which tokens nothing may attend to."""
+        hidden: dict[int, Tensor] = {}
+        stream = self._stream(batch, self.n_layers, capture, edits, resume, hidden)
+        return ProbeOutput(self.predict(stream), hidden)
+
+    def streams(self, batch: CellBatch, layers: Sequence[int]) -> dict[int, Tensor]:
+        """Layer → residual stream (B, T, d); no block above the highest layer runs, and nothing is
+        predicted."""
+        hidden: dict[int, Tensor] = {}
+        self._stream(batch, max(layers), layers, NO_EDITS, None, hidden)
+        return hidden
+
+    def readout(
+        self,
+        batch: CellBatch | None,
+        true: Tensor,
+        edits: Mapping[int, Edit] = NO_EDITS,
+        *,
+        resume: tuple[int, Tensor] | None = None,
+    ) -> Tensor:
+        """(B, T) what `read` reads where a token is named, NaN where ``true`` (B, T) is negative:
+        log p of that gene (Geneformer), the predicted bin (scGPT)."""
+        stream = self._stream(batch, self.n_layers, (), edits, resume, {})
+        at = true >= 0
+        found = torch.full(true.shape, torch.nan, dtype=stream.dtype, device=stream.device)
+        found[at] = self.read(stream[at], true[at])
+        return found
+
+    def _stream(
+        self,
+        batch: CellBatch | None,
+        last: int,
+        capture: Sequence[int],
+        edits: Mapping[int, Edit],
+        resume: tuple[int, Tensor] | None,
+        hidden: dict[int, Tensor],
+    ) -> Tensor:
+        """The stream after layer ``last``; ``hidden`` takes what is captured on the way."""
+        if resume is not None:
+            first, stream = resume
+            if batch is not None and batch.mask.shape != stream.shape[:2]:
+                what = f"has shape {tuple(stream.shape)}, the batch {tuple(batch.mask.shape)}"
+                raise UserError(what, field="resume", remedy="Give the batch of that stream.")
+        else:
+            assert batch is not None, "a run needs a batch, or a stream to resume from"
+            first, stream = 0, self.embed(batch)
+        keep = None if batch is None or bool(batch.mask.all()) else batch.mask
+        for layer in range(first, last + 1):
+            if layer > first:
+                stream = self.blocks[layer - 1](stream, keep)
+            if layer in edits:
+                stream = _edited(edits[layer], layer, stream)
+            if layer in capture:
+                hidden[layer] = stream
+        return stream
+
+
+def check_heads(family: str, size: Size) -> None:
+    """Raise `UserError` where the heads cannot share the width."""
+    if size.d_model % size.heads:
+        what = f"is {size.d_model}, which {size.heads} heads cannot share evenly"
+        remedy = f"Use a multiple of {family}.heads."
+        raise UserError(what, field=f"{family}.d_model", remedy=remedy)
+
+
+def _edited(edit: Edit, layer: int, hidden: Tensor) -> Tensor:
+    edited = edit(hidden)
+    if edited.shape != hidden.shape:
+        what = f"turned shape {tuple(hidden.shape)} into {tuple(edited.shape)}"
+        remedy = "An edit keeps the shape of the residual stream."
+        raise UserError(what, field=f"edit at layer {layer}", remedy=remedy)
+    return edited
