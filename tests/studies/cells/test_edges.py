@@ -74,8 +74,13 @@ def test_hubs_alone_are_not_enriched_and_cliques_are() -> None:
     rng = np.random.default_rng(2)
     degree = np.array([graph.degree[g] for g in range(80)])
     hubs = [rng.choice(74, 15, replace=False, p=degree[:74] / degree[:74].sum()) for _ in range(40)]
-    found = edge_tests(lists([*hubs, near]), network_graph(frame, NAMES), 60, 3)
+    found = edge_tests(
+        lists([*hubs, near]), network_graph(frame, NAMES), np.arange(41) // 40, 60, 3
+    )
     assert (found.edges[:40] > 0).mean() > 0.9  # any edge is enough for the published rule
+    adjusted = stats.false_discovery_control(found.p[:40])
+    np.testing.assert_allclose(found.q[:40], adjusted, rtol=1e-9)
+    assert found.q[40] == pytest.approx(found.p[40])  # a family of its own
     assert (found.q[:40] < 0.05).mean() < 0.1 and found.any_rewired[:40].mean() > 0.9
     assert found.p[40] == pytest.approx(
         stats.poisson.sf(found.edges[40] - 1, found.expected[40]), rel=1e-12

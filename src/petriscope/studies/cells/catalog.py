@@ -11,7 +11,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from petriscope.errors import UserError
 from petriscope.files import atomic_path
+from petriscope.run.workspace import Workspace
+from petriscope.studies.cells.branches import Branch
 from petriscope.studies.cells.gene_table import GeneTable
 
 SPLITS = ("train", "select", "test")
@@ -117,6 +120,21 @@ def symbols(genes: pd.DataFrame) -> list[str]:
     where no symbol is known."""
     known = genes.symbol.where(genes.symbol != "", genes.name)
     return [str(symbol).upper() for symbol in known]
+
+
+def read_genes(workspace: Workspace) -> pd.DataFrame:
+    """The genes that stage cells wrote, a row per gene number. Raises `UserError` where it has not
+    run."""
+    path = workspace.table("cells") / "genes.parquet"
+    if not path.is_file():
+        raise UserError("does not exist", file=path, remedy="Run `petriscope stage cells`.")
+    return pd.read_parquet(path)
+
+
+def table_path(folder: Path, branch: Branch, layer: int) -> Path:
+    """Where the (feature, gene) table of a layer lies in results/catalog."""
+    kind = "trained" if branch.trained else "random"
+    return folder / TABLES / f"{branch.family}_{kind}" / f"layer_{layer}.npz"
 
 
 def save_table(table: GeneTable, path: Path) -> None:

@@ -14,6 +14,8 @@ from petriscope.contrast.inference import TTest, log_mean, moderated_one_sample
 from petriscope.enrich.tails import tabulated_hypergeometric_tail
 from petriscope.sae.codes import Codes
 
+COLUMNS = ("feature", "type", "donors", "estimate", "low", "high", "t", "df", "p", "q")
+"""of `type_table`"""
 TOP, ACTIVE_CELLS, TYPE_CELLS, KEPT = 0.1, 10, 3, 10
 """as published: share of cells called the top, cells in which a feature fires, cells of a type, at
 least; types of a feature that are kept, at most"""
@@ -170,7 +172,9 @@ def type_tests(means: np.ndarray, least: int) -> tuple[np.ndarray, list[TTest]]:
     tests over the m features.
 
     Each donor gives one difference, so that what varies between donors, and with it between cells
-    of one donor, is in the error. Variances are shrunk along mean activation (limma-trend).
+    of one donor, is in the error. Variances are shrunk along mean activation (limma-trend). p is
+    one-sided, as published: a feature marks the types in which it is strong. (What marks one type
+    is weak in all others, of permuted labels too.)
     """
     known = np.isfinite(means[..., :1]).all(2)
     filled = np.where(known[..., None], means, 0.0)
@@ -182,14 +186,15 @@ def type_tests(means: np.ndarray, least: int) -> tuple[np.ndarray, list[TTest]]:
             continue
         others = (whole[rows] - filled[rows, t]) / (number[rows, None] - 1)
         level = log_mean((whole[rows] / number[rows, None]).mean(0))
-        found.append(moderated_one_sample(filled[rows, t] - others, level))
+        test = moderated_one_sample(filled[rows, t] - others, level)
+        found.append(test._replace(p=np.where(test.t > 0, test.p / 2, 1 - test.p / 2)))
         tested.append(t)
     return np.array(tested, np.int64), found
 
 
 def type_table(groups: Groups, features: np.ndarray, least: int) -> pd.DataFrame:
     """Types of ``features`` (m,): columns feature, type, donors, estimate (mean of the type less
-    that of the donor's others, in units of activation), low, high (95 %), t, df, p (two-sided), q
+    that of the donor's others, in units of activation), low, high (95 %), t, df, p (one-sided), q
     (Benjamini-Hochberg over features x types)."""
     tested, tests = type_tests(groups.means, least)
     parts = []
@@ -200,8 +205,7 @@ def type_table(groups: Groups, features: np.ndarray, least: int) -> pd.DataFrame
         columns |= {"estimate": test.estimate, "low": low, "high": high}
         parts.append(pd.DataFrame({**columns, "t": test.t, "df": test.df, "p": test.p}))
     if not parts:
-        names = ["feature", "type", "donors", "estimate", "low", "high", "t", "df", "p", "q"]
-        return pd.DataFrame(columns=names)
+        return pd.DataFrame(columns=COLUMNS)
     table = pd.concat(parts, ignore_index=True)
     return table.assign(q=_bh(table.p.to_numpy()))
 

@@ -28,7 +28,7 @@ class EdgeTests(NamedTuple):
     p: np.ndarray
     """P(X >= edges), X Poisson of that mean"""
     q: np.ndarray
-    """Benjamini-Hochberg over the lists"""
+    """Benjamini-Hochberg over the lists of a group"""
     rewired: np.ndarray
     """mean number of edges in networks rewired with every degree kept"""
     p_rewired: np.ndarray
@@ -86,9 +86,15 @@ def expected_edges(lists: sp.csr_matrix, graph: sp.csr_matrix) -> np.ndarray:
 
 
 def edge_tests(
-    lists: sp.csr_matrix, graph: sp.csr_matrix, rewirings: int, seed: int, what: str = "rewirings"
+    lists: sp.csr_matrix,
+    graph: sp.csr_matrix,
+    group: np.ndarray,
+    rewirings: int,
+    seed: int,
+    what: str = "rewirings",
 ) -> EdgeTests:
-    """Test the edges of ``graph`` among the genes of each of ``lists`` (F, G)."""
+    """Test the edges of ``graph`` among the genes of each of ``lists`` (F, G); ``group``: int (F,)
+    which lists make one family."""
     observed, expected = edges_within(lists, graph), expected_edges(lists, graph)
     total, above, some = (np.zeros(len(observed), np.int64) for _ in range(3))
     for draw in progress(range(rewirings), what, unit="network"):
@@ -97,8 +103,10 @@ def edge_tests(
         above += found >= observed
         some += found > 0
     p = np.where(observed > 0, poisson.sf(observed - 1, expected), 1.0)
-    with np.errstate(divide="ignore"):
-        q = benjamini_hochberg(np.log(p))
+    q = np.ones(len(p))
+    for one in np.unique(group):
+        with np.errstate(divide="ignore"):
+            q[group == one] = benjamini_hochberg(np.log(p[group == one]))
     return EdgeTests(
         observed,
         expected,
