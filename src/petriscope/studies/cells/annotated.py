@@ -331,5 +331,11 @@ def _resampled_share(
     return np.asarray(share.mean(1))
 
 
+def joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One table of several with the same columns; those without a row do not set the types."""
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else parts[0]
+
+
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else 0.0

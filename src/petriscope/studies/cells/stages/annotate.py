@@ -22,6 +22,7 @@ from petriscope.studies.cells.annotated import (
     ModelAnnotation,
     above_random,
     annotate_layer,
+    joined,
     layer_rows,
     model_numbers,
 )
@@ -110,7 +111,7 @@ def run(workspace: Workspace, params: Params) -> AnnotateNumbers:
     with atomic_folder(out) as folder:
         for name in ("terms", "published", "features"):
             parts = [getattr(part.found, name).assign(**part.of) for part in layers]
-            write_parquet(folder / f"{name}.parquet", pd.concat(parts, ignore_index=True))
+            write_parquet(folder / f"{name}.parquet", joined(parts))
         write_parquet(folder / "edges.parquet", edges)
         rows = [{**part.of, **row} for part in layers for row in layer_rows(part.found)]
         write_csv(folder / "layers.csv", pd.DataFrame(rows))

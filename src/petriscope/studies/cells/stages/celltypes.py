@@ -11,7 +11,7 @@ import pandas as pd
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.parallel import in_processes
 from petriscope.run.workspace import Workspace
-from petriscope.studies.cells.annotated import Excess, after_a_block, null_entries
+from petriscope.studies.cells.annotated import Excess, after_a_block, joined, null_entries
 from petriscope.studies.cells.branches import Branch, branches
 from petriscope.studies.cells.catalog import SPLITS
 from petriscope.studies.cells.celltypes import (
@@ -84,7 +84,7 @@ def run(workspace: Workspace, params: Params) -> CellTypeNumbers:
     with atomic_folder(out) as folder:
         for name in ("types", "published"):
             parts = [getattr(part, name).assign(**part.of) for part in layers]
-            write_parquet(folder / f"{name}.parquet", pd.concat(parts, ignore_index=True))
+            write_parquet(folder / f"{name}.parquet", joined(parts))
         write_csv(folder / "layers.csv", pd.DataFrame([_row(part) for part in layers]))
     families = dict.fromkeys(str(part.of["model"]) for part in layers if part.of["trained"])
     models = {family: _numbers(layers, family) for family in families}

@@ -13,7 +13,7 @@ from petriscope.files import atomic_folder, write_csv, write_not_run, write_parq
 from petriscope.graph.leiden import leiden
 from petriscope.parallel import in_processes
 from petriscope.run.workspace import Workspace
-from petriscope.studies.cells.annotated import after_a_block, null_entries
+from petriscope.studies.cells.annotated import after_a_block, joined, null_entries
 from petriscope.studies.cells.branches import Branch, branches
 from petriscope.studies.cells.catalog import (
     corrected_lists,
@@ -108,7 +108,7 @@ def run(workspace: Workspace, params: Params) -> NovelNumbers:
     with atomic_folder(out) as folder:
         for name in ("clusters", "associated"):
             parts = [getattr(part, name).assign(**part.of) for part in found]
-            write_parquet(folder / f"{name}.parquet", pd.concat(parts, ignore_index=True))
+            write_parquet(folder / f"{name}.parquet", joined(parts))
         rows = pd.DataFrame([{**part.of, **row} for part in found for row in part.rows])
         write_csv(folder / "layers.csv", rows)
     models = {
@@ -190,8 +190,8 @@ def _layer(
         entries.append(row)
     return _Found(
         of,
-        pd.concat([one.table.assign(rule=name) for name, (one, _) in made.items()]),
-        pd.concat([one.table.assign(rule=name) for name, one in linked.items()]),
+        joined([one.table.assign(rule=name) for name, (one, _) in made.items()]),
+        joined([one.table.assign(rule=name) for name, one in linked.items()]),
         entries,
         null,
     )
