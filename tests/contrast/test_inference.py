@@ -15,6 +15,7 @@ from petriscope.contrast.inference import (
     fit_prior,
     label_splits,
     moderated,
+    moderated_one_sample,
     normal_score,
     one_sample,
     pool,
@@ -98,6 +99,16 @@ def test_moderated_is_uniform_under_its_model() -> None:
     test = moderated(rng.normal(size=(3, 20_000)) * sigma, rng.normal(size=(3, 20_000)) * sigma)
     assert abs((test.p < 0.05).mean() - 0.05) < 3 * np.sqrt(0.05 * 0.95 / 20_000)
     assert stats.kstest(test.p, "uniform").pvalue > 0.01
+
+
+def test_moderated_one_sample_is_uniform_under_its_model_and_plain_with_one_feature() -> None:
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=(4, 20_000)) * np.sqrt(6 / rng.chisquare(6, 20_000))
+    test = moderated_one_sample(values)
+    assert abs((test.p < 0.05).mean() - 0.05) < 3 * np.sqrt(0.05 * 0.95 / 20_000)
+    assert stats.kstest(test.p, "uniform").pvalue > 0.01
+    theirs = stats.ttest_1samp(values[:, :1], 0)
+    np.testing.assert_allclose(moderated_one_sample(values[:, :1]).p, theirs.pvalue, rtol=1e-10)
 
 
 def test_trigamma_inverse() -> None:

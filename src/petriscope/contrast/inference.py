@@ -114,6 +114,18 @@ def moderated(a: np.ndarray, b: np.ndarray, covariate: np.ndarray | None = None)
     return t_test(a.mean(0) - b.mean(0), error, np.full(len(variance), df))
 
 
+def moderated_one_sample(values: np.ndarray, covariate: np.ndarray | None = None) -> TTest:
+    """Empirical-Bayes moderated t of the mean of ``values`` (n, m) against zero, variances shrunk
+    as in `moderated` on d0 + n - 1 degrees of freedom. Source: Smyth 2004, eq. 3-10; limma `eBayes`
+    of paired differences."""
+    n = len(values)
+    variance = values.var(0, ddof=1)
+    prior = fit_prior(variance, n - 1, covariate)
+    df = min(prior.df + n - 1, (n - 1) * float(len(variance)))
+    error = np.sqrt(squeeze(variance, n - 1, prior) / n)
+    return t_test(values.mean(0), error, np.full(len(variance), df))
+
+
 def squeeze(variance: np.ndarray, df: float, prior: Prior) -> np.ndarray:
     """Posterior variances (limma `squeezeVar`): the mean of own and prior variance, weighted by
     degrees of freedom."""

@@ -19,6 +19,7 @@ from petriscope.enrich.tails import (
     benjamini_hochberg,
     log_binomial_tail,
     log_hypergeometric_tail,
+    tabulated_hypergeometric_tail,
     with_q,
 )
 from petriscope.errors import UserError
@@ -250,7 +251,9 @@ def enrich_gene_sets(
                 {
                     "feature": f + begin,
                     "which": t,
-                    "ln_p": log_hypergeometric_tail(overlap[f, t], len(known), size[t], query[f]),
+                    "ln_p": tabulated_hypergeometric_tail(
+                        overlap[f, t], len(known), size[t], query[f]
+                    ),
                     "fold": overlap[f, t] * len(known) / (size[t] * query[f]),
                     "overlap": overlap[f, t].astype(np.int64),
                     "set_size": size[t].astype(np.int64),
@@ -379,10 +382,15 @@ def _reach(bins_per_gene: np.ndarray, query: np.ndarray) -> np.ndarray:
 
 
 def incidence(
-    sets: GeneSets, index: Mapping[str, int], min_size: int, max_size: int
+    sets: GeneSets,
+    index: Mapping[str, int],
+    min_size: int,
+    max_size: int,
+    n_genes: int | None = None,
 ) -> tuple[list[str], sparse.csr_matrix]:
     """Terms with ``min_size`` to ``max_size`` genes of ``index`` (gene → row), in file order, and
-    the (G, T) 0/1 matrix of their genes."""
+    the (G, T) 0/1 matrix of their genes; ``n_genes``: G, where ``index`` does not
+    name all rows."""
     terms: list[str] = []
     rows: list[int] = []
     columns: list[int] = []
@@ -393,7 +401,7 @@ def incidence(
             columns += [len(terms)] * len(here)
             terms.append(term)
     return terms, sparse.csr_matrix(
-        (np.ones(len(rows)), (rows, columns)), shape=(len(index), len(terms))
+        (np.ones(len(rows)), (rows, columns)), shape=(n_genes or len(index), len(terms))
     )
 
 

@@ -3,6 +3,7 @@ families: what is corrected together. A control draw is a family of its own, as 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Literal, Self
@@ -13,6 +14,8 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaln, xlog1py, xlogy
 
 _CONVERGED = 1e-16
+_TABLE = 1 << 24
+"""places of a table that finds distinct triples without sorting"""
 _SAME = 1 + 1e-14  # masses this close count as equal in the two-sided test, as in scipy
 Alternative = Literal["greater", "less", "two-sided"]
 
@@ -108,6 +111,34 @@ def log_hypergeometric_tail(
     """ln P(X ≥ k), X the marked ones among ``drawn`` of a ``population`` that holds ``marked``;
     arrays broadcast."""
     return log_fisher(k, population, marked, drawn, alternative="greater")
+
+
+def tabulated_hypergeometric_tail(
+    k: np.ndarray, population: int, marked: np.ndarray, drawn: np.ndarray
+) -> np.ndarray:
+    """As `log_hypergeometric_tail` for whole numbers ``k``, ``marked`` and ``drawn`` (E,) out of
+    one population, evaluated once per distinct triple: overlaps of many lists with many sets are
+    millions, the triples hundreds."""
+    parts = [np.asarray(part, np.int64) for part in (k, marked, drawn)]
+    if not len(parts[0]):
+        return np.zeros(0)
+    least = [int(part.min()) for part in parts]
+    sizes = tuple(int(part.max()) - low + 1 for part, low in zip(parts, least))
+    key = parts[0] - least[0]
+    for part, low, size in zip(parts[1:], least[1:], sizes[1:]):
+        key = key * size + (part - low)
+    if math.prod(sizes) <= _TABLE:
+        place = np.zeros(math.prod(sizes), np.int64)
+        place[key] = 1
+        distinct = np.flatnonzero(place)
+        place[distinct] = np.arange(len(distinct))
+        which = place[key]
+    else:
+        distinct, which = np.unique(key, return_inverse=True)
+    k, marked, drawn = (
+        part + low for part, low in zip(np.unravel_index(distinct, sizes), least, strict=True)
+    )
+    return log_hypergeometric_tail(k, population, marked, drawn)[which]
 
 
 def log_fisher(
