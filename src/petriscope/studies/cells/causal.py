@@ -358,9 +358,7 @@ class Bench:
             change = part.after(self.model, every, stream) - part.before
             read = part.masked.read
             cell = np.broadcast_to(part.masked.cell[:, None], read.shape)
-            found.append(
-                Reads(cell[read], part.masked.gene[read], (change / norm[:, None])[read])
-            )
+            found.append(Reads(cell[read], part.masked.gene[read], (change / norm[:, None])[read]))
         return Reads(*(np.concatenate(column) for column in zip(*found)))
 
 
@@ -515,9 +513,7 @@ def weigh(reads: Reads, target: Targets, design: Design) -> Weighed | None:
     if len(targets) < LEAST_TARGETS or len(pool) < len(targets):
         return None
     axes = np.column_stack([design.axes, design.activation[target.feature]])
-    sets = matched_genes(
-        targets, axes, pool, design.matched_sets, design.seed + target.feature
-    )
+    sets = matched_genes(targets, axes, pool, design.matched_sets, design.seed + target.feature)
     weight = np.bincount(sets.ravel(), minlength=genes) / len(sets)
     level = (weight * total).sum() / max((weight * count).sum(), np.finfo(float).tiny)
     if not level > 0:

@@ -40,8 +40,8 @@ def matched_genes(
             break
         row, column = np.nonzero(again)
         drawn[row, column] = near[column, rng.integers(0, width, len(row))]
-    for row in np.flatnonzero(_repeated(drawn).any(1)):
-        drawn[row] = _in_turn(near, rng)
+    for left in np.flatnonzero(_repeated(drawn).any(1)):
+        drawn[left] = _in_turn(near, rng)
     return pool[drawn]
 
 

@@ -14,7 +14,7 @@ which one pass over the cells collects.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -294,7 +294,7 @@ def group_sums(means: sp.csr_matrix, group: np.ndarray, nuisance: np.ndarray) ->
     return GroupSums(size, x_sum, xx, xy.reshape(groups, q, -1), y, yy)
 
 
-def _dense(product: np.ndarray | sp.spmatrix) -> np.ndarray:
+def _dense(product: Any) -> np.ndarray:
     return np.asarray(product.toarray() if sp.issparse(product) else product)
 
 
@@ -358,9 +358,7 @@ def fits(sums: GroupSums, targets: int) -> Iterator[TTest | None]:
         yield t_test(estimate, error, np.full(len(estimate), total))
 
 
-def plain_fit(
-    sums: GroupSums, place: int
-) -> tuple[np.ndarray, np.ndarray, float, float] | None:
+def plain_fit(sums: GroupSums, place: int) -> tuple[np.ndarray, np.ndarray, float, float] | None:
     """Least squares of one target against the controls.
 
     Returns the coefficient of the target (F,), the residual variance (F,), the coefficient's
@@ -384,7 +382,6 @@ def plain_fit(
     # what rounding leaves of a constant column is no variance
     residual = np.where(residual < 1e-12 * total, 0.0, residual)
     return estimate, residual / df, 1 / left, df
-
 
 
 def target_position_means(

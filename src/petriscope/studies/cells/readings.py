@@ -1,6 +1,6 @@
-"""Some genes of a cell are masked, and the model is read there: the log probability of the true gene
-(Geneformer), or the predicted bin (scGPT). Cells are run in batches of like length, and can be held
-at a layer."""
+"""Some genes of a cell are masked, and the model is read there: the log probability of the true
+gene (Geneformer), or the predicted bin (scGPT). Cells are run in batches of like length, and can be
+held at a layer."""
 
 from __future__ import annotations
 
@@ -141,7 +141,9 @@ def collate(model: Readable, cells: Sequence[CellTokensOf], padding: PaddedWith)
     true = torch.from_numpy(np.where(read, ids, -1))
     given = None if padding.value is None else torch.from_numpy(values)
     whole = CellBatch(torch.from_numpy(ids), given, torch.from_numpy(kept))
-    batch = model.hide(to_device(whole, device_of(model)), torch.from_numpy(read).to(device_of(model)))
+    batch = model.hide(
+        to_device(whole, device_of(model)), torch.from_numpy(read).to(device_of(model))
+    )
     return Masked(batch, true, read, gene, np.array([one.cell for one in cells]))
 
 

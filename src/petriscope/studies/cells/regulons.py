@@ -20,9 +20,15 @@ from scipy import stats as st
 
 from petriscope.contrast.results import adjust
 from petriscope.sae.codes import Codes
-from petriscope.studies.cells.gene_table import GeneTable
+from petriscope.studies.cells.gene_table import GeneTable, gene_table
 from petriscope.studies.cells.matching import matched_genes, share_as_large
-from petriscope.studies.cells.perturbation import CellMeans, Cohort, cell_means, responses
+from petriscope.studies.cells.perturbation import (
+    CellMeans,
+    Cohort,
+    Responses,
+    cell_means,
+    responses,
+)
 
 LEAST_GENES = 3
 """known targets that must be measured"""
@@ -228,21 +234,80 @@ class Material(NamedTuple):
     """(N,) cell of each token"""
 
 
+class Asked(NamedTuple):
+    """How responding features are found and judged."""
+
+    min_fires: int
+    """firings on a gene that a score needs"""
+    min_tokens: int
+    """tokens of a gene that may stand in a regulon"""
+    min_control_firing: int
+    draws: int
+    """matched sets"""
+    alpha: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Responded:
+    """A and B of one dictionary."""
+
+    cells: CellMeans
+    responses: Responses
+    table: GeneTable
+    """of the cells that the gene scores are taken from"""
+    shares: np.ndarray
+    """(F, G) gene scores as shares"""
+    axes: np.ndarray
+    """(G, 2) logarithm of token counts, and in-degree"""
+    usable: np.ndarray
+    """bool (G,)"""
+    specific: list[Specific]
+    count: SpecificCount
+
+    def of(self, target: str, alpha: float) -> np.ndarray:
+        """Features that respond to a target."""
+        return self.responses.responding(self.responses.targets.index(target), alpha)
+
+
+def respond(
+    material: Material,
+    who: Cohort,
+    scored: np.ndarray,
+    regulons: Sequence[Regulon],
+    degree: np.ndarray,
+    asked: Asked,
+) -> Responded:
+    """Responding features of every target, and which TFs' are specific.
+
+    scored: bool (cells,), the unperturbed cells on which gene scores are taken. degree: (G,).
+    """
+    real = material.gene >= 0
+    cells = cell_means(material.codes, material.cell, len(who.group), real)
+    response = responses(cells, who, min_control_firing=asked.min_control_firing)
+    table = gene_table(material.codes, material.gene, len(degree), scored[material.cell])
+    shares = score_shares(gene_scores(table, asked.min_fires))
+    axes = np.column_stack([np.log1p(table.tokens), degree])
+    usable = table.tokens >= asked.min_tokens
+    responding = {
+        name: response.responding(row, asked.alpha) for row, name in enumerate(who.targets)
+    }
+    specific = regulon_specificity(
+        shares, responding, regulons, axes, usable, draws=asked.draws, seed=asked.seed
+    )
+    count = counted(specific, asked.alpha)
+    return Responded(cells, response, table, shares, axes, usable, specific, count)
+
+
 def planted_power(
     material: Material,
-    cells: CellMeans,
+    found_on: Responded,
     who: Cohort,
-    shares: np.ndarray,
     regulons: Sequence[Regulon],
-    axes: np.ndarray,
-    usable: np.ndarray,
+    asked: Asked,
     *,
     sizes: Sequence[int],
-    draws: int,
-    min_control_firing: int,
-    alpha: float,
     tries: int,
-    seed: int,
 ) -> pd.DataFrame:
     """How often a planted regulon is found, by how many of its genes move.
 
@@ -254,7 +319,11 @@ def planted_power(
 
     Columns: genes, tries, found, power, low, high (exact), responding (mean number of features).
     """
-    rng = np.random.default_rng(seed)
+    cells, shares, axes, usable = (
+        getattr(found_on, name) for name in ("cells", "shares", "axes", "usable")
+    )
+    draws, alpha = asked.draws, asked.alpha
+    rng = np.random.default_rng(asked.seed)
     size_of = dict(zip(who.targets, who.sizes()))
     usual = int(np.median(who.sizes()))
     where = material.gene >= 0
@@ -272,7 +341,7 @@ def planted_power(
             lost = np.isin(material.cell, aside) & np.isin(material.gene, genes)
             lost &= rng.random(len(lost)) < KNOCKED
             moved, asided = _planted(material, cells, who, aside, where & ~lost, lost)
-            response = responses(moved, asided, min_control_firing=min_control_firing)
+            response = responses(moved, asided, min_control_firing=asked.min_control_firing)
             features = response.responding(0, alpha)
             one = regulon_specificity(
                 shares,
@@ -311,7 +380,10 @@ def _planted(
     place[aside] = np.arange(len(aside))
     mine = kept & (place[material.cell] >= 0)
     some = cell_means(
-        _rows(material.codes, mine), place[material.cell[mine]], len(aside), np.ones(mine.sum(), bool)
+        _rows(material.codes, mine),
+        place[material.cell[mine]],
+        len(aside),
+        np.ones(mine.sum(), bool),
     )
     group = np.where(who.group == 0, 0, -1)
     group[aside] = 1
