@@ -21,6 +21,7 @@ from petriscope.studies.cells.regulons import (
     Regulon,
     counted,
     degrees,
+    directed,
     exact_share,
     gene_scores,
     mcnemar,
@@ -74,6 +75,14 @@ def test_regulons_are_read_in_one_direction_and_without_the_factor_itself() -> N
     assert regulons_of({"a": network}, NAMES, ["g1"]) == []
     count = degrees({"a": network, "b": second}, NAMES)
     assert count[5] == 2 and count[7] == 1 and count[9] == 2 and count[1] == 0
+
+
+def test_a_network_of_pairs_names_no_regulon() -> None:
+    signed = pd.DataFrame({"source": ["tf1"], "target": ["b"], "sign": [-1.0]})
+    pairs = signed.assign(sign=np.nan)
+    found = directed({"trrust": signed, "string": pairs, "plain": pairs.drop(columns="sign")})
+    assert list(found) == ["trrust"]
+    assert found["trrust"].source.tolist() == ["TF1"] and found["trrust"].target.tolist() == ["B"]
 
 
 def test_a_gene_on_which_a_feature_fires_once_does_not_lead_it() -> None:

@@ -400,3 +400,36 @@ def own_features(score: np.ndarray, gene: int, fires: np.ndarray, tested: np.nda
         return None
     share = score[own, gene] / np.maximum(score[own].sum(1), np.finfo(float).tiny)
     return int(own[np.argmax(share)])
+
+
+def responses_at_targets(
+    codes: Codes,
+    cell: np.ndarray,
+    gene: np.ndarray,
+    who: Cohort,
+    genes_of: Mapping[str, np.ndarray],
+    *,
+    min_control_firing: int,
+) -> Responses:
+    """As `responses`, each target's means over the positions of its own known targets alone
+    (``genes_of``); targets without an entry, and cells without such a position, are left out.
+
+    A feature is tested for a target where it fires on these positions in enough control cells.
+    """
+    shape = (len(who.targets), codes.m)
+    estimate, t, p = (np.full(shape, np.nan) for _ in range(3))
+    for row, name in enumerate(who.targets):
+        if name not in genes_of:
+            continue
+        cells = target_position_means(codes, cell, gene, len(who.group), genes_of[name])
+        group = np.where(who.group == row + 1, 1, np.where(who.group == 0, 0, -1))
+        group[cells.tokens == 0] = -1
+        fires = np.asarray((cells.fires[group == 0] > 0).sum(0)).ravel()
+        tested = np.flatnonzero(fires >= min_control_firing)
+        if not len(tested) or not (group == 1).any():
+            continue
+        mine = who._replace(group=group, targets=(name,))
+        test = next(fits(group_sums(cells.means[:, tested], group, mine.nuisance()), 1))
+        if test is not None:
+            estimate[row, tested], t[row, tested], p[row, tested] = test.estimate, test.t, test.p
+    return Responses(estimate, t, p, adjust(p, "bh"), np.isfinite(p).any(0), who.targets)

@@ -50,6 +50,18 @@ class Regulon(NamedTuple):
     """+1 activated, -1 repressed, 0 not known"""
 
 
+def directed(networks: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The networks that say which gene regulates which (some edge has a sign), gene names in upper
+    case; one of mere pairs, such as STRING, names no regulon."""
+    return {
+        name: frame.assign(
+            source=frame.source.astype(str).str.upper(), target=frame.target.astype(str).str.upper()
+        )
+        for name, frame in networks.items()
+        if "sign" in frame and (frame.sign.fillna(0) != 0).any()
+    }
+
+
 def regulons_of(
     networks: Mapping[str, pd.DataFrame], names: Sequence[str], tfs: Sequence[str]
 ) -> list[Regulon]:
