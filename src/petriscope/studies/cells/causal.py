@@ -40,8 +40,8 @@ from petriscope.studies.cells.matching import matched_genes, share_as_large
 from petriscope.studies.cells.readings import Held, Readable
 
 OWN_GENES = 50
-"""strongest genes of a feature that cannot be its targets; a tenth of the genes where there are
-fewer than 500"""
+"""strongest genes of a feature that cannot be its targets; one in fifty of the genes where they are
+fewer than 2,500"""
 LEAST_TARGETS = 3
 """genes that must be left to read"""
 NULL_CELLS = 16
@@ -246,7 +246,7 @@ def annotation_targets(
         member[row, sets[name]] = 1.0
     member[:, ~usable] = 0
     genes = np.flatnonzero(usable)
-    own_count = min(OWN_GENES, max(1, len(genes) // 10))
+    own_count = min(OWN_GENES, max(1, len(genes) // 50))
     size, found = member.sum(1), []
     for feature in features:
         values = np.where(usable, score[feature], 0.0)

@@ -32,7 +32,7 @@ LEAST_LISTED = 0.1
 """|effect| below which the published list ends"""
 LEAST_RESPONDING = 0.5
 """|effect| beyond which a feature is called responding, as published"""
-_CELLS_AT_ONCE = 4096
+_CELLS_AT_ONCE = 1024
 
 
 class Baseline(NamedTuple):
@@ -269,33 +269,27 @@ class GroupSums(NamedTuple):
     """(P + 1, F) Σ y²"""
 
 
-def group_sums(means: sp.csr_matrix, group: np.ndarray, nuisance: np.ndarray) -> GroupSums:
-    """One pass over the cells of y (n, F), dense or sparse, ``_CELLS_AT_ONCE`` rows at a time."""
-    groups, q = int(group.max()) + 1, nuisance.shape[1]
-    size, x_sum, xx = np.zeros(groups, np.int64), np.zeros((groups, q)), np.zeros((groups, q, q))
-    xy = np.zeros((groups * q, means.shape[1]))
-    y, yy = np.zeros((2, groups, means.shape[1]))
-    used = np.flatnonzero(group >= 0)
-    for start in range(0, len(used), _CELLS_AT_ONCE):
-        rows = used[start : start + _CELLS_AT_ONCE]
-        mine, x = group[rows], nuisance[rows]
-        size += np.bincount(mine, minlength=groups)
-        np.add.at(x_sum, mine, x)
-        np.add.at(xx, mine, x[:, :, None] * x[:, None, :])
-        at = np.arange(len(rows))
-        column = (mine[:, None] * q + np.arange(q)).ravel()
-        spread = sp.csr_matrix((x.ravel(), (np.repeat(at, q), column)), (len(rows), groups * q))
-        ones = sp.csr_matrix((np.ones(len(rows)), (at, mine)), (len(rows), groups))
-        part = means[rows]
-        square = part.multiply(part).tocsr() if sp.issparse(part) else part * part
-        xy += _dense(spread.T @ part)
-        y += _dense(ones.T @ part)
-        yy += _dense(ones.T @ square)
-    return GroupSums(size, x_sum, xx, xy.reshape(groups, q, -1), y, yy)
-
-
-def _dense(product: Any) -> np.ndarray:
-    return np.asarray(product.toarray() if sp.issparse(product) else product)
+def group_sums(means: Any, group: np.ndarray, nuisance: np.ndarray) -> GroupSums:
+    """One pass over the cells of y (n, F), dense or scipy CSR: at most ``_CELLS_AT_ONCE`` rows of
+    one group at a time are held dense."""
+    groups, (n, q) = int(group.max()) + 1, nuisance.shape
+    width = means.shape[1]
+    size = np.bincount(group[group >= 0], minlength=groups)
+    x_sum, xx = np.zeros((groups, q)), np.zeros((groups, q, q))
+    xy, yy = np.zeros((groups, q + 1, width)), np.zeros((groups, width))
+    extended = np.column_stack([nuisance, np.ones(n)])
+    order = np.argsort(group, kind="stable")
+    first = np.searchsorted(group[order], np.arange(groups + 1))
+    for number in range(groups):
+        mine = order[first[number] : first[number + 1]]
+        x_sum[number], xx[number] = nuisance[mine].sum(0), nuisance[mine].T @ nuisance[mine]
+        for start in range(0, len(mine), _CELLS_AT_ONCE):
+            rows = mine[start : start + _CELLS_AT_ONCE]
+            part = means[rows]
+            dense = part.toarray() if sp.issparse(part) else np.asarray(part)
+            xy[number] += extended[rows].T @ dense
+            yy[number] += np.einsum("ij,ij->j", dense, dense)
+    return GroupSums(size, x_sum, xx, xy[:, :q], xy[:, q], yy)
 
 
 class Responses(NamedTuple):

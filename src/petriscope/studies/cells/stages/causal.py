@@ -1,4 +1,5 @@
-"""Stage causal: features of both models are switched off one at a time, and masked genes are read."""
+"""Stage causal: features of both models are switched off one at a time, and masked genes are
+read."""
 
 from __future__ import annotations
 
@@ -345,8 +346,15 @@ def _published(
     found = published_causal(model, cells, layer, coder, torch.as_tensor(coder.directions), targets)
     names = ["feature", "active", "targets", "others", "target_mean", "other_mean", "ratio"]
     rows = [
-        (one.feature, one.active, len(one.targets), len(one.others))
-        + (_mean(one.targets), _mean(one.others), one.ratio)
+        (
+            one.feature,
+            one.active,
+            len(one.targets),
+            len(one.others),
+            _mean(one.targets),
+            _mean(one.others),
+            one.ratio,
+        )
         for one in found
     ]
     return pd.DataFrame(rows, columns=names)
