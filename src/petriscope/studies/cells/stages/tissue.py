@@ -1,0 +1,175 @@
+"""Stage tissue: does a dictionary of two tissues show regulons that one of a single tissue does
+not?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from petriscope.device import choose_device
+from petriscope.files import atomic_folder, write_csv, write_not_run
+from petriscope.parallel import in_processes
+from petriscope.run.params import chosen_layer
+from petriscope.run.workspace import Workspace
+from petriscope.sae.coder import SAE, encode_rows
+from petriscope.sae.config import sae_config
+from petriscope.sae.loader import TokenSource
+from petriscope.sae.train import train_dictionary
+from petriscope.studies.cells.branches import Branch, branches
+from petriscope.studies.cells.params import Params
+from petriscope.studies.cells.regulation import specific_names
+from petriscope.studies.cells.regulons import Material, McNemar, Specific, mcnemar, respond
+from petriscope.studies.cells.stages.perturbation import Ground, asked_of, prepare
+
+MOST_DETECTABLE = 0.34
+"""share of TFs: a gain that would be missed must not be larger, or "no difference" says nothing"""
+
+
+@dataclass(frozen=True)
+class ModelTissue:
+    """One model, its layer fixed beforehand."""
+
+    layer: int
+    tokens: int
+    """different training tokens of either dictionary"""
+    of_second: int
+    """of these, from the second tissue"""
+    tfs: int
+    one: int
+    """TFs whose responding features are those of their regulon, dictionary of one tissue"""
+    two: int
+    gained: int
+    lost: int
+    p: float
+    detectable: float | None
+    """smallest net gain found with power .8"""
+    by_seed: list[list[int]]
+    """gained and lost with each seed of both dictionaries"""
+
+
+@dataclass(frozen=True)
+class TissueNumbers:
+    """Over the trained models."""
+
+    untestable: str | None
+    models: dict[str, ModelTissue] | None = None
+    p: float | None = None
+    """lowest over models"""
+    detectable: float | None = None
+    """largest over models"""
+
+
+def run(workspace: Workspace, params: Params) -> TissueNumbers:
+    """Write results/tissue/: tfs.csv (a row per model, seed and TF)."""
+    out, ground = workspace.table("tissue"), prepare(workspace, params)
+    why = ground if isinstance(ground, str) else None
+    if isinstance(ground, Ground) and not (ground.cells.obs.split == "second").any():
+        why = "the data set holds cells of one tissue"
+    if why is not None or isinstance(ground, str):
+        write_not_run(out, str(why))
+        return TissueNumbers(untestable=why)
+    models, frames = {}, []
+    for branch in branches(workspace, params):
+        if branch.trained:
+            models[branch.name], frame = compared(params, branch, ground)
+            frames.append(frame.assign(model=branch.family))
+    with atomic_folder(out) as folder:
+        write_csv(folder / "tfs.csv", pd.concat(frames, ignore_index=True))
+    p = min(one.p for one in models.values())
+    limits = [one.detectable for one in models.values()]
+    largest = None if None in limits else max(limit for limit in limits if limit is not None)
+    return TissueNumbers(too_few(p, largest, params.cds.alpha), models, p, largest)
+
+
+def too_few(p: float, detectable: float | None, alpha: float) -> str | None:
+    """Why no difference would mean nothing; None where there is one, or it would have been
+    found."""
+    if p < alpha or (detectable is not None and detectable <= MOST_DETECTABLE):
+        return None
+    least = "no gain" if detectable is None else f"a gain of {detectable:.0%} of the TFs at least"
+    return f"too few TFs: {least} would be found with power .8"
+
+
+def compared(params: Params, branch: Branch, ground: Ground) -> tuple[ModelTissue, pd.DataFrame]:
+    """B by the run's dictionaries and by those of two tissues."""
+    layer = chosen_layer(params.layer, max(branch.layers()), "layer")
+    axis, gene = branch.tokens(), branch.places().gene.to_numpy(np.int64)
+    keep = mixed(axis.split.astype(str), axis.window, params.seed)
+    stream = branch.streams(layer)
+    device, asked = choose_device(params.device), asked_of(params)
+
+    def one(seed: int) -> tuple[list[Specific], list[Specific]]:
+        plan = sae_config(params.sae, stream.shape[1], params.seed + seed)
+        source = TokenSource(stream, keep=keep)
+        second = train_dictionary(
+            plan, source, heldout=None, device=device, name=f"{branch.name}, two tissues"
+        ).sae
+        both: list[SAE] = [branch.dictionary(layer, seed), second]
+        found = []
+        for sae in both:
+            codes = encode_rows(sae, np.asarray(stream))
+            material = Material(codes, gene, axis.window.astype(np.int64))
+            args = (ground.who, ground.scored, ground.regulons, ground.degree, asked)
+            found.append(respond(material, *args).specific)
+        return found[0], found[1]
+
+    seeds = params.sae.seeds
+    made = list(in_processes(one, seeds, f"two tissues, {branch.name}", unit="seed"))
+    tests, frames = [], []
+    for seed, (single, double) in zip(seeds, made):
+        test, frame = paired(single, double, asked.alpha)
+        tests.append(test)
+        frames.append(frame.assign(seed=seed))
+    first, table = tests[0], frames[0]
+    return ModelTissue(
+        layer,
+        int(keep.sum()),
+        int((keep & (axis.split == "second")).sum()),
+        len(table),
+        int(table.one.sum()),
+        int(table.two.sum()),
+        first.gained,
+        first.lost,
+        first.p,
+        first.detectable,
+        [[test.gained, test.lost] for test in tests],
+    ), pd.concat(frames, ignore_index=True)
+
+
+def mixed(split: np.ndarray, cell: np.ndarray, seed: int) -> np.ndarray:
+    """bool (n,): tokens of train cells and of the second tissue's, half and half by whole cells, as
+    many as train cells have; fewer of the second where it has no more."""
+    train, second = split == "train", split == "second"
+    wanted = int(train.sum())
+    rng = np.random.default_rng(seed)
+    other = _cells_up_to(cell, second, wanted // 2, rng)
+    own = _cells_up_to(cell, train, wanted - int(other.sum()), rng)
+    return own | other
+
+
+def _cells_up_to(
+    cell: np.ndarray, rows: np.ndarray, tokens: int, rng: np.random.Generator
+) -> np.ndarray:
+    """The tokens of cells drawn from ``rows`` until there are about so many."""
+    size = np.bincount(cell[rows], minlength=int(cell.max(initial=0)) + 1)
+    order = rng.permutation(np.flatnonzero(size))
+    chosen = order[np.cumsum(size[order]) <= tokens]
+    return np.asarray(rows & np.isin(cell, chosen))
+
+
+def paired(
+    single: list[Specific], double: list[Specific], alpha: float
+) -> tuple[McNemar, pd.DataFrame]:
+    """The same TFs by both dictionaries: the exact test, and columns target, one, two."""
+    mine, other = (specific_names(found, alpha) for found in (single, double))
+    names = sorted({s.name for s in single} & {s.name for s in double})
+    table = pd.DataFrame(
+        {
+            "target": names,
+            "one": [name in mine for name in names],
+            "two": [name in other for name in names],
+        }
+    )
+    return mcnemar(table.one.to_numpy(bool), table.two.to_numpy(bool), alpha), table
