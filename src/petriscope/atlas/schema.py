@@ -436,9 +436,9 @@ CREATE TABLE annotations(id INTEGER, kind TEXT, rank INTEGER, term INTEGER, scop
 CREATE TABLE similar(id INTEGER, kind TEXT, rank INTEGER, other INTEGER, value REAL,
   PRIMARY KEY(id, kind, rank)) WITHOUT ROWID;
 CREATE TABLE layers(layer INTEGER PRIMARY KEY, model TEXT, depth INTEGER, fvu REAL, l0 REAL,
-  dead REAL, loss_recovered REAL, alive INTEGER, n_context INTEGER, fraction REAL, lo REAL, hi REAL, random_init_fraction REAL,
-  random_init_lo REAL, random_init_hi REAL, stable_fraction REAL, published_fraction REAL,
-  n_published INTEGER);
+  dead REAL, loss_recovered REAL, alive INTEGER, n_context INTEGER, fraction REAL, lo REAL, hi REAL,
+  random_init_fraction REAL, random_init_lo REAL, random_init_hi REAL, stable_fraction REAL,
+  published_fraction REAL, n_published INTEGER);
 CREATE TABLE density_histogram(layer INTEGER, decade REAL, features INTEGER,
   PRIMARY KEY(layer, decade)) WITHOUT ROWID;
 CREATE TABLE layer_flow(layer INTEGER, other_layer INTEGER, features INTEGER, continued INTEGER,

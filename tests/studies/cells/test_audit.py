@@ -24,7 +24,7 @@ from petriscope.studies.cells.audit import (
     chance,
     families,
 )
-from petriscope.studies.cells.released import FILES
+from petriscope.studies.cells.released import FILES, Released
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def published(shared: Path) -> Path:
 @pytest.fixture(scope="module")
 def rows(published: Path) -> dict[str, object]:
     go = published.parents[1] / "real/genesets/GO_Biological_Process_2021.gmt.gz"
-    return {row.claim: row for row in audit_rows(published, go)}
+    return {row.claim: row for row in audit_rows(Released(published), go)}
 
 
 def test_counts_of_the_tables(rows: dict) -> None:
@@ -193,7 +193,7 @@ def test_a_missing_file_is_said_and_a_damaged_one_is_one_line(
     assert "no scgpt_modules.json.gz here" in missing.how["scGPT: modules"]
     assert "no geneformer_features.tsv.gz" in missing.how["Geneformer: alive features"]
     assert len(missing) == len(table) - 3
-    verdicts = {row.claim: row.verdict for row in audit_rows(folder)}
+    verdicts = {row.claim: row.verdict for row in audit_rows(Released(folder))}
     assert verdicts["scGPT: modules"] == UNTESTABLE
     (folder / "geneformer_modules.json.gz").write_text('[{"id": 1}]')
     with pytest.raises(UserError, match=r"geneformer_modules.json.gz: lacks 0.layer"):

@@ -661,23 +661,23 @@ def read_known(path: Path) -> dict[str, frozenset[str]]:
     return {str(tf): frozenset(targets) for tf, targets in table.groupby("tf").target}
 
 
-def audit_rows(folder: Path, genesets: Path | None = None) -> list[Checked]:
+def audit_rows(released: Released, genesets: Path | None = None) -> list[Checked]:
     """`audit` of a folder; TRRUST and Reactome are taken from beside it where they are there, and
     ``genesets`` (a GMT file) is added to Reactome."""
-    trrust, reactome = beside(folder, TRRUST), beside(folder, REACTOME)
+    trrust, reactome = (beside(released.folder, name) for name in (TRRUST, REACTOME))
     found: dict[str, tuple[str, ...]] = {}
     for path in (reactome, genesets):
         if path is not None:
             found |= {f"{path.name} {term}": genes for term, genes in read_gmt(path).sets.items()}
     sets = GeneSets(found, ()) if found else None
     known = None if trrust is None else read_known(trrust)
-    return audit(Released(folder), known, sets)
+    return audit(released, known, sets)
 
 
 def audit_folder(folder: Path, genesets: Path | None) -> pd.DataFrame:
     """The table that `petriscope audit` prints: columns claim, stated, recomputed, how; what a
     number is to be read against follows how it was computed."""
-    rows = audit_rows(folder, genesets)
+    rows = audit_rows(Released(folder), genesets)
     return pd.DataFrame(
         {
             "claim": [row.claim for row in rows],
