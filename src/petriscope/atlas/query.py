@@ -406,6 +406,15 @@ class Atlas:
         )
         return self._all(records.Listed, sql, (kind, term, self.thresholds.alpha))
 
+    def enriched(self, kind: str, term: str, limit: int = 500) -> list[records.Enriched]:
+        """Features that are enriched for a term, most significant first."""
+        sql = (
+            "SELECT a.id, a.scope, a.estimate, a.q, f.label FROM terms t JOIN annotations a ON "
+            "a.term = t.term JOIN features f ON f.id = a.id WHERE t.kind = ? AND t.name = ? "
+            "AND NOT COALESCE(a.q, 0) >= ? ORDER BY a.q IS NULL, a.q, a.id LIMIT ?"
+        )
+        return self._all(records.Enriched, sql, (kind, term, self.thresholds.alpha, limit))
+
     def named(
         self, kinds: Sequence[str], text: str = "", limit: int = 100
     ) -> list[tuple[str, str, int]]:

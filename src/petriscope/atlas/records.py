@@ -253,6 +253,16 @@ class CellType(NamedTuple):
     donors: int | None
 
 
+class Enriched(NamedTuple):
+    """A feature that is enriched for a term."""
+
+    id: int
+    scope: str
+    estimate: float | None
+    q: float | None
+    label: str | None
+
+
 class Listed(NamedTuple):
     """How many features of a layer list a gene at a rank, or are annotated with a term."""
 
