@@ -29,6 +29,18 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def released_workspace(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the atlas that the authors of the comparative atlas released, imported."""
+    from petriscope.atlas.build import build_atlas
+    from petriscope.studies.cells.imported import released_atlas
+
+    folder = tmp_path_factory.mktemp("released")
+    tables = released_atlas(shared / "data/single_cell/published_atlas")
+    build_atlas(folder / "results/atlas.sqlite", tables)
+    return folder
+
+
 TracedRun = tuple[Workspace, dict[str, Trace]]
 
 

@@ -61,6 +61,10 @@ VERBS = {
         "petriscope.commands.audit",
         "recompute a paper's numbers from its authors' released tables",
     ),
+    "atlas": (
+        "petriscope.commands.atlas",
+        "open an atlas that a paper's authors released, beside the audit of its claims: import",
+    ),
     "track": (
         "petriscope.studies.dna.browser",
         "write a feature's activation per base for a genome browser or a structure",

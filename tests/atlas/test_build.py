@@ -270,7 +270,7 @@ def test_files_that_are_no_atlas(tmp_path: Path) -> None:
         Atlas(tmp_path / "other")
     build_atlas(tmp_path / "new", AtlasTables(pd.DataFrame({"layer": [0], "feature": [0]}), LIMITS))
     sqlite3.connect(tmp_path / "new").executescript("PRAGMA user_version=9;")
-    with pytest.raises(UserError, match="the atlas has format 9, this program reads 7"):
+    with pytest.raises(UserError, match="the atlas has format 9, this program reads 8"):
         Atlas(tmp_path / "new")
     build_atlas(
         tmp_path / "odd name?#.sqlite",

@@ -18,7 +18,7 @@ from petriscope.run.dvc import state_folder
 from petriscope_tui.command import check_feature
 from petriscope_tui.glyphs import ASCII, UNICODE, Glyphs, wants_ascii
 from petriscope_tui.theme import DARK, LIGHT, THEMES, Palette
-from petriscope_tui.widgets.nav import PAGES, Nav
+from petriscope_tui.widgets.nav import FURTHER, HELD, PAGES, Nav
 from petriscope_tui.workspace import AtlasHandle, Workspace
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ class PetriscopeApp(App[None]):
     TITLE = "Petriscope"
     CSS_PATH = Path(__file__).with_name("styles.tcss")
     COMMAND_PALETTE_BINDING = "ctrl+o"  # `docker run -it` swallows Ctrl+P
-    SCREENS: ClassVar[dict] = {page: _loader(page) for page in (*(p for p, _, _ in PAGES), "graph")}
+    SCREENS: ClassVar[dict] = {page: _loader(page) for page, *_ in (*PAGES, *FURTHER)}
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (170, "-vast")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(key, f"visit('{page}')", name, show=False) for page, key, name in PAGES),
-        Binding("G", "visit('graph')", "Graph", show=False),
+        *(Binding(key, f"visit('{page}')", name, show=False) for page, key, name, *_ in FURTHER),
         Binding("slash", "visit('search')", "Search", show=False),
         Binding("question_mark,f1", "help", "Help", key_display="?"),
         Binding(
@@ -94,6 +94,13 @@ class PetriscopeApp(App[None]):
     def atlas(self) -> Atlas | None:
         """The open atlas, or None (the reason is in ``handle.error``)."""
         return self.handle.get()
+
+    def further(self) -> list[tuple[str, str, str, str]]:
+        """The pages that this atlas holds the tables of, beside those of every atlas."""
+        atlas = self.atlas
+        if atlas is None:
+            return []
+        return [page for page in FURTHER if HELD[page[0]](atlas)]
 
     @property
     def palette(self) -> Palette:
@@ -248,9 +255,9 @@ class PetriscopeApp(App[None]):
             yield SystemCommand(
                 f"Go to {name}", f"key {key}", lambda page=page: self.action_visit(page)
             )
-        if self.atlas is not None and self.atlas.has_graph:
+        for page, key, name, what in self.further():
             yield SystemCommand(
-                "Go to Graph", "key G: around the feature", lambda: self.action_visit("graph")
+                f"Go to {name}", f"key {key}: {what}", lambda page=page: self.action_visit(page)
             )
         for binding in screen.BINDINGS:
             if isinstance(binding, Binding) and binding.description:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from textwrap import wrap
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from petriscope.atlas.records import (
     MotifHit,
     TopContext,
 )
-from petriscope.atlas.schema import Declared, Thresholds, feature_name
+from petriscope.atlas.schema import Column, Declared, Thresholds, feature_name
 from petriscope_tui.form import bound, interval, number, show
 from petriscope_tui.glyphs import Glyphs
 from petriscope_tui.plots import Series, bar, line_plot, span, spark
@@ -80,6 +81,17 @@ def plural(word: str) -> str:
 
 def _at_least(value: float | None, bound: float) -> bool | None:
     return None if value is None else value >= bound
+
+
+def own(feature: Feature, columns: Sequence[Column], p: Palette) -> Text:
+    """The study's own numbers of a feature, with what they are."""
+    text = Text()
+    for column in columns:
+        text.append(f"{column.head or column.name:<10}", style=p.dim)
+        text.append(f"{show(feature.values[column.name], column.form):>12}  ")
+        text.append(f"{column.text}\n", style=p.dim)
+    text.rstrip()
+    return text
 
 
 def identity(

@@ -31,7 +31,8 @@ class AtlasTables:
     ``features`` may carry one ``t_<lineage>`` column per lineage. ``activation.histogram`` holds a
     sequence of counts. ``annotations`` stacks the rows of every kind of annotation (column
     ``kind``). ``curves`` holds the ablation (x = k) and steering (x = alpha) curves: rows with a
-    feature belong to it, rows without to the layer or the whole run.
+    feature belong to it, rows without to the layer or the whole run. A table of
+    ``schema.OPTIONAL`` that is None does not lie in the file at all.
     """
 
     features: pd.DataFrame
@@ -52,6 +53,14 @@ class AtlasTables:
     run: pd.DataFrame | None = None
     genes: pd.DataFrame | None = None
     chromhmm_states: pd.DataFrame | None = None
+    feature_genes: pd.DataFrame | None = None
+    modules: pd.DataFrame | None = None
+    module_members: pd.DataFrame | None = None
+    links: pd.DataFrame | None = None
+    numbers: pd.DataFrame | None = None
+    perturbations: pd.DataFrame | None = None
+    responses: pd.DataFrame | None = None
+    celltypes: pd.DataFrame | None = None
     declared: schema.Declared = schema.Declared()
 
 
@@ -68,6 +77,9 @@ def build_atlas(path: str | Path, tables: AtlasTables) -> None:
         if field.name in schema.TABLES
     }
     lineages = [c[2:] for c in frames["features"].columns if c.startswith(schema.LINEAGE_PREFIX)]
+    given = [name for name in schema.OPTIONAL if getattr(tables, name) is not None]
+    made = "".join(schema.OPTIONAL[name][0] for name in given)
+    indexes = "".join(schema.OPTIONAL[name][1] for name in given)
     with atomic_path(path) as temporary:
         temporary.unlink(missing_ok=True)
         connection = sqlite3.connect(temporary)
@@ -75,10 +87,11 @@ def build_atlas(path: str | Path, tables: AtlasTables) -> None:
             connection.executescript(
                 "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA page_size=8192;"
             )
-            connection.executescript(schema.declared_ddl(lineages, declared) + schema.DDL)
+            connection.executescript(schema.declared_ddl(lineages, declared) + schema.DDL + made)
             _fill(connection, frames, lineages, tables.thresholds, declared)
+            _optional(connection, {name: frames[name] for name in given}, frames["features"])
             connection.executescript(
-                schema.INDEXES + schema.features_indexes(lineages, declared) + "ANALYZE;"
+                schema.INDEXES + indexes + schema.features_indexes(lineages, declared) + "ANALYZE;"
             )
             _orders(connection, schema.feature_columns(lineages, declared))
             connection.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")
@@ -128,29 +141,130 @@ def _fill(
     _keyed(connection, "activation", activation, known, ["unit"])
     _contexts(connection, frames["contexts"], known, number, declared)
     _terms(connection, frames, known, thresholds)
-    _motif_hits(connection, frames["motif_hits"])
     _similar(connection, frames["similar"], known, thresholds)
-    _graph(connection, frames["documents"], frames["edges"], known)
-    maps = frames["maps"].assign(id=_ids(frames["maps"]))
-    _exists("maps", maps["id"].to_numpy(), known)
-    _unique("maps", maps, ["id"])
-    names = ["id", "document", "pieces", "cells"]
-    _insert(connection, "maps", names, _columns(maps.sort_values("id", kind="stable"), names))
     _layers(connection, frames, thresholds)
     _curves(connection, frames["curves"], known)
-    states = frames["chromhmm_states"]
-    frames["chromhmm_states"] = states.assign(colour=[_hex(color) for color in states["colour"]])
-    for table, key in (
-        ("claims", "claim"),
-        ("run", "key"),
-        ("genes", None),
-        ("chromhmm_states", "name"),
-    ):
-        frame = frames[table]
-        if key:
-            _unique(table, frame, [key])
-        wanted = [c.name for c in schema.TABLES[table]]
-        _insert(connection, table, wanted, _columns(frame, wanted))
+    for table, key in (("claims", "claim"), ("run", "key")):
+        _unique(table, frames[table], [key])
+        _plain(connection, table, frames[table])
+
+
+def _optional(
+    connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], features: pd.DataFrame
+) -> None:
+    """The tables that not every study fills."""
+    known = np.sort(_ids(features))
+    if "motif_hits" in frames:
+        _motif_hits(connection, frames["motif_hits"])
+    _graph(connection, frames, known)
+    if "maps" in frames:
+        maps = frames["maps"].assign(id=_ids(frames["maps"]))
+        _exists("maps", maps["id"].to_numpy(), known)
+        _unique("maps", maps, ["id"])
+        names = ["id", "document", "pieces", "cells"]
+        _insert(connection, "maps", names, _columns(maps.sort_values("id", kind="stable"), names))
+    if "chromhmm_states" in frames:
+        states = frames["chromhmm_states"]
+        _unique("chromhmm_states", states, ["name"])
+        states = states.assign(colour=[_hex(color) for color in states["colour"]])
+        _plain(connection, "chromhmm_states", states)
+    for table in ("genes", "numbers"):
+        if table in frames:
+            _plain(connection, table, frames[table])
+    if "feature_genes" in frames:
+        _feature_genes(connection, frames["feature_genes"], known)
+    _numbered(
+        connection, frames, ("modules", "module_members"), ["graph", "layer", "module"], known
+    )
+    _numbered(connection, frames, ("perturbations", "responses"), ["target", "layer"], known)
+    if "links" in frames:
+        links = frames["links"].assign(other=_others(frames["links"]))
+        _exists("links", links["other"].to_numpy(), known)
+        _ranked(connection, "links", links, ["kind", "other_layer"], ["value", "other"], known)
+    if "celltypes" in frames:
+        order = ["q", "p", "cell_type"]
+        _ranked(connection, "celltypes", frames["celltypes"], [], order, known)
+
+
+def _plain(connection: sqlite3.Connection, table: str, frame: pd.DataFrame) -> None:
+    """Rows as they are."""
+    wanted = [c.name for c in schema.TABLES[table]]
+    _insert(connection, table, wanted, _columns(frame, wanted))
+
+
+def _feature_genes(connection: sqlite3.Connection, frame: pd.DataFrame, known: np.ndarray) -> None:
+    """The gene lists; genes by their numbers among the terms."""
+    number = dict(connection.execute("SELECT name, term FROM terms WHERE kind = 'gene'").fetchall())
+    frame = frame.assign(id=_ids(frame), gene=frame["gene"].map(number))
+    _exists("feature_genes", frame["id"].to_numpy(), known)
+    _unique("feature_genes", frame, ["id", "rank"])
+    columns = ["id", "rank", "gene", "value", "fires", "tokens"]
+    frame = frame.sort_values(["id", "rank"], kind="stable")
+    _insert(connection, "feature_genes", columns, _columns(frame, columns))
+
+
+def _numbered(
+    connection: sqlite3.Connection,
+    frames: dict[str, pd.DataFrame],
+    pair: tuple[str, str],
+    key: list[str],
+    known: np.ndarray,
+) -> None:
+    """A table of things that have a ``key``, in the order given, and one of their features, by
+    falling |effect| where they have one."""
+    whole, part = pair
+    if not _whole(frames, whole, part):
+        return
+    _unique(whole, frames[whole], key)
+    things = frames[whole].assign(number=range(len(frames[whole])))
+    names = ["number", *(c.name for c in schema.TABLES[whole])]
+    _insert(connection, whole, names, _columns(things, names))
+    if part not in frames:
+        return
+    members = frames[part].assign(id=_ids(frames[part]))
+    _exists(part, members["id"].to_numpy(), known)
+    _unique(part, members, [*key, "id"])
+    members = members.merge(things[[*key, "number"]], on=key, how="left")
+    lost = members["number"].isna()
+    if lost.any():
+        first = ", ".join(str(x) for x in members.loc[lost, key].iloc[0])
+        raise UserError(f"{first} is not in the table {whole}", file=f"atlas table {part}")
+    columns = ["number", "id"]
+    if "effect" in members:
+        size = -pd.to_numeric(members["effect"]).abs()
+        members = members.assign(size=size).sort_values(["number", "size", "id"], kind="stable")
+        members["rank"] = members.groupby("number", sort=False).cumcount() + 1
+        columns = ["number", "rank", "id", "effect", "p", "q", "cells"]
+    else:
+        members = members.sort_values(columns, kind="stable")
+    _insert(connection, part, columns, _columns(members, columns))
+
+
+def _whole(frames: dict[str, pd.DataFrame], whole: str, part: str) -> bool:
+    """Whether a table is given. Raises `UserError` where only the one that refers to it is."""
+    if part in frames and whole not in frames:
+        raise UserError(f"refers to the table {whole}, which is absent", file=f"atlas table {part}")
+    return whole in frames
+
+
+def _ranked(
+    connection: sqlite3.Connection,
+    table: str,
+    frame: pd.DataFrame,
+    within: list[str],
+    by: list[str],
+    known: np.ndarray,
+) -> None:
+    """Rows of features, ranked within (feature, ``within``) by rising ``by``, a value falling."""
+    frame = frame.assign(id=_ids(frame))
+    _exists(table, frame["id"].to_numpy(), known)
+    keys = ["id", *within]
+    _unique(table, frame, [*keys, by[-1]])
+    rising = [name != "value" for name in [*keys, *by]]
+    frame = frame.sort_values([*keys, *by], ascending=rising, kind="stable")
+    frame["rank"] = frame.groupby(keys, sort=False).cumcount() + 1
+    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+    _insert(connection, table, columns, _columns(frame, columns))
 
 
 def _declared(connection: sqlite3.Connection, declared: schema.Declared) -> None:
@@ -300,7 +414,9 @@ def _terms(
     vocabulary["features"] = [
         int(counts.get((k, t), 0)) for k, t in zip(vocabulary["kind"], vocabulary["term"])
     ]
-    genes = sorted(set(frames["genes"]["symbol"]))
+    listed = frames["feature_genes"].drop_duplicates(["layer", "feature", "gene"])["gene"]
+    lists = listed.value_counts()
+    genes = sorted({*frames["genes"]["symbol"], *lists.index})
     rows = list(
         zip(
             vocabulary["number"].tolist(),
@@ -309,7 +425,10 @@ def _terms(
             vocabulary["features"].tolist(),
         )
     )
-    rows += [(len(rows) + i, "gene", symbol, None) for i, symbol in enumerate(genes)]
+    rows += [
+        (len(rows) + i, "gene", symbol, int(lists[symbol]) if symbol in lists.index else None)
+        for i, symbol in enumerate(genes)
+    ]
     connection.executemany("INSERT INTO terms VALUES(?,?,?,?)", rows)
     connection.execute("INSERT INTO terms_fts(terms_fts) VALUES('rebuild')")
     frame = frame.merge(vocabulary[["kind", "term", "number"]], on=["kind", "term"], how="left")
@@ -338,16 +457,7 @@ def _similar(
 ) -> None:
     """Neighbors ranked by falling value, and how many features of one layer have a close match in
     another."""
-    other = _ids(
-        frame.rename(
-            columns={
-                "layer": "x",
-                "feature": "y",
-                "other_layer": "layer",
-                "other_feature": "feature",
-            }
-        )
-    )
+    other = _others(frame)
     frame = frame.assign(id=_ids(frame), other=other)
     _exists("similar", frame["id"].to_numpy(), known)
     _exists("similar", other, known)
@@ -373,14 +483,20 @@ def _similar(
 
 
 def _graph(
-    connection: sqlite3.Connection, documents: pd.DataFrame, edges: pd.DataFrame, known: np.ndarray
+    connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], known: np.ndarray
 ) -> None:
     """Documents in the order given, and the features that fire in them."""
+    if not _whole(frames, "documents", "edges"):
+        return
+    documents = frames["documents"]
     _unique("documents", documents, ["name"])
     columns = [c.name for c in schema.TABLES["documents"]]
     numbers = list(range(len(documents)))
     rows = [numbers, *_columns(documents, columns)]
     _insert(connection, "documents", ["document", *columns], rows)
+    if "edges" not in frames:
+        return
+    edges = frames["edges"]
     number = edges["document"].map(dict(zip(documents["name"], numbers)))
     if number.isna().any():
         absent = edges["document"][number.isna()].iloc[0]
@@ -476,6 +592,12 @@ def _ids(frame: pd.DataFrame) -> np.ndarray:
             "feature index out of range 0 to 999,999", file="atlas tables", field="feature"
         )
     return frame["layer"].to_numpy(np.int64) * schema.LAYER_STRIDE + feature
+
+
+def _others(frame: pd.DataFrame) -> np.ndarray:
+    """Identifiers of the partners in a table of pairs."""
+    other = {"other_layer": "layer", "other_feature": "feature"}
+    return _ids(frame[list(other)].rename(columns=other))
 
 
 def _exists(table: str, ids: np.ndarray, known: np.ndarray) -> None:

@@ -11,6 +11,7 @@ value mean "any of".
 | ``motif:HNF4A`` ``go:lipid`` ``state:Tss`` | enriched at q < alpha for a term with that text |
 | ``concept:exon`` ``track:H3K27ac`` | its best concepts, its tracks (maxT p < alpha) |
 | ``gene:APOB`` ``chr22:37,500,000-37,600,000`` | a top bin within 100 kb of a TSS / in there |
+| ``gene:CDK1`` ``celltype:monocyte`` | where features list genes: those that list it / tell it |
 | ``is:alive`` ``is:context`` ... | alive, dead, context (q < alpha), stable, causal, ... |
 | ``L6/1234`` or any other word | that feature / label or enriched term contains the word |
 
@@ -20,7 +21,7 @@ Alpha, and what counts as stable and causal, are the run's own (`schema.Threshol
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -124,10 +125,17 @@ class Clause(NamedTuple):
     values: tuple[object, ...]
 
 
-def compile_filter(text: str, columns: Mapping[str, Column], thresholds: Thresholds) -> Clause:
-    """The WHERE clause of ``text``; an empty filter is ``1``. Raises FilterError naming the
-    offending term."""
-    clauses = [_term(term, columns, thresholds) for term in _TERM.findall(text.replace("\0", " "))]
+def compile_filter(
+    text: str,
+    columns: Mapping[str, Column],
+    thresholds: Thresholds,
+    tables: Collection[str] = ("genes",),
+) -> Clause:
+    """The WHERE clause of ``text``; an empty filter is ``1``. ``tables`` are those of
+    ``schema.OPTIONAL`` that the file holds. Raises FilterError naming the offending term."""
+    clauses = [
+        _term(term, columns, thresholds, tables) for term in _TERM.findall(text.replace("\0", " "))
+    ]
     if not clauses:
         return Clause("1", ())
     return Clause(
@@ -153,9 +161,11 @@ def overlap_clause(region: Region) -> Clause:
     return Clause(f'chrom = ? AND ({bins}) AND start < ? AND "end" > ?', values)
 
 
-def _term(term: str, columns: Mapping[str, Column], thresholds: Thresholds) -> Clause:
+def _term(
+    term: str, columns: Mapping[str, Column], thresholds: Thresholds, tables: Collection[str]
+) -> Clause:
     if term.startswith("-") and len(term) > 1:
-        inner = _term(term[1:], columns, thresholds)
+        inner = _term(term[1:], columns, thresholds, tables)
         return Clause(f"NOT COALESCE(({inner.sql}), 0)", inner.values)
     region = parse_region(term) if term.lower().startswith("chr") else None
     if region:
@@ -175,7 +185,9 @@ def _term(term: str, columns: Mapping[str, Column], thresholds: Thresholds) -> C
     if name in TERM_KINDS:
         return _any(value, lambda text: _annotated(TERM_KINDS[name], text, thresholds.alpha))
     if name == "gene":
-        return _any(value, _near_gene)
+        return _any(value, lambda symbol: _gene(symbol, tables))
+    if name == "celltype" and "celltypes" in tables:
+        return _any(value, lambda text: _of_cell_type(text, thresholds.alpha))
     if name == "region":
         region = parse_region(value.replace('"', ""))
         if not region:
@@ -259,6 +271,26 @@ def _near_gene(symbol: str) -> Clause:
         ' AND b."end" > g.tss - ?'
         " CROSS JOIN top t ON t.context = b.context WHERE g.symbol = ?)",
         (GENE_REACH, GENE_REACH, symbol),
+    )
+
+
+def _gene(symbol: str, tables: Collection[str]) -> Clause:
+    """Features whose gene list holds it; without lists, those with a top bin near it."""
+    if "feature_genes" not in tables:
+        return _near_gene(symbol) if "genes" in tables else Clause("0", ())
+    return Clause(
+        "id IN (SELECT g.id FROM terms t JOIN feature_genes g ON g.gene = t.term"
+        " WHERE t.kind = 'gene' AND t.name = ? COLLATE NOCASE)",
+        (symbol,),
+    )
+
+
+def _of_cell_type(text: str, alpha: float) -> Clause:
+    """Features that are higher in a cell type."""
+    return Clause(
+        "id IN (SELECT id FROM celltypes WHERE q < ? AND effect > 0"
+        " AND cell_type LIKE ? ESCAPE '\\')",
+        (alpha, _like(text)),
     )
 
 

@@ -74,9 +74,10 @@ class Atlas:
             **dict(self._db.execute("SELECT name, value FROM thresholds"))
         )
         self.total: int = self._db.execute("SELECT COUNT(*) FROM features").fetchone()[0]
-        self.has_motif_hits = (
-            self._db.execute("SELECT 1 FROM motif_hits LIMIT 1").fetchone() is not None
-        )
+        made = self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        self.tables = frozenset(name for (name,) in made if name in schema.OPTIONAL)
+        """Those of `schema.OPTIONAL` that lie in the file."""
+        self.has_motif_hits = self._any("motif_hits")
 
     def _declared(self) -> schema.Declared:
         """The study's own columns and its words, as the file says."""
@@ -138,7 +139,7 @@ class Atlas:
 
     def where(self, query: str) -> Clause:
         """The compiled filter; raises FilterError."""
-        return compile_filter(query, self.columns, self.thresholds)
+        return compile_filter(query, self.columns, self.thresholds, self.tables)
 
     def rows(self, ids: Sequence[int], columns: Sequence[str]) -> list[tuple[Any, ...]]:
         """One tuple of ``columns`` per identifier, in the order of ``ids``."""
@@ -286,6 +287,8 @@ class Atlas:
 
     def motif_hits(self, region: Region) -> list[records.MotifHit]:
         """Motif occurrences in a region, left to right."""
+        if "motif_hits" not in self.tables:
+            return []
         place = overlap_clause(region)
         sql = (
             f'SELECT start, "end", strand, motif, score FROM motif_hits WHERE {place.sql} '
@@ -295,6 +298,8 @@ class Atlas:
 
     def genes(self, region: Region) -> list[records.Gene]:
         """Transcription start sites in a region, left to right."""
+        if "genes" not in self.tables:
+            return []
         sql = (
             "SELECT symbol, chrom, tss, strand FROM genes "
             "WHERE chrom = ? AND tss >= ? AND tss < ? ORDER BY tss"
@@ -303,6 +308,8 @@ class Atlas:
 
     def gene(self, symbol: str) -> list[records.Gene]:
         """Start sites of one gene, ignoring case."""
+        if "genes" not in self.tables:
+            return []
         return self._all(
             records.Gene, "SELECT symbol, chrom, tss, strand FROM genes WHERE symbol = ?", (symbol,)
         )
@@ -313,7 +320,14 @@ class Atlas:
     @cached_property
     def has_graph(self) -> bool:
         """Whether features are joined to documents."""
-        return self._db.execute("SELECT 1 FROM edges LIMIT 1").fetchone() is not None
+        return self._any("edges")
+
+    def _any(self, table: str) -> bool:
+        """Whether a table of `schema.OPTIONAL` holds a row."""
+        return (
+            table in self.tables
+            and self._db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None
+        )
 
     @cached_property
     def kinds(self) -> frozenset[str]:
@@ -322,6 +336,8 @@ class Atlas:
 
     def document(self, name: str) -> records.Document | None:
         """A document by its name."""
+        if "documents" not in self.tables:
+            return None
         fields = ", ".join(f'"{field}"' for field in records.Document._fields)
         found = self._all(
             records.Document, f"SELECT {fields} FROM documents WHERE name = ?", (name,)
@@ -338,6 +354,8 @@ class Atlas:
 
     def dependency(self, identifier: int) -> records.DependencyMap | None:
         """What a feature depends on, in the document kept for it."""
+        if "maps" not in self.tables:
+            return None
         row = self._db.execute(
             "SELECT document, pieces, cells FROM maps WHERE id = ?", (identifier,)
         ).fetchone()
@@ -346,6 +364,8 @@ class Atlas:
         return records.DependencyMap(row[0], row[1].split(), json.loads(row[2]))
 
     def _edges(self, where: str, last: str, values: Sequence[object]) -> list[records.Edge]:
+        if "edges" not in self.tables:
+            return []
         sql = (
             "SELECT e.id, d.name, e.tokens, e.activation, e.spans, d.side, d.degree, f.label, "
             "f.density FROM edges e JOIN documents d ON d.document = e.document "
@@ -353,6 +373,161 @@ class Atlas:
             f"ORDER BY e.tokens DESC, e.activation DESC, {last} LIMIT ?"
         )
         return self._all(records.Edge, sql, values)
+
+    # Genes, modules, links, perturbations, cell types
+    # ------------------------------------------------------------------------------------------
+
+    def listed(self, identifier: int, limit: int = 50) -> list[records.ListedGene]:
+        """The gene list of a feature, in its order."""
+        return self._listed("g.id = ? ORDER BY g.rank LIMIT ?", (identifier, limit))
+
+    def listing(self, gene: str, limit: int = 500) -> list[records.ListedGene]:
+        """Features that list a gene, ignoring case: highest ranks first."""
+        return self._listed(
+            "t.kind = 'gene' AND t.name = ? COLLATE NOCASE ORDER BY g.rank, g.id LIMIT ?",
+            (gene, limit),
+        )
+
+    def ranks(self, gene: str) -> list[records.Listed]:
+        """How many features of each layer list a gene at each rank."""
+        sql = (
+            f"SELECT g.id / {schema.LAYER_STRIDE} AS layer, g.rank, COUNT(*) FROM terms t JOIN "
+            "feature_genes g ON g.gene = t.term WHERE t.kind = 'gene' AND t.name = ? "
+            "COLLATE NOCASE GROUP BY 1, 2 ORDER BY 1, 2"
+        )
+        return self._all(records.Listed, sql, (gene,)) if "feature_genes" in self.tables else []
+
+    def annotated(self, kind: str, term: str) -> list[records.Listed]:
+        """How many features of each layer are enriched for a term (rank: 0)."""
+        sql = (
+            f"SELECT a.id / {schema.LAYER_STRIDE}, 0, COUNT(DISTINCT a.id) FROM terms t JOIN "
+            "annotations a ON a.term = t.term WHERE t.kind = ? AND t.name = ? "
+            "AND NOT COALESCE(a.q, 0) >= ? GROUP BY 1 ORDER BY 1"
+        )
+        return self._all(records.Listed, sql, (kind, term, self.thresholds.alpha))
+
+    def enriched(self, kind: str, term: str, limit: int = 500) -> list[records.Enriched]:
+        """Features that are enriched for a term, most significant first."""
+        sql = (
+            "SELECT a.id, a.scope, a.estimate, a.q, f.label FROM terms t JOIN annotations a ON "
+            "a.term = t.term JOIN features f ON f.id = a.id WHERE t.kind = ? AND t.name = ? "
+            "AND NOT COALESCE(a.q, 0) >= ? ORDER BY a.q IS NULL, a.q, a.id LIMIT ?"
+        )
+        return self._all(records.Enriched, sql, (kind, term, self.thresholds.alpha, limit))
+
+    def named(
+        self, kinds: Sequence[str], text: str = "", limit: int = 100
+    ) -> list[tuple[str, str, int]]:
+        """Terms of these kinds that contain a text, ignoring case: kind, name, features; those
+        that begin with it first, then by falling number of features."""
+        marks = ", ".join("?" * len(kinds))
+        like = text.replace("\\", "").replace("%", "").replace("_", r"\_")
+        sql = (
+            f"SELECT kind, name, features FROM terms WHERE kind IN ({marks}) AND features > 0 AND "
+            "name LIKE ? ESCAPE '\\' ORDER BY name LIKE ? ESCAPE '\\' DESC, features DESC, name "
+            "LIMIT ?"
+        )
+        return self._db.execute(sql, (*kinds, f"%{like}%", f"{like}%", limit)).fetchall()
+
+    def modules(self, layer: int | None = None) -> list[records.Module]:
+        """Communities of features: of all layers, or of one."""
+        if "modules" not in self.tables:
+            return []
+        fields = ", ".join(records.Module._fields)
+        where = "" if layer is None else " WHERE layer = ?"
+        values = () if layer is None else (layer,)
+        return self._all(records.Module, f"SELECT {fields} FROM modules{where}", values)
+
+    def members(self, number: int) -> list[int]:
+        """Identifiers of a module's features."""
+        if "module_members" not in self.tables:
+            return []
+        sql = "SELECT id FROM module_members WHERE number = ? ORDER BY id"
+        return [row[0] for row in self._db.execute(sql, (number,))]
+
+    def links(self, identifier: int, limit: int = 20) -> list[records.Link]:
+        """Links of a feature with features of other layers, both ways, strongest first."""
+        return self._links(
+            "(k.id = ? OR k.other = ?) ORDER BY k.kind, k.value DESC, k.id, k.other LIMIT ?",
+            (identifier, identifier, limit),
+        )
+
+    def links_between(self, layer: int, other_layer: int, limit: int = 200) -> list[records.Link]:
+        """Strongest links of two layers."""
+        first = layer * schema.LAYER_STRIDE
+        return self._links(
+            "k.id >= ? AND k.id < ? AND k.other_layer = ? "
+            "ORDER BY k.kind, k.value DESC, k.id, k.other LIMIT ?",
+            (first, first + schema.LAYER_STRIDE, other_layer, limit),
+        )
+
+    def linked_layers(self) -> list[tuple[int, int]]:
+        """Pairs of layers with links."""
+        if "links" not in self.tables:
+            return []
+        sql = f"SELECT DISTINCT id / {schema.LAYER_STRIDE}, other_layer FROM links ORDER BY 1, 2"
+        return self._db.execute(sql).fetchall()
+
+    def numbers(self, layer: int | None = None) -> list[records.Number]:
+        """Measured numbers in the order given: all, or those of one layer alone."""
+        if "numbers" not in self.tables:
+            return []
+        fields = ", ".join(f'"{name}"' for name in records.Number._fields)
+        where = "" if layer is None else " WHERE layer = ? AND other_layer IS NULL"
+        values = () if layer is None else (layer,)
+        sql = f"SELECT {fields} FROM numbers{where} ORDER BY number"
+        return self._all(records.Number, sql, values)
+
+    def perturbations(self) -> list[records.Perturbation]:
+        """Genes that were changed, in the order given."""
+        if "perturbations" not in self.tables:
+            return []
+        fields = ", ".join(f'"{name}"' for name in records.Perturbation._fields)
+        return self._all(records.Perturbation, f"SELECT {fields} FROM perturbations")
+
+    def responses(
+        self, *, number: int | None = None, identifier: int | None = None
+    ) -> list[records.Response]:
+        """What responds to a perturbation, or to what a feature responds: strongest first."""
+        if "responses" not in self.tables:
+            return []
+        sql = (
+            "SELECT p.target, r.id, r.effect, r.p, r.q, r.cells, f.label, f.density FROM "
+            "responses r JOIN perturbations p ON p.number = r.number JOIN features f ON "
+            "f.id = r.id WHERE "
+        )
+        if number is not None:
+            return self._all(records.Response, f"{sql} r.number = ? ORDER BY r.rank", (number,))
+        order = "ORDER BY ABS(r.effect) DESC, p.target"
+        return self._all(records.Response, f"{sql} r.id = ? {order}", (identifier,))
+
+    def celltypes(self, identifier: int, limit: int = 20) -> list[records.CellType]:
+        """A feature's cell types, most significant first."""
+        if "celltypes" not in self.tables:
+            return []
+        sql = (
+            "SELECT id, cell_type, effect, mean, p, q, donors FROM celltypes WHERE id = ? "
+            "ORDER BY rank LIMIT ?"
+        )
+        return self._all(records.CellType, sql, (identifier, limit))
+
+    def _listed(self, where: str, values: Sequence[object]) -> list[records.ListedGene]:
+        if "feature_genes" not in self.tables:
+            return []
+        sql = (
+            "SELECT g.id, g.rank, t.name, g.value, g.fires, g.tokens FROM feature_genes g "
+            f"JOIN terms t ON t.term = g.gene WHERE {where}"
+        )
+        return self._all(records.ListedGene, sql, values)
+
+    def _links(self, where: str, values: Sequence[object]) -> list[records.Link]:
+        if "links" not in self.tables:
+            return []
+        sql = (
+            "SELECT k.id, k.other, k.kind, k.value, k.tokens, k.p, a.label, b.label FROM links k "
+            f"JOIN features a ON a.id = k.id JOIN features b ON b.id = k.other WHERE {where}"
+        )
+        return self._all(records.Link, sql, values)
 
     # The run
     # ------------------------------------------------------------------------------------------
@@ -362,6 +537,24 @@ class Atlas:
         return self._all(
             records.Layer, f"SELECT {', '.join(records.Layer._fields)} FROM layers ORDER BY layer"
         )
+
+    @cached_property
+    def layer_names(self) -> dict[int, str]:
+        """What people call each layer: its number, or model and depth where there are several."""
+        rows = self._db.execute("SELECT layer, model, depth FROM layers ORDER BY layer")
+        return {
+            layer: str(layer) if model is None else f"{model} {depth}"
+            for layer, model, depth in rows
+        }
+
+    def same_depth(self, identifier: int) -> list[int]:
+        """The feature of this number in the other models' layers of that depth."""
+        layer, feature = divmod(identifier, schema.LAYER_STRIDE)
+        sql = "SELECT layer FROM layers WHERE depth = ? AND layer <> ? ORDER BY layer"
+        found = [
+            schema.feature_id(other, feature) for (other,) in self._db.execute(sql, (layer, layer))
+        ]
+        return [other for other in found if self.has(other)]
 
     def density_histogram(self, layer: int) -> list[tuple[float, int]]:
         """(log10 density at the left edge of a half-decade bin, number of features)."""
@@ -394,6 +587,8 @@ class Atlas:
 
     def state_colors(self) -> dict[str, str]:
         """Official colors of the ChromHMM states as #rrggbb, where known."""
+        if "chromhmm_states" not in self.tables:
+            return {}
         rows = self._db.execute(
             "SELECT name, colour FROM chromhmm_states WHERE colour GLOB '#*' ORDER BY number"
         )
@@ -426,8 +621,9 @@ def search(atlas: Atlas, text: str, limit: int = 60) -> list[Found]:
         return []
     identifier = schema.parse_feature(text)
     if identifier is not None:
-        name = schema.feature_name(identifier)
-        return [Found("feature", name, 1, name)] if atlas.has(identifier) else []
+        ids = [identifier] if atlas.has(identifier) else []
+        names = [schema.feature_name(i) for i in (*ids, *atlas.same_depth(identifier))]
+        return [Found("feature", name, 1, name) for name in names]
     region = parse_region(text)
     if region:
         query = f"region:{region}"
@@ -443,7 +639,8 @@ def search(atlas: Atlas, text: str, limit: int = 60) -> list[Found]:
 def common_terms(atlas: Atlas, limit: int = 30) -> list[Found]:
     """Motifs, gene sets and states by the number of features enriched for them: where to begin."""
     rows = atlas.select(
-        "SELECT kind, name, features FROM terms WHERE features > 0 ORDER BY features DESC, name "
+        "SELECT kind, name, features FROM terms WHERE features > 0 AND kind <> 'gene' "
+        "ORDER BY features DESC, name "
         "LIMIT ?",
         (limit,),
     )

@@ -153,10 +153,130 @@ class DependencyMap(NamedTuple):
     itself"""
 
 
+class ListedGene(NamedTuple):
+    """A gene in a feature's list."""
+
+    id: int
+    rank: int
+    gene: str
+    value: float | None
+    fires: int | None
+    """tokens of the gene on which the feature fires"""
+    tokens: int | None
+    """tokens of the gene"""
+
+
+class Module(NamedTuple):
+    """A community of features."""
+
+    number: int
+    graph: str
+    layer: int
+    module: int
+    size: int | None
+    label: str | None
+    density: float | None
+    stability: float | None
+
+
+class Link(NamedTuple):
+    """Two features of two layers that fire together."""
+
+    id: int
+    other: int
+    kind: str
+    value: float
+    tokens: int | None
+    p: float | None
+    label: str | None
+    """of the first"""
+    other_label: str | None
+
+
+class Number(NamedTuple):
+    """A measured number of a layer or of a pair of layers."""
+
+    name: str
+    layer: int | None
+    other_layer: int | None
+    value: float
+    lo: float | None
+    hi: float | None
+    null: float | None
+    """what chance gives"""
+    n: int | None
+    unit: str | None
+    note: str | None
+
+
+class Perturbation(NamedTuple):
+    """A gene that was changed, and what responded."""
+
+    number: int
+    target: str
+    layer: int
+    kind: str | None
+    known: int | None
+    cells: int | None
+    responding: int | None
+    specific: int | None
+    estimate: float | None
+    null: float | None
+    p: float | None
+    q: float | None
+    note: str | None
+
+
+class Response(NamedTuple):
+    """A feature that responds to a perturbation."""
+
+    target: str
+    id: int
+    effect: float
+    p: float | None
+    q: float | None
+    cells: int | None
+    """control cells in which it fires"""
+    label: str | None
+    density: float | None
+
+
+class CellType(NamedTuple):
+    """A feature in one cell type against all others."""
+
+    id: int
+    cell_type: str
+    effect: float | None
+    mean: float | None
+    p: float | None
+    q: float | None
+    donors: int | None
+
+
+class Enriched(NamedTuple):
+    """A feature that is enriched for a term."""
+
+    id: int
+    scope: str
+    estimate: float | None
+    q: float | None
+    label: str | None
+
+
+class Listed(NamedTuple):
+    """How many features of a layer list a gene at a rank, or are annotated with a term."""
+
+    layer: int
+    rank: int
+    features: int
+
+
 class Layer(NamedTuple):
     """Quality and counts of one layer."""
 
     layer: int
+    model: str | None
+    depth: int | None
     fvu: float | None
     l0: float | None
     dead: float | None

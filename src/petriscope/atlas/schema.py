@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from petriscope.claims import NOT_SUPPORTED, SUPPORTED, UNTESTABLE
 
 APPLICATION_ID = 0x50545243
-VERSION = 7
+VERSION = 8
 ID_CODE = "i"
 LAYER_STRIDE = 1_000_000
 LINEAGE_PREFIX = "t_"
@@ -286,6 +286,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
     ),
     "layers": (
         Column("layer", "integer", required=True),
+        Column("model", "text", text="whose layer it is, where the atlas holds several models"),
+        Column("depth", "integer", text="its number in that model"),
         *(Column(name, "real") for name in ("fvu", "l0", "dead", "loss_recovered")),
         Column("alive", "integer"),
         Column("n_context", "integer", text="features with q < alpha"),
@@ -335,6 +337,80 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("number", "integer"),
         Column("colour", "text", text="#rrggbb, or r,g,b as in BED"),
     ),
+    "feature_genes": (
+        Column("layer", "integer", required=True),
+        Column("feature", "integer", required=True),
+        Column("rank", "integer", text="place in the feature's list, from 1", required=True),
+        Column("gene", "text", required=True),
+        Column("value", "real", text="by which the list is ranked"),
+        Column("fires", "integer", text="tokens of the gene on which the feature fires"),
+        Column("tokens", "integer", text="tokens of the gene"),
+    ),
+    "modules": (
+        Column("graph", "text", text="of which graph of features: pmi, z", required=True),
+        Column("layer", "integer", required=True),
+        Column("module", "integer", text="its number in the layer", required=True),
+        Column("size", "integer", text="features in it"),
+        Column("label", "text", text="terms that most of its features are annotated with"),
+        Column("density", "real", text="edges inside, of all pairs"),
+        Column("stability", "real", text="overlap with its best match under other seeds (0-1)"),
+    ),
+    "module_members": (
+        Column("graph", "text", required=True),
+        Column("layer", "integer", required=True),
+        Column("module", "integer", required=True),
+        Column("feature", "integer", required=True),
+    ),
+    "links": (
+        Column("layer", "integer", required=True),
+        Column("feature", "integer", required=True),
+        Column("other_layer", "integer", required=True),
+        Column("other_feature", "integer", required=True),
+        Column("kind", "text", text="what value is: pmi, z", required=True),
+        Column("value", "real", required=True),
+        Column("tokens", "integer", text="on which both fire"),
+        Column("p", "real", text="over all partners, permuted within genes"),
+    ),
+    "numbers": (
+        Column("name", "text", text="what was measured", required=True),
+        Column("layer", "integer"),
+        Column("other_layer", "integer", text="given where it is of a pair of layers"),
+        Column("value", "real", required=True),
+        *(Column(name, "real", text="95 % interval") for name in ("lo", "hi")),
+        Column("null", "real", text="what chance gives"),
+        Column("n", "integer", text="units behind it"),
+        Column("unit", "text", text="what they are"),
+        Column("note", "text"),
+    ),
+    "perturbations": (
+        Column("target", "text", text="the gene that was changed", required=True),
+        Column("layer", "integer", text="of the features that may respond", required=True),
+        Column("kind", "text", text="transcription factor, other"),
+        Column("known", "integer", text="its known targets"),
+        Column("cells", "integer", text="that were perturbed"),
+        Column("responding", "integer", text="features"),
+        Column("specific", "integer", text="of them with a known target among their genes"),
+        Column("estimate", "real", text="regulon score of the responding features"),
+        Column("null", "real", text="what chance gives for that, or P(specific) by chance"),
+        *(Column(name, "real") for name in ("p", "q")),
+        Column("note", "text"),
+    ),
+    "responses": (
+        Column("target", "text", required=True),
+        Column("layer", "integer", required=True),
+        Column("feature", "integer", required=True),
+        Column("effect", "real", required=True),
+        *(Column(name, "real") for name in ("p", "q")),
+        Column("cells", "integer", text="control cells in which it fires"),
+    ),
+    "celltypes": (
+        Column("layer", "integer", required=True),
+        Column("feature", "integer", required=True),
+        Column("cell_type", "text", required=True),
+        Column("effect", "real", text="of the type against all others, within donors"),
+        *(Column(name, "real") for name in ("mean", "p", "q")),
+        Column("donors", "integer"),
+    ),
 }
 
 # What lies in the file, besides features, units and contexts, whose columns a study adds to. Keys
@@ -357,19 +433,12 @@ CREATE TABLE annotations(id INTEGER, kind TEXT, rank INTEGER, term INTEGER, scop
   estimate REAL, lo REAL, hi REAL, p REAL, q REAL, genes TEXT, specificity REAL,
   specificity_low REAL, specificity_high REAL,
   PRIMARY KEY(id, kind, rank, term, scope)) WITHOUT ROWID;
-CREATE TABLE motif_hits(hit INTEGER PRIMARY KEY, chrom TEXT, start INTEGER, "end" INTEGER,
-  gbin INTEGER, strand TEXT, motif TEXT, score REAL);
 CREATE TABLE similar(id INTEGER, kind TEXT, rank INTEGER, other INTEGER, value REAL,
   PRIMARY KEY(id, kind, rank)) WITHOUT ROWID;
-CREATE TABLE documents(document INTEGER PRIMARY KEY, name TEXT UNIQUE, side TEXT, detail TEXT,
-  content TEXT, degree INTEGER, chrom TEXT, start INTEGER, "end" INTEGER);
-CREATE TABLE edges(id INTEGER, document INTEGER, tokens INTEGER, activation REAL,
-  spans TEXT, PRIMARY KEY(id, document)) WITHOUT ROWID;
-CREATE TABLE maps(id INTEGER PRIMARY KEY, document TEXT, pieces TEXT, cells TEXT);
-CREATE TABLE layers(layer INTEGER PRIMARY KEY, fvu REAL, l0 REAL, dead REAL, loss_recovered REAL,
-  alive INTEGER, n_context INTEGER, fraction REAL, lo REAL, hi REAL, random_init_fraction REAL,
-  random_init_lo REAL, random_init_hi REAL, stable_fraction REAL, published_fraction REAL,
-  n_published INTEGER);
+CREATE TABLE layers(layer INTEGER PRIMARY KEY, model TEXT, depth INTEGER, fvu REAL, l0 REAL,
+  dead REAL, loss_recovered REAL, alive INTEGER, n_context INTEGER, fraction REAL, lo REAL, hi REAL,
+  random_init_fraction REAL, random_init_lo REAL, random_init_hi REAL, stable_fraction REAL,
+  published_fraction REAL, n_published INTEGER);
 CREATE TABLE density_histogram(layer INTEGER, decade REAL, features INTEGER,
   PRIMARY KEY(layer, decade)) WITHOUT ROWID;
 CREATE TABLE layer_flow(layer INTEGER, other_layer INTEGER, features INTEGER, continued INTEGER,
@@ -382,9 +451,6 @@ CREATE TABLE claims(number INTEGER PRIMARY KEY, claim TEXT, statement TEXT, publ
   note TEXT);
 CREATE TABLE thresholds(name TEXT PRIMARY KEY, value REAL) WITHOUT ROWID;
 CREATE TABLE run(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE genes(gene INTEGER PRIMARY KEY, symbol TEXT COLLATE NOCASE, chrom TEXT, tss INTEGER,
-  strand TEXT);
-CREATE TABLE chromhmm_states(name TEXT PRIMARY KEY, number INTEGER, colour TEXT) WITHOUT ROWID;
 CREATE VIRTUAL TABLE terms_fts USING fts5(name, content='terms', content_rowid='term',
   tokenize='trigram');
 CREATE VIRTUAL TABLE labels_fts USING fts5(label, content='features', content_rowid='id',
@@ -396,13 +462,86 @@ CREATE INDEX contexts_place ON contexts(chrom, gbin, start);
 CREATE INDEX top_context ON top(context, activation);
 CREATE INDEX terms_kind ON terms(kind, name);
 CREATE INDEX annotations_term ON annotations(term, q);
-CREATE INDEX motif_hits_place ON motif_hits(chrom, gbin, start);
 CREATE INDEX similar_other ON similar(other);
-CREATE INDEX edges_of ON edges(document, tokens);
 CREATE INDEX curves_of ON curves(analysis, id, layer);
-CREATE INDEX genes_symbol ON genes(symbol);
-CREATE INDEX genes_place ON genes(chrom, tss);
 """
+
+OPTIONAL: dict[str, tuple[str, str]] = {
+    "motif_hits": (
+        """CREATE TABLE motif_hits(hit INTEGER PRIMARY KEY, chrom TEXT, start INTEGER,
+  "end" INTEGER, gbin INTEGER, strand TEXT, motif TEXT, score REAL);""",
+        "CREATE INDEX motif_hits_place ON motif_hits(chrom, gbin, start);",
+    ),
+    "documents": (
+        """CREATE TABLE documents(document INTEGER PRIMARY KEY, name TEXT UNIQUE, side TEXT,
+  detail TEXT, content TEXT, degree INTEGER, chrom TEXT, start INTEGER, "end" INTEGER);""",
+        "",
+    ),
+    "edges": (
+        """CREATE TABLE edges(id INTEGER, document INTEGER, tokens INTEGER, activation REAL,
+  spans TEXT, PRIMARY KEY(id, document)) WITHOUT ROWID;""",
+        "CREATE INDEX edges_of ON edges(document, tokens);",
+    ),
+    "maps": (
+        "CREATE TABLE maps(id INTEGER PRIMARY KEY, document TEXT, pieces TEXT, cells TEXT);",
+        "",
+    ),
+    "genes": (
+        """CREATE TABLE genes(gene INTEGER PRIMARY KEY, symbol TEXT COLLATE NOCASE, chrom TEXT,
+  tss INTEGER, strand TEXT);""",
+        """CREATE INDEX genes_symbol ON genes(symbol);
+CREATE INDEX genes_place ON genes(chrom, tss);""",
+    ),
+    "chromhmm_states": (
+        """CREATE TABLE chromhmm_states(name TEXT PRIMARY KEY, number INTEGER, colour TEXT)
+  WITHOUT ROWID;""",
+        "",
+    ),
+    "feature_genes": (
+        """CREATE TABLE feature_genes(id INTEGER, rank INTEGER, gene INTEGER, value REAL,
+  fires INTEGER, tokens INTEGER, PRIMARY KEY(id, rank)) WITHOUT ROWID;""",
+        "CREATE INDEX feature_genes_of ON feature_genes(gene, rank);",
+    ),
+    "modules": (
+        """CREATE TABLE modules(number INTEGER PRIMARY KEY, graph TEXT, layer INTEGER,
+  module INTEGER, size INTEGER, label TEXT, density REAL, stability REAL);""",
+        "",
+    ),
+    "module_members": (
+        """CREATE TABLE module_members(number INTEGER, id INTEGER, PRIMARY KEY(number, id))
+  WITHOUT ROWID;""",
+        "CREATE INDEX module_members_of ON module_members(id);",
+    ),
+    "links": (
+        """CREATE TABLE links(id INTEGER, kind TEXT, other_layer INTEGER, rank INTEGER,
+  other INTEGER, value REAL, tokens INTEGER, p REAL,
+  PRIMARY KEY(id, kind, other_layer, rank)) WITHOUT ROWID;""",
+        "CREATE INDEX links_other ON links(other);",
+    ),
+    "numbers": (
+        """CREATE TABLE numbers(number INTEGER PRIMARY KEY, name TEXT, layer INTEGER,
+  other_layer INTEGER, value REAL, lo REAL, hi REAL, "null" REAL, n INTEGER, unit TEXT,
+  note TEXT);""",
+        "",
+    ),
+    "perturbations": (
+        """CREATE TABLE perturbations(number INTEGER PRIMARY KEY, target TEXT, layer INTEGER,
+  kind TEXT, known INTEGER, cells INTEGER, responding INTEGER, specific INTEGER, estimate REAL,
+  "null" REAL, p REAL, q REAL, note TEXT);""",
+        "",
+    ),
+    "responses": (
+        """CREATE TABLE responses(number INTEGER, rank INTEGER, id INTEGER, effect REAL, p REAL,
+  q REAL, cells INTEGER, PRIMARY KEY(number, rank)) WITHOUT ROWID;""",
+        "CREATE INDEX responses_of ON responses(id);",
+    ),
+    "celltypes": (
+        """CREATE TABLE celltypes(id INTEGER, rank INTEGER, cell_type TEXT, effect REAL, mean REAL,
+  p REAL, q REAL, donors INTEGER, PRIMARY KEY(id, rank)) WITHOUT ROWID;""",
+        "CREATE INDEX celltypes_of ON celltypes(cell_type, q);",
+    ),
+}
+"""SQL of the tables that lie in a file only if its study fills them, and of their indexes."""
 
 _NAME = re.compile(r"[Ll](\d{1,3})[/:.](\d{1,6})")
 

@@ -163,7 +163,20 @@ SCORED = (
         many="tracks",
         tests=(),
     ),
+    Kind(
+        name="network",
+        stage="networks",
+        part="network",
+        term="network",
+        estimate="fold",
+        numbers={"fold": "fold"},
+        told="edges of {term} {fold:.1f}x",
+        filters=("network",),
+        one="network",
+        many="networks",
+        tests=(),
+    ),
 )
-"""Those that score how well a feature tells a term, token by token."""
+"""Those that score how well a feature tells a term, token by token, or gene by gene."""
 KINDS = (*ENRICHED, *SCORED)
 BY_NAME = {kind.name: kind for kind in KINDS}

@@ -19,6 +19,7 @@ from petriscope.names import did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
+    from petriscope.atlas.build import AtlasTables
     from petriscope.claims.multiplicity import Adjusted
     from petriscope.contrast.design import Design
     from petriscope.run.fixtures import FixtureKind
@@ -81,6 +82,9 @@ class Audit(NamedTuple):
     table: Callable[[Path, Path | None], pd.DataFrame]
     """Given the folder, and a GMT file or None: columns claim, stated (what the paper says),
     recomputed and how (the computation in words)."""
+    atlas: Callable[[Path, Path | None], AtlasTables] | None = None
+    """Given the same, the released features as an atlas whose claims are those of the audit; None
+    where no features were released."""
 
 
 @dataclass(frozen=True)

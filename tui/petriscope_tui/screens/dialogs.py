@@ -26,6 +26,8 @@ Features     f filter   s sort   S reverse   c columns   v saved   w save filter
              e export   m mark (two marks open Compare)
 Feature      n p next and previous   g go to   m mark   Y copy place   e export
 Graph        G from anywhere, where the atlas has one   enter goes on   o opens the feature
+Lists        where the atlas has them: M modules   L flow between layers   N genes
+             W pathways   K knock-downs   ([ ] layer of modules   s sort   a all in the table)
 Compare      a b choose left and right   s swap   o O open left or right
 Layers       Enter or f its features   c compare two layers
 Causal       n p layer   g stratum   t ablation or steering in the table
@@ -39,6 +41,7 @@ The filter language (all terms must hold; - negates; commas mean any of)
   lineage:liver  context:vivo  label:gata  label=GATA1
   motif:HNF4A  go:"lipid metabolic"  state:Enh       enriched at q < alpha of the run
   gene:APOL1  chr22:37,500,000-37,600,000            a top bin lies there
+  gene:CDK1  celltype:monocyte  network:STRING       where features list genes
   is:{flags}
   L6/1234  or any word: label or an enriched term contains it
 """

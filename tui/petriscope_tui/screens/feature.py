@@ -3,7 +3,8 @@ like, where to go next."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -12,7 +13,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 
 from petriscope.atlas.filters import Region
 from petriscope.atlas.query import Atlas
-from petriscope.atlas.records import Annotation, Feature, Neighbor, TopContext
+from petriscope.atlas.records import Annotation, Feature, Link, Neighbor, TopContext
 from petriscope.atlas.schema import Declared, feature_name
 from petriscope.enrich.kinds import KINDS, Kind
 from petriscope.errors import UserError
@@ -71,6 +72,13 @@ class FeaturePage(Page):
                 yield VirtualTable(id="neighbors", empty="no similar feature is known")
             for kind in FURTHER:
                 yield VirtualTable(id=kind.stage, empty=f"no {kind.one} was tested")
+            yield Block(id="own", title="Further numbers")
+            with Horizontal(id="lists", classes="pair tables"):
+                yield VirtualTable(id="listed", empty="no gene is listed")
+                yield VirtualTable(id="links", empty="no link with another layer is known")
+            with Horizontal(id="cell-tables", classes="pair tables"):
+                yield VirtualTable(id="responses", empty="no response to a perturbation is known")
+                yield VirtualTable(id="celltypes", empty="no cell type was tested")
             yield Block(id="dependency", title="Dependency map")
             with Horizontal(classes="pair"):
                 yield Block(id="ablation", title="Ablation of this feature")
@@ -81,6 +89,10 @@ class FeaturePage(Page):
             "bins-card": "",
             **{kind.stage: kind.many.capitalize() for kind in TABLED},
             "neighbors": "Similar features",
+            "listed": "Genes",
+            "links": "Links with other layers",
+            "responses": "Responses to perturbations",
+            "celltypes": "Cell types",
         }
         for name, title in titles.items():
             widget = self.query_one(f"#{name}")
@@ -153,6 +165,7 @@ class FeaturePage(Page):
             "Top bins" if words.document == "document" else "Top tokens"
         )
         self._neighbors(feature.neighbors, words, lineages)
+        self._lists(atlas, feature)
         self._sequence(0)
         self._fit(("states", "motifs"), [len(states) + 4, self._height("motifs")])
         self._fit(("genesets", "neighbors"), [self._height("genesets"), self._height("neighbors")])
@@ -280,6 +293,74 @@ class FeaturePage(Page):
         ]
         self._table("neighbors").show(ListRows(rows), fields)
 
+    def _lists(self, atlas: Atlas, feature: Feature) -> None:
+        """What the atlas holds of genes, links, perturbations, cell types; cards that it has no
+        table for take no room."""
+        p, none, held = self.palette, self.glyphs.none, atlas.tables
+        own = [c for c in atlas.declared.features if feature.values.get(c.name) is not None]
+        block = self.query_one("#own", Block)
+        block.display = bool(own) and "feature_genes" in held
+        block.show(lambda width: evidence.own(feature, own, p))
+        if "feature_genes" in held:
+            self.query_one("#bins-card").display = bool(feature.contexts)
+        self.query_one("#lists").display = bool(held & {"feature_genes", "links"})
+        self.query_one("#cell-tables").display = bool(held & {"responses", "celltypes"})
+
+        def field(key: str, head: str, width: int, form: str, flex: bool = False) -> Field:
+            text = form == "text"
+            read = lambda x: show(getattr(x, key), form, none)
+            return Field(key, head, width, read, right=not text, flex=flex)
+
+        def other(link: Link) -> str:
+            return feature_name(link.other if link.id == feature.id else link.id)
+
+        def far_label(link: Link) -> str:
+            return (link.other_label if link.id == feature.id else link.label) or none
+
+        tables: dict[str, tuple[Sequence[Any], list[Field]]] = {
+            "listed": (
+                atlas.listed(feature.id),
+                [
+                    field("gene", "gene", 12, "text", flex=True),
+                    field("value", "value", 7, "number"),
+                    field("fires", "fires", 7, "count"),
+                    field("tokens", "tokens", 7, "count"),
+                ],
+            ),
+            "links": (
+                atlas.links(feature.id),
+                [
+                    Field("other", "feature", 10, other, lambda k: f"bold {p.accent}"),
+                    field("kind", "by", 4, "text"),
+                    field("value", "value", 7, "number"),
+                    field("p", "p", 7, "p"),
+                    Field("label", "label", 12, far_label, flex=True),
+                ],
+            ),
+            "responses": (
+                atlas.responses(identifier=feature.id),
+                [
+                    field("target", "target", 10, "text", flex=True),
+                    field("effect", "effect", 8, "signed"),
+                    field("q", "q", 7, "p"),
+                    field("cells", "cells", 6, "count"),
+                ],
+            ),
+            "celltypes": (
+                atlas.celltypes(feature.id),
+                [
+                    field("cell_type", "cell type", 14, "text", flex=True),
+                    field("effect", "effect", 8, "signed"),
+                    field("q", "q", 7, "p"),
+                    field("donors", "donors", 6, "count"),
+                ],
+            ),
+        }
+        for name, (rows, fields) in tables.items():
+            self._table(name).show(ListRows([(row,) * len(fields) for row in rows]), fields)
+        for pair in (("listed", "links"), ("responses", "celltypes")):
+            self._fit(pair, [self._height(name) for name in pair])
+
     def _sequence(self, row: int) -> None:
         atlas, block = self.owner.atlas, self.query_one("#sequence", Block)
         if atlas is None or self.feature is None or row >= len(self.feature.contexts):
@@ -315,6 +396,11 @@ class FeaturePage(Page):
             and self.feature.contexts[message.row].chrom is not None
         ):
             self.owner.open_filter(f"region:{row[0]}")
+        elif message.table.id == "links" and self.feature is not None:
+            link = row[0]
+            self.owner.open_feature(link.other if link.id == self.feature.id else link.id)
+        elif message.table.id == "listed":
+            self.owner.open_filter(f"gene:{row[0].gene}")
         for kind in TABLED:
             if message.table.id == kind.stage:
                 self.owner.open_filter(f'{kind.filters[0]}:"{row[0].term}"')

@@ -50,7 +50,11 @@ class LayersPage(Page):
         layers = atlas.layers()
         table = self.query_one("#layer-table", VirtualTable)
         table.edge = self.glyphs.cursor
-        table.show(ListRows([(x,) * 12 for x in layers]), self._fields(), table.cursor)
+        fields = self._fields()
+        if any(x.model for x in layers):
+            name = lambda x: atlas.layer_names[x.layer]
+            fields.insert(1, Field("model", "model", 13, name, lambda _: self.palette.dim))
+        table.show(ListRows([(x,) * len(fields) for x in layers]), fields, table.cursor)
         table.styles.height = min(len(layers) + 3, 16)
         self.query_one("#quality", Block).show(lambda width: self._quality(layers, width))
         self.query_one("#flow", Block).show(lambda width: self._flow(atlas, width))

@@ -22,6 +22,9 @@ from petriscope_tui.widgets.block import Block
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
 from petriscope_tui.workspace import short_path
 
+ANNOTATED = "annotated"
+"""Name of the number of a layer that is drawn where there is no contrast."""
+
 
 class OverviewPage(Page):
     """The first page."""
@@ -47,7 +50,9 @@ class OverviewPage(Page):
 
     def fill(self, atlas: Atlas) -> None:
         self._claims(atlas.claims())
-        self.query_one("#counts", Block).show(lambda width: self._counts(atlas, width))
+        contrast = any(x.fraction is not None for x in atlas.layers()) or not atlas.numbers()
+        title = "Context features by layer" if contrast else "Annotated features by layer"
+        self.query_one("#counts", Block).show(lambda width: self._counts(atlas, width), title=title)
         self.query_one("#layers", Block).show(lambda width: self._layers(atlas, width))
         self.query_one("#run", Block).show(lambda width: self._run(atlas, width))
 
@@ -136,6 +141,8 @@ class OverviewPage(Page):
     def _counts(self, atlas: Atlas, width: int) -> Text:
         p = self.palette
         layers = [x for x in atlas.layers() if x.fraction is not None]
+        if not layers and atlas.numbers():
+            return self._annotated(atlas, width)
         real = Series(
             f"trained: share of alive features with q < {bound(atlas.thresholds.alpha)}",
             [(x.layer, 100 * (x.fraction or 0)) for x in layers],
@@ -160,6 +167,27 @@ class OverviewPage(Page):
             ],
         )
         series = [real, *([random] if null else [])]
+        return line_plot(series, width, 13, self.glyphs, p.dim, "layer", "% of alive features")
+
+    def _annotated(self, atlas: Atlas, width: int) -> Text:
+        """Share of alive features with an annotation, of an atlas without a contrast."""
+        p, found = self.palette, [n for n in atlas.numbers() if n.name == ANNOTATED]
+        model = {x.layer: (x.model or "", x.depth or 0) for x in atlas.layers()}
+        series = []
+        for name, style in zip(dict.fromkeys(m for m, _ in model.values()), (p.target, p.accent)):
+            of = [(model[n.layer or 0][1], n) for n in found if model[n.layer or 0][0] == name]
+            points = [(depth, 100 * n.value) for depth, n in of]
+            series.append(
+                Series(
+                    f"{name} annotated, {of[0][1].note or ''}" if of else name,
+                    points,
+                    style,
+                    name[:1].lower() or "o",
+                )
+            )
+            null = [(depth, 100 * n.null) for depth, n in of if n.null is not None]
+            if null:
+                series.append(Series(f"{name} by chance", null, p.dim, "x"))
         return line_plot(series, width, 13, self.glyphs, p.dim, "layer", "% of alive features")
 
     def _layers(self, atlas: Atlas, width: int) -> Text:
@@ -198,6 +226,9 @@ class OverviewPage(Page):
             **atlas.run(),
             **{name: f"{value:g}" for name, value in atlas.thresholds._asdict().items()},
         }
+        further = self.owner.further()
+        if further:
+            card["more pages"] = "   ".join(f"{key} {name}" for _, key, name, _ in further)
         key_width = max(len(k) for k in card)
         for key, value in card.items():
             text.append(f"{key:<{key_width}}  ", style=p.dim)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rich.text import Text
 from textual import events
 from textual.message import Message
 from textual.widget import Widget
+
+from petriscope.atlas.query import Atlas
 
 PAGES = (
     ("overview", "1", "Overview"),
@@ -19,6 +23,24 @@ PAGES = (
     ("search", "9", "Search"),
     ("controls", "0", "Controls"),
 )
+FURTHER = (
+    ("graph", "G", "Graph", "around the feature"),
+    ("modules", "M", "Modules", "features that fire together"),
+    ("flow", "L", "Flow", "links between layers"),
+    ("genes", "N", "Genes", "features that list a gene"),
+    ("pathways", "W", "Pathways", "features of a term"),
+    ("perturbation", "K", "Knock-downs", "what responds to a perturbation"),
+)
+"""Pages of atlases that hold more: name, key, title, what is shown."""
+HELD: dict[str, Callable[[Atlas], bool]] = {
+    "graph": lambda atlas: atlas.has_graph,
+    "modules": lambda atlas: "modules" in atlas.tables,
+    "flow": lambda atlas: "links" in atlas.tables,
+    "genes": lambda atlas: "feature_genes" in atlas.tables,
+    "pathways": lambda atlas: "feature_genes" in atlas.tables and bool(atlas.kinds),
+    "perturbation": lambda atlas: "perturbations" in atlas.tables,
+}
+"""Whether an atlas holds what a page shows."""
 SHORT = {
     "overview": "Over",
     "features": "Feats",
