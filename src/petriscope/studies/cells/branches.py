@@ -61,7 +61,7 @@ class Branch:
 
     def encoded(self, layer: int) -> EncodedLayer:
         """The codes of a layer by the first seed's dictionary."""
-        return EncodedLayer.load(self.codes / f"layer_{layer}")
+        return EncodedLayer(self.codes / f"layer_{layer}")
 
     def dictionary(self, layer: int, seed: int) -> SAE:
         """A trained dictionary. Raises `UserError` where it is missing."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 from torch import Tensor
 
 from petriscope.errors import UserError
@@ -17,7 +16,7 @@ from petriscope.probe.model import Inputs, ProbedModel, device_of, to_device
 from petriscope.probe.tokens import Tokens
 from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.branches import PLACES
-from petriscope.studies.cells.data.cells import Cells
+from petriscope.studies.cells.counts import load_cells
 from petriscope.studies.cells.data.dataset import load_dataset
 from petriscope.studies.cells.data.vocabulary import RankVocabulary
 from petriscope.studies.cells.model.batch import CellBatch
@@ -29,7 +28,7 @@ from petriscope.studies.cells.model.rank_tokens import rank_tokens
 from petriscope.studies.cells.model.scgpt import PAD_VALUE
 from petriscope.studies.cells.model.tokens import CellTokens
 from petriscope.studies.cells.model.weights import load_checkpoint
-from petriscope.studies.cells.params import Params
+from petriscope.studies.cells.params import ModelParams, Params
 
 TOKENS_AT_ONCE = 2048
 """Tokens of the cells that run together: more does not run faster on a core."""
@@ -120,19 +119,9 @@ class CellInputs(Inputs):
             raise UserError(what, field="tokens.size", remedy=f"Set it to {limit}.")
 
 
-def load_cells(workspace: Workspace) -> Cells:
-    """The cells that stage cells wrote; obs has the columns split and block too. Raises
-    `UserError` where it has not run."""
-    folder = workspace.table("cells")
-    if not (folder / "counts.npz").is_file():
-        remedy = "Run `petriscope stage cells`."
-        raise UserError("does not exist", file=folder / "counts.npz", remedy=remedy)
-    return Cells(
-        counts=sp.load_npz(folder / "counts.npz").tocsr(),
-        genes=pd.read_parquet(folder / "genes.parquet"),
-        obs=pd.read_parquet(folder / "obs.parquet"),
-        notes=(),
-    )
+def model_params(params: Params, family: str) -> ModelParams:
+    """The section of params.yaml about the models of ``family``."""
+    return params.geneformer if family == "geneformer" else params.scgpt
 
 
 def load_inputs(workspace: Workspace, params: Params, family: str, draw: int = 0) -> CellInputs:

@@ -58,6 +58,16 @@ class ModelParams:
 
 
 @dataclass(frozen=True)
+class GeneformerParams(ModelParams):
+    """The model that reads the ranks of genes."""
+
+
+@dataclass(frozen=True)
+class ScgptParams(ModelParams):
+    """The model that reads genes and the bins of their counts."""
+
+
+@dataclass(frozen=True)
 class Svd:
     """Features against the principal axes of the stream."""
 
@@ -160,8 +170,8 @@ class Params(shared.Params):
     layer: int | str = entry()
     cells: CellsParams = entry()
     tokens: TokensParams = entry()
-    geneformer: ModelParams = entry()
-    scgpt: ModelParams = entry()
+    geneformer: GeneformerParams = entry()
+    scgpt: ScgptParams = entry()
     svd: Svd = entry()
     catalog: Catalog = entry()
     annotate: Annotate = entry()

@@ -35,9 +35,10 @@ from petriscope.studies.cells.causal import (
     summarize,
     weigh,
 )
+from petriscope.studies.cells.counts import load_cells
 from petriscope.studies.cells.data.dataset import load_dataset
 from petriscope.studies.cells.gene_table import GeneTable, gene_table
-from petriscope.studies.cells.inputs import CellInputs, load_cells, load_inputs
+from petriscope.studies.cells.inputs import CellInputs, load_inputs
 from petriscope.studies.cells.model.weights import load_checkpoint
 from petriscope.studies.cells.params import Params
 from petriscope.studies.cells.readings import Held, Readable, hold, masked_cell

@@ -23,13 +23,13 @@ from petriscope.studies.cells.baselines import (
     random_part,
     unigram,
 )
-from petriscope.studies.cells.inputs import CellInputs, load_inputs
+from petriscope.studies.cells.inputs import CellInputs, load_inputs, model_params
 from petriscope.studies.cells.model.geneformer import Geneformer, GeneformerConfig
 from petriscope.studies.cells.model.postnorm import PostNormModel
 from petriscope.studies.cells.model.pretrain import PretrainConfig, hidden_genes, pretrain
 from petriscope.studies.cells.model.scgpt import ScGPT, ScGPTConfig
 from petriscope.studies.cells.model.weights import load_checkpoint, save_model
-from petriscope.studies.cells.params import FAMILIES, ModelParams, Params
+from petriscope.studies.cells.params import FAMILIES, Params
 
 HELD_OUT, MOST = "test", 512
 """The split that the models are measured on, and how many of its cells at most."""
@@ -112,7 +112,7 @@ def run(workspace: Workspace, params: Params) -> ModelNumbers:
 
 def _made(workspace: Workspace, params: Params, family: str, folder: Path) -> dict[str, Any]:
     """One model: made, measured and written; what the numbers say of it."""
-    given: ModelParams = getattr(params, family)
+    given = model_params(params, family)
     inputs = load_inputs(workspace, params, family)
     model = start(workspace, params, inputs).to(choose_device(params.device))
     inputs.check(model)
@@ -158,7 +158,7 @@ def _made(workspace: Workspace, params: Params, family: str, folder: Path) -> di
 def start(workspace: Workspace, params: Params, inputs: CellInputs) -> PostNormModel:
     """The given model of the family that ``inputs`` are encoded for, or a new one of params.yaml
     with random weights."""
-    given: ModelParams = getattr(params, inputs.family)
+    given = model_params(params, inputs.family)
     if given.weights is not None:
         return load_checkpoint(workspace.dataset(given.weights))
     size = (inputs.words, given.layers, given.d_model, given.heads, given.ffn)

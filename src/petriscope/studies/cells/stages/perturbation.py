@@ -26,9 +26,10 @@ from petriscope.studies.cells.ceiling import (
     log_normalized,
     moved_genes,
 )
+from petriscope.studies.cells.counts import load_cells
 from petriscope.studies.cells.data.cells import Cells
 from petriscope.studies.cells.data.dataset import load_dataset
-from petriscope.studies.cells.inputs import load_cells, load_inputs
+from petriscope.studies.cells.inputs import load_inputs
 from petriscope.studies.cells.knockdown import (
     HOW,
     Agreement,
