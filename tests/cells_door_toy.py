@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+import yaml
 
 from petriscope.studies.cells.data.cells import Cells
 from petriscope.studies.cells.data.vocabulary import BinVocabulary, RankVocabulary, Vocabularies
@@ -15,6 +17,25 @@ from petriscope.studies.cells.data.vocabulary import BinVocabulary, RankVocabula
 G = 80
 SYMBOLS = [f"GENE{i}" for i in range(G)]
 ENSEMBL = [f"ENSG{i:011d}" for i in range(100, 100 + G)]
+
+
+DATASET: dict[str, Any] = {
+    "kind": "cells",
+    "name": "toy",
+    "description": "a toy",
+    "licence": "CC0",
+    "cells": "cells.h5ad",
+    "columns": {"donor": "person", "target": "target"},
+    "control": "none",
+    "vocabularies": {
+        "geneformer": "tokens.tsv",
+        "aliases": "aliases.tsv",
+        "scgpt": "symbols.tsv",
+    },
+    "genesets": {"go": "go.gmt"},
+    "networks": {"trrust": "trrust.tsv"},
+    "truth": "truth.json",
+}
 
 
 def write_vocabularies(folder: Path) -> None:
@@ -84,3 +105,19 @@ def cells_of(counts: Any, symbols: list[str] | None = None) -> Cells:
     obs["n_counts"] = np.asarray(matrix.sum(1)).ravel().astype(np.int64)
     obs["n_genes"] = np.diff(matrix.indptr).astype(np.int64)
     return Cells(matrix, genes, obs)
+
+
+def write_dataset(folder: Path, **changes: Any) -> Path:
+    """A data set; a change to None leaves a field out."""
+    folder.mkdir(exist_ok=True)
+    write_vocabularies(folder)
+    target = ["none"] * 20 + ["GENE1"] * 10
+    write_h5ad(
+        folder / "cells.h5ad", toy_counts(), obs={"person": list("ab") * 15, "target": target}
+    )
+    (folder / "go.gmt").write_text("term\t\tGENE1\tgene2\tELSE\n")
+    (folder / "trrust.tsv").write_text("tf\ttarget\tmode\nGENE1\tGENE2\tActivation\n")
+    (folder / "truth.json").write_text(json.dumps({"modules": []}))
+    described = {k: v for k, v in {**DATASET, **changes}.items() if v is not None}
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(described, sort_keys=False))
+    return folder

@@ -18,7 +18,6 @@ from petriscope.studies.cells.data.vocabulary import BinVocabulary, RankVocabula
 from petriscope.studies.cells.model.bin_tokens import edges_between
 from petriscope.studies.cells.model.rank_tokens import published_values, scaled_values
 from petriscope.studies.cells.model.tokens import by_token
-from petriscope.studies.cells.params import TokensParams
 
 CELLS = 1000
 """Cells, evenly spread, in which encodings are compared."""
@@ -26,14 +25,19 @@ TOP, HEAD = 512, 50
 """Genes at the top that are compared as sets, and place by place."""
 
 
-def encodings(cells: Cells, vocabularies: Vocabularies, tokens: TokensParams) -> pd.DataFrame:
-    """family, quantity, value and what it is in words."""
+def encodings(
+    cells: Cells, vocabularies: Vocabularies, *, size: int, max_length: int, bins: int
+) -> pd.DataFrame:
+    """family, quantity, value and what it is in words.
+
+    Parameters: ``size`` — tokens that Geneformer takes; ``max_length``, ``bins`` — those of scGPT.
+    """
     rows: list[tuple[str, str, float, str]] = []
     if vocabularies.geneformer is not None:
-        found = _ranks(cells, vocabularies.geneformer, tokens.size)
+        found = _ranks(cells, vocabularies.geneformer, size)
         rows += [("geneformer", *row) for row in found]
     if vocabularies.scgpt is not None:
-        found = _bins(cells, vocabularies.scgpt, tokens.max_length, tokens.bins)
+        found = _bins(cells, vocabularies.scgpt, max_length, bins)
         rows += [("scgpt", *row) for row in found]
     return pd.DataFrame(rows, columns=["family", "quantity", "value", "what"])
 

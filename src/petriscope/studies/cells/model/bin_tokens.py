@@ -126,7 +126,7 @@ def _chunk(counts: sp.csr_matrix, bins: int) -> tuple[np.ndarray, Bins]:
     """Edges and places of a few cells. A *run* is a value of a cell with its repeats."""
     size = np.diff(counts.indptr).astype(np.int64)
     span = int(counts.data.max(initial=0)) + 1
-    key = np.repeat(np.arange(len(size)), size) * span + counts.data
+    key = np.repeat(np.arange(len(size)), size) * span + counts.data.astype(np.int64)
     runs, place, repeats = np.unique(key, return_inverse=True, return_counts=True)
     cell, value = np.divmod(runs, span)
     ends = np.cumsum(repeats)

@@ -135,7 +135,7 @@ def _case(name: str, case: Mapping[str, Any], vocabulary: RankVocabulary) -> Com
 
 def compare_real(path: Path, entries: Mapping[str, Any]) -> list[Compared]:
     """Both tokenizers on real cells."""
-    return [*_ranks(path, entries), *_bins(path, entries)]
+    return [*compare_ranks(path, entries), *compare_bins(path, entries)]
 
 
 def _counts(entries: Mapping[str, Any]) -> sp.csr_matrix:
@@ -144,7 +144,8 @@ def _counts(entries: Mapping[str, Any]) -> sp.csr_matrix:
     return sp.csr_matrix(tuple(parts), shape=shape)
 
 
-def _ranks(path: Path, entries: Mapping[str, Any]) -> Iterator[Compared]:
+def compare_ranks(path: Path, entries: Mapping[str, Any]) -> Iterator[Compared]:
+    """Geneformer's, at each size that the fixture has."""
     vocabulary = rank_vocabulary(path)
     names = [str(name) for name in entries["genes"]]
     table, values = authors_ranks(names, _counts(entries), entries["n_counts"], vocabulary)
@@ -158,7 +159,8 @@ def _ranks(path: Path, entries: Mapping[str, Any]) -> Iterator[Compared]:
             yield Compared(name, wrong, 0.0)
 
 
-def _bins(path: Path, entries: Mapping[str, Any]) -> Iterator[Compared]:
+def compare_bins(path: Path, entries: Mapping[str, Any]) -> Iterator[Compared]:
+    """scGPT's: bins, padded lists, lists cut as in training and as cells are embedded."""
     vocabulary = BinVocabulary.load(vocabulary_file(path, SYMBOLS))
     genes = pd.DataFrame({"name": entries["genes"].astype(object), "symbol": ""})
     token = vocabulary.tokens_of(genes)
@@ -255,6 +257,8 @@ def _truncated(
         chosen = authors_choice(cells.sizes, ids.shape[1], other)
         ours = cells.padded(drawn, chosen, ids.shape[1], 0.0)
         best = min(best, (worst(ours[0], ids), worst(ours[1], values)))
+        if best == (0.0, 0.0):
+            break
     yield from _told("scgpt_trunc", best, ids, values, cells, drawn, drawn)
 
 
@@ -269,6 +273,8 @@ def _embedded(
         chosen = authors_permutation(cells.sizes, ids.shape[1], other)
         ours = cells.padded(drawn, chosen, ids.shape[1], PAD_VALUE)
         best = min(best, (worst(ours[0], ids), worst(ours[1], values)))
+        if best == (0.0, 0.0):
+            break
     yield from _told("scgpt_embed", best, ids, values, cells, places.low, places.left)
 
 

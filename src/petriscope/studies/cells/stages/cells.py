@@ -61,7 +61,10 @@ def run(workspace: Workspace, params: Params) -> CellNumbers:
     if not list(vocabularies.known()):
         remedy = "Name the vocabulary of geneformer, of scgpt, or both."
         raise UserError("is missing", file=dataset.source, field="vocabularies", remedy=remedy)
-    table = encodings(cells, vocabularies, params.tokens)
+    tokens = params.tokens
+    table = encodings(
+        cells, vocabularies, size=tokens.size, max_length=tokens.max_length, bins=tokens.bins
+    )
     with atomic_folder(workspace.table("cells")) as folder:
         save_cells(cells, folder)
         write_csv(folder / "encodings.csv", table)
