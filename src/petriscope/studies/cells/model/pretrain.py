@@ -205,7 +205,7 @@ def _step(
 ) -> Tensor:
     """One step; the loss before it."""
     shown, at, wanted = to_device(masked, device_of(model))
-    found = model.predict(model.streams(shown, [model.n_layers])[model.n_layers][at])
+    found = model.predict(model.at_places(shown, at))
     ranks = isinstance(model, Geneformer)
     loss = F.cross_entropy(found, wanted) if ranks else F.mse_loss(found, wanted)
     for group in optimizer.param_groups:
