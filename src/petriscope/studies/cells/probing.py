@@ -18,6 +18,7 @@ from petriscope.stages.sae import quality_table
 from petriscope.studies.cells.inputs import CellInputs, save_axis
 from petriscope.studies.cells.model.postnorm import PostNormModel
 from petriscope.studies.cells.params import Params
+from petriscope.studies.cells.recovered import recovered_by
 
 
 def probe_into(
@@ -57,7 +58,7 @@ def probe_into(
     )
     for (layer, seed), result in trained.items():
         result.sae.save(folder / "sae" / f"layer_{layer}" / f"seed_{seed}")
-    table = quality_table(trained, {})
+    table = quality_table(trained, recovered_by(model, inputs, params, trained))
     write_csv(folder / "sae" / "quality.csv", table.drop(columns="density_histogram"))
     if len(seeds) > 1:
         for name, frame in stability(trained).items():
@@ -75,6 +76,8 @@ def probe_into(
 
 
 def first_seed(table: pd.DataFrame) -> dict[str, list[float]]:
-    """FVU, L0 and dead share of each layer's first dictionary, out of the quality table."""
+    """FVU, L0, dead share and loss recovered of each layer's first dictionary, out of the quality
+    table."""
     first = table.drop_duplicates("layer").sort_values("layer")
-    return {name: first[name].tolist() for name in ("layer", "fvu", "l0", "dead_fraction")}
+    names = ("layer", "fvu", "l0", "dead_fraction", "loss_recovered")
+    return {name: first[name].tolist() for name in names}

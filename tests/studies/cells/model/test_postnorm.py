@@ -97,6 +97,15 @@ def test_a_block_is_its_equations(family: str) -> None:
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
 
 
+def test_the_places_that_training_reads_are_those_of_the_whole_stream(family: str) -> None:
+    model, batch = toy_model(family), padded_batch(family)
+    at = torch.from_numpy(np.random.default_rng(0).random(batch.ids.shape) < 0.3) & batch.mask
+    at[1] = False  # a cell of which nothing is read
+    with torch.no_grad():
+        wanted = model.streams(batch, [3])[3][at]
+        torch.testing.assert_close(model.at_places(batch, at), wanted, atol=1e-5, rtol=0)
+
+
 def test_streams_stop_at_the_highest_layer(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, batch = toy_model(family), padded_batch(family)
     monkeypatch.setattr(model.blocks[2], "forward", lambda *_: pytest.fail("block 3 ran"))

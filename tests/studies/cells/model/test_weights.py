@@ -168,7 +168,9 @@ def test_wqkv_is_query_key_and_value_in_this_order(tmp_path: Path) -> None:
     x = torch.randn(2, 7, 24)
     with torch.no_grad():
         wanted = native(x, x, x, need_weights=False)[0]
-        torch.testing.assert_close(block.out(block.attend(x, None)), wanted, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(
+            block.out(block.attend(x, x, None)), wanted, atol=1e-6, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("model", [*map(toy_model, FAMILIES), *(toy_scgpt(style=s) for s in STYLES), toy_scgpt(mvc=True, classes=2, cell_style="avg-pool")], ids=str)  # fmt: skip

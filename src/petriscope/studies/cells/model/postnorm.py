@@ -54,18 +54,26 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(d, size.ffn), nn.Linear(size.ffn, d)
         self.ffn_norm = nn.LayerNorm(d, size.eps)
 
-    def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
-        """x (B, T, d); ``keep`` (B, T) bool, or None where all are tokens."""
-        x = self.attention_norm(x + self.out(self.attend(x, keep)))
+    def forward(self, x: Tensor, keep: Tensor | None, at: Tensor | None = None) -> Tensor:
+        """x (B, T, d); ``keep`` (B, T) bool, or None where all are tokens; ``at`` (B, m) the only
+        places whose output is wanted, or None: (B, m, d) then."""
+        rows = x if at is None else x.gather(1, at[..., None].expand(-1, -1, x.shape[-1]))
+        x = self.attention_norm(rows + self.out(self.attend(rows, x, keep)))
         return self.ffn_norm(x + self.down(F.relu(self.up(x))))
 
-    def attend(self, x: Tensor, keep: Tensor | None) -> Tensor:
-        """softmax(q kᵀ / √(d / heads)) v; no token attends to padding."""
-        b, t, d = x.shape
-        q, k, v = self.qkv(x).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+    def attend(self, rows: Tensor, x: Tensor, keep: Tensor | None) -> Tensor:
+        """softmax(q kᵀ / √(d / heads)) v with q of ``rows`` (B, m, d), k and v of ``x``; no token
+        attends to padding."""
+        d = x.shape[-1]
+        if rows is x:
+            q, k, v = self.qkv(x).chunk(3, dim=-1)
+        else:
+            q = F.linear(rows, self.qkv.weight[:d], self.qkv.bias[:d])
+            k, v = F.linear(x, self.qkv.weight[d:], self.qkv.bias[d:]).chunk(2, dim=-1)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
         seen = None if keep is None else keep[:, None, None, :]
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-        return found.transpose(1, 2).reshape(b, t, d)
+        return found.transpose(1, 2).flatten(2)
 
 
 class PostNormModel(nn.Module, ABC):
@@ -138,6 +146,16 @@ class PostNormModel(nn.Module, ABC):
         self._stream(batch, max(layers), layers, NO_EDITS, None, hidden)
         return hidden
 
+    def at_places(self, batch: CellBatch, at: Tensor) -> Tensor:
+        """(n, d) stream after the last block at the places ``at``, bool (B, T), row by row: what
+        training reads. The last block does no more work than that."""
+        stream = self._stream(batch, self.n_layers - 1, (), NO_EDITS, None, {})
+        count = at.sum(1)
+        places = at.int().argsort(stable=True, dim=1, descending=True)[:, : int(count.max())]
+        real = torch.arange(places.shape[1], device=at.device) < count[:, None]
+        found: Tensor = self.blocks[-1](stream, _keep(batch), places)[real]
+        return found
+
     def readout(
         self,
         batch: CellBatch | None,
@@ -172,7 +190,7 @@ class PostNormModel(nn.Module, ABC):
         else:
             assert batch is not None, "a run needs a batch, or a stream to resume from"
             first, stream = 0, self.embed(batch)
-        keep = None if batch is None or bool(batch.mask.all()) else batch.mask
+        keep = _keep(batch)
         for layer in range(first, last + 1):
             if layer > first:
                 stream = self.blocks[layer - 1](stream, keep)
@@ -181,6 +199,11 @@ class PostNormModel(nn.Module, ABC):
             if layer in capture:
                 hidden[layer] = stream
         return stream
+
+
+def _keep(batch: CellBatch | None) -> Tensor | None:
+    """The mask of a batch; None where nothing is padding."""
+    return None if batch is None or bool(batch.mask.all()) else batch.mask
 
 
 def check_heads(family: str, size: Size) -> None:

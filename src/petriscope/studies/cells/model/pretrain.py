@@ -154,8 +154,28 @@ def masked_batch(
     share: float,
     words: np.ndarray,
 ) -> Masked:
-    """Some cells with ``share`` of the genes of each (rounded, at least one) to predict; ``words``:
-    ids of the genes that may be shown in the place of another."""
+    """What a training step reads: `hidden_batch`, but that Geneformer sees some of the genes that
+    it predicts as they are, and in the place of some another of ``words`` (token ids)."""
+    hidden = hidden_batch(model, tokens, cells, padding, rng, share)
+    if hidden.shown.values is not None:
+        return hidden
+    fate = torch.from_numpy(rng.random(hidden.at.shape))
+    ids = padded(tokens, cells, padding).ids
+    drawn = torch.from_numpy(rng.choice(words, hidden.at.shape).astype(np.int64))
+    ids = torch.where(fate < AS_MASK + AS_ANOTHER, drawn, ids)
+    ids = torch.where(hidden.at & (fate >= AS_MASK), ids, hidden.shown.ids)
+    return hidden._replace(shown=hidden.shown._replace(ids=ids))
+
+
+def hidden_batch(
+    model: PostNormModel,
+    tokens: CellTokens,
+    cells: np.ndarray,
+    padding: Padding,
+    rng: np.random.Generator,
+    share: float,
+) -> Masked:
+    """Some cells with ``share`` of the genes of each (rounded, at least one) hidden."""
     batch = padded(tokens, cells, padding)
     free = _genes(tokens, cells, batch)
     count = free.sum(1)
@@ -164,15 +184,8 @@ def masked_batch(
     chosen = np.zeros_like(free)
     np.put_along_axis(chosen, order, np.arange(free.shape[1]) < wanted[:, None], axis=1)
     at = torch.from_numpy(chosen)
-    if batch.values is not None:
-        return Masked(model.hide(batch, at), at, batch.values[at])
-    fate = torch.from_numpy(rng.random(free.shape))
-    shown = model.hide(batch, at & (fate < AS_MASK))
-    other = at & (fate >= AS_MASK) & (fate < AS_MASK + AS_ANOTHER)
-    drawn = rng.choice(words, int(other.sum()))
-    ids = shown.ids.clone()
-    ids[other] = torch.from_numpy(drawn.astype(np.int64))
-    return Masked(shown._replace(ids=ids), at, batch.ids[at])
+    there = batch.ids if batch.values is None else batch.values
+    return Masked(model.hide(batch, at), at, there[at])
 
 
 def _genes(tokens: CellTokens, cells: np.ndarray, batch: CellBatch) -> np.ndarray:
@@ -192,7 +205,7 @@ def _step(
 ) -> Tensor:
     """One step; the loss before it."""
     shown, at, wanted = to_device(masked, device_of(model))
-    found = model.predict(model.streams(shown, [model.n_layers])[model.n_layers][at])
+    found = model.predict(model.at_places(shown, at))
     ranks = isinstance(model, Geneformer)
     loss = F.cross_entropy(found, wanted) if ranks else F.mse_loss(found, wanted)
     for group in optimizer.param_groups:

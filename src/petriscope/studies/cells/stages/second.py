@@ -22,6 +22,8 @@ class SecondNumbers:
     fvu: list[float]
     l0: list[float]
     dead_fraction: list[float]
+    loss_recovered: list[float]
+    """of hidden genes, from zero-ablation"""
     untestable: str | None = None
 
 
@@ -51,4 +53,5 @@ def run(workspace: Workspace, params: Params) -> SecondNumbers:
         fvu=found["fvu"],
         l0=found["l0"],
         dead_fraction=found["dead_fraction"],
+        loss_recovered=found["loss_recovered"],
     )
