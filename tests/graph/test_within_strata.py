@@ -1,4 +1,4 @@
-"""Reference: the moments of 4,000 permutations within strata, numpy.corrcoef of residuals,
+"""Reference: scipy's hypergeometric moments, 4,000 permutations within strata, numpy.corrcoef of residuals,
 scikit-learn's mutual information, loops over strata."""
 
 from __future__ import annotations
@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from codes_toy import of_dense, random_codes
+from scipy.stats import hypergeom
 from sklearn.metrics import mutual_info_score
 
 from petriscope.graph import within_strata
@@ -61,6 +62,21 @@ def test_moments_are_those_of_permutations(
     assert np.isnan(found.z[0]).all() and found.z[1, 1] > 8
     expected = (found.observed - drawn.mean(0)) / drawn.std(0).clip(1e-9)
     np.testing.assert_allclose(found.z[1:, 1:], expected[1:, 1:], rtol=0.08, atol=0.1)
+
+
+def test_moments_are_sums_of_hypergeometric_ones(
+    pair: tuple[Codes, Codes], stratum: np.ndarray
+) -> None:
+    found = excess(cofiring(*pair), *(incidence(codes, stratum, STRATA) for codes in pair))
+    fired = [codes.dense() > 0 for codes in pair]
+    for i, j in ((1, 1), (3, 2), (5, 4)):
+        parts = [
+            hypergeom(mine.sum(), fired[0][mine, i].sum(), fired[1][mine, j].sum())
+            for mine in (stratum == g for g in range(STRATA))
+        ]
+        assert found.expected[i, j] == pytest.approx(sum(part.mean() for part in parts))
+        expected = np.nansum([part.var() for part in parts])  # of a single token: not a number
+        assert found.variance[i, j] == pytest.approx(expected)
 
 
 def test_strata_of_other_tokens_are_refused(pair: tuple[Codes, Codes], stratum: np.ndarray) -> None:
