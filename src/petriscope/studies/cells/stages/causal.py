@@ -200,12 +200,13 @@ def one_model(
     tables["nulls"].append(_nulls(found).assign(**of))
     published = _published(params, ground, made, model, inputs, layer)
     tables["published"].append(published.assign(**of))
-    ratios = published.ratio[np.isfinite(published.ratio) & (published.ratio > 0)]
+    ratios = published.ratio.to_numpy(np.float64)
+    ratios = ratios[np.isfinite(ratios) & (ratios > 0)]
     return ModelCausal(
         layer=layer,
         features=summary.features,
         **_of(summary),
-        published_median=float(ratios.median()) if len(ratios) else None,
+        published_median=float(np.median(ratios)) if len(ratios) else None,
         published_features=len(published),
         arms=arms,
     )
