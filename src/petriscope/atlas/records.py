@@ -275,8 +275,6 @@ class Layer(NamedTuple):
     """Quality and counts of one layer."""
 
     layer: int
-    model: str | None
-    depth: int | None
     fvu: float | None
     l0: float | None
     dead: float | None
@@ -292,6 +290,10 @@ class Layer(NamedTuple):
     stable_fraction: float | None
     published_fraction: float | None
     n_published: int | None
+    model: str | None
+    """whose layer it is, where the atlas holds several models"""
+    depth: int | None
+    """its number in that model"""
 
 
 class Flow(NamedTuple):

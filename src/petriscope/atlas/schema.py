@@ -286,8 +286,6 @@ TABLES: dict[str, tuple[Column, ...]] = {
     ),
     "layers": (
         Column("layer", "integer", required=True),
-        Column("model", "text", text="whose layer it is, where the atlas holds several models"),
-        Column("depth", "integer", text="its number in that model"),
         *(Column(name, "real") for name in ("fvu", "l0", "dead", "loss_recovered")),
         Column("alive", "integer"),
         Column("n_context", "integer", text="features with q < alpha"),
@@ -304,6 +302,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         ),
         *(Column(name, "real") for name in ("stable_fraction", "published_fraction")),
         Column("n_published", "integer"),
+        Column("model", "text", text="whose layer it is, where the atlas holds several models"),
+        Column("depth", "integer", text="its number in that model"),
     ),
     "curves": (
         Column("analysis", "text", text="ablation or steering", required=True),
@@ -435,10 +435,10 @@ CREATE TABLE annotations(id INTEGER, kind TEXT, rank INTEGER, term INTEGER, scop
   PRIMARY KEY(id, kind, rank, term, scope)) WITHOUT ROWID;
 CREATE TABLE similar(id INTEGER, kind TEXT, rank INTEGER, other INTEGER, value REAL,
   PRIMARY KEY(id, kind, rank)) WITHOUT ROWID;
-CREATE TABLE layers(layer INTEGER PRIMARY KEY, model TEXT, depth INTEGER, fvu REAL, l0 REAL,
-  dead REAL, loss_recovered REAL, alive INTEGER, n_context INTEGER, fraction REAL, lo REAL, hi REAL,
-  random_init_fraction REAL, random_init_lo REAL, random_init_hi REAL, stable_fraction REAL,
-  published_fraction REAL, n_published INTEGER);
+CREATE TABLE layers(layer INTEGER PRIMARY KEY, fvu REAL, l0 REAL, dead REAL, loss_recovered REAL,
+  alive INTEGER, n_context INTEGER, fraction REAL, lo REAL, hi REAL, random_init_fraction REAL,
+  random_init_lo REAL, random_init_hi REAL, stable_fraction REAL, published_fraction REAL,
+  n_published INTEGER, model TEXT, depth INTEGER);
 CREATE TABLE density_histogram(layer INTEGER, decade REAL, features INTEGER,
   PRIMARY KEY(layer, decade)) WITHOUT ROWID;
 CREATE TABLE layer_flow(layer INTEGER, other_layer INTEGER, features INTEGER, continued INTEGER,

@@ -17,12 +17,12 @@ from petriscope.claims import NOT_SUPPORTED, SUPPORTED, UNTESTABLE
 from petriscope.enrich.genesets import GeneSets, incidence, read_gmt
 from petriscope.enrich.tails import benjamini_hochberg, log_hypergeometric_tail
 from petriscope.run.released import read_released
+from petriscope.studies.cells.numbering import NAMES
 from petriscope.studies.cells.params import FAMILIES
 from petriscope.studies.cells.released import (
     EDGES,
     GENE,
     LISTED,
-    NAMES,
     Released,
     annotations_file,
     beside,

@@ -8,7 +8,6 @@ feature that they call so; those of scGPT follow from 100 on, and a search for L
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +32,10 @@ from petriscope.studies.cells.audit import (
     read_known,
     responses,
 )
+from petriscope.studies.cells.numbering import FIRST_LAYER, NAMES
 from petriscope.studies.cells.params import FAMILIES
-from petriscope.studies.cells.released import EDGES, GENE, NAMES, Released, beside
+from petriscope.studies.cells.released import EDGES, GENE, Released, beside
 
-FIRST_LAYER: Mapping[str, int] = {"geneformer": 0, "scgpt": 100}
-"""Number of a model's layer 0 in the atlas."""
 STABLE = 0.7
 """Cosine from which the authors found a feature again."""
 RULE = "the released tables give the stated number, and chance does not"

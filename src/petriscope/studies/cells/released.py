@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from petriscope.run.released import UNCHANGED, read_released
 from petriscope.studies.cells.params import FAMILIES
 from petriscope.textfile import text_lines
 
-NAMES: Mapping[str, str] = {"geneformer": "Geneformer", "scgpt": "scGPT"}
 FEATURE_NUMBERS = (
     *("layer", "feature", "dead", "freq", "mean_act", "fires", "n_annotations", "module"),
     "svd_aligned",
