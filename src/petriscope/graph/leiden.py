@@ -7,11 +7,15 @@ import graspologic_native
 import numpy as np
 import scipy.sparse as sp
 
-MORE_ROUNDS = 4
+MORE_ROUNDS = 10
 """Rounds of the whole algorithm where one leaves nodes that would gain by moving. A graph with
 communities needs one; in one without, the first few still gain a few thousandths."""
 SETTLED = 1e-4
 """Modularity still to be gained by moving single nodes, below which one round is enough."""
+
+SMALL, TRIALS = 1000, 10
+"""Entries of a graph so small that the best of so many runs is taken: a run takes a millisecond,
+and in a sparse graph single runs end in optima of their own."""
 
 
 def leiden(weights: sp.csr_matrix, resolution: float = 1.0, seed: int = 0) -> np.ndarray:
@@ -32,6 +36,8 @@ def leiden(weights: sp.csr_matrix, resolution: float = 1.0, seed: int = 0) -> np
     plain = _plain(weights)
     if not plain.nnz:
         return np.arange(plain.shape[0])
+    if plain.nnz < SMALL:
+        return _from_largest(_once(plain, resolution, seed, MORE_ROUNDS, TRIALS))
     labels = _once(plain, resolution, seed, 1)
     if _to_gain(plain, labels, resolution) > SETTLED:
         labels = _once(plain, resolution, seed, MORE_ROUNDS)
@@ -87,8 +93,10 @@ def _plain(weights: sp.csr_matrix) -> sp.csr_matrix:
     return plain
 
 
-def _once(plain: sp.csr_matrix, resolution: float, seed: int, rounds: int) -> np.ndarray:
-    """Labels (n,) after so many rounds."""
+def _once(
+    plain: sp.csr_matrix, resolution: float, seed: int, rounds: int, trials: int = 1
+) -> np.ndarray:
+    """Labels (n,) after so many rounds, of the best of ``trials`` runs."""
     n = plain.shape[0]
     _, found = graspologic_native.leiden_csr(
         plain.indptr.astype(np.int64),
@@ -98,6 +106,7 @@ def _once(plain: sp.csr_matrix, resolution: float, seed: int, rounds: int) -> np
         resolution=resolution,
         iterations=rounds,
         seed=seed,
+        trials=trials,
     )
     labels = np.full(n, -1, np.int64)
     labels[list(found)] = list(found.values())

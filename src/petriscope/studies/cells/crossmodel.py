@@ -20,6 +20,7 @@ BLOCKS = 20
 """Groups of cells that the jackknife leaves out in turn."""
 MOST = 20_000
 """Shared tokens on which hidden states are compared."""
+_GENES = 1 << 32
 
 
 class Shared(NamedTuple):
@@ -46,11 +47,7 @@ def shared_tokens(
     if most is not None and len(keys) > most:
         drawn = np.sort(np.random.default_rng(seed).choice(len(keys), most, replace=False))
         keys, one, other = keys[drawn], one[drawn], other[drawn]
-    genes = _GENES
-    return Shared(sides[0][1][one], sides[1][1][other], keys % genes, keys // genes)
-
-
-_GENES = 1 << 32
+    return Shared(sides[0][1][one], sides[1][1][other], keys % _GENES, keys // _GENES)
 
 
 def _keys(

@@ -1,11 +1,11 @@
-"""Features against the principal axes of the stream: as published, by the largest cosine with one of
-the first axes; and by how much of a feature lies in the first axes together, beside the chances,
+"""Features against the principal axes of the stream: as published, by the largest cosine with one
+of the first axes; and by how much of a feature lies in the first axes together, beside the chances,
 and by what the axes reconstruct at the same cost.
 
 A direction drawn at random in d dimensions has cosine .07 with the nearest of 50 axes at d = 1152:
-"not aligned with any axis" is what every direction is. What lies in the span of the first m axes is
-E_m = Σ_{j≤m} (ŵ·v_j)². A direction that knows nothing of the data has m/d, one drawn from the data's
-covariance the variance share of the first m axes.
+"not aligned with any axis" is what every direction is. What lies in the span of the first m axes
+is E_m = Σ_{j≤m} (ŵ·v_j)². A direction that knows nothing of the data has m/d, one drawn from the
+data's covariance the variance share of the first m axes.
 """
 
 from __future__ import annotations

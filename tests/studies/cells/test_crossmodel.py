@@ -1,0 +1,112 @@
+"""Reference: CKA by its definition over centered kernels, a loop over genes, a jackknife by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from petriscope.probe.tokens import Tokens
+from petriscope.studies.cells.crossmodel import (
+    groups_of,
+    jackknifed,
+    left_out,
+    likeness,
+    likeness_above,
+    linear_cka,
+    products,
+    shared_terms,
+    shared_tokens,
+    within_gene,
+)
+
+
+@pytest.fixture(scope="module")
+def states() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two models of 40 cells x 10 genes, and the cell of each token."""
+    rng = np.random.default_rng(0)
+    cause = rng.normal(size=(400, 3))
+    x = cause @ rng.normal(size=(3, 5)) + 0.5 * rng.normal(size=(400, 5)) + 4
+    y = cause @ rng.normal(size=(3, 7)) + 0.5 * rng.normal(size=(400, 7)) - 2
+    return x, y, np.repeat(np.arange(40), 10)
+
+
+def by_kernels(x: np.ndarray, y: np.ndarray) -> float:
+    center = np.eye(len(x)) - 1 / len(x)
+    k, m = center @ x @ x.T @ center, center @ y @ y.T @ center
+    return float((k * m).sum() / np.sqrt((k * k).sum() * (m * m).sum()))
+
+
+def test_cka_is_that_of_kernels(states: tuple[np.ndarray, ...]) -> None:
+    x, y, cell = states
+    sums = products(x, y, groups_of(cell, 8), 8)
+    assert linear_cka(sums) == pytest.approx(by_kernels(x, y))
+    kept = groups_of(cell, 8) != 3
+    assert left_out(sums)[3] == pytest.approx(by_kernels(x[kept], y[kept]))
+    same = products(
+        x, 2 * x @ np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))[0], cell, 40
+    )
+    assert linear_cka(same) == pytest.approx(1)
+    assert np.isnan(linear_cka(products(0 * x, y, cell, 40)))
+
+
+def test_jackknife(states: tuple[np.ndarray, ...]) -> None:
+    x, y, cell = states
+    values = np.array([0.4, 0.5, 0.45, 0.7])
+    error = np.sqrt(3 / 4 * ((values - values.mean()) ** 2).sum())
+    found = jackknifed(values, 0.5)
+    half = stats.t.ppf(0.975, 3) * error
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
+    noise = np.random.default_rng(2).normal(size=x.shape)
+    group = groups_of(cell, 10)
+    pair, other = products(x, y, group, 10), products(noise, y, group, 10)
+    above = likeness_above(pair, other)
+    assert above.low > 0 and above.value == pytest.approx(linear_cka(pair) - linear_cka(other))
+    alone = likeness(pair)
+    assert alone.low < linear_cka(pair) == alone.value < alone.high
+    same = likeness_above(pair, pair)
+    assert same.low == same.value == same.high == 0
+
+
+def test_models_that_know_genes_alone_are_alike_until_gene_means_go() -> None:
+    rng = np.random.default_rng(3)
+    gene, cell = np.tile(np.arange(25), 40), np.repeat(np.arange(40), 25)
+    x, y = (rng.normal(size=(25, d))[gene] + 0.1 * rng.normal(size=(1000, d)) for d in (30, 40))
+    group = groups_of(cell)
+    assert linear_cka(products(x, y, group, 20)) > 0.5
+    left = [within_gene(rows, gene) for rows in (x, y)]
+    for g in (0, 13):
+        np.testing.assert_allclose(left[0][gene == g], x[gene == g] - x[gene == g].mean(0))
+    assert linear_cka(products(*left, group, 20)) < 0.1
+
+
+def test_tokens_that_both_models_have() -> None:
+    """The second drops a gene of cell 1, has special tokens and another order."""
+    windows = pd.DataFrame({"split": ["train", "test", "test"], "block": [0, 1, 2]})
+    cell, gene = np.repeat([0, 1, 2], 3), np.array([5, 6, 7] * 3)
+    zero = np.zeros(9, int)
+    first = Tokens.ragged(windows, 1, cell, zero, np.tile(np.arange(3), 3)), gene
+    other = np.array([0, 0, 1, 1, 1, 2, 2, 2, 2])
+    theirs = np.array([-1, 5, -1, 7, 5, -1, 7, 6, 5])
+    second = Tokens.ragged(windows, 1, other, zero, np.arange(9)), theirs
+    found = shared_tokens(first, second, "test")
+    np.testing.assert_array_equal(gene[found.first], theirs[found.second])
+    np.testing.assert_array_equal(cell[found.first], other[found.second])
+    pairs = list(zip(found.cell.tolist(), found.gene.tolist()))
+    assert pairs == [(1, 5), (1, 7), (2, 5), (2, 6), (2, 7)]
+    fewer = shared_tokens(first, second, "test", most=3)
+    assert len(fewer.first) == 3 and set(fewer.first) <= set(found.first)
+
+
+def test_groups_are_of_whole_cells(states: tuple[np.ndarray, ...]) -> None:
+    group = groups_of(states[2] + 100, 7)
+    assert all(len(set(group[states[2] == c])) == 1 for c in range(40))
+    assert sorted(np.bincount(group) // 10) == [5, 5, 6, 6, 6, 6, 6]
+
+
+def test_terms_that_both_models_have() -> None:
+    one = pd.DataFrame({"collection": ["go", "go", "re"], "term": ["a", "b", "a"]})
+    other = pd.DataFrame({"collection": ["go", "re", "re"], "term": ["a", "b", "b"]})
+    assert shared_terms({"x": one, "y": other}) == (3, 2, 1, 0.25)
+    assert shared_terms({"x": one[:0], "y": one[:0]}).jaccard == 0
