@@ -10,17 +10,16 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
+from petriscope.figures.sources import Files
 from petriscope.run.workspace import Workspace
 from petriscope.studies.dna.figures import (
     DRAWN,
-    Files,
     draw_concepts,
     draw_doses,
     draw_fragmentation,
     draw_maps,
     draw_rates,
     draw_tracks,
-    figure,
 )
 
 
@@ -32,8 +31,8 @@ def closed() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_what_did_not_run_is_said(name: str, tmp_path: Path) -> None:
-    files = Files(Workspace(tmp_path))
-    drawn = figure(name, files, 0.05, 5)
+    files, (draw, wanted) = Files(Workspace(tmp_path)), DRAWN[name]
+    drawn = draw(*map(files.given, wanted), *((0.05, 5) if draw is draw_rates else ()))
     said = " ".join(text.get_text() for axes in drawn.axes for text in axes.texts)
     assert "not run" in said and files.read == []
 

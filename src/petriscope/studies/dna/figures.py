@@ -3,14 +3,14 @@ of which stages. A figure whose stage did not run says so."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from petriscope.figures.sources import Drawn
 from petriscope.figures.style import (
     CONTEXT,
     CONTROL,
@@ -22,8 +22,6 @@ from petriscope.figures.style import (
     panels,
     whiskers,
 )
-from petriscope.files import read_csv
-from petriscope.run.workspace import Workspace
 
 CLASSES = {"positive": CONTEXT["in_vitro"], "negative": CONTEXT["in_vivo"]}
 MODELS = {"trained": CORRECTED, "random_init": CONTROL}
@@ -32,7 +30,6 @@ BASES_APART = 12
 """pixels between two maps' ticks"""
 MATCHED, NULL = "length matched", "curveball of length matched"
 """Graphs of stage graph that are many draws."""
-EMPTY = pd.DataFrame()
 Tables = Mapping[str, pd.DataFrame]
 
 
@@ -395,24 +392,24 @@ def draw_bases(reductions: pd.DataFrame) -> Figure:
 
 
 TABLES = {
-    "table1_sequences": ("model", "history.csv"),
-    "table2_sae_quality": ("sae", "quality.csv"),
-    "table3_dictionaries": ("expansions", "quality.csv"),
-    "table4_tracks": ("tracks", "by_layer.csv"),
-    "table5_concepts": ("concepts", "wins.csv"),
-    "table6_graphs": ("graph", "graphs.csv"),
-    "table7_features": ("graph", "features.csv"),
-    "table8_graph_controls": ("graph", "controls.csv"),
-    "table9_heads": ("head", "rivals.csv"),
-    "table10_edits": ("interventions", "effects.csv"),
-    "table11_edit_controls": ("interventions", "controls.csv"),
-    "table12_locality": ("dependency", "locality.csv"),
-    "table13_entropy": ("entropy", "by_k.csv"),
-    "table14_terms_published": ("go", "published.csv"),
-    "table15_terms": ("go", "terms.csv"),
-    "table16_multiplicity": ("claims", "ledger.csv"),
+    "table1_sequences": "model/history.csv",
+    "table2_sae_quality": "sae/quality.csv",
+    "table3_dictionaries": "expansions/quality.csv",
+    "table4_tracks": "tracks/by_layer.csv",
+    "table5_concepts": "concepts/wins.csv",
+    "table6_graphs": "graph/graphs.csv",
+    "table7_features": "graph/features.csv",
+    "table8_graph_controls": "graph/controls.csv",
+    "table9_heads": "head/rivals.csv",
+    "table10_edits": "interventions/effects.csv",
+    "table11_edit_controls": "interventions/controls.csv",
+    "table12_locality": "dependency/locality.csv",
+    "table13_entropy": "entropy/by_k.csv",
+    "table14_terms_published": "go/published.csv",
+    "table15_terms": "go/terms.csv",
+    "table16_multiplicity": "claims/ledger.csv",
 }
-DRAWN: dict[str, tuple[Callable[..., Figure], tuple[str, ...]]] = {
+DRAWN: dict[str, Drawn] = {
     "fig1_tracks": (draw_tracks, ("tracks/by_layer.csv",)),
     "fig2_fragmentation": (
         draw_fragmentation,
@@ -428,42 +425,3 @@ DRAWN: dict[str, tuple[Callable[..., Figure], tuple[str, ...]]] = {
     "fig10_bases": (draw_bases, ("dependency/reductions.csv",)),
 }
 """Figure → what draws it, and the files it is given in that order."""
-
-
-@dataclass
-class Files:
-    """Tables and arrays of a run, by stage/file; those that a stage did not write are empty."""
-
-    workspace: Workspace
-    read: list[str] = field(default_factory=list)
-
-    def table(self, name: str) -> pd.DataFrame:
-        """A CSV file below results/; empty where it is not there or holds no row."""
-        path = self.workspace.results / name
-        if not path.is_file():
-            return EMPTY
-        self.read.append(name)
-        try:
-            return read_csv(path)
-        except pd.errors.EmptyDataError:
-            return EMPTY
-
-    def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of an .npz file; none where it is not there."""
-        path = self.workspace.results / name
-        if not path.is_file():
-            return {}
-        self.read.append(name)
-        with np.load(path) as stored:
-            return {key: stored[key] for key in stored.files}
-
-    def given(self, name: str) -> pd.DataFrame | dict[str, np.ndarray]:
-        """What a file holds."""
-        return self.arrays(name) if name.endswith(".npz") else self.table(name)
-
-
-def figure(name: str, files: Files, alpha: float, top: int) -> Figure:
-    """Draw the figure ``name``."""
-    draw, wanted = DRAWN[name]
-    more = (alpha, top) if draw is draw_rates else ()
-    return draw(*(files.given(file) for file in wanted), *more)
