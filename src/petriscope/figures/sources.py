@@ -16,7 +16,6 @@ from petriscope.run.workspace import Workspace
 SOURCES = "sources.json"
 """beside figures and tables: each one's name → files under results/ it was drawn from"""
 EMPTY = pd.DataFrame()
-Given = pd.DataFrame | dict[str, np.ndarray]
 Drawn = tuple[Callable[..., Figure], Sequence[str]]
 """What draws a figure, and the files under results/ that it is given in that order."""
 
@@ -57,7 +56,7 @@ class Files:
         with np.load(path) as stored:
             return {key: stored[key] for key in stored.files}
 
-    def given(self, name: str) -> Given:
+    def given(self, name: str) -> pd.DataFrame | dict[str, np.ndarray]:
         """What a file holds."""
         return self.arrays(name) if name.endswith(".npz") else self.table(name)
 
