@@ -20,12 +20,11 @@ from petriscope.studies.cells.counts import load_cells
 from petriscope.studies.cells.data.dataset import load_dataset
 from petriscope.studies.cells.data.vocabulary import RankVocabulary
 from petriscope.studies.cells.model.batch import CellBatch
-from petriscope.studies.cells.model.bin_tokens import bin_tokens
+from petriscope.studies.cells.model.bin_tokens import PAD_VALUE, bin_tokens
 from petriscope.studies.cells.model.buckets import Padding, buckets, padded
 from petriscope.studies.cells.model.geneformer import MASK, PAD
 from petriscope.studies.cells.model.postnorm import PostNormModel
 from petriscope.studies.cells.model.rank_tokens import rank_tokens
-from petriscope.studies.cells.model.scgpt import PAD_VALUE
 from petriscope.studies.cells.model.tokens import CellTokens
 from petriscope.studies.cells.model.weights import load_checkpoint
 from petriscope.studies.cells.params import ModelParams, Params

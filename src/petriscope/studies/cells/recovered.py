@@ -20,7 +20,7 @@ from petriscope.probe.tokens import split_rows
 from petriscope.run.workspace import Workspace
 from petriscope.sae.sweep import Key
 from petriscope.sae.train import TrainResult
-from petriscope.studies.cells.inputs import CellInputs, load_inputs, load_model
+from petriscope.studies.cells.inputs import CellInputs, load_inputs, load_model, model_params
 from petriscope.studies.cells.model.batch import CellBatch
 from petriscope.studies.cells.model.postnorm import PostNormModel
 from petriscope.studies.cells.model.pretrain import hidden_batch
@@ -56,7 +56,7 @@ def recovered_by(
 ) -> dict[Key, dict[str, float]]:
     """The same of any model and its dictionaries: columns of the quality table."""
     cells = spread(split_rows(inputs.tokens.windows, SPLIT), MOST)
-    share, device = getattr(params, model.family).mask, str(device_of(model))
+    share, device = model_params(params, model.family).mask, str(device_of(model))
 
     def one(layer: int) -> dict[Key, dict[str, float]]:
         held = hold(model, inputs, cells, layer, share, params.seed)

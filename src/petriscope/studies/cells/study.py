@@ -12,7 +12,11 @@ from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.params import Params
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from petriscope.run.fixtures import FixtureKind
+    from petriscope.sae.sweep import Key
+    from petriscope.sae.train import TrainResult
 
 
 def _dataset(path: str | Path) -> DataSet:
@@ -40,6 +44,14 @@ def _tiny(root: Path) -> Workspace:
     return tiny_workspace(root)
 
 
+def _recovered(
+    workspace: Workspace, params: Params, trained: Mapping[Key, TrainResult]
+) -> Mapping[Key, Mapping[str, float]]:
+    from petriscope.studies.cells.recovered import recovered_losses
+
+    return recovered_losses(workspace, params, trained)
+
+
 def _fixtures() -> list[FixtureKind]:
     from petriscope.studies.cells import parity
 
@@ -56,6 +68,7 @@ STUDY = Study(
     dataset=_dataset,
     demo=_demo,
     tiny=_tiny,
+    recovered=_recovered,
     folder="studies/cells",
     fixtures=_fixtures,
     check=_check,

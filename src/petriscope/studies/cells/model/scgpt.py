@@ -19,14 +19,15 @@ from torch import Tensor, nn
 
 from petriscope.errors import UserError
 from petriscope.studies.cells.model.batch import CellBatch
+from petriscope.studies.cells.model.bin_tokens import PAD_VALUE
 from petriscope.studies.cells.model.postnorm import Block, PostNormModel, check_heads
 
 Style = Literal["continuous", "category", "scaling"]
 CellStyle = Literal["cls", "avg-pool"]
 STYLES: tuple[str, ...] = get_args(Style)
 CELL_STYLES: tuple[str, ...] = get_args(CellStyle)
-PAD_VALUE, MASK_VALUE = -2.0, -1.0
-"""Values of padding and of a hidden bin, in a batch for a model of any style."""
+MASK_VALUE = -1.0
+"""The value of a hidden bin, in a batch for a model of any style; that of padding is `PAD_VALUE`."""
 HIGHEST = 512.0
 """Values above it are read as it."""
 NORM_EPS = 1e-5

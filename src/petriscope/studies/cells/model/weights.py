@@ -21,12 +21,12 @@ from torch import Tensor
 
 from petriscope.errors import UserError
 from petriscope.files import read_json, write_json
+from petriscope.studies.cells.model.bin_tokens import PAD_VALUE
 from petriscope.studies.cells.model.geneformer import MASK, PAD, Geneformer, GeneformerConfig
 from petriscope.studies.cells.model.postnorm import PostNormModel
 from petriscope.studies.cells.model.scgpt import (
     CELL_STYLES,
     MASK_VALUE,
-    PAD_VALUE,
     STYLES,
     ScGPT,
     ScGPTConfig,
