@@ -27,7 +27,7 @@ CellStyle = Literal["cls", "avg-pool"]
 STYLES: tuple[str, ...] = get_args(Style)
 CELL_STYLES: tuple[str, ...] = get_args(CellStyle)
 MASK_VALUE = -1.0
-"""The value of a hidden bin, in a batch for a model of any style; that of padding is `PAD_VALUE`."""
+"""The value of a hidden bin, in a batch for a model of any style; padding has `PAD_VALUE`."""
 HIGHEST = 512.0
 """Values above it are read as it."""
 NORM_EPS = 1e-5
