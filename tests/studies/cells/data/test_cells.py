@@ -210,6 +210,17 @@ def test_what_is_no_counts_is_refused(tmp_path: Path, counts: Any, told: str) ->
     assert str(refused.value).startswith(f"{path}: X: ") and "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_the_first_wrong_value_is_named_in_any_block(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = -5 if form == "int64" else 3.25
+    path = write_h5ad(tmp_path / "a.h5ad", FORMS[form](changed(a24_67=wrong)))
+    monkeypatch.setattr(containers, "BLOCK", 300)
+    with pytest.raises(UserError, match=f"{wrong:g} in cell cell24, gene GENE67"):
+        read_cells(path, min_genes=1)
+
+
 def test_where_the_counts_are_is_said(tmp_path: Path) -> None:
     counts = toy_counts()
     logged = np.log1p(scaled(counts))
