@@ -84,12 +84,11 @@ def test_models_that_know_genes_alone_are_alike_until_gene_means_go() -> None:
 def test_tokens_that_both_models_have() -> None:
     """The second drops a gene of cell 1, has special tokens and another order."""
     windows = pd.DataFrame({"split": ["train", "test", "test"], "block": [0, 1, 2]})
-    cell, gene = np.repeat([0, 1, 2], 3), np.array([5, 6, 7] * 3)
-    zero = np.zeros(9, int)
-    first = Tokens.ragged(windows, 1, cell, zero, np.tile(np.arange(3), 3)), gene
+    cell, gene = np.repeat([0, 1, 2], 4), np.array([5, 6, 7, -1] * 3)
+    first = Tokens.ragged(windows, 1, cell, 0 * cell, np.tile(np.arange(4), 3)), gene
     other = np.array([0, 0, 1, 1, 1, 2, 2, 2, 2])
     theirs = np.array([-1, 5, -1, 7, 5, -1, 7, 6, 5])
-    second = Tokens.ragged(windows, 1, other, zero, np.arange(9)), theirs
+    second = Tokens.ragged(windows, 1, other, 0 * other, np.arange(9)), theirs
     found = shared_tokens(first, second, "test")
     np.testing.assert_array_equal(gene[found.first], theirs[found.second])
     np.testing.assert_array_equal(cell[found.first], other[found.second])

@@ -107,6 +107,7 @@ def test_planted_modules_and_a_trap_of_genes(planted: tuple[np.ndarray, np.ndarr
     assert len(set(published[20:])) == 1 and published[20] >= 0
     excess = excess_within(codes, gene)
     edges = excess_edges(excess, z=4, min_count=50)
+    assert excess_edges(excess, z=4, min_count=10**4).empty and edges["count"].min() >= 50
     found = judge(as_graph(edges, 30, "z"), ASKED)
     assert not found.joined[20:].any() and (found.modules[20:] == -1).all()
     assert found.modules[:10].tolist() == [found.modules[0]] * 10

@@ -107,11 +107,11 @@ def test_within_genes_only_what_differs_between_cells_is_followed() -> None:
 def test_below_the_ceiling() -> None:
     persists = np.arange(200) % 4 == 0
     again = np.arange(200) % 4 != 3
-    found = below_ceiling(persists, again, resamples=4000, seed=0)
+    found = below_ceiling(persists, again, resamples=20_000, seed=0)
     assert (found.share, found.ceiling, found.difference) == (0.25, 0.75, -0.5)
     # a difference of -1 in half of 200 features and 0 in the others: standard error .5 / √200
     half = 1.96 * 0.5 / np.sqrt(200)
-    assert found.low == pytest.approx(-0.5 - half, abs=0.01)
-    assert found.high == pytest.approx(-0.5 + half, abs=0.01)
+    assert found.low == pytest.approx(-0.5 - half, abs=0.005)
+    assert found.high == pytest.approx(-0.5 + half, abs=0.005)
     same = below_ceiling(again, again, resamples=200, seed=0)
     assert same.low == same.high == 0

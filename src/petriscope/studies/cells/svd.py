@@ -142,9 +142,7 @@ def fvu_pursuit(rows: np.ndarray, mean: np.ndarray, dictionary: np.ndarray, k: i
     target = np.asarray(rows, np.float64) - mean
     left, chosen = target.copy(), np.empty((len(target), 0), np.int64)
     for _ in range(min(k, *atoms.shape)):
-        likeness = np.abs(left @ atoms.T)
-        np.put_along_axis(likeness, chosen, -1.0, axis=1)
-        chosen = np.column_stack([chosen, likeness.argmax(1)])
+        chosen = np.column_stack([chosen, np.abs(left @ atoms.T).argmax(1)])
         used = atoms[chosen]
         gram = used @ used.transpose(0, 2, 1) + 1e-10 * np.eye(used.shape[1])
         fitted = np.linalg.solve(gram, used @ target[:, :, None])
