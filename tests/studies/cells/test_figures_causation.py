@@ -52,7 +52,7 @@ def test_chance_ceiling_and_models_stand_in_one_picture() -> None:
     ]
     counts = pd.DataFrame(rows, columns=["measure", "model", "found", "of", "low", "high"])
     agreement = pd.DataFrame({"rank": [1, 1, 2, 5], "of": 4 + 1, "own": 0.3}).assign(
-        model="geneformer", trained=True, how="deleted"
+        model="geneformer", trained=True, how="lowest"
     )
     figure = draw_regulation(counts, agreement)
     bars, ranks = figure.axes

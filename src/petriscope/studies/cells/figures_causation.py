@@ -29,7 +29,7 @@ MEASURES = {
     "in silico": "in silico (C)",
 }
 """of stage perturbation's counts, in the order of the picture"""
-HOW = {"deleted": "token taken out", "lowest": "token moved last", "correlation": "correlation"}
+HOW = {"lowest": "token moved last", "deleted": "token taken out", "correlation": "correlation"}
 
 
 def draw_specificity(features: pd.DataFrame, nulls: pd.DataFrame) -> Figure:
@@ -118,9 +118,9 @@ def _ranks(panel: Axes, agreement: pd.DataFrame) -> None:
         nothing(panel, "too few TFs were knocked down")
         return
     most = 1
-    styles = {"deleted": "-", "lowest": "--", "correlation": ":"}
+    styles = {"lowest": "-", "deleted": "--", "correlation": ":"}
     for (model, trained, how), part in agreement.groupby(["model", "trained", "how"], sort=False):
-        if not trained and how != "deleted":
+        if not trained and how != "lowest":
             continue
         n = int(part["of"].iloc[0])
         most = max(most, n)

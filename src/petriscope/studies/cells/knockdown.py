@@ -32,8 +32,10 @@ from petriscope.studies.cells.readings import (
 )
 from petriscope.studies.cells.regulons import LEAST_GENES, Regulon
 
-HOW = ("deleted", "lowest")
-"""The token is taken out; or it is moved behind all genes (Geneformer), into bin 1 (scGPT)."""
+HOW = ("lowest", "deleted")
+"""The token is moved behind all genes (Geneformer), into bin 1 (scGPT); or it is taken out. The
+first is judged: a knock-down lowers a gene, and what a model makes of a gene's absence is another
+question (scGPT is never shown a gene without counts)."""
 LOWEST_BIN = 1.0
 LEAST_CELLS = 10
 """control cells that must hold the TF's token"""

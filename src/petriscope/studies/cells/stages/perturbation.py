@@ -108,14 +108,15 @@ class ModelPerturbation:
     """of the largest planted regulon"""
     power_by_size: dict[str, float]
     falls: dict[str, Any]
+    """C, tokens moved to where genes of least expression stand"""
+    falls_deleted: dict[str, Any]
     """C, tokens taken out"""
-    falls_lowest: dict[str, Any]
     agreement: float | None
     """D: mean correlation of predicted with observed change, less that with other TFs'"""
     agreement_p: float | None
     agreement_rank: float | None
     """mean rank of the own observed change"""
-    agreement_lowest_p: float | None
+    agreement_deleted_p: float | None
     regulation: dict[str, Any] | None = None
     """of a trained model: what the verdict is made of"""
 
@@ -318,7 +319,7 @@ def measure(workspace: Workspace, params: Params, branch: Branch, ground: Ground
             found.usable,
             **many,
         )
-    deleted, lowest = (agreed[how] for how in HOW)
+    lowest, deleted = (agreed[how] for how in HOW)
     count = found.count
     effects = [float(np.abs(one.effect).max()) for one in published]
     most = int(np.argmax(effects)) if effects else 0
@@ -348,12 +349,12 @@ def measure(workspace: Workspace, params: Params, branch: Branch, ground: Ground
         "power_by_size": {
             str(int(g)): float(p) for g, p in zip(power.genes, biggest) if np.isfinite(p)
         },
-        "falls": asdict(count_falls(fallen["deleted"], alpha)),
-        "falls_lowest": asdict(count_falls(fallen["lowest"], alpha)),
-        "agreement": None if deleted is None else deleted.excess,
-        "agreement_p": None if deleted is None else deleted.p,
-        "agreement_rank": None if deleted is None else float(deleted.rank.mean()),
-        "agreement_lowest_p": None if lowest is None else lowest.p,
+        "falls": asdict(count_falls(fallen["lowest"], alpha)),
+        "falls_deleted": asdict(count_falls(fallen["deleted"], alpha)),
+        "agreement": None if lowest is None else lowest.excess,
+        "agreement_p": None if lowest is None else lowest.p,
+        "agreement_rank": None if lowest is None else float(lowest.rank.mean()),
+        "agreement_deleted_p": None if deleted is None else deleted.p,
     }
     tables = {
         "responses": _response_rows(found),
