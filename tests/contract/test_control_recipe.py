@@ -39,9 +39,10 @@ def sources(tmp_path: Path) -> Path:
         )
     for name in ("dvc.yaml", "params.yaml", "claims.yaml", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, copy / name)
-    (copy / "studies" / "dna").mkdir(parents=True)
-    for name in ("dvc.yaml", "params.yaml"):
-        shutil.copy(REPOSITORY / "studies" / "dna" / name, copy / "studies" / "dna" / name)
+    for study in ("dna", "cells"):
+        (copy / "studies" / study).mkdir(parents=True)
+        for name in ("dvc.yaml", "params.yaml"):
+            shutil.copy(REPOSITORY / "studies" / study / name, copy / "studies" / study / name)
     apply(copy)
     python(copy, "-m", "petriscope.run.contract", "--write", cwd=copy)
     return copy

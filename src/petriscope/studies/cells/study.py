@@ -7,14 +7,19 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
-from petriscope.run.studies import Checked, DataSet, Study
+from petriscope.run.studies import Audit, Checked, DataSet, Study
 from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.params import Params
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pandas as pd  # which looking up a study must not load
+
+    from petriscope.atlas.build import AtlasTables
+    from petriscope.claims.multiplicity import Adjusted
     from petriscope.run.fixtures import FixtureKind
+    from petriscope.run.opened import Run  # loads numpy
     from petriscope.sae.sweep import Key
     from petriscope.sae.train import TrainResult
 
@@ -52,6 +57,93 @@ def _recovered(
     return recovered_losses(workspace, params, trained)
 
 
+def _audit(folder: Path, genesets: Path | None) -> pd.DataFrame:
+    from petriscope.studies.cells.audit import audit_folder
+
+    return audit_folder(folder, genesets)
+
+
+def _released_atlas(folder: Path, genesets: Path | None) -> AtlasTables:
+    from petriscope.studies.cells.imported import released_atlas
+
+    return released_atlas(folder, genesets)
+
+
+def _tokens(run: Run) -> object:
+    from petriscope.probe.tokens import Tokens
+
+    return Tokens.load(run.workspace.tokens)
+
+
+def _model(run: Run) -> object:
+    from petriscope.device import choose_device
+    from petriscope.studies.cells.inputs import load_model
+
+    return load_model(run.workspace, run.params.family, choose_device(run.params.device))
+
+
+def _inputs(run: Run) -> object:
+    from petriscope.studies.cells.inputs import load_inputs
+
+    return load_inputs(run.workspace, run.params, run.params.family)
+
+
+def _cells(run: Run) -> object:
+    from petriscope.studies.cells.counts import load_cells
+
+    return load_cells(run.workspace)
+
+
+def _branches(run: Run) -> object:
+    from petriscope.studies.cells.branches import branches
+
+    return branches(run.workspace, run.params)
+
+
+def _features(run: Run) -> object:
+    return run.table("annotate", "features.parquet")
+
+
+def _adjusted() -> list[Adjusted]:
+    from petriscope.claims.multiplicity import Adjusted
+
+    layer = "of one model and layer"
+    return [
+        Adjusted(
+            *("annotate", "terms", "q", "genes of a feature shared with a term"),
+            *(f"alive features and admitted terms of a collection, {layer}", "genes", "BH"),
+        ),
+        Adjusted(
+            *("annotate", "published", "q", "the same as published: two shared genes or more"),
+            *(f"tests that were kept, {layer}", "genes", "BH"),
+        ),
+        Adjusted(
+            *("annotate", "edges", "q", "edges among a feature's genes beyond their degrees"),
+            *(f"alive features {layer}", "edges", "BH"),
+        ),
+        Adjusted(
+            *("celltypes", "types", "q", "a type's cells against the others of the same donor"),
+            *(f"alive features and types {layer}", "donors", "BH"),
+        ),
+        Adjusted(
+            *("celltypes", "published", "q", "the same as published: a feature's top cells"),
+            *("types of a feature", "cells", "BH"),
+        ),
+        Adjusted(
+            *("perturbation", "responses", "q", "knocked-down cells against controls of a batch"),
+            *("features and targets of one model", "cells", "BH"),
+        ),
+        Adjusted(
+            *("perturbation", "own", "q", "the features of a knocked-down gene's own token"),
+            *("targets of one model", "cells", "BH"),
+        ),
+        Adjusted(
+            *("perturbation", "regulons", "q", "responding features name the regulon"),
+            *("targets of one model", "matched regulons", "BH"),
+        ),
+    ]
+
+
 def _fixtures() -> list[FixtureKind]:
     from petriscope.studies.cells import parity
 
@@ -70,7 +162,33 @@ STUDY = Study(
     tiny=_tiny,
     recovered=_recovered,
     folder="studies/cells",
+    adjusted=_adjusted,
     fixtures=_fixtures,
+    audit=Audit(
+        (
+            *("geneformer_features.tsv.gz", "scgpt_features.tsv.gz"),
+            *("geneformer_modules.json.gz", "scgpt_modules.json.gz"),
+            *("geneformer_causal_patching.json.gz", "scgpt_causal_patching.json.gz"),
+            *("geneformer_cross_layer_graph.json.gz", "scgpt_cross_layer_graph.json.gz"),
+            *("geneformer_perturbation_response.json.gz", "geneformer_svd_comparison.json.gz"),
+        ),
+        _audit,
+        _released_atlas,
+    ),
+    opened={
+        "tokens": _tokens,
+        "model": _model,
+        "inputs": _inputs,
+        "cells": _cells,
+        "branches": _branches,
+        "features": _features,
+    },
     check=_check,
+    data={
+        "demo-cells": (
+            "petriscope.studies.cells.data.demo",
+            "simulate cells with planted programmes, types and regulons",
+        ),
+    },
 )
 """Study cells probes Geneformer and scGPT on single cells."""
