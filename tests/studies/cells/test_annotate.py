@@ -214,6 +214,21 @@ def test_a_table_with_a_negative_corner_has_p_1() -> None:
     assert rule.tests(lists)[0].ln_p.tolist() == [0.0]
 
 
+def test_published_sets_are_not_cut_and_regulators_are() -> None:
+    names = [f"G{i:02d}" for i in range(40)]
+    sets = {"go": {"T": [*names[:4], "X1", "X2", "X3"]}}
+    network = pd.DataFrame({"source": [*names[2:6], "Y1"], "target": [*names[10:14], "Y2"]})
+    rule = PublishedRule.of(sets, {"trrust": network}, names)
+    matrix = np.zeros((3, 40))
+    matrix[0, [0, 1, 2, 3, 4]] = matrix[1, 5:15] = matrix[2, 15:25] = 1  # 25 of the 40 are listed
+    table, listed = rule.tests(sp.csr_matrix(matrix))
+    assert listed == 25 and table.term_size.tolist() == [7, 4] and table.overlap.tolist() == [4, 3]
+    for row, (a, size) in zip(table.itertuples(), ((4, 7), (3, 4))):
+        corners = [[a, 5 - a], [size - a, 25 - 5 - size + a]]
+        wanted = stats.fisher_exact(corners, alternative="greater")[1]
+        assert np.exp(row.ln_p) == pytest.approx(wanted, rel=1e-12)
+
+
 def test_ranked_terms_join_the_table() -> None:
     rng = np.random.default_rng(5)
     lists, sets, names = world(rng)

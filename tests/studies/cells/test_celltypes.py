@@ -124,6 +124,7 @@ def test_one_feature_is_a_paired_t_and_more_are_shrunk() -> None:
     differences = means[:, 0, 0] - means[:, 1:, 0].mean(1)
     wanted = stats.ttest_1samp(differences, 0, alternative="greater")
     assert first.t[0] == pytest.approx(wanted.statistic) and tested.tolist() == [0, 1, 2]
+    assert first.estimate[0] == pytest.approx(differences.mean())
     assert first.p[0] == pytest.approx(wanted.pvalue)
 
 

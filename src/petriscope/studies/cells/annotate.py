@@ -298,16 +298,13 @@ class PublishedRule:
         cut = self.collection == REGULATORS
         size[cut] = np.asarray(self.member[seen].sum(0)).ravel()[cut]
         shared = sp.csr_matrix(lists @ self.member)
+        shared.sort_indices()
         length = np.diff(lists.indptr)
         row = np.repeat(np.arange(shared.shape[0]), np.diff(shared.indptr))
         kept = (shared.data >= MIN_OVERLAP) & (length[row] >= MIN_LIST)
         row, column = row[kept], shared.indices[kept].astype(np.int64)
         overlap = np.rint(shared.data[kept]).astype(np.int64)
-        ln_p = np.zeros(len(row))
-        fits = background - length[row] - size[column] + overlap >= 0
-        ln_p[fits] = tabulated_hypergeometric_tail(
-            *(overlap[fits], background, size[column][fits], length[row][fits])
-        )
+        ln_p = tabulated_hypergeometric_tail(overlap, background, size[column], length[row])
         table = {"row": row, "column": column, "overlap": overlap, "term_size": size[column]}
         table |= {"length": length[row], "ln_p": ln_p, "q": benjamini_hochberg(ln_p)}
         return pd.DataFrame(table), background
