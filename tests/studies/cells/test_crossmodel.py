@@ -9,6 +9,7 @@ from scipy import stats
 
 from petriscope.probe.tokens import Tokens
 from petriscope.studies.cells.crossmodel import (
+    Terms,
     groups_of,
     jackknifed,
     left_out,
@@ -107,5 +108,5 @@ def test_groups_are_of_whole_cells(states: tuple[np.ndarray, ...]) -> None:
 def test_terms_that_both_models_have() -> None:
     one = pd.DataFrame({"collection": ["go", "go", "re"], "term": ["a", "b", "a"]})
     other = pd.DataFrame({"collection": ["go", "re", "re"], "term": ["a", "b", "b"]})
-    assert shared_terms({"x": one, "y": other}) == (3, 2, 1, 0.25)
+    assert shared_terms({"x": one, "y": other}) == Terms(3, 2, 1, 0.25)
     assert shared_terms({"x": one[:0], "y": one[:0]}).jaccard == 0

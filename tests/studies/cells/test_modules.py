@@ -17,6 +17,7 @@ from petriscope.graph.leiden import leiden, modularity
 from petriscope.studies.cells.modules import (
     GENE,
     Asked,
+    Communities,
     agreement_across,
     as_graph,
     excess_edges,
@@ -109,9 +110,9 @@ def test_planted_modules_and_a_trap_of_genes(planted: tuple[np.ndarray, np.ndarr
     edges = excess_edges(excess, z=4, min_count=50)
     assert excess_edges(excess, z=4, min_count=10**4).empty and edges["count"].min() >= 50
     found = judge(as_graph(edges, 30, "z"), ASKED)
-    assert not found.joined[20:].any() and (found.modules[20:] == -1).all()
-    assert found.modules[:10].tolist() == [found.modules[0]] * 10
-    assert found.modules[10:20].tolist() == [found.modules[10]] * 10
+    assert not found.communities.joined[20:].any() and (found.communities.modules[20:] == -1).all()
+    assert found.communities.modules[:10].tolist() == [found.communities.modules[0]] * 10
+    assert found.communities.modules[10:20].tolist() == [found.communities.modules[10]] * 10
     assert found.modularity > found.rewired.max() + 0.1 and found.agreement == 1
     row = graph_row(GENE, found, edges, alive=30)
     assert (row["modules"], row["covered"], row["coverage"]) == (2, 20, 20 / 30)
@@ -136,15 +137,15 @@ def test_a_graph_without_groups_is_no_better_than_graphs_dealt_out_anew() -> Non
 def test_a_graph_without_edges() -> None:
     found = judge(sp.csr_matrix((5, 5)), ASKED)
     assert np.isnan([found.modularity, found.agreement, *found.rewired]).all()
-    assert (found.modules == -1).all() and not found.joined.any()
+    assert (found.communities.modules == -1).all() and not found.communities.joined.any()
 
 
 def test_agreement_across_dictionaries() -> None:
     """The second dictionary has the same modules in another order of features."""
     blocks = sp.block_diag([np.ones((6, 6)), np.ones((8, 8))]).toarray() - np.eye(14)
     order = np.random.default_rng(5).permutation(14)
-    one = judge(sp.csr_matrix(blocks), ASKED)
-    other = judge(sp.csr_matrix(blocks[np.ix_(order, order)]), ASKED)
+    one = Communities.of(sp.csr_matrix(blocks), 1)
+    other = Communities.of(sp.csr_matrix(blocks[np.ix_(order, order)]), 1)
     match = np.argsort(order)
     assert agreement_across(one, other, match) == 1
     assert agreement_across(one, other, np.arange(14)) < 0.5

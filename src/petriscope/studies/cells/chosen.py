@@ -9,6 +9,9 @@ from petriscope.probe.tokens import Tokens
 from petriscope.sae.codes import Codes
 from petriscope.studies.cells.branches import Branch
 
+FIRST = 1
+"""The stream behind the first block: what the paper calls layer 0. Ours is its input."""
+
 
 def gene_rows(
     tokens: Tokens, gene: np.ndarray, *splits: str, most: int | None = None, seed: int = 0

@@ -8,6 +8,7 @@ of each gene away leaves what they make of its cell.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -100,7 +101,8 @@ def linear_cka(sums: Products, kept: np.ndarray | None = None) -> float:
     return norms[0] ** 2 / scale if scale > 0 else float("nan")
 
 
-class Estimate(NamedTuple):
+@dataclass(frozen=True)
+class Estimate:
     """With a 95 % interval by the jackknife over groups of cells."""
 
     value: float
@@ -149,7 +151,8 @@ def groups_of(cell: np.ndarray, groups: int = BLOCKS) -> np.ndarray:
     return np.asarray(number % groups)
 
 
-class Terms(NamedTuple):
+@dataclass(frozen=True)
+class Terms:
     """Terms that features of two models are annotated with."""
 
     first: int

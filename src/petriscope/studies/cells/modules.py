@@ -114,14 +114,31 @@ class Asked(NamedTuple):
     seed: int
 
 
+class Communities(NamedTuple):
+    """Leiden's communities of a graph at resolution 1. Arrays (features,)."""
+
+    labels: np.ndarray
+    """int64"""
+    joined: np.ndarray
+    """bool: has an edge"""
+
+    @classmethod
+    def of(cls, weights: sp.csr_matrix, seed: int) -> Communities:
+        """Of weights (features, features)."""
+        return cls(leiden(weights, seed=seed), np.diff(weights.indptr) > 0)
+
+    @property
+    def modules(self) -> np.ndarray:
+        """int64 (features,) module, -1 for none."""
+        return large(self.labels)
+
+
 @dataclass(frozen=True)
 class Judged:
     """Modules of one graph."""
 
-    labels: np.ndarray
-    """int64 (features,) Leiden's communities at resolution 1, first seed"""
-    joined: np.ndarray
-    """bool (features,): has an edge"""
+    communities: Communities
+    """of the first seed"""
     modularity: float
     """median over seeds of Leiden; NaN without edges, as the next two"""
     rewired: np.ndarray
@@ -131,25 +148,20 @@ class Judged:
     sweep: pd.DataFrame
     """columns resolution, modules, covered (features in modules), modularity"""
 
-    @property
-    def modules(self) -> np.ndarray:
-        """int64 (features,) module, -1 for none."""
-        return large(self.labels)
-
 
 def judge(weights: sp.csr_matrix, asked: Asked) -> Judged:
     """Communities of a graph (features, features), their stability and their controls."""
-    joined = np.diff(weights.indptr) > 0
-    seeds = [asked.seed + i for i in range(asked.seeds)]
-    runs = [leiden(weights, seed=seed) for seed in seeds]
+    first = Communities.of(weights, asked.seed)
+    joined = first.joined
+    runs = [first.labels]
+    runs += [leiden(weights, seed=asked.seed + i) for i in range(1, asked.seeds)]
     sweep = [_swept(weights, resolution, asked.seed) for resolution in asked.resolutions]
     if not joined.any():
         empty = np.full(asked.rewirings, np.nan)
-        return Judged(runs[0], joined, np.nan, empty, np.nan, pd.DataFrame(sweep))
+        return Judged(first, np.nan, empty, np.nan, pd.DataFrame(sweep))
     graphs = (rewired(weights, seed=asked.seed + i) for i in range(asked.rewirings))
     return Judged(
-        runs[0],
-        joined,
+        first,
         float(np.median([modularity(weights, labels) for labels in runs])),
         np.array([modularity(graph, leiden(graph, seed=asked.seed)) for graph in graphs]),
         mean_agreement([labels[joined] for labels in runs]),
@@ -173,7 +185,7 @@ def mean_agreement(partitions: Sequence[np.ndarray]) -> float:
     return float(np.mean([adjusted_rand(one, other) for one, other in combinations(partitions, 2)]))
 
 
-def agreement_across(one: Judged, other: Judged, match: np.ndarray) -> float:
+def agreement_across(one: Communities, other: Communities, match: np.ndarray) -> float:
     """Adjusted Rand index of the modules of two dictionaries, over matched features that have an
     edge in both graphs; NaN where fewer than two do.
 
@@ -196,13 +208,13 @@ def surviving(published: pd.DataFrame, corrected: pd.DataFrame) -> float:
 
 def graph_row(name: str, found: Judged, edges: pd.DataFrame, alive: int) -> Mapping[str, object]:
     """What a table says of one graph."""
-    modules = found.modules
+    modules = found.communities.modules
     covered, number = int((modules >= 0).sum()), int(modules.max(initial=NONE)) + 1
     drawn = found.rewired
     return {
         "graph": name,
         "alive": alive,
-        "joined": int(found.joined.sum()),
+        "joined": int(found.communities.joined.sum()),
         "edges": len(edges),
         "modules": number,
         "least_modules": int(found.sweep.modules.min()),

@@ -9,6 +9,7 @@ of activations on the same tokens, one to one. Its ceiling is a second seed on t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -136,7 +137,7 @@ class Alive(NamedTuple):
     """bool (m,)"""
 
     @classmethod
-    def of(cls, codes: Codes, min_count: int) -> Alive:
+    def of(cls, codes: Codes, min_count: float) -> Alive:
         """Features that fire on ``min_count`` of the tokens."""
         return cls(codes, np.bincount(codes.indices, minlength=codes.m) >= min_count)
 
@@ -149,7 +150,8 @@ def code_matches(one: Alive, other: Alive, stratum: np.ndarray | None = None) ->
     return matched(likeness, one.alive, other.alive)
 
 
-class Below(NamedTuple):
+@dataclass(frozen=True)
+class Below:
     """A share less its ceiling, with its interval."""
 
     share: float
