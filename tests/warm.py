@@ -120,6 +120,7 @@ def become(asked: dict[str, Any], start: dict[str, str]) -> NoReturn:
     except BaseException:  # the interpreter's last words
         sys.excepthook(*sys.exc_info())
     finally:
+        atexit._run_exitfuncs()  # not left to the interpreter, which would also unwind the server
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
