@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import functools
-import gc
 import importlib.util
 import json
 import os
@@ -35,12 +34,6 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
         return 0
     workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
     return workers if workers > 1 else 0
-
-
-def pytest_collection_finish() -> None:
-    """Libraries and test modules are no garbage: without this, a full collection takes a quarter of a
-    second, and statsmodels asks for one at every correction for multiple testing."""
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")
