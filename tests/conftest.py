@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import importlib.util
+import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -17,6 +20,44 @@ from petriscope.run.studies import DEFAULT, find_study
 from petriscope.run.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+MOST_WORKERS = 4  # each holds a gigabyte
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Processes of `pytest -n auto`, which pyproject.toml asks for: one per core, none where files
+    or single tests were named, since each takes seconds to start. `-n 0` switches them off."""
+    if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return None  # the plugin reads it
+    named = [config.rootpath / word.partition("::")[0] for word in config.args]
+    if all(path.is_file() for path in named) or config.getoption("capture") == "no":
+        return 0
+    workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    return workers if workers > 1 else 0
+
+
+@pytest.fixture(scope="session")
+def made_once(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, Callable[[Path], None]], Path]:
+    """The folder ``name`` as ``make`` fills it, made by whichever worker asks first, while the
+    others wait. Nobody may write into it."""
+    root = tmp_path_factory.getbasetemp()
+    if hasattr(pytestconfig, "workerinput"):
+        root = root.parent  # that of a worker lies in that of the run
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder, whole = root / name, root / f"{name}.made"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                folder.mkdir()
+                make(folder)
+                whole.touch()
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -45,14 +86,30 @@ TracedRun = tuple[Workspace, dict[str, Trace]]
 
 
 @pytest.fixture(scope="session")
-def traced_tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TracedRun]:
+def traced_tiny_runs(
+    made_once: Callable[[str, Callable[[Path], None]], Path],
+) -> Callable[[str], TracedRun]:
     """Study → the tiny run of all its stages, and what each stage opened, wrote and read; made when
     first asked for."""
 
+    def run(folder: Path, study: str) -> None:
+        (folder / "trace").mkdir()
+        traces = traced_run(find_study(study).tiny(folder / "w"), folder / "trace")
+        seen = {
+            stage: {part: sorted(names) for part, names in trace._asdict().items()}
+            for stage, trace in traces.items()
+        }
+        (folder / "traces.json").write_text(json.dumps(seen))
+
     @functools.cache
     def made(study: str) -> TracedRun:
-        workspace = find_study(study).tiny(tmp_path_factory.mktemp(f"tiny {study} ü") / "w")
-        return workspace, traced_run(workspace, tmp_path_factory.mktemp("trace"))
+        folder = made_once(f"tiny {study} ü", functools.partial(run, study=study))
+        seen = json.loads((folder / "traces.json").read_text())
+        traces = {
+            stage: Trace(**{part: frozenset(names) for part, names in one.items()})
+            for stage, one in seen.items()
+        }
+        return Workspace(folder / "w"), traces
 
     return made
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 import yaml
 
 Answer = subprocess.CompletedProcess[str]
@@ -98,16 +98,7 @@ def cli(tmp_path: Path) -> Cli:
     ) -> Answer:
         empty = tmp_path / "elsewhere"
         empty.mkdir(exist_ok=True)
-        return subprocess.run(
-            [sys.executable, "-m", "petriscope", *map(str, arguments)],
-            check=False,
-            timeout=600,
-            cwd=cwd or empty,
-            env={**os.environ, **(env or {})},
-            capture_output=True,
-            text=True,
-            errors="replace",
-        )
+        return warm.run(arguments, cwd=cwd or empty, env={**os.environ, **(env or {})})
 
     return run
 

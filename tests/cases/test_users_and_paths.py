@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import warm
 import yaml
 from cases.conftest import Cli, Refused, Small
 from ruamel.yaml import YAML
@@ -76,10 +77,7 @@ def as_nobody(arguments: list[object], cwd: Path) -> subprocess.CompletedProcess
         "os.setgroups([]); os.setresgid(*[65534] * 3); os.setresuid(*[65534] * 3); "
         "sys.exit(main(sys.argv[1:]))"
     )
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        check=False, cwd=cwd, capture_output=True, text=True,
-    )  # fmt: skip
+    return warm.run(arguments, cwd=cwd, code=code)
 
 
 @needs_root

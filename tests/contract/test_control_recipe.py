@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 from petriscope.run.graph import load_graph
 from petriscope.run.status import control_stages
@@ -48,12 +49,16 @@ def sources(tmp_path: Path) -> Path:
     return copy
 
 
-def python(sources: Path, *arguments: str, cwd: Path) -> str:
+def environment(sources: Path) -> dict[str, str]:
     path = os.pathsep.join(str(sources / name) for name in ("src", "tui"))
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def python(sources: Path, *arguments: str, cwd: Path) -> str:
     result = subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment(sources),
         capture_output=True,
         text=True,
         check=False,
@@ -74,7 +79,8 @@ def test_a_control_is_added_by_touching_three_files(sources: Path, tiny_copy: Wo
     assert "..\x20" in said
     apply(tiny_copy.root, "--include=dvc.yaml", "--include=claims.yaml")
     for stage in ("split_half", "claims"):
-        python(sources, "-m", "petriscope", "stage", stage, cwd=tiny_copy.root)
+        done = warm.run(["stage", stage], cwd=tiny_copy.root, env=environment(sources))
+        assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(tiny_copy.metrics("split_half").read_text())
     assert found["untestable"] is None and all(0 <= x <= 1 for x in found["same_sign"])
     claims = json.loads((tiny_copy.figures / "claims.json").read_text())["claims"]

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 import yaml
 
 from petriscope.files import read_json
@@ -62,8 +63,7 @@ def contents(workspace: Workspace, stage: str) -> dict[str, bytes]:
 
 
 def run(script: str, workspace: Workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", script, *arguments]
-    return subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=False)
+    return warm.run(arguments, cwd=workspace.root, code=script)
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,10 @@ def petriscope(
     workspace: Workspace, *arguments: str, before: tuple[str, ...] = (), **environment: str
 ):
     """A verb in a process of its own, in the workspace."""
-    command = [*before, sys.executable, "-m", "petriscope", *arguments]
     given = {**os.environ, **environment}
+    if not before:
+        return warm.run(arguments, cwd=workspace.root, env=given)
+    command = [*before, sys.executable, "-m", "petriscope", *arguments]
     return subprocess.run(
         command, cwd=workspace.root, env=given, capture_output=True, text=True, check=False
     )

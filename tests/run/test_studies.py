@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 from petriscope.errors import UserError
 from petriscope.files import read_json
@@ -34,14 +35,18 @@ class Checkout:
         }
 
     def run(self, *command: str, folder: str = ".", status: int = 0) -> str:
-        result = subprocess.run(
-            [sys.executable, "-m", *command],
-            cwd=self.root / folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        place = self.root / folder
+        if command[0] == "petriscope":
+            result = warm.run(command[1:], cwd=place, env=self.environment)
+        else:
+            result = subprocess.run(
+                [sys.executable, "-m", *command],
+                cwd=place,
+                env=self.environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
         assert result.returncode == status, f"{command}: {result.stdout}\n{result.stderr}"
         return result.stdout + result.stderr
 

@@ -30,7 +30,20 @@ def adjust(p: np.ndarray, method: str) -> np.ndarray:
     adjusted = np.full(p.shape, np.nan)
     tested = np.isfinite(p)
     if tested.any():
-        adjusted[tested] = multipletests(p[tested], method=METHODS[method])[1]
+        one = p[tested]
+        adjusted[tested] = (
+            _holm(one) if method == "holm" else multipletests(one, method=METHODS[method])[1]
+        )
+    return adjusted
+
+
+def _holm(p: np.ndarray) -> np.ndarray:
+    """Holm's step-down adjustment of p (n,), bit for bit that of statsmodels, which collects
+    garbage each time: a tenth of a second with all libraries in its sight."""
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(stepped)
+    adjusted[order] = np.minimum(stepped, 1)
     return adjusted
 
 

@@ -4,7 +4,6 @@ record are written beside the outputs."""
 from __future__ import annotations
 
 import dataclasses
-import gc
 import importlib
 import os
 import time
@@ -44,9 +43,6 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     set_threads()
     recorder = Recorder(name, workspace, params)
     started = time.time()
-    # statsmodels collects garbage at every correction for multiple testing: .2 s a time with all
-    # libraries in its sight
-    gc.freeze()
     try:
         metrics = as_metrics(body.run(workspace, params))
     except FileNotFoundError as error:
@@ -61,8 +57,6 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
             file=missing,
             remedy=remedy,
         ) from None
-    finally:
-        gc.unfreeze()
     write_json(workspace.metrics(name), metrics)
     recorder.write(time.time() - started)
     return metrics
