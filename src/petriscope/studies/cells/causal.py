@@ -81,7 +81,8 @@ class PublishedCoder(NamedTuple):
         return self.decoder.T
 
 
-class DictionaryCoder(NamedTuple):
+@dataclass(frozen=True)
+class DictionaryCoder:
     """A dictionary of this program in its place; a latent is active above 0."""
 
     sae: SAE
