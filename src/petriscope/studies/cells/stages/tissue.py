@@ -19,12 +19,9 @@ from petriscope.sae.loader import TokenSource
 from petriscope.sae.train import train_dictionary
 from petriscope.studies.cells.branches import Branch, branches
 from petriscope.studies.cells.params import Params
-from petriscope.studies.cells.regulation import specific_names
-from petriscope.studies.cells.regulons import Material, McNemar, Specific, mcnemar, respond
+from petriscope.studies.cells.regulons import Material, Specific, respond
 from petriscope.studies.cells.stages.perturbation import Ground, asked_of, prepare
-
-MOST_DETECTABLE = 0.34
-"""share of TFs: a gain that would be missed must not be larger, or "no difference" says nothing"""
+from petriscope.studies.cells.tissues import mixed, paired, too_few
 
 
 @dataclass(frozen=True)
@@ -83,15 +80,6 @@ def run(workspace: Workspace, params: Params) -> TissueNumbers:
     return TissueNumbers(too_few(p, largest, params.cds.alpha), models, p, largest)
 
 
-def too_few(p: float, detectable: float | None, alpha: float) -> str | None:
-    """Why no difference would mean nothing; None where there is one, or it would have been
-    found."""
-    if p < alpha or (detectable is not None and detectable <= MOST_DETECTABLE):
-        return None
-    least = "no gain" if detectable is None else f"a gain of {detectable:.0%} of the TFs at least"
-    return f"too few TFs: {least} would be found with power .8"
-
-
 def compared(params: Params, branch: Branch, ground: Ground) -> tuple[ModelTissue, pd.DataFrame]:
     """B by the run's dictionaries and by those of two tissues."""
     layer = chosen_layer(params.layer, max(branch.layers()), "layer")
@@ -136,40 +124,3 @@ def compared(params: Params, branch: Branch, ground: Ground) -> tuple[ModelTissu
         first.detectable,
         [[test.gained, test.lost] for test in tests],
     ), pd.concat(frames, ignore_index=True)
-
-
-def mixed(split: np.ndarray, cell: np.ndarray, seed: int) -> np.ndarray:
-    """bool (n,): tokens of train cells and of the second tissue's, half and half by whole cells, as
-    many as train cells have; fewer of the second where it has no more."""
-    train, second = split == "train", split == "second"
-    wanted = int(train.sum())
-    rng = np.random.default_rng(seed)
-    other = _cells_up_to(cell, second, wanted // 2, rng)
-    own = _cells_up_to(cell, train, wanted - int(other.sum()), rng)
-    return own | other
-
-
-def _cells_up_to(
-    cell: np.ndarray, rows: np.ndarray, tokens: int, rng: np.random.Generator
-) -> np.ndarray:
-    """The tokens of cells drawn from ``rows`` until there are about so many."""
-    size = np.bincount(cell[rows], minlength=int(cell.max(initial=0)) + 1)
-    order = rng.permutation(np.flatnonzero(size))
-    chosen = order[np.cumsum(size[order]) <= tokens]
-    return np.asarray(rows & np.isin(cell, chosen))
-
-
-def paired(
-    single: list[Specific], double: list[Specific], alpha: float
-) -> tuple[McNemar, pd.DataFrame]:
-    """The same TFs by both dictionaries: the exact test, and columns target, one, two."""
-    mine, other = (specific_names(found, alpha) for found in (single, double))
-    names = sorted({s.name for s in single} & {s.name for s in double})
-    table = pd.DataFrame(
-        {
-            "target": names,
-            "one": [name in mine for name in names],
-            "two": [name in other for name in names],
-        }
-    )
-    return mcnemar(table.one.to_numpy(bool), table.two.to_numpy(bool), alpha), table
