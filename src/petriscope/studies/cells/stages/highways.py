@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.parallel import in_processes
@@ -49,6 +50,7 @@ class ModelHighways:
     """the same with a second dictionary of the same layer"""
     random: float | None
     """the same of the randomly initialized model"""
+    random_tested: int
     kept: float | None
     """bits with the strongest partner, given the gene, over those without: median"""
 
@@ -58,8 +60,8 @@ class Control:
     """The share against one control."""
 
     untestable: str | None
-    least: float | None = None
-    """difference in the model where it is least"""
+    low: float | None = None
+    """lower 95 % limit of the difference, in the model where that is lowest"""
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,8 @@ def run(workspace: Workspace, params: Params) -> HighwayNumbers:
     return HighwayNumbers(
         None,
         models,
-        _control([(one.share, one.random) for one in values], none),
-        _control([(one.ceiling, one.share) for one in values], seeds),
+        _control([_low(m.share, m.tested, m.random, m.random_tested) for m in values], none),
+        _control([_low(m.ceiling, m.tested, m.share, m.tested) for m in values], seeds),
     )
 
 
@@ -180,6 +182,7 @@ def _numbers(pairs: pd.DataFrame, features: pd.DataFrame) -> ModelHighways:
         away=_pooled(mine, "away"),
         ceiling=_pooled(mine, "ceiling"),
         random=_pooled(random, "share"),
+        random_tested=int(random.tested.sum()),
         kept=None if pd.isna(kept) else float(kept),
     )
 
@@ -191,7 +194,16 @@ def _pooled(pairs: pd.DataFrame, name: str) -> float | None:
     return float((known[name] * known.tested).sum() / tested) if tested else None
 
 
-def _control(pairs: Sequence[tuple[float | None, float | None]], why: str) -> Control:
-    """The least difference over models."""
-    known = [one - other for one, other in pairs if one is not None and other is not None]
-    return Control(None, min(known)) if known and len(known) == len(pairs) else Control(why)
+def _low(share: float | None, n: int, other: float | None, m: int) -> float | None:
+    """Lower 95 % limit of the difference of two shares, of n and of m features (Newcombe); None
+    where one is not known."""
+    if share is None or other is None:
+        return None
+    counts = round(share * n), n, round(other * m), m
+    return float(confint_proportions_2indep(*counts, method="newcomb")[0])
+
+
+def _control(lows: Sequence[float | None], why: str) -> Control:
+    """The lowest limit over models."""
+    known = [low for low in lows if low is not None]
+    return Control(None, min(known)) if known and len(known) == len(lows) else Control(why)
