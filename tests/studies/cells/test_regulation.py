@@ -41,7 +41,7 @@ REGULONS = [
     for i, name in enumerate(NAMES)
 ]
 CONTROLS, PER_TARGET = 260, 40
-CLAIMS = Path(__file__).parents[3] / "studies/cells/claims_causation.yaml"
+CLAIMS = Path(__file__).parents[3] / "studies/cells/claims.yaml"
 
 
 class Screen(NamedTuple):

@@ -17,7 +17,7 @@ from petriscope.files import plain, read_csv
 from petriscope.run.stage import as_metrics
 from petriscope.run.workspace import Workspace
 
-RULES = Path(__file__).resolve().parents[4] / "studies/cells/claims_knowledge.yaml"
+RULES = Path(__file__).resolve().parents[4] / "studies/cells/claims.yaml"
 
 
 def ran(root: Path, monkeypatch: pytest.MonkeyPatch, **world: Any) -> tuple[Workspace, dict]:

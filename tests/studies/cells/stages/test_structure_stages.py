@@ -18,7 +18,7 @@ from petriscope.files import plain, read_csv
 from petriscope.run.stage import as_metrics
 from petriscope.run.workspace import Workspace
 
-RULES = Path(__file__).resolve().parents[4] / "studies/cells/claims_structure.yaml"
+RULES = Path(__file__).resolve().parents[4] / "studies/cells/claims.yaml"
 CLAIMS = ("sc-superposition", "sc-modules", "sc-highways", "sc-persistence", "sc-crossmodel")
 World = tuple[Workspace, dict[str, Any]]
 
