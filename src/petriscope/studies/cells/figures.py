@@ -6,6 +6,13 @@ from __future__ import annotations
 from petriscope.figures.sources import Drawn
 from petriscope.studies.cells.figures_causation import draw_regulation, draw_specificity
 from petriscope.studies.cells.figures_knowledge import draw_annotation, draw_celltypes, draw_depth
+from petriscope.studies.cells.figures_structure import (
+    draw_crossmodel,
+    draw_energy,
+    draw_highways,
+    draw_modules,
+    draw_persistence,
+)
 
 TABLES = {
     "table1_encodings": "cells/encodings.csv",
@@ -32,10 +39,21 @@ TABLES = {
     "table22_multiplicity": "claims/ledger.csv",
 }
 DRAWN: dict[str, Drawn] = {
-    "fig1_annotation": (draw_annotation, ("annotate/layers.csv",)),
-    "fig2_depth": (draw_depth, ("annotate/features.parquet",)),
-    "fig6_celltypes": (draw_celltypes, ("celltypes/layers.csv",)),
-    "fig7_specificity": (draw_specificity, ("causal/features.csv", "causal/nulls.csv")),
-    "fig8_regulation": (draw_regulation, ("perturbation/counts.csv", "perturbation/agreement.csv")),
+    "fig1_axes": (draw_energy, ("svd/energy.csv", "svd/layers.csv")),
+    "fig2_annotation": (draw_annotation, ("annotate/layers.csv",)),
+    "fig3_depth": (draw_depth, ("annotate/features.parquet",)),
+    "fig4_modules": (
+        draw_modules,
+        ("modules/edges.parquet", "modules/members.parquet", "modules/graphs.csv"),
+    ),
+    "fig5_highways": (draw_highways, ("highways/pairs.csv",)),
+    "fig6_persistence": (draw_persistence, ("persistence/pairs.csv",)),
+    "fig7_likeness": (draw_crossmodel, ("crossmodel/cka.csv",)),
+    "fig8_celltypes": (draw_celltypes, ("celltypes/layers.csv",)),
+    "fig9_specificity": (draw_specificity, ("causal/features.csv", "causal/nulls.csv")),
+    "fig10_regulation": (
+        draw_regulation,
+        ("perturbation/counts.csv", "perturbation/agreement.csv"),
+    ),
 }
 """Figure → what draws it, and the files it is given in that order."""

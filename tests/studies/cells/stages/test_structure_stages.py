@@ -39,7 +39,8 @@ def ran(root: Path, **world: Any) -> World:
 
 
 def claims(metrics: dict[str, Any]) -> dict[str, Claim]:
-    return {claim.id: claim for claim in evaluate(read_rules(RULES), metrics)}
+    mine = [rule for rule in read_rules(RULES) if rule["id"] in CLAIMS]
+    return {claim.id: claim for claim in evaluate(mine, metrics)}
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@ stamped."""
 
 from __future__ import annotations
 
-from petriscope.figures.sources import FigureNumbers, write_figures, write_tables
+from petriscope.figures.sources import FigureNumbers, Files, write_figures, write_tables
+from petriscope.run.params import chosen_layer
 from petriscope.run.provenance import source_revision
 from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.data.dataset import load_dataset
@@ -18,5 +19,8 @@ def run(workspace: Workspace, params: Params) -> FigureNumbers:
         f"data set {dataset.name} · seed {params.seed} · revision {source_revision()} · "
         f"parameters {params.digest()}"
     )
-    write_figures(workspace, DRAWN, stamp, params.figures.dpi, {})
+    graphs = Files(workspace).table("modules/graphs.csv")
+    last = 0 if graphs.empty else int(graphs.layer.max())
+    more = {"fig4_modules": (chosen_layer(params.layer, last, "layer"),)}
+    write_figures(workspace, DRAWN, stamp, params.figures.dpi, more)
     return FigureNumbers(len(DRAWN), write_tables(workspace, TABLES, stamp))
