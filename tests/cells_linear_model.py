@@ -72,6 +72,7 @@ class LinearModel:
             effects = np.zeros((self.d_model, GENES))
             effects[0, 10:16] = LINEAR.effect
             effects[1, 16:22] = -LINEAR.effect
+            effects[PAD] = 100  # padding must not be read
         self.effects = torch.from_numpy(effects).float()
 
     def hide(self, batch: CellBatch, at: Tensor) -> CellBatch:

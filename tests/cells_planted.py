@@ -80,6 +80,18 @@ def planted(
                 own = _features(rng, programmes, layer, layers, knows and trained)
                 codes = _codes(rng, own, places.gene.to_numpy(), windows, window)
                 codes.save(parent / "codes" / f"layer_{layer}" / "codes")
+    members = [
+        {"model": family, "trained": trained, "layer": layer, "graph": graph, "feature": latent}
+        for family in ("geneformer", "scgpt")
+        for trained in (True, False)
+        for layer in range(layers + 1)
+        for graph in ("pmi", "gene")
+        for latent in range(LATENTS)
+    ]
+    modules = pd.DataFrame(members)
+    modules["module"] = modules.feature // 10 - (modules.feature >= 30) * 4  # a quarter in none
+    workspace.table("modules").mkdir(parents=True)
+    modules.to_parquet(workspace.table("modules") / "members.parquet")
     genes = pd.DataFrame({"name": names(), "ensembl": "", "symbol": names()})
     workspace.table("cells").mkdir(parents=True)
     genes.to_parquet(workspace.table("cells") / "genes.parquet")

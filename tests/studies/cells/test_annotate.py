@@ -14,6 +14,7 @@ from cells_golden_methods import LAYERS, results, table
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from petriscope.enrich.genesets import read_gmt
 from petriscope.enrich.lists import rank_lists, strata_of
 from petriscope.studies.cells.annotate import (
     PublishedAnnotations,
@@ -77,6 +78,36 @@ def test_the_published_annotations_are_the_authors(shared: Path, layer: int) -> 
     assert len(mine) == len(edges) == len(found.edges)
     assert (mine.edges == mine.n_edges_within).all() and (mine.possible == mine.n_possible).all()
     np.testing.assert_allclose(mine.density_x, mine.density_y, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("file", "layer", "published", "corrected"),
+    [("geneformer_L17", 17, 0.34, 0.015), ("scgpt_L00", 0, 0.29, 0.073)],
+)
+def test_the_released_lists_are_annotated_as_the_design_recomputed(
+    shared: Path, file: str, layer: int, published: float, corrected: float
+) -> None:
+    # design 0.3: the same lists by GO 2021 and Reactome, shares of the alive features of the layer
+    folder = shared / "data" / "single_cell"
+    given = pd.read_csv(
+        folder / "published_atlas" / f"{file}_annotations.tsv.gz", sep="\t", low_memory=False
+    )
+    given = given[given.kind == "gene"]
+    names, gene = np.unique(given.name.astype(str).str.upper(), return_inverse=True)
+    features, row = np.unique(given.feature, return_inverse=True)
+    lists = sp.csr_matrix((np.ones(len(gene)), (row, gene)), shape=(len(features), len(names)))
+    lists.data[:] = 1.0
+    model = file.partition("_")[0]
+    all_features = pd.read_csv(
+        folder / "published_atlas" / f"{model}_features.tsv.gz", sep="\t", usecols=["layer", "dead"]
+    )
+    alive = ((all_features.layer == layer) & (all_features.dead == 0)).sum()
+    go = shared / "data" / "real" / "genesets" / "GO_Biological_Process_2021.gmt.gz"
+    sets = {"all": {**read_gmt(go).sets, **read_gmt(folder / "reactome_pathways.gmt.gz").sets}}
+    rule = PublishedRule.of(sets, {}, names.tolist())
+    assert rule.annotated(lists, 0.05).sum() / alive == pytest.approx(published, abs=0.025)
+    own = members(sets, names.tolist(), SIZES)
+    assert annotated(lists, own, 0.05).sum() / alive == pytest.approx(corrected, rel=0.05)
 
 
 def world(

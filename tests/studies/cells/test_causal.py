@@ -107,7 +107,7 @@ def planted_bench() -> tuple[Bench, np.ndarray]:
 def design(directions: int = 0) -> Design:
     rng = np.random.default_rng(1)
     axes = np.column_stack([rng.normal(size=GENES), rng.normal(size=GENES)])
-    return Design(np.arange(60) // 10, axes, np.zeros((43, GENES)), 200, directions, 200, 0)
+    return Design(np.arange(60) // 10, axes, sp.csr_matrix((43, GENES)), 200, directions, 200, 0)
 
 
 def target_of(feature: int) -> Targets:
@@ -225,7 +225,10 @@ def test_targets_are_the_best_term_without_the_features_own_genes() -> None:
     usable = np.ones(genes, bool)
     usable[39] = False
     found = annotation_targets(
-        score, {"mine": mine, "other": other, "few": mine[-4:]}, np.array([0, 1, 2]), usable
+        sp.csr_matrix(score),
+        {"mine": mine, "other": other, "few": mine[-4:]},
+        np.array([0, 1, 2]),
+        usable,
     )
     first = found[0]
     assert first.term == "mine" and 39 not in first.genes
@@ -234,7 +237,7 @@ def test_targets_are_the_best_term_without_the_features_own_genes() -> None:
     assert found[1].term == "other" and not np.isin(found[1].genes, other[:3]).any()
     # "few" has no three genes left for the first feature; for the third any term may be the best
     assert found[2].term in ("mine", "other", "few") and len(found[2].genes) >= 3
-    nothing = annotation_targets(np.zeros((1, genes)), {"mine": mine}, np.array([0]), usable)
+    nothing = annotation_targets(sp.csr_matrix((1, genes)), {"mine": mine}, np.array([0]), usable)
     assert nothing == []
 
 

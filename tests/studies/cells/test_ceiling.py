@@ -52,6 +52,10 @@ def test_a_regulon_that_moves_is_shown_and_one_that_does_not_is_not() -> None:
     table = ceiling_table(moved, tfs, axes, usable, draws=300, alpha=0.05, seed=0)
     assert (table.q < 0.05).tolist() == [True, True, False, False]
     assert (table.moved[:2] >= 5).all() and (table.moved[2:] == 0).all()
+    rest = np.delete(np.arange(genes), 0)
+    rest = np.setdiff1d(rest, tfs[0].genes)
+    level = np.abs(moved.t[0] - np.median(moved.t[0, np.r_[rest, tfs[0].genes]]))
+    assert table["size"][0] == pytest.approx(level[tfs[0].genes].mean())
     found = ceiling(table, 0.05)
     assert (found.tfs, found.shown, found.own_measured, found.own_falls) == (4, 2, 4, 2)
 

@@ -50,6 +50,7 @@ def test_a_share_of_the_genes_is_masked_and_never_a_special_token() -> None:
     again = masked_cell(tokens, 2, 0.15, 5)
     np.testing.assert_array_equal(one.read, again.read)
     assert (one.read != masked_cell(tokens, 2, 0.15, 6).read).any()
+    assert (one.read != masked_cell(tokens, 3, 0.15, 5).read).any()
 
 
 def test_cells_of_unlike_length_are_read_as_one_by_one() -> None:

@@ -27,13 +27,28 @@ from petriscope.studies.cells.perturbation import (
     cohort,
     fits,
     group_sums,
-    own_features,
+    own_feature,
     plain_fit,
     published_chance,
     published_responses,
     responses,
     target_position_means,
 )
+
+
+def test_a_published_response_is_specific_by_the_target_or_a_known_target_of_it() -> None:
+    """Four features fire in the perturbed positions alone: effects at the floor of the variance."""
+    z = sp.csr_matrix(np.eye(4, dtype=np.float32)[[0, 1, 2, 3]] * 1e-3)
+    codes = Codes(z.indptr.astype(np.int64), z.indices, z.data, 5)
+    silent = Baseline(np.zeros(5), np.zeros(5), np.zeros(5))
+    top = {0: {"TF", "A"}, 1: {"B"}, 2: {"C"}, 4: {"TF"}}
+    found = published_responses(silent, {"TF": codes, "X": codes}, top, {"TF": {"B", "D"}})
+    mine, other = found
+    np.testing.assert_allclose(mine.effect[:4], 1e-3 / 4 / 1e-5, rtol=1e-6)
+    assert mine.changed.tolist() == [0, 1, 2, 3] and len(mine.responding) == 4
+    assert mine.own.tolist() == [True, False, False, False]
+    assert mine.known.tolist() == [0, 1, 0, 0]
+    assert mine.specific == 2 and other.specific == 0
 
 
 class World(NamedTuple):
@@ -139,11 +154,12 @@ def test_a_cohort_holds_controls_and_targets_with_enough_cells() -> None:
     assert isinstance(cohort(obs(), "ctrl", min_cells=10, cells=few), str)
 
 
-def test_own_features() -> None:
+def test_a_genes_own_feature() -> None:
     score = np.array([[0.0, 1.0, 3.0], [0.0, 2.0, 0.1], [5.0, 0.0, 0.0]])
-    assert own_features(score, 1, score, np.ones(3, bool)) == 1
-    assert own_features(score, 1, score, np.array([True, False, True])) == 0
-    assert own_features(score, 1, score, np.array([False, False, True])) is None
+    shares = sp.csc_matrix(score / score.sum(1, keepdims=True))
+    assert own_feature(shares, 1, np.ones(3, bool)) == 1
+    assert own_feature(shares, 1, np.array([True, False, True])) == 0
+    assert own_feature(shares, 1, np.array([False, False, True])) is None
 
 
 # --- the golden ---------------------------------------------------------------------------------

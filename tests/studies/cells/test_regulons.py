@@ -94,18 +94,24 @@ def test_a_gene_on_which_a_feature_fires_once_does_not_lead_it() -> None:
     codes = Codes(z.indptr.astype(np.int64), z.indices, z.data, 1)
     table = gene_table(codes, gene, 4)
     score = gene_scores(table, 5)
-    assert score[0].tolist() == [20 / 80, 0, 0, 0]  # n_g + n0 with n0 the median of 40, 40, 2
+    assert score.toarray()[0].tolist() == [
+        20 / 80,
+        0,
+        0,
+        0,
+    ]  # n_g + n0 with n0 the median of 40, 40, 2
     assert gene_scores(table, 1)[0, 2] == pytest.approx(50 / 42)
-    assert score_shares(np.array([[1.0, 3.0], [0.0, 0.0]])).tolist() == [[0.25, 0.75], [0, 0]]
+    shares = score_shares(sp.csr_matrix([[1.0, 3.0], [0.0, 0.0]]))
+    assert shares.toarray().tolist() == [[0.25, 0.75], [0, 0]]
 
 
-def specific_world() -> tuple[np.ndarray, np.ndarray]:
+def specific_world() -> tuple[sp.csr_matrix, np.ndarray]:
     """Features 0…5 score on the regulon of that TF, 6…59 on genes at random."""
     rng = np.random.default_rng(3)
     score = rng.random((60, GENES)) * (rng.random((60, GENES)) < 0.1)
     for i, regulon in enumerate(REGULONS):
         score[i, regulon.genes] += 3
-    return score_shares(score), rng.normal(size=(GENES, 2))
+    return score_shares(sp.csr_matrix(score)), rng.normal(size=(GENES, 2))
 
 
 def test_responding_features_of_the_regulon_are_told_from_others() -> None:
@@ -130,8 +136,7 @@ def test_responding_features_of_the_regulon_are_told_from_others() -> None:
 
 def test_a_factors_own_gene_neither_counts_nor_stands_for_others() -> None:
     """All the score lies on the TF's own gene: nothing is said of its regulon."""
-    shares = np.zeros((1, GENES))
-    shares[0, 0] = 1
+    shares = sp.csr_matrix(([1.0], ([0], [0])), (1, GENES))
     axes = np.random.default_rng(0).normal(size=(GENES, 2))
     one = regulon_specificity(
         shares, {"g0": np.array([0])}, REGULONS, axes, np.ones(GENES, bool), draws=99, seed=0
@@ -144,7 +149,7 @@ def test_random_responding_features_are_specific_as_often_as_alpha_says() -> Non
     _, axes = specific_world()
     p = []
     for seed in range(60):
-        shares = score_shares(rng.random((20, GENES)) ** 4)
+        shares = score_shares(sp.csr_matrix(rng.random((20, GENES)) ** 4))
         responding = {r.name: rng.choice(20, 4, replace=False) for r in REGULONS}
         usable = np.ones(GENES, bool)
         found = regulon_specificity(shares, responding, REGULONS, axes, usable, draws=99, seed=seed)

@@ -231,7 +231,7 @@ class Targets(NamedTuple):
 
 
 def annotation_targets(
-    score: np.ndarray, sets: Mapping[str, np.ndarray], features: np.ndarray, usable: np.ndarray
+    score: sp.csr_matrix, sets: Mapping[str, np.ndarray], features: np.ndarray, usable: np.ndarray
 ) -> list[Targets]:
     """For each feature the term whose genes it scores highest, less its own strongest genes.
 
@@ -249,7 +249,7 @@ def annotation_targets(
     own_count = min(OWN_GENES, max(1, len(genes) // 50))
     size, found = member.sum(1), []
     for feature in features:
-        values = np.where(usable, score[feature], 0.0)
+        values = np.where(usable, score[[feature]].toarray().ravel(), 0.0)
         spread = values[genes].std()
         if not spread > 0:
             continue
@@ -380,7 +380,7 @@ class Design(NamedTuple):
     """(cells,) donor of each cell, or the cell itself: what the bootstrap resamples"""
     axes: np.ndarray
     """(G, 2) logarithm of the genes' token counts, and their mean place in the cell"""
-    activation: np.ndarray
+    activation: sp.csr_matrix
     """(F, G) mean activation of each feature on the tokens of each gene"""
     matched_sets: int
     directions: int
@@ -512,7 +512,7 @@ def weigh(reads: Reads, target: Targets, design: Design) -> Weighed | None:
     pool = np.setdiff1d(seen, np.concatenate([target.genes, target.own]))
     if len(targets) < LEAST_TARGETS or len(pool) < len(targets):
         return None
-    axes = np.column_stack([design.axes, design.activation[target.feature]])
+    axes = np.column_stack([design.axes, design.activation[[target.feature]].toarray().ravel()])
     sets = matched_genes(targets, axes, pool, design.matched_sets, design.seed + target.feature)
     weight = np.bincount(sets.ravel(), minlength=genes) / len(sets)
     level = (weight * total).sum() / max((weight * count).sum(), np.finfo(float).tiny)

@@ -385,15 +385,15 @@ def target_position_means(
     return cell_means(codes, cell, cells, np.isin(gene, targets))
 
 
-def own_features(score: np.ndarray, gene: int, fires: np.ndarray, tested: np.ndarray) -> int | None:
-    """The tested feature that a gene's own positions drive most: of those that fire on it at all,
-    the one whose ``score`` (F, G) on it is the largest share of its scores. None where none fires.
-    """
-    own = np.flatnonzero(tested & (fires[:, gene] > 0))
-    if not len(own):
+def own_feature(shares: sp.csc_matrix, gene: int, tested: np.ndarray) -> int | None:
+    """The tested feature of which a gene has the largest share of the scores, ``shares`` (F, G);
+    None where it has none of any."""
+    part = slice(shares.indptr[gene], shares.indptr[gene + 1])
+    feature, share = shares.indices[part], shares.data[part]
+    usable = tested[feature] & (share > 0)
+    if not usable.any():
         return None
-    share = score[own, gene] / np.maximum(score[own].sum(1), np.finfo(float).tiny)
-    return int(own[np.argmax(share)])
+    return int(feature[usable][np.argmax(share[usable])])
 
 
 def responses_at_targets(

@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from scipy import stats as st
 
 from petriscope.contrast.results import adjust
+from petriscope.progress import progress
 from petriscope.sae.codes import Codes
 from petriscope.studies.cells.gene_table import GeneTable, gene_table
 from petriscope.studies.cells.matching import matched_genes, share_as_large
@@ -101,22 +102,22 @@ def degrees(networks: Mapping[str, pd.DataFrame], names: Sequence[str]) -> np.nd
     return count.reindex(list(names)).fillna(0).to_numpy(np.float64)
 
 
-def gene_scores(table: GeneTable, min_fires: int) -> np.ndarray:
+def gene_scores(table: GeneTable, min_fires: int) -> sp.csr_matrix:
     """(F, G) Σ z over the tokens of a gene / (n_g + n₀), n₀ the median n_g; 0 where the feature
     fires on fewer than ``min_fires`` of them. A gene seen twice cannot lead a feature."""
     tokens = table.tokens.astype(np.float64)
     seen = tokens[tokens > 0]
     shrunk = tokens + (float(np.median(seen)) if len(seen) else 1.0)
-    enough = table.fires.copy()
-    enough.data = (enough.data >= min_fires).astype(np.float64)
-    kept = sp.csr_matrix(table.total.multiply(enough))
-    return np.asarray(kept.toarray() / shrunk)
+    score = sp.csr_matrix(table.total, dtype=np.float64, copy=True)
+    score.data = np.where(table.fires.data >= min_fires, score.data / shrunk[score.indices], 0.0)
+    score.eliminate_zeros()
+    return score
 
 
-def score_shares(score: np.ndarray) -> np.ndarray:
+def score_shares(score: sp.csr_matrix) -> sp.csr_matrix:
     """Scores (F, G) as shares of each feature's total, so that every feature counts alike."""
-    total = score.sum(1, keepdims=True)
-    return np.divide(score, total, out=np.zeros_like(score), where=total > 0)
+    total = np.asarray(score.sum(1)).ravel()
+    return sp.csr_matrix(sp.diags(1 / np.where(total > 0, total, 1.0)) @ score)
 
 
 class Specific(NamedTuple):
@@ -138,7 +139,7 @@ class Specific(NamedTuple):
 
 
 def regulon_specificity(
-    shares: np.ndarray,
+    shares: sp.csr_matrix,
     responding: Mapping[str, np.ndarray],
     regulons: Sequence[Regulon],
     axes: np.ndarray,
@@ -164,7 +165,7 @@ def regulon_specificity(
         if not len(features):
             found.append(Specific(mine.name, 0, len(genes), np.nan, np.nan, 1.0, 1.0))
             continue
-        level = shares[features].mean(0)
+        level = np.asarray(shares[features].mean(0)).ravel()
         sets = matched_genes(genes, axes, rest, draws, seed + number)
         value, null = float(level[genes].mean()), level[sets].mean(1)
         others = [
@@ -268,7 +269,7 @@ class Responded:
     responses: Responses
     table: GeneTable
     """of the cells that the gene scores are taken from"""
-    shares: np.ndarray
+    shares: sp.csr_matrix
     """(F, G) gene scores as shares"""
     axes: np.ndarray
     """(G, 2) logarithm of token counts, and in-degree"""
@@ -344,7 +345,7 @@ def planted_power(
     rows = []
     for count in sizes:
         found, responding, made = 0, 0, 0
-        for _ in range(tries if able else 0):
+        for _ in progress(range(tries if able else 0), f"planted regulons of {count}", unit="try"):
             mine = able[int(rng.integers(len(able)))]
             many = min(size_of.get(mine.name, usual), len(controls) // 2)
             aside = rng.choice(controls, many, replace=False)

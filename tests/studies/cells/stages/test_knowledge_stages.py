@@ -88,6 +88,13 @@ def test_tables_hold_what_the_numbers_say(knowing: Any) -> None:
     lists = pd.read_parquet(workspace.table("catalog") / "lists.parquet")
     assert (lists[lists.rule == "corrected"].fires >= 5).all() and (lists.gene >= 0).all()
     assert (lists.name == "G" + lists.gene.astype(str).str.zfill(3)).all()
+    linked = metrics["novel"]["models"]["scgpt"]["association"]
+    chance = read_csv(workspace.table("novel") / "layers.csv")
+    assert 0 < linked["expected"] < 1 and 0.5 < linked["share"] / linked["expected"] < 1.5
+    assert (
+        chance.expected.between(0, 1).all()
+        and "by chance" in claims(metrics)["sc-novel"].as_published
+    )
     types = pd.read_parquet(workspace.table("celltypes") / "types.parquet")
     hit = types[(types.q < 0.05) & types.trained]
     assert (hit.feature < 6).mean() > 0.9 and set(hit.type) == {"B", "M", "T"}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 import torch
 
 from petriscope.device import choose_device
@@ -106,7 +107,7 @@ class Prepared(NamedTuple):
     held: list[Held]
     design: Design
     table: GeneTable
-    score: np.ndarray
+    score: sp.csr_matrix
     usable: np.ndarray
     sae: SAE
 
@@ -131,7 +132,8 @@ def run(workspace: Workspace, params: Params) -> CausalNumbers:
         trained += [branch.name] if branch.trained else []
     with atomic_folder(out) as folder:
         for name, frames in tables.items():
-            whole = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+            kept = [frame for frame in frames if len(frame)]
+            whole = pd.concat(kept, ignore_index=True) if kept else pd.DataFrame()
             write_csv(folder / f"{name}.csv", whole)
     if not trained:
         why = "; ".join(f"{name}: {reason}" for name, reason in untested.items())
@@ -237,7 +239,7 @@ def prepared(
     design = Design(
         ground.block,
         np.column_stack([np.log1p(table.tokens), place / seen]),
-        table.total.toarray() / seen,
+        activation_of(table),
         given.matched_sets,
         given.random_directions,
         params.cds.bootstrap,
@@ -249,6 +251,11 @@ def prepared(
     held = hold(model, cells, inputs.padding, layer)
     sae = branch.dictionary(layer, params.sae.seeds[0])
     return Prepared(Bench(model, held, sae), held, design, table, score, usable, sae)
+
+
+def activation_of(table: GeneTable) -> sp.csr_matrix:
+    """(F, G) mean activation of each feature on the tokens of each gene."""
+    return sp.csr_matrix(table.total @ sp.diags(1 / np.maximum(table.tokens, 1)))
 
 
 def _arms(
@@ -301,10 +308,12 @@ def _second_seed(
     score = gene_scores(table, params.catalog.min_fires)
     drawn = chosen_at_random(table.counts / max(1, table.n), params.causal.features, params.seed)
     targets = annotation_targets(score, ground.sets, drawn, made.usable)
-    activation = table.total.toarray() / np.maximum(table.tokens, 1)
     bench = Bench(model, made.held, sae)
     return judge_all(
-        bench, targets, design._replace(activation=activation), f"{branch.name}, second seed"
+        bench,
+        targets,
+        design._replace(activation=activation_of(table)),
+        f"{branch.name}, second seed",
     )
 
 

@@ -49,7 +49,7 @@ from petriscope.studies.cells.perturbation import (
     Cohort,
     PublishedResponse,
     cohort,
-    own_features,
+    own_feature,
     published_chance,
     published_responses,
     responses_at_targets,
@@ -140,7 +140,7 @@ class PerturbationNumbers:
     exceeding: int | None = None
     """trained models that show regulatory logic"""
     power: float | None = None
-    """lowest over trained models"""
+    """lowest over the trained models that can be judged"""
 
 
 class Ground(NamedTuple):
@@ -210,7 +210,7 @@ def run(workspace: Workspace, params: Params) -> PerturbationNumbers:
             write_csv(folder / f"{name}.csv", frame)
         write_csv(folder / "ceiling.csv", shown)
         write_csv(folder / "counts.csv", counts_table(models, top))
-    powers = [one.power for one in judged.values()]
+    powers = [one.power for one in judged.values() if one.untestable is None]
     return PerturbationNumbers(
         untestable=said.untestable,
         models=models,
@@ -231,10 +231,12 @@ def prepare(workspace: Workspace, params: Params) -> Ground | str:
     """Cells, targets and regulons, or why nothing can be tested."""
     cells = load_cells(workspace)
     data = load_dataset(workspace.dataset(params.dataset))
+    if data.control is None:
+        return "the data set names no control (dataset.yaml: control)"
     split = cells.obs.split.astype(str).to_numpy()
     who = cohort(
         cells.obs,
-        str(data.control),
+        data.control,
         min_cells=params.perturbation.min_cells,
         cells=split != "second",
     )
@@ -423,10 +425,10 @@ def _plain(ground: Ground, params: Params) -> Agreement | None:
 def _own(ground: Ground, found: Responded, alpha: float) -> pd.DataFrame:
     """The feature of each target's own gene: columns target, feature, t, q."""
     place = {name: row for row, name in enumerate(ground.names)}
-    fires, score, rows = found.table.fires.toarray(), found.shares, []
+    shares, rows = sp.csc_matrix(found.shares), []
     for row, name in enumerate(ground.who.targets):
         if name in place:
-            feature = own_features(score, place[name], fires, found.responses.tested)
+            feature = own_feature(shares, place[name], found.responses.tested)
             if feature is not None:
                 t, q = found.responses.t[row, feature], found.responses.q[row, feature]
                 rows.append({"target": name, "feature": feature, "t": float(t), "q": float(q)})
