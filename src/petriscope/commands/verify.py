@@ -11,7 +11,7 @@ from pathlib import Path
 from petriscope.commands import add_workspace_arguments
 from petriscope.errors import UserError
 from petriscope.files import Output, claim, json_with, write_json
-from petriscope.run.fixtures import compare
+from petriscope.run.fixtures import compare, fixture_of
 from petriscope.run.studies import DEFAULT, find_study
 from petriscope.run.verify import Check, cached, installation, records, shipped
 from petriscope.run.workspace import Workspace, create_workspace, find_workspace
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 def parity(files: Sequence[str]) -> int:
     """Print each array of the fixtures beside its tolerance; status 1 where one is beyond it."""
     failed = total = 0
-    for file in files:
+    for file in dict.fromkeys(map(fixture_of, files)):  # either half names both: once
         kind, rows = compare(file)
         print(f"{file}: {kind.name}, values of {kind.source}")
         for row in rows:

@@ -1,7 +1,8 @@
 """A parity fixture holds what an original program computed; its study computes it again.
 
-A fixture is an `.npz` or a `.json` file. Which kind it is follows from the arrays in it, not from
-its name, so that fixtures of other seeds and sizes are read as well.
+A fixture is an `.npz`, a `.json` or a `.json.gz` file, or an `.npz` with its results in a
+`.json.gz` of the same name beside it; either names both. Which kind it is follows from the arrays
+in it, not from its name, so that fixtures of other seeds and sizes are read as well.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from petriscope.errors import UserError
 from petriscope.run.studies import find_study, study_names
+from petriscope.textfile import text_lines
 
 
 class Compared(NamedTuple):
@@ -43,12 +45,23 @@ class FixtureKind:
     """Given the file and its entries; other files that it names lie beside it."""
 
 
+RESULTS = ".json.gz"
+"""How the file of results beside an .npz ends."""
+
+
+def fixture_of(path: str | Path) -> Path:
+    """The file that stands for a fixture: the .npz where its results are named, else the file."""
+    path = Path(path)
+    inputs = path.with_name(path.name.removesuffix(RESULTS) + ".npz")
+    return inputs if path.name.endswith(RESULTS) and inputs.is_file() else path
+
+
 def read_fixture(path: str | Path) -> dict[str, Any]:
     """The entries of a fixture. Raises `UserError` where it is none."""
     path = Path(path)
     try:
-        if path.suffix == ".json":
-            entries = json.loads(path.read_text(encoding="utf-8"))
+        if path.suffix == ".json" or path.name.endswith(RESULTS):
+            entries = json.loads("\n".join(text_lines(path)))
             if isinstance(entries, dict):
                 return entries
             raise ValueError("no mapping at the top")
@@ -58,7 +71,7 @@ def read_fixture(path: str | Path) -> dict[str, Any]:
         raise UserError("does not exist", file=path, remedy="Name a fixture file.") from None
     except (ValueError, EOFError, OSError, AttributeError, zipfile.BadZipFile) as error:
         what = f"is no parity fixture ({error})"
-        raise UserError(what, file=path, remedy="Give an .npz or .json fixture.") from None
+        raise UserError(what, file=path, remedy="Give an .npz, .json or .json.gz fixture.") from None
 
 
 def kinds() -> Iterator[FixtureKind]:
@@ -72,12 +85,13 @@ def compare(path: str | Path) -> tuple[FixtureKind, list[Compared]]:
 
     Raises `UserError` where no study knows it, or an entry is missing or misshapen.
     """
+    path = fixture_of(path)
     entries = read_fixture(path)
     known = list(kinds())
     for kind in known:
         if all(fnmatch.filter(entries, name) for name in kind.holds):
             try:
-                return kind, list(kind.compare(Path(path), entries))
+                return kind, list(kind.compare(path, entries))
             except (KeyError, IndexError, ValueError, RuntimeError) as error:
                 what = f"is a damaged fixture of kind {kind.name} ({error})"
                 raise UserError(what, file=path, remedy="Restore the file.") from None

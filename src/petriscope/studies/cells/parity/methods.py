@@ -19,7 +19,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from petriscope.errors import UserError
-from petriscope.run.fixtures import Compared, FixtureKind, worst
+from petriscope.run.fixtures import RESULTS, Compared, FixtureKind, worst
 from petriscope.textfile import text_lines
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def as_codes(z: np.ndarray, kept: np.ndarray) -> Codes:
 
 def compare(path: Path, entries: Mapping[str, Any]) -> list[Compared]:
     """Each result beside ours. Raises `UserError` without the file of results."""
-    beside = path.with_suffix(".json.gz")
+    beside = path.with_suffix(RESULTS)
     if not beside.is_file():
         remedy = f"Put {beside.name} beside it: inputs and results are two files of one name."
         raise UserError("lacks its other half", file=path, remedy=remedy)
