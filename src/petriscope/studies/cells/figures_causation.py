@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from petriscope.figures.style import (
     CONTEXT,
     CONTROL,
     CORRECTED,
     PUBLISHED,
+    beside,
     nothing,
     panels,
     whiskers,
@@ -55,7 +57,8 @@ def draw_specificity(features: pd.DataFrame, nulls: pd.DataFrame) -> Figure:
         panel.plot(null.ratio, null["quantile"], ":", color=PUBLISHED, label="matched gene sets")
         panel.axvline(1, color="#000000", lw=0.5)
         panel.set(title=family, xlabel="effect on targets / matched genes", xscale="log")
-        panel.legend(loc="lower right")
+        panel.xaxis.set_minor_formatter(NullFormatter())  # they would overlap
+    beside(figure, axes[0])
     axes[0].set_ylabel("share of features")
     _arms(axes[-1], features)
     return figure

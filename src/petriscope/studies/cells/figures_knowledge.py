@@ -59,6 +59,7 @@ def draw_depth(features: pd.DataFrame, alpha_words: str = "q below alpha") -> Fi
         axes[1].plot(shares.index, shares, styles[model], ms=3, lw=1, color=colors[bool(trained)])
     for panel in axes:
         panel.axhline(0, color="#000000", lw=0.5)
+    axes[0].set_xticks(sorted(set(alive.layer)))
     axes[0].legend(title=alpha_words, title_fontsize=6)
     return figure
 
