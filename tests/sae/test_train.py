@@ -149,17 +149,6 @@ def test_resumed_run_writes_the_same_bytes(tmp_path: Path, variant: str) -> None
     )
 
 
-def test_a_finished_training_is_not_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A stage that stops after its dictionaries are trained, at the quality gate, finds them."""
-    whole = run(SHORT, checkpoint=tmp_path / "c", curve=tmp_path / "first.csv")
-    monkeypatch.delattr(train_module.Run, "advance")
-    again = run(SHORT, checkpoint=tmp_path / "c", curve=tmp_path / "again.csv")
-    assert same(whole, again) and whole.history == again.history
-    assert (tmp_path / "first.csv").read_bytes() == (tmp_path / "again.csv").read_bytes()
-
-
 def test_foreign_and_corrupt_checkpoints_are_refused(tmp_path: Path) -> None:
     run(SHORT, checkpoint=tmp_path / "c", checkpoint_every=30)
     with pytest.raises(
@@ -313,7 +302,7 @@ def test_a_plain_network_starts_as_torch_does_and_its_rows_are_free(tmp_path: Pa
     tied = Run.started(SHORT.resolved(), source).parameters
     assert torch.equal(start.W_dec, tied.W_dec)
     assert not start.b_dec.any()
-    linear = torch.nn.Linear(D, 4096)  # many rows, so that its own spread is known well
+    linear = torch.nn.Linear(D, 10_000)  # so many that the deviation varies with no seed
     for ours, theirs in ((start.W_enc, linear.weight), (start.b_enc, linear.bias)):
         assert float(ours.abs().max()) <= D**-0.5
         assert float(ours.std()) == pytest.approx(float(theirs.detach().std()), rel=0.15)
