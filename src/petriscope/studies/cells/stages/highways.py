@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from petriscope.contrast.effects import bootstrap_counts
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.parallel import in_processes
 from petriscope.probe.tokens import Tokens
@@ -28,6 +29,16 @@ from petriscope.studies.cells.highways import (
     published_highways,
 )
 from petriscope.studies.cells.params import Params
+from petriscope.studies.cells.persistence import below_ceiling
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """A difference of shares, with a 95 % interval by bootstrap over features."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,10 @@ class ModelHighways:
     """the same of the randomly initialized model"""
     kept: float | None
     """bits with the strongest partner, given the gene, over those without: median"""
+    over_random: Beyond | None
+    """share less that of the randomly initialized model"""
+    below_ceiling: Beyond | None
+    """ceiling less share"""
 
 
 @dataclass(frozen=True)
@@ -58,8 +73,8 @@ class Control:
     """The share against one control."""
 
     untestable: str | None
-    least: float | None = None
-    """difference in the model where it is least"""
+    low: float | None = None
+    """the lowest limit of the models' differences"""
 
 
 @dataclass(frozen=True)
@@ -103,17 +118,16 @@ def run(workspace: Workspace, params: Params) -> HighwayNumbers:
         write_parquet(folder / "features.parquet", features)
         write_parquet(folder / "links.parquet", _joined(layers, "links"))
     models = {
-        str(name): _numbers(pairs[pairs.model == name], features[features.model == name])
+        str(name): _numbers(pairs[pairs.model == name], features[features.model == name], params)
         for name in pairs.model[pairs.trained].unique()
     }
     none = "no randomly initialized model ran (controls.random_init is false)"
     seeds = "sae.seeds has one seed"
-    values = models.values()
     return HighwayNumbers(
         None,
         models,
-        _control([(one.share, one.random) for one in values], none),
-        _control([(one.ceiling, one.share) for one in values], seeds),
+        _control([one.over_random for one in models.values()], none),
+        _control([one.below_ceiling for one in models.values()], seeds),
     )
 
 
@@ -135,10 +149,11 @@ def _pair(branch: Branch, layer: int, tokens: Tokens, gene: np.ndarray, params: 
             seed=params.seed,
         )
 
-    found, ceiling = linked_with(second), np.nan
+    found, ceiling, passing = linked_with(second), np.nan, None
     if branch.trained and len(seeds) > 1:
         again = codes_of(branch, layer, seeds, 1, rows)
-        ceiling = linked_with(again).share(alpha)
+        same = linked_with(again)
+        ceiling, passing = same.share(alpha), same.passing(alpha)
     row: dict[str, object] = {
         "tokens": len(rows),
         "alive": published.alive,
@@ -155,6 +170,8 @@ def _pair(branch: Branch, layer: int, tokens: Tokens, gene: np.ndarray, params: 
     features = feature_table(found, first, second, of_gene)
     features = features.merge(published.features[["feature", "max_pmi"]], how="left")
     passes = (features.p < alpha).to_numpy()
+    features["again"] = pd.NA if passing is None else passing[features.feature.to_numpy()]
+    features = features.astype({"again": "boolean"})
     of = {"model": branch.family, "trained": branch.trained, "layer": layer}
     return _Found(
         {**of, "other_layer": layer + 1}, row, features.assign(highway=passes), link_table(found)
@@ -166,8 +183,9 @@ def _joined(layers: list[_Found], name: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _numbers(pairs: pd.DataFrame, features: pd.DataFrame) -> ModelHighways:
+def _numbers(pairs: pd.DataFrame, features: pd.DataFrame, params: Params) -> ModelHighways:
     """Of one family's pairs; shares are over all tested features."""
+    resampling = {"resamples": params.cds.bootstrap, "seed": params.seed}
     mine, random = pairs[pairs.trained], pairs[~pairs.trained]
     own = features[features.trained & features.highway]
     kept = (own.bits_given_gene / own.bits.where(own.bits > 0)).median()
@@ -181,7 +199,38 @@ def _numbers(pairs: pd.DataFrame, features: pd.DataFrame) -> ModelHighways:
         ceiling=_pooled(mine, "ceiling"),
         random=_pooled(random, "share"),
         kept=None if pd.isna(kept) else float(kept),
+        over_random=_over(
+            *(features.highway[features.trained == kind].to_numpy(bool) for kind in (True, False)),
+            **resampling,
+        ),
+        below_ceiling=_below(features[features.trained], **resampling),
     )
+
+
+def _over(mine: np.ndarray, other: np.ndarray, *, resamples: int, seed: int) -> Beyond | None:
+    """Share of ``mine`` less that of ``other``, bool (features,) of different features."""
+    if not len(mine) or not len(other):
+        return None
+    drawn = [
+        bootstrap_counts(len(passes), resamples, seed + i) @ passes / len(passes)
+        for i, passes in enumerate((mine, other))
+    ]
+    low, high = np.quantile(drawn[0] - drawn[1], [0.025, 0.975])
+    return Beyond(float(mine.mean() - other.mean()), float(low), float(high))
+
+
+def _below(features: pd.DataFrame, *, resamples: int, seed: int) -> Beyond | None:
+    """Share of the features that a second dictionary of their layer has a link for, less that of
+    highways among them."""
+    if not len(features) or features.again.isna().any():
+        return None
+    found = below_ceiling(
+        features.highway.to_numpy(bool),
+        features.again.to_numpy(bool),
+        resamples=resamples,
+        seed=seed,
+    )
+    return Beyond(-found.difference, -found.high, -found.low)
 
 
 def _pooled(pairs: pd.DataFrame, name: str) -> float | None:
@@ -191,7 +240,7 @@ def _pooled(pairs: pd.DataFrame, name: str) -> float | None:
     return float((known[name] * known.tested).sum() / tested) if tested else None
 
 
-def _control(pairs: Sequence[tuple[float | None, float | None]], why: str) -> Control:
-    """The least difference over models."""
-    known = [one - other for one, other in pairs if one is not None and other is not None]
-    return Control(None, min(known)) if known and len(known) == len(pairs) else Control(why)
+def _control(found: Sequence[Beyond | None], why: str) -> Control:
+    """The lowest limit over models."""
+    lows = [one.low for one in found if one is not None]
+    return Control(None, min(lows)) if lows and len(lows) == len(found) else Control(why)
