@@ -13,7 +13,14 @@ from petriscope.files import atomic_folder, write_csv, write_not_run, write_parq
 from petriscope.graph.leiden import leiden
 from petriscope.parallel import in_processes
 from petriscope.run.workspace import Workspace
-from petriscope.studies.cells.annotated import after_a_block, joined, null_entries
+from petriscope.studies.cells.annotated import (
+    Difference,
+    Excess,
+    above_random,
+    after_a_block,
+    joined,
+    null_entries,
+)
 from petriscope.studies.cells.branches import Branch, branches
 from petriscope.studies.cells.catalog import (
     corrected_lists,
@@ -60,13 +67,22 @@ class ModelNovel:
     largest: int
     null_clusters: float
     null_features: float
-    excess: float
-    """clusters beyond the mean of shuffled lists"""
-    low: float
-    """less the 97.5 % point of them"""
-    high: float
+    grouped: Excess
+    """share of the unannotated features in a cluster, beyond shuffled lists. (Clusters themselves
+    say little: the more lists have in common, the fewer and the larger they are)"""
     association: Associated | None
     """as published; None where stage modules did not run"""
+
+
+@dataclass(frozen=True)
+class RandomNovel:
+    """Trained models against randomly initialized ones."""
+
+    untestable: str | None
+    models: dict[str, Difference]
+    """the share of the unannotated features in a cluster"""
+    least_low: float | None = None
+    """the lowest limit of the models' differences"""
 
 
 @dataclass(frozen=True)
@@ -74,9 +90,10 @@ class NovelNumbers:
     """Groups of features without annotation, by model."""
 
     untestable: str | None
+    random: RandomNovel
     models: dict[str, ModelNovel]
     least_low: float | None = None
-    """the lowest limit of the models' excess of clusters"""
+    """the lowest limit of the models' shares beyond shuffled lists"""
 
 
 class _Found(NamedTuple):
@@ -86,6 +103,8 @@ class _Found(NamedTuple):
     clusters: pd.DataFrame
     associated: pd.DataFrame
     rows: list[dict[str, object]]
+    grouped: pd.DataFrame
+    """columns alive (without annotation, and grouped or not), top_gene, grouped"""
     null: NovelNull
 
 
@@ -96,7 +115,7 @@ def run(workspace: Workspace, params: Params) -> NovelNumbers:
     if not path.is_file():
         why = "the data set has no gene sets, so that no feature is without annotation"
         write_not_run(out, why)
-        return NovelNumbers(why, {})
+        return NovelNumbers(why, RandomNovel(why, {}), {})
     table, names = pd.read_parquet(path), symbols(read_genes(workspace))
     modules = _modules(workspace)
 
@@ -115,7 +134,34 @@ def run(workspace: Workspace, params: Params) -> NovelNumbers:
         str(family): _numbers([part for part in found if _is(part, str(family))])
         for family in rows[rows.trained].model.unique()
     }
-    return NovelNumbers(None, models, min((one.low for one in models.values()), default=None))
+    return NovelNumbers(
+        None,
+        _against_random(found, params),
+        models,
+        min((one.grouped.low for one in models.values()), default=None),
+    )
+
+
+def _against_random(found: list[_Found], params: Params) -> RandomNovel:
+    of = {
+        (str(part.of["model"]), bool(part.of["trained"])): {
+            int(str(one.of["layer"])): one.grouped
+            for one in found
+            if (one.of["model"], one.of["trained"]) == (part.of["model"], part.of["trained"])
+        }
+        for part in found
+    }
+    against = {
+        family: above_random(
+            of[family, True], of[family, False], "grouped", params.cds.bootstrap, params.seed
+        )
+        for family, trained in of
+        if trained and (family, False) in of
+    }
+    if len(against) < sum(trained for _, trained in of):
+        why = "no randomly initialized model ran (controls.random_init is false)"
+        return RandomNovel(why, against)
+    return RandomNovel(None, against, min((one.low for one in against.values()), default=None))
 
 
 def _is(part: _Found, family: str) -> bool:
@@ -158,6 +204,13 @@ def _layer(
     free = np.flatnonzero(alive & ~mine.annotated.to_numpy(bool))
     ours = novel_clusters(lists, free, names, leiden, jaccard=given.jaccard, most=given.features)
     rows = np.flatnonzero(alive)
+    grouped = pd.DataFrame(
+        {
+            "alive": np.isin(mine.feature, ours.sampled),
+            "top_gene": mine.top_gene.to_numpy(),
+            "grouped": np.isin(mine.feature, ours.members),
+        }
+    )
     null = novel_null(
         lists[rows],
         np.searchsorted(rows, ours.sampled),
@@ -193,6 +246,7 @@ def _layer(
         joined([one.table.assign(rule=name) for name, (one, _) in made.items()]),
         joined([one.table.assign(rule=name) for name, one in linked.items()]),
         entries,
+        grouped,
         null,
     )
 
@@ -221,9 +275,10 @@ def _numbers(parts: list[_Found]) -> ModelNovel:
     used = [part for part in parts if part.of["layer"] in kept]
     rows = pd.DataFrame([row for part in used for row in part.rows])
     theirs, ours = rows[rows.rule == "published"], rows[rows.rule == "corrected"]
-    clusters = np.sum([part.null.clusters for part in used], axis=0)
-    low, high = np.quantile(clusters, [0.025, 0.975])
-    number, linked = int(ours.clusters.sum()), None
+    number = [max(1, int(part.grouped.alive.sum())) for part in used]
+    shares = [int(part.grouped.grouped.sum()) / n for part, n in zip(used, number)]
+    draws = [part.null.features / n for part, n in zip(used, number)]
+    linked = None
     if "associated" in rows:
         weights = theirs.unannotated.clip(lower=1)
         linked = Associated(
@@ -235,13 +290,11 @@ def _numbers(parts: list[_Found]) -> ModelNovel:
         int(ours.unannotated.sum()),
         int(theirs.clusters.sum()),
         int(theirs.features.sum()),
-        number,
+        int(ours.clusters.sum()),
         int(ours.features.sum()),
         int(ours.largest.max()),
-        float(clusters.mean()),
+        float(np.mean(np.sum([part.null.clusters for part in used], axis=0))),
         float(ours.null_features.sum()),
-        number - float(clusters.mean()),
-        number - float(high),
-        number - float(low),
+        Excess.of(shares, draws),
         linked,
     )
