@@ -189,6 +189,10 @@ STUDY = Study(
             "petriscope.studies.cells.data.demo",
             "simulate cells with planted programmes, types and regulons",
         ),
+        "cells": (
+            "petriscope.studies.cells.data.prepare",
+            "make a data set of files at hand: counts of cells, vocabularies, gene sets, networks",
+        ),
     },
 )
 """Study cells probes Geneformer and scGPT on single cells."""

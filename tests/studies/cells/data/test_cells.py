@@ -282,7 +282,7 @@ def test_poor_cells_and_unseen_genes_are_dropped_with_a_count(tmp_path: Path) ->
     assert {"3 empty cells dropped", f"{few} cells with fewer than 30 genes dropped"} <= set(
         found.notes
     )
-    assert any("genes that no cell has dropped" in note for note in found.notes)
+    assert any("genes dropped that no cell has" in note for note in found.notes)
     with pytest.raises(
         UserError, match=r"min_genes: is 200, and no cell has that many genes \(the r"
     ):

@@ -233,7 +233,7 @@ def _where_else(container: Container, name: str) -> str:
     if found:
         where = " and ".join(found)
         verb = "hold" if len(found) > 1 else "holds"
-        return f"{where} {verb} whole numbers: set `layer: {found[0]}`."
+        return f"{where} {verb} whole numbers: set `layer: {found[0]}` (--layer)."
     return "No layer of the file holds whole numbers: give the raw counts."
 
 
@@ -284,13 +284,15 @@ def _genes(
     if ids == "symbol":
         if own and symbol_column is None:
             what = f"are Ensembl ids ({index.iloc[0]}), and no column of var holds symbols"
-            remedy = "Set `ids: ensembl`."
+            remedy = "Set `ids: ensembl` (--ids)."
             raise UserError(what, file=path, field="var names", remedy=remedy)
         ensembl, symbol = none, symbol_column if own else index
     elif ids == "ensembl" or own:
         if not own and ensembl_column is None:
             what = f"are no Ensembl ids ({', '.join(index[:3])}), and no column of var holds them"
-            listed = f"Columns: {', '.join(map(str, var.columns)) or 'none'}. Set `ids: symbol`."
+            listed = (
+                f"Columns: {', '.join(map(str, var.columns)) or 'none'}. Set `ids: symbol` (--ids)."
+            )
             raise UserError(what, file=path, field="var names", remedy=listed)
         ensembl = index if own else ensembl_column
         symbol = (none if symbol_column is None else symbol_column) if own else index
@@ -388,7 +390,7 @@ def _meant(names: pd.Series, family: str) -> str:
         return "They are Ensembl ids of another species or release: give human gene ids."
     if _mostly(names, MOUSE):
         return "They look like mouse symbols: give human genes, or map them to orthologues."
-    return "Give human gene symbols or Ensembl ids, or the right column (`ids`)."
+    return "Give human gene symbols or Ensembl ids, or say what names them (`ids`, --ids)."
 
 
 def _observations(
@@ -473,7 +475,7 @@ def _detected(cells: Cells, notes: list[str]) -> Cells:
     seen[cells.counts.indices] = True
     if seen.all():
         return Cells(cells.counts, cells.genes, cells.obs, tuple(notes))
-    notes = [*notes, f"{int((~seen).sum()):,} genes that no cell has dropped"]
+    notes = [*notes, f"{int((~seen).sum()):,} genes dropped that no cell has"]
     counts = sp.csr_matrix(cells.counts[:, seen])
     return Cells(counts, cells.genes[seen].reset_index(drop=True), cells.obs, tuple(notes))
 

@@ -14,7 +14,7 @@ from petriscope.files import read_json
 from petriscope.progress import progress
 from petriscope.studies.cells.data.cells import COLUMNS, Cells
 from petriscope.studies.cells.data.dataset import CellSet, read_network
-from petriscope.studies.cells.data.vocabulary import BinVocabulary, RankVocabulary
+from petriscope.studies.cells.data.vocabulary import BinVocabulary, RankVocabulary, Vocabularies
 
 LISTED = 8
 
@@ -41,7 +41,8 @@ class Report:
             (("column", "values", "cells of each"), self.groups),
             (("file", "is", "holds", ""), self.files),
         ):
-            lines += ["", *_table(names, rows)]
+            if rows:
+                lines += ["", *_table(names, rows)]
         return [*lines, "", *self.brief()]
 
     def brief(self) -> list[str]:
@@ -76,6 +77,13 @@ def check_dataset(dataset: CellSet, min_genes: int = 1) -> Report:
     if report.cells is not None:
         report.notes += report.cells.notes
         _groups(report, report.cells)
+    for family in Vocabularies._fields:
+        if family not in dataset.vocabulary_files:
+            remedy = "Name the file of its tokens: both models read the same cells."
+            field = f"vocabularies.{family}"
+            report.faults.append(
+                UserError("is missing", file=dataset.source, field=field, remedy=remedy)
+            )
     report.notes += dataset.untestable()
     report.seconds = time.monotonic() - started
     return report

@@ -193,7 +193,7 @@ def read_network(path: str | Path) -> pd.DataFrame:
     ]
     if None in places:
         remedy = "Write source and target in the first line, separated by a tab."
-        what = f"has no pair of columns, but {', '.join(names)[:80]}"
+        what = f"has no pair of columns, but {', '.join(names)[:80]}" if head else "is empty"
         raise UserError(what, file=path, field="line 1", remedy=remedy)
     signed = next((names.index(name) for name in SIGNS if name in names), None)
     rows = []

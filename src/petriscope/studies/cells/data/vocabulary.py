@@ -191,7 +191,10 @@ def _table(path: Path, names: tuple[str, ...]) -> Iterator[tuple]:
     columns = head.split("\t")
     for name in names:
         if name not in columns:
-            raise UserError(f"has no column {name!r}", file=path, field="line 1", remedy=FORMAT)
+            has = f", but {', '.join(columns)[:80]}" if head else ": is empty"
+            remedy = f"Write {', '.join(names)} in the first line, separated by tabs."
+            raise UserError(f"has no column {name!r}{has}", file=path, field="line 1",
+                            remedy=remedy)  # fmt: skip
     places = [columns.index(name) for name in names]
     for number, line in lines:
         cells = line.split("\t")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from petriscope.errors import UserError
 from petriscope.files import atomic_folder, write_csv
 from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.counts import divided, save_cells, spread
@@ -58,9 +57,6 @@ def run(workspace: Workspace, params: Params) -> CellNumbers:
     obs = divided(cells.obs, dataset.control, shares, params.seed)
     cells = dataclasses.replace(cells, obs=obs)
     vocabularies = dataset.vocabularies()
-    if not list(vocabularies.known()):
-        remedy = "Name the vocabulary of geneformer, of scgpt, or both."
-        raise UserError("is missing", file=dataset.source, field="vocabularies", remedy=remedy)
     tokens = params.tokens
     table = encodings(
         cells, vocabularies, size=tokens.size, max_length=tokens.max_length, bins=tokens.bins
