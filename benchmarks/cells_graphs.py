@@ -16,7 +16,7 @@ from petriscope.graph.leiden import leiden, modularity
 from petriscope.sae.codes import Codes
 
 LATENTS, ACTIVE = 4608, 32
-TOKENS, SAMPLE = 60_000, 60
+TOKENS, SAMPLE = 60_000, 1000
 NODES, EDGES, GROUPS = 4600, 350_000, 9
 
 

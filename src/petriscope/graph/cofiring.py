@@ -32,21 +32,25 @@ class Counter:
         self.rows, self.start = by_feature.indices, by_feature.indptr
         lengths = np.diff(second.indptr)
         width = int(lengths.max(initial=0))
-        self.second = np.full((second.n, width), second.m, np.int64)  # m': nothing
+        self.second = np.full((second.n, width), second.m, np.int32)  # m': nothing
         self.second[np.arange(width) < lengths[:, None]] = second.indices
 
     def counts(self, order: np.ndarray | None = None) -> np.ndarray:
         """int64 (m, m'): tokens i on which a feature fires while the other fires on token
         ``order[i]``, int (n,); on i itself unless given."""
+        total = np.zeros(self.shape, np.int64)
+        self.add(total, order)
+        return total
+
+    def add(self, total: np.ndarray, order: np.ndarray | None = None) -> None:
+        """Add `counts` to ``total``, int64 (m, m')."""
         second = self.second if order is None else self.second.take(order, axis=0, mode="clip")
-        m, other = self.shape
-        total = np.zeros((m, other), np.int64)
+        other = self.shape[1]
         if second.size:
             for i in np.flatnonzero(np.diff(self.start)):
                 rows = self.rows[self.start[i] : self.start[i + 1]]
                 found = second.take(rows, axis=0, mode="clip")  # clip: no copy to check the bounds
-                total[i] = np.bincount(found.ravel(), minlength=other + 1)[:other]
-        return total
+                total[i] += np.bincount(found.ravel(), minlength=other + 1)[:other]
 
 
 def cofiring(first: Codes, second: Codes | None = None) -> np.ndarray:
@@ -65,7 +69,7 @@ def cofiring(first: Codes, second: Codes | None = None) -> np.ndarray:
     step = max(1, _ENTRIES_AT_ONCE // max(widest, 1))
     for start in range(0, first.n, step):
         stop = min(start + step, first.n)
-        total += Counter(first.rows(start, stop), second.rows(start, stop)).counts()
+        Counter(first.rows(start, stop), second.rows(start, stop)).add(total)
     return total
 
 

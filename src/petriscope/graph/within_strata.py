@@ -132,8 +132,7 @@ def _sums(matrix: sp.csr_matrix, stratum: np.ndarray, strata: int) -> sp.csr_mat
 
 def shuffled(stratum: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A random order of tokens, int64 (n,): each place gets a token of its own stratum."""
-    home = np.argsort(stratum, kind="stable")
-    drawn = np.lexsort((rng.random(len(stratum)), stratum))
+    home, drawn = np.argsort(stratum, kind="stable"), _drawn(stratum, rng)
     order = np.empty(len(stratum), np.int64)
     order[home] = drawn
     return order
@@ -141,7 +140,7 @@ def shuffled(stratum: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def elsewhere(stratum: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """As `shuffled`, but no token stays in its place, but for one that is alone in its stratum."""
-    drawn = np.lexsort((rng.random(len(stratum)), stratum))
+    drawn = _drawn(stratum, rng)
     ends = np.flatnonzero(np.diff(stratum[drawn], append=-2))  # last of each stratum
     first = np.r_[0, ends[:-1] + 1]
     following = np.arange(1, len(stratum) + 1)
@@ -149,6 +148,12 @@ def elsewhere(stratum: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     order = np.empty(len(stratum), np.int64)
     order[drawn] = drawn[following]
     return order
+
+
+def _drawn(stratum: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Tokens stratum by stratum, at random within each: sorting one number is faster than two."""
+    drawn = rng.integers(0, 1 << 32, len(stratum), np.uint64)
+    return np.argsort((stratum.astype(np.uint64) << np.uint64(32)) | drawn)
 
 
 @dataclass(frozen=True)

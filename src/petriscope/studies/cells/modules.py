@@ -46,14 +46,17 @@ def pointwise(
         return np.asarray(np.log2(ratio))
 
 
-def published_coactivation(codes: Codes, *, pmi: float = 2.0, min_count: int = 50) -> pd.DataFrame:
+def published_coactivation(
+    codes: Codes, *, pmi: float = 2.0, min_count: int = 50, together: np.ndarray | None = None
+) -> pd.DataFrame:
     """Columns feature, other (feature < other), pmi, count: pairs that fire together on
-    ``min_count`` tokens and have a PMI of ``pmi``, at least; by falling PMI.
+    ``min_count`` tokens and have a PMI of ``pmi``, at least; by falling PMI. ``together``: what
+    `cofiring` counts, where that is known.
 
     The authors count all k indices of a token, those whose activation is zero too: give codes that
     hold them to count the same. Source: BS:src/07_feature_coactivation.py:107-160.
     """
-    together = cofiring(codes)
+    together = cofiring(codes) if together is None else together
     own = together.diagonal()
     values = pointwise(together, own, own, codes.n)
     kept = np.triu((together >= min_count) & (values >= pmi), k=1)
@@ -87,11 +90,12 @@ def large(labels: np.ndarray) -> np.ndarray:
     return np.where(np.bincount(labels)[labels] >= SMALLEST, labels, NONE)
 
 
-def excess_within(codes: Codes, stratum: np.ndarray) -> Excess:
-    """Pairs of features of one layer against what the strata of their tokens give."""
+def excess_within(codes: Codes, stratum: np.ndarray, together: np.ndarray | None = None) -> Excess:
+    """Pairs of features of one layer against what the strata of their tokens give. ``together``:
+    what `cofiring` counts, where that is known."""
     stratum = np.unique(stratum, return_inverse=True)[1]
     counted = incidence(codes, stratum, int(stratum.max(initial=-1)) + 1)
-    return excess(cofiring(codes), counted, counted)
+    return excess(cofiring(codes) if together is None else together, counted, counted)
 
 
 def excess_edges(found: Excess, *, z: float, min_count: int) -> pd.DataFrame:

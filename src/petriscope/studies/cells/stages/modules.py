@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.files import atomic_folder, write_csv, write_parquet
+from petriscope.graph.cofiring import cofiring
 from petriscope.parallel import in_processes
 from petriscope.probe.tokens import Tokens
 from petriscope.run.workspace import Workspace
@@ -170,11 +171,13 @@ def _strata(tokens: Tokens, gene: np.ndarray, rows: np.ndarray) -> dict[str, np.
 
 def _edges(codes: Codes, strata: dict[str, np.ndarray], params: Params) -> dict[str, pd.DataFrame]:
     """Edges by graph."""
-    given = params.modules
-    found = {PMI: published_coactivation(codes, pmi=given.pmi, min_count=given.min_count)}
+    given, together = params.modules, cofiring(codes)
+    least = given.min_count
+    published = published_coactivation(codes, pmi=given.pmi, min_count=least, together=together)
+    found = {PMI: published}
     for name, stratum in strata.items():
-        excess = excess_within(codes, stratum)
-        found[name] = excess_edges(excess, z=given.z, min_count=given.min_count)
+        excess = excess_within(codes, stratum, together)
+        found[name] = excess_edges(excess, z=given.z, min_count=least)
     return found
 
 
