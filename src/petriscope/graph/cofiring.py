@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from petriscope.sae.codes import Codes
 
 _ENTRIES_AT_ONCE = 1 << 23
+_ROWS_AT_ONCE = 2048  # gathered: what the second cache holds
 UNEVEN = 4
 """Where the token with most features has so many times the mean, rows of one width would be mostly
 empty, and the sparse product is taken."""
@@ -41,11 +42,16 @@ class Counter:
         second = self.second if order is None else self.second.take(order, axis=0, mode="clip")
         m, other = self.shape
         total = np.zeros((m, other), np.int64)
-        if second.size:
-            for i in np.flatnonzero(np.diff(self.start)):
-                rows = self.rows[self.start[i] : self.start[i + 1]]
-                found = second.take(rows, axis=0, mode="clip")  # clip: no copy to check the bounds
-                total[i] = np.bincount(found.ravel(), minlength=other + 1)[:other]
+        if not second.size:
+            return total
+        held = np.empty((_ROWS_AT_ONCE, second.shape[1]), np.int64)
+        for i in np.flatnonzero(np.diff(self.start)):
+            end = self.start[i + 1]
+            for start in range(self.start[i], end, _ROWS_AT_ONCE):
+                rows = self.rows[start : min(start + _ROWS_AT_ONCE, end)]
+                # clip: no copy to check the bounds
+                found = second.take(rows, axis=0, out=held[: len(rows)], mode="clip")
+                total[i] += np.bincount(found.ravel(), minlength=other + 1)[:other]
         return total
 
 

@@ -71,7 +71,9 @@ def read_fixture(path: str | Path) -> dict[str, Any]:
         raise UserError("does not exist", file=path, remedy="Name a fixture file.") from None
     except (ValueError, EOFError, OSError, AttributeError, zipfile.BadZipFile) as error:
         what = f"is no parity fixture ({error})"
-        raise UserError(what, file=path, remedy="Give an .npz, .json or .json.gz fixture.") from None
+        raise UserError(
+            what, file=path, remedy="Give an .npz, .json or .json.gz fixture."
+        ) from None
 
 
 def kinds() -> Iterator[FixtureKind]:
