@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from petriscope.sae.codes import Codes
 
 _ENTRIES_AT_ONCE = 1 << 23
+_ROWS_AT_ONCE = 2048  # gathered: what the second cache holds
 UNEVEN = 4
 """Where the token with most features has so many times the mean, rows of one width would be mostly
 empty, and the sparse product is taken."""
@@ -32,7 +33,7 @@ class Counter:
         self.rows, self.start = by_feature.indices, by_feature.indptr
         lengths = np.diff(second.indptr)
         width = int(lengths.max(initial=0))
-        self.second = np.full((second.n, width), second.m, np.int32)  # m': nothing
+        self.second = np.full((second.n, width), second.m, np.int64)  # m': nothing
         self.second[np.arange(width) < lengths[:, None]] = second.indices
 
     def counts(self, order: np.ndarray | None = None) -> np.ndarray:
@@ -46,10 +47,15 @@ class Counter:
         """Add `counts` to ``total``, int64 (m, m')."""
         second = self.second if order is None else self.second.take(order, axis=0, mode="clip")
         other = self.shape[1]
-        if second.size:
-            for i in np.flatnonzero(np.diff(self.start)):
-                rows = self.rows[self.start[i] : self.start[i + 1]]
-                found = second.take(rows, axis=0, mode="clip")  # clip: no copy to check the bounds
+        if not second.size:
+            return
+        held = np.empty((_ROWS_AT_ONCE, second.shape[1]), np.int64)
+        for i in np.flatnonzero(np.diff(self.start)):
+            end = self.start[i + 1]
+            for start in range(self.start[i], end, _ROWS_AT_ONCE):
+                rows = self.rows[start : min(start + _ROWS_AT_ONCE, end)]
+                # clip: no copy to check the bounds
+                found = second.take(rows, axis=0, out=held[: len(rows)], mode="clip")
                 total[i] += np.bincount(found.ravel(), minlength=other + 1)[:other]
 
 
