@@ -10,6 +10,7 @@ position, a shorter line as one with gaps), and a refusal names the line of the 
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -291,6 +292,12 @@ def bad_value(
     )
 
 
+def endless_value(path: Path, name: str, where: str) -> UserError:
+    """The refusal of a number such as 1e400."""
+    what = f"{name} is larger than any number the computer holds"
+    return UserError(what, file=path, field=where, remedy="Give finite numbers.")
+
+
 def known_sizes(contigs: pd.DataFrame) -> dict[str, int]:
     """Chromosome → length, for those the genome holds whole (`Genome.contigs`); pieces tell nothing
     about the end."""
@@ -345,9 +352,7 @@ def read_chunks(
             for name in real.values():
                 endless = np.flatnonzero(~np.isfinite(frame[name].to_numpy()))
                 if len(endless):
-                    what = f"{name} is larger than any number the computer holds"
-                    where = chunk.at(int(endless[0]))
-                    raise UserError(what, file=path, field=where, remedy="Give finite numbers.")
+                    raise endless_value(path, name, chunk.at(int(endless[0])))
             yield chunk
             first += len(frame)
     except (ValueError, OverflowError, OSError, pd.errors.ParserError) as error:
@@ -466,6 +471,8 @@ def diagnose(path: Path, read: Lines, names: Mapping[int, str], error: Exception
                 form = REAL if column in read.real else WHOLE if column in read.whole else None
                 if form and not form.fullmatch(fields[column]):
                     return bad_value(path, names, name, fields[column], again.number(row))
+                if form is REAL and not math.isfinite(float(fields[column])):
+                    return endless_value(path, name, f"line {again.number(row)}")
                 try:
                     fields[column].decode()
                 except UnicodeDecodeError:

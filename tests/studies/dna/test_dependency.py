@@ -274,7 +274,7 @@ def test_sequences_of_any_length_keep_their_order():
     r = reader()
     texts = [SEQUENCE, SEQUENCE[:7], SEQUENCE[:25], SEQUENCE[5:12]]
     for text, found in zip(texts, r.latents(tokenize_all(texts, r.form)), strict=True):
-        np.testing.assert_allclose(found, latents(r, text), atol=2e-6)
+        np.testing.assert_allclose(found, latents(r, text), atol=1e-5)  # float32, values of 8
 
 
 def test_every_array_of_the_golden_is_met_and_a_damaged_one_is_not(shared):

@@ -217,15 +217,20 @@ def test_the_planted_latent_is_an_off_switch_and_a_dimmer(
     assert positive[0] == MOTIF == found.drop_feature
     assert found.off_switch and found.dimmer
     assert found.drop_p < 1e-6 and found.drop.value > found.drop_control > 0
-    effects = found.effects.set_index(["feature", "arm", "dose"])
-    cut = effects.loc[(MOTIF, "suppress", 0.0)]
+
+    def of(feature: int, arm: str, dose: float) -> pd.Series:
+        rows = found.effects
+        rows = rows[(rows.feature == feature) & (rows.arm == arm) & (rows.dose == dose)]
+        return rows.iloc[0]
+
+    cut = of(MOTIF, "suppress", 0.0)
     assert cut.shift_positives < -1 and cut.auc_change_high < 0 and cut.g_high < 0
     # h − z d is the dose 0, and the dose 1 is nothing at all
-    assert effects.loc[(MOTIF, "scale", 1.0), "shift"] == 0
+    assert of(MOTIF, "scale", 1.0)["shift"] == 0
     # its matched controls do not lower the probability of positives
     row = found.controls.set_index("feature").loc[MOTIF]
     assert row.auc_drop > 5 * row.control_95 and row.p == pytest.approx(1 / (1 + row.controls))
-    control = effects.loc[(20, "suppress the most active", 0.0)]
+    control = of(20, "suppress the most active", 0.0)
     assert abs(control.shift_positives) < 0.2 * abs(cut.shift_positives)
     random = found.effects[
         (found.effects.feature == MOTIF) & found.effects.arm.str.contains("random")
