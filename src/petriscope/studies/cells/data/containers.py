@@ -118,7 +118,9 @@ def open_container(path: str | Path) -> Container:
     except (KeyError, ValueError, TypeError, OSError, AttributeError, IndexError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise UserError(f"is damaged ({reason})", file=path, remedy=AGAIN) from None
-    raise UserError("is of no known kind", file=path, remedy=f"Give {SUFFIXES}.")
+    packed = path.suffix == ".gz" and path.with_suffix("").suffix in (".h5ad", ".h5")
+    remedy = "Unpack it first (gunzip)." if packed else f"Give {SUFFIXES}."
+    raise UserError("is of no known kind", file=path, remedy=remedy)
 
 
 def _hdf5(path: Path) -> Any:

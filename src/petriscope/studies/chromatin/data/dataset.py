@@ -20,10 +20,11 @@ CONTEXTS = ("in_vitro", "in_vivo")
 SIGNAL_FORMATS = ("fragments", "bam", "bigwig", "bedgraph", "narrowpeak")
 MOTIF_FORMATS = ("meme", "homer")
 DOCS = "See docs/datasets.md for the format."
+KIND = "chromatin"
 FIELDS = {
     "": (
-        *("format", "name", "description", "licence", "simulation", "genome", "lineages"),
-        *("biosamples", "annotation", "lineage_factors", "truth"),
+        *("format", "kind", "name", "description", "licence", "simulation", "genome"),
+        *("lineages", "biosamples", "annotation", "lineage_factors", "truth"),
     ),
     "genome": ("build", "fasta", "blacklist"),
     "biosamples": (
@@ -173,6 +174,10 @@ def _locate(path: Path) -> tuple[Path, Path]:
 
 
 def _parse(r: Described) -> Dataset:
+    kind = r.text(r.raw, "kind", KIND)
+    if kind != KIND:
+        remedy = "Name the study that reads this one (--study)."
+        raise r.fail("kind", f"is {kind!r}, not {KIND!r}", remedy)
     r.known(r.raw, "", "")
     if (version := r.text(r.raw, "format")) != "1":
         raise r.fail("format", f"is {version}", "This version reads format 1.")
