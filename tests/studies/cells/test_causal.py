@@ -13,6 +13,7 @@ import scipy.sparse as sp
 import torch
 from cells_linear_model import GENES, PADDING, LinearModel, tokens_of
 
+from petriscope.claims.rules import evaluate_rule, read_rules
 from petriscope.sae.codes import Codes
 from petriscope.studies.cells.causal import (
     Bench,
@@ -29,6 +30,8 @@ from petriscope.studies.cells.causal import (
     weigh,
 )
 from petriscope.studies.cells.readings import hold, masked_cell
+
+CLAIMS = Path(__file__).parents[3] / "studies/cells/claims.yaml"
 
 
 def test_the_published_ratios_come_out(shared: Path) -> None:
@@ -194,6 +197,28 @@ def test_random_directions_reach_no_annotation() -> None:
     assert total.median == sorted(one.ratio for one in every)[1]
     medians = np.median(np.stack([one.null for one in every]), axis=0)
     assert total.matched_high == pytest.approx(np.quantile(medians, 0.975))
+
+
+def test_the_claim_stands_where_features_are_specific_and_nowhere_else() -> None:
+    bench, _ = planted_bench()
+    rule = next(r["rule"] for r in read_rules(CLAIMS) if r["id"] == "sc-causal")
+
+    def supported(feature: int, learned: bool = True) -> bool:
+        one = judged(bench, target_of(feature), design(40))
+        assert one is not None
+        total = summarize([one], 0.05, 6)
+        assert total is not None
+        metrics = {
+            "model": {"all_learned": learned},
+            "causal": {
+                "beyond_matched": total.median - total.matched_high,
+                "beyond_directions": total.median_again - total.directions_high,
+            },
+        }
+        return evaluate_rule(rule, metrics)
+
+    assert [supported(feature) for feature in (0, 1, 2)] == [True, False, False]
+    assert not supported(0, learned=False)
 
 
 def test_a_feature_that_never_fires_or_has_no_targets_left_is_not_judged() -> None:

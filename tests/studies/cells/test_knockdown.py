@@ -16,6 +16,7 @@ from petriscope.studies.cells.knockdown import (
     Predicted,
     Virtual,
     agreement,
+    beyond_others,
     correlation_predictor,
     count_falls,
     falls,
@@ -106,6 +107,20 @@ def test_targets_that_fall_are_told_from_others() -> None:
     assert by["c"].p > 0.05
     count = count_falls(found, 0.05)
     assert (count.tfs, count.found) == (3, 2)
+
+
+def test_genes_that_fall_whichever_tf_does_are_no_targets() -> None:
+    predicted, regulons = knocked()
+    usable, axes = np.ones(40, bool), np.zeros((40, 1))
+    change = predicted.change.copy()
+    change[:, 22:28] -= 5.0  # genes of a level, such as those that TF c is said to drive
+    falling = predicted._replace(change=change)
+    found = {one.name: one for one in falls(falling, regulons, axes, usable, draws=199, seed=0)}
+    assert found["c"].p > 0.05 and found["a"].p == found["b"].p == 1 / 200
+    expected = change[0] - np.nanmean(change[1:], axis=0)
+    np.testing.assert_allclose(beyond_others(change)[0], expected, rtol=1e-9)
+    alone = predicted._replace(names=("a",), tf=predicted.tf[:1], change=change[:1])
+    assert falls(alone, regulons, axes, usable, draws=199, seed=0)[0].auroc > 0.5
 
 
 def test_auroc_of_sets_is_that_of_pairs() -> None:

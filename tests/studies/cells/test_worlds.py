@@ -9,7 +9,7 @@ any of them was run, claim by claim, from what the simulator plants and what tra
 - nothing varies together: genes of a programme vary each by itself, TFs drive nothing, and a type
   is a name. The sets name no programme, a type has no features, and there is no programme that no
   set names;
-- nothing learned: one step of training with a rate of 1e-9, so that the models are no more than
+- nothing learned: one step of training with a rate of 1.1e-7, so that the models are no more than
   random ones, which the flag `model.all_learned` does not see. All that is claimed above random
   models is false;
 - random weights: no step at all. Nothing may be said of the models, whatever their features do.
@@ -29,15 +29,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from scipy import stats
 
+from petriscope.claims.rules import evaluate_rule, read_rules
 from petriscope.run.params_edit import override
 from petriscope.run.snapshot import refresh_code
 from petriscope.run.stage import run_all
 from petriscope.run.studies import find_study
 from petriscope.run.workspace import create_workspace
 from petriscope.studies.cells.data.simulate import simulate_demo
+from petriscope.studies.cells.regulons import mcnemar
+from petriscope.studies.cells.stages.tissue import too_few
 from petriscope.studies.cells.tiny import TINY_PARAMS
 
 SHIPPED = Path(__file__).parents[3] / "studies/cells"
@@ -63,7 +67,7 @@ WORLDS = {
     "nothing learned": World(
         {},
         {f"{name}.steps": 1 for name in FAMILIES}
-        | {f"{name}.learning_rate": 1e-9 for name in FAMILIES},
+        | {f"{name}.learning_rate": 1.1e-7 for name in FAMILIES},
     ),
     "random weights": World({}, {f"{name}.steps": 0 for name in FAMILIES}),
 }
@@ -216,6 +220,26 @@ def test_each_claim_is_false_in_some_world_and_has_seeds() -> None:
     assert set(SEEDS) == set(FALSE) == set(WORLDS)
     assert set().union(*FALSE.values()) == set(CLAIMS)
     assert sum(map(len, SEEDS.values())) >= 20
+
+
+# --- a second tissue, which no planted world makes regulons of -----------------------------------
+
+
+def tissue(tfs: int, gained: int) -> str:
+    """The verdict where ``gained`` of the TFs are found with two tissues, and none with one."""
+    rule = next(r["rule"] for r in read_rules(SHIPPED / "claims.yaml") if r["id"] == "sc-tissue")
+    found = mcnemar(np.zeros(tfs, bool), np.arange(tfs) < gained, 0.05)
+    if too_few(found.p, found.detectable, 0.05) is not None:
+        return "cannot be tested"
+    numbers = {"p": found.p, "detectable": found.detectable}
+    held = evaluate_rule(rule, {"model": {"all_learned": True}, "tissue": numbers})
+    return "supported" if held else "not supported"
+
+
+def test_that_a_second_tissue_adds_nothing_needs_enough_tfs() -> None:
+    assert tissue(48, gained=0) == tissue(48, gained=4) == "supported"
+    assert tissue(48, gained=12) == "not supported"
+    assert tissue(12, gained=0) == "cannot be tested"
 
 
 # --- the demo that ships ------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 transcription factor's token is taken out, or moved to where genes of least expression stand, and
 genes that are masked are read.
 
-C: do the known targets' readings fall more than those of matched genes? That cannot tell regulation
-from co-expression: both are found. D: does the predicted change over genes agree with the change
+C: do the known targets' readings fall more than those of matched genes, once the mean over other
+TFs is taken off each gene (some genes fall whichever TF does)? That cannot tell regulation from
+co-expression: both are found. D: does the predicted change over genes agree with the change
 that the real knock-down makes, better than with those of other TFs, once the mean over TFs is taken
 off each gene (all genes rise when one falls)? Beside D stands what plain correlation in control
 cells predicts.
@@ -135,7 +136,8 @@ class Fall(NamedTuple):
     p: float
     """against matched sets"""
     mean: float
-    """change of the known targets' readings, repressed ones with their sign turned"""
+    """change of the known targets' readings beyond that by other TFs, repressed ones with their
+    sign turned"""
 
 
 def falls(
@@ -148,12 +150,13 @@ def falls(
     seed: int,
 ) -> list[Fall]:
     """C for every regulon whose TF was knocked down. axes: (G, a) what sets are matched on."""
+    beyond = beyond_others(predicted.change)
     row_of, found = {name: row for row, name in enumerate(predicted.names)}, []
     for number, mine in enumerate(regulons):
         if mine.name not in row_of:
             continue
         row = row_of[mine.name]
-        change = predicted.change[row]
+        change = beyond[row]
         read = usable & np.isfinite(change)
         read[mine.tf] = False
         kept = read[mine.genes]
@@ -176,6 +179,15 @@ def falls(
             )
         )
     return found
+
+
+def beyond_others(change: np.ndarray) -> np.ndarray:
+    """(P, G) each change less the mean of those that the other TFs make of the gene; as it is where
+    no other is known."""
+    known = np.isfinite(change)
+    others = known.sum(0) - known
+    total = np.where(known, change, 0.0).sum(0) - np.where(known, change, 0.0)
+    return np.asarray(change - total / np.maximum(others, 1))
 
 
 def set_auroc(
