@@ -79,6 +79,17 @@ class Atlas:
         """Those of `schema.OPTIONAL` that lie in the file."""
         self.has_motif_hits = self._any("motif_hits")
 
+    @cached_property
+    def filled(self) -> frozenset[str]:
+        """Columns of features that have any value."""
+        found = self._db.execute("SELECT column FROM orders WHERE filled > 0")
+        return frozenset(name for (name,) in found)
+
+    @property
+    def contrasted(self) -> bool:
+        """Whether any feature was tested for a difference between two conditions."""
+        return "cds" in self.filled
+
     def _declared(self) -> schema.Declared:
         """The study's own columns and its words, as the file says."""
         places = ("words", "units", "contexts", "features")

@@ -80,7 +80,7 @@ class FeaturePage(Page):
                 yield VirtualTable(id="responses", empty="no response to a perturbation is known")
                 yield VirtualTable(id="celltypes", empty="no cell type was tested")
             yield Block(id="dependency", title="Dependency map")
-            with Horizontal(classes="pair"):
+            with Horizontal(id="causal-cards", classes="pair"):
                 yield Block(id="ablation", title="Ablation of this feature")
                 yield Block(id="steering", title="Steering with this feature")
 
@@ -140,6 +140,10 @@ class FeaturePage(Page):
             lambda width: evidence.activation(feature.activation, words, lineages, p, g, width),
             title=f"Activation by {words.unit}",
         )
+        block("statistics").display = atlas.contrasted or not atlas.tables
+        block("activation").display = bool(feature.activation) or not atlas.tables
+        causal = bool(feature.ablation or feature.steering) or not atlas.tables
+        self.query_one("#causal-cards").display = causal
         states, colors = atlas.annotations(identifier, "chromhmm", 12), atlas.state_colors()
         alpha = atlas.thresholds.alpha
         block("states").show(lambda width: evidence.states(states, alpha, colors, p, g, width))
@@ -291,6 +295,8 @@ class FeaturePage(Page):
                 lambda n: p.stratum(n.lineage, lineages),
             ),
         ]
+        if not (self.owner.atlas is None or self.owner.atlas.contrasted):
+            fields = fields[:4]
         self._table("neighbors").show(ListRows(rows), fields)
 
     def _lists(self, atlas: Atlas, feature: Feature) -> None:
@@ -357,6 +363,8 @@ class FeaturePage(Page):
             ),
         }
         for name, (rows, fields) in tables.items():
+            if name == "listed":  # of some layers a release has the names alone
+                fields = [f for f in fields if f.flex or any(f.text(x) != none for x in rows)]
             self._table(name).show(ListRows([(row,) * len(fields) for row in rows]), fields)
         for pair in (("listed", "links"), ("responses", "celltypes")):
             self._fit(pair, [self._height(name) for name in pair])

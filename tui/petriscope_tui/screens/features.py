@@ -40,12 +40,24 @@ MORE_COLUMNS = (
     "p_published",
     "module",
 )  # where there is room
+PLAIN_COLUMNS = ("label", "density", "mean_activation", "module", "stability")
+"""Where there is no contrast; the study's own columns follow."""
+EXAMPLES = {
+    True: "layer>=4 cds_q<.01 lineage:liver motif:HNF4A   (f to type, ? for the language)",
+    False: "layer:3..5 go:ribosome density>.001 -is:dead   (f to type, ? for the language)",
+}
+"""Filters, with and without a contrast."""
+TYPED = {
+    True: "q<.01  layer:3..5  motif:GATA  go:lipid  gene:APOL1  -is:dead",
+    False: "layer:3..5  go:ribosome  label:mitotic  gene:CDK1  density>.001  -is:dead",
+}
 WIDTHS = {
     "label": 20,
     "lineage": 8,
     "direction": 8,
     "level": 9,
     "n_units": 5,
+    "model": 10,
     "layer": 5,
     "feature": 6,
     "alive": 5,
@@ -96,8 +108,7 @@ class FeaturesPage(Page):
             with Horizontal(id="filter-line"):
                 yield Static("filter", id="filter-mark")
                 yield Input(
-                    placeholder="layer>=4 cds_q<.01 lineage:liver motif:HNF4A   (f to type, ? for "
-                    "the language)",
+                    placeholder=EXAMPLES[True],
                     id="filter",
                 )
                 yield Static("", id="filter-count")
@@ -106,6 +117,10 @@ class FeaturesPage(Page):
 
     def fill(self, atlas: Atlas) -> None:
         default = (*DEFAULT_COLUMNS, *MORE_COLUMNS) if self.size.width >= 170 else DEFAULT_COLUMNS
+        if not atlas.contrasted and atlas.total:
+            own = (column.name for column in atlas.declared.features)
+            default = tuple(name for name in (*PLAIN_COLUMNS, *own) if name in atlas.filled)
+        self.query_one("#filter", Input).placeholder = EXAMPLES[atlas.contrasted]
         chosen = [c for c in load_columns() or default if c in atlas.columns]
         self.shown = chosen or ["cds", "q"]
         self._run_query(keep=True)
@@ -179,7 +194,8 @@ class FeaturesPage(Page):
             LINEAGE_PREFIX
         ):
             style = lambda v: p.faint if v is None else p.target if v > 0 else p.reference
-        return Field(column.name, column.head, width, text, style, column.kind != "text")
+        wide = column.name == "label" and not atlas.contrasted
+        return Field(column.name, column.head, width, text, style, column.kind != "text", wide)
 
     def current(self) -> int | None:
         """Identifier under the cursor."""
@@ -208,14 +224,14 @@ class FeaturesPage(Page):
         if atlas is None or note.has_class("-wrong"):
             return
         if self.query_one("#filter", Input).has_focus:
-            note.update(
-                "Enter: to the table   e.g. q<.01  layer:3..5  motif:GATA  go:lipid  gene:APOL1  "
-                "-is:dead"
-            )
+            note.update(f"Enter: to the table   e.g. {TYPED[atlas.contrasted]}")
             return
         column = atlas.columns.get(self.sort)
         place = f"{row + 1:,}/{len(self.order):,}" if self.order else "0/0"
-        note.update(f"{place}   sorted by {self.sort}: {column.text if column else ''}")
+        what = column.text if column else ""
+        if self.sort == "layer" and any(not x.isdigit() for x in atlas.layer_names.values()):
+            what = "model by model"  # each numbers its layers its own way
+        note.update(f"{place}   sorted by {self.sort}: {what}")
 
     def on_virtual_table_head_clicked(self, message: VirtualTable.HeadClicked) -> None:
         self.sort_by(message.key)

@@ -54,10 +54,14 @@ class LayersPage(Page):
         if any(x.model for x in layers):
             name = lambda x: atlas.layer_names[x.layer]
             fields.insert(1, Field("model", "model", 13, name, lambda _: self.palette.dim))
+        none = self.glyphs.none  # without a contrast its columns would be empty
+        fields = [f for f in fields if atlas.contrasted or any(f.text(x) != none for x in layers)]
         table.show(ListRows([(x,) * len(fields) for x in layers]), fields, table.cursor)
         table.styles.height = min(len(layers) + 3, 16)
         self.query_one("#quality", Block).show(lambda width: self._quality(layers, width))
-        self.query_one("#flow", Block).show(lambda width: self._flow(atlas, width))
+        flow = self.query_one("#flow", Block)
+        flow.display = bool(atlas.flow()) or "links" not in atlas.tables  # which have a page
+        flow.show(lambda width: self._flow(atlas, width))
 
     def _fields(self) -> list[Field]:
         p, none = self.palette, self.glyphs.none
@@ -89,7 +93,8 @@ class LayersPage(Page):
         atlas, layer = self.owner.atlas, self.current()
         if atlas is not None and layer is not None:
             counts = atlas.density_histogram(layer)
-            title = f"Feature density, layer {layer}"
+            name = atlas.layer_names[layer]
+            title = f"Feature density, {f'layer {name}' if name.isdigit() else name}"
             self.query_one("#density", Block).show(
                 lambda width: self._density(counts, width), title=title
             )
@@ -116,6 +121,8 @@ class LayersPage(Page):
 
     def _quality(self, layers: list[Layer], width: int) -> Text:
         p = self.palette
+        if any(x.model for x in layers):
+            return self._models(layers, width)
         series = []
         for name, mark, style, values in (
             (
@@ -130,6 +137,18 @@ class LayersPage(Page):
             points = [(float(layer), value) for layer, value in values if value is not None]
             if points:
                 series.append(Series(name, points, style, mark, [None] * len(points)))
+        return line_plot(series, width, 14, self.glyphs, p.dim, "layer", "share")
+
+    def _models(self, layers: list[Layer], width: int) -> Text:
+        """FVU of each model's layers."""
+        p, series = self.palette, []
+        for name, style in zip(dict.fromkeys(x.model for x in layers), (p.accent, p.target)):
+            of = [x for x in layers if x.model == name and x.fvu is not None]
+            points = [(float(x.depth or 0), x.fvu or 0.0) for x in of]
+            if points:
+                mark = (name or "o")[:1].lower()
+                label = f"{name}: FVU (share of variance not explained)"
+                series.append(Series(label, points, style, mark, [None] * len(points)))
         return line_plot(series, width, 14, self.glyphs, p.dim, "layer", "share")
 
     def _flow(self, atlas: Atlas, width: int) -> Text:

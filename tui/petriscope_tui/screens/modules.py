@@ -79,7 +79,7 @@ class ModulesPage(ListPage):
             text.append(f"{counts.get(layer, 0):>3} modules  ")
             if share is not None:
                 text.append(f"{show(share.value, 'share'):>7} of alive features ")
-                text.append(bar(share.value, max(width - 50, 8), self.glyphs), style=p.accent)
+                text.append(bar(share.value, max(width - 56, 8), self.glyphs), style=p.accent)
             text.append("\n")
         text.rstrip()
         return text
@@ -100,7 +100,8 @@ class ModulesPage(ListPage):
             self.number("density", "density", 8, "share"),
             self.words("label", "label", 12, flex=True),
         ]
-        title = f"Module {module.module} of layer {atlas.layer_names.get(module.layer, '')}"
+        name = atlas.layer_names.get(module.layer, "")
+        title = f"Module {module.module} of {f'layer {name}' if name.isdigit() else name}"
         self.put("found", self.found, fields, f"{title}: {len(self.found):,} features")
 
     def query_of(self, row: int) -> str | None:

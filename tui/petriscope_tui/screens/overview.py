@@ -24,6 +24,8 @@ from petriscope_tui.workspace import short_path
 
 ANNOTATED = "annotated"
 """Name of the number of a layer that is drawn where there is no contrast."""
+SHARES = (ANNOTATED, "in a module", "with a cell type")
+"""Shares of a layer's features, listed where there is no contrast."""
 
 
 class OverviewPage(Page):
@@ -78,11 +80,16 @@ class OverviewPage(Page):
         rest = (
             room - statement - 23
         )  # a number cut short says nothing: shown where it has room, in full below
-        if rest >= 24:
+        corrected = any(c.corrected for c in claims)
+        if rest >= 24 and corrected:
             fields.append(
                 Field("corrected", "corrected", 24, lambda c: c.corrected or g.none, flex=True)
             )
-        if rest >= 80:
+        elif rest >= 24:
+            for key, head in (("published", "published"), ("as_published", "our, as run")):
+                text = lambda c, key=key: getattr(c, key) or g.none
+                fields.append(Field(key, head, 24, text, lambda _: p.dim, flex=True))
+        if rest >= 80 and corrected:
             fields.append(
                 Field(
                     "published",
@@ -191,6 +198,8 @@ class OverviewPage(Page):
         return line_plot(series, width, 13, self.glyphs, p.dim, "layer", "% of alive features")
 
     def _layers(self, atlas: Atlas, width: int) -> Text:
+        if not atlas.contrasted and atlas.numbers():
+            return self._measured(atlas, width)
         p, none = self.palette, self.glyphs.none
         layers = atlas.layers()
         text = Text()
@@ -215,6 +224,30 @@ class OverviewPage(Page):
             f"context: q < {alpha} (BH over all layers); random: % in a randomly initialized model"
         )
         text.append("\n".join(wrap(note, width)), style=p.dim)
+        return text
+
+    def _measured(self, atlas: Atlas, width: int) -> Text:
+        """Alive features of each layer, and what was measured of them, beside chance if known."""
+        p, none, text = self.palette, self.glyphs.none, Text()
+        found = {(n.name, n.layer): n for n in atlas.numbers() if n.other_layer is None}
+        shares = [name for name in SHARES if any(name == one for one, _ in found)]
+        chance = any(n.null is not None for n in found.values() if n.name == ANNOTATED)
+        head = f"{'layer':<14}{'alive':>7}{'FVU':>7}"
+        head += "".join(f"{name:>{len(name) + 2}}" for name in shares)
+        head += f"{'by chance':>11}" if chance else ""
+        text.append(head[:width] + "\n", style=p.dim)
+        for x in atlas.layers():
+            text.append(f"{atlas.layer_names[x.layer]:<14}", style=p.dim)
+            text.append(f"{show(x.alive, 'count', none):>7}{show(x.fvu, 'number', none):>7}")
+            for name in shares:
+                one = found.get((name, x.layer))
+                value = show(one.value if one else None, "share", none)
+                text.append(f"{value:>{len(name) + 2}}")
+            if chance:
+                one = found.get((ANNOTATED, x.layer))
+                text.append(f"{show(one.null if one else None, 'share', none):>11}", style=p.dim)
+            text.append("\n")
+        text.rstrip()
         return text
 
     def _run(self, atlas: Atlas, width: int) -> Text:

@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 from petriscope.atlas.filters import GENE_REACH, Region, parse_region
 from petriscope.atlas.query import Atlas, common_terms, search
 from petriscope.atlas.records import Found
-from petriscope.atlas.schema import feature_name, parse_feature
+from petriscope.atlas.schema import LAYER_STRIDE, feature_name, parse_feature
 from petriscope.enrich.kinds import BY_NAME
 from petriscope.errors import UserError
 from petriscope_tui.evidence import spoken
@@ -187,6 +187,18 @@ class SearchPage(Page):
             ),
             Field("label", "label", 10, lambda v: v or none, flex=True),
         ]
+        if not atlas.contrasted:
+            names = atlas.layer_names
+            rows = [
+                (feature_name(i), names.get(i // LAYER_STRIDE, ""), *row)
+                for i, row in zip(order, atlas.rows(order, ["density", "label"]))
+            ]
+            fields = [
+                fields[0],
+                Field("layer", "layer", 13, str, lambda _: p.dim),
+                Field("density", "density", 9, lambda v: show(v, "share", none), right=True),
+                fields[-1],
+            ]
         table.border_title = f"Features: {found.query}"
         table.show(ListRows(rows), fields)
 

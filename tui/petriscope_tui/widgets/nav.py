@@ -86,6 +86,7 @@ class Nav(Widget):
         """(page, label, first column) of each tab: the longest labels that leave room for the run's
         state."""
         width = self.size.width - (len(self.state) + 2 if self.state else 0)
+        further = self.app.further()  # type: ignore[attr-defined]
         for form, start in (
             (" {key} {name} ", len(BRAND)),
             ("{key} {name} ", len(BRAND)),
@@ -96,8 +97,8 @@ class Nav(Widget):
         ):
             x = start
             tabs = []
-            for page, key, name in PAGES:
-                label = form.format(key=key, name=name, short=SHORT[page])
+            for page, key, name, *_ in (*PAGES, *further):
+                label = form.format(key=key, name=name, short=SHORT.get(page, name))
                 tabs.append((page, label, x))
                 x += len(label)
             if x <= width:

@@ -122,7 +122,7 @@ def feature_rows(released: Released, family: str) -> pd.DataFrame:
 def _label(frame: pd.DataFrame) -> pd.Series:
     """A feature's best term; what the tables call `pairwise_enrichment` in words."""
     words = {"STRING_edges": "some edge of STRING", "TRRUST_edges": "some edge of TRRUST"}
-    return frame.ontology.map(words).fillna(frame.label)
+    return frame.ontology.map(words).fillna(frame.label.replace(_WORDS))
 
 
 def gene_rows(released: Released, families: list[str]) -> pd.DataFrame:
@@ -199,12 +199,17 @@ def annotation_rows(released: Released, families: list[str]) -> pd.DataFrame:
 
 
 _SCOPES = {"TRRUST_TF_enrichment": "TRRUST"}
+_WORDS = {
+    "transcription_factors": "transcription factors of TRRUST",
+    "pairwise_enrichment": "some edge of a network",
+}
+"""Names in the release that are no terms."""
 
 
 def _term(kind: pd.Series, name: pd.Series) -> pd.Series:
     """Names of terms; an edge is named by its network."""
     network = kind.str.removesuffix("_edges")
-    return name.where(~kind.isin(EDGES), network)
+    return name.replace(_WORDS).where(~kind.isin(EDGES), network)
 
 
 def layer_rows(released: Released, families: list[str]) -> pd.DataFrame:
@@ -236,7 +241,7 @@ def module_rows(
         table = released.table(name, (), ("layer", "id", "n", "features", "top_anns"))
         for layer, number, size, features, terms in table.itertuples(index=False):
             at = {"graph": "pmi", "layer": layer + FIRST_LAYER[family], "module": number}
-            label = "; ".join(f"{term['t']} ({term['c']})" for term in terms)
+            label = "; ".join(f"{_WORDS.get(term['t'], term['t'])} ({term['c']})" for term in terms)
             modules.append({**at, "size": size, "label": label})
             members.append(pd.DataFrame({**at, "feature": features}))
     if not modules:
