@@ -22,6 +22,11 @@ from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
 
 SHOWN = 200
+TYPED = {
+    True: "gene, motif, GO term, state, label, L6/1234 or chr22:37,500,000-37,600,000",
+    False: "gene, term, label or L6/1234",
+}
+"""What may be typed, with and without a contrast."""
 
 
 class SearchPage(Page):
@@ -45,8 +50,7 @@ class SearchPage(Page):
             with Horizontal(id="filter-line"):
                 yield Static("search", id="filter-mark")
                 yield Input(
-                    placeholder="gene, motif, GO term, state, label, L6/1234 or "
-                    "chr22:37,500,000-37,600,000",
+                    placeholder=TYPED[True],
                     id="needle",
                 )
             with Horizontal(id="search-halves"):
@@ -62,7 +66,9 @@ class SearchPage(Page):
         super().on_mount()
 
     def fill(self, atlas: Atlas) -> None:
-        self._search(self.query_one("#needle", Input).value)
+        line = self.query_one("#needle", Input)
+        line.placeholder = TYPED[atlas.contrasted]
+        self._search(line.value)
 
     def resumed(self) -> None:
         self.set_focus(self.query_one("#needle"))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from petriscope.cli import main
 from petriscope.errors import UserError
 from petriscope.run.fixtures import Compared, read_fixture
 from petriscope.studies.cells.parity import methods
@@ -71,3 +72,21 @@ def test_both_files_are_needed(given: tuple, tmp_path: Path) -> None:
     (kind,) = KINDS
     assert kind.holds <= set(arrays)
     assert relative([1.0, np.nan], [1.0, np.nan]) == 0 and relative([1.0], [1.0, 2.0]) == np.inf
+
+
+def test_either_file_names_both(given: tuple, tmp_path: Path, capsys: Any) -> None:
+    """The verb computes two halves of one fixture once; a result that was changed is status 1."""
+    path, _, results = given
+    half = tmp_path / "another name.json.gz"
+    shutil.copy(path, tmp_path / "another name.npz")
+    shutil.copy(path.with_suffix(".json.gz"), half)
+    both = [str(half), str(tmp_path / "another name.npz")]
+    assert main(["verify", "--parity", *both]) == 0
+    assert capsys.readouterr().out.count("methods of the comparative atlas") == 1
+    changed = json.loads(json.dumps(results))
+    changed["highways_0_1"]["summary"]["n_highways"] += 1
+    with gzip.open(half, "wt") as handle:
+        json.dump(changed, handle)
+    assert main(["verify", "--parity", str(half)]) == 1
+    out = capsys.readouterr().out
+    assert "failed   highways_0_1.n_highways" in out and "1 of 107 arrays" in out
