@@ -57,7 +57,7 @@ def draw_energy(energy: pd.DataFrame, layers: pd.DataFrame) -> Figure:
         below, own = axes[len(models) + column], _layers(layers, model)
         for name, (color, label) in FVUS.items():
             below.plot(own.layer, own[name], "o-", ms=3, lw=1, color=color, label=label)
-        below.set(xlabel="layer", ylim=(0, None))
+        below.set(xlabel="layer", ylim=(0, None), xticks=sorted(own.layer))
     axes[0].set_ylabel("share of a direction in them")
     axes[len(models)].set_ylabel("variance unexplained")
     axes[0].legend()
@@ -99,7 +99,7 @@ def draw_modules(
             below.plot(own.layer, own.modularity, "o-", ms=3, lw=1, color=color, label=graph)
             label = "dealt out anew" if graph == GENE else None
             below.plot(own.layer, own.rewired_most, ":", lw=1, color=color, label=label)
-        below.set(xlabel="layer", ylim=(0, 1))
+        below.set(xlabel="layer", ylim=(0, 1), xticks=sorted(set(own.layer)))
     axes[len(models)].set_ylabel("modularity")
     axes[len(models)].legend()
     return figure
