@@ -87,7 +87,12 @@ def test_modules_are_programmes_beyond_genes_in_the_knowing_world_alone(
         assert model["least_modules"] <= model["modules"] <= model["most_modules"]
     # the trap: published modules all the same where latents follow genes alone
     for model in ignorant[1]["modules"]["models"].values():
-        assert model["published"] >= 4 * LAYERS and model["surviving"] < 0.05
+        assert model["published"] >= 4 * LAYERS
+        assert model["surviving"] < 0.05 and model["surviving_types"] < 0.05
+    table = read_csv(knowing[0].table("modules") / "graphs.csv")
+    own = table[(table.graph == "gene") & table.trained & (table.layer > 0)]
+    margins = (own.modularity - own.rewired_most).groupby(own.model).min()
+    assert knowing[1]["modules"]["least_margin"] == pytest.approx(margins.min(), abs=1e-5)
     edges = pd.read_parquet(knowing[0].table("modules") / "edges.parquet")
     assert (edges[edges.graph != "pmi"].weight >= 4).all() and (edges["count"] >= 20).all()
 
