@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")  # before any of them is loaded
 
-# ruff: noqa: E402
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
