@@ -136,7 +136,7 @@ def test_names_that_are_none_are_one_line(finished: Checkout) -> None:
         out = finished.run("petriscope", "stage", "letters", folder="studies/toy", status=2)
     finally:
         params.write_text(text)
-    assert "params.yaml: study: no study 'xyz'. Studies: chromatin, dna, toy." in out
+    assert "params.yaml: study: no study 'xyz'. Studies: chromatin, cells, dna, toy." in out
     out = finished.run("petriscope", "reproduce", "--study", "all", "--set", "seed=2", status=2)
     assert out == "petriscope: --set: goes with one study. Give --study NAME, not all.\n"
 

@@ -341,7 +341,7 @@ class PublishedAnnotations(NamedTuple):
 
 
 def published_annotations(
-    lists: sp.csr_matrix, rule: PublishedRule, names: Sequence[str], alpha: float = 0.05
+    lists: sp.csr_matrix, rule: PublishedRule, names: Sequence[str], alpha: float
 ) -> PublishedAnnotations:
     """Annotate gene lists (F, G) as the released code does."""
     table, background = rule.tests(lists)

@@ -54,7 +54,7 @@ def published_celltypes(
     *,
     least: int = TYPE_CELLS,
     all_types: bool = False,
-    alpha: float = 0.05,
+    alpha: float,
 ) -> PublishedCellTypes:
     """Fisher's test of every type among the tenth of the cells in which a feature is strongest.
 

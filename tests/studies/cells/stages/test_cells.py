@@ -63,5 +63,5 @@ def test_what_is_wrong_with_the_data_set_is_said_before_any_work(workspace: Work
         stage.run(workspace, load_params(workspace.params))
     assert not workspace.table("cells").exists()
     write_dataset(workspace.root / "data" / "toy", vocabularies=None)
-    with pytest.raises(UserError, match=r"vocabularies: is missing\. Name the vocabulary of"):
+    with pytest.raises(UserError, match=r"vocabularies\.geneformer: is missing\. Name the file"):
         stage.run(workspace, load_params(workspace.params))
