@@ -11,7 +11,14 @@ import pytest
 import scipy.sparse as sp
 from scipy import stats
 
-from petriscope.studies.cells.ceiling import ceiling, ceiling_table, log_normalized, moved_genes
+from petriscope.studies.cells.ceiling import (
+    Moved,
+    ceiling,
+    ceiling_table,
+    log_normalized,
+    moved_genes,
+    permuted_size,
+)
 from petriscope.studies.cells.perturbation import Cohort
 from petriscope.studies.cells.regulons import Regulon
 
@@ -39,6 +46,61 @@ def test_all_targets_in_one_pass_are_those_of_scipy() -> None:
         )
 
 
+def table_of(
+    moved: Moved,
+    tfs: list[Regulon],
+    axes: np.ndarray,
+    usable: np.ndarray,
+    y: np.ndarray,
+    who: Cohort,
+) -> pd.DataFrame:
+    return ceiling_table(
+        moved,
+        tfs,
+        axes,
+        usable,
+        expression=sp.csr_matrix(y),
+        who=who,
+        draws=300,
+        alpha=0.05,
+        seed=0,
+    )
+
+
+def test_labels_are_permuted_within_batches() -> None:
+    """Brute force: Welch's t of scipy for each permutation; a difference of batches is none."""
+    rng = np.random.default_rng(2)
+    target = np.repeat([False, True], 30)
+    batch = np.where(rng.random(60) < 0.3, 1, target).astype(int)
+    y = rng.normal(size=(60, 4)) + 4 * batch[:, None]
+    drawn = permuted_size(y, target, batch, 3, 7)
+    label, again = np.tile(target, (3, 1)), np.random.default_rng(7)
+    for one in (0, 1):
+        mine = np.flatnonzero(batch == one)
+        label[:, mine] = again.permuted(label[:, mine], axis=1)
+        assert (label[:, mine].sum(1) == target[mine].sum()).all()
+    for value, row in zip(drawn, label):
+        theirs = stats.ttest_ind(y[row], y[~row], equal_var=False).statistic
+        assert value == pytest.approx(np.abs(theirs).mean())
+    observed = np.abs(stats.ttest_ind(y[target], y[~target], equal_var=False).statistic).mean()
+    assert observed < drawn.max() + 1 and drawn.min() > 4  # all of it is the batches
+
+
+def test_genes_that_vary_together_are_not_shown_by_chance() -> None:
+    """Co-expressed regulons that no knock-down moves: matched sets alone would show many."""
+    rng = np.random.default_rng(3)
+    group, genes, n_tf = np.repeat(np.arange(21), [200, *[40] * 20]), 300, 20
+    y = rng.normal(size=(len(group), genes))
+    tfs = [Regulon(f"tf{i}", i, 20 + 8 * i + np.arange(8), np.ones(8, int)) for i in range(n_tf)]
+    for regulon in tfs:
+        y[:, regulon.genes] += 2 * rng.normal(size=(len(group), 1))
+    who = cohort_of(group, tuple(r.name for r in tfs))
+    axes, usable = np.zeros((genes, 1)), np.ones(genes, bool)
+    table = table_of(moved_genes(y, who), tfs, axes, usable, y, who)
+    assert (table.p_sets <= 0.05).sum() >= 4  # a fifth or more where one in twenty is right
+    assert (table.p_labels <= 0.05).sum() <= 3 and (table.q < 0.05).sum() == 0
+
+
 def test_a_regulon_that_moves_is_shown_and_one_that_does_not_is_not() -> None:
     rng = np.random.default_rng(1)
     group, genes = np.repeat(np.arange(5), 60), 120
@@ -47,9 +109,10 @@ def test_a_regulon_that_moves_is_shown_and_one_that_does_not_is_not() -> None:
     for i in (0, 1):
         y[np.ix_(group == i + 1, tfs[i].genes)] -= 0.8
         y[group == i + 1, i] -= 3
-    moved = moved_genes(y, cohort_of(group, ("tf0", "tf1", "tf2", "tf3")))
+    who = cohort_of(group, ("tf0", "tf1", "tf2", "tf3"))
+    moved = moved_genes(y, who)
     usable, axes = np.ones(genes, bool), rng.normal(size=(genes, 2))
-    table = ceiling_table(moved, tfs, axes, usable, draws=300, alpha=0.05, seed=0)
+    table = table_of(moved, tfs, axes, usable, y, who)
     assert (table.q < 0.05).tolist() == [True, True, False, False]
     assert (table.moved[:2] >= 5).all() and (table.moved[2:] == 0).all()
     rest = np.delete(np.arange(genes), 0)

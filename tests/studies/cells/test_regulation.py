@@ -120,7 +120,18 @@ def through(moves: bool, encoded: bool) -> Found:
     moved = moved_genes(sp.csr_matrix(world.y), world.who)
     usable, axes = np.ones(GENES, bool), np.zeros((GENES, 1))
     shown = ceiling(
-        ceiling_table(moved, REGULONS, axes, usable, draws=199, alpha=0.05, seed=0), 0.05
+        ceiling_table(
+            moved,
+            REGULONS,
+            axes,
+            usable,
+            expression=sp.csr_matrix(world.y),
+            who=world.who,
+            draws=199,
+            alpha=0.05,
+            seed=0,
+        ),
+        0.05,
     )
     rng = np.random.default_rng(3)
     predicted = rng.normal(0, 0.3, (TFS, GENES))

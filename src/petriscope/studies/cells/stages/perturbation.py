@@ -180,6 +180,8 @@ def run(workspace: Workspace, params: Params) -> PerturbationNumbers:
         ground.regulons,
         np.column_stack([detected, ground.degree]),
         detected > 0,
+        expression=ground.expression,
+        who=ground.who,
         draws=given.random_regulons,
         alpha=alpha,
         seed=params.seed,
