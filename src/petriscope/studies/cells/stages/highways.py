@@ -200,8 +200,7 @@ def _numbers(pairs: pd.DataFrame, features: pd.DataFrame, params: Params) -> Mod
         random=_pooled(random, "share"),
         kept=None if pd.isna(kept) else float(kept),
         over_random=_over(
-            features.highway[features.trained].to_numpy(bool),
-            features.highway[~features.trained].to_numpy(bool),
+            *(features.highway[features.trained == kind].to_numpy(bool) for kind in (True, False)),
             **resampling,
         ),
         below_ceiling=_below(features[features.trained], **resampling),
