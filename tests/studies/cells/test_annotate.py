@@ -46,7 +46,7 @@ def as_published(shared: Path, layer: int) -> PublishedAnnotations:
     names = [name.upper() for name in world["genes"]]
     rule = PublishedRule.of(sets, networks(world), names)
     lists = published_catalog(table(shared, layer)).lists.incidence()
-    return published_annotations(lists, rule, names)
+    return published_annotations(lists, rule, names, 0.05)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -33,7 +33,10 @@ def test_the_published_types_and_tissues_are_the_authors(shared: Path) -> None:
     means = mean_when_active(*cell_sums(codes(shared, 1), cell, 60))
     for labels, least, key in (("types", 3, "cell_types"), ("tissues", 1, "tissues")):
         found = published_celltypes(
-            means, np.array(wanted[labels]), least=least, all_types=key == "tissues"
+            *(means, np.array(wanted[labels])),
+            least=least,
+            all_types=key == "tissues",
+            alpha=0.05,
         )
         assert len(found.features) == wanted["n_tested"]
         active = {int(f): one["n_active_cells"] for f, one in wanted["features"].items()}
@@ -58,7 +61,7 @@ def test_fisher_is_scipys_where_many_are_found() -> None:
     means[:, 0] += (types == "T") * 2.0
     means[:, 1] = 0
     means[:12, 1] = 1.0
-    found = published_celltypes(means, types)
+    found = published_celltypes(means, types, alpha=0.05)
     row = found.found[(found.found.feature == 0)].iloc[0]
     top = means[:, 0] >= np.sort(means[:, 0])[-20]
     both = [[(top & (types == "T")).sum(), (top & (types != "T")).sum()]]
@@ -99,7 +102,7 @@ def test_a_donor_is_no_type_and_cells_are_no_donors() -> None:
     assert {(0, "T")} <= set(zip(hit.feature, hit.type))
     assert not hit.feature.isin([1, 2]).any()
     assert hit.feature.nunique() <= 4
-    published = published_celltypes(total / tokens[:, None], kind).found
+    published = published_celltypes(total / tokens[:, None], kind, alpha=0.05).found
     # as published, what one donor has is what the type of its cells has
     assert published.feature.nunique() > 20 and {1, 2} <= set(published.feature)
 

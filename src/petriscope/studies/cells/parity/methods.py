@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from petriscope.studies.cells.gene_table import GeneTable
     from petriscope.studies.cells.model.geneformer import Geneformer
 
+ALPHA = 0.05
+"""of the authors' scripts"""
 SPECIAL = 4
 """Token ids before the first gene."""
 CLS, EOS = 2, 3
@@ -214,7 +216,7 @@ def terms(world: World) -> Iterator[Compared]:
     for layer in world.layers:
         wanted, name = world.results[f"annotations_{layer}"], f"annotations_{layer}"
         lists = published_catalog(world.table(layer)).lists.incidence()
-        found = published_annotations(lists, rule, names)
+        found = published_annotations(lists, rule, names, ALPHA)
         summary = wanted["summary"]
         counts = (len(found.tests), found.tests.significant.sum(), found.annotated.sum())
         theirs = [summary[key] for key in ("total_tests", "n_significant_tests", "n_annotated")]
@@ -443,7 +445,10 @@ def celltypes(world: World) -> Iterator[Compared]:
         means = mean_when_active(*cell_sums(codes, cell, int(cell.max()) + 1))
         for labels, least, key in (("types", 3, "cell_types"), ("tissues", 1, "tissues")):
             found = published_celltypes(
-                means, np.array(wanted[labels]), least=least, all_types=key == "tissues"
+                *(means, np.array(wanted[labels])),
+                least=least,
+                all_types=key == "tissues",
+                alpha=ALPHA,
             )
             features = wanted["features"]
             active = {int(feature): one["n_active_cells"] for feature, one in features.items()}
