@@ -102,6 +102,7 @@ def identity(
     p: Palette,
     g: Glyphs,
     width: int,
+    contrasted: bool = True,
 ) -> Text:
     """Name, label, checks."""
     v = feature.values
@@ -127,8 +128,8 @@ def identity(
         text.append(f"   module {v['module']}", style=p.dim)
     text.append("\n\n")
     results = checks(feature, thresholds, words)
-    if len(results) - 1 == sum(c.holds is None for c in results) and words.features:
-        results = results[:1]  # a study without a contrast measures none of the others
+    if not contrasted:
+        results = [check for check in results if check.holds is not None]
     held = sum(c.holds is True for c in results)
     measured = sum(c.holds is not None for c in results)
     text.append(f"{held} of {measured} measured checks hold\n", style="bold")

@@ -126,10 +126,12 @@ class FeaturePage(Page):
         self.owner.current_feature = identifier
         self.feature = feature
         p, g, lineages = self.palette, self.glyphs, atlas.lineages
-        words = atlas.declared
+        words, contrasted = atlas.declared, atlas.contrasted or not atlas.tables
         block = lambda name: self.query_one(f"#{name}", Block)
         block("identity").show(
-            lambda width: evidence.identity(feature, atlas.thresholds, words, lineages, p, g, width)
+            lambda width: evidence.identity(
+                feature, atlas.thresholds, words, lineages, p, g, width, contrasted
+            )
         )
         sides = (evidence.spoken(words.target), evidence.spoken(words.reference))
         block("statistics").show(
@@ -140,7 +142,7 @@ class FeaturePage(Page):
             lambda width: evidence.activation(feature.activation, words, lineages, p, g, width),
             title=f"Activation by {words.unit}",
         )
-        block("statistics").display = atlas.contrasted or not atlas.tables
+        block("statistics").display = contrasted
         block("activation").display = bool(feature.activation) or not atlas.tables
         causal = bool(feature.ablation or feature.steering) or not atlas.tables
         self.query_one("#causal-cards").display = causal
