@@ -133,15 +133,15 @@ def evaluate(
     for rule in rules:
         where = f"{source}: {rule['id']}"
         reasons = [_why_not(need, metrics, where) for need in rule["needs"]]
-        missing = next((reason for reason in reasons if reason is not None), None)
-        if missing is not None:
+        missing = list(dict.fromkeys(reason for reason in reasons if reason is not None))
+        if missing:
             verdict = UNTESTABLE
-            why = str(_look_up(rule["reason"], metrics, where) or missing)
+            why = str(_look_up(rule["reason"], metrics, where) or "; ".join(missing))
         else:
             holds = evaluate_rule(rule["rule"], metrics, where)
             verdict = SUPPORTED if holds else NOT_SUPPORTED
             why = f"{rule['rule']} is {'true' if holds else 'false'}"
-        shown = TEXTS if missing is None else ("as_published",)
+        shown = ("as_published",) if missing else TEXTS
         texts = dict.fromkeys(TEXTS, MISSING) | {
             name: render(rule[name], metrics, where, name)
             for name in shown

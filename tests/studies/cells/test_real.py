@@ -165,3 +165,46 @@ def ran(root: Path, folder: Path, **changes: Any) -> tuple[Workspace, dict[str, 
     run_all(workspace)
     ledger = json.loads((workspace.figures / "claims.json").read_text())
     return workspace, {claim["id"]: claim for claim in ledger["claims"]}
+
+
+def untestable(claims: dict[str, dict[str, Any]], *names: str) -> str:
+    """Why, of claims that cannot be tested."""
+    assert {claims[name]["verdict"] for name in names} == {"cannot be tested"}
+    return " / ".join(claims[name]["why"] for name in names)
+
+
+@pytest.mark.slow
+def test_the_immune_sample_through_both_models(folders: dict[str, Path], tmp_path: Path) -> None:
+    workspace, claims = ran(tmp_path / "run", folders["immune"], **{"cells.cells": 100})
+    assert "RANDOM weights" in untestable(claims, "sc-annotation", "sc-novel", "sc-causal")
+    assert untestable(claims, "sc-celltypes") == "the data set names no cell type"
+    why = untestable(claims, "sc-regulation", "sc-tissue")
+    assert why.count("the data set names no perturbation") == why.count("RANDOM weights") == 2
+    numbers = json.loads(workspace.metrics("cells").read_text())
+    assert numbers["tokens_per_cell"]["geneformer"] > 500 < numbers["tokens_per_cell"]["scgpt"]
+
+
+@pytest.mark.slow
+def test_two_donors_of_kang_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    changes = {"cells.cells": 300, "controls.random_init": False}
+    _, claims = ran(tmp_path / "run", folders["kang"], **changes)
+    assert untestable(claims, "sc-celltypes") == (
+        "2 donors have cell types (101, 107); 3 are needed"
+    )
+    assert "%" in claims["sc-celltypes"]["as_published"]
+    assert "no randomly initialized model ran" in untestable(claims, "sc-annotation")
+
+
+@pytest.mark.slow
+def test_the_knock_outs_of_papalexi(folders: dict[str, Path], tmp_path: Path) -> None:
+    changes = {"cells.cells": 2500, "cells.min_genes": 20, "controls.random_init": False}
+    workspace, claims = ran(tmp_path / "run", folders["papalexi"], **changes)
+    assert "RANDOM weights" in untestable(claims, "sc-regulation")
+    found = workspace.table("perturbation")
+    shown = pd.read_csv(found / "ceiling.csv").set_index("target")
+    assert shown.own_t["STAT1"] < -8 and shown.q["STAT1"] < 0.05 and shown.moved["STAT1"] >= 2
+    own = pd.read_csv(found / "own.csv").set_index(["model", "target"])
+    # what a cell no longer expresses is no longer in the input: no model need know anything
+    assert own.t["scgpt", "STAT1"] < -5 and own.q["scgpt", "STAT1"] < 1e-4
+    moved = pd.read_parquet(found / "responses.parquet").query("model == 'scgpt' and q < 0.05")
+    assert {"STAT1", "JAK2"} <= set(moved.target)

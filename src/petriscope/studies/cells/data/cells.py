@@ -442,7 +442,7 @@ def _enough(cells: Cells, min_genes: int, path: Path) -> tuple[Cells, list[str]]
         what = f"is {min_genes:,}, and no cell has that many genes (the richest has "
         what += f"{detected.max(initial=0):,} of {len(cells.genes):,})"
         remedy = "Give a smaller number, or the file with all genes."
-        raise UserError(what, file=path, field="min_genes", remedy=remedy)
+        raise UserError(what, file=path, field="cells.min_genes", remedy=remedy)
     notes = [f"{empty:,} empty cells dropped"] if empty else []
     notes += [f"{few:,} cells with fewer than {min_genes:,} genes dropped"] if few else []
     return (cells if not notes else cells.rows(kept)), notes

@@ -69,17 +69,22 @@ def load_checkpoint(folder: str | Path) -> PostNormModel:
         place or another shape than the configuration's, and values that are not finite.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        remedy = f"Name a folder with {CONFIG} or {ARGS} and the weights."
-        raise UserError("no such folder", file=folder, remedy=remedy)
+    require_checkpoint(folder)
     if (folder / ARGS).is_file():
         weights = read_weights(folder, PICKLES["scgpt"])
         return scgpt_of(read_json(folder / ARGS), weights, file=folder, released=True)
-    if (folder / CONFIG).is_file():
-        weights = read_weights(folder, PICKLES["geneformer"])
-        return geneformer_of(read_json(folder / CONFIG), weights, file=folder)
-    what = f"holds neither {CONFIG} (Geneformer) nor {ARGS} (scGPT)"
-    raise UserError(what, file=folder, remedy="Download the whole checkpoint.")
+    weights = read_weights(folder, PICKLES["geneformer"])
+    return geneformer_of(read_json(folder / CONFIG), weights, file=folder)
+
+
+def require_checkpoint(folder: Path) -> None:
+    """Raise `UserError` for a folder that is not there or has no description of a model."""
+    if not folder.is_dir():
+        remedy = f"Name a folder with {CONFIG} or {ARGS} and the weights."
+        raise UserError("no such folder", file=folder, remedy=remedy)
+    if not any((folder / name).is_file() for name in (ARGS, CONFIG)):
+        what = f"holds neither {CONFIG} (Geneformer) nor {ARGS} (scGPT)"
+        raise UserError(what, file=folder, remedy="Download the whole checkpoint.")
 
 
 def save_model(model: PostNormModel, folder: Path) -> None:

@@ -28,7 +28,11 @@ from petriscope.studies.cells.model.geneformer import Geneformer, GeneformerConf
 from petriscope.studies.cells.model.postnorm import PostNormModel
 from petriscope.studies.cells.model.pretrain import PretrainConfig, hidden_genes, pretrain
 from petriscope.studies.cells.model.scgpt import ScGPT, ScGPTConfig
-from petriscope.studies.cells.model.weights import load_checkpoint, save_model
+from petriscope.studies.cells.model.weights import (
+    load_checkpoint,
+    require_checkpoint,
+    save_model,
+)
 from petriscope.studies.cells.params import FAMILIES, Params
 
 HELD_OUT, MOST = "test", 512
@@ -79,6 +83,10 @@ class ModelNumbers:
 def run(workspace: Workspace, params: Params) -> ModelNumbers:
     """Write results/model/<family>/: config.json or args.json, model.safetensors, history.csv and
     held_out.parquet (a row per gene of held-out cells, each predicted while it is hidden)."""
+    for family in FAMILIES:  # before the other model is trained for nothing
+        weights = model_params(params, family).weights
+        if weights is not None:
+            require_checkpoint(workspace.dataset(weights))
     with atomic_folder(workspace.model) as folder:
 
         def one(family: str) -> dict[str, Any]:
