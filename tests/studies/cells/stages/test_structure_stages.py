@@ -35,7 +35,7 @@ def ran(root: Path, **world: Any) -> World:
         "crossmodel": crossmodel,
     }
     found = {name: plain(as_metrics(body.run(workspace, params))) for name, body in stages.items()}
-    return workspace, {**found, "model": {"all_learned": True}}
+    return workspace, {**found, "model": {"all_learned": True, "untestable": None}}
 
 
 def claims(metrics: dict[str, Any]) -> dict[str, Claim]:
@@ -66,7 +66,7 @@ def test_what_is_planted_is_supported(knowing: World) -> None:
 def test_models_that_learned_nothing_support_nothing(knowing: World, ignorant: World) -> None:
     verdicts = {name: claim.verdict for name, claim in claims(ignorant[1]).items()}
     assert verdicts == dict.fromkeys(CLAIMS, NOT_SUPPORTED)
-    unlearned = {**knowing[1], "model": {"all_learned": False}}
+    unlearned = {**knowing[1], "model": {"all_learned": False, "untestable": None}}
     assert {claim.verdict for claim in claims(unlearned).values()} == {NOT_SUPPORTED}
 
 
