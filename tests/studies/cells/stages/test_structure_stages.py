@@ -168,7 +168,8 @@ def test_what_cannot_be_tested_says_why(tmp_path: Path) -> None:
     assert why == {
         "sc-superposition": SUPPORTED,
         "sc-modules": SUPPORTED,
-        "sc-highways": "no randomly initialized model ran (controls.random_init is false)",
+        "sc-highways": "no randomly initialized model ran (controls.random_init is false); "
+        "sae.seeds has one seed",
         "sc-persistence": "sae.seeds has one seed: there is no ceiling",
         "sc-crossmodel": "no randomly initialized models ran",
     }
