@@ -140,10 +140,12 @@ class FeaturePage(Page):
             lambda width: evidence.activation(feature.activation, words, lineages, p, g, width),
             title=f"Activation by {words.unit}",
         )
-        block("statistics").display = atlas.contrasted or not atlas.tables
-        block("activation").display = bool(feature.activation) or not atlas.tables
-        causal = bool(feature.ablation or feature.steering) or not atlas.tables
-        self.query_one("#causal-cards").display = causal
+        # an atlas of gene lists without a contrast has other cards
+        full = atlas.contrasted or "feature_genes" not in atlas.tables
+        block("statistics").display = full
+        block("activation").display = full or bool(feature.activation)
+        causal = bool(feature.ablation or feature.steering)
+        self.query_one("#causal-cards").display = full or causal
         states, colors = atlas.annotations(identifier, "chromhmm", 12), atlas.state_colors()
         alpha = atlas.thresholds.alpha
         block("states").show(lambda width: evidence.states(states, alpha, colors, p, g, width))
@@ -295,7 +297,7 @@ class FeaturePage(Page):
                 lambda n: p.stratum(n.lineage, lineages),
             ),
         ]
-        if not (self.owner.atlas is None or self.owner.atlas.contrasted):
+        if self.owner.atlas is not None and not self.owner.atlas.contrasted:
             fields = fields[:4]
         self._table("neighbors").show(ListRows(rows), fields)
 
