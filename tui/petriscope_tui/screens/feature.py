@@ -297,7 +297,7 @@ class FeaturePage(Page):
                 lambda n: p.stratum(n.lineage, lineages),
             ),
         ]
-        if not (self.owner.atlas is None or self.owner.atlas.contrasted):
+        if self.owner.atlas is not None and not self.owner.atlas.contrasted:
             fields = fields[:4]
         self._table("neighbors").show(ListRows(rows), fields)
 

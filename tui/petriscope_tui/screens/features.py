@@ -116,7 +116,9 @@ class FeaturesPage(Page):
             yield Static("", id="filter-note")
 
     def fill(self, atlas: Atlas) -> None:
-        default = (*DEFAULT_COLUMNS, *MORE_COLUMNS) if self.size.width >= 170 else DEFAULT_COLUMNS
+        default: tuple[str, ...] = DEFAULT_COLUMNS
+        if self.size.width >= 170:
+            default += MORE_COLUMNS
         if not atlas.contrasted and atlas.total:
             own = (column.name for column in atlas.declared.features)
             default = tuple(name for name in (*PLAIN_COLUMNS, *own) if name in atlas.filled)
