@@ -15,8 +15,10 @@ from structure_planted import COMMON, LATENTS, LAYERS, planted
 from petriscope.claims import NOT_SUPPORTED, SUPPORTED, UNTESTABLE
 from petriscope.claims.rules import Claim, evaluate, read_rules
 from petriscope.files import plain, read_csv
+from petriscope.probe.tokens import Tokens
 from petriscope.run.stage import as_metrics
 from petriscope.run.workspace import Workspace
+from petriscope.studies.cells.svd import fvu_leading, fvu_strongest, principal_axes
 
 RULES = Path(__file__).resolve().parents[4] / "studies/cells/claims.yaml"
 CLAIMS = ("sc-superposition", "sc-modules", "sc-highways", "sc-persistence", "sc-crossmodel")
@@ -108,6 +110,8 @@ def test_highways_are_the_latents_that_live_on(knowing: World, ignorant: World) 
     steady = top[(top.feature >= COMMON) & (top.feature < round(0.7 * LATENTS))]
     assert (steady.feature == steady.other_feature).mean() > 0.95 and (steady.p < 0.05).all()
     assert set(links.layer) == {1, 2} and (links.other_layer == links.layer + 1).all()
+    pairs = read_csv(ignorant[0].table("highways") / "pairs.csv")
+    assert pairs.ceiling.min() < 1  # a dictionary of its own, which finds no latent again
     low = knowing[1]["highways"]["over_random"]["low"]
     assert 0.3 < low < found["share"] - found["random"]
     features = pd.read_parquet(knowing[0].table("highways") / "features.parquet")
@@ -123,6 +127,8 @@ def test_persistence_and_its_ceiling(knowing: World, ignorant: World) -> None:
         assert model["random"] < 0.05 and model["features"] == 2 * LATENTS
     for model in ignorant[1]["persistence"]["models"].values():
         assert model["persists"]["ceiling"] < 0.3
+    alone = pd.read_parquet(ignorant[0].table("persistence") / "features.parquet")
+    assert alone.r.mean() > 0.15 and abs(alone.r_within.mean()) < 0.08  # genes make them alike
     pairs = read_csv(knowing[0].table("persistence") / "pairs.csv")
     assert len(pairs) == 2 * 4 and pairs[~pairs.trained].again.isna().all()
     adjacent = read_csv(knowing[0].table("persistence") / "adjacent.csv")
@@ -136,6 +142,15 @@ def test_energies_and_costs_in_tables(knowing: World) -> None:
     assert len(table) == 4 * (LAYERS + 1) and (table.m[table.trained] == 8).all()
     own = table[table.trained]
     assert (own.energy < own.covariance).all() and (own.fvu < own.fvu_strongest).all()
+    row = own[(own.model == "geneformer") & (own.layer == 2)].iloc[0]
+    folder = knowing[0].activations
+    gene = pd.read_parquet(folder / "places.parquet").gene.to_numpy()
+    axis, streams = Tokens.load(folder / "tokens"), np.load(folder / "layer_2.npy")
+    train, test = (streams[(gene >= 0) & (axis.split == name)] for name in ("train", "test"))
+    assert len(train) == len(test) == 3000  # all that svd.rows asks for
+    axes, active = principal_axes(train), int(np.ceil(row.l0))
+    assert row.fvu_strongest == pytest.approx(fvu_strongest(test, axes, active), rel=1e-4)
+    assert row.fvu_leading == pytest.approx(fvu_leading(test, axes, 2 * active), rel=1e-4)
     curves = read_csv(knowing[0].table("svd") / "energy.csv")
     mine = curves[(curves.model == "scgpt") & curves.trained & (curves.layer == 1)]
     assert set(mine.of) == {"features", "second seed", "data covariance", "uniform"}
@@ -156,6 +171,8 @@ def test_models_side_by_side(knowing: World) -> None:
     at = table[table.trained & (table.geneformer_layer == 2) & (table.scgpt_layer == 2)].iloc[0]
     assert found["layers"] == {"geneformer": 2, "scgpt": 2}
     assert at.cka == pytest.approx(found["cka"]["value"], rel=1e-5)
+    above, pair, random = (found[name]["value"] for name in ("above", "cka", "random"))
+    assert above == pytest.approx(pair - random) and random > 0
     assert at.cka_within == pytest.approx(found["within"]["value"], rel=1e-5)
 
 
