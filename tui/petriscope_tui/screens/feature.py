@@ -126,7 +126,9 @@ class FeaturePage(Page):
         self.owner.current_feature = identifier
         self.feature = feature
         p, g, lineages = self.palette, self.glyphs, atlas.lineages
-        words, contrasted = atlas.declared, atlas.contrasted or not atlas.tables
+        words = atlas.declared
+        # an atlas of gene lists without a contrast has other cards
+        contrasted = atlas.contrasted or "feature_genes" not in atlas.tables
         block = lambda name: self.query_one(f"#{name}", Block)
         block("identity").show(
             lambda width: evidence.identity(
@@ -143,9 +145,9 @@ class FeaturePage(Page):
             title=f"Activation by {words.unit}",
         )
         block("statistics").display = contrasted
-        block("activation").display = bool(feature.activation) or not atlas.tables
-        causal = bool(feature.ablation or feature.steering) or not atlas.tables
-        self.query_one("#causal-cards").display = causal
+        block("activation").display = contrasted or bool(feature.activation)
+        causal = bool(feature.ablation or feature.steering)
+        self.query_one("#causal-cards").display = contrasted or causal
         states, colors = atlas.annotations(identifier, "chromhmm", 12), atlas.state_colors()
         alpha = atlas.thresholds.alpha
         block("states").show(lambda width: evidence.states(states, alpha, colors, p, g, width))
