@@ -1,0 +1,26 @@
+// A plain table of a few hundred rows at most; the feature browser has its own (pages/features.tsx).
+import type { ComponentChildren } from "preact";
+import type { Form } from "../data/format";
+import { show } from "./show";
+
+/** A cell: a value printed by its column's form, or markup with the value that it stands for. */
+export type Cell = number | string | null | { value: number | string | null; node: ComponentChildren };
+export interface Head { head: string; form: Form; text?: string }
+
+export const valueOf = (cell: Cell) => (cell !== null && typeof cell === "object" ? cell.value : cell);
+
+export function Table({ caption, heads, rows, limit = 200 }: { caption: string; heads: Head[]; rows: Cell[][]; limit?: number }) {
+  const shown = rows.slice(0, limit);
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label={caption}>
+      <table>
+        <caption>{caption}{rows.length > limit ? ` (the first ${limit} of ${rows.length})` : ""}</caption>
+        <thead><tr>{heads.map((h) => <th scope="col" class={h.form === "text" ? "" : "n"} title={h.text}>{h.head}</th>)}</tr></thead>
+        <tbody>{shown.map((row) => <tr>{row.map((cell, i) => (
+          <td class={heads[i]!.form === "text" ? "" : "n"}>
+            {cell !== null && typeof cell === "object" ? cell.node : show(cell, heads[i]!.form)}
+          </td>))}</tr>)}</tbody>
+      </table>
+    </div>
+  );
+}
