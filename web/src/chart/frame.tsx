@@ -19,13 +19,19 @@ export interface Axes {
 export type Scale = ScaleLinear<number, number> | ScaleLogarithmic<number, number>;
 
 export const FONT = 12;
-/** Text cannot be measured in a pure function; system fonts are about this wide. */
-export const textWidth = (text: string, size = FONT): number => text.length * size * 0.56;
+/** Text cannot be measured in a pure function; in system fonts letters are about this wide. */
+export function textWidth(text: string, size = FONT): number {
+  let width = 0;
+  for (const c of text) width += /[A-Zmw%@&—…]/.test(c) ? 0.72 : /[ijltfI.,:;|!'()[\] ]/.test(c) ? 0.36 : 0.6;
+  return width * size;
+}
 
 /** Text cut to a width, with an ellipsis. */
 export function fit(text: string, room: number, size = FONT): string {
-  const most = Math.max(Math.floor(room / (size * 0.56)), 1);
-  return text.length <= most ? text : `${text.slice(0, Math.max(most - 1, 1))}…`;
+  if (textWidth(text, size) <= room) return text;
+  let kept = text.length - 1;
+  while (kept > 1 && textWidth(`${text.slice(0, kept)}…`, size) > room) kept--;
+  return `${text.slice(0, kept).trimEnd()}…`;
 }
 
 /** The label of a tick: whole numbers without decimals, no trailing zeros. */
