@@ -33,16 +33,8 @@ export interface Placed { chrom: string; start: number; end: number; row: number
 
 /** Top contexts that overlap a region, strongest first. */
 export async function contextsIn(home: Home, region: Region): Promise<Placed[]> {
-  // Contexts are ordered by their start: one that reaches into the region may be the last of the
-  // file before.
-  const files: number[] = [];
-  home.places.forEach(([chrom, first, last], k) => {
-    if (chrom !== region.chrom || first >= region.end) return;
-    const next = home.places[k + 1];
-    if (last >= region.start || !next || next[0] !== chrom || next[2] >= region.start) {
-      files.push(k);
-    }
-  });
+  const files = home.places.flatMap(([chrom, first, , end], k) =>
+    (chrom === region.chrom && first < region.end && end > region.start ? [k] : []));
   const found: Placed[] = [];
   for (const places of await Promise.all(files.map((k) => json<Places>(`place/${k}`)))) {
     for (let i = 0; i < places.start.length; i++) {
