@@ -8,14 +8,17 @@ import { order } from "./sort";
 
 /** The row of a feature, or null where the atlas has none of that name. */
 export async function rowOf(home: Home, id: number): Promise<number | null> {
-  const layer = layerOf(home, Math.floor(id / STRIDE)), index = id % STRIDE;
+  const layer = layerOf(home, Math.floor(id / STRIDE)),
+    index = id % STRIDE;
   if (!layer) return null;
   if (layer.contiguous) return index < layer.size ? layer.first + index : null;
   const { raw } = await column(home, "feature");
-  let low = layer.first, high = layer.first + layer.size;
+  let low = layer.first,
+    high = layer.first + layer.size;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (raw[middle]! < index) low = middle + 1; else high = middle;
+    if (raw[middle]! < index) low = middle + 1;
+    else high = middle;
   }
   return low < layer.first + layer.size && raw[low] === index ? low : null;
 }
@@ -24,7 +27,10 @@ export async function rowOf(home: Home, id: number): Promise<number | null> {
 export async function featureAt(home: Home, row: number): Promise<Feature> {
   const pack = await json<Pack>(`f/${Math.floor(row / home.pack)}`);
   const found = pack.features[row - pack.first];
-  if (!found) throw new Error(`data/f/${Math.floor(row / home.pack)}.js does not hold row ${row}; export the atlas again`);
+  if (!found)
+    throw new Error(
+      `data/f/${Math.floor(row / home.pack)}.js does not hold row ${row}; export the atlas again`,
+    );
   return found;
 }
 
@@ -65,29 +71,46 @@ export interface Around {
 }
 
 /** The previous and the next feature of a row under a filter and a sorting. */
-export async function around(home: Home, row: number, filter: string, sort: string, descending: boolean): Promise<Around> {
+export async function around(
+  home: Home,
+  row: number,
+  filter: string,
+  sort: string,
+  descending: boolean,
+): Promise<Around> {
   const byNumber = async (place: number | null): Promise<Around> => {
     const name = await identifiers(home);
     return {
-      before: row > 0 ? name(row - 1) : null, after: row + 1 < home.total ? name(row + 1) : null,
-      place, of: home.total,
+      before: row > 0 ? name(row - 1) : null,
+      after: row + 1 < home.total ? name(row + 1) : null,
+      place,
+      of: home.total,
     };
   };
   if (!filter && !sort) return byNumber(row + 1);
   const [{ mask, count }, rows, name] = await Promise.all([
-    matches(home, filter), order(home, sort || "layer", descending), identifiers(home)]);
+    matches(home, filter),
+    order(home, sort || "layer", descending),
+    identifiers(home),
+  ]);
   if (!mask[row]) return byNumber(null);
-  let before: number | null = null, place = 0;
+  let before: number | null = null,
+    place = 0;
   for (let i = 0; i < rows.length; i++) {
     const at = rows[i]!;
     if (!mask[at]) continue;
     place++;
-    if (at !== row) { before = at; continue; }
+    if (at !== row) {
+      before = at;
+      continue;
+    }
     let next = i + 1;
     while (next < rows.length && !mask[rows[next]!]) next++;
     return {
-      before: before === null ? null : name(before), after: next < rows.length ? name(rows[next]!) : null,
-      place, of: count,
+      before: before === null ? null : name(before),
+      after: next < rows.length ? name(rows[next]!) : null,
+      place,
+      of: count,
     };
   }
   return byNumber(null);

@@ -20,18 +20,31 @@ import { Near } from "./found";
 import type { PageOf, PageProps } from "./page";
 
 function Page({ home, route }: PageProps) {
-  const text = route.path[1] ?? "", id = idOf(text);
+  const text = route.path[1] ?? "",
+    id = idOf(text);
   const asked = useAsked(id === null ? null : `feature ${id}`, () => featureOf(home, id!));
   if (id === null) {
-    return <Near home={home} text={text} what={text ? `${JSON.stringify(text)} is no feature: write L6/1234.` : "Which feature? Write L6/1234."} />;
+    return (
+      <Near
+        home={home}
+        text={text}
+        what={
+          text ? `${JSON.stringify(text)} is no feature: write L6/1234.` : "Which feature? Write L6/1234."
+        }
+      />
+    );
   }
-  if (asked.error instanceof UnknownFeature) return <Near home={home} text={nameOf(id)} what={asked.error.message} />;
+  if (asked.error instanceof UnknownFeature)
+    return <Near home={home} text={nameOf(id)} what={asked.error.message} />;
   return (
-    <Loaded asked={asked} what={nameOf(id)}>{({ row, feature }) => (
-      <article class="feature">
-        <Steps home={home} route={route} row={row} />
-        <Evidence home={home} feature={feature} />
-      </article>)}</Loaded>
+    <Loaded asked={asked} what={nameOf(id)}>
+      {({ row, feature }) => (
+        <article class="feature">
+          <Steps home={home} route={route} row={row} />
+          <Evidence home={home} feature={feature} />
+        </article>
+      )}
+    </Loaded>
   );
 }
 
@@ -60,13 +73,18 @@ function Evidence({ home, feature }: { home: Home; feature: Feature }) {
 /** The previous and the next feature in the order of the address, also by the keys [ and ]. */
 function Steps({ home, route, row }: { home: Home; route: Route; row: number }) {
   const { f = "", s = "", d = "" } = route.query;
-  const asked = useAsked(`around ${row} ${f} ${s} ${d}`, () => around(home, row, f, s, d !== "" && d !== "0"));
+  const asked = useAsked(`around ${row} ${f} ${s} ${d}`, () =>
+    around(home, row, f, s, d !== "" && d !== "0"),
+  );
   const address = (id: number) => href(["feature", nameOf(id)], { f, s, d });
-  const before = asked.value?.before ?? null, after = asked.value?.after ?? null;
+  const before = asked.value?.before ?? null,
+    after = asked.value?.after ?? null;
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       const to = event.key === "[" ? before : event.key === "]" ? after : null;
-      const typing = event.target instanceof HTMLElement && event.target.closest("input, textarea, select, [contenteditable]");
+      const typing =
+        event.target instanceof HTMLElement &&
+        event.target.closest("input, textarea, select, [contenteditable]");
       if (to === null || typing || event.ctrlKey || event.metaKey || event.altKey) return;
       event.preventDefault();
       go(address(to));
@@ -76,16 +94,45 @@ function Steps({ home, route, row }: { home: Home; route: Route; row: number }) 
   });
   return (
     <nav class="steps" aria-label="Previous and next feature">
-      <Loaded asked={asked} what="its neighbors">{({ place, of }) => (
-        <>
-          {before === null ? <span>first</span> : <a href={address(before)} rel="prev">‹ {nameOf(before)} <kbd>[</kbd></a>}
-          <span>{place === null ? `not among the features of ${f}; previous and next by number`
-            : `${show(place, "count")} of ${show(of, "count")}`}
-          {f && place !== null ? <> of <a href={href(["features"], { f, s, d })}>{f}</a></> : null}{s && place !== null ? `, by ${s}` : ""}</span>
-          {after === null ? <span>last</span> : <a href={address(after)} rel="next">{nameOf(after)} › <kbd>]</kbd></a>}
-        </>)}</Loaded>
+      <Loaded asked={asked} what="its neighbors">
+        {({ place, of }) => (
+          <>
+            {before === null ? (
+              <span>first</span>
+            ) : (
+              <a href={address(before)} rel="prev">
+                ‹ {nameOf(before)} <kbd>[</kbd>
+              </a>
+            )}
+            <span>
+              {place === null
+                ? `not among the features of ${f}; previous and next by number`
+                : `${show(place, "count")} of ${show(of, "count")}`}
+              {f && place !== null ? (
+                <>
+                  {" "}
+                  of <a href={href(["features"], { f, s, d })}>{f}</a>
+                </>
+              ) : null}
+              {s && place !== null ? `, by ${s}` : ""}
+            </span>
+            {after === null ? (
+              <span>last</span>
+            ) : (
+              <a href={address(after)} rel="next">
+                {nameOf(after)} › <kbd>]</kbd>
+              </a>
+            )}
+          </>
+        )}
+      </Loaded>
     </nav>
   );
 }
 
-export const feature: PageOf = { path: "feature", nav: null, title: (route) => route.path[1] ?? "Feature", Page };
+export const feature: PageOf = {
+  path: "feature",
+  nav: null,
+  title: (route) => route.path[1] ?? "Feature",
+  Page,
+};

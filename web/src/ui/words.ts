@@ -1,7 +1,8 @@
 // Names of the data as people say them: the words of the terminal UI (petriscope_tui.evidence).
 
 /** in_vivo is "in vivo". */
-export const spoken = (name: string | null | undefined, none = ""): string => (name ? name.replace(/_/g, " ") : none);
+export const spoken = (name: string | null | undefined, none = ""): string =>
+  name ? name.replace(/_/g, " ") : none;
 
 /** Of what a study calls its strata and units: strata, lineages, classes. */
 export const plural = (word: string): string =>
