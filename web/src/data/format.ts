@@ -299,6 +299,9 @@ export interface Module {
   density: number | null; stability: number | null;
   /** Identifiers of its features, strongest first. */
   members: number[];
+  /** Labels of the members and the share of tokens on which each fires, in the order of `members`. */
+  labels?: (string | null)[];
+  densities?: (number | null)[];
   /** Terms that its features are enriched for most often: [kind, term, features of the module,
    * features of the layer, features expected by chance = size * layer features / layer size,
    * hypergeometric p]. */
@@ -316,6 +319,10 @@ export interface ModuleGraph {
 /** data/graph/flow-A-B.js: links between the features of two layers. */
 export interface FlowGraph {
   layer: number; other_layer: number;
+  /** Whose modules they are; null: features have none. */
+  graph?: string | null;
+  /** Links of the pair in the atlas, of which `links` holds the strongest. */
+  total?: number;
   /** Modules that the links run between: [module of a, module of b, links, expected by chance]; -1: none. */
   modules: [number, number, number, number][];
   /** Strongest links first. */
@@ -341,8 +348,9 @@ export interface KnowledgeGraph {
   a: number[]; b: number[]; weight: number[];
 }
 
-/** data/documents.js: what the graph joins features to. */
-export type Documents = { name: string; side: string | null; detail: string | null; content: string | null; degree: number | null; chrom: string | null; start: number | null; end: number | null; features: [number, number, number | null][] }[];
+/** data/documents.js: what the graph joins features to. `features`: [id, tokens on which it fires,
+ * summed activation, where in the content they lie: "12-18,60-66"], most tokens first. */
+export type Documents = { name: string; side: string | null; detail: string | null; content: string | null; degree: number | null; chrom: string | null; start: number | null; end: number | null; features: [number, number, number | null, (string | null)?][] }[];
 
 /** data/compare.js: layers matched against layers, studies against studies. */
 export interface Compare {
