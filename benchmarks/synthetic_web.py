@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.atlas.build import AtlasTables, build_atlas
+from petriscope.atlas.layout import layout
 from petriscope.enrich.kinds import SCORED
 
 # hg38, in megabases
@@ -61,6 +62,8 @@ def web_tables(
     key = features.loc[alive, ["layer", "feature"]].reset_index(drop=True)
     starts = _genes(tables.genes["symbol"].tolist(), genes, rng)
     modules, members = _modules(features[alive], rng)
+    laid = layout(tables.activation)
+    assert laid is not None
     documents, edges = _documents(key, rng)
     perturbations, responses = _perturbations(starts["symbol"], key, layers, rng)
     return replace(
@@ -71,6 +74,9 @@ def web_tables(
         feature_genes=_listed(key, starts["symbol"].to_numpy(), rng),
         modules=modules,
         module_members=members,
+        module_edges=_module_edges(modules, rng),
+        layout=laid.places,
+        layout_made=laid.made,
         links=_links(key, layers, per_layer, rng),
         numbers=_numbers(layers, rng),
         documents=documents,
@@ -182,6 +188,28 @@ def _modules(alive: pd.DataFrame, rng: np.random.Generator) -> tuple[pd.DataFram
         stability=rng.beta(6, 2, len(sizes)),
     )
     return modules, members
+
+
+def _module_edges(modules: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    frames = []
+    for layer, rows in modules.groupby("layer"):
+        one, two = np.triu_indices(len(rows), 1)
+        some = rng.random(len(one)) < 0.1
+        numbers = rows["module"].to_numpy()
+        chance = rng.gamma(4, 2, int(some.sum()))
+        frames.append(
+            pd.DataFrame(
+                {
+                    "graph": GRAPH,
+                    "layer": layer,
+                    "module": numbers[one[some]],
+                    "other_module": numbers[two[some]],
+                    "weight": rng.poisson(chance * 1.5),
+                    "null_weight": chance,
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
 
 
 def _links(
