@@ -9,6 +9,7 @@ the feature). Near on the map means alike in that; it is no evidence for anythin
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ import pandas as pd
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, svds
 from scipy.stats import rankdata
+
+from petriscope.atlas.build import AtlasTables
 
 KEY = ["layer", "feature"]
 SEED = 0
@@ -38,6 +41,20 @@ class Components(NamedTuple):
     """float64 (n, 2), centered; in each column the largest of its loadings is positive"""
     shares: tuple[float, float]
     """of the variance"""
+
+
+def with_layout(tables: AtlasTables) -> AtlasTables:
+    """The tables of an atlas with those of its map, where there is one."""
+    found = layout(tables.activation, tables.feature_genes)
+    return tables if found is None else replace(tables, layout=found.places, layout_made=found.made)
+
+
+def map_shares(tables: AtlasTables) -> tuple[float, float] | None:
+    """Shares of the variance along the axes of the map; None where the atlas has none."""
+    made = tables.layout_made
+    return (
+        None if made is None else (float(made["share_x"].iloc[0]), float(made["share_y"].iloc[0]))
+    )
 
 
 def layout(

@@ -349,7 +349,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("tokens", "integer", text="tokens of the gene"),
     ),
     "modules": (
-        Column("graph", "text", text="of which graph of features: pmi, z", required=True),
+        Column("graph", "text", text="of which graph of features: pmi, gene, phi", required=True),
         Column("layer", "integer", required=True),
         Column("module", "integer", text="its number in the layer", required=True),
         Column("size", "integer", text="features in it"),

@@ -4,11 +4,16 @@ the degrees of their nodes alone lead to expect."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from petriscope.graph.coactivation import MODULE_EDGE, modules
+
+PHI = "phi"
+"""The graph of features whose firing correlates above `MODULE_EDGE`."""
 SHOWN = 5
 """Labels that stand for a module."""
 
@@ -39,17 +44,42 @@ def link_counts(
     return counts, expected
 
 
+Links = Mapping[tuple[str, int], tuple[np.ndarray, np.ndarray]]
+"""Of a graph and layer, ends of the links between features, each once."""
+
+
+class Communities(NamedTuple):
+    """Modules of the firing correlations of some layers."""
+
+    members: pd.DataFrame
+    """columns graph, layer, feature, module"""
+    links: Links
+
+
+def correlated(together: Mapping[int, sp.csr_matrix], seed: int) -> Communities:
+    """Of firing correlations by layer, each (m, m): the module of every feature that has one,
+    numbered within the layer."""
+    frames, links = [], {}
+    for layer, of in together.items():
+        module = modules(of, seed=seed)
+        found = np.flatnonzero(module)
+        frames.append(
+            pd.DataFrame({"graph": PHI, "layer": layer, "feature": found, "module": module[found]})
+        )
+        links[PHI, layer] = strong_links(of, MODULE_EDGE)
+    return Communities(pd.concat(frames, ignore_index=True), links)
+
+
 def module_tables(
-    links: Mapping[tuple[str, int], tuple[np.ndarray, np.ndarray]],
+    links: Links,
     members: pd.DataFrame,
     labels: pd.DataFrame | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What an atlas says of modules: the tables `modules` and `module_edges`.
 
-    ``links``: (graph, layer) → ends of the links between features, each once; ``members``: columns
-    graph, layer, feature, module; ``labels``: columns layer, feature, label. The density of a
-    module, links inside of all pairs, is empty where the links of its graph are not given; so are
-    its edges to others. Pairs of modules without a link have no row.
+    ``members``: columns graph, layer, feature, module; ``labels``: columns layer, feature, label.
+    The density of a module, links inside of all pairs, is empty where the links of its graph are
+    not given; so are its edges to others. Pairs of modules without a link have no row.
     """
     key = ["graph", "layer", "module"]
     if labels is None:
