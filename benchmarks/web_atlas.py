@@ -12,25 +12,18 @@ that no round trip and no bandwidth is in the times. Milliseconds are printed, n
 
 from __future__ import annotations
 
-import argparse
 import functools
 import gzip
 import json
 import multiprocessing
-import os
-import resource
 import shutil
-import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 HERE = Path(__file__).resolve().parent
 CHROMIUM = next(
@@ -112,7 +105,7 @@ class _Handler(SimpleHTTPRequestHandler):
         pass
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def packed(path: str) -> bytes:
     return gzip.compress(Path(path).read_bytes(), 6, mtime=0)
 
