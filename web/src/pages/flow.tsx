@@ -119,7 +119,11 @@ function Links({ home, found }: { home: Home; found: FlowGraph }) {
     chance,
     chance ? links / chance : null,
   ]);
+  const tested = found.significant !== undefined && found.significant !== null;
+  const all = found.total ?? flows.reduce((sum, f) => sum + f[2], 0);
   const drawn = flows.slice(0, BANDS);
+  const title = `${layerName(home, found.layer)} and ${layerName(home, found.other_layer)}`;
+  const number = show(tested ? found.significant : all, "count");
   const ends = (side: 0 | 1) =>
     [...new Set(drawn.map((f) => f[side]))]
       .sort((x, y) => (x < 0 ? 1 : y < 0 ? -1 : x - y))
@@ -131,8 +135,6 @@ function Links({ home, found }: { home: Home; found: FlowGraph }) {
   const left = ends(0),
     right = ends(1);
   const height = Math.max(220, 26 * Math.max(left.length, right.length) + 40);
-  const tested = found.significant !== undefined && found.significant !== null;
-  const all = found.total ?? flows.reduce((sum, f) => sum + f[2], 0);
   return (
     <>
       {flows.length ? (
@@ -142,9 +144,9 @@ function Links({ home, found }: { home: Home; found: FlowGraph }) {
             name={`flow-${found.layer}-${found.other_layer}`}
             width={WIDTH}
             height={height}
-            title={`Modules of ${layerName(home, found.layer)} and those of ${layerName(home, found.other_layer)}`}
+            title={`Links between the modules of ${title}`}
             alt={
-              `${show(tested ? found.significant : all, "count")} links; most run from ${label(flows[0]![0])} ` +
+              `${number} links; most run from ${label(flows[0]![0])} ` +
               `to ${label(flows[0]![1])}: ` +
               `${flows[0]![2]}, ${show(flows[0]![3], "number")} expected.`
             }

@@ -48,7 +48,7 @@ function Graph({ home, route, found }: { home: Home; route: Route; found: Knowle
   const features = found.kind.filter((k) => found.kinds[k] === FEATURE).length;
   const given =
     found.features !== undefined && found.features > features
-      ? `, with the ${show(features, "count")} of ${show(found.features, "count")} features that have most of them`
+      ? `, with those ${show(features, "count")} of ${show(found.features, "count")} features that have most`
       : "";
   return (
     <>
