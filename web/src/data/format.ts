@@ -1,6 +1,7 @@
 // What the folder holds: the exporter (src/petriscope/web/export.py) writes exactly these shapes.
 //
-// Every file is data/NAME.js = P("NAME","<base64 of gzip>"). NAME may hold slashes: "f/12".
+// Every file is data/NAME.js = P("NAME","<base64 of gzip>"). NAME may hold slashes: "f/12". chunk.ts
+// knows how odd characters are written and how a chunk goes on in further files.
 // JSON chunks hold UTF-8 JSON of the types below; binary chunks (col/*, flags) hold typed arrays,
 // little-endian, whose bytes are shuffled: all first bytes of the items, then all second bytes, ...
 //
@@ -183,8 +184,11 @@ export interface Terms {
 }
 
 /** data/post/K.js: term number (place in data/terms.js) -> features enriched for it (NOT COALESCE(q,
- * 0) >= alpha), most significant first; a feature that is enriched in several scopes has several entries. */
-export type Posts = Record<string, { row: number[]; scope: string[]; estimate: (number | null)[]; lo: (number | null)[]; hi: (number | null)[]; q: (number | null)[] }>;
+ * 0) >= alpha), most significant first; a feature that is enriched in several scopes has several
+ * entries. The first 2,000 of `total` entries come with scope, estimate, lo, hi and q; where there are
+ * more (total > q.length), row goes on with the further features, each once and in order: filters
+ * need them. */
+export type Posts = Record<string, { row: number[]; total: number; scope: string[]; estimate: (number | null)[]; lo: (number | null)[]; hi: (number | null)[]; q: (number | null)[] }>;
 
 /** data/genes.js: the terms of kind gene in the order of their numbers: start sites (genomes) or
  * listed genes (models of cells). A gene with several start sites has a row for each. */
@@ -199,8 +203,8 @@ export interface Genes {
   chunk: number[];
 }
 
-/** data/listing/K.js: gene number -> features that list it, highest rank first. */
-export type Listings = Record<string, { row: number[]; rank: number[]; value: (number | null)[]; fires: (number | null)[]; tokens: (number | null)[] }>;
+/** data/listing/K.js: gene number -> features that list it, highest rank first; total as in Posts. */
+export type Listings = Record<string, { row: number[]; total: number; rank: number[]; value: (number | null)[]; fires: (number | null)[]; tokens: (number | null)[] }>;
 
 /** data/place/K.js: top contexts on the genome in order of (chromosome, start). */
 export interface Places {
@@ -265,10 +269,13 @@ export interface Feature {
   id: number;
   /** Every column of the features table. */
   values: Record<string, number | string | null>;
+  /** Five requirements; where nothing is contrasted, those that were measured. */
   checks: Check[];
   effects: Effect[];
   activation: Activation[];
+  /** The strongest first, at most 64 of contexts_total. */
   contexts: Context[];
+  contexts_total: number;
   /** By kind of annotation; kinds that were not tested are absent. */
   annotations: Record<string, Annotation[]>;
   /** By kind of similarity: decoder, coactivation. */
