@@ -19,6 +19,8 @@ from petriscope.web.digits import DIGITS
 FEATURE = "feature"
 FEATURES = 1500
 """Nodes that are features, at most: a page draws a part of the graph, no one reads it whole."""
+GENE, LISTED = "gene", 5
+"""Genes of a feature's list that are its neighbors: the first ones."""
 REWIRINGS = 100
 SEED = 0
 Edge = tuple[str, str, int, int]
@@ -55,7 +57,9 @@ def knowledge_graph(atlas: Atlas) -> dict[str, Any] | None:
     ranks = pagerank(joined)
     null = rewired_ranks(joined, np.array([kind for kind, _ in sources]))
     level = _short([ranks.sequence] * len(sources))
-    degree = np.r_[np.bincount(of, minlength=len(features)), np.bincount(row, minlength=len(sources))]
+    degree = np.r_[
+        np.bincount(of, minlength=len(features)), np.bincount(row, minlength=len(sources))
+    ]
     return {
         "kinds": kinds,
         "kind": [0] * len(features) + [kind for kind, _ in sources],
@@ -73,8 +77,8 @@ def knowledge_graph(atlas: Atlas) -> dict[str, Any] | None:
 
 
 def edges_of(atlas: Atlas) -> list[Edge]:
-    """Documents with the tokens on which a feature fires in them, and terms for which it is
-    enriched (1), in a fixed order."""
+    """Documents with the tokens on which a feature fires in them, terms for which it is enriched
+    (weight 1) and the first genes of its list (1), in a fixed order."""
     found: list[Edge] = []
     if atlas.has_graph:
         sql = (
@@ -82,13 +86,21 @@ def edges_of(atlas: Atlas) -> list[Edge]:
             "d.document = e.document ORDER BY d.name, e.id"
         )
         word = atlas.declared.document
-        found += [(word, name, identifier, tokens) for name, identifier, tokens in atlas.select(sql)]
+        found += [
+            (word, name, identifier, tokens) for name, identifier, tokens in atlas.select(sql)
+        ]
     sql = (
         "SELECT DISTINCT t.kind, t.name, a.id FROM annotations a JOIN terms t ON t.term = a.term "
         "WHERE t.kind <> 'gene' AND NOT COALESCE(a.q, 0) >= ? ORDER BY 1, 2, 3"
     )
     alpha = atlas.thresholds.alpha
     found += [(kind, name, i, 1) for kind, name, i in atlas.select(sql, (alpha,))]
+    if "feature_genes" in atlas.tables:
+        sql = (
+            "SELECT DISTINCT t.name, g.id FROM feature_genes g JOIN terms t ON t.term = g.gene "
+            "WHERE g.rank <= ? ORDER BY 1, 2"
+        )
+        found += [(GENE, name, identifier, 1) for name, identifier in atlas.select(sql, (LISTED,))]
     return found
 
 
@@ -125,7 +137,9 @@ def rewired_ranks(joined: sp.csr_matrix, kind: np.ndarray, count: int = REWIRING
 def _kinds(atlas: Atlas, edges: list[Edge]) -> list[str]:
     """Kinds of documents and terms that have an edge, in a fixed order."""
     found = {kind for kind, _, _, _ in edges}
-    return [k for k in (atlas.declared.document, *(kind.name for kind in KINDS)) if k in found]
+    return [
+        k for k in (atlas.declared.document, *(kind.name for kind in KINDS), GENE) if k in found
+    ]
 
 
 def _short(values: Any) -> list[float | None]:
