@@ -26,11 +26,22 @@ function Page({ home }: PageProps) {
           {(numbers) => (
             <>
               <h2>Numbers beside what chance gives</h2>
-              <NumberTable caption="Every number that the run measured of its layers" heads={["where"]} numbers={numbers} first={(n) => [
-                n.layer === null ? "the run" : n.other_layer === null ? layerWords(home, n.layer) : `${layerWords(home, n.layer)} to ${layerWords(home, n.other_layer)}`,
-              ]} />
-            </>)}
-        </Loaded>) : null}
+              <NumberTable
+                caption="Every number that the run measured of its layers"
+                heads={["where"]}
+                numbers={numbers}
+                first={(n) => [
+                  n.layer === null
+                    ? "the run"
+                    : n.other_layer === null
+                      ? layerWords(home, n.layer)
+                      : `${layerWords(home, n.layer)} to ${layerWords(home, n.other_layer)}`,
+                ]}
+              />
+            </>
+          )}
+        </Loaded>
+      ) : null}
     </>
   );
 }
@@ -44,17 +55,46 @@ function ClaimControls({ claims }: { claims: Claim[] }) {
       <ul class="ledger">
         {claims.map((c) => (
           <li key={c.claim}>
-            <div class="head"><Verdict verdict={c.verdict} /><h3>{c.statement}</h3></div>
+            <div class="head">
+              <Verdict verdict={c.verdict} />
+              <h3>{c.statement}</h3>
+            </div>
             <dl class="facts">
-              <div class="corrected"><dt>found</dt><dd>{given(c.corrected) ?? given(c.as_published) ?? <span class="dim">not measured</span>}</dd></div>
-              <div><dt>interval</dt><dd>{given(c.interval) ?? <span class="dim">not measured</span>}</dd></div>
+              <div class="corrected">
+                <dt>found</dt>
+                <dd>
+                  {given(c.corrected) ?? given(c.as_published) ?? <span class="dim">not measured</span>}
+                </dd>
+              </div>
+              <div>
+                <dt>interval</dt>
+                <dd>{given(c.interval) ?? <span class="dim">not measured</span>}</dd>
+              </div>
               <div>
                 <dt>held against</dt>
-                <dd>{given(c.control) ? <ul class="plain">{parts(c.control!).map((text) => <li key={text}>{text}</li>)}</ul> : <span class="dim">no control</span>}</dd>
+                <dd>
+                  {given(c.control) ? (
+                    <ul class="plain">
+                      {parts(c.control!).map((text) => (
+                        <li key={text}>{text}</li>
+                      ))}
+                    </ul>
+                  ) : (
+                    <span class="dim">no control</span>
+                  )}
+                </dd>
               </div>
-              {c.rule ? <div><dt>rule</dt><dd><code>{c.rule}</code></dd></div> : null}
+              {c.rule ? (
+                <div>
+                  <dt>rule</dt>
+                  <dd>
+                    <code>{c.rule}</code>
+                  </dd>
+                </div>
+              ) : null}
             </dl>
-          </li>))}
+          </li>
+        ))}
       </ul>
     </>
   );
@@ -63,24 +103,42 @@ function ClaimControls({ claims }: { claims: Claim[] }) {
 const given = (text: string | null): string | null => (text && text !== "-" ? text : null);
 
 /** Controls are sentences that a line break or a bar divides. */
-const parts = (text: string): string[] => text.split(/\n| \| /).map((part) => part.trim()).filter(Boolean);
+const parts = (text: string): string[] =>
+  text
+    .split(/\n| \| /)
+    .map((part) => part.trim())
+    .filter(Boolean);
 
 function RandomModel({ home }: { home: Home }) {
   const value = (name: string, of: Home["layers"][number]): number | null => of.values[name] ?? null;
   const range = (lo: number | null, hi: number | null): Cell => ({
-    value: lo, node: lo === null || hi === null ? "not tested" : `[${(100 * lo).toFixed(1)}, ${(100 * hi).toFixed(1)}]`,
+    value: lo,
+    node: lo === null || hi === null ? "not tested" : `[${(100 * lo).toFixed(1)}, ${(100 * hi).toFixed(1)}]`,
   });
   return (
     <>
       <h2>Randomly initialized model</h2>
-      <p>Share of alive features with q &lt; {bound(home.thresholds.alpha)} in the trained model and in the same analysis of a randomly initialized one.</p>
-      <Table caption="Context features of the trained and of a randomly initialized model" heads={[
-        { head: "layer", form: "text" }, { head: "trained", form: "share" }, { head: "95 %", form: "text" },
-        { head: "randomly initialized", form: "share" }, { head: "95 %", form: "text" },
-      ]} rows={home.layers.map((l): Cell[] => [
-        { value: l.name, node: <a href={href(["layer", l.layer])}>{layerWords(home, l.layer)}</a> },
-        value("fraction", l), range(value("lo", l), value("hi", l)), value("random_init_fraction", l), range(value("random_init_lo", l), value("random_init_hi", l)),
-      ])} />
+      <p>
+        Share of alive features with q &lt; {bound(home.thresholds.alpha)} in the trained model and in the
+        same analysis of a randomly initialized one.
+      </p>
+      <Table
+        caption="Context features of the trained and of a randomly initialized model"
+        heads={[
+          { head: "layer", form: "text" },
+          { head: "trained", form: "share" },
+          { head: "95 %", form: "text" },
+          { head: "randomly initialized", form: "share" },
+          { head: "95 %", form: "text" },
+        ]}
+        rows={home.layers.map((l): Cell[] => [
+          { value: l.name, node: <a href={href(["layer", l.layer])}>{layerWords(home, l.layer)}</a> },
+          value("fraction", l),
+          range(value("lo", l), value("hi", l)),
+          value("random_init_fraction", l),
+          range(value("random_init_lo", l), value("random_init_hi", l)),
+        ])}
+      />
     </>
   );
 }
