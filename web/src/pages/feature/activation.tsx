@@ -41,16 +41,12 @@ export function Activations({ home, feature }: { home: Home; feature: Feature })
         home={home}
         name={`${name}-activation`}
         title={`How often and how hard it fires in each ${home.words.unit}`}
-        alt={lines
-          .map(
-            (l) =>
-              `${l.unit.unit}: fires on ${show(l.activation.density, "share")} of tokens, mean ${show(l.activation.mean, "number")}`,
-          )
-          .join("; ")}
+        alt={lines.map(said).join("; ")}
         note={
           maximum === null
             ? "Bar: mean over all tokens."
-            : `Distribution: log count of firing tokens, activation 0 to ${number(maximum)}; bar: mean over all tokens.`
+            : `Distribution: log count of firing tokens, activation 0 to ${number(maximum)}; ` +
+              "bar: mean over all tokens."
         }
         data={{
           heads: [
@@ -96,7 +92,7 @@ export function Activations({ home, feature }: { home: Home; feature: Feature })
           const head = headed ? y : null;
           if (headed) y += ROW;
           return (
-            <g class={tone} fill="currentColor">
+            <g class={tone}>
               {head === null ? null : (
                 <text class="axis" font-weight="600" x={NAME} y={head + 14}>
                   {spoken(condition, "condition not known")}
@@ -122,6 +118,9 @@ export function Activations({ home, feature }: { home: Home; feature: Feature })
     </section>
   );
 }
+
+const said = ({ activation: a, unit }: Line) =>
+  `${unit.unit}: fires on ${show(a.density, "share")} of tokens, mean ${show(a.mean, "number")}`;
 
 function Row({
   line: { activation: a, unit },
@@ -191,7 +190,11 @@ function byCondition(home: Home, rows: Activation[]): [string | null, Line[]][] 
 }
 
 export const toneOf = (home: Home, condition: string | null): string =>
-  condition === home.words.target ? "target" : condition === home.words.reference ? "reference" : "";
+  condition === home.words.target
+    ? "tone-target"
+    : condition === home.words.reference
+      ? "tone-reference"
+      : "";
 
 const shortened = (text: string, length: number) =>
   text.length > length ? `${text.slice(0, length - 1)}…` : text;
