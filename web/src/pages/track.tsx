@@ -118,7 +118,7 @@ export function Track({
           activation
         </text>
       </g>
-      <g class="value" stroke="currentColor" stroke-width={2} opacity={0.75}>
+      <g class="stroke" stroke-width={2} opacity={0.8}>
         {shown.map((p) => {
           const label = `${ids.value ? nameOf(ids.value(p.row)) : "feature"} ${number(p.activation)}`;
           const mark = (
