@@ -3,6 +3,7 @@ cursor in the order of the features, never once per feature."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ class Packer:
         with self.source.opened() as atlas:
             texts = [self.features(atlas, s, min(s + each, total)) for s in sorted(starts)]
         sizes = [len(packed(digits.listed(t).encode())) * 4 / 3 / len(t) for t in texts]
-        return int(max(least, 1, PACK_BYTES // max(np.mean(sizes), 1)))
+        return int(max(least, 1, PACK_BYTES // max(float(np.mean(sizes)), 1)))
 
     def write(self, folder: Path, first: int, last: int, size: int) -> list[Written]:
         """Write the packs of rows ``first`` to ``last``, which hold ``size`` features each."""
@@ -97,7 +98,6 @@ class Packer:
             "neighbors": self._neighbors(atlas, block),
             "ablation": self._curves(atlas, block, "ablation"),
             "steering": self._curves(atlas, block, "steering"),
-            "scaling": self._curves(atlas, block, "scaling"),
             "genes": self._genes(atlas, block),
             "links": self._links(atlas, block),
             "celltypes": self._celltypes(atlas, block),
@@ -168,10 +168,9 @@ class Packer:
             "ORDER BY t.id, t.activation DESC, t.context"
         )
         rows = atlas.select(sql, (*within(block), CONTEXTS_PER_UNIT))
-        ids = [row[0] for row in rows]
-        places = by_feature(block, ids)
+        places = by_feature(block, [row[0] for row in rows])
         kept = [row for a, b in places for row in rows[a : min(b, a + CONTEXTS)]]
-        ids, unit, rank, activation, name, chrom, start, end, *values = columns_of(
+        own_ids, unit, rank, activation, name, chrom, start, end, *values = columns_of(
             kept, 8 + len(own)
         )
         genes, hits = self.nearby.around(chrom, start, end)
@@ -189,13 +188,12 @@ class Packer:
             "genes": genes,
             "hits": hits,
         }
-        return _grouped(block, ids, digits.objects(fields, len(kept))), [
+        return _grouped(block, own_ids, digits.objects(fields, len(kept))), [
             str(b - a) for a, b in places
         ]
 
     def _annotations(self, atlas: Atlas, block: np.ndarray) -> Parts:
-        names = ("estimate", "lo", "hi", "p", "q", "genes")
-        names += ("specificity", "specificity_low", "specificity_high")
+        names = records.Annotation._fields[2:7] + records.Annotation._fields[8:]
         sql = (
             f"SELECT a.id, a.kind, t.name, a.scope, {', '.join(f'a.{n}' for n in names)} "
             "FROM annotations a JOIN terms t ON t.term = a.term "
@@ -356,9 +354,7 @@ class Packer:
         return _grouped(block, ids, pairs)
 
 
-def _grouped(
-    block: np.ndarray, ids: tuple[Any, ...], texts: Parts, most: int | None = None
-) -> Parts:
+def _grouped(block: np.ndarray, ids: Sequence[int], texts: Parts, most: int | None = None) -> Parts:
     """A list of JSON for each feature, of at most ``most``."""
     return [
         digits.listed(texts[a : b if most is None else min(b, a + most)])
@@ -368,8 +364,8 @@ def _grouped(
 
 def _nested(
     block: np.ndarray,
-    ids: tuple[Any, ...],
-    kinds: tuple[Any, ...],
+    ids: Sequence[int],
+    kinds: Sequence[str],
     texts: Parts,
     order: list[str],
     most: int,
