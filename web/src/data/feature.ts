@@ -42,8 +42,9 @@ export async function featureOf(home: Home, id: number): Promise<{ row: number; 
   const row = await rowOf(home, id);
   if (row !== null) return { row, feature: await featureAt(home, row) };
   const layer = layerOf(home, Math.floor(id / STRIDE));
+  const range = layer?.contiguous ? `, L${layer.layer}/0 to L${layer.layer}/${layer.size - 1}` : "";
   const known = layer
-    ? `layer ${layer.name} has ${layer.size} features${layer.contiguous ? `, L${layer.layer}/0 to L${layer.layer}/${layer.size - 1}` : ""}`
+    ? `layer ${layer.name} has ${layer.size} features${range}`
     : `its layers are ${home.layers.map((l) => `L${l.layer}`).join(", ")}`;
   throw new UnknownFeature(`There is no feature ${nameOf(id)} in this atlas; ${known}.`);
 }

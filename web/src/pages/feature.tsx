@@ -1,11 +1,10 @@
 // One feature: who it is, whether the evidence holds, where it fires, what it is like, where to go
 // next.
-import { useEffect } from "preact/hooks";
 import { around, featureOf, UnknownFeature } from "../data/feature";
 import type { Feature, Home } from "../data/format";
 import { idOf, nameOf } from "../data/names";
 import { useAsked } from "../data/use";
-import { go, href, type Route } from "../route";
+import { href, type Route } from "../route";
 import { Loaded } from "../ui/parts";
 import { show } from "../ui/show";
 import { Activations } from "./feature/activation";
@@ -70,7 +69,7 @@ function Evidence({ home, feature }: { home: Home; feature: Feature }) {
   );
 }
 
-/** The previous and the next feature in the order of the address, also by the keys [ and ]. */
+/** The previous and the next feature in the order of the address; the keys [ and ] click these links. */
 function Steps({ home, route, row }: { home: Home; route: Route; row: number }) {
   const { f = "", s = "", d = "" } = route.query;
   const asked = useAsked(`around ${row} ${f} ${s} ${d}`, () =>
@@ -79,19 +78,6 @@ function Steps({ home, route, row }: { home: Home; route: Route; row: number }) 
   const address = (id: number) => href(["feature", nameOf(id)], { f, s, d });
   const before = asked.value?.before ?? null,
     after = asked.value?.after ?? null;
-  useEffect(() => {
-    const pressed = (event: KeyboardEvent) => {
-      const to = event.key === "[" ? before : event.key === "]" ? after : null;
-      const typing =
-        event.target instanceof HTMLElement &&
-        event.target.closest("input, textarea, select, [contenteditable]");
-      if (to === null || typing || event.ctrlKey || event.metaKey || event.altKey) return;
-      event.preventDefault();
-      go(address(to));
-    };
-    window.addEventListener("keydown", pressed);
-    return () => window.removeEventListener("keydown", pressed);
-  });
   return (
     <nav class="steps" aria-label="Previous and next feature">
       <Loaded asked={asked} what="its neighbors">

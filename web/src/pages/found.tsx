@@ -1,7 +1,7 @@
 // What the pages of genes, terms and regions share: names that are near, features by layer, tables of
 // features and of places.
 import { Figure } from "../chart/figure";
-import { Bars } from "../chart/charts";
+import { Bars, rowsHeight } from "../chart/charts";
 import { columnsOf, identifiers } from "../data/feature";
 import { valueAt, type Values } from "../data/columns";
 import type { Home } from "../data/format";
@@ -76,16 +76,19 @@ export function ByLayer({
     value: count.get(l.layer) ?? 0,
     expected: total ? (distinct.size * sizes[i]!) / total : null,
   }));
+  const said = (b: (typeof bars)[number]) =>
+    `layer ${b.layer.name} ${b.value}, expected ${show(b.expected, "number")}`;
+  const height = rowsHeight(bars.length);
   const kind = known ? "alive features" : "features";
   return (
     <Figure
       home={home}
       name={`${name}-by-layer`}
       title={`${what}, by layer`}
-      alt={`${what}: ${bars.map((b) => `layer ${b.layer.name} ${b.value}, expected ${show(b.expected, "number")}`).join("; ")}`}
+      alt={`${what}: ${bars.map(said).join("; ")}`}
       note={
         <>
-          Outline: the number expected if the {counted(distinct.size, "feature")} were spread over the layers
+          Dashed: the number expected if the {counted(distinct.size, "feature")} were spread over the layers
           as their {kind} are ({distinct.size} × {kind} of the layer / {kind} of all layers,{" "}
           {show(total, "count")}).
         </>
@@ -100,11 +103,13 @@ export function ByLayer({
         rows: bars.map((b, i) => [b.layer.name, b.value, b.expected, sizes[i]!]),
       }}
       width={720}
-      height={30 + 22 * bars.length}
+      height={height}
     >
       <Bars
         width={720}
-        height={30 + 22 * bars.length}
+        height={height}
+        nullName="expected"
+        nullForm="number"
         xLabel="features"
         form="count"
         rows={bars.map((b) => ({

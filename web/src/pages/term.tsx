@@ -66,7 +66,7 @@ function Page({ home, route }: PageProps) {
             what={
               parts
                 ? `This atlas knows no ${parts.kind.one} ${parts.name}.`
-                : `${JSON.stringify(text)} is no term: write ${home.kinds.map((k) => `${k.name}:NAME`).join(", ")}.`
+                : `${JSON.stringify(text)} is no term: write its kind and its name, as motif:GATA1.`
             }
           />
         );
@@ -79,6 +79,8 @@ function Term({ home, known: { kind, name, post } }: { home: Home; known: Known 
   const filter = `${kind.filters[0] ?? kind.name}:${/\s/.test(name) ? `"${name}"` : name}`;
   const distinct = post ? new Set(post.row).size : 0,
     scored = post ? post.q.every((q) => q === null) : false;
+  const number = capital(counted(distinct, "feature"));
+  const least = `q < ${bound(home.thresholds.alpha)}`;
   const says = scored ? `Features that tell ${name} best` : `Features enriched for ${name}`;
   return (
     <article>
@@ -95,8 +97,8 @@ function Term({ home, known: { kind, name, post } }: { home: Home; known: Known 
         <>
           <h2>
             {scored
-              ? `${capital(counted(distinct, "feature"))} ${distinct === 1 ? "tells" : "tell"} it best`
-              : `${capital(counted(distinct, "feature"))} ${distinct === 1 ? "is" : "are"} enriched at q < ${bound(home.thresholds.alpha)}`}
+              ? `${number} ${distinct === 1 ? "tells" : "tell"} it best`
+              : `${number} ${distinct === 1 ? "is" : "are"} enriched at ${least}`}
           </h2>
           <ByLayer home={home} rows={post.row} name={`${kind.name}-${name}`} what={says} filter={filter} />
           <Strongest home={home} kind={kind} name={name} post={post} />

@@ -64,14 +64,21 @@ export function Track({
   const x = (base: number) =>
     LEFT + ((base - region.start) / (region.end - region.start)) * (WIDE - LEFT - 10);
   const y = (activation: number) => BASE - (activation / most) * (BASE - TOP);
+  const left = places.length > POINTS ? ` (the strongest ${POINTS} of ${places.length})` : "";
   let free = -Infinity;
   return (
     <Figure
       home={home}
       name={`${name}-track`}
       title={`Top contexts and start sites in ${where}`}
-      alt={`${places.length} top contexts in ${where}, the strongest with activation ${show(most, "number")}; start sites: ${sites.map((s) => s.name).join(", ") || "none"}`}
-      note={`Each mark is a top context of a feature at its activation${places.length > POINTS ? ` (the strongest ${POINTS} of ${places.length})` : ""}; arrows are start sites. Chance: not stored.`}
+      alt={
+        `${places.length} top contexts in ${where}, the strongest with activation ${show(most, "number")}; ` +
+        `start sites: ${sites.map((s) => s.name).join(", ") || "none"}`
+      }
+      note={
+        `Each mark is a top context of a feature at its activation${left}; arrows are start sites. ` +
+        "Chance: not stored."
+      }
       data={{
         heads: [
           { head: "feature", form: "text" },
@@ -111,7 +118,7 @@ export function Track({
           activation
         </text>
       </g>
-      <g class="value" stroke="currentColor" stroke-width={2} opacity={0.75}>
+      <g class="stroke" stroke-width={2} opacity={0.8}>
         {shown.map((p) => {
           const label = `${ids.value ? nameOf(ids.value(p.row)) : "feature"} ${number(p.activation)}`;
           const mark = (

@@ -9,7 +9,7 @@ import { href } from "../../route";
 import { Loaded } from "../../ui/parts";
 import { bound, interval, NONE, show } from "../../ui/show";
 import { Table, type Cell } from "../../ui/table";
-import { capital, plural, spoken } from "../../ui/words";
+import { spoken } from "../../ui/words";
 import { Near } from "../found";
 import type { Form } from "../../data/format";
 
@@ -38,6 +38,7 @@ export function TwoFeatures({ home, a, b }: { home: Home; a: string; b: string }
   );
 }
 
+const BY: Record<string, string> = { coactivation: "co-firing" };
 const CANNOT = "cannot be compared";
 interface Line {
   name: string;
@@ -137,14 +138,10 @@ function Pair({ home, left, right }: { home: Home; left: Feature; right: Feature
       </h2>
       <p>
         {near.length
-          ? near.map(
-              (n) =>
-                `Similarity by ${n.kind === "coactivation" ? "co-firing" : n.kind}: ${show(n.value, "number")}. `,
-            )
+          ? near.map((n) => `Similarity by ${BY[n.kind] ?? n.kind}: ${show(n.value, "number")}. `)
           : `${names[1]} is not among the nearest of ${names[0]}. `}
         {link.map(
-          (k) =>
-            `Linked by ${k.kind}: ${show(k.value, "number")}, p ${k.p === null ? "not tested" : show(k.p, "p")}. `,
+          (k) => `Linked by ${k.kind}: ${show(k.value, "number")}, p ${show(k.p, "p", "not tested")}. `,
         )}
         <a href={href(["compare"], { a: names[1], b: names[0] })}>swap</a>
       </p>
@@ -276,7 +273,7 @@ function Terms({ home, left, right }: { home: Home; left: Feature; right: Featur
     <section aria-labelledby="terms">
       <h3 id="terms">Enriched terms</h3>
       <Table
-        caption={`${capital(plural("term"))} at q < ${bound(home.thresholds.alpha)}; of scores without q, the best; chance: not stored`}
+        caption={`Terms at q < ${bound(home.thresholds.alpha)}; of scores without q, the best`}
         heads={[
           { head: "kind", form: "text" },
           { head: "of both", form: "text" },

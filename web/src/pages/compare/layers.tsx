@@ -140,7 +140,7 @@ function Continued({ home, a, b, numbers }: { home: Home; a: Layer; b: Layer; nu
       <h3 id="continued">From one to the other</h3>
       {flows.length ? (
         <Table
-          caption={`Best decoder match in the other layer: at a cosine of ${bound(home.thresholds.stable)} or more a feature continues`}
+          caption={`Best decoder match; at cosine ≥ ${bound(home.thresholds.stable)} it continues`}
           heads={[
             { head: "from", form: "text" },
             { head: "to", form: "text" },

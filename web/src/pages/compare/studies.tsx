@@ -304,7 +304,7 @@ function Study({ study }: { study: string }) {
                   <dt>beyond chance</dt>
                   <dd>
                     {tested.length
-                      ? `${show(above / tested.length, "share")} have a cosine above the 99th percentile of their null; chance gives 1 %`
+                      ? `${show(above / tested.length, "share")} beat their null's 99th percentile; chance: 1 %`
                       : "not tested"}
                   </dd>
                 </dl>

@@ -41,16 +41,12 @@ export function Activations({ home, feature }: { home: Home; feature: Feature })
         home={home}
         name={`${name}-activation`}
         title={`How often and how hard it fires in each ${home.words.unit}`}
-        alt={lines
-          .map(
-            (l) =>
-              `${l.unit.unit}: fires on ${show(l.activation.density, "share")} of tokens, mean ${show(l.activation.mean, "number")}`,
-          )
-          .join("; ")}
+        alt={lines.map(said).join("; ")}
         note={
           maximum === null
             ? "Bar: mean over all tokens."
-            : `Distribution: log count of firing tokens, activation 0 to ${number(maximum)}; bar: mean over all tokens.`
+            : `Distribution: log count of firing tokens, activation 0 to ${number(maximum)}; ` +
+              "bar: mean over all tokens."
         }
         data={{
           heads: [
@@ -96,9 +92,9 @@ export function Activations({ home, feature }: { home: Home; feature: Feature })
           const head = headed ? y : null;
           if (headed) y += ROW;
           return (
-            <g class={tone} fill="currentColor">
+            <g class={tone}>
               {head === null ? null : (
-                <text class="axis" font-weight="600" x={NAME} y={head + 14}>
+                <text font-weight="600" x={NAME} y={head + 14}>
                   {spoken(condition, "condition not known")}
                 </text>
               )}
@@ -123,6 +119,9 @@ export function Activations({ home, feature }: { home: Home; feature: Feature })
   );
 }
 
+const said = ({ activation: a, unit }: Line) =>
+  `${unit.unit}: fires on ${show(a.density, "share")} of tokens, mean ${show(a.mean, "number")}`;
+
 function Row({
   line: { activation: a, unit },
   y,
@@ -140,20 +139,26 @@ function Row({
     wide = bins ? DRAWN_WIDTH / bins : 0;
   return (
     <g>
-      <text class="axis" x={NAME} y={y + 14}>
+      <text x={NAME} y={y + 14}>
         {shortened(unit.unit, detail ? 20 : 30)}
         {detail ? ` · ${shortened(detail, 11)}` : ""}
       </text>
-      <text class="axis" x={FIRES} y={y + 14} text-anchor="end">
+      <text x={FIRES} y={y + 14} text-anchor="end">
         {show(a.density, "share")}
       </text>
-      <text class="axis" x={MEAN} y={y + 14} text-anchor="end">
+      <text x={MEAN} y={y + 14} text-anchor="end">
         {show(a.mean, "number")}
       </text>
       {a.histogram.map((n, i) => {
         const tall = (Math.log1p(n) / most) * (ROW - 5);
         return n ? (
-          <rect x={DRAWN + i * wide} y={y + ROW - 2 - tall} width={Math.max(wide - 1, 0.5)} height={tall} />
+          <rect
+            class="own"
+            x={DRAWN + i * wide}
+            y={y + ROW - 2 - tall}
+            width={Math.max(wide - 1, 0.5)}
+            height={tall}
+          />
         ) : null;
       })}
       <line
@@ -161,15 +166,21 @@ function Row({
         x2={DRAWN + DRAWN_WIDTH}
         y1={y + ROW - 2}
         y2={y + ROW - 2}
-        stroke="currentColor"
+        class="rule"
         stroke-width={0.5}
       />
       {a.mean === null ? (
-        <text class="axis" x={BAR} y={y + 14}>
+        <text x={BAR} y={y + 14}>
           not measured
         </text>
       ) : (
-        <rect x={BAR} y={y + 5} width={Math.max(((WIDTH - BAR) * a.mean) / top, 0.5)} height={ROW - 9} />
+        <rect
+          class="own"
+          x={BAR}
+          y={y + 5}
+          width={Math.max(((WIDTH - BAR) * a.mean) / top, 0.5)}
+          height={ROW - 9}
+        />
       )}
     </g>
   );
@@ -191,7 +202,11 @@ function byCondition(home: Home, rows: Activation[]): [string | null, Line[]][] 
 }
 
 export const toneOf = (home: Home, condition: string | null): string =>
-  condition === home.words.target ? "target" : condition === home.words.reference ? "reference" : "";
+  condition === home.words.target
+    ? "tone-target"
+    : condition === home.words.reference
+      ? "tone-reference"
+      : "";
 
 const shortened = (text: string, length: number) =>
   text.length > length ? `${text.slice(0, length - 1)}…` : text;

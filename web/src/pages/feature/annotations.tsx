@@ -85,11 +85,7 @@ function OfKind({
     ...(intervals ? [interval(a.lo, a.hi)] : []),
     a.p,
     a.q ?? { value: null, node: "not tested" },
-    ...(own
-      ? [
-          `${show(a.specificity, "signed")} ${a.specificity === null ? "" : interval(a.specificity_low, a.specificity_high, "signed")}`,
-        ]
-      : []),
+    ...(own ? [specificity(a)] : []),
     ...(rows.some((one) => one.genes) ? [{ value: a.genes, node: <Genes names={a.genes} /> }] : []),
   ]);
   return (
@@ -109,6 +105,12 @@ function OfKind({
       />
     </>
   );
+}
+
+/** Its excess in the feature's own stratum with its interval. */
+function specificity(a: Annotation): Cell {
+  if (a.specificity === null) return { value: null, node: "not tested" };
+  return `${show(a.specificity, "signed")} ${interval(a.specificity_low, a.specificity_high, "signed")}`;
 }
 
 /** A scope may be a file name: its stem says as much in less room. */
@@ -140,10 +142,7 @@ function Drawn({
       name={`${name}-${kind.name}`}
       title={`${capital(kind.estimate)} of its best ${kind.many}${forest ? " with 95 % intervals" : ""}`}
       alt={found
-        .map(
-          (a) =>
-            `${label(a)}: ${show(a.estimate, "number")}${forest ? ` ${interval(a.lo, a.hi)}` : ""}, q ${show(a.q, "p")}`,
-        )
+        .map((a) => `${label(a)}: ${show(a.estimate, "number")} ${interval(a.lo, a.hi)}, q ${show(a.q, "p")}`)
         .join("; ")}
       note={`The null is ${zero}; a ${kind.one} counts as enriched at q < ${bound(home.thresholds.alpha)}.`}
       data={{

@@ -121,6 +121,9 @@ function Alone({
   );
 }
 
+const said = ({ name, points }: Series) =>
+  `${name}: ${points.map((p) => `${number(p.x)} ${show(p.y, "number")}`).join(", ")}`;
+
 function Curve({
   home,
   feature,
@@ -162,7 +165,7 @@ function Curve({
       home={home}
       name={`${nameOf(feature.id)}-${name}`}
       title={title}
-      alt={`${yLabel} against ${xLabel}. ${series.map((s) => `${s.name}: ${s.points.map((p) => `${number(p.x)} ${show(p.y, "number")}`).join(", ")}`).join("; ")}`}
+      alt={`${yLabel} against ${xLabel}. ${series.map(said).join("; ")}`}
       note={nulls.length ? `Dashed: ${nulls.join(", ")}.` : "No random arm was run for this curve."}
       data={{
         heads: [

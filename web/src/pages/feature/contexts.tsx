@@ -52,6 +52,7 @@ export function Contexts({
 const hasSequence = (one: Context) => typeof one.values["sequence"] === "string";
 
 function ContextTable({ home, feature }: { home: Home; feature: Feature }) {
+  const what = feature.contexts.some((one) => one.chrom !== null) ? "Top bins" : "Top tokens";
   const condition = home.unit_columns.find((c) => c.name === home.words.condition);
   const columns = home.context_columns.filter(
     (c) => c.name !== "sequence" || feature.contexts.some((one) => token(one) !== null),
@@ -78,7 +79,7 @@ function ContextTable({ home, feature }: { home: Home; feature: Feature }) {
   });
   return (
     <Table
-      caption={`${home.words.document === "document" ? "Top bins" : "Top tokens"} of ${nameOf(feature.id)}, strongest first`}
+      caption={`${what} of ${nameOf(feature.id)}, strongest first`}
       heads={[
         { head: "place", form: "text" },
         { head: "activation", form: "number" },
@@ -258,6 +259,7 @@ function Ruler({ one, start, end }: { one: Context; start: number; end: number }
     .filter(([, tss]) => Math.abs(tss - center) <= REACH)
     .sort((a, b) => Math.abs(a[1] - center) - Math.abs(b[1] - center));
   if (!near.length) return <p class="note">no gene starts within 100 kb</p>;
+  const said = near.map(([gene, tss]) => `${gene} ${distance(tss - center)}`).join(", ");
   const x = (tss: number) => ((tss - center + REACH) / (2 * REACH)) * WIDE;
   return (
     <>
@@ -267,7 +269,7 @@ function Ruler({ one, start, end }: { one: Context; start: number; end: number }
         width={WIDE}
         height={30}
         role="img"
-        aria-label={`Start sites within 100 kb of the middle of ${one.name}: ${near.map(([gene, tss]) => `${gene} ${distance(tss - center)}`).join(", ")}`}
+        aria-label={`Start sites within 100 kb of the middle of ${one.name}: ${said}`}
       >
         <g stroke="currentColor" fill="currentColor">
           <line x1={0} x2={WIDE} y1={14} y2={14} stroke-width={1} opacity={0.5} />

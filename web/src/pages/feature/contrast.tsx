@@ -52,6 +52,9 @@ export function Contrast({ home, feature }: { home: Home; feature: Feature }) {
 
 const percentile = (share: number) => (share > 0.9999 ? "> 99.99 %" : `${(100 * share).toFixed(2)} %`);
 
+const said = (e: Feature["effects"][number]) =>
+  `${e.lineage}: g ${show(e.effect, "signed")} ${interval(e.lo, e.hi, "signed")}, q ${show(e.q, "p")}`;
+
 function Strata({
   home,
   feature,
@@ -78,13 +81,8 @@ function Strata({
         home={home}
         name={`${name}-effects`}
         title={`Effect by ${home.words.stratum}: Hedges g with its 95 % interval`}
-        alt={feature.effects
-          .map(
-            (e) =>
-              `${e.lineage}: g ${show(e.effect, "signed")} ${interval(e.lo, e.hi, "signed")}, q ${show(e.q, "p")}`,
-          )
-          .join("; ")}
-        note={`Right of the dashed line: higher ${target}; left of it: higher ${reference}. The null is no difference, 0.`}
+        alt={feature.effects.map(said).join("; ")}
+        note={`Right of the dashed line: higher ${target}; left: higher ${reference}. The null is 0.`}
         data={{
           heads: [
             { head: home.words.stratum, form: "text" },

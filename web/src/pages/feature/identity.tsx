@@ -54,7 +54,8 @@ export function Identity({ home, feature }: { home: Home; feature: Feature }) {
         ) : null}
       </p>
       <p>
-        density {show(v["density"], "share")} · mean {show(v["mean_activation"], "number")} where it fires ·{" "}
+        density {show(v["density"], "share")} · mean {show(v["mean_activation"], "number")} where it fires
+        {" · "}
         <a href={href(["compare"], { a: nameOf(feature.id) })}>compare with another</a>
       </p>
     </header>

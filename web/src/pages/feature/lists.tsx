@@ -165,8 +165,14 @@ export function Dependency({ home, feature }: { home: Home; feature: Feature }) 
         home={home}
         name={`${nameOf(feature.id)}-dependency`}
         title={`What it depends on in ${map.document}`}
-        alt={`Change of the feature on each piece (columns) when one (rows) is substituted, ${map.pieces.length} pieces of ${map.document}; the largest change is ${number(largest)}`}
-        note={`Rows: substituted, columns: read; itself is hatched. The largest change is ${number(largest)}; chance: not stored.`}
+        alt={
+          `Change of the feature on each piece (columns) when one (rows) is substituted: ` +
+          `${map.pieces.length} pieces of ${map.document}; the largest change is ${number(largest)}`
+        }
+        note={
+          `Rows: substituted, columns: read; itself is hatched. The largest change is ${number(largest)}; ` +
+          "chance: not stored."
+        }
         data={{
           heads: [
             { head: "substituted", form: "text" },
