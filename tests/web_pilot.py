@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gzip
 import importlib.util
 import shutil
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -53,16 +55,42 @@ def browser() -> Iterator[Any]:
             chromium.close()
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class Static(SimpleHTTPRequestHandler):
+    """Files of a folder, as the standard library's server gives them."""
+
     def log_message(self, *_: object) -> None:
         pass
 
 
+class Compressed(Static):
+    """The same, compressed as static hosts do."""
+
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path))
+        path = path / "index.html" if path.is_dir() else path
+        if not path.is_file():
+            self.send_error(404)
+            return
+        body = packed(path)
+        self.send_response(200)
+        self.send_header("Content-Type", self.guess_type(str(path)))
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@functools.cache
+def packed(path: Path) -> bytes:
+    return gzip.compress(path.read_bytes(), 6, mtime=0)
+
+
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """``folder`` behind the standard library's server, as a stranger would put it up; the
-    address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+def served(folder: Path, handler: type[Static] = Static) -> Iterator[str]:
+    """``folder`` behind a server on this computer, as a stranger would put it up; the address."""
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(handler, directory=str(folder))
+    )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
@@ -71,6 +99,15 @@ def served(folder: Path) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def loaded(path: Path) -> ModuleType:
+    """A file of Python that is in no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Visit:
@@ -87,10 +124,16 @@ class Visit:
         self.said: list[str] = []
         self.asked: list[str] = []
         self.bytes = 0
+        self.line = self.context.new_cdp_session(self.page)
+        self.line.on("Network.loadingFinished", self._came)
+        self.line.send("Network.enable")
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.said.append(f"uncaught: {error}"))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("requestfailed", lambda request: self.said.append(f"failed: {request.url}"))
+
+    def _came(self, event: dict[str, Any]) -> None:
+        self.bytes += event["encodedDataLength"]
 
     def _console(self, message: Any) -> None:
         if message.type in {"error", "warning"}:
