@@ -14,13 +14,13 @@ export const rowsHeight = (rows: number, key = true): number => Math.max(rows, 1
 const known = (value: number | null | undefined): value is number => typeof value === "number" && Number.isFinite(value);
 
 /** Horizontal bars: value beside its null (a dashed tick), labels at the left. */
-export function Bars({ width, height, rows, xLabel, form = "number", xDomain, nullName = "null" }: Size & {
-  rows: BarRow[]; xLabel: string; form?: string; xDomain?: [number, number]; nullName?: string;
+export function Bars({ width, height, rows, xLabel, form = "number", nullForm = form, xDomain, nullName = "null" }: Size & {
+  rows: BarRow[]; xLabel: string; form?: string; nullForm?: string; xDomain?: [number, number]; nullName?: string;
 }): VNode {
   const print = (v: number | null | undefined) => show(v, form as Form);
   const beside = rows.some((r) => known(r.null)), ranged = rows.some((r) => known(r.lo) && known(r.hi));
   const top = beside || ranged ? 22 : 6, bottom = height - 40;
-  const said = rows.map((r) => (beside ? `${print(r.value)} (${known(r.null) ? print(r.null) : "not tested"})` : print(r.value)));
+  const said = rows.map((r) => (beside ? `${print(r.value)} (${known(r.null) ? show(r.null, nullForm as Form) : "not tested"})` : print(r.value)));
   const { left, right } = columns(width, rows.map((r) => r.label), said);
   const x = scaleOf(rows.flatMap((r) => [r.value, r.null, r.lo, r.hi]), [left, right], { zero: true, domain: xDomain });
   const step = (bottom - top) / Math.max(rows.length, 1), thick = Math.min(step * 0.62, 16), zero = x(Math.max(x.domain()[0]!, 0));
