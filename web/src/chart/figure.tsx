@@ -1,9 +1,12 @@
 // A figure: a drawing with its text alternative, its table on demand, and SVG, PNG and CSV with
 // dataset, seed, revision and address inside the file.
 import type { ComponentChildren } from "preact";
-import { useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Home } from "../data/format";
+import { useEscape } from "../ui/escape";
+import { csv, download } from "../ui/save";
 import { Table, type Cell, type Head } from "../ui/table";
+import { png, svgText } from "./save";
 
 export interface FigureData { heads: Head[]; rows: Cell[][] }
 
@@ -14,13 +17,32 @@ export function Figure({ home, name, title, alt, note, data, width, height, chil
 }) {
   const drawing = useRef<SVGSVGElement>(null);
   const [open, setOpen] = useState(false);
-  void home; void name; void drawing;
+  const [problem, setProblem] = useState("");
+  // An image hides what is inside it from assistive technology; a drawing with links is a group.
+  const [linked, setLinked] = useState(false);
+  useLayoutEffect(() => setLinked(drawing.current?.querySelector("a") != null));
+  useEscape(open, () => setOpen(false));
+  const file = `petriscope-${home.run["study"] ?? home.run["dataset"] ?? "atlas"}-${name}`;
+  const drawn = () => svgText(home, drawing.current!, title, alt);
+  const saveSvg = () => download(`${file}.svg`, drawn().text, "image/svg+xml");
+  const savePng = () => {
+    setProblem("");
+    png(drawn()).then((blob) => download(`${file}.png`, blob), (error: Error) => setProblem(error.message));
+  };
   return (
     <figure>
       <figcaption>{title}</figcaption>
-      <svg ref={drawing} role="img" aria-label={alt} viewBox={`0 0 ${width} ${height}`} width={width} height={height}>{children}</svg>
+      <div class="drawing">
+        <svg ref={drawing} role={linked ? "group" : "img"} aria-label={alt} viewBox={`0 0 ${width} ${height}`} width={width} height={height}>{children}</svg>
+      </div>
       {note ? <p class="note">{note}</p> : null}
-      <div class="tools"><button type="button" aria-expanded={open} onClick={() => setOpen(!open)}>data</button></div>
+      <div class="tools">
+        <button type="button" aria-expanded={open} aria-label={`data of ${title}`} onClick={() => setOpen(!open)}>data</button>
+        <button type="button" aria-label={`save ${title} as SVG`} onClick={saveSvg}>SVG</button>
+        <button type="button" aria-label={`save ${title} as PNG`} onClick={savePng}>PNG</button>
+        <button type="button" aria-label={`save the data of ${title} as CSV`} onClick={() => download(`${file}.csv`, csv(home, title, data.heads, data.rows))}>CSV</button>
+      </div>
+      {problem ? <p class="error" role="alert">{problem}</p> : null}
       {open ? <Table caption={title} heads={data.heads} rows={data.rows} /> : null}
     </figure>
   );

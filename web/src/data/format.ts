@@ -145,12 +145,14 @@ export interface Home {
    * largest end]. */
   places: [string, number, number, number][];
   /** How the positions of col/x and col/y were made; null: no map. */
-  layout: { method: string; seed: number; parameters: string } | null;
+  layout: { method: string; seed: number; parameters: string; share_x: number; share_y: number } | null;
   /** Other studies of data/compare.js; empty: none. */
   studies: string[];
   /** What lies in data/ beside columns: "numbers", "curves", "perturbations", "documents", "genes",
-   * "terms", "place", "celltypes", "compare". */
+   * "terms", "place", "celltypes", "kg", "compare". */
   has: string[];
+  /** Documents of data/documents.js, those with most features, and of how many. */
+  documents: [number, number];
   /** Tables of schema.OPTIONAL that the SQLite atlas holds: what gene: and celltype: mean depends
    * on them. */
   tables: string[];
@@ -302,14 +304,14 @@ export interface Module {
   graph: string; layer: number; module: number;
   size: number | null; label: string | null;
   density: number | null; stability: number | null;
-  /** Identifiers of its features, strongest first. */
+  /** Identifiers of its features, in order. */
   members: number[];
   /** Labels of the members and the share of tokens on which each fires, in the order of `members`. */
   labels?: (string | null)[];
   densities?: (number | null)[];
   /** Terms that its features are enriched for most often: [kind, term, features of the module,
-   * features of the layer, features expected by chance = size * layer features / layer size,
-   * hypergeometric p]. */
+   * features of the layer, features expected by chance, hypergeometric p] against as many of the
+   * layer's alive features, drawn at random; those with the least p first. */
   terms: [string, string, number, number, number, number][];
   x: number; y: number;
 }
@@ -328,6 +330,8 @@ export interface FlowGraph {
   graph?: string | null;
   /** Links of the pair in the atlas, of which `links` holds the strongest. */
   total?: number;
+  /** Links with p < alpha, which `modules` counts; null: no link has a p, and all are counted. */
+  significant?: number | null;
   /** Modules that the links run between: [module of a, module of b, links, expected by chance]; -1: none. */
   modules: [number, number, number, number][];
   /** Strongest links first. */
@@ -343,14 +347,19 @@ export type Perturbations = {
   responses: [number, number, number | null, number | null][];
 }[];
 
-/** data/graph/kg.js: the graph of documents and features; nodes at most a few thousand. */
+/** data/graph/kg.js: features with the documents they fire in (weight: tokens), the terms they are
+ * enriched for and the first genes of their lists (weight 1); nodes at most a few thousand. The
+ * kinds are "feature", the study's word for documents, kinds of annotation and "gene". */
 export interface KnowledgeGraph {
   kinds: string[];
-  /** Node columns: kind (number in kinds), name, degree, pagerank, and the mean PageRank of nodes of
-   * the same degree in degree-preserving rewirings. */
+  /** Node columns: kind (number in kinds), name, degree, PageRank (closed form, every edge counts
+   * once), and its mean and middle 95 % over rewirings that keep every node's degree. */
   kind: number[]; name: string[]; degree: number[]; pagerank: (number | null)[]; null_pagerank: (number | null)[];
+  null_low?: (number | null)[]; null_high?: (number | null)[];
   /** Edge columns: node numbers and weight. */
   a: number[]; b: number[]; weight: number[];
+  /** Features with an edge in the atlas, of which the graph holds some. */
+  features?: number;
 }
 
 /** data/documents.js: what the graph joins features to. `features`: [id, tokens on which it fires,
