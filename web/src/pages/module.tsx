@@ -110,7 +110,7 @@ function One({ home, found, at }: { home: Home; found: ModuleGraph; at: number }
         ) : null}
       </dl>
       <Terms home={home} module={module} size={size} />
-      <Neighbors home={home} found={found} module={module} />
+      <Neighbors found={found} module={module} />
       <Members module={module} />
     </>
   );
@@ -191,7 +191,7 @@ const LINK_HEADS: Head[] = [
   { head: "terms", form: "text" },
 ];
 
-function Neighbors({ home, found, module }: { home: Home; found: ModuleGraph; module: Module }) {
+function Neighbors({ found, module }: { found: ModuleGraph; module: Module }) {
   const labels = new Map(found.modules.map((m) => [m.module, m.label]));
   const linked = found.edges
     .filter(([a, b]) => a !== b && (a === module.module || b === module.module))
@@ -204,7 +204,7 @@ function Neighbors({ home, found, module }: { home: Home; found: ModuleGraph; mo
           why={
             found.edges.length
               ? "No link joins it to another module."
-              : `The atlas of study ${home.run.study ?? ""} stores no links between modules.`
+              : "This atlas stores no links between modules."
           }
         />
       </>

@@ -111,24 +111,3 @@ export function share(k: number, n: number): string {
     `${interval(limits[0], limits[1], "share")})`
   );
 }
-
-/** A row of links of which one is the page that is open. */
-export function Choices({
-  label,
-  choices,
-}: {
-  label: string;
-  choices: { text: string; href: string; on: boolean; title?: string }[];
-}) {
-  if (choices.length < 2) return null;
-  return (
-    <nav class="choices" aria-label={label}>
-      <span class="label">{label}</span>
-      {choices.map((c) => (
-        <a key={c.href} href={c.href} title={c.title} aria-current={c.on ? "true" : undefined}>
-          {c.text}
-        </a>
-      ))}
-    </nav>
-  );
-}
