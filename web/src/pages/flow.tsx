@@ -21,7 +21,7 @@ const LINKS = 200;
 /** What a link is, by its kind. */
 const WORDS: Record<string, string> = {
   z: "both fire on the same tokens more often than the genes of the tokens give (standard deviations)",
-  pmi: "both fire on the same tokens (pointwise mutual information), which gene identity alone may make them do",
+  pmi: "both fire on the same tokens, which gene identity alone may make them do (log2 of observed over expected)",
   decoder: "the other is the nearest decoder direction of its layer (cosine)",
 };
 
@@ -197,12 +197,12 @@ function Links({ home, found }: { home: Home; found: FlowGraph }) {
           />
         </>
       ) : null}
-      <Strongest home={home} found={found} all={all} />
+      <Strongest found={found} all={all} />
     </>
   );
 }
 
-function Strongest({ home, found, all }: { home: Home; found: FlowGraph; all: number }) {
+function Strongest({ found, all }: { found: FlowGraph; all: number }) {
   const links = found.links.slice(0, LINKS);
   const tested = links.some((k) => k.p !== null),
     counted = links.some((k) => k.tokens !== null);

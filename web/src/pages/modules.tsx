@@ -194,7 +194,7 @@ function Layer({ home, found }: { home: Home; found: ModuleGraph }) {
         name={`modules-${found.graph}-${found.layer}`}
         width={WIDTH}
         height={HEIGHT}
-        title={`Modules of ${layerName(home, found.layer)}${found.edges.length ? " and the links between them" : ""}`}
+        title={found.edges.length ? "Modules and the links between them" : "Modules"}
         alt={alt}
         note={linksNote(found)}
         data={{ heads: HEADS, rows }}
