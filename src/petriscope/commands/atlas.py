@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from petriscope.atlas.build import build_atlas
+from petriscope.atlas.layout import with_layout
 from petriscope.atlas.schema import APPLICATION_ID
 from petriscope.commands.audit import audits, which
 from petriscope.errors import UserError
@@ -121,7 +122,7 @@ def import_released(args: argparse.Namespace) -> int:
         what = f"holds tables of study {study}, whose authors released no features"
         raise UserError(what, file=folder, remedy="`petriscope audit` reads them.")
     out = claim(Workspace(Path(args.out)).atlas, ATLAS, inputs=[folder], field="--out")
-    tables = audit.atlas(folder, genesets)
+    tables = with_layout(audit.atlas(folder, genesets))
     build_atlas(out, tables)
     print(f"{len(tables.features):,} features: petriscope tui {args.out}")
     return 0
