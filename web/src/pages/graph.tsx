@@ -98,7 +98,7 @@ function pageOf(home: Home, found: KnowledgeGraph, node: number): string {
     name = found.name[node]!;
   if (kind === FEATURE) return href(["feature", name]);
   if (kind === home.words.document) return href(["graph"], { n: keyOf(found, node) });
-  return kind === "gene" ? href(["gene", name]) : href(["term", `${kind}/${name}`]);
+  return kind === "gene" ? href(["gene", name]) : termHref(kind, name);
 }
 
 const NULL: Head[] = [

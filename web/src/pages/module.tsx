@@ -142,7 +142,7 @@ function Terms({ home, module, size }: { home: Home; module: Module; size: numbe
   const words = new Map(home.kinds.map((kind) => [kind.name, kind.one]));
   const rows: Cell[][] = terms.map(([kind, term, inside, layer, expected, p]) => [
     words.get(kind) ?? kind,
-    { value: term, node: <a href={href(["term", `${kind}/${term}`])}>{term}</a> },
+    { value: term, node: <a href={termHref(kind, term)}>{term}</a> },
     inside,
     expected,
     layer,
@@ -152,7 +152,7 @@ function Terms({ home, module, size }: { home: Home; module: Module; size: numbe
     label: term,
     value: inside,
     null: expected,
-    href: href(["term", `${kind}/${term}`]),
+    href: termHref(kind, term),
   }));
   const first = terms[0]!,
     height = 40 + 22 * bars.length;

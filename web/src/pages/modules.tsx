@@ -274,7 +274,7 @@ function Terms({ module }: { module: Module }) {
       {terms.map(([kind, term, inside, , expected, p], i) => (
         <span key={`${kind} ${term}`}>
           {i ? "; " : ""}
-          <a href={href(["term", `${kind}/${term}`])}>{term}</a> {inside} ({show(expected, "number")}), p{" "}
+          <a href={termHref(kind, term)}>{term}</a> {inside} ({show(expected, "number")}), p{" "}
           {show(p, "p")}
         </span>
       ))}

@@ -32,6 +32,9 @@ export function layerName(home: Home, layer: number): string {
 export const moduleHref = (graph: string, layer: number, module: number): string =>
   href(["module", `${graph}/${layer}/${module}`]);
 
+/** The page of a term of a kind of annotation. */
+export const termHref = (kind: string, term: string): string => href(["term", `${kind}:${term}`]);
+
 /** The graph whose modules the column "module" holds: beyond genes where there is such a graph. */
 export function columnGraph(home: Home): string | undefined {
   const graphs = home.modules.map(([graph]) => graph);
