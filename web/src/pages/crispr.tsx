@@ -195,6 +195,12 @@ const fill = (value: number | null, form: "count" | "number" | "p" | "signed"): 
   node: value === null ? UNTESTED : show(value, form),
 });
 
+/** The regulon score and its null; a gene to which nothing responds has none. */
+const score = (t: Perturbed, value: number | null): Cell => ({
+  value,
+  node: value !== null ? show(value, "number") : t.responding === 0 ? "none responded" : UNTESTED,
+});
+
 function Targets({
   home,
   route,
@@ -241,8 +247,8 @@ function Targets({
     ...(has("cells") ? [fill(t.cells, "count")] : []),
     fill(t.responding, "count"),
     fill(t.specific, "count"),
-    fill(t.estimate, "number"),
-    fill(t.null, "number"),
+    score(t, t.estimate),
+    score(t, t.null),
     fill(t.p, "p"),
     fill(t.q, "p"),
     ...(has("note") ? [t.note] : []),

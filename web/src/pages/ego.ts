@@ -6,7 +6,7 @@ import {
   forceSimulation,
   type SimulationNodeDatum,
 } from "d3-force";
-import type { KnowledgeGraph } from "../data/format";
+import type { Home, KnowledgeGraph } from "../data/format";
 import { idOf, nameOf } from "../data/names";
 
 export const FEATURE = "feature";
@@ -31,13 +31,15 @@ export function neighbors(graph: KnowledgeGraph): [number, number][][] {
   return found;
 }
 
-/** The node of "motif:GATA1", "L6/1234" or "feature:L6/1234"; -1 where there is none. */
-export function nodeOf(graph: KnowledgeGraph, text: string): number {
+/** The node of "motif:GATA1", "L6/1234" or "feature:L6/1234"; a kind may be named by its words in the
+ * filter language; -1 where there is none. */
+export function nodeOf(home: Pick<Home, "kinds">, graph: KnowledgeGraph, text: string): number {
   const bare = idOf(text);
   const mark = text.indexOf(":");
   const kind = bare !== null ? FEATURE : text.slice(0, mark),
     name = bare !== null ? nameOf(bare) : text.slice(mark + 1);
-  const wanted = graph.kinds.indexOf(kind);
+  const named = home.kinds.find((k) => k.filters.includes(kind))?.name ?? kind;
+  const wanted = graph.kinds.indexOf(graph.kinds.includes(kind) ? kind : named);
   return graph.name.findIndex((n, i) => n === name && graph.kind[i] === wanted);
 }
 

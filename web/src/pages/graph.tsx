@@ -14,7 +14,7 @@ import { bound, interval, show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
 import { around, FEATURE, keyOf, layout, MOST, neighbors, nodeOf, within } from "./ego";
 import { DocumentOf } from "./graph_document";
-import { UNTESTED } from "./network";
+import { termHref, UNTESTED } from "./network";
 import type { PageOf, PageProps } from "./page";
 
 const WIDTH = 860,
@@ -46,7 +46,7 @@ function Page({ home, route }: PageProps) {
 function Graph({ home, route, found }: { home: Home; route: Route; found: KnowledgeGraph }) {
   const near = useMemo(() => neighbors(found), [found]);
   const asked = route.query.n;
-  const node = asked === undefined ? -1 : nodeOf(found, asked);
+  const node = asked === undefined ? -1 : nodeOf(home, found, asked);
   const kinds = found.kinds.filter((_, k) => found.kind.includes(k));
   const features = found.kind.filter((k) => found.kinds[k] === FEATURE).length;
   const given =
@@ -109,7 +109,7 @@ const NULL: Head[] = [
 const EDGE_HEADS: Head[] = [
   { head: "node", form: "text" },
   { head: "kind", form: "text" },
-  { head: "weight", form: "number", text: "of the edge" },
+  { head: "weight", form: "count", text: "of the edge" },
   { head: "degree", form: "count" },
   ...NULL,
   { head: "page", form: "text" },

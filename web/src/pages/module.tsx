@@ -9,7 +9,7 @@ import { href, type Route } from "../route";
 import { Empty, FeatureLink, Loaded } from "../ui/parts";
 import { show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
-import { aboutGraph, columnGraph, layerName, moduleHref, UNTESTED } from "./network";
+import { aboutGraph, columnGraph, layerName, moduleHref, termHref, UNTESTED } from "./network";
 import type { PageOf, PageProps } from "./page";
 
 const BARS = 16;

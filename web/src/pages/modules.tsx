@@ -10,7 +10,16 @@ import { Choices } from "../ui/choices";
 import { Empty, Loaded } from "../ui/parts";
 import { show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
-import { aboutGraph, layerName, Measures, moduleHref, shown, topTerm, UNTESTED } from "./network";
+import {
+  aboutGraph,
+  layerName,
+  Measures,
+  moduleHref,
+  shown,
+  termHref,
+  topTerm,
+  UNTESTED,
+} from "./network";
 import type { PageOf, PageProps } from "./page";
 
 const WIDTH = 860,
