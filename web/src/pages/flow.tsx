@@ -21,7 +21,7 @@ const LINKS = 200;
 /** What a link is, by its kind. */
 const WORDS: Record<string, string> = {
   z: "both fire on the same tokens more often than the genes of the tokens give (standard deviations)",
-  pmi: "both fire on the same tokens, which gene identity alone may make them do (pointwise mutual information)",
+  pmi: "both fire on the same tokens, which genes alone may make them do (pointwise mutual information)",
   decoder: "the other is the nearest decoder direction of its layer (cosine)",
 };
 
@@ -160,7 +160,7 @@ function Links({ home, found }: { home: Home; found: FlowGraph }) {
               (drawn.length < flows.length
                 ? `The ${drawn.length} widest of ${flows.length} bands. `
                 : "") +
-              "Pale and striped: no more than expected, which is what the number of links of both modules alone " +
+              "Pale and striped: no more than expected, which is what the links of both modules alone " +
               "gives." +
               counted
             }
