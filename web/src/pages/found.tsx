@@ -126,7 +126,7 @@ export function ByLayer({
 /** Numbers of a list of features that belong to the list, not to the feature: rank, q, estimate. */
 export interface Extra {
   head: Head;
-  values: (number | string | null)[];
+  values: Cell[];
 }
 
 /** Features of a list in its order, with what the atlas says of each. */

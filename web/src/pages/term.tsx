@@ -1,5 +1,5 @@
 // One term of an annotation: the features that are enriched for it.
-import { Forest } from "../chart/charts";
+import { Forest, rowsHeight } from "../chart/charts";
 import { Figure } from "../chart/figure";
 import { json } from "../data/chunk";
 import { featureAt, identifiers } from "../data/feature";
@@ -9,6 +9,7 @@ import { search } from "../data/search";
 import { useAsked } from "../data/use";
 import { href } from "../route";
 import { Empty, FeatureLink, Loaded } from "../ui/parts";
+import { between } from "../ui/cells";
 import { bound, interval, show } from "../ui/show";
 import { capital, counted } from "../ui/words";
 import { nothing } from "./feature/annotations";
@@ -133,7 +134,7 @@ function columns(kind: Kind, post: Posts[string]): Extra[] {
       ? [
           {
             head: { head: "95 %", form: "text" as const },
-            values: post.lo.map((lo, i) => interval(lo, post.hi[i] ?? null)),
+            values: post.lo.map((lo, i) => between(lo, post.hi[i] ?? null)),
           },
         ]
       : []),
@@ -168,7 +169,7 @@ function Strongest({
           hi: post.hi[i] ?? null,
           tone: "none" as const,
         }));
-        const height = 46 + 22 * rows.length;
+        const height = rowsHeight(rows.length, false);
         return (
           <Figure
             home={home}

@@ -7,6 +7,7 @@ import type { Compare, Home, Layer, Measured, Numbers } from "../../data/format"
 import { layerOf, nameOf } from "../../data/names";
 import { useAsked } from "../../data/use";
 import { FeatureLink, Loaded } from "../../ui/parts";
+import { tested } from "../../ui/cells";
 import { show } from "../../ui/show";
 import { Table, type Cell } from "../../ui/table";
 import { capital, counted } from "../../ui/words";
@@ -304,7 +305,7 @@ function Study({ study }: { study: string }) {
                   <dt>beyond chance</dt>
                   <dd>
                     {tested.length
-                      ? `${show(above / tested.length, "share")} beat their null's 99th percentile; chance: 1 %`
+                      ? `${show(above / tested.length, "share")} beat the null's 99th percentile, chance 1 %`
                       : "not tested"}
                   </dd>
                 </dl>
@@ -322,7 +323,7 @@ function Study({ study }: { study: string }) {
                     { value: nameOf(id), node: <FeatureLink id={id} /> },
                     nameOf(other),
                     cosine,
-                    q99 ?? { value: null, node: "not tested" },
+                    tested(q99),
                     both ? 1 : 0,
                   ])}
                 />
