@@ -7,7 +7,7 @@ import type { Compare, Home, Layer, Measured, Numbers } from "../../data/format"
 import { layerOf, nameOf } from "../../data/names";
 import { useAsked } from "../../data/use";
 import { FeatureLink, Loaded } from "../../ui/parts";
-import { tested } from "../../ui/cells";
+import { tested as orWhy } from "../../ui/cells";
 import { show } from "../../ui/show";
 import { Table, type Cell } from "../../ui/table";
 import { capital, counted } from "../../ui/words";
@@ -323,7 +323,7 @@ function Study({ study }: { study: string }) {
                     { value: nameOf(id), node: <FeatureLink id={id} /> },
                     nameOf(other),
                     cosine,
-                    tested(q99),
+                    orWhy(q99),
                     both ? 1 : 0,
                   ])}
                 />
