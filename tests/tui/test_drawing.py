@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from petriscope.atlas.records import Feature
+from petriscope.atlas.show import axis, interval, number, probability, share, show
 from petriscope.run.graph import draw_lanes, reduced
 from petriscope_tui.delimited import aligned
 from petriscope_tui.evidence import single
-from petriscope_tui.form import axis, duration, interval, number, probability, share, show
 from petriscope_tui.glyphs import ASCII, UNICODE, to_ascii, wants_ascii
 from petriscope_tui.picture import block_art, graphics_protocol
 from petriscope_tui.plots import Series, bar, columns, line_plot, span, spark
+from petriscope_tui.stage_view import duration
 from petriscope_tui.theme import DARK
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.schema import feature_name
-from petriscope_tui.form import number
+from petriscope.atlas.show import number
 
 WIDEST, NARROWEST = 40, 18
 

@@ -1,13 +1,13 @@
-"""Evidence for one feature is checked here, and each number is drawn beside its null."""
+"""Evidence for one feature is drawn here, each number beside its null."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from textwrap import wrap
-from typing import NamedTuple
 
 from rich.text import Text
 
+from petriscope.atlas.evidence import checks
 from petriscope.atlas.records import (
     Activation,
     Annotation,
@@ -19,68 +19,12 @@ from petriscope.atlas.records import (
     TopContext,
 )
 from petriscope.atlas.schema import Column, Declared, Thresholds, feature_name
-from petriscope_tui.form import bound, interval, number, show
+from petriscope.atlas.show import bound, interval, number, show, spoken
 from petriscope_tui.glyphs import Glyphs
 from petriscope_tui.plots import Series, bar, line_plot, span, spark
 from petriscope_tui.theme import Palette
 
 MARKS = "ABCDEFGHIJKLMNOP"
-
-
-class Check(NamedTuple):
-    """One requirement: what it asks, what was found, whether it holds (None: not measured)."""
-
-    ask: str
-    found: str
-    holds: bool | None
-
-
-def spoken(name: str | None, none: str = "") -> str:
-    """A name of the data as people say it: in_vivo is in vivo."""
-    return name.replace("_", " ") if name else none
-
-
-def checks(feature: Feature, thresholds: Thresholds, words: Declared) -> list[Check]:
-    """Five requirements a context feature should meet at the run's own thresholds."""
-    v = feature.values
-    signs = [e.t > 0 for e in feature.lineages if e.t is not None]
-    same = sum(s == (v["direction"] == words.target) for s in signs)
-    return [
-        Check(
-            "fires often enough to compare",
-            show(v["density"], "share"),
-            None if v["alive"] is None else bool(v["alive"]),
-        ),
-        Check(
-            f"q < {bound(thresholds.alpha)}",
-            show(v["q"], "p"),
-            None if v["q"] is None else v["q"] < thresholds.alpha,
-        ),
-        Check(
-            f"same direction in 2 {plural(words.stratum)} or more",
-            f"{same} of {len(signs)}" if signs else "·",
-            same >= 2 if len(signs) >= 2 and v["direction"] else None,
-        ),
-        Check(
-            f"found again by other seeds (≥ {bound(thresholds.stable)})",
-            show(v["stability"], "number"),
-            _at_least(v["stability"], thresholds.stable),
-        ),
-        Check(
-            f"ablation beats {100 * thresholds.causal:g} % of random",
-            show(v["causal_percentile"], "share"),
-            _at_least(v["causal_percentile"], thresholds.causal),
-        ),
-    ]
-
-
-def plural(word: str) -> str:
-    """Of what a study calls its strata and units: strata, lineages, length classes."""
-    return "strata" if word == "stratum" else f"{word}{'es' if word.endswith('s') else 's'}"
-
-
-def _at_least(value: float | None, bound: float) -> bool | None:
-    return None if value is None else value >= bound
 
 
 def own(feature: Feature, columns: Sequence[Column], p: Palette) -> Text:

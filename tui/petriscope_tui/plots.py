@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from rich.text import Text
 
-from petriscope_tui.form import axis
+from petriscope.atlas.show import axis
 from petriscope_tui.glyphs import Glyphs
 
 _BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))

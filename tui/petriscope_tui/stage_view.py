@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from rich.text import Text
 
 from petriscope.run.graph import Graph
-from petriscope_tui.form import duration
 from petriscope_tui.glyphs import Glyphs
 from petriscope_tui.theme import Palette
 
@@ -93,3 +92,15 @@ def wrapped(text: str, width: int, indent: int = 0) -> str:
     must."""
     room = max(width - indent, 10)
     return f"\n{'':<{indent}}".join(textwrap.wrap(text, room, break_long_words=True) or [""])
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: 8 s, 3 min 20 s, 2 h 05 min."""
+    if seconds is None:
+        return "·"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

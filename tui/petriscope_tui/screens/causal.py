@@ -12,8 +12,8 @@ from textual.containers import Horizontal, VerticalScroll
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import CurvePoint
+from petriscope.atlas.show import axis, interval, number, show
 from petriscope_tui.evidence import arm_rank, curve
-from petriscope_tui.form import axis, interval, number, show
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable

@@ -10,13 +10,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 
+from petriscope.atlas.evidence import checks
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Activation, Feature, Layer
 from petriscope.atlas.schema import Declared, feature_name, parse_feature
+from petriscope.atlas.show import bound, interval, show, spoken
 from petriscope.enrich.kinds import ENRICHED, SCORED, Kind
 from petriscope.errors import UserError
-from petriscope_tui.evidence import checks, spoken
-from petriscope_tui.form import bound, interval, show
 from petriscope_tui.plots import spark
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block

@@ -13,12 +13,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 
+from petriscope.atlas.show import number
 from petriscope.claims.rules import read_rules, sentence
 from petriscope.errors import UserError
 from petriscope.run.graph import load_graph
 from petriscope.run.status import control_stages, flat, headline, metrics, purpose, tables
 from petriscope_tui.delimited import aligned
-from petriscope_tui.form import number
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable

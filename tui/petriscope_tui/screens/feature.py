@@ -15,10 +15,10 @@ from petriscope.atlas.filters import Region
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Annotation, Feature, Link, Neighbor, TopContext
 from petriscope.atlas.schema import Declared, feature_name
+from petriscope.atlas.show import interval, show, spoken
 from petriscope.enrich.kinds import KINDS, Kind
 from petriscope.errors import UserError
 from petriscope_tui import evidence
-from petriscope_tui.form import interval, show
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
@@ -135,7 +135,7 @@ class FeaturePage(Page):
                 feature, atlas.thresholds, words, lineages, p, g, width, contrasted
             )
         )
-        sides = (evidence.spoken(words.target), evidence.spoken(words.reference))
+        sides = (spoken(words.target), spoken(words.reference))
         block("statistics").show(
             lambda width: evidence.statistics(feature, words, lineages, p, g, width),
             title="Contrast: {} against {}".format(*sides),
@@ -215,7 +215,7 @@ class FeaturePage(Page):
                 "condition",
                 words.condition,
                 9,
-                lambda v: evidence.spoken(v, self.glyphs.none),
+                lambda v: spoken(v, self.glyphs.none),
                 lambda v: p.side(v, words),
             ),
             Field("rank", "rank", 5, right=True),
@@ -288,7 +288,7 @@ class FeaturePage(Page):
                 "direction",
                 words.condition,
                 8,
-                lambda n: evidence.spoken(n.direction, none),
+                lambda n: spoken(n.direction, none),
                 lambda n: p.side(n.direction, words),
             ),
             Field(

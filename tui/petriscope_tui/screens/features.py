@@ -13,9 +13,8 @@ from textual.widgets import Input, Static
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.schema import LINEAGE_PREFIX, Column, feature_name
+from petriscope.atlas.show import show, spoken
 from petriscope.errors import UserError
-from petriscope_tui.evidence import spoken
-from petriscope_tui.form import show
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.table import Field, VirtualTable
 from petriscope_tui.workspace import load_columns, load_filters, save_columns, save_filter

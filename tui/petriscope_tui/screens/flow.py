@@ -10,7 +10,7 @@ from rich.text import Text
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Link, Number
 from petriscope.atlas.schema import feature_name
-from petriscope_tui.form import show
+from petriscope.atlas.show import show
 from petriscope_tui.plots import Series, line_plot
 from petriscope_tui.screens.lists import ListPage
 from petriscope_tui.widgets.table import Field

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Listed, ListedGene
-from petriscope_tui.form import show
+from petriscope.atlas.show import show
 from petriscope_tui.plots import spark
 from petriscope_tui.screens.lists import ListPage
 

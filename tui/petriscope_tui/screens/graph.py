@@ -13,8 +13,7 @@ from textual.containers import Horizontal, Vertical
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Document, Edge
 from petriscope.atlas.schema import feature_name
-from petriscope_tui.evidence import plural
-from petriscope_tui.form import show
+from petriscope.atlas.show import plural, show
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable

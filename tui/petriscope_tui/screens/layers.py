@@ -13,7 +13,7 @@ from textual.containers import Horizontal, VerticalScroll
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Layer
-from petriscope_tui.form import bound, show
+from petriscope.atlas.show import bound, show
 from petriscope_tui.plots import Series, bar, line_plot
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block

@@ -14,7 +14,7 @@ from textual.widgets import Input, Static
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.schema import LAYER_STRIDE, feature_name
-from petriscope_tui.form import show
+from petriscope.atlas.show import show
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block
 from petriscope_tui.widgets.nav import HELD

@@ -9,7 +9,7 @@ from rich.text import Text
 from textual.binding import Binding, BindingType
 
 from petriscope.atlas.query import Atlas
-from petriscope_tui.form import show
+from petriscope.atlas.show import show
 from petriscope_tui.plots import bar
 from petriscope_tui.screens.lists import ListPage
 from petriscope_tui.widgets.table import Field

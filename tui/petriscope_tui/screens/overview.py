@@ -13,9 +13,8 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Claim
+from petriscope.atlas.show import bound, plural, show, spoken
 from petriscope.claims import NOT_SUPPORTED, SUPPORTED, UNTESTABLE, VERDICTS
-from petriscope_tui.evidence import plural, spoken
-from petriscope_tui.form import bound, show
 from petriscope_tui.plots import Series, bar, line_plot
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.block import Block

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Listed
+from petriscope.atlas.show import bound, show
 from petriscope.enrich.kinds import BY_NAME, KINDS
-from petriscope_tui.form import bound, show
 from petriscope_tui.plots import columns
 from petriscope_tui.screens.lists import ListPage
 from petriscope_tui.widgets.table import Field

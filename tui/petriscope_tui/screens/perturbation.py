@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.records import Perturbation
-from petriscope_tui.form import show
+from petriscope.atlas.show import show
 from petriscope_tui.screens.lists import ListPage
 from petriscope_tui.widgets.table import Field
 

@@ -21,9 +21,8 @@ from petriscope.run.graph import Graph, draw_lanes, load_graph
 from petriscope.run.launch import RunState, Scope
 from petriscope.run.snapshot import refresh_code
 from petriscope.run.status import StageStatus, pipeline_status, purpose, recorded_seconds
-from petriscope_tui.form import duration
 from petriscope_tui.screens.base import Page
-from petriscope_tui.stage_view import WORDS, StageFacts, color, describe, sign
+from petriscope_tui.stage_view import WORDS, StageFacts, color, describe, duration, sign
 from petriscope_tui.widgets.block import Block
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
 

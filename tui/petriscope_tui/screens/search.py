@@ -14,10 +14,9 @@ from petriscope.atlas.filters import GENE_REACH, Region, parse_region
 from petriscope.atlas.query import Atlas, common_terms, search
 from petriscope.atlas.records import Found
 from petriscope.atlas.schema import LAYER_STRIDE, feature_name, parse_feature
+from petriscope.atlas.show import show, spoken
 from petriscope.enrich.kinds import BY_NAME
 from petriscope.errors import UserError
-from petriscope_tui.evidence import spoken
-from petriscope_tui.form import show
 from petriscope_tui.screens.base import Page
 from petriscope_tui.widgets.table import Field, ListRows, VirtualTable
 

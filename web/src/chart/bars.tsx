@@ -35,12 +35,14 @@ export function Bars({
   rows,
   xLabel,
   form = "number",
+  nullForm = form,
   xDomain,
   nullName = "null",
 }: Size & {
   rows: BarRow[];
   xLabel: string;
   form?: string;
+  nullForm?: string;
   xDomain?: [number, number];
   nullName?: string;
 }): VNode {
@@ -50,7 +52,9 @@ export function Bars({
   const top = beside || ranged ? 22 : 6,
     bottom = height - 40;
   const said = rows.map((r) =>
-    beside ? `${print(r.value)} (${known(r.null) ? print(r.null) : "not tested"})` : print(r.value),
+    beside
+      ? `${print(r.value)} (${known(r.null) ? show(r.null, nullForm as Form) : "not tested"})`
+      : print(r.value),
   );
   const { left, right } = columns(
     width,

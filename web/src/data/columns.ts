@@ -4,33 +4,51 @@ import { items, json } from "./chunk";
 
 export interface Values {
   column: Column;
-  /** f32 values, u16 or i32 numbers, or codes of `words` (0 is missing, k is words[k-1]). */
-  raw: Float32Array | Uint16Array | Int32Array;
+  /** Values, or codes of `words` (0 is missing, k is words[k-1]). */
+  raw: Float32Array | Float64Array | Uint16Array | Int32Array | Uint32Array;
   words: string[];
 }
 
-const WIDTH = { f32: 4, u16: 2, i32: 4, code: 2 } as const;
+const ARRAY = {
+  f32: Float32Array, f64: Float64Array, u16: Uint16Array, i32: Int32Array,
+  code: Uint16Array, code32: Uint32Array,
+} as const;
+/** How a store writes that a value is missing. */
+export const MISSING = { f32: NaN, f64: NaN, u16: 65535, i32: -2147483648, code: 0, code32: 0 } as const;
 
-/** A column by name; throws a ChunkError that names its file. */
-export async function column(home: Home, name: string): Promise<Values> {
-  const found = home.columns.find((c) => c.name === name);
-  if (!found) throw new Error(`no column ${name}`);
+const loaded = new Map<string, Promise<Values>>();
+
+/** A column by name, kept once loaded; throws a ChunkError that names its file. */
+export function column(home: Home, name: string): Promise<Values> {
+  let found = loaded.get(name);
+  if (!found) {
+    found = load(home, name);
+    loaded.set(name, found);
+    found.catch(() => loaded.delete(name));
+  }
+  return found;
+}
+
+async function load(home: Home, name: string): Promise<Values> {
+  const column = home.columns.find((c) => c.name === name);
+  if (!column) throw new Error(`no column ${name}`);
+  const kind = ARRAY[column.store];
+  if (!column.filled) return { column, raw: new kind(home.total).fill(MISSING[column.store]), words: [] };
+  const coded = column.store === "code" || column.store === "code32";
   const [buffer, words] = await Promise.all([
-    items(`col/${name}`, WIDTH[found.store], home.total),
-    found.store === "code" ? json<string[]>(`dict/${name}`) : Promise.resolve([]),
+    items(`col/${name}`, kind.BYTES_PER_ELEMENT, home.total),
+    coded ? json<string[]>(`dict/${name}`) : Promise.resolve([]),
   ]);
-  const raw = found.store === "f32" ? new Float32Array(buffer)
-    : found.store === "i32" ? new Int32Array(buffer) : new Uint16Array(buffer);
-  return { column: found, raw, words };
+  return { column, raw: new kind(buffer), words };
 }
 
 /** The value of a row: null where it is missing. */
 export function valueAt(values: Values, row: number): number | string | null {
   const v = values.raw[row]!;
   switch (values.column.store) {
-    case "f32": return Number.isNaN(v) ? null : v;
+    case "f32": case "f64": return Number.isNaN(v) ? null : v;
     case "u16": return v === 65535 ? null : v;
     case "i32": return v === -2147483648 ? null : v;
-    case "code": return v === 0 ? null : values.words[v - 1]!;
+    case "code": case "code32": return v === 0 ? null : values.words[v - 1]!;
   }
 }

@@ -1,6 +1,7 @@
 // What the folder holds: the exporter (src/petriscope/web/export.py) writes exactly these shapes.
 //
-// Every file is data/NAME.js = P("NAME","<base64 of gzip>"). NAME may hold slashes: "f/12".
+// Every file is data/NAME.js = P("NAME","<base64 of gzip>"). NAME may hold slashes: "f/12". chunk.ts
+// knows how odd characters are written and how a chunk goes on in further files.
 // JSON chunks hold UTF-8 JSON of the types below; binary chunks (col/*, flags) hold typed arrays,
 // little-endian, whose bytes are shuffled: all first bytes of the items, then all second bytes, ...
 //
@@ -21,11 +22,12 @@ export interface Column {
   /** What it means. */
   text: string;
   /** How data/col/NAME.js stores it: f32 (missing NaN), u16 (missing 65535), i32 (missing
-   * -2147483648), code (0 is missing, k is word k-1 of data/dict/NAME.js). */
-  store: "f32" | "u16" | "i32" | "code";
+   * -2147483648), code (16 bits: 0 is missing, k is word k-1 of data/dict/NAME.js). Where those are
+   * too narrow: f64 for reals that float32 would make 0 or infinite, code32 for over 65,535 words. */
+  store: "f32" | "f64" | "u16" | "i32" | "code" | "code32";
   /** In the table that people see first. */
   shown: boolean;
-  /** Whether any feature has a value. */
+  /** Whether any feature has a value; a column that is not filled has no chunk. */
   filled: boolean;
 }
 
@@ -87,7 +89,8 @@ export interface Flow {
   mean_cosine: number | null;
 }
 
-/** A kind of annotation: a record of enrich.kinds. */
+/** A kind of annotation: a record of enrich.kinds; Home.kinds lists all of KINDS in their order,
+ * those that this atlas lacks too: they are words of the filter language. */
 export interface Kind {
   name: string;
   /** Singular and plural in words: "gene set", "gene sets". */
@@ -138,15 +141,19 @@ export interface Home {
   linked: [number, number][];
   /** Layers of data/graph/modules-GRAPH-L.js: [graph, layer, number of modules]. */
   modules: [string, number, number][];
-  /** Chunks of data/place/K.js in order: [chrom, first start, last start]. */
-  places: [string, number, number][];
+  /** Chunks of data/place/K.js in order, each of one chromosome: [chrom, first start, last start,
+   * largest end]. */
+  places: [string, number, number, number][];
   /** How the positions of col/x and col/y were made; null: no map. */
   layout: { method: string; seed: number; parameters: string } | null;
   /** Other studies of data/compare.js; empty: none. */
   studies: string[];
   /** What lies in data/ beside columns: "numbers", "curves", "perturbations", "documents", "genes",
-   * "terms", "place", "compare". */
+   * "terms", "place", "celltypes", "compare". */
   has: string[];
+  /** Tables of schema.OPTIONAL that the SQLite atlas holds: what gene: and celltype: mean depends
+   * on them. */
+  tables: string[];
   /** For each page that has nothing to show, a sentence that says why and names the stage. */
   empty: Record<string, string>;
 }
@@ -165,21 +172,26 @@ export interface FirstRows {
 /** Bits of data/flags.js, one byte a feature. */
 export const FLAG = { alive: 1, context: 2, stable: 4, causal: 8, annotated: 16, tested: 32 } as const;
 
-/** data/terms.js: the vocabulary of annotations, ordered by (kind, name); columns of equal length. */
+/** data/terms.js: the vocabulary of annotations without genes, in the order of the SQLite atlas's
+ * term numbers; columns of equal length. */
 export interface Terms {
   kind: string[];
   name: string[];
-  /** Features enriched (q < alpha). */
+  /** Features enriched: NOT COALESCE(q, 0) >= alpha, so a term without q counts. */
   features: number[];
   /** Chunk data/post/K.js that holds term t's features, and its place there; -1: no feature. */
   chunk: number[];
 }
 
-/** data/post/K.js: term number (in data/terms.js) -> features enriched for it, most significant
- * first; a feature that is enriched in several scopes has several entries. */
-export type Posts = Record<string, { row: number[]; scope: string[]; estimate: (number | null)[]; lo: (number | null)[]; hi: (number | null)[]; q: (number | null)[] }>;
+/** data/post/K.js: term number (place in data/terms.js) -> features enriched for it (NOT COALESCE(q,
+ * 0) >= alpha), most significant first; a feature that is enriched in several scopes has several
+ * entries. The first 2,000 of `total` entries come with scope, estimate, lo, hi and q; where there are
+ * more (total > q.length), row goes on with the further features, each once and in order: filters
+ * need them. */
+export type Posts = Record<string, { row: number[]; total: number; scope: string[]; estimate: (number | null)[]; lo: (number | null)[]; hi: (number | null)[]; q: (number | null)[] }>;
 
-/** data/genes.js: start sites (genomes) or listed genes (models of cells), ordered by name. */
+/** data/genes.js: the terms of kind gene in the order of their numbers: start sites (genomes) or
+ * listed genes (models of cells). A gene with several start sites has a row for each. */
 export interface Genes {
   name: string[];
   /** Features near it, or that list it. */
@@ -191,8 +203,8 @@ export interface Genes {
   chunk: number[];
 }
 
-/** data/listing/K.js: gene number -> features that list it, highest rank first. */
-export type Listings = Record<string, { row: number[]; rank: number[]; value: (number | null)[]; fires: (number | null)[]; tokens: (number | null)[] }>;
+/** data/listing/K.js: gene number -> features that list it, highest rank first; total as in Posts. */
+export type Listings = Record<string, { row: number[]; total: number; rank: number[]; value: (number | null)[]; fires: (number | null)[]; tokens: (number | null)[] }>;
 
 /** data/place/K.js: top contexts on the genome in order of (chromosome, start). */
 export interface Places {
@@ -203,6 +215,9 @@ export interface Places {
   unit: number[];
   activation: number[];
 }
+
+/** data/celltypes.js: of each cell type the features that are higher in it (q < alpha, effect > 0). */
+export interface CellTypes { name: string[]; rows: number[][] }
 
 export interface Check {
   ask: string;
@@ -241,6 +256,8 @@ export interface Annotation {
   term: string; scope: string;
   estimate: number | null; lo: number | null; hi: number | null;
   p: number | null; q: number | null;
+  /** q < alpha; of kinds that score without a test (enrich.kinds.SCORED), any without q. */
+  enriched: boolean;
   genes: string | null;
   specificity: number | null; specificity_low: number | null; specificity_high: number | null;
 }
@@ -254,10 +271,13 @@ export interface Feature {
   id: number;
   /** Every column of the features table. */
   values: Record<string, number | string | null>;
+  /** Five requirements; where nothing is contrasted, those that were measured. */
   checks: Check[];
   effects: Effect[];
   activation: Activation[];
+  /** The strongest first, at most 64 of contexts_total. */
   contexts: Context[];
+  contexts_total: number;
   /** By kind of annotation; kinds that were not tested are absent. */
   annotations: Record<string, Annotation[]>;
   /** By kind of similarity: decoder, coactivation. */
@@ -284,11 +304,14 @@ export interface Module {
   graph: string; layer: number; module: number;
   size: number | null; label: string | null;
   density: number | null; stability: number | null;
-  /** Identifiers of its features, strongest first. */
+  /** Identifiers of its features, in order. */
   members: number[];
+  /** Labels of the members and the share of tokens on which each fires, in the order of `members`. */
+  labels?: (string | null)[];
+  densities?: (number | null)[];
   /** Terms that its features are enriched for most often: [kind, term, features of the module,
-   * features of the layer, features expected by chance = size * layer features / layer size,
-   * hypergeometric p]. */
+   * features of the layer, features expected by chance, hypergeometric p] against as many of the
+   * layer's alive features, drawn at random; those with the least p first. */
   terms: [string, string, number, number, number, number][];
   x: number; y: number;
 }
@@ -303,6 +326,12 @@ export interface ModuleGraph {
 /** data/graph/flow-A-B.js: links between the features of two layers. */
 export interface FlowGraph {
   layer: number; other_layer: number;
+  /** Whose modules they are; null: features have none. */
+  graph?: string | null;
+  /** Links of the pair in the atlas, of which `links` holds the strongest. */
+  total?: number;
+  /** Links with p < alpha, which `modules` counts; null: no link has a p, and all are counted. */
+  significant?: number | null;
   /** Modules that the links run between: [module of a, module of b, links, expected by chance]; -1: none. */
   modules: [number, number, number, number][];
   /** Strongest links first. */
@@ -318,18 +347,24 @@ export type Perturbations = {
   responses: [number, number, number | null, number | null][];
 }[];
 
-/** data/graph/kg.js: the graph of documents and features; nodes at most a few thousand. */
+/** data/graph/kg.js: features with the documents they fire in (weight: tokens), the terms they are
+ * enriched for and the first genes of their lists (weight 1); nodes at most a few thousand. The
+ * kinds are "feature", the study's word for documents, kinds of annotation and "gene". */
 export interface KnowledgeGraph {
   kinds: string[];
-  /** Node columns: kind (number in kinds), name, degree, pagerank, and the mean PageRank of nodes of
-   * the same degree in degree-preserving rewirings. */
+  /** Node columns: kind (number in kinds), name, degree, PageRank (closed form, every edge counts
+   * once), and its mean and middle 95 % over rewirings that keep every node's degree. */
   kind: number[]; name: string[]; degree: number[]; pagerank: (number | null)[]; null_pagerank: (number | null)[];
+  null_low?: (number | null)[]; null_high?: (number | null)[];
   /** Edge columns: node numbers and weight. */
   a: number[]; b: number[]; weight: number[];
+  /** Features with an edge in the atlas, of which the graph holds some. */
+  features?: number;
 }
 
-/** data/documents.js: what the graph joins features to. */
-export type Documents = { name: string; side: string | null; detail: string | null; content: string | null; degree: number | null; chrom: string | null; start: number | null; end: number | null; features: [number, number, number | null][] }[];
+/** data/documents.js: what the graph joins features to. `features`: [id, tokens on which it fires,
+ * summed activation, where in the content they lie: "12-18,60-66"], most tokens first. */
+export type Documents = { name: string; side: string | null; detail: string | null; content: string | null; degree: number | null; chrom: string | null; start: number | null; end: number | null; features: [number, number, number | null, (string | null)?][] }[];
 
 /** data/compare.js: layers matched against layers, studies against studies. */
 export interface Compare {

@@ -1,8 +1,315 @@
-import { Empty } from "../ui/parts";
+// Links between the features of two layers: which pairs were computed, the modules that links run
+// between beside chance, the strongest links, and how many features are found again.
+import { Flows, Lines, type Series } from "../chart/charts";
+import { Figure } from "../chart/figure";
+import { json } from "../data/chunk";
+import type { Flow, FlowGraph, Home, Measured, Numbers } from "../data/format";
+import { useAsked } from "../data/use";
+import { type Route } from "../route";
+import { Empty, FeatureLink, Loaded } from "../ui/parts";
+import { bound, show } from "../ui/show";
+import { Table, type Cell, type Head } from "../ui/table";
+import { Continued } from "./flow_continued";
+import { Chooser, pairsOf, type Pair } from "./flow_pairs";
+import { layerName, Measures, moduleHref, UNTESTED } from "./network";
 import type { PageOf, PageProps } from "./page";
 
-function Page({ home }: PageProps) {
-  return <Empty why={home.empty["flow"] ?? ""} />;
+const WIDTH = 860;
+/** Bands of the drawing; the table holds all. */
+const BANDS = 40;
+const LINKS = 200;
+
+function Page({ home, route }: PageProps) {
+  const numbers = useAsked(home.has.includes("numbers") ? "numbers" : null, () =>
+    json<Numbers>("numbers"),
+  );
+  if (numbers.pending || numbers.error)
+    return (
+      <Loaded asked={numbers} what="the numbers">
+        {() => <></>}
+      </Loaded>
+    );
+  const measured = (numbers.value ?? []).filter((n) => n.layer !== null && n.other_layer !== null);
+  const pairs = pairsOf(home, measured);
+  if (!pairs.length)
+    return (
+      <>
+        <h1>Flow</h1>
+        <Empty why={home.empty["flow"] ?? ""} />
+      </>
+    );
+  const chosen = choose(pairs, route);
+  return (
+    <>
+      <h1>Flow between layers</h1>
+      <p>
+        Linked features fire on the same tokens in both layers, as far as gene identity or the background
+        alone already makes them; a link does not say that a feature persists. Pairs of layers that no
+        stage compared are marked “not computed”.
+      </p>
+      <Chooser home={home} pairs={pairs} chosen={chosen} route={route} />
+      {chosen ? (
+        <Chosen home={home} pair={chosen} />
+      ) : (
+        <Empty
+          why={`${route.query.a ?? "?"} to ${route.query.b ?? "?"}: not computed. Choose another pair.`}
+        />
+      )}
+      <Persistence home={home} measured={measured} />
+    </>
+  );
 }
 
-export const flow: PageOf = { path: "flow", nav: "Flow", title: () => "Flow", Page };
+/** The pair of the address; without one the first that has links. */
+function choose(pairs: Pair[], route: Route): Pair | undefined {
+  if (route.query.a === undefined && route.query.b === undefined)
+    return pairs.find((p) => p.linked) ?? pairs[0];
+  return pairs.find((p) => String(p.layer) === route.query.a && String(p.other) === route.query.b);
+}
+
+function Chosen({ home, pair }: { home: Home; pair: Pair }) {
+  const name = pair.linked ? `graph/flow-${pair.layer}-${pair.other}` : null;
+  const asked = useAsked(name, () => json<FlowGraph>(name!));
+  const title = `${layerName(home, pair.layer)} to ${layerName(home, pair.other)}`;
+  return (
+    <section>
+      <h2>{title[0]!.toUpperCase() + title.slice(1)}</h2>
+      {pair.flow ? <Continued home={home} flow={pair.flow} /> : null}
+      <Measures
+        home={home}
+        rows={pair.measured}
+        caption="Measured of this pair, beside what chance gives"
+      />
+      {name ? (
+        <Loaded asked={asked} what="the links">
+          {(found) => <Links home={home} found={found} />}
+        </Loaded>
+      ) : (
+        <p class="note">Single links of this pair: not computed.</p>
+      )}
+    </section>
+  );
+}
+
+const FLOW_HEADS: Head[] = [
+  { head: "from", form: "text" },
+  { head: "to", form: "text" },
+  { head: "links", form: "count" },
+  {
+    head: "expected by chance",
+    form: "number",
+    text: "links of the one module times links of the other, over all links",
+  },
+  { head: "over expected", form: "number" },
+];
+
+function Links({ home, found }: { home: Home; found: FlowGraph }) {
+  const label = (module: number) => (module < 0 ? "no module" : `module ${module}`);
+  const node = (layer: number, module: number) =>
+    module < 0 || !found.graph ? (
+      label(module)
+    ) : (
+      <a href={moduleHref(found.graph, layer, module)}>{label(module)}</a>
+    );
+  const flows = [...found.modules].sort((x, y) => y[2] - x[2] || x[0] - y[0] || x[1] - y[1]);
+  const rows: Cell[][] = flows.map(([a, b, links, chance]) => [
+    { value: label(a), node: node(found.layer, a) },
+    { value: label(b), node: node(found.other_layer, b) },
+    links,
+    chance,
+    chance ? links / chance : null,
+  ]);
+  const tested = found.significant !== undefined && found.significant !== null;
+  const all = found.total ?? flows.reduce((sum, f) => sum + f[2], 0);
+  const drawn = flows.slice(0, BANDS);
+  const title = `${layerName(home, found.layer)} and ${layerName(home, found.other_layer)}`;
+  const number = show(tested ? found.significant : all, "count");
+  const ends = (side: 0 | 1) =>
+    [...new Set(drawn.map((f) => f[side]))]
+      .sort((x, y) => (x < 0 ? 1 : y < 0 ? -1 : x - y))
+      .map((module) => ({ key: String(module), label: label(module) }));
+  const counted = tested
+    ? ` Counted are the ${show(found.significant, "count")} of ${show(found.total, "count")} links with ` +
+      `p < ${bound(home.thresholds.alpha)}.`
+    : "";
+  const left = ends(0),
+    right = ends(1);
+  const height = Math.max(220, 26 * Math.max(left.length, right.length) + 40);
+  return (
+    <>
+      {flows.length ? (
+        <>
+          <Figure
+            home={home}
+            name={`flow-${found.layer}-${found.other_layer}`}
+            width={WIDTH}
+            height={height}
+            title={`Links between the modules of ${title}`}
+            alt={
+              `${number} links; most run from ${label(flows[0]![0])} ` +
+              `to ${label(flows[0]![1])}: ` +
+              `${flows[0]![2]}, ${show(flows[0]![3], "number")} expected.`
+            }
+            note={
+              (drawn.length < flows.length
+                ? `The ${drawn.length} widest of ${flows.length} bands. `
+                : "") +
+              "Expected: what the number of links of both modules alone gives." +
+              counted
+            }
+            data={{ heads: FLOW_HEADS, rows }}
+          >
+            <Flows
+              width={WIDTH}
+              height={height}
+              left={left}
+              right={right}
+              links={drawn.map(([a, b, value, chance]) => ({
+                from: String(a),
+                to: String(b),
+                value,
+                null: chance,
+              }))}
+            />
+          </Figure>
+          <Table
+            caption="Links between modules, observed and expected"
+            heads={FLOW_HEADS}
+            rows={rows}
+            limit={100}
+          />
+        </>
+      ) : null}
+      <Strongest home={home} found={found} all={all} />
+    </>
+  );
+}
+
+function Strongest({ home, found, all }: { home: Home; found: FlowGraph; all: number }) {
+  const links = found.links.slice(0, LINKS);
+  const tested = links.some((k) => k.p !== null),
+    counted = links.some((k) => k.tokens !== null);
+  const heads: Head[] = [
+    { head: "feature", form: "id" },
+    { head: "with", form: "id" },
+    { head: "kind", form: "text" },
+    { head: "value", form: "number" },
+    ...(counted ? [{ head: "tokens", form: "count", text: "on which both fire" } as const] : []),
+    { head: "p", form: "p", text: "over all partners, permuted within genes" },
+    { head: "label", form: "text" },
+    { head: "of the other", form: "text" },
+  ];
+  const rows: Cell[][] = links.map((k) => [
+    { value: k.id, node: <FeatureLink id={k.id} /> },
+    { value: k.other, node: <FeatureLink id={k.other} /> },
+    k.kind,
+    k.value,
+    ...(counted ? [k.tokens] : []),
+    { value: k.p, node: k.p === null ? UNTESTED : show(k.p, "p") },
+    k.label,
+    k.other_label,
+  ]);
+  return (
+    <>
+      <Table
+        caption={`${links.length} of ${show(Math.max(all, links.length), "count")} links, strongest first`}
+        heads={heads}
+        rows={rows}
+        limit={LINKS}
+      />
+      {tested ? (
+        <p class="note">p: over all partners of a feature, permuted within genes (single step maxT).</p>
+      ) : (
+        <p class="note">
+          No link of this pair was tested; values are {found.links[0]?.kind ?? "as given"} alone. From
+          cosine {bound(home.thresholds.stable)} on the run calls a feature found again.
+        </p>
+      )}
+    </>
+  );
+}
+
+/** Curves over neighboring layers: persistence and every other number that has several pairs. */
+function Persistence({ home, measured }: { home: Home; measured: Measured[] }) {
+  const names = [...new Set(measured.map((n) => n.name))].filter(
+    (name) => measured.filter((n) => n.name === name).length > 1,
+  );
+  const steps: Flow[] = home.flow;
+  return (
+    <>
+      {names.map((name) => (
+        <Curve key={name} home={home} rows={measured.filter((n) => n.name === name)} />
+      ))}
+      {names.length || steps.length ? null : <p class="note">Persistence over layers: {UNTESTED}.</p>}
+    </>
+  );
+}
+
+function Curve({ home, rows }: { home: Home; rows: Measured[] }) {
+  const ordered = [...rows].sort((x, y) => x.layer! - y.layer! || x.other_layer! - y.other_layer!);
+  const tested = ordered.some((n) => n.null !== null);
+  const place = new Map(ordered.map((n, i) => [n, i]));
+  const series: Series[] = models(home, ordered).map(([name, part]) => ({
+    name,
+    role: "value",
+    points: part.map((n) => ({ x: place.get(n)!, y: n.value, lo: n.lo, hi: n.hi })),
+  }));
+  if (tested)
+    series.push({ name: "null", role: "null", points: ordered.map((n, i) => ({ x: i, y: n.null })) });
+  const name = ordered[0]!.name,
+    note = ordered[0]!.note ?? "";
+  const heads: Head[] = [
+    { head: "from", form: "text" },
+    { head: "to", form: "text" },
+    { head: name, form: "number" },
+    { head: "null", form: "number" },
+    { head: "n", form: "count" },
+    { head: "note", form: "text" },
+  ];
+  const cells: Cell[][] = ordered.map((n) => [
+    layerName(home, n.layer!),
+    layerName(home, n.other_layer!),
+    n.value,
+    { value: n.null, node: n.null === null ? UNTESTED : show(n.null, "number") },
+    n.n,
+    n.note,
+  ]);
+  return (
+    <Figure
+      home={home}
+      name={`flow-${name.replace(/\W+/g, "-")}`}
+      title={`${name} over pairs of layers`}
+      width={WIDTH}
+      height={280}
+      alt={
+        `${name} of ${ordered.length} pairs of layers, from ${show(ordered[0]!.value, "number")} ` +
+        `to ${show(ordered.at(-1)!.value, "number")}; null ${tested ? "shown" : UNTESTED}.`
+      }
+      note={`${note}${note ? ". " : ""}Null: ${tested ? "permuted, dashed" : UNTESTED}.`}
+      data={{ heads, rows: cells }}
+    >
+      <Lines
+        width={WIDTH}
+        height={280}
+        series={series}
+        xLabel="pair of layers"
+        yLabel={name}
+        xTicks={ordered
+          .map((n, i) => ({ at: i, text: `${n.layer}→${n.other_layer}` }))
+          .filter((_, i) => i % Math.ceil(ordered.length / 12) === 0)}
+      />
+    </Figure>
+  );
+}
+
+/** Rows by model, where there are several. */
+function models(home: Home, rows: Measured[]): [string, Measured[]][] {
+  const found = new Map<string, Measured[]>();
+  for (const row of rows) {
+    const name = home.layers.find((l) => l.layer === row.layer)?.model ?? row.name;
+    found.set(name, [...(found.get(name) ?? []), row]);
+  }
+  return [...found];
+}
+
+export const flow: PageOf = { path: "flow", nav: "Flow", title: () => "Flow between layers", Page };

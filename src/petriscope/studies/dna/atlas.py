@@ -16,7 +16,8 @@ from scipy import sparse
 from petriscope.atlas.build import AtlasTables
 from petriscope.atlas.schema import Column, Declared, Thresholds
 from petriscope.files import read_csv, read_json
-from petriscope.graph.coactivation import firing_correlation, modules
+from petriscope.graph.between import correlated, module_tables
+from petriscope.graph.coactivation import firing_correlation
 from petriscope.graph.similar import similar_rows
 from petriscope.probe.tokens import Tokens
 from petriscope.run.params import chosen_layer
@@ -104,8 +105,13 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
         for layer in layers
     }
     together = {layer: correlation(encoded, len(tokens)) for layer, encoded in layers.items()}
+    communities = correlated(together, params.seed)
+    members = communities.members
     features = features.merge(
-        module_rows(together, params.seed), on=["layer", "feature"], how="left"
+        members[["layer", "feature", "module"]], on=["layer", "feature"], how="left"
+    )
+    modules, module_edges = module_tables(
+        communities.links, members, features[["layer", "feature", "label"]]
     )
     decoders = {
         layer: saved_sae(workspace.sae, layer, params.sae.seeds[0])
@@ -141,6 +147,9 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
         documents=document_rows(sequences, side).assign(degree=graph.degree),
         edges=graph.edges,
         maps=map_rows(workspace, probed),
+        modules=modules,
+        module_members=members,
+        module_edges=module_edges,
         layers=layer_rows(workspace, features, params.cds.alpha, probed),
         curves=curve_rows(workspace, probed),
         claims=claim_rows(workspace),
@@ -502,16 +511,6 @@ def map_rows(workspace: Workspace, probed: int) -> pd.DataFrame:
 def correlation(encoded: EncodedLayer, tokens: int) -> sparse.csr_matrix:
     """Firing correlation of the features of one layer over all tokens."""
     return firing_correlation(encoded.coactivation(), tokens)
-
-
-def module_rows(together: Mapping[int, sparse.csr_matrix], seed: int) -> pd.DataFrame:
-    """Co-activation module of each feature that has one, numbered within the layer."""
-    frames = []
-    for layer, of in together.items():
-        module = modules(of, seed=seed)
-        found = np.flatnonzero(module)
-        frames.append(pd.DataFrame({"layer": layer, "feature": found, "module": module[found]}))
-    return pd.concat(frames, ignore_index=True)
 
 
 def layer_rows(

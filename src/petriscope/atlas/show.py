@@ -1,4 +1,5 @@
-"""Values are printed with sensible digits, aligned, missing ones as a dot."""
+"""Values of an atlas are printed with sensible digits and in plain words, missing ones as a dot
+(standard library only: the terminal and the web page print the same)."""
 
 from __future__ import annotations
 
@@ -83,13 +84,11 @@ def interval(lo: float | None, hi: float | None, form: str = "number", none: str
     return f"[{show(lo, form)}, {show(hi, form)}]"
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them: 8 s, 3 min 20 s, 2 h 05 min."""
-    if seconds is None:
-        return "·"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+def spoken(name: str | None, none: str = "") -> str:
+    """A name of the data as people say it: in_vivo is in vivo."""
+    return name.replace("_", " ") if name else none
+
+
+def plural(word: str) -> str:
+    """Of what a study calls its strata and units: strata, lineages, length classes."""
+    return "strata" if word == "stratum" else f"{word}{'es' if word.endswith('s') else 's'}"

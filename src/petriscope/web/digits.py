@@ -1,0 +1,101 @@
+"""Columns of numbers and words become JSON texts in bulk: six significant digits, or as many more
+as it takes that a page, which rounds once more, prints what the terminal UI prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any
+
+import numpy as np
+
+NULL = "null"
+DIGITS = 6
+Texts = list[str]
+
+
+def reals(values: Sequence[float | None] | np.ndarray) -> Texts:
+    """JSON of real numbers; None, NaN and infinities are null."""
+    x = np.array(values, dtype=np.float64)
+    known = np.isfinite(x)
+    if not known.any():
+        return [NULL] * len(x)
+    texts = ("%.6g " * len(x) % tuple(x.tolist())).split()
+    for i in np.flatnonzero(~known).tolist():
+        texts[i] = NULL
+    for i in np.flatnonzero(known & _doubtful(x)).tolist():
+        texts[i] = real(float(x[i]))
+    return texts
+
+
+def real(value: float) -> str:
+    """JSON of one finite number."""
+    for digits in (DIGITS, 10):
+        text = f"{value:.{digits}g}"
+        if float(text) == value or not _doubtful(np.array([value]), digits)[0]:
+            return text
+    return repr(value)
+
+
+def _doubtful(x: np.ndarray, digits: int = DIGITS) -> np.ndarray:
+    """Whether rounding to ``digits`` and then to fewer may differ from rounding at once: the
+    digits end in a 5, or the number lies beside a power of ten, where the form of print changes."""
+    size = np.abs(x)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        whole = np.rint(size * 10.0 ** (digits - 1 - np.floor(np.log10(size))))
+    doubt = np.zeros(len(x), bool)
+    for power in range(digits):
+        doubt |= whole % 10.0 ** (power + 1) == 5 * 10.0**power
+    return doubt | (whole == 10.0**digits) | (whole == 10.0 ** (digits - 1))
+
+
+def whole(values: Sequence[int | None]) -> Texts:
+    """JSON of integers."""
+    return [NULL if value is None else str(value) for value in values]
+
+
+def words(values: Sequence[str | None]) -> Texts:
+    """JSON of words."""
+    return [NULL if value is None else quoted(value) for value in values]
+
+
+def anything(values: Sequence[Any]) -> Texts:
+    """JSON of a column of integers, reals or words, by what it holds."""
+    kinds = {type(value) for value in values} - {type(None)}
+    if kinds <= {int}:
+        return whole(values)
+    if kinds <= {int, float}:
+        return [a if isinstance(v, float) or v is None else str(v)
+                for a, v in zip(reals(values), values)]  # fmt: skip
+    return words([None if value is None else str(value) for value in values])
+
+
+MAKERS: dict[str, Callable[[Sequence[Any]], Texts]] = {
+    "integer": anything,
+    "real": reals,
+    "text": words,
+}
+"""By `schema.Kind`; SQLite keeps a real in a column of integers."""
+
+
+def objects(fields: dict[str, Texts], rows: int) -> Texts:
+    """JSON objects, one a row, of columns of JSON."""
+    inner = ",".join(f"{quoted(name)}:".replace("%", "%%") + "%s" for name in fields)
+    template = f"{{{inner}}}"
+    return [template % row for row in zip(*fields.values())] if fields else ["{}"] * rows
+
+
+def tuples(columns: Sequence[Texts]) -> Texts:
+    """JSON lists, one a row."""
+    template = f"[{','.join(['%s'] * len(columns))}]"
+    return [template % row for row in zip(*columns)]
+
+
+def listed(texts: Sequence[str]) -> str:
+    """JSON of a list of JSON."""
+    return f"[{','.join(texts)}]"
+
+
+def record(fields: dict[str, str]) -> str:
+    """JSON object of named JSON."""
+    return "{" + ",".join(f"{quoted(name)}:{text}" for name, text in fields.items()) + "}"
