@@ -1,5 +1,6 @@
 // A stretch of the genome: the features whose top contexts lie in it, and the genes that start there.
-import { contextsIn, parseRegion, regionName, type Region } from "../data/place";
+import { parseRegion, regionName, type Region } from "../data/filter/parse";
+import { contextsIn } from "../data/place";
 import { useAsked } from "../data/use";
 import type { Home } from "../data/format";
 import { href } from "../route";
@@ -13,11 +14,17 @@ function Page({ home, route }: PageProps) {
   const text = (route.path[1] ?? "").trim();
   if (!home.has.includes("place"))
     return <Empty why={home.empty["region"] ?? "The contexts of this atlas lie on no genome."} />;
-  const region = parseRegion(text);
-  if (typeof region === "string")
+  let region: Region | null = null,
+    wrong = `${JSON.stringify(text)} is not a region: write chr22:37,500,000-37,600,000`;
+  try {
+    region = parseRegion(text);
+  } catch (error) {
+    wrong = (error as Error).message;
+  }
+  if (!region)
     return (
       <p class="error" role="alert">
-        {region}
+        {wrong}
       </p>
     );
   return <Stretch home={home} region={region} />;

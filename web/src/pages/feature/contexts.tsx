@@ -2,7 +2,8 @@
 // for models of k-mers and genes the study's own columns.
 import type { Context, Feature, Home } from "../../data/format";
 import { nameOf } from "../../data/names";
-import { REACH, regionName } from "../../data/place";
+import { regionName } from "../../data/filter/parse";
+import { REACH } from "../../data/place";
 import { href } from "../../route";
 import { number, show } from "../../ui/show";
 import { Table, type Cell } from "../../ui/table";
