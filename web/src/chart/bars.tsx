@@ -52,9 +52,7 @@ export function Bars({
   const top = beside || ranged ? 22 : 6,
     bottom = height - 40;
   const said = rows.map((r) =>
-    beside
-      ? `${print(r.value)} (${known(r.null) ? show(r.null, nullForm as Form) : "not tested"})`
-      : print(r.value),
+    beside ? `${print(r.value)} (${known(r.null) ? show(r.null, nullForm as Form) : "not tested"})` : print(r.value),
   );
   const { left, right } = columns(
     width,
