@@ -114,7 +114,8 @@ function OfKind({
 /** Its excess in the feature's own stratum with its interval. */
 function specificity(a: Annotation): Cell {
   if (a.specificity === null) return { value: null, node: "not tested" };
-  const told = `${show(a.specificity, "signed")} ${interval(a.specificity_low, a.specificity_high, "signed")}`;
+  const range = interval(a.specificity_low, a.specificity_high, "signed");
+  const told = `${show(a.specificity, "signed")} ${range}`;
   return { value: told, node: <span class="one-line">{told}</span> };
 }
 
@@ -149,7 +150,11 @@ function Drawn({
       alt={found
         .map((a) => `${label(a)}: ${show(a.estimate, "number")} ${interval(a.lo, a.hi)}, q ${show(a.q, "p")}`)
         .join("; ")}
-      note={`The null is ${zero}; a ${kind.one} counts as enriched at q < ${bound(home.thresholds.alpha)}.`}
+      note={
+        found.every((a) => a.q === null)
+          ? "A score without a test; chance: not stored."
+          : `The null is ${zero}; a ${kind.one} counts as enriched at q < ${bound(home.thresholds.alpha)}.`
+      }
       data={{
         heads: [
           { head: kind.one, form: "text" },

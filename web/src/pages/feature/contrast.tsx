@@ -18,6 +18,16 @@ export function Contrast({ home, feature }: { home: Home; feature: Feature }) {
   const target = spoken(home.words.target),
     reference = spoken(home.words.reference);
   const level = typeof v["level"] === "string" ? v["level"] : "unit";
+  const q = show(v["q"], "p", "not tested");
+  const corrected =
+    v["cds"] === null
+      ? "not tested"
+      : `t ${show(v["cds"], "signed")}, p ${show(p, "p", "not tested")}, q ${q}`;
+  const range = interval(real(v["lo"]), real(v["hi"]), "signed", "(no interval)");
+  const effect = v["effect"] === null ? "not measured" : `${show(v["effect"], "signed")} ${range}`;
+  const chance = published === 0 ? "0 (no flip reached it)" : show(published, "p", "not tested");
+  const asPublished =
+    v["cds_published"] === null ? "not measured" : `CDS ${show(v["cds_published"], "number")}, p ${chance}`;
   return (
     <section aria-labelledby="contrast">
       <h2 id="contrast">
@@ -27,24 +37,16 @@ export function Contrast({ home, feature }: { home: Home; feature: Feature }) {
         <div>
           <dl class="facts">
             <dt>corrected</dt>
-            <dd>
-              t {show(v["cds"], "signed")}, p {show(p, "p")}, q {show(v["q"], "p")}
-              {v["q"] === null ? " (not tested)" : ""}
-            </dd>
+            <dd>{corrected}</dd>
             <dt>Hedges g</dt>
-            <dd>
-              {show(v["effect"], "signed")} {interval(real(v["lo"]), real(v["hi"]), "signed")}
-            </dd>
+            <dd>{effect}</dd>
             <dt>null</dt>
             <dd>
               {p === null ? "not tested" : `percentile ${percentile(1 - p)}`}
               {n === null ? "" : `, n = ${counted(n, level)}`}
             </dd>
             <dt>published</dt>
-            <dd>
-              CDS {show(v["cds_published"], "number")}, p{" "}
-              {published === 0 ? "0 (no flip reached it)" : show(published, "p")}
-            </dd>
+            <dd>{asPublished}</dd>
           </dl>
         </div>
         {feature.effects.length ? (
