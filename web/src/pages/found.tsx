@@ -103,11 +103,11 @@ export function ByLayer({
         ],
         rows: bars.map((b, i) => [b.layer.name, b.value, b.expected, sizes[i]!]),
       }}
-      width={720}
+      width={560}
       height={height}
     >
       <Bars
-        width={720}
+        width={560}
         height={height}
         nullName="expected"
         nullForm="number"

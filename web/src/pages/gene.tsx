@@ -90,8 +90,8 @@ function Gene({ home, known }: { home: Home; known: Known }) {
       ))}
       {!listed && !sites.length ? <p class="empty">No feature lists {name}.</p> : null}
       <p class="note">
-        Elsewhere: https://www.ncbi.nlm.nih.gov/gene/?term={name} · https://www.ensembl.org/id/{name} (plain
-        text; this page asks no other host)
+        Elsewhere: https://www.ncbi.nlm.nih.gov/gene/?term={name} ·
+        https://www.ensembl.org/Multi/Search/Results?q={name} (plain text; this page asks no other host)
       </p>
     </article>
   );
@@ -198,14 +198,16 @@ function NearBy({
         {capital(counted(rows.length, "feature"))} with a top context within 100 kb of {name}
         {heading}
       </h2>
-      <ByLayer
-        home={home}
-        rows={rows}
-        name={name}
-        what={`Features with a top context within 100 kb of ${name}`}
-        filter={`gene:${name}`}
-      />
-      <Track home={home} region={region} places={places} name={name} />
+      <div class="pair">
+        <ByLayer
+          home={home}
+          rows={rows}
+          name={name}
+          what={`Features with a top context within 100 kb of ${name}`}
+          filter={`gene:${name}`}
+        />
+        <Track home={home} region={region} places={places} name={name} />
+      </div>
       <PlaceTable
         home={home}
         caption={`${counted(places.length, "top context")} within 100 kb of ${name}, strongest first`}

@@ -39,7 +39,7 @@ function Stretch({ home, region }: { home: Home; region: Region }) {
       <h1>{name}</h1>
       <p>
         {capital(counted(region.end - region.start, "base"))}.{" "}
-        <a href={href(["features"], { f: `region:${name.replace(/,/g, "")}` })}>its features in the table</a>
+        <a href={href(["features"], { f: `region:${name}` })}>its features in the table</a>
       </p>
       <Starts home={home} region={region} />
       <Loaded asked={asked} what={`contexts in ${name}`}>
@@ -48,14 +48,16 @@ function Stretch({ home, region }: { home: Home; region: Region }) {
           return places.length ? (
             <>
               <h2>{capital(counted(rows.length, "feature"))} with a top context in it</h2>
-              <ByLayer
-                home={home}
-                rows={rows}
-                name={name}
-                what={`Features with a top context in ${name}`}
-                filter={`region:${name.replace(/,/g, "")}`}
-              />
-              <Track home={home} region={region} places={places} name={name} />
+              <div class="pair">
+                <ByLayer
+                  home={home}
+                  rows={rows}
+                  name={name}
+                  what={`Features with a top context in ${name}`}
+                  filter={`region:${name}`}
+                />
+                <Track home={home} region={region} places={places} name={name} />
+              </div>
               <PlaceTable
                 home={home}
                 caption={`${counted(places.length, "top context")} in ${name}, strongest first`}

@@ -101,8 +101,10 @@ function Term({ home, known: { kind, name, post } }: { home: Home; known: Known 
               ? `${number} ${distinct === 1 ? "tells" : "tell"} it best`
               : `${number} ${distinct === 1 ? "is" : "are"} enriched at ${least}`}
           </h2>
-          <ByLayer home={home} rows={post.row} name={`${kind.name}-${name}`} what={says} filter={filter} />
-          <Strongest home={home} kind={kind} name={name} post={post} />
+          <div class="pair">
+            <ByLayer home={home} rows={post.row} name={`${kind.name}-${name}`} what={says} filter={filter} />
+            <Strongest home={home} kind={kind} name={name} post={post} />
+          </div>
           <FeatureTable
             home={home}
             caption={`${says}, ${scored ? "best" : "most significant"} first`}
@@ -188,10 +190,10 @@ function Strongest({
               ],
               rows: rows.map((r) => [r.label, r.estimate, r.lo, r.hi]),
             }}
-            width={720}
+            width={560}
             height={height}
           >
-            <Forest width={720} height={height} rows={rows} xLabel={kind.estimate} zero={zero} />
+            <Forest width={560} height={height} rows={rows} xLabel={kind.estimate} zero={zero} />
           </Figure>
         );
       }}

@@ -10,7 +10,7 @@ import { useAsked } from "../data/use";
 import { href } from "../route";
 import { number, show } from "../ui/show";
 
-const WIDE = 720,
+const WIDE = 560,
   TALL = 150,
   LEFT = 46,
   BASE = 120,
@@ -119,20 +119,24 @@ export function Track({
           activation
         </text>
       </g>
-      <g class="stroke" stroke-width={2} opacity={0.8}>
+      <g>
         {shown.map((p) => {
-          const label = `${ids.value ? nameOf(ids.value(p.row)) : "feature"} ${number(p.activation)}`;
+          const name = ids.value ? nameOf(ids.value(p.row)) : null;
+          const at = x((p.start + p.end) / 2);
+          const label = `${name ?? "feature"} ${number(p.activation)}`;
           const mark = (
-            <path d={`M${x(p.start)},${y(p.activation)}h${Math.max(x(p.end) - x(p.start), 3)}`}>
+            <>
               <title>{label}</title>
-            </path>
+              <path class="leader" d={`M${at},${BASE}V${y(p.activation)}`} />
+              <circle class="mark" cx={at} cy={y(p.activation)} r={3} />
+            </>
           );
-          return ids.value ? (
-            <a href={href(["feature", nameOf(ids.value(p.row))])} tabIndex={-1} aria-label={label}>
+          return name === null ? (
+            <g>{mark}</g>
+          ) : (
+            <a href={href(["feature", name])} tabIndex={-1} aria-label={label}>
               {mark}
             </a>
-          ) : (
-            mark
           );
         })}
       </g>
