@@ -11,16 +11,37 @@ import { type Placed } from "../data/place";
 import { search } from "../data/search";
 import { useAsked } from "../data/use";
 import { href } from "../route";
-import { FeatureLink, Loaded } from "../ui/parts";
+import { Empty, FeatureLink, Loaded } from "../ui/parts";
 import { show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
 import { counted, spoken } from "../ui/words";
 
+/** A page that has nothing to show, with its heading. */
+export function Nothing({ title, why }: { title: string; why: string }) {
+  return (
+    <>
+      <h1>{title}</h1>
+      <Empty why={why} />
+    </>
+  );
+}
+
 /** A name that the atlas does not know: what is near. */
-export function Near({ home, what, text }: { home: Home; what: string; text: string }) {
+export function Near({
+  home,
+  title,
+  what,
+  text,
+}: {
+  home: Home;
+  title?: string;
+  what: string;
+  text: string;
+}) {
   const asked = useAsked(`near ${text}`, () => search(home, text, 12));
   return (
     <>
+      {title === undefined ? null : <h1>{title}</h1>}
       <p class="empty">{what}</p>
       <Loaded asked={asked} what="names that are near">
         {(found) =>

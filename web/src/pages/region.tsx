@@ -4,16 +4,18 @@ import { contextsIn } from "../data/place";
 import { useAsked } from "../data/use";
 import type { Home } from "../data/format";
 import { href } from "../route";
-import { Empty, Loaded } from "../ui/parts";
+import { Loaded } from "../ui/parts";
 import { capital, counted } from "../ui/words";
-import { ByLayer, PlaceTable } from "./found";
+import { ByLayer, PlaceTable, Nothing } from "./found";
 import type { PageOf, PageProps } from "./page";
 import { distinctSites, sitesIn, Track } from "./track";
 
 function Page({ home, route }: PageProps) {
   const text = (route.path[1] ?? "").trim();
   if (!home.has.includes("place"))
-    return <Empty why={home.empty["region"] ?? "The contexts of this atlas lie on no genome."} />;
+    return (
+      <Nothing title="Region" why={home.empty["region"] ?? "The contexts of this atlas lie on no genome."} />
+    );
   let region: Region | null = null,
     wrong = `${JSON.stringify(text)} is not a region: write chr22:37,500,000-37,600,000`;
   try {
@@ -23,9 +25,12 @@ function Page({ home, route }: PageProps) {
   }
   if (!region)
     return (
-      <p class="error" role="alert">
-        {wrong}
-      </p>
+      <>
+        <h1>{text || "Region"}</h1>
+        <p class="error" role="alert">
+          {wrong}
+        </p>
+      </>
     );
   return <Stretch home={home} region={region} />;
 }

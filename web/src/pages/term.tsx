@@ -8,13 +8,13 @@ import { nameOf } from "../data/names";
 import { search } from "../data/search";
 import { useAsked } from "../data/use";
 import { href } from "../route";
-import { Empty, FeatureLink, Loaded } from "../ui/parts";
+import { FeatureLink, Loaded } from "../ui/parts";
 import { between } from "../ui/cells";
 import { bound, interval, show } from "../ui/show";
 import { capital, counted } from "../ui/words";
 import { nothing } from "./feature/annotations";
 import { Contexts } from "./feature/contexts";
-import { ByLayer, FeatureTable, kindName, Near, type Extra } from "./found";
+import { ByLayer, FeatureTable, kindName, Near, type Extra, Nothing } from "./found";
 import type { PageOf, PageProps } from "./page";
 
 interface Known {
@@ -53,8 +53,8 @@ function Page({ home, route }: PageProps) {
   const text = (route.path[1] ?? "").trim();
   const asked = useAsked(text ? `term ${text}` : null, () => termOf(home, text));
   if (!home.has.includes("terms"))
-    return <Empty why={home.empty["term"] ?? "This atlas has no annotations."} />;
-  if (!text) return <Empty why="Which term? Write its name into the search box." />;
+    return <Nothing title="Term" why={home.empty["term"] ?? "This atlas has no annotations."} />;
+  if (!text) return <Nothing title="Term" why="Which term? Write its name into the search box." />;
   return (
     <Loaded asked={asked} what={text}>
       {(found) => {
@@ -63,6 +63,7 @@ function Page({ home, route }: PageProps) {
         return (
           <Near
             home={home}
+            title={parts?.name ?? text}
             text={parts?.name ?? text}
             what={
               parts

@@ -100,7 +100,7 @@ function Sizes({ home, models }: { home: Home; models: [string, string] }) {
       rows={[
         ["layers", ...models.map((m) => layersOfModel(home, m).length)],
         ["features", ...models.map((m) => sum(m, (l) => l.size))],
-        ["alive features", ...models.map((m) => sum(m, alive))],
+        ["alive features", ...models.map((m): Cell => sum(m, alive) ?? { value: null, node: "not stored" })],
       ]}
     />
   );
