@@ -13,7 +13,6 @@ import {
   spoken,
   spread,
   textWidth,
-  thinned,
   tick,
   ticksOf,
   XAxis,
@@ -199,12 +198,11 @@ function aroundWhole(xs: number[]): [number, number] | undefined {
   return new Set(xs).size === 1 ? [xs[0]! - 1, xs[0]! + 1] : undefined;
 }
 
-/** Whole numbers get ticks at whole numbers only. */
+/** Few places get a tick each, as far as their labels fit; whole numbers only at whole numbers. */
 function ticksX(x: Scale, xs: number[], room: number, log = false): { at: number; text: string }[] {
   const known = [...new Set(xs)].sort((a, b) => a - b);
   if (known.length <= 12) {
-    const each = known.filter((v) => place(x, v, log) !== null).map((v) => ({ at: v, text: tick(v) }));
-    if (thinned(each, x).length === each.length) return each;
+    return known.filter((v) => place(x, v, log) !== null).map((v) => ({ at: v, text: tick(v) }));
   }
   const ticks = ticksOf(x, Math.max(Math.floor(room / 56), 2), log);
   return known.every(Number.isInteger) ? ticks.filter((t) => Number.isInteger(t.at)) : ticks;
