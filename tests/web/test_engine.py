@@ -117,7 +117,9 @@ def test_searches_agree(engine: Engine) -> None:
         if isinstance(expected, str):
             assert got == expected, text
             continue
-        assert [Found(x["kind"], x["name"], x["features"], x["query"]) for x in got] == expected, text
+        assert [Found(x["kind"], x["name"], x["features"], x["query"]) for x in got] == expected, (
+            text
+        )
         assert [x["href"] for x in got] == [page_of(x) for x in expected]
         many += len(expected) > 3
     assert many > 20 or atlas.total == 5
