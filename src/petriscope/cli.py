@@ -63,7 +63,8 @@ VERBS = {
     ),
     "atlas": (
         "petriscope.commands.atlas",
-        "open an atlas that a paper's authors released, beside the audit of its claims: import",
+        "show an atlas in a browser, or one that a paper's authors released: export, open, "
+        "verify, import",
     ),
     "track": (
         "petriscope.studies.dna.browser",

@@ -516,11 +516,11 @@ async def test_atlas_of_another_version_and_partial_atlas(
         path, AtlasTables(tables.features.loc[:, ["layer", "feature", "alive"]], tables.thresholds)
     )
     connection = sqlite3.connect(path)
-    connection.executescript("PRAGMA user_version=9;")
+    connection.executescript("PRAGMA user_version=10;")
     connection.close()
     app = app_of(tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
-        other = f"format 9, this program reads {VERSION}"
+        other = f"format 10, this program reads 8 and {VERSION}"
         await until(pilot, lambda: other in unwrapped(app))
         build_atlas(
             path,

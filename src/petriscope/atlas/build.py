@@ -56,6 +56,9 @@ class AtlasTables:
     feature_genes: pd.DataFrame | None = None
     modules: pd.DataFrame | None = None
     module_members: pd.DataFrame | None = None
+    module_edges: pd.DataFrame | None = None
+    layout: pd.DataFrame | None = None
+    layout_made: pd.DataFrame | None = None
     links: pd.DataFrame | None = None
     numbers: pd.DataFrame | None = None
     perturbations: pd.DataFrame | None = None
@@ -176,6 +179,9 @@ def _optional(
     _numbered(
         connection, frames, ("modules", "module_members"), ["graph", "layer", "module"], known
     )
+    if "module_edges" in frames:
+        _module_edges(connection, frames)
+    _layout(connection, frames, known)
     _numbered(connection, frames, ("perturbations", "responses"), ["target", "layer"], known)
     if "links" in frames:
         links = frames["links"].assign(other=_others(frames["links"]))
@@ -238,6 +244,46 @@ def _numbered(
     else:
         members = members.sort_values(columns, kind="stable")
     _insert(connection, part, columns, _columns(members, columns))
+
+
+def _module_edges(connection: sqlite3.Connection, frames: dict[str, pd.DataFrame]) -> None:
+    """Links between modules by their numbers, the lower one first."""
+    _whole(frames, "modules", "module_edges")
+    key = ["graph", "layer", "module"]
+    modules = frames["modules"]
+    number = {row: i for i, row in enumerate(zip(*(modules[name] for name in key)))}
+    edges = frames["module_edges"]
+    ends: dict[str, list[int]] = {}
+    for end, column in (("one", "module"), ("two", "other_module")):
+        rows = list(zip(edges["graph"], edges["layer"], edges[column]))
+        lost = [row for row in rows if row not in number]
+        if lost:
+            first = ", ".join(str(part) for part in lost[0])
+            raise UserError(f"{first} is not in the table modules", file="atlas table module_edges")
+        ends[end] = [number[row] for row in rows]
+    pairs = np.sort(np.array([ends["one"], ends["two"]], dtype=np.int64), axis=0)
+    edges = edges.assign(number=pairs[0], other=pairs[1])
+    _unique("module_edges", edges, ["number", "other"])
+    columns = ["number", "other", "weight", "null_weight"]
+    edges = edges.sort_values(columns[:2], kind="stable")
+    _insert(connection, "module_edges", columns, _columns(edges, columns))
+
+
+def _layout(
+    connection: sqlite3.Connection, frames: dict[str, pd.DataFrame], known: np.ndarray
+) -> None:
+    """Positions, and the one row that says how they were made: neither without the other."""
+    _whole(frames, "layout", "layout_made")
+    if not _whole(frames, "layout_made", "layout"):
+        return
+    if len(frames["layout_made"]) != 1:
+        raise UserError("has not one row", file="atlas table layout_made")
+    _plain(connection, "layout_made", frames["layout_made"])
+    places = frames["layout"].assign(id=_ids(frames["layout"]))
+    _exists("layout", places["id"].to_numpy(), known)
+    _unique("layout", places, ["id"])
+    columns = ["id", "x", "y"]
+    _insert(connection, "layout", columns, _columns(places.sort_values("id"), columns))
 
 
 def _whole(frames: dict[str, pd.DataFrame], whole: str, part: str) -> bool:

@@ -28,7 +28,8 @@ class Atlas:
     """One atlas file, opened read-only and immutable. Cheap to open (milliseconds); use one per
     thread.
 
-    Raises UserError where the file is absent, is no atlas, or was written by another version.
+    Older formats of `schema.READABLE` open too: what they lack is absent. Raises UserError where
+    the file is absent, is no atlas, or has a format that this program does not read.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -54,12 +55,17 @@ class Atlas:
                 file=path,
                 remedy="Run the stage atlas again",
             )
-        if version != schema.VERSION:
+        if version not in schema.READABLE:
+            older = version < schema.VERSION
             raise UserError(
-                f"the atlas has format {version}, this program reads {schema.VERSION}",
+                f"the atlas has format {version}, this program reads "
+                f"{' and '.join(str(known) for known in schema.READABLE)}",
                 file=path,
-                remedy="Run the stage atlas again, or open it with the version that wrote it",
+                remedy="Run the stage atlas again, or open it with the version that wrote it"
+                if older
+                else "Open it with the version that wrote it, or a later one",
             )
+        self.format: int = version
         self._db.execute("PRAGMA cache_size=-16000")
         names = [row[1] for row in self._db.execute("PRAGMA table_info(features)")]
         self.lineages: list[str] = [
@@ -455,6 +461,35 @@ class Atlas:
             return []
         sql = "SELECT id FROM module_members WHERE number = ? ORDER BY id"
         return [row[0] for row in self._db.execute(sql, (number,))]
+
+    def module_edges(self, layer: int | None = None) -> list[records.ModuleEdge]:
+        """Links between modules of one layer beside what degrees alone give, of all layers or of
+        one: those furthest above it first."""
+        if "module_edges" not in self.tables:
+            return []
+        where = "" if layer is None else " WHERE m.layer = ?"
+        values = () if layer is None else (layer,)
+        sql = (
+            "SELECT e.number, e.other, e.weight, e.null_weight FROM module_edges e JOIN modules m "
+            f"ON m.number = e.number{where} ORDER BY e.weight - e.null_weight DESC, e.number, "
+            "e.other"
+        )
+        return self._all(records.ModuleEdge, sql, values)
+
+    @cached_property
+    def layout_made(self) -> records.LayoutMade | None:
+        """How the positions of the map were made; None where the atlas has no map."""
+        if "layout_made" not in self.tables:
+            return None
+        fields = ", ".join(records.LayoutMade._fields)
+        row = self._db.execute(f"SELECT {fields} FROM layout_made").fetchone()
+        return records.LayoutMade(*row) if row else None
+
+    def layout(self) -> list[tuple[int, float, float]]:
+        """Identifier, x and y of every feature that has a place on the map, in order."""
+        if "layout" not in self.tables:
+            return []
+        return self._db.execute("SELECT id, x, y FROM layout ORDER BY id").fetchall()
 
     def links(self, identifier: int, limit: int = 20) -> list[records.Link]:
         """Links of a feature with features of other layers, both ways, strongest first."""

@@ -179,6 +179,28 @@ class Module(NamedTuple):
     stability: float | None
 
 
+class ModuleEdge(NamedTuple):
+    """Two modules of one layer whose features fire together."""
+
+    number: int
+    other: int
+    weight: float
+    """links between features of the two"""
+    null_weight: float
+    """links that the degrees of their features lead to expect"""
+
+
+class LayoutMade(NamedTuple):
+    """How the positions of a map were made: they show likeness, and are no evidence."""
+
+    method: str
+    seed: int
+    parameters: str
+    share_x: float
+    """of the variance along x"""
+    share_y: float
+
+
 class Link(NamedTuple):
     """Two features of two layers that fire together."""
 

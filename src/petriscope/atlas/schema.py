@@ -15,7 +15,9 @@ from typing import Literal, NamedTuple
 from petriscope.claims import NOT_SUPPORTED, SUPPORTED, UNTESTABLE
 
 APPLICATION_ID = 0x50545243
-VERSION = 8
+VERSION = 9
+READABLE = (8, VERSION)
+"""Formats that this program reads; 8 lacks the tables that later ones brought."""
 ID_CODE = "i"
 LAYER_STRIDE = 1_000_000
 LINEAGE_PREFIX = "t_"
@@ -347,7 +349,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("tokens", "integer", text="tokens of the gene"),
     ),
     "modules": (
-        Column("graph", "text", text="of which graph of features: pmi, z", required=True),
+        Column("graph", "text", text="of which graph of features: pmi, gene, phi", required=True),
         Column("layer", "integer", required=True),
         Column("module", "integer", text="its number in the layer", required=True),
         Column("size", "integer", text="features in it"),
@@ -360,6 +362,33 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("layer", "integer", required=True),
         Column("module", "integer", required=True),
         Column("feature", "integer", required=True),
+    ),
+    "module_edges": (
+        Column("graph", "text", required=True),
+        Column("layer", "integer", required=True),
+        Column("module", "integer", required=True),
+        Column("other_module", "integer", text="of the same graph and layer", required=True),
+        Column("weight", "real", text="links between features of the two", required=True),
+        Column(
+            "null_weight",
+            "real",
+            text="links that the degrees of their features lead to expect, were they dealt out "
+            "at random (configuration model)",
+            required=True,
+        ),
+    ),
+    "layout": (
+        Column("layer", "integer", required=True),
+        Column("feature", "integer", required=True),
+        Column("x", "real", text="where a map draws the feature", required=True),
+        Column("y", "real", required=True),
+    ),
+    "layout_made": (
+        Column("method", "text", text="how the positions were made, in words", required=True),
+        Column("seed", "integer", text="of its start vector", required=True),
+        Column("parameters", "text", required=True),
+        Column("share_x", "real", text="of the variance along x", required=True),
+        Column("share_y", "real", text="of the variance along y", required=True),
     ),
     "links": (
         Column("layer", "integer", required=True),
@@ -511,6 +540,20 @@ CREATE INDEX genes_place ON genes(chrom, tss);""",
         """CREATE TABLE module_members(number INTEGER, id INTEGER, PRIMARY KEY(number, id))
   WITHOUT ROWID;""",
         "CREATE INDEX module_members_of ON module_members(id);",
+    ),
+    "module_edges": (
+        """CREATE TABLE module_edges(number INTEGER, other INTEGER, weight REAL,
+  null_weight REAL, PRIMARY KEY(number, other)) WITHOUT ROWID;""",
+        "CREATE INDEX module_edges_other ON module_edges(other);",
+    ),
+    "layout": (
+        "CREATE TABLE layout(id INTEGER PRIMARY KEY, x REAL, y REAL);",
+        "",
+    ),
+    "layout_made": (
+        """CREATE TABLE layout_made(method TEXT, seed INTEGER, parameters TEXT, share_x REAL,
+  share_y REAL);""",
+        "",
     ),
     "links": (
         """CREATE TABLE links(id INTEGER, kind TEXT, other_layer INTEGER, rank INTEGER,

@@ -86,6 +86,11 @@ class Workspace:
         return self.results / "atlas.sqlite"
 
     @property
+    def web(self) -> Path:
+        """The atlas as a folder that a browser opens."""
+        return self.results / "web"
+
+    @property
     def headline(self) -> Path:
         return self.results / "headline.json"
 

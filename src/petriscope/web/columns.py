@@ -28,7 +28,16 @@ SHOWN = (
 )
 PLAIN = ("label", "density", "mean_activation", "module", "stability")
 """Columns that people see first, with and without a contrast; the study's own follow."""
-DTYPES = {"f32": "<f4", "u16": "<u2", "i32": "<i4", "code": "<u2", "code4": "<i4"}
+DTYPES = {
+    "f32": "<f4",
+    "f64": "<f8",
+    "u16": "<u2",
+    "i32": "<i4",
+    "code": "<u2",
+    "code32": "<u4",
+}
+SMALLEST, LARGEST = 1e-37, 1e38
+"""What float32 holds with all its digits."""
 MISSING = {"u16": 65_535, "i32": -2_147_483_648}
 
 
@@ -56,14 +65,17 @@ def stored(atlas: Atlas, column: Column) -> Stored:
         # As the stored text, not as the column's collation has it: "b" and "B" are two words.
         sql = f"SELECT DISTINCT CAST({name} AS BLOB) FROM features WHERE {name} IS NOT NULL"
         words = sorted(blob.decode("utf-8") for (blob,) in atlas.select(sql))
-        return Stored("code" if len(words) < 65_536 else "code4", words)
-    if column.kind == "real":
-        return Stored("f32", [])
-    sql = f"SELECT MIN({name}), MAX({name}), MAX(typeof({name}) = 'real') FROM features"
-    low, high, real = atlas.select(sql)[0]
-    if real or (low is not None and not -(2**31) < low <= high < 2**31):
-        return Stored("f32", [])
-    small = low is None or 0 <= low <= high < MISSING["u16"]
+        return Stored("code" if len(words) < 65_536 else "code32", words)
+    real, low, high, least = atlas.select(
+        f"SELECT MAX(typeof({name}) = 'real'), MIN({name}), MAX({name}), "
+        f"MIN(CASE WHEN {name} <> 0 THEN ABS({name}) END) FROM features"
+    )[0]
+    if low is None:
+        return Stored("f32" if column.kind == "real" else "u16", [])
+    if column.kind == "real" or real or not -(2**31) < low <= high < 2**31:
+        narrow = max(-low, high) < LARGEST and (least is None or least > SMALLEST)
+        return Stored("f32" if narrow else "f64", [])
+    small = 0 <= low <= high < MISSING["u16"]
     return Stored("u16" if small else "i32", [])
 
 
@@ -80,8 +92,8 @@ def write_column(folder: Path, source: Source, column: Column) -> list[Written]:
 
 
 def _items(values: list[Any], how: Stored) -> np.ndarray:
-    if how.store == "f32":
-        return np.array(values, np.float64).astype("<f4")
+    if how.store in ("f32", "f64"):
+        return np.array(values, np.float64).astype(DTYPES[how.store])
     if how.store in MISSING:
         missing = MISSING[how.store]
         return np.array([missing if v is None else v for v in values], DTYPES[how.store])

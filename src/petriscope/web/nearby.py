@@ -49,8 +49,8 @@ class Nearby:
         names = np.array([c or "" for c in chroms], dtype=object)
         for chrom in sorted({c for c in chroms if c is not None}):
             at = np.flatnonzero(names == chrom)
-            low = np.array([starts[i] for i in at], np.int64)
-            high = np.array([ends[i] for i in at], np.int64)
+            low = np.array([starts[i] for i in at.tolist()], np.int64)
+            high = np.array([ends[i] for i in at.tolist()], np.int64)
             for i, text in zip(at.tolist(), self._genes(chrom, low, high)):
                 genes[i] = text
             for i, text in zip(at.tolist(), self._inside(chrom, low, high)):

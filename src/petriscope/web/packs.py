@@ -3,6 +3,7 @@ cursor in the order of the features, never once per feature."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from petriscope.atlas import records
 from petriscope.atlas.evidence import checks
 from petriscope.atlas.query import Atlas
-from petriscope.enrich.kinds import KINDS
+from petriscope.enrich.kinds import KINDS, SCORED
 from petriscope.web import digits
 from petriscope.web.chunks import Written, compact, packed, write
 from petriscope.web.nearby import Nearby
@@ -25,6 +26,7 @@ CONTEXTS_PER_UNIT = 8
 CONTEXTS = 64
 """A feature's strongest contexts that are kept, of those that `Atlas.contexts` gives."""
 LIMITS = {"annotations": 50, "neighbors": 12, "genes": 50, "links": 20, "celltypes": 20}
+SCORED_KINDS = frozenset(kind.name for kind in SCORED)
 DOCUMENTS = 20
 """As many as the terminal UI shows."""
 Parts = list[str]
@@ -66,7 +68,7 @@ class Packer:
         with self.source.opened() as atlas:
             texts = [self.features(atlas, s, min(s + each, total)) for s in sorted(starts)]
         sizes = [len(packed(digits.listed(t).encode())) * 4 / 3 / len(t) for t in texts]
-        return int(max(least, 1, PACK_BYTES // max(np.mean(sizes), 1)))
+        return int(max(least, 1, PACK_BYTES // max(float(np.mean(sizes)), 1)))
 
     def write(self, folder: Path, first: int, last: int, size: int) -> list[Written]:
         """Write the packs of rows ``first`` to ``last``, which hold ``size`` features each."""
@@ -97,7 +99,6 @@ class Packer:
             "neighbors": self._neighbors(atlas, block),
             "ablation": self._curves(atlas, block, "ablation"),
             "steering": self._curves(atlas, block, "steering"),
-            "scaling": self._curves(atlas, block, "scaling"),
             "genes": self._genes(atlas, block),
             "links": self._links(atlas, block),
             "celltypes": self._celltypes(atlas, block),
@@ -168,10 +169,9 @@ class Packer:
             "ORDER BY t.id, t.activation DESC, t.context"
         )
         rows = atlas.select(sql, (*within(block), CONTEXTS_PER_UNIT))
-        ids = [row[0] for row in rows]
-        places = by_feature(block, ids)
+        places = by_feature(block, [row[0] for row in rows])
         kept = [row for a, b in places for row in rows[a : min(b, a + CONTEXTS)]]
-        ids, unit, rank, activation, name, chrom, start, end, *values = columns_of(
+        own_ids, unit, rank, activation, name, chrom, start, end, *values = columns_of(
             kept, 8 + len(own)
         )
         genes, hits = self.nearby.around(chrom, start, end)
@@ -189,13 +189,12 @@ class Packer:
             "genes": genes,
             "hits": hits,
         }
-        return _grouped(block, ids, digits.objects(fields, len(kept))), [
+        return _grouped(block, own_ids, digits.objects(fields, len(kept))), [
             str(b - a) for a, b in places
         ]
 
     def _annotations(self, atlas: Atlas, block: np.ndarray) -> Parts:
-        names = ("estimate", "lo", "hi", "p", "q", "genes")
-        names += ("specificity", "specificity_low", "specificity_high")
+        names = records.Annotation._fields[2:7] + records.Annotation._fields[8:]
         sql = (
             f"SELECT a.id, a.kind, t.name, a.scope, {', '.join(f'a.{n}' for n in names)} "
             "FROM annotations a JOIN terms t ON t.term = a.term "
@@ -206,6 +205,12 @@ class Packer:
         fields = {"term": digits.words(term), "scope": digits.words(scope)}
         for name, column in zip(names, rest):
             fields[name] = digits.words(column) if name == "genes" else digits.reals(column)
+        alpha = atlas.thresholds.alpha
+        q = rest[names.index("q")]
+        fields["enriched"] = [
+            "true" if (x < alpha if x is not None else k in SCORED_KINDS) else "false"
+            for k, x in zip(kind, q)
+        ]
         objects = digits.objects(fields, len(rows))
         return _nested(block, ids, kind, objects, [k.name for k in KINDS], LIMITS["annotations"])
 
@@ -356,9 +361,7 @@ class Packer:
         return _grouped(block, ids, pairs)
 
 
-def _grouped(
-    block: np.ndarray, ids: tuple[Any, ...], texts: Parts, most: int | None = None
-) -> Parts:
+def _grouped(block: np.ndarray, ids: Sequence[int], texts: Parts, most: int | None = None) -> Parts:
     """A list of JSON for each feature, of at most ``most``."""
     return [
         digits.listed(texts[a : b if most is None else min(b, a + most)])
@@ -368,8 +371,8 @@ def _grouped(
 
 def _nested(
     block: np.ndarray,
-    ids: tuple[Any, ...],
-    kinds: tuple[Any, ...],
+    ids: Sequence[int],
+    kinds: Sequence[str],
     texts: Parts,
     order: list[str],
     most: int,

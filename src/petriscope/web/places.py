@@ -19,7 +19,7 @@ class Places:
     """The top contexts that lie on a genome, ordered by chromosome and start."""
 
     def __init__(self, source: Source) -> None:
-        # Contexts are numbered in the order of the genome, and the index top_context holds all else.
+        # Contexts are numbered in the order of the genome; the index top_context holds the rest.
         sql = (
             'SELECT b.chrom, b.start, b."end", t.id, t.unit, t.activation FROM contexts b '
             "CROSS JOIN top t ON t.context = b.context WHERE b.chrom IS NOT NULL "
@@ -49,10 +49,15 @@ class Places:
             found += [(a, min(a + EACH, last)) for a in range(first, last, EACH)]
         return found
 
-    def index(self) -> list[tuple[str, int, int]]:
-        """Chromosome, first and last start of each file."""
+    def index(self) -> list[tuple[str, int, int, int]]:
+        """Chromosome, first and last start and largest end of each file."""
         return [
-            (self.chroms[self.chrom[a]], int(self.start[a]), int(self.start[b - 1]))
+            (
+                self.chroms[self.chrom[a]],
+                int(self.start[a]),
+                int(self.start[b - 1]),
+                int(self.end[a:b].max()),
+            )
             for a, b in self.cuts
         ]
 

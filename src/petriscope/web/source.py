@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from petriscope.atlas.filters import FLAGS
+from petriscope.atlas.filters import FLAGS, Clause
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.schema import LAYER_STRIDE
 
@@ -57,10 +57,9 @@ class Source:
         """uint8 (features,): `BITS`, by the SQL of the filters ``is:alive`` and so on."""
         found = np.zeros(len(self.ids), np.uint8)
         for name, bit in BITS.items():
-            sql, values = "q IS NOT NULL", ()
-            if name in FLAGS:
-                sql, values = self.atlas.where(f"is:{name}")
-            passed = self.atlas.select(f"SELECT id FROM features WHERE {sql}", values)
+            tested = Clause("q IS NOT NULL", ())
+            where = self.atlas.where(f"is:{name}") if name in FLAGS else tested
+            passed = self.atlas.select(f"SELECT id FROM features WHERE {where.sql}", where.values)
             found[self.rows([i for (i,) in passed])] |= bit
         return found
 
@@ -72,7 +71,7 @@ class Source:
     @cached_property
     def numbered(self) -> dict[int, int]:
         """Term of the atlas → its number in data/terms.js."""
-        sql = "SELECT term FROM terms WHERE kind <> 'gene' ORDER BY kind, name"
+        sql = "SELECT term FROM terms WHERE kind <> 'gene' ORDER BY term"
         return {term: number for number, (term,) in enumerate(self.atlas.select(sql))}
 
     def has(self, table: str) -> bool:
@@ -95,5 +94,3 @@ def by_feature(block: np.ndarray, ids: Sequence[int]) -> list[tuple[int, int]]:
     found = np.asarray(ids, np.int64)
     lo = np.searchsorted(found, block, "left").tolist()
     return list(zip(lo, np.searchsorted(found, block, "right").tolist()))
-
-

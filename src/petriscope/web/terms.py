@@ -4,7 +4,7 @@ features that list them, cell types and the features that tell them."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -63,7 +63,7 @@ class Vocabulary:
 
     def write_terms(self, folder: Path) -> list[Written]:
         """Write data/terms.js."""
-        sql = "SELECT term, kind, name, features FROM terms WHERE kind <> 'gene' ORDER BY kind, name"
+        sql = "SELECT term, kind, name, features FROM terms WHERE kind <> 'gene' ORDER BY term"
         term, kind, name, features = columns_of(self.source.atlas.select(sql), 4)
         chunk = _chunks(self.posts)
         value = {
@@ -104,8 +104,7 @@ class Vocabulary:
                 scope, *numbers = columns_of([row[1:] for row in rows[:TOLD]], 5)
                 fields = {"scope": digits.words(scope)}
                 fields |= {
-                    name: digits.reals(x)
-                    for name, x in zip(("estimate", "lo", "hi", "q"), numbers)
+                    name: digits.reals(x) for name, x in zip(("estimate", "lo", "hi", "q"), numbers)
                 }
                 entries[str(number[term])] = self._entry([row[0] for row in rows], fields)
         return write(folder, group.name, digits.record(entries).encode())
@@ -139,31 +138,16 @@ class Vocabulary:
         return digits.record(parts | {n: digits.listed(texts) for n, texts in fields.items()})
 
     def write_celltypes(self, folder: Path) -> list[Written]:
-        """Write data/celltypes.js: features higher in a cell type, most significant first."""
+        """Write data/celltypes.js: the features that are higher in each cell type."""
         sql = (
-            "SELECT cell_type, id, effect, q FROM celltypes WHERE q < ? AND effect > 0 "
-            "ORDER BY cell_type, q, id"
+            "SELECT DISTINCT cell_type, id FROM celltypes WHERE q < ? AND effect > 0 "
+            "ORDER BY cell_type, id"
         )
-        found: dict[str, dict[str, list[Any]]] = {}
-        rows = self.source.atlas.select(sql, (self.alpha,))
-        places = self.source.rows([row[1] for row in rows]).tolist()
-        for (name, _, effect, q), row in zip(rows, places):
-            entry = found.setdefault(name, {"row": [], "effect": [], "q": []})
-            entry["row"].append(row)
-            if len(entry["q"]) < TOLD:
-                entry["effect"].append(effect)
-                entry["q"].append(q)
-        texts = {
-            name: digits.record(
-                {
-                    "row": digits.listed(digits.whole(entry["row"])),
-                    "effect": digits.listed(digits.reals(entry["effect"])),
-                    "q": digits.listed(digits.reals(entry["q"])),
-                }
-            )
-            for name, entry in found.items()
-        }
-        return write(folder, "celltypes", digits.record(texts).encode())
+        found = self.source.atlas.select(sql, (self.alpha,))
+        rows: dict[str, list[int]] = {}
+        for (name, _), row in zip(found, self.source.rows([i for _, i in found]).tolist()):
+            rows.setdefault(name, []).append(row)
+        return write_json(folder, "celltypes", {"name": list(rows), "rows": list(rows.values())})
 
 
 class Genes(NamedTuple):
@@ -183,12 +167,12 @@ def _gene_rows(source: Source) -> Genes:
         sql = (
             "SELECT t.term, t.name, t.features, g.chrom, g.tss, g.strand FROM terms t "
             "LEFT JOIN genes g ON g.symbol = t.name AND g.symbol = t.name COLLATE BINARY "
-            "WHERE t.kind = 'gene' ORDER BY t.name, g.chrom, g.tss, g.gene"
+            "WHERE t.kind = 'gene' ORDER BY t.term, g.gene"
         )
     else:
         sql = (
             "SELECT term, name, features, NULL, NULL, NULL FROM terms WHERE kind = 'gene' "
-            "ORDER BY name"
+            "ORDER BY term"
         )
     rows = source.atlas.select(sql)
     return Genes(*(list(column) for column in columns_of(rows, 6)))

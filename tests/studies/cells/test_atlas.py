@@ -74,7 +74,8 @@ def test_what_no_stage_wrote_is_absent(workspace: Workspace, params: Params) -> 
     features = atlas.feature_rows(workspace, params, [], None)
     assert "label" not in features and "module" not in features
     assert atlas.annotation_rows(workspace, alpha) is None
-    assert atlas.module_members(workspace) is None and atlas.module_rows(None, features) is None
+    assert atlas.module_members(workspace) is None
+    assert atlas.module_rows(workspace, None, features) == (None, None)
     assert atlas.link_rows(workspace, alpha) is None and atlas.number_rows(workspace) is None
     assert atlas.type_rows(workspace, alpha) is None and atlas.claim_rows(workspace) is None
     assert atlas.perturbation_rows(workspace, params) == (None, None)
@@ -127,9 +128,17 @@ def test_modules_by_graph_and_the_one_that_names_a_feature(
     assert found.module.tolist() == [3, 3, 5]
     features = atlas.feature_rows(workspace, params, [], found)
     assert features.module.tolist()[1] == 5 and features.module.isna().tolist()[0]
-    modules = atlas.module_rows(found, features).set_index(["graph", "module"])
+    modules, edges = atlas.module_rows(workspace, found, features)
+    assert modules.density.isna().all() and edges.empty  # no graph yet
+    graph = pd.DataFrame(
+        {"graph": "pmi", "feature": [0, 1], "other": [1, 4], "weight": 2.5, **of()}
+    )
+    write_parquet(workspace.table("modules") / "edges.parquet", graph)
+    modules, edges = atlas.module_rows(workspace, found, features)
+    modules = modules.set_index(["graph", "module"])
     assert modules["size"].to_dict() == {("gene", 5): 1, ("pmi", 3): 2}
-    assert modules.label["pmi", 3] == "a (1)"
+    assert modules.label["pmi", 3] == "a (1)" and modules.density["pmi", 3] == 1.0
+    assert edges.empty  # one module in the graph, and feature 4 in none
 
 
 def test_links_and_cell_types_keep_what_is_significant(workspace: Workspace) -> None:

@@ -1,5 +1,6 @@
 // Chunks are loaded here: over http by fetch, from a disk (file://), where browsers refuse fetch, by
-// a script element. One format both ways: P("NAME","<base64 of gzip>").
+// a script element. One format both ways: P("NAME","<base64 of gzip>"); a chunk that is too large for
+// one file says how many more there are, P("NAME","...",2), and goes on in NAME~p1 and NAME~p2.
 
 /** A file of the folder that cannot be read; the page shows the sentence. */
 export class ChunkError extends Error {
@@ -9,17 +10,29 @@ export class ChunkError extends Error {
   }
 }
 
-const arrived = new Map<string, string>();
+interface Piece { text: string; more: number }
+
+const arrived = new Map<string, Piece>();
 const bytesOf = new Map<string, Promise<Uint8Array>>();
 const jsonOf = new Map<string, Promise<unknown>>();
 
 declare global {
-  interface Window { P: (name: string, text: string) => void }
+  interface Window { P: (name: string, text: string, more?: number) => void }
 }
-window.P = (name, text) => { arrived.set(name, text); };
+window.P = (name, text, more = 0) => { arrived.set(name, { text, more }); };
 
-const fileOf = (name: string) => `data/${name}.js`;
-const addressOf = (name: string) => fileOf(name).split("/").map(encodeURIComponent).join("/");
+/** The name of a chunk as its file may be called everywhere: other bytes than letters, digits, _.-
+ * and the / between folders become ~ and two hexadecimal digits (petriscope.web.chunks.safe). */
+export const safe = (name: string): string => name.split("/").map((part) => {
+  const bytes = new TextEncoder().encode(part);
+  const text = Array.from(bytes, (b) => {
+    const c = String.fromCharCode(b);
+    return /[A-Za-z0-9_.-]/.test(c) ? c : `~${b.toString(16).padStart(2, "0")}`;
+  }).join("");
+  return text.startsWith(".") ? `~2e${text.slice(1)}` : text;
+}).join("/");
+
+const fileOf = (name: string) => `data/${safe(name)}.js`;
 
 /** The bytes of a chunk, decompressed; each is loaded once. */
 export function bytes(name: string): Promise<Uint8Array> {
@@ -64,49 +77,55 @@ export async function items(name: string, width: number, count: number): Promise
 }
 
 async function load(name: string): Promise<Uint8Array> {
-  const text = location.protocol === "file:" ? await byScript(name) : await byFetch(name);
-  let packed: Uint8Array;
+  const file = safe(name);
+  const first = await piece(file);
+  const rest = await Promise.all(Array.from({ length: first.more }, (_, k) => piece(`${file}~p${k + 1}`)));
+  let packed: Uint8Array[];
   try {
-    packed = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    packed = [first, ...rest].map(({ text }) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)));
   } catch {
     throw new ChunkError(fileOf(name), "is damaged (not base64); copy the folder again or run `petriscope atlas verify`");
   }
   try {
-    const stream = new Blob([packed as BlobPart]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const stream = new Blob(packed as BlobPart[]).stream().pipeThrough(new DecompressionStream("gzip"));
     return new Uint8Array(await new Response(stream).arrayBuffer());
   } catch {
     throw new ChunkError(fileOf(name), "is damaged or cut short; copy the folder again or run `petriscope atlas verify`");
   }
 }
 
-async function byFetch(name: string): Promise<string> {
+/** One file, by its name in data/ without .js. */
+const piece = (file: string): Promise<Piece> => (location.protocol === "file:" ? byScript(file) : byFetch(file));
+
+async function byFetch(file: string): Promise<Piece> {
+  const path = `data/${file}.js`;
   let answer: Response;
   try {
-    answer = await fetch(addressOf(name));
+    answer = await fetch(path);
   } catch {
-    throw new ChunkError(fileOf(name), "cannot be fetched; is the server still there?");
+    throw new ChunkError(path, "cannot be fetched; is the server still there?");
   }
-  if (!answer.ok) throw new ChunkError(fileOf(name), `is missing (the server answered ${answer.status})`);
+  if (!answer.ok) throw new ChunkError(path, `is missing (the server answered ${answer.status})`);
   const text = await answer.text();
-  const head = `P(${JSON.stringify(name)},"`;
+  const head = `P("${file}","`;
   const body = text.trimEnd();
-  if (!body.startsWith(head)) throw new ChunkError(fileOf(name), "is not a file of this atlas");
-  if (!body.endsWith('")')) {
-    throw new ChunkError(fileOf(name), "is cut short; copy the folder again or run `petriscope atlas verify`");
-  }
-  return body.slice(head.length, -2);
+  if (!body.startsWith(head)) throw new ChunkError(path, "is not a file of this atlas");
+  const end = /"(?:,(\d+))?\)$/.exec(body.slice(-12));
+  if (!end) throw new ChunkError(path, "is cut short; copy the folder again or run `petriscope atlas verify`");
+  return { text: body.slice(head.length, body.length - end[0].length), more: Number(end[1] ?? 0) };
 }
 
-function byScript(name: string): Promise<string> {
+function byScript(file: string): Promise<Piece> {
+  const path = `data/${file}.js`;
   return new Promise((resolve, reject) => {
     const script = document.createElement("script");
-    script.src = addressOf(name);
+    script.src = path;
     const end = (reason: string) => {
       script.remove();
-      const text = arrived.get(name);
-      arrived.delete(name);
-      if (text === undefined) reject(new ChunkError(fileOf(name), reason));
-      else resolve(text);
+      const found = arrived.get(file);
+      arrived.delete(file);
+      if (found === undefined) reject(new ChunkError(path, reason));
+      else resolve(found);
     };
     script.onload = () => end("is not a file of this atlas, or is cut short; copy the folder again");
     script.onerror = () => end("is missing from the folder");

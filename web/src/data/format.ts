@@ -1,6 +1,7 @@
 // What the folder holds: the exporter (src/petriscope/web/export.py) writes exactly these shapes.
 //
-// Every file is data/NAME.js = P("NAME","<base64 of gzip>"). NAME may hold slashes: "f/12".
+// Every file is data/NAME.js = P("NAME","<base64 of gzip>"). NAME may hold slashes: "f/12". chunk.ts
+// knows how odd characters are written and how a chunk goes on in further files.
 // JSON chunks hold UTF-8 JSON of the types below; binary chunks (col/*, flags) hold typed arrays,
 // little-endian, whose bytes are shuffled: all first bytes of the items, then all second bytes, ...
 //
@@ -183,8 +184,11 @@ export interface Terms {
 }
 
 /** data/post/K.js: term number (place in data/terms.js) -> features enriched for it (NOT COALESCE(q,
- * 0) >= alpha), most significant first; a feature that is enriched in several scopes has several entries. */
-export type Posts = Record<string, { row: number[]; scope: string[]; estimate: (number | null)[]; lo: (number | null)[]; hi: (number | null)[]; q: (number | null)[] }>;
+ * 0) >= alpha), most significant first; a feature that is enriched in several scopes has several
+ * entries. The first 2,000 of `total` entries come with scope, estimate, lo, hi and q; where there are
+ * more (total > q.length), row goes on with the further features, each once and in order: filters
+ * need them. */
+export type Posts = Record<string, { row: number[]; total: number; scope: string[]; estimate: (number | null)[]; lo: (number | null)[]; hi: (number | null)[]; q: (number | null)[] }>;
 
 /** data/genes.js: the terms of kind gene in the order of their numbers: start sites (genomes) or
  * listed genes (models of cells). A gene with several start sites has a row for each. */
@@ -199,8 +203,8 @@ export interface Genes {
   chunk: number[];
 }
 
-/** data/listing/K.js: gene number -> features that list it, highest rank first. */
-export type Listings = Record<string, { row: number[]; rank: number[]; value: (number | null)[]; fires: (number | null)[]; tokens: (number | null)[] }>;
+/** data/listing/K.js: gene number -> features that list it, highest rank first; total as in Posts. */
+export type Listings = Record<string, { row: number[]; total: number; rank: number[]; value: (number | null)[]; fires: (number | null)[]; tokens: (number | null)[] }>;
 
 /** data/place/K.js: top contexts on the genome in order of (chromosome, start). */
 export interface Places {
@@ -252,6 +256,8 @@ export interface Annotation {
   term: string; scope: string;
   estimate: number | null; lo: number | null; hi: number | null;
   p: number | null; q: number | null;
+  /** q < alpha; of kinds that score without a test (enrich.kinds.SCORED), any without q. */
+  enriched: boolean;
   genes: string | null;
   specificity: number | null; specificity_low: number | null; specificity_high: number | null;
 }
@@ -265,10 +271,13 @@ export interface Feature {
   id: number;
   /** Every column of the features table. */
   values: Record<string, number | string | null>;
+  /** Five requirements; where nothing is contrasted, those that were measured. */
   checks: Check[];
   effects: Effect[];
   activation: Activation[];
+  /** The strongest first, at most 64 of contexts_total. */
   contexts: Context[];
+  contexts_total: number;
   /** By kind of annotation; kinds that were not tested are absent. */
   annotations: Record<string, Annotation[]>;
   /** By kind of similarity: decoder, coactivation. */
@@ -295,14 +304,14 @@ export interface Module {
   graph: string; layer: number; module: number;
   size: number | null; label: string | null;
   density: number | null; stability: number | null;
-  /** Identifiers of its features, strongest first. */
+  /** Identifiers of its features, in order. */
   members: number[];
   /** Labels of the members and the share of tokens on which each fires, in the order of `members`. */
   labels?: (string | null)[];
   densities?: (number | null)[];
   /** Terms that its features are enriched for most often: [kind, term, features of the module,
-   * features of the layer, features expected by chance = size * layer features / layer size,
-   * hypergeometric p]. */
+   * features of the layer, features expected by chance, hypergeometric p] against as many of the
+   * layer's alive features, drawn at random; those with the least p first. */
   terms: [string, string, number, number, number, number][];
   x: number; y: number;
 }
@@ -321,6 +330,8 @@ export interface FlowGraph {
   graph?: string | null;
   /** Links of the pair in the atlas, of which `links` holds the strongest. */
   total?: number;
+  /** Links with p < alpha, which `modules` counts; null: no link has a p, and all are counted. */
+  significant?: number | null;
   /** Modules that the links run between: [module of a, module of b, links, expected by chance]; -1: none. */
   modules: [number, number, number, number][];
   /** Strongest links first. */
@@ -336,14 +347,19 @@ export type Perturbations = {
   responses: [number, number, number | null, number | null][];
 }[];
 
-/** data/graph/kg.js: the graph of documents and features; nodes at most a few thousand. */
+/** data/graph/kg.js: features with the documents they fire in (weight: tokens), the terms they are
+ * enriched for and the first genes of their lists (weight 1); nodes at most a few thousand. The
+ * kinds are "feature", the study's word for documents, kinds of annotation and "gene". */
 export interface KnowledgeGraph {
   kinds: string[];
-  /** Node columns: kind (number in kinds), name, degree, pagerank, and the mean PageRank of nodes of
-   * the same degree in degree-preserving rewirings. */
+  /** Node columns: kind (number in kinds), name, degree, PageRank (closed form, every edge counts
+   * once), and its mean and middle 95 % over rewirings that keep every node's degree. */
   kind: number[]; name: string[]; degree: number[]; pagerank: (number | null)[]; null_pagerank: (number | null)[];
+  null_low?: (number | null)[]; null_high?: (number | null)[];
   /** Edge columns: node numbers and weight. */
   a: number[]; b: number[]; weight: number[];
+  /** Features with an edge in the atlas, of which the graph holds some. */
+  features?: number;
 }
 
 /** data/documents.js: what the graph joins features to. `features`: [id, tokens on which it fires,

@@ -31,3 +31,9 @@ export function idAt(home: Home, row: number, index?: ArrayLike<number>): number
   const layer = layerAt(home, row);
   return layer.layer * STRIDE + (layer.contiguous ? row - layer.first : index![row]!);
 }
+
+/** A layer as people say it: "layer 3", or model and depth where there are several models. */
+export function layerWords(home: Home, layer: number): string {
+  const name = layerOf(home, layer)?.name ?? String(layer);
+  return /^\d+$/.test(name) ? `layer ${name}` : name;
+}

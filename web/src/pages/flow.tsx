@@ -20,7 +20,9 @@ const BANDS = 40;
 const LINKS = 200;
 
 function Page({ home, route }: PageProps) {
-  const numbers = useAsked(home.has.includes("numbers") ? "numbers" : null, () => json<Numbers>("numbers"));
+  const numbers = useAsked(home.has.includes("numbers") ? "numbers" : null, () =>
+    json<Numbers>("numbers"),
+  );
   if (numbers.pending || numbers.error)
     return (
       <Loaded asked={numbers} what="the numbers">
@@ -42,8 +44,8 @@ function Page({ home, route }: PageProps) {
       <h1>Flow between layers</h1>
       <p>
         Linked features fire on the same tokens in both layers, as far as gene identity or the background
-        alone already makes them; a link does not say that a feature persists. Pairs of layers that no stage
-        compared are marked “not computed”.
+        alone already makes them; a link does not say that a feature persists. Pairs of layers that no
+        stage compared are marked “not computed”.
       </p>
       <Chooser home={home} pairs={pairs} chosen={chosen} route={route} />
       {chosen ? (
@@ -117,15 +119,22 @@ function Links({ home, found }: { home: Home; found: FlowGraph }) {
     chance,
     chance ? links / chance : null,
   ]);
+  const tested = found.significant !== undefined && found.significant !== null;
+  const all = found.total ?? flows.reduce((sum, f) => sum + f[2], 0);
   const drawn = flows.slice(0, BANDS);
+  const title = `${layerName(home, found.layer)} and ${layerName(home, found.other_layer)}`;
+  const number = show(tested ? found.significant : all, "count");
   const ends = (side: 0 | 1) =>
     [...new Set(drawn.map((f) => f[side]))]
       .sort((x, y) => (x < 0 ? 1 : y < 0 ? -1 : x - y))
       .map((module) => ({ key: String(module), label: label(module) }));
+  const counted = tested
+    ? ` Counted are the ${show(found.significant, "count")} of ${show(found.total, "count")} links with ` +
+      `p < ${bound(home.thresholds.alpha)}.`
+    : "";
   const left = ends(0),
     right = ends(1);
   const height = Math.max(220, 26 * Math.max(left.length, right.length) + 40);
-  const all = found.total ?? flows.reduce((sum, f) => sum + f[2], 0);
   return (
     <>
       {flows.length ? (
@@ -135,15 +144,18 @@ function Links({ home, found }: { home: Home; found: FlowGraph }) {
             name={`flow-${found.layer}-${found.other_layer}`}
             width={WIDTH}
             height={height}
-            title={`Modules of ${layerName(home, found.layer)} linked with those of ${layerName(home, found.other_layer)}`}
+            title={`Links between the modules of ${title}`}
             alt={
-              `${show(all, "count")} links; most run from ${label(flows[0]![0])} ` +
+              `${number} links; most run from ${label(flows[0]![0])} ` +
               `to ${label(flows[0]![1])}: ` +
               `${flows[0]![2]}, ${show(flows[0]![3], "number")} expected.`
             }
             note={
-              (drawn.length < flows.length ? `The ${drawn.length} widest of ${flows.length} bands. ` : "") +
-              "Expected: what the number of links of both modules alone gives."
+              (drawn.length < flows.length
+                ? `The ${drawn.length} widest of ${flows.length} bands. `
+                : "") +
+              "Expected: what the number of links of both modules alone gives." +
+              counted
             }
             data={{ heads: FLOW_HEADS, rows }}
           >
@@ -200,7 +212,7 @@ function Strongest({ home, found, all }: { home: Home; found: FlowGraph; all: nu
   return (
     <>
       <Table
-        caption={`${show(links.length, "count")} of ${show(Math.max(all, links.length), "count")} links, strongest first`}
+        caption={`${links.length} of ${show(Math.max(all, links.length), "count")} links, strongest first`}
         heads={heads}
         rows={rows}
         limit={LINKS}

@@ -9,7 +9,7 @@ import { idOf, nameOf } from "../data/names";
 import { useAsked } from "../data/use";
 import { href, withQuery, type Route } from "../route";
 import { Empty, FeatureLink, Loaded } from "../ui/parts";
-import { show } from "../ui/show";
+import { bound, interval, show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
 import { around, FEATURE, keyOf, layout, MOST, neighbors, nodeOf, within } from "./ego";
 import { DocumentOf } from "./graph_document";
@@ -45,6 +45,11 @@ function Graph({ home, route, found }: { home: Home; route: Route; found: Knowle
   const asked = route.query.n;
   const node = asked === undefined ? -1 : nodeOf(found, asked);
   const kinds = found.kinds.filter((_, k) => found.kind.includes(k));
+  const features = found.kind.filter((k) => found.kinds[k] === FEATURE).length;
+  const given =
+    found.features !== undefined && found.features > features
+      ? `, with those ${show(features, "count")} of ${show(found.features, "count")} features that have most`
+      : "";
   return (
     <>
       <p>
@@ -53,8 +58,8 @@ function Graph({ home, route, found }: { home: Home; route: Route; found: Knowle
           .filter((k) => k !== FEATURE)
           .map((k) => plural(home, k))
           .join(", ")}{" "}
-        it goes with: {show(found.a.length, "count")} edges of {show(found.name.length, "count")} nodes. An
-        edge says that both go together, not that one makes the other.
+        it goes with: {show(found.a.length, "count")} edges of {show(found.name.length, "count")} nodes
+        {given}. An edge says that both go together, not that one makes the other.
       </p>
       {asked !== undefined && node < 0 ? (
         <Empty
@@ -90,14 +95,38 @@ function pageOf(home: Home, found: KnowledgeGraph, node: number): string {
   return kind === "gene" ? href(["gene", name]) : href(["term", `${kind}/${name}`]);
 }
 
+const NULL: Head[] = [
+  { head: "PageRank", form: "number", text: "damping .85; every edge counts once" },
+  { head: "null", form: "number", text: "mean over rewired graphs, in which its degree is the same" },
+  { head: "middle 95 % of null", form: "text" },
+];
 const EDGE_HEADS: Head[] = [
   { head: "node", form: "text" },
   { head: "kind", form: "text" },
-  { head: "weight", form: "number", text: "of the edge: what it counts is said above the table" },
+  { head: "weight", form: "number", text: "of the edge" },
   { head: "degree", form: "count" },
-  { head: "PageRank", form: "number" },
-  { head: "null", form: "number", text: "mean of nodes of the same degree in rewired graphs" },
+  ...NULL,
   { head: "page", form: "text" },
+];
+
+/** PageRank of a node beside what rewired graphs give it. */
+function rank(
+  found: KnowledgeGraph,
+  node: number,
+): { value: number | null; chance: number | null; range: string } {
+  const low = found.null_low?.[node] ?? null,
+    high = found.null_high?.[node] ?? null;
+  return {
+    value: found.pagerank[node] ?? null,
+    chance: found.null_pagerank[node] ?? null,
+    range: low === null || high === null ? UNTESTED : interval(low, high),
+  };
+}
+
+const rankCells = ({ value, chance, range }: ReturnType<typeof rank>): Cell[] => [
+  value,
+  { value: chance, node: chance === null ? UNTESTED : show(chance, "number") },
+  range,
 ];
 
 function Ego({
@@ -118,7 +147,9 @@ function Ego({
   const places = useMemo(() => layout(chosen.length, edges), [chosen, edges]);
   const kind = found.kinds[found.kind[node]!]!,
     name = found.name[node]!;
-  const rows: Cell[][] = near[node]!.map(([other, weight]) => nodeRow(home, route, found, other, weight));
+  const rows: Cell[][] = near[node]!.map(([other, weight]) =>
+    neighborRow(home, route, found, other, weight),
+  );
   const nodes = chosen.map((n, i) => ({
     ...places[i]!,
     size: i ? 1 : 3,
@@ -126,16 +157,17 @@ function Ego({
     group: found.kind[n]!,
     href: withQuery(route, { n: keyOf(found, n), f: null }),
   }));
-  const heaviest = near[node]![0];
+  const heaviest = near[node]![0],
+    own = rank(found, node);
   return (
     <>
       <h2>
         Around {name} <span class="kind">({kind})</span>
       </h2>
       <p>
-        Degree {show(found.degree[node], "count")}, PageRank {show(found.pagerank[node], "number")} beside{" "}
-        {found.null_pagerank[node] === null ? UNTESTED : show(found.null_pagerank[node], "number")} for
-        nodes of this degree in rewired graphs.{" "}
+        Degree {show(found.degree[node], "count")}, PageRank {show(own.value, "number")} beside{" "}
+        {own.chance === null ? UNTESTED : show(own.chance, "number")} {own.range} in rewired graphs, in
+        which its degree is the same.{" "}
         <a href={pageOf(home, found, node)}>
           {kind === home.words.document ? "This node" : `The page of ${name}`}
         </a>
@@ -170,53 +202,52 @@ function Ego({
 
 const weightNote = (home: Home, found: KnowledgeGraph): string =>
   (found.kinds.includes(home.words.document)
-    ? `Weight: tokens of a ${home.words.document} on which the feature fires; of a term, 1 where q < alpha. `
-    : "Weight: 1 where q < alpha. ") +
-  "Null: mean PageRank of nodes of the same kind and degree after edges were dealt out anew, " +
+    ? `Weight: tokens of a ${home.words.document} on which the feature fires; `
+    : "Weight: ") +
+  `1 of a term for which it is enriched (q < ${bound(home.thresholds.alpha)}) and of the ` +
+  "first genes of its list. " +
+  "Null: mean PageRank (and middle 95 %) over graphs whose edges were dealt out anew within each kind, " +
   "all degrees kept.";
 
-function nodeRow(
+function nodeCell(route: Route, found: KnowledgeGraph, node: number): Cell {
+  const name = found.name[node]!;
+  return {
+    value: name,
+    node: <a href={withQuery(route, { n: keyOf(found, node), f: null, k: null, o: null })}>{name}</a>,
+  };
+}
+
+function pageCell(home: Home, found: KnowledgeGraph, node: number): Cell {
+  const kind = found.kinds[found.kind[node]!]!,
+    name = found.name[node]!;
+  const id = kind === FEATURE ? idOf(name) : null;
+  if (id !== null) return { value: name, node: <FeatureLink id={id} /> };
+  const word =
+    kind === home.words.document ? "its content" : (home.kinds.find((k) => k.name === kind)?.one ?? kind);
+  return { value: name, node: <a href={pageOf(home, found, node)}>{word}</a> };
+}
+
+function neighborRow(
   home: Home,
   route: Route,
   found: KnowledgeGraph,
   node: number,
-  weight: number | null,
+  weight: number,
 ): Cell[] {
-  const kind = found.kinds[found.kind[node]!]!,
-    name = found.name[node]!,
-    chance = found.null_pagerank[node] ?? null;
-  const id = kind === FEATURE ? idOf(name) : null;
   return [
-    {
-      value: name,
-      node: <a href={withQuery(route, { n: keyOf(found, node), f: null, k: null })}>{name}</a>,
-    },
-    kind,
-    ...(weight === null ? [] : [weight]),
+    nodeCell(route, found, node),
+    found.kinds[found.kind[node]!]!,
+    weight,
     found.degree[node]!,
-    found.pagerank[node] ?? null,
-    { value: chance, node: chance === null ? UNTESTED : show(chance, "number") },
-    ...(weight === null ? [chance ? (found.pagerank[node] ?? 0) / chance : null] : []),
-    {
-      value: name,
-      node:
-        id !== null ? (
-          <FeatureLink id={id} />
-        ) : kind === home.words.document ? (
-          <a href={pageOf(home, found, node)}>its content</a>
-        ) : (
-          <a href={pageOf(home, found, node)}>{home.kinds.find((k) => k.name === kind)?.one ?? kind}</a>
-        ),
-    },
+    ...rankCells(rank(found, node)),
+    pageCell(home, found, node),
   ];
 }
 
 const RANK_HEADS: Head[] = [
   { head: "node", form: "text" },
-  { head: "kind", form: "text" },
   { head: "degree", form: "count" },
-  { head: "PageRank", form: "number" },
-  { head: "null", form: "number", text: "mean of nodes of the same degree in rewired graphs" },
+  ...NULL,
   { head: "over null", form: "number" },
   { head: "page", form: "text" },
 ];
@@ -232,36 +263,56 @@ function Ranks({
   found: KnowledgeGraph;
   kinds: string[];
 }) {
-  const only = kinds.includes(route.query.k ?? "") ? found.kinds.indexOf(route.query.k!) : null;
+  const only = kinds.includes(route.query.k ?? "") ? route.query.k! : FEATURE;
+  const over = route.query.o === "over";
+  const excess = (n: number) =>
+    found.null_pagerank[n] ? found.pagerank[n]! / found.null_pagerank[n]! : 0;
+  const score = over ? excess : (n: number) => found.pagerank[n]!;
   const nodes = found.name
     .map((_, i) => i)
-    .filter((i) => (only === null || found.kind[i] === only) && found.pagerank[i] !== null)
-    .sort(
-      (a, b) => found.pagerank[b]! - found.pagerank[a]! || found.degree[b]! - found.degree[a]! || a - b,
-    );
+    .filter((i) => found.kind[i] === found.kinds.indexOf(only) && found.pagerank[i] !== null)
+    .sort((a, b) => score(b) - score(a) || found.degree[b]! - found.degree[a]! || a - b);
   return (
     <>
       <h2>PageRank</h2>
       <p class="note">
-        PageRank with damping .85. Features of many edges rank high whatever they mean: the null is the mean
-        PageRank of nodes of the same degree after edges were dealt out anew, all degrees kept.
+        Edges lead from documents, terms and genes to features, damping .85: all sources have one
+        PageRank, and that of a feature is high where few others share its sources, or where it has many.
+        The null keeps every degree: the mean (and middle 95 %) over graphs whose edges were dealt out
+        anew within each kind.
       </p>
       <Choices
         label="Nodes"
+        choices={kinds.map((k) => ({
+          text: plural(home, k),
+          href: withQuery(route, { k: k === FEATURE ? null : k }),
+          on: only === k,
+        }))}
+      />
+      <Choices
+        label="Order"
         choices={[
-          { text: "all", href: withQuery(route, { k: null }), on: only === null },
-          ...kinds.map((k) => ({
-            text: plural(home, k),
-            href: withQuery(route, { k }),
-            on: only === found.kinds.indexOf(k),
-          })),
+          { text: "PageRank", href: withQuery(route, { o: null }), on: !over },
+          { text: "PageRank over null", href: withQuery(route, { o: "over" }), on: over },
         ]}
       />
       <Table
-        caption={`${show(nodes.length, "count")} nodes, highest PageRank first`}
+        caption={
+          `${show(nodes.length, "count")} ${plural(home, only)}, ` +
+          `highest ${over ? "PageRank over null" : "PageRank"} first`
+        }
         heads={RANK_HEADS}
         limit={TOP}
-        rows={nodes.slice(0, TOP + 1).map((n) => nodeRow(home, route, found, n, null))}
+        rows={nodes.map((n) => {
+          const own = rank(found, n);
+          return [
+            nodeCell(route, found, n),
+            found.degree[n]!,
+            ...rankCells(own),
+            own.value !== null && own.chance ? own.value / own.chance : null,
+            pageCell(home, found, n),
+          ];
+        })}
       />
     </>
   );

@@ -123,7 +123,7 @@ const TERM_HEADS: Head[] = [
   {
     head: "expected by chance",
     form: "number",
-    text: "features of the module times the share of the layer's features that have the term",
+    text: "features of the module times the share of the layer's alive features that have the term",
   },
   { head: "features in the layer", form: "count" },
   { head: "p", form: "p", text: "hypergeometric, of each term alone" },
@@ -171,7 +171,8 @@ function Terms({ home, module, size }: { home: Home; module: Module; size: numbe
           `${show(first[4], "number")} expected.`
         }
         note={
-          "Null: as many features of the layer drawn at random. p is hypergeometric and of one term alone; " +
+          "Null: as many of the layer's alive features, drawn at random. p is hypergeometric and of one " +
+          "term alone; " +
           "features of a module are alike, so that it is too small where they share their tokens."
         }
       >
@@ -238,11 +239,16 @@ const MEMBER_HEADS: Head[] = [
 ];
 
 function Members({ module }: { module: Module }) {
-  const rows: Cell[][] = module.members.map((id, i) => [
-    { value: nameOf(id), node: <FeatureLink id={id} /> },
-    module.densities?.[i] ?? null,
-    module.labels?.[i] ?? null,
-  ]);
+  const order = module.members
+    .map((_, i) => i)
+    .sort((a, b) => Number(!module.labels?.[a]) - Number(!module.labels?.[b]) || a - b);
+  const rows: Cell[][] = order
+    .map((i) => [i, module.members[i]!] as const)
+    .map(([i, id]) => [
+      { value: nameOf(id), node: <FeatureLink id={id} /> },
+      module.densities?.[i] ?? null,
+      module.labels?.[i] ?? null,
+    ]);
   return (
     <>
       <h2>Features</h2>

@@ -9,7 +9,16 @@ import { href, withQuery, type Route } from "../route";
 import { Empty, Loaded } from "../ui/parts";
 import { show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
-import { aboutGraph, Choices, layerName, Measures, moduleHref, shown, topTerm, UNTESTED } from "./network";
+import {
+  aboutGraph,
+  Choices,
+  layerName,
+  Measures,
+  moduleHref,
+  shown,
+  topTerm,
+  UNTESTED,
+} from "./network";
 import type { PageOf, PageProps } from "./page";
 
 const WIDTH = 860,
@@ -19,7 +28,9 @@ const OF_MODULES = /modul|coheren/i;
 const TERMS = 3;
 
 function Page({ home, route }: PageProps) {
-  const numbers = useAsked(home.has.includes("numbers") ? "numbers" : null, () => json<Numbers>("numbers"));
+  const numbers = useAsked(home.has.includes("numbers") ? "numbers" : null, () =>
+    json<Numbers>("numbers"),
+  );
   const chosen = choose(home, route);
   const name = chosen && `graph/modules-${chosen.graph}-${chosen.layer}`;
   const asked = useAsked(name, () => json<ModuleGraph>(name!));
@@ -125,7 +136,9 @@ function byLayer(home: Home, graph: string, numbers: Measured[]): Cell[][] {
   const of = (name: string, layer: number) =>
     numbers.find(
       (n) =>
-        n.layer === layer && n.other_layer === null && (n.name === name || n.name === `${name}, ${graph}`),
+        n.layer === layer &&
+        n.other_layer === null &&
+        (n.name === name || n.name === `${name}, ${graph}`),
     );
   return layers.map(([, layer, count]) => {
     const inside = of("in a module", layer),
@@ -153,7 +166,7 @@ const HEADS: Head[] = [
   {
     head: "terms: features observed (expected by chance), p",
     form: "text",
-    text: "hypergeometric: features of the layer drawn at random, as many as the module has",
+    text: "hypergeometric: as many of the layer's alive features, drawn at random",
   },
 ];
 
@@ -200,8 +213,8 @@ function linksNote(found: ModuleGraph): string {
   const tested = found.edges.some((e) => e[3] !== null);
   return (
     (tested
-      ? `Drawn: the ${over} of ${found.edges.length} links that are heavier than the degrees of both modules ` +
-        "give by chance. "
+      ? `Drawn: the ${over} of ${found.edges.length} links that are heavier than the degrees of both ` +
+        "modules give by chance. "
       : `Drawn: all ${found.edges.length} links; their null was not tested. `) +
     "Positions come from a layout and are no evidence; color and symbol: kind of the module's most telling " +
     "term."

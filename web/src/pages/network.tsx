@@ -18,7 +18,7 @@ const GRAPHS: Record<string, string> = {
   gene: "pairs that fire together more often than the genes of their tokens give",
   gene_celltype:
     "pairs that fire together more often than the genes of their tokens give within each cell type",
-  coactivation: "pairs whose firing is correlated over all tokens",
+  phi: "pairs whose firing is correlated over all tokens",
 };
 
 export const aboutGraph = (graph: string): string => GRAPHS[graph] ?? "";

@@ -9,6 +9,13 @@ export interface Head { head: string; form: Form; text?: string }
 
 export const valueOf = (cell: Cell) => (cell !== null && typeof cell === "object" ? cell.value : cell);
 
+/** Numbers and short words, such as an interval, stay on one line. */
+function classOf(cell: Cell, head: Head): string {
+  if (head.form !== "text") return "n";
+  const text = cell !== null && typeof cell === "object" ? cell.node : cell;
+  return typeof text === "string" && text.length <= 26 ? "short" : "";
+}
+
 export function Table({ caption, heads, rows, limit = 200 }: { caption: string; heads: Head[]; rows: Cell[][]; limit?: number }) {
   const shown = rows.slice(0, limit);
   return (
@@ -17,7 +24,7 @@ export function Table({ caption, heads, rows, limit = 200 }: { caption: string; 
         <caption>{caption}{rows.length > limit ? ` (the first ${limit} of ${rows.length})` : ""}</caption>
         <thead><tr>{heads.map((h) => <th scope="col" class={h.form === "text" ? "" : "n"} title={h.text}>{h.head}</th>)}</tr></thead>
         <tbody>{shown.map((row) => <tr>{row.map((cell, i) => (
-          <td class={heads[i]!.form === "text" ? "" : "n"}>
+          <td class={classOf(cell, heads[i]!)}>
             {cell !== null && typeof cell === "object" ? cell.node : show(cell, heads[i]!.form)}
           </td>))}</tr>)}</tbody>
       </table>

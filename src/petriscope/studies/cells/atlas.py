@@ -13,9 +13,11 @@ import pandas as pd
 import torch
 
 from petriscope.atlas.build import AtlasTables
+from petriscope.atlas.ledger import claim_rows
 from petriscope.atlas.schema import Column, Declared, Thresholds
 from petriscope.errors import UserError
 from petriscope.files import read_csv, read_json
+from petriscope.graph.between import module_tables
 from petriscope.graph.coactivation import firing_correlation
 from petriscope.graph.similar import similar_rows
 from petriscope.run.workspace import Workspace
@@ -59,6 +61,8 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
     features = feature_rows(workspace, params, found, members)
     contexts, units = context_rows(workspace, found)
     perturbed, moved = perturbation_rows(workspace, params)
+    modules, module_edges = module_rows(workspace, members, features)
+    ledger = workspace.figures / "claims.json"
     return AtlasTables(
         features=features,
         thresholds=Thresholds(params.cds.alpha, params.cds.stable),
@@ -67,11 +71,12 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
         annotations=annotation_rows(workspace, params.cds.alpha),
         similar=neighbor_rows(found, features, params.sae.seeds[0]),
         layers=layer_rows(found, features),
-        claims=claim_rows(workspace),
+        claims=claim_rows(ledger) if ledger.is_file() else None,
         run=run_rows(params, dataset.name, dataset.description, found),
         feature_genes=gene_rows(workspace),
-        modules=module_rows(members, features),
+        modules=modules,
         module_members=members,
+        module_edges=module_edges,
         links=link_rows(workspace, params.cds.alpha),
         numbers=number_rows(workspace),
         perturbations=perturbed,
@@ -221,22 +226,20 @@ def module_members(workspace: Workspace) -> pd.DataFrame | None:
     return table[table.module >= 0][["graph", *KEY, "module"]].reset_index(drop=True)
 
 
-def module_rows(members: pd.DataFrame | None, features: pd.DataFrame) -> pd.DataFrame | None:
-    """Modules with their sizes and the labels that most of their features have."""
+def module_rows(
+    workspace: Workspace, members: pd.DataFrame | None, features: pd.DataFrame
+) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """Modules with their sizes and the labels that most of their features have, and the links
+    between them in the graphs that stage modules wrote."""
     if members is None:
-        return None
-    key = ["graph", "layer", "module"]
-    if "label" in features:
-        labels = members.merge(features[[*KEY, "label"]], on=KEY, how="left")
-    else:
-        labels = members.assign(label=None)
-    rows = []
-    for (graph, layer, module), part in labels.groupby(key, sort=True):
-        most = part.label.value_counts().head(5)
-        text = "; ".join(f"{label} ({n})" for label, n in most.items())
-        at = {"graph": graph, "layer": layer, "module": module}
-        rows.append({**at, "size": len(part), "label": text or None})
-    return pd.DataFrame(rows, columns=[*key, "size", "label"])
+        return None, None
+    edges = trained_table(workspace.table("modules") / "edges.parquet")
+    links = {
+        (str(graph), int(layer)): (part.feature.to_numpy(), part.other.to_numpy())
+        for (graph, layer), part in (() if edges is None else edges.groupby(["graph", "layer"]))
+    }
+    labels = features[[*KEY, "label"]] if "label" in features else None
+    return module_tables(links, members, labels)
 
 
 def gene_rows(workspace: Workspace) -> pd.DataFrame | None:
@@ -463,28 +466,6 @@ def layer_rows(found: Sequence[Branch], features: pd.DataFrame) -> pd.DataFrame 
             )
         )
     return pd.concat(frames, ignore_index=True) if frames else None
-
-
-def claim_rows(workspace: Workspace) -> pd.DataFrame | None:
-    """The ledger, its intervals and controls as text."""
-    path = workspace.figures / "claims.json"
-    if not path.is_file():
-        return None
-    claims = pd.DataFrame(read_json(path)["claims"])
-    return pd.DataFrame(
-        {
-            "claim": claims.id,
-            "statement": claims.statement,
-            "published": claims.published,
-            "as_published": claims.as_published,
-            "corrected": claims.corrected,
-            "interval": claims.interval,
-            "control": claims.control_results.where(claims.control_results != "-", claims.control),
-            "verdict": claims.verdict,
-            "rule": claims.rule,
-            "note": claims.why,
-        }
-    )
 
 
 def run_rows(params: Params, name: str, description: str, found: Sequence[Branch]) -> pd.DataFrame:

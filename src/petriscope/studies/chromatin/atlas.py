@@ -11,11 +11,13 @@ import torch
 from scipy import sparse
 
 from petriscope.atlas.build import AtlasTables
+from petriscope.atlas.ledger import claim_rows
 from petriscope.atlas.schema import Column, Declared, Thresholds
 from petriscope.enrich.genes import read_genes
 from petriscope.enrich.kinds import ENRICHED
 from petriscope.files import read_csv, read_json
-from petriscope.graph.coactivation import firing_correlation, modules
+from petriscope.graph.between import correlated, module_tables
+from petriscope.graph.coactivation import firing_correlation
 from petriscope.graph.similar import similar_rows as nearest_rows
 from petriscope.probe.tokens import Tokens
 from petriscope.run.scored import read_features
@@ -70,8 +72,14 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
     lineages = list(dict.fromkeys(biosamples.lineage))
     layers = encoded_layers(workspace.codes)
     feature_table = feature_rows(workspace, features, lineages)
+    together = {layer: layer_correlation(of) for layer, of in layers.items()}
+    communities = correlated(together, params.seed)
+    members = communities.members
     feature_table = feature_table.merge(
-        module_rows(layers, params.seed), on=["layer", "feature"], how="left"
+        members[["layer", "feature", "module"]], on=["layer", "feature"], how="left"
+    )
+    modules, module_edges = module_tables(
+        communities.links, members, feature_table[["layer", "feature", "label"]]
     )
     return AtlasTables(
         features=feature_table,
@@ -89,15 +97,18 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
         ),
         annotations=annotation_rows(workspace),
         motif_hits=hit_rows(workspace),
-        similar=similar_rows(workspace, params, layers, features),
+        similar=similar_rows(workspace, params, together, features),
         layers=layer_rows(workspace),
         curves=curve_rows(workspace),
-        claims=claim_rows(workspace),
+        claims=claim_rows(workspace.figures / "claims.json"),
         run=run_rows(workspace, params, dataset.name, dataset.description),
         genes=read_genes(dataset.genes).frame.rename(columns={"gene": "symbol"})[
             ["symbol", "chrom", "tss", "strand"]
         ],
         chromhmm_states=state_rows(workspace),
+        modules=modules,
+        module_members=members,
+        module_edges=module_edges,
         declared=DECLARED,
     )
 
@@ -280,38 +291,27 @@ def hit_rows(workspace: Workspace) -> pd.DataFrame:
 def similar_rows(
     workspace: Workspace,
     params: Params,
-    layers: Mapping[int, EncodedLayer],
+    together: Mapping[int, sparse.csr_matrix],
     features: pd.DataFrame,
 ) -> pd.DataFrame:
     """Nearest alive features by decoder cosine, within the layer and in the next one, and by firing
-    correlation."""
+    correlation (``together``)."""
     alive = {
         layer: features[(features.layer == layer) & features.alive].feature.to_numpy()
-        for layer in layers
+        for layer in together
     }
     decoders = {
         layer: saved_sae(workspace.sae, layer, params.sae.seeds[0])
         .W_dec[torch.tensor(alive[layer])]
         .numpy()
-        for layer in layers
+        for layer in together
     }
-    together = {layer: layer_correlation(encoded) for layer, encoded in layers.items()}
     return nearest_rows(decoders, alive, together, NEIGHBOURS)
 
 
 def layer_correlation(encoded: EncodedLayer) -> sparse.csr_matrix:
     """Firing correlation of the features of one layer over all tokens."""
     return firing_correlation(encoded.coactivation(), int(encoded.moments().tokens.sum()))
-
-
-def module_rows(layers: Mapping[int, EncodedLayer], seed: int) -> pd.DataFrame:
-    """Co-activation module of each feature that has one, numbered within the layer."""
-    frames = []
-    for layer, encoded in layers.items():
-        module = modules(layer_correlation(encoded), seed=seed)
-        found = np.flatnonzero(module)
-        frames.append(pd.DataFrame({"layer": layer, "feature": found, "module": module[found]}))
-    return pd.concat(frames, ignore_index=True)
 
 
 def layer_rows(workspace: Workspace) -> pd.DataFrame:
@@ -390,25 +390,6 @@ def curve_rows(workspace: Workspace) -> pd.DataFrame:
             ),
         ],
         ignore_index=True,
-    )
-
-
-def claim_rows(workspace: Workspace) -> pd.DataFrame:
-    """The ledger, its intervals and controls as text."""
-    claims = pd.DataFrame(read_json(workspace.figures / "claims.json")["claims"])
-    return pd.DataFrame(
-        {
-            "claim": claims.id,
-            "statement": claims.statement,
-            "published": claims.published,
-            "as_published": claims.as_published,
-            "corrected": claims.corrected,
-            "interval": claims.interval,
-            "control": claims.control_results.where(claims.control_results != "-", claims.control),
-            "verdict": claims.verdict,
-            "rule": claims.rule,
-            "note": claims.why,
-        }
     )
 
 

@@ -14,9 +14,11 @@ import torch
 from scipy import sparse
 
 from petriscope.atlas.build import AtlasTables
+from petriscope.atlas.ledger import claim_rows
 from petriscope.atlas.schema import Column, Declared, Thresholds
 from petriscope.files import read_csv, read_json
-from petriscope.graph.coactivation import firing_correlation, modules
+from petriscope.graph.between import correlated, module_tables
+from petriscope.graph.coactivation import firing_correlation
 from petriscope.graph.similar import similar_rows
 from petriscope.probe.tokens import Tokens
 from petriscope.run.params import chosen_layer
@@ -104,8 +106,13 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
         for layer in layers
     }
     together = {layer: correlation(encoded, len(tokens)) for layer, encoded in layers.items()}
+    communities = correlated(together, params.seed)
+    members = communities.members
     features = features.merge(
-        module_rows(together, params.seed), on=["layer", "feature"], how="left"
+        members[["layer", "feature", "module"]], on=["layer", "feature"], how="left"
+    )
+    modules, module_edges = module_tables(
+        communities.links, members, features[["layer", "feature", "label"]]
     )
     decoders = {
         layer: saved_sae(workspace.sae, layer, params.sae.seeds[0])
@@ -141,9 +148,12 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
         documents=document_rows(sequences, side).assign(degree=graph.degree),
         edges=graph.edges,
         maps=map_rows(workspace, probed),
+        modules=modules,
+        module_members=members,
+        module_edges=module_edges,
         layers=layer_rows(workspace, features, params.cds.alpha, probed),
         curves=curve_rows(workspace, probed),
-        claims=claim_rows(workspace),
+        claims=claim_rows(workspace.figures / "claims.json"),
         run=run_rows(workspace, params, dataset.name, dataset.description, probed),
         declared=declared(sequences),
     )
@@ -504,16 +514,6 @@ def correlation(encoded: EncodedLayer, tokens: int) -> sparse.csr_matrix:
     return firing_correlation(encoded.coactivation(), tokens)
 
 
-def module_rows(together: Mapping[int, sparse.csr_matrix], seed: int) -> pd.DataFrame:
-    """Co-activation module of each feature that has one, numbered within the layer."""
-    frames = []
-    for layer, of in together.items():
-        module = modules(of, seed=seed)
-        found = np.flatnonzero(module)
-        frames.append(pd.DataFrame({"layer": layer, "feature": found, "module": module[found]}))
-    return pd.concat(frames, ignore_index=True)
-
-
 def layer_rows(
     workspace: Workspace, features: pd.DataFrame, alpha: float, probed: int
 ) -> pd.DataFrame:
@@ -556,25 +556,6 @@ def curve_rows(workspace: Workspace, probed: int) -> pd.DataFrame:
             "hi": table.shift_high,
         },
         columns=columns,
-    )
-
-
-def claim_rows(workspace: Workspace) -> pd.DataFrame:
-    """The ledger, its intervals and controls as text."""
-    claims = pd.DataFrame(read_json(workspace.figures / "claims.json")["claims"])
-    return pd.DataFrame(
-        {
-            "claim": claims.id,
-            "statement": claims.statement,
-            "published": claims.published,
-            "as_published": claims.as_published,
-            "corrected": claims.corrected,
-            "interval": claims.interval,
-            "control": claims.control_results.where(claims.control_results != "-", claims.control),
-            "verdict": claims.verdict,
-            "rule": claims.rule,
-            "note": claims.why,
-        }
     )
 
 

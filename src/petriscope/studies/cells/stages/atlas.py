@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from petriscope.atlas.build import build_atlas
+from petriscope.atlas.layout import map_shares, with_layout
 from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.atlas import collect
 from petriscope.studies.cells.params import Params
@@ -24,12 +25,14 @@ class AtlasNumbers:
     perturbations: int | None
     cell_types: int | None
     bytes: int
+    map_shares: tuple[float, float] | None
+    """of the variance along the two axes of the map; None without one"""
     untestable: str | None = None
 
 
 def run(workspace: Workspace, params: Params) -> AtlasNumbers:
     """Write results/atlas.sqlite."""
-    tables = collect(workspace, params)
+    tables = with_layout(collect(workspace, params))
     build_atlas(workspace.atlas, tables)
     types = tables.celltypes
     return AtlasNumbers(
@@ -40,6 +43,7 @@ def run(workspace: Workspace, params: Params) -> AtlasNumbers:
         perturbations=_rows(tables.perturbations),
         cell_types=None if types is None else int(types.cell_type.nunique()),
         bytes=workspace.atlas.stat().st_size,
+        map_shares=map_shares(tables),
     )
 
 

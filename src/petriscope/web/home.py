@@ -1,0 +1,135 @@
+"""data/home.js holds all that the overview needs and that every page must know of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from petriscope import __version__
+from petriscope.atlas import schema
+from petriscope.atlas.schema import LAYER_STRIDE, WORDS
+from petriscope.enrich.kinds import KINDS
+from petriscope.web.columns import shown, stored
+from petriscope.web.empty import sentences
+from petriscope.web.places import Places
+from petriscope.web.source import ENRICHED, Source
+
+FORMAT = 1
+"""Of the folder: a page that meets a newer one says so (in step with format.ts)."""
+
+
+def home(
+    source: Source, digest: str, pack: int, places: Places | None, has: Sequence[str]
+) -> dict[str, Any]:
+    """The manifest of the data. ``digest``: sha256 of the SQLite file; ``pack``: features of a
+    file; ``has``: what lies in data/."""
+    atlas = source.atlas
+    thresholds = atlas.thresholds
+    return {
+        "format": FORMAT,
+        "program": __version__,
+        "atlas": {"format": schema.VERSION, "sha256": digest},
+        "run": atlas.run(),
+        "words": {name: getattr(atlas.declared, name) for name in WORDS},
+        "thresholds": {**thresholds._asdict(), "causal": thresholds.causal},
+        "total": len(source.ids),
+        "contrasted": atlas.contrasted,
+        "pack": pack,
+        "counts": source.counts,
+        "columns": columns(source),
+        "strata": atlas.lineages,
+        "units": [{"unit": unit.name, "values": unit.values} for unit in atlas.units],
+        "unit_columns": [_declared(column) for column in atlas.declared.units],
+        "context_columns": [_declared(column) for column in atlas.declared.contexts],
+        "layers": layers(source),
+        "claims": [claim._asdict() for claim in atlas.claims()],
+        "flow": [flow._asdict() for flow in atlas.flow()],
+        "kinds": kinds(),
+        "states": atlas.state_colors(),
+        "linked": atlas.linked_layers(),
+        "modules": modules(source),
+        "places": [] if places is None else places.index(),
+        "layout": None,
+        "studies": [],
+        "has": list(has),
+        "tables": sorted(atlas.tables),
+        "empty": sentences(source, atlas.kinds),
+    }
+
+
+def columns(source: Source) -> list[dict[str, Any]]:
+    """What every column of the features is and how it is stored."""
+    first = shown(source.atlas)
+    return [
+        {
+            **_words_of(column),
+            "store": stored(source.atlas, column).store,
+            "shown": name in first,
+            "filled": name in source.atlas.filled,
+        }
+        for name, column in source.atlas.columns.items()
+    ]
+
+
+def _words_of(column: schema.Column) -> dict[str, Any]:
+    return {
+        "name": column.name,
+        "kind": column.kind,
+        "head": column.head or column.name,
+        "form": column.form,
+        "text": column.text,
+    }
+
+
+def _declared(column: schema.Column) -> dict[str, Any]:
+    """A column that is not stored by itself."""
+    store = {"text": "code", "real": "f64", "integer": "i32"}[column.kind]
+    return {**_words_of(column), "store": store, "shown": True, "filled": True}
+
+
+def layers(source: Source) -> list[dict[str, Any]]:
+    """The layers with their place in the columns, quality, densities and annotated features."""
+    atlas = source.atlas
+    sql = (
+        f"SELECT id / {LAYER_STRIDE}, kind, COUNT(DISTINCT id) FROM annotations "
+        f"WHERE {ENRICHED.format(q='q')} GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    annotated: dict[int, dict[str, int]] = {}
+    for layer, kind, count in atlas.select(sql, (atlas.thresholds.alpha,)):
+        annotated.setdefault(layer, {})[kind] = count
+    found, row = [], 0
+    for one in atlas.layers():
+        first, size = source.layers.get(one.layer, (row, 0))
+        row = first + size
+        last = int(source.ids[row - 1]) if size else 0
+        values = one._asdict()
+        found.append(
+            {
+                "layer": values.pop("layer"),
+                "name": atlas.layer_names[one.layer],
+                "model": values.pop("model"),
+                "depth": values.pop("depth"),
+                "first": first,
+                "size": size,
+                "contiguous": not size or last % LAYER_STRIDE == size - 1,
+                "values": values,
+                "densities": atlas.density_histogram(one.layer),
+                "annotated": annotated.get(one.layer, {}),
+            }
+        )
+    return found
+
+
+def kinds() -> list[dict[str, Any]]:
+    """The kinds of annotation, those that the atlas lacks too: they are words of the filters."""
+    names = ("name", "one", "many", "filters", "estimate", "scope", "stage")
+    found = [{name: getattr(kind, name) for name in names} for kind in KINDS]
+    return [{**kind, "estimate": kind["estimate"].replace("_", " ")} for kind in found]
+
+
+def modules(source: Source) -> list[tuple[str, int, int]]:
+    """Graph, layer and number of modules of every file of modules."""
+    if not source.has("modules"):
+        return []
+    sql = "SELECT graph, layer, COUNT(*) FROM modules GROUP BY graph, layer ORDER BY graph, layer"
+    return source.atlas.select(sql)
