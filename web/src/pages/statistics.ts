@@ -77,23 +77,29 @@ export const between = (lo: number | null, hi: number | null, form: Form, withou
   node: lo === null || hi === null ? without : `[${show(lo, form)}, ${show(hi, form)}]`,
 });
 
+/** The ends of an interval as two columns of numbers, so that a saved table can be read again. */
+export const ends = (lo: number | null, hi: number | null, form: Form, without: string): Cell[] =>
+  [lo, hi].map((value) => ({ value, node: show(value, form, without) }));
+
 export function panelData(home: Home, statistic: Statistic): FigureData {
   const { form, nullName, without } = statistic;
   return {
     heads: [
       { head: "layer", form: "text" },
       { head: statistic.title, form },
-      { head: "95 % interval", form: "text" },
+      { head: "95 % low", form },
+      { head: "95 % high", form },
       { head: `null: ${nullName || "none"}`, form },
-      { head: "95 % interval of the null", form: "text" },
+      { head: "null 95 % low", form },
+      { head: "null 95 % high", form },
       { head: "n", form: "count" },
     ],
     rows: statistic.points.map((p) => [
       layerWords(home, p.layer),
       p.value,
-      between(p.lo, p.hi, form, without),
-      { value: p.null, node: p.null === null ? without : show(p.null, form) },
-      between(p.nullLo, p.nullHi, form, without),
+      ...ends(p.lo, p.hi, form, without),
+      { value: p.null, node: show(p.null, form, without) },
+      ...ends(p.nullLo, p.nullHi, form, without),
       p.n,
     ]),
   };
