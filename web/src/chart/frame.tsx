@@ -31,10 +31,12 @@ export interface Axes {
 export type Scale = ScaleLinear<number, number> | ScaleLogarithmic<number, number>;
 
 export const FONT = 12;
+const WIDE = /[A-Zmw%@&—…]/,
+  NARROW = /[ijltfI.,:;|!'()[\] ]/;
 /** Text cannot be measured in a pure function; in system fonts letters are about this wide. */
 export function textWidth(text: string, size = FONT): number {
   let width = 0;
-  for (const c of text) width += /[A-Zmw%@&—…]/.test(c) ? 0.72 : /[ijltfI.,:;|!'()[\] ]/.test(c) ? 0.36 : 0.6;
+  for (const c of text) width += WIDE.test(c) ? 0.72 : NARROW.test(c) ? 0.36 : 0.6;
   return width * size;
 }
 

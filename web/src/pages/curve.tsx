@@ -42,7 +42,7 @@ function Curve({ home, statistic }: { home: Home; statistic: Statistic }) {
       home={home}
       name="layer-curve"
       title={`${statistic.title} by layer`}
-      alt={`${statistic.title} by layer: each value beside its null where there is one; the data table has the numbers.`}
+      alt={`${statistic.title} by layer, each value beside its null; the data table has the numbers.`}
       note={statistic.note}
       data={panelData(home, statistic)}
       width={WIDTH}
@@ -70,7 +70,9 @@ export function context(home: Home): Statistic {
     form: "share",
     without: UNTESTED,
     nullName: "randomly initialized",
-    note: `Context: q < ${bound(home.thresholds.alpha)} (Benjamini–Hochberg over all layers). Bands are 95 % intervals. Null: the same analysis of a randomly initialized model.`,
+    note:
+      `Context: q < ${bound(home.thresholds.alpha)} (Benjamini–Hochberg over all layers). Bands are 95 % ` +
+      "intervals. Null: the same analysis of a randomly initialized model.",
     points: home.layers.map((l) => ({
       layer: l.layer,
       value: get("fraction")(l),

@@ -22,13 +22,12 @@ const TOP = 20,
 function Page({ home, route }: PageProps) {
   const at = home.layers.findIndex((l) => String(l.layer) === route.path[1]);
   const layer = home.layers[at];
+  const known = home.layers.map((l) => l.layer).join(", ");
   if (!layer) {
     return (
       <>
         <h1>Layer</h1>
-        <Empty
-          why={`There is no layer ${route.path[1] ?? ""} in this atlas; it has ${home.layers.map((l) => l.layer).join(", ") || "none"}.`}
-        />
+        <Empty why={`There is no layer ${route.path[1] ?? ""} in this atlas; it has ${known || "none"}.`} />
       </>
     );
   }
@@ -251,7 +250,7 @@ function TopFeatures({ home, layer, route }: { home: Home; layer: Layer; route: 
         {(values) =>
           layer.contiguous || index.value ? (
             <Table
-              caption={`${chosen.text || chosen.name}: the ${ascending(chosen) ? "smallest" : "largest"} of ${layerWords(home, layer.layer)}`}
+              caption={`${chosen.text || chosen.name}: the ${TOP} ${ascending(chosen) ? "least" : "largest"}`}
               heads={[
                 { head: "feature", form: "text" },
                 { head: chosen.head || chosen.name, form: chosen.form, text: chosen.text },

@@ -155,7 +155,9 @@ const QUALITY: Known[] = [
     name: "published_fraction",
     title: "Significant by the published test",
     form: "share",
-    note: "share of features that pass the test as published, which takes windows of one sample pair for replicates",
+    note:
+      "share of features that pass the test as published, which takes the windows of one pair of samples " +
+      "for replicates",
   },
 ];
 
@@ -197,7 +199,7 @@ export function statistics(home: Home, context: Statistic, numbers: Measured[]):
       form: "share",
       nullName: "",
       yLabel: "% of alive features",
-      note: `share of alive features that are enriched for ${kind.one === kind.many ? kind.one : `a ${kind.one}`}; each test has its q; no null of the share was tested`,
+      note: `share of alive features enriched for any of the ${kind.many}; the share's null: not tested`,
       points: home.layers.map((l) => {
         const n = l.values["alive"] ?? l.size,
           k = l.annotated[kind.name];
