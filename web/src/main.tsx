@@ -117,7 +117,7 @@ function Pages({ home, route }: { home: Home; route: Route }) {
 }
 
 function Source({ home }: { home: Home }) {
-  const said = ["dataset", "model", "seed", "revision"]
+  const said = ["dataset", "source", "paper", "model", "models", "seed", "revision"]
     .filter((key) => home.run[key])
     .map((key) => `${key} ${home.run[key]}`);
   return (

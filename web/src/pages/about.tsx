@@ -19,9 +19,8 @@ function Page({ home }: PageProps) {
         ))}
       </ol>
       <p class="note">
-        Every claim is given as published and corrected; its rule was written down before its numbers were
-        looked at. The <a href={href([])}>overview</a> has the ledger,{" "}
-        <a href={href(["controls"])}>controls</a> what each claim is held against.
+        The <a href={href([])}>overview</a> has the ledger, <a href={href(["controls"])}>controls</a> what
+        each claim is held against.
       </p>
       <h2>The run</h2>
       <RunCard home={home} />

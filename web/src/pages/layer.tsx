@@ -36,7 +36,7 @@ function Page({ home, route }: PageProps) {
     words = layerWords(home, layer.layer);
   return (
     <>
-      <h1>{words[0]!.toUpperCase() + words.slice(1)}</h1>
+      <h1>{headed(words)}</h1>
       <nav class="choices" aria-label="Layers">
         {before ? (
           <a rel="prev" href={href(["layer", before.layer])}>
@@ -292,10 +292,12 @@ function top(layer: Layer, values: Values, small: boolean): number[] {
   return rows.sort((a, b) => (small ? value(a) - value(b) : value(b) - value(a)) || a - b).slice(0, TOP);
 }
 
+/** A number gets a capital, the name of a model stays as it is written. */
+const headed = (words: string): string => words.replace(/^layer /, "Layer ");
+
 export const layer: PageOf = {
   path: "layer",
   nav: null,
   Page,
-  title: (route, home) =>
-    route.path[1] ? layerWords(home, Number(route.path[1])).replace(/^l/, "L") : "Layer",
+  title: (route, home) => (route.path[1] ? headed(layerWords(home, Number(route.path[1]))) : "Layer"),
 };

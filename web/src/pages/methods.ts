@@ -38,10 +38,14 @@ function model(home: Home): Line[] {
 function tests(home: Home): Line[] {
   const { words, thresholds } = home,
     out: Line[] = [];
-  const alive = meaning(home, "alive"),
+  const alive = meaning(home, "alive") !== null,
     score = meaning(home, "cds"),
     stable = meaning(home, "stability");
-  if (alive) out.push(["Alive features", `${alive}; shares are of alive features.`]);
+  if (alive)
+    out.push([
+      "Alive features",
+      "features that fire often enough to be compared; shares are of alive features.",
+    ]);
   if (home.contrasted) {
     const sides = `${spoken(words.target)} against ${spoken(words.reference)}`;
     const level = `the ${words.unit} is the unit of replication`;
@@ -58,8 +62,11 @@ function tests(home: Home): Line[] {
     out.push(["Annotation", `${names}; a feature is annotated where q < ${bound(thresholds.alpha)}.`]);
   }
   const causal = meaning(home, "causal_percentile");
-  if (causal)
-    out.push(["Causal tests", `${causal}; a feature is causal from ${show(thresholds.causal, "share")} on.`]);
+  if (causal) {
+    const effect = meaning(home, "causal_effect");
+    const cut = `a feature is causal from ${show(thresholds.causal, "share")} on`;
+    out.push(["Causal tests", `${[effect, causal, cut].filter(Boolean).join("; ")}.`]);
+  }
   return out;
 }
 
@@ -74,10 +81,10 @@ function further(home: Home): Line[] {
     const { method, seed, parameters } = home.layout;
     out.push(["Map", `${method} (seed ${seed}; ${parameters}). Position is not evidence.`]);
   }
-  if (home.claims.length) {
+  if (home.claims.some((c) => c.corrected)) {
     out.push([
       "Claims",
-      "each rule was written down before its numbers were looked at; the overview has the ledger.",
+      "each as published and corrected; its rule was written down before its numbers were looked at.",
     ]);
   }
   return out;
