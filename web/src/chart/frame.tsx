@@ -1,17 +1,10 @@
 // What the drawings share: sizes of text, scales, ticks, axes and keys. Pure functions of numbers.
-import {
-  symbol,
-  symbolCircle,
-  symbolCross,
-  symbolDiamond,
-  symbolSquare,
-  symbolStar,
-  symbolTriangle,
-  symbolWye,
-} from "d3-shape";
-import { scaleLinear, scaleLog, type ScaleLinear, type ScaleLogarithmic } from "d3-scale";
 import type { VNode } from "preact";
 import { number } from "../ui/show";
+import { SYMBOLS } from "./paths";
+import { linear, logarithmic, widened, type Scale } from "./scale";
+
+export type { Scale };
 
 export interface Size {
   width: number;
@@ -28,7 +21,6 @@ export interface Axes {
   /** A dashed horizontal line at this value, such as 0 or 1. */
   baseline?: number;
 }
-export type Scale = ScaleLinear<number, number> | ScaleLogarithmic<number, number>;
 
 export const FONT = 12;
 /** Widths of letters in ems, of the widest among common system fonts (DejaVu Sans, Verdana). */
@@ -87,10 +79,9 @@ export function scaleOf(
     [low, high] = log
       ? [low / 2, high * 2]
       : [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
-  const scale = log
-    ? scaleLog().domain([low, high]).range(range)
-    : scaleLinear().domain([low, high]).range(range);
-  return wish.nice === false || wish.domain ? scale : (scale.nice() as Scale);
+  const domain: [number, number] =
+    wish.nice === false || wish.domain ? [low, high] : widened([low, high], log);
+  return log ? logarithmic(domain, range) : linear(domain, range);
 }
 
 /** The place of a value, or null where the scale has none. */
@@ -138,7 +129,7 @@ export function XAxis({
   y: number;
   label: string;
 }): VNode {
-  const [from, to] = scale.range() as [number, number];
+  const [from, to] = scale.range();
   return (
     <g class="axis">
       <path class="rule" d={`M${from},${y}H${to}`} />
@@ -203,15 +194,6 @@ export function spread(wanted: number[], gap: number, low: number, high: number)
   return out;
 }
 
-const SYMBOLS = [
-  symbolCircle,
-  symbolSquare,
-  symbolTriangle,
-  symbolDiamond,
-  symbolCross,
-  symbolStar,
-  symbolWye,
-];
 export const CATEGORIES = SYMBOLS.length;
 
 /** The class that colors category `index`; from the eighth on all are "other". */
@@ -220,7 +202,7 @@ export const category = (index: number): string =>
 
 /** The outline of a category's symbol, so that color is never alone. */
 export const glyph = (index: number, area = 36): string =>
-  symbol(SYMBOLS[index >= 0 && index < CATEGORIES ? index : 0]!, area)() ?? "";
+  SYMBOLS[index >= 0 && index < CATEGORIES ? index : 0]!(area);
 
 /** A key of words with marks, broken into lines that fit. */
 export function keyLines(words: string[], width: number, mark = 22): { x: number; line: number }[] {

@@ -1,6 +1,5 @@
 // Lines with the bands of their intervals. A null is dashed and grey; every line is named at its
 // end, or in a key above where the names would take the room of the plot.
-import { area, line } from "d3-shape";
 import type { VNode } from "preact";
 import {
   category,
@@ -22,6 +21,7 @@ import {
   type Scale,
   type Size,
 } from "./frame";
+import { areaPath, linePath } from "./paths";
 
 export interface Point {
   x: number;
@@ -143,11 +143,9 @@ interface Laid {
 function Band({ series, x, y, axes }: Laid): VNode {
   const known = (p: Point | undefined) =>
     p !== undefined && place(y, p.lo, axes.yLog) !== null && place(y, p.hi, axes.yLog) !== null;
-  const path = area<Point>()
-    .defined(known)
-    .x((p) => round(x(p.x)))
-    .y0((p) => round(y(p.lo!)))
-    .y1((p) => round(y(p.hi!)))(series.points);
+  const path = areaPath(
+    series.points.map((p) => (known(p) ? [x(p.x), y(p.lo!), y(p.hi!)] : null)),
+  );
   // A point whose neighbors have no interval would have a band of no width.
   const alone = series.points.filter(
     (p, i) => known(p) && !known(series.points[i - 1]) && !known(series.points[i + 1]),
@@ -164,10 +162,7 @@ function Band({ series, x, y, axes }: Laid): VNode {
 
 function Line({ series, x, y, axes }: Laid): VNode {
   const known = (p: Point) => place(y, p.y, axes.yLog) !== null && place(x, p.x, axes.xLog) !== null;
-  const path = line<Point>()
-    .defined(known)
-    .x((p) => round(x(p.x)))
-    .y((p) => round(y(p.y!)))(series.points);
+  const path = linePath(series.points.map((p) => (known(p) ? [x(p.x), y(p.y!)] : null)));
   const points = series.points.filter(known);
   return (
     <g class={series.tone}>
