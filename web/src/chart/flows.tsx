@@ -1,9 +1,10 @@
 // Flows between two columns of nodes. Width is the number of links; what is more than chance gives
 // is drawn full, what is not is drawn pale and striped.
-import { sankey, sankeyJustify, sankeyLinkHorizontal, type SankeyLink, type SankeyNode } from "d3-sankey";
+import { sankey, sankeyJustify, type SankeyLink, type SankeyNode } from "d3-sankey";
 import type { VNode } from "preact";
 import { number } from "../ui/show";
 import { fit, round, textWidth, type Size } from "./frame";
+import { ribbonPath } from "./paths";
 
 interface Place {
   key: string;
@@ -64,7 +65,6 @@ export function Flows({
       [room, top],
       [width - room, height - 6],
     ])({ nodes, links: given });
-  const path = sankeyLinkHorizontal<Place, Given>();
   return (
     <g class="flows">
       {leftTitle ? (
@@ -78,17 +78,20 @@ export function Flows({
         </text>
       ) : null}
       {laid.links.map((l, i) => {
-        const from = l.source as Place,
-          to = l.target as Place,
+        const from = l.source as SankeyNode<Place, Given> & Place,
+          to = l.target as SankeyNode<Place, Given> & Place,
           beyond = l.null === null || l.null === undefined || l.value > l.null;
         return (
           <path
             key={i}
             class={beyond ? "flow" : "flow weak"}
-            d={path(l) ?? ""}
+            d={ribbonPath(from.x1 ?? 0, l.y0 ?? 0, to.x0 ?? 0, l.y1 ?? 0)}
             stroke-width={round(Math.max(l.width ?? 1, 1))}
           >
-            <title>{`${from.label} to ${to.label}: ${number(l.value)}${l.null === null || l.null === undefined ? "" : `, expected by chance ${number(l.null)}`}`}</title>
+            <title>
+              {`${from.label} to ${to.label}: ${number(l.value)}`}
+              {typeof l.null === "number" ? `, expected by chance ${number(l.null)}` : ""}
+            </title>
           </path>
         );
       })}

@@ -1,17 +1,10 @@
 // What the drawings share: sizes of text, scales, ticks, axes and keys. Pure functions of numbers.
-import {
-  symbol,
-  symbolCircle,
-  symbolCross,
-  symbolDiamond,
-  symbolSquare,
-  symbolStar,
-  symbolTriangle,
-  symbolWye,
-} from "d3-shape";
-import { scaleLinear, scaleLog, type ScaleLinear, type ScaleLogarithmic } from "d3-scale";
 import type { VNode } from "preact";
 import { number } from "../ui/show";
+import { SYMBOLS } from "./paths";
+import { linear, logarithmic, widened, type Scale } from "./scale";
+
+export type { Scale };
 
 export interface Size {
   width: number;
@@ -28,13 +21,20 @@ export interface Axes {
   /** A dashed horizontal line at this value, such as 0 or 1. */
   baseline?: number;
 }
-export type Scale = ScaleLinear<number, number> | ScaleLogarithmic<number, number>;
 
 export const FONT = 12;
-/** Text cannot be measured in a pure function; in system fonts letters are about this wide. */
+/** Widths of letters in ems, of the widest among common system fonts (DejaVu Sans, Verdana). */
+const LETTERS: [RegExp, number][] = [
+  [/[mMW@%—…]/, 0.97],
+  [/[A-Zw&]/, 0.74],
+  [/[ijl.,:;|!']/, 0.33],
+  [/[tfrI()[\] -]/, 0.42],
+];
+
+/** Text cannot be measured in a pure function; it is taken to be as wide as its letters are at most. */
 export function textWidth(text: string, size = FONT): number {
   let width = 0;
-  for (const c of text) width += /[A-Zmw%@&—…]/.test(c) ? 0.72 : /[ijltfI.,:;|!'()[\] ]/.test(c) ? 0.36 : 0.6;
+  for (const c of text) width += LETTERS.find(([kind]) => kind.test(c))?.[1] ?? 0.63;
   return width * size;
 }
 
@@ -79,10 +79,9 @@ export function scaleOf(
     [low, high] = log
       ? [low / 2, high * 2]
       : [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
-  const scale = log
-    ? scaleLog().domain([low, high]).range(range)
-    : scaleLinear().domain([low, high]).range(range);
-  return wish.nice === false || wish.domain ? scale : (scale.nice() as Scale);
+  const domain: [number, number] =
+    wish.nice === false || wish.domain ? [low, high] : widened([low, high], log);
+  return log ? logarithmic(domain, range) : linear(domain, range);
 }
 
 /** The place of a value, or null where the scale has none. */
@@ -130,7 +129,7 @@ export function XAxis({
   y: number;
   label: string;
 }): VNode {
-  const [from, to] = scale.range() as [number, number];
+  const [from, to] = scale.range();
   return (
     <g class="axis">
       <path class="rule" d={`M${from},${y}H${to}`} />
@@ -195,15 +194,6 @@ export function spread(wanted: number[], gap: number, low: number, high: number)
   return out;
 }
 
-const SYMBOLS = [
-  symbolCircle,
-  symbolSquare,
-  symbolTriangle,
-  symbolDiamond,
-  symbolCross,
-  symbolStar,
-  symbolWye,
-];
 export const CATEGORIES = SYMBOLS.length;
 
 /** The class that colors category `index`; from the eighth on all are "other". */
@@ -212,7 +202,7 @@ export const category = (index: number): string =>
 
 /** The outline of a category's symbol, so that color is never alone. */
 export const glyph = (index: number, area = 36): string =>
-  symbol(SYMBOLS[index >= 0 && index < CATEGORIES ? index : 0]!, area)() ?? "";
+  SYMBOLS[index >= 0 && index < CATEGORIES ? index : 0]!(area);
 
 /** A key of words with marks, broken into lines that fit. */
 export function keyLines(words: string[], width: number, mark = 22): { x: number; line: number }[] {

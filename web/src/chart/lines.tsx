@@ -1,6 +1,5 @@
 // Lines with the bands of their intervals. A null is dashed and grey; every line is named at its
 // end, or in a key above where the names would take the room of the plot.
-import { area, line } from "d3-shape";
 import type { VNode } from "preact";
 import {
   category,
@@ -14,7 +13,6 @@ import {
   spoken,
   spread,
   textWidth,
-  thinned,
   tick,
   ticksOf,
   XAxis,
@@ -23,6 +21,7 @@ import {
   type Scale,
   type Size,
 } from "./frame";
+import { areaPath, linePath } from "./paths";
 
 export interface Point {
   x: number;
@@ -62,7 +61,7 @@ export function Lines({ width, height, series, ...axes }: Size & Axes & { series
     drawn.map((s) => s.name),
     width - 8,
   );
-  const top = 20 + (beside ? 0 : GAP * 1.2 * ((key.at(-1)?.line ?? -1) + 1));
+  const top = 22 + (beside ? 0 : GAP * 1.2 * ((key.at(-1)?.line ?? -1) + 1));
   const bottom = height - 40;
   const xs = drawn.flatMap((s) => s.points.map((p) => p.x));
   const ys = drawn.flatMap((s) => s.points.flatMap((p) => [p.y, p.lo, p.hi]));
@@ -144,11 +143,9 @@ interface Laid {
 function Band({ series, x, y, axes }: Laid): VNode {
   const known = (p: Point | undefined) =>
     p !== undefined && place(y, p.lo, axes.yLog) !== null && place(y, p.hi, axes.yLog) !== null;
-  const path = area<Point>()
-    .defined(known)
-    .x((p) => round(x(p.x)))
-    .y0((p) => round(y(p.lo!)))
-    .y1((p) => round(y(p.hi!)))(series.points);
+  const path = areaPath(
+    series.points.map((p) => (known(p) ? [x(p.x), y(p.lo!), y(p.hi!)] : null)),
+  );
   // A point whose neighbors have no interval would have a band of no width.
   const alone = series.points.filter(
     (p, i) => known(p) && !known(series.points[i - 1]) && !known(series.points[i + 1]),
@@ -165,10 +162,7 @@ function Band({ series, x, y, axes }: Laid): VNode {
 
 function Line({ series, x, y, axes }: Laid): VNode {
   const known = (p: Point) => place(y, p.y, axes.yLog) !== null && place(x, p.x, axes.xLog) !== null;
-  const path = line<Point>()
-    .defined(known)
-    .x((p) => round(x(p.x)))
-    .y((p) => round(y(p.y!)))(series.points);
+  const path = linePath(series.points.map((p) => (known(p) ? [x(p.x), y(p.y!)] : null)));
   const points = series.points.filter(known);
   return (
     <g class={series.tone}>
@@ -204,12 +198,11 @@ function aroundWhole(xs: number[]): [number, number] | undefined {
   return new Set(xs).size === 1 ? [xs[0]! - 1, xs[0]! + 1] : undefined;
 }
 
-/** Whole numbers get ticks at whole numbers only. */
+/** Few places get a tick each, as far as their labels fit; whole numbers only at whole numbers. */
 function ticksX(x: Scale, xs: number[], room: number, log = false): { at: number; text: string }[] {
   const known = [...new Set(xs)].sort((a, b) => a - b);
   if (known.length <= 12) {
-    const each = known.filter((v) => place(x, v, log) !== null).map((v) => ({ at: v, text: tick(v) }));
-    if (thinned(each, x).length === each.length) return each;
+    return known.filter((v) => place(x, v, log) !== null).map((v) => ({ at: v, text: tick(v) }));
   }
   const ticks = ticksOf(x, Math.max(Math.floor(room / 56), 2), log);
   return known.every(Number.isInteger) ? ticks.filter((t) => Number.isInteger(t.at)) : ticks;
