@@ -380,6 +380,93 @@ def test_anybody_can_read_it(chromium: Any, site: str, pages: list[str]) -> None
     assert {text.partition(":")[0] for text in planted} == {"color-contrast", "image-alt"}
 
 
+def _tab_to(visit: Visit, holds: str) -> None:
+    """Tab until the focused element matches a selector."""
+    for _ in range(400):
+        visit.page.keyboard.press("Tab")
+        if visit.page.evaluate("(holds) => document.activeElement.matches(holds)", holds):
+            return
+    raise AssertionError(f"no {holds} takes the focus")
+
+
+def _total(visit: Visit, count: int) -> None:
+    """Until the feature browser says that so many features pass."""
+    visit.page.get_by_role("status").filter(has_text=re.compile(rf"^{count:,} of ")).wait_for()
+
+
+def test_by_keyboard_alone(chromium: Any, site: str, atlas: Atlas) -> None:
+    """Search, filter, row, feature, neighbor, and back; a reload gives the same screen."""
+    query = "is:context"
+    found = list(atlas.order(query, "layer"))
+    with Visit(chromium, site) as visit:
+        page = visit.open("#/").page
+        page.keyboard.press("/")
+        page.keyboard.type("GATA1")
+        page.locator(".hits li[aria-selected]").first.wait_for()
+        page.keyboard.press("Enter")
+        page.locator("main h1", has_text="GATA1").wait_for()
+        page.keyboard.press("Escape")
+        page.locator("main").focus()
+        page.keyboard.press("f")
+        page.locator("#filter:focus").wait_for()
+        page.keyboard.type(query)
+        _total(visit, len(found))
+        assert f"f={quote(query)}" in page.url
+        _tab_to(visit, ".grid *")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        name = feature_name(found[2])
+        page.locator("main h1", has_text=name).wait_for()
+        visit.settle()
+        listed = visit.text("main")
+        page.keyboard.press("]")
+        page.locator("main h1", has_text=feature_name(found[3])).wait_for()
+        page.keyboard.press("[")
+        page.locator("main h1", has_text=name).wait_for()
+        visit.settle()
+        assert visit.text("main") == listed
+        _tab_to(visit, "td a[href^='#/feature/'], td a.id")
+        page.keyboard.press("Enter")
+        page.locator("main h1", has_not_text=name).wait_for()
+        page.go_back()
+        page.locator("main h1", has_text=name).wait_for()
+        page.go_back()
+        page.go_back()
+        page.go_back()
+        _total(visit, len(found))
+        before = visit.text("main")
+        page.reload()
+        _total(visit, len(found))
+        visit.settle()
+        assert visit.text("main") == before and page.locator("#filter").input_value() == query
+        assert visit.wrong() == []
+
+
+def test_filtered_rows_are_saved(chromium: Any, site: str, atlas: Atlas) -> None:
+    """CSV of the feature browser: the rows that the atlas gives for the filter, in its order, and
+    its numbers to six digits."""
+    query, sort = "is:alive layer:1..2 q<.5", "cds"
+    found = list(atlas.order(query, sort, descending=True))
+    with Visit(chromium, site, accept_downloads=True) as visit:
+        visit.open(f"#/features?f={quote(query)}&s={sort}&d=1")
+        _total(visit, len(found))
+        with visit.page.expect_download() as download:
+            visit.page.get_by_role("button", name=re.compile("^CSV")).click()
+        lines = Path(download.value.path()).read_text("utf-8-sig").splitlines()
+    told = [line for line in lines if line.startswith("#")]
+    assert any(query in line for line in told)
+    rows = list(csv.DictReader(lines[len(told) :]))
+    names = [name for name in rows[0] if name != "id"]
+    assert [row["id"] for row in rows] == [feature_name(i) for i in found]
+    for row, values in zip(rows, atlas.rows(found, names), strict=True):
+        for name, value in zip(names, values[-len(names) :], strict=True):
+            if isinstance(value, float):
+                assert float(row[name]) == pytest.approx(value, rel=1e-5), name
+            else:
+                assert row[name] == ("" if value is None else str(value)), name
+
+
 def test_figures_are_saved(chromium: Any, site: str, atlas: Atlas) -> None:
     """SVG is XML with where it came from, PNG is twice as large, CSV holds the table's rows."""
     run = atlas.run()
