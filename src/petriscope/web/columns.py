@@ -11,7 +11,7 @@ import numpy as np
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.schema import Column
 from petriscope.web.chunks import Written, write_items, write_json
-from petriscope.web.source import Source
+from petriscope.web.source import Source, columns_of
 
 FIRST = 64
 """Rows of a sorting that are kept ready."""
@@ -101,11 +101,6 @@ def _items(values: list[Any], how: Stored) -> np.ndarray:
     return np.array([0 if v is None else code[v] for v in values], DTYPES[how.store])
 
 
-def write_flags(folder: Path, source: Source) -> list[Written]:
-    """Write the flags of all features."""
-    return write_items(folder, "flags", source.flags)
-
-
 def write_first_rows(folder: Path, source: Source, name: str) -> list[Written]:
     """Write the first rows by a column, rising and falling, as the terminal UI sorts them."""
     written: list[Written] = []
@@ -117,4 +112,15 @@ def write_first_rows(folder: Path, source: Source, name: str) -> list[Written]:
             chunk = f"rows/{name}-down" if descending else f"rows/{name}"
             value = {"columns": names, "ids": ids, "rows": [list(row) for row in rows]}
             written += write_json(folder, chunk, value)
+    return written
+
+
+def write_positions(folder: Path, source: Source) -> list[Written]:
+    """Write where the map draws each feature, as columns x and y; NaN where it does not."""
+    ids, *ends = columns_of(source.atlas.layout(), 3)
+    written: list[Written] = []
+    for name, values in zip(("x", "y"), ends):
+        items = np.full(len(source.ids), np.nan, "<f4")
+        items[source.rows(ids)] = values
+        written += write_items(folder, f"col/{name}", items)
     return written

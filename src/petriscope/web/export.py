@@ -18,10 +18,15 @@ from petriscope import __version__
 from petriscope.errors import UserError
 from petriscope.files import Output, atomic_folder, json_with, sha256
 from petriscope.parallel import in_processes
-from petriscope.web.chunks import Written, write_json
-from petriscope.web.columns import write_column, write_first_rows, write_flags
+from petriscope.web.chunks import Written, write, write_items, write_json
+from petriscope.web.columns import write_column, write_first_rows, write_positions
+from petriscope.web.flows import flow_chunks, pairs_of
 from petriscope.web.home import FORMAT, home
+from petriscope.web.knowledge import knowledge_graph
+from petriscope.web.lists import documents, small_tables
+from petriscope.web.modules import Graph, graphs_of, module_chunks, summary
 from petriscope.web.packs import Packer
+from petriscope.web.parts import Parts
 from petriscope.web.places import Places
 from petriscope.web.source import Source
 from petriscope.web.terms import Vocabulary
@@ -99,71 +104,95 @@ def read_assets() -> dict[str, bytes]:
 
 def _data(folder: Path, source: Source, digest: str, workers: int | None) -> list[Written]:
     """Write data/."""
-    atlas = source.atlas
-    packer, vocabulary = Packer.of(source), Vocabulary(source)
-    genome = bool(atlas.select("SELECT 1 FROM contexts WHERE chrom IS NOT NULL LIMIT 1"))
-    places = Places(source) if genome else None
+    packer = Packer.of(source)
     size = packer.size()
-    tasks, has = _tasks(folder, source, packer, vocabulary, places, size)
-    written = write_json(folder, "home", home(source, digest, size, places, has))
-    source.flags  # noqa: B018  # before processes are forked
+    tasks, parts = _shared(folder, source)
+    tasks += _features(folder, source, packer, size)
+    written = write_json(folder, "home", home(source, digest, size, parts))
     numbers = range(len(tasks))
-    for found in in_processes(
-        lambda i: tasks[i](), numbers, "web atlas", unit="part", workers=workers
-    ):
+    run = partial(_run, tasks)
+    for found in in_processes(run, numbers, "web atlas", unit="part", workers=workers):
         written += found
     return written
 
 
-def _tasks(
-    folder: Path,
-    source: Source,
-    packer: Packer,
-    vocabulary: Vocabulary,
-    places: Places | None,
-    size: int,
-) -> tuple[list[Task], list[str]]:
-    """What is written besides home.js, and the names of what not every atlas has."""
-    atlas, has = source.atlas, []
+def _run(tasks: list[Task], number: int) -> list[Written]:
+    """One part, by its number: the parts themselves are inherited by the processes."""
+    return tasks[number]()
+
+
+def _features(folder: Path, source: Source, packer: Packer, size: int) -> list[Task]:
+    """Packs, columns and first rows."""
     tasks: list[Task] = []
     block = max(BLOCK // size, 1) * size
     for first in range(0, len(source.ids), block):
         last = min(first + block, len(source.ids))
         tasks.append(partial(packer.write, folder, first, last, size))
-    for name, column in atlas.columns.items():
-        if name in atlas.filled:
+    for name, column in source.atlas.columns.items():
+        if name in source.atlas.filled:
             tasks.append(partial(write_column, folder, source, column))
             tasks.append(partial(write_first_rows, folder, source, name))
-    tasks.append(partial(write_flags, folder, source))
-    if source.numbered:
-        has.append("terms")
-        tasks.append(partial(vocabulary.write_terms, folder))
-        tasks += [partial(vocabulary.write_posts, folder, group) for group in vocabulary.posts]
-    if vocabulary.genes.name:
-        has.append("genes")
-        tasks.append(partial(vocabulary.write_genes, folder, places))
-        tasks += [partial(vocabulary.write_listing, folder, group) for group in vocabulary.listings]
+    tasks.append(partial(write_items, folder, "flags", source.flags))
+    return tasks
+
+
+def _shared(folder: Path, source: Source) -> tuple[list[Task], Parts]:
+    """What is not of single features, and what home.js says of it."""
+    atlas, tables = source.atlas, small_tables(source.atlas)
+    has, tasks = list(tables), [_json(folder, name, table) for name, table in tables.items()]
+    graphs, pairs, words = graphs_of(atlas), pairs_of(atlas), Vocabulary(source)
+    if atlas.has_graph or words.posts or words.listings:
+        has.append("kg")
+        tasks.append(partial(_write_knowledge, folder, source))
+    layers = sorted({layer for graph in graphs for layer in graph.modules})
+    tasks += [partial(_write_modules, folder, source, graphs, layer) for layer in layers]
+    tasks += [partial(_write_flow, folder, source, graphs, pair) for pair in pairs]
+    places = Places(source) if source.genome else None
     if places is not None:
         has.append("place")
         tasks += [partial(places.write, folder, k) for k in range(len(places.cuts))]
+    if source.numbered:
+        has.append("terms")
+        tasks.append(partial(words.write_terms, folder))
+        tasks += [partial(words.write_posts, folder, group) for group in words.posts]
+    if words.genes.name:
+        has.append("genes")
+        tasks.append(partial(words.write_genes, folder, places))
+        tasks += [partial(words.write_listing, folder, group) for group in words.listings]
     if source.has("celltypes"):
         has.append("celltypes")
-        tasks.append(partial(vocabulary.write_celltypes, folder))
-    for name, rows in _lists(source).items():
-        if rows:
-            has.append(name)
-            tasks.append(partial(write_json, folder, name, rows))
-    return tasks, has
+        tasks.append(partial(words.write_celltypes, folder))
+    if atlas.layout_made is not None:
+        tasks.append(partial(write_positions, folder, source))
+    text, kept, all_documents = documents(atlas)
+    if kept:
+        has.append("documents")
+        tasks.append(partial(write, folder, "documents", text.encode()))
+    index = [] if places is None else places.index()
+    return tasks, Parts(sorted(has), pairs, summary(graphs), index, (kept, all_documents))
 
 
-def _lists(source: Source) -> dict[str, Any]:
-    """Small tables that are written as they are."""
-    atlas = source.atlas
-    curves = {name: [p._asdict() for p in atlas.curves(name)] for name in ("ablation", "steering")}
-    return {
-        "numbers": [number._asdict() for number in atlas.numbers()],
-        "curves": curves if any(curves.values()) else None,
-    }
+def _json(folder: Path, name: str, value: Any) -> Task:
+    return partial(write_json, folder, name, value)
+
+
+def _write_knowledge(folder: Path, source: Source) -> list[Written]:
+    with source.opened() as atlas:
+        return write_json(folder, "graph/kg", knowledge_graph(atlas))
+
+
+def _write_modules(folder: Path, source: Source, graphs: list[Graph], layer: int) -> list[Written]:
+    with source.opened() as atlas:
+        chunks = list(module_chunks(atlas, graphs, layer))
+    return [one for name, value in chunks for one in write_json(folder, name, value)]
+
+
+def _write_flow(
+    folder: Path, source: Source, graphs: list[Graph], pair: tuple[int, int]
+) -> list[Written]:
+    with source.opened() as atlas:
+        chunks = list(flow_chunks(atlas, graphs, [pair]))
+    return [one for name, value in chunks for one in write_json(folder, name, value)]
 
 
 def _plain(folder: Path, name: str, raw: bytes) -> Written:

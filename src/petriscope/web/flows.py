@@ -7,7 +7,7 @@ Where a study stored no links, each feature's nearest decoder in the other layer
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from petriscope.atlas.query import Atlas
@@ -36,13 +36,13 @@ def _matched(atlas: Atlas) -> list[tuple[int, int]]:
     return atlas.select(sql, (DECODER,))
 
 
-def flow_chunks(atlas: Atlas, graphs: list[Graph]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and value of each chunk ``graph/flow-LAYER-OTHER``."""
+def flow_chunks(
+    atlas: Atlas, graphs: list[Graph], pairs: Iterable[tuple[int, int]]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and value of each chunk ``graph/flow-LAYER-OTHER``, for ``pairs`` of layers."""
     graph = graphs[0] if graphs else None
-    linked = set(atlas.linked_layers())
-    for layer, other in pairs_of(atlas):
-        links = _links(atlas, layer, other) if (layer, other) in linked else []
-        links = links or _nearest(atlas, layer, other)
+    for layer, other in pairs:
+        links = _links(atlas, layer, other) or _nearest(atlas, layer, other)
         alpha = atlas.thresholds.alpha
         tested = any(link["p"] is not None for link in links)
         counted = [k for k in links if not tested or (k["p"] is not None and k["p"] < alpha)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from petriscope import __version__
@@ -10,21 +9,18 @@ from petriscope.atlas import schema
 from petriscope.atlas.schema import LAYER_STRIDE, WORDS
 from petriscope.enrich.kinds import KINDS
 from petriscope.web.columns import shown, stored
-from petriscope.web.empty import sentences
-from petriscope.web.places import Places
+from petriscope.web.parts import Parts, sentences
 from petriscope.web.source import ENRICHED, Source
 
 FORMAT = 1
 """Of the folder: a page that meets a newer one says so (in step with format.ts)."""
 
 
-def home(
-    source: Source, digest: str, pack: int, places: Places | None, has: Sequence[str]
-) -> dict[str, Any]:
+def home(source: Source, digest: str, pack: int, parts: Parts) -> dict[str, Any]:
     """The manifest of the data. ``digest``: sha256 of the SQLite file; ``pack``: features of a
-    file; ``has``: what lies in data/."""
+    file."""
     atlas = source.atlas
-    thresholds = atlas.thresholds
+    thresholds, made = atlas.thresholds, atlas.layout_made
     return {
         "format": FORMAT,
         "program": __version__,
@@ -46,14 +42,15 @@ def home(
         "flow": [flow._asdict() for flow in atlas.flow()],
         "kinds": kinds(),
         "states": atlas.state_colors(),
-        "linked": atlas.linked_layers(),
-        "modules": modules(source),
-        "places": [] if places is None else places.index(),
-        "layout": None,
+        "linked": parts.linked,
+        "modules": parts.modules,
+        "places": parts.places,
+        "layout": None if made is None else made._asdict(),
         "studies": [],
-        "has": list(has),
+        "has": parts.has,
+        "documents": parts.documents,
         "tables": sorted(atlas.tables),
-        "empty": sentences(source, atlas.kinds),
+        "empty": sentences(source, parts),
     }
 
 
@@ -125,11 +122,3 @@ def kinds() -> list[dict[str, Any]]:
     names = ("name", "one", "many", "filters", "estimate", "scope", "stage")
     found = [{name: getattr(kind, name) for name in names} for kind in KINDS]
     return [{**kind, "estimate": kind["estimate"].replace("_", " ")} for kind in found]
-
-
-def modules(source: Source) -> list[tuple[str, int, int]]:
-    """Graph, layer and number of modules of every file of modules."""
-    if not source.has("modules"):
-        return []
-    sql = "SELECT graph, layer, COUNT(*) FROM modules GROUP BY graph, layer ORDER BY graph, layer"
-    return source.atlas.select(sql)

@@ -76,13 +76,14 @@ def summary(graphs: list[Graph]) -> list[tuple[str, int, int]]:
     return [(g.name, layer, len(of)) for g in graphs for layer, of in sorted(g.modules.items())]
 
 
-def module_chunks(atlas: Atlas, graphs: list[Graph]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and value of each chunk ``graph/modules-GRAPH-LAYER``."""
-    for layer in sorted({layer for graph in graphs for layer in graph.modules}):
-        of_layer = _Layer(atlas, layer)
-        for graph in graphs:
-            if layer in graph.modules:
-                yield f"graph/modules-{graph.name}-{layer}", _chunk(of_layer, graph)
+def module_chunks(
+    atlas: Atlas, graphs: list[Graph], layer: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and value of each chunk ``graph/modules-GRAPH-LAYER`` of a layer."""
+    of_layer = _Layer(atlas, layer)
+    for graph in graphs:
+        if layer in graph.modules:
+            yield f"graph/modules-{graph.name}-{layer}", _chunk(of_layer, graph)
 
 
 class _Layer:

@@ -16,6 +16,7 @@ from petriscope.atlas.query import Atlas
 from petriscope.enrich.kinds import KINDS, SCORED
 from petriscope.web import digits
 from petriscope.web.chunks import Written, compact, packed, write
+from petriscope.web.modules import PHI
 from petriscope.web.nearby import Nearby
 from petriscope.web.source import Source, by_feature, columns_of, within
 
@@ -351,7 +352,9 @@ class Packer:
 
     def _modules(self, atlas: Atlas, block: np.ndarray) -> Parts:
         if not self.source.has("module_members"):
-            return ["[]"] * len(block)
+            sql = "SELECT module FROM features WHERE id BETWEEN ? AND ? ORDER BY id"
+            modules = [module for (module,) in atlas.select(sql, within(block))]
+            return ["[]" if m is None else f'[["{PHI}",{m}]]' for m in modules]
         sql = (
             "SELECT m.id, c.graph, c.module FROM module_members m JOIN modules c "
             "ON c.number = m.number WHERE m.id BETWEEN ? AND ? ORDER BY m.id, m.number"

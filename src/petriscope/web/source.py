@@ -74,6 +74,12 @@ class Source:
         sql = "SELECT term FROM terms WHERE kind <> 'gene' ORDER BY term"
         return {term: number for number, (term,) in enumerate(self.atlas.select(sql))}
 
+    @cached_property
+    def genome(self) -> bool:
+        """Whether contexts lie on a genome."""
+        sql = "SELECT 1 FROM contexts WHERE chrom IS NOT NULL LIMIT 1"
+        return bool(self.atlas.select(sql))
+
     def has(self, table: str) -> bool:
         """Whether a table of `schema.OPTIONAL` lies in the file."""
         return table in self.atlas.tables

@@ -13,7 +13,6 @@ import {
   spoken,
   spread,
   textWidth,
-  thinned,
   tick,
   ticksOf,
   XAxis,
@@ -62,7 +61,7 @@ export function Lines({ width, height, series, ...axes }: Size & Axes & { series
     drawn.map((s) => s.name),
     width - 8,
   );
-  const top = 20 + (beside ? 0 : GAP * 1.2 * ((key.at(-1)?.line ?? -1) + 1));
+  const top = 22 + (beside ? 0 : GAP * 1.2 * ((key.at(-1)?.line ?? -1) + 1));
   const bottom = height - 40;
   const xs = drawn.flatMap((s) => s.points.map((p) => p.x));
   const ys = drawn.flatMap((s) => s.points.flatMap((p) => [p.y, p.lo, p.hi]));
@@ -199,12 +198,11 @@ function aroundWhole(xs: number[]): [number, number] | undefined {
   return new Set(xs).size === 1 ? [xs[0]! - 1, xs[0]! + 1] : undefined;
 }
 
-/** Whole numbers get ticks at whole numbers only. */
+/** Few places get a tick each, as far as their labels fit; whole numbers only at whole numbers. */
 function ticksX(x: Scale, xs: number[], room: number, log = false): { at: number; text: string }[] {
   const known = [...new Set(xs)].sort((a, b) => a - b);
   if (known.length <= 12) {
-    const each = known.filter((v) => place(x, v, log) !== null).map((v) => ({ at: v, text: tick(v) }));
-    if (thinned(each, x).length === each.length) return each;
+    return known.filter((v) => place(x, v, log) !== null).map((v) => ({ at: v, text: tick(v) }));
   }
   const ticks = ticksOf(x, Math.max(Math.floor(room / 56), 2), log);
   return known.every(Number.isInteger) ? ticks.filter((t) => Number.isInteger(t.at)) : ticks;

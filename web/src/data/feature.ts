@@ -4,24 +4,8 @@ import { column, type Values } from "./columns";
 import { matches } from "./filter";
 import type { Feature, Home, Pack } from "./format";
 import { idAt, layerOf, nameOf, STRIDE } from "./names";
+import { rowOf } from "./rows";
 import { order } from "./sort";
-
-/** The row of a feature, or null where the atlas has none of that name. */
-export async function rowOf(home: Home, id: number): Promise<number | null> {
-  const layer = layerOf(home, Math.floor(id / STRIDE)),
-    index = id % STRIDE;
-  if (!layer) return null;
-  if (layer.contiguous) return index < layer.size ? layer.first + index : null;
-  const { raw } = await column(home, "feature");
-  let low = layer.first,
-    high = layer.first + layer.size;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (raw[middle]! < index) low = middle + 1;
-    else high = middle;
-  }
-  return low < layer.first + layer.size && raw[low] === index ? low : null;
-}
 
 /** The evidence of a row: one pack of the folder. */
 export async function featureAt(home: Home, row: number): Promise<Feature> {

@@ -145,12 +145,14 @@ export interface Home {
    * largest end]. */
   places: [string, number, number, number][];
   /** How the positions of col/x and col/y were made; null: no map. */
-  layout: { method: string; seed: number; parameters: string } | null;
+  layout: { method: string; seed: number; parameters: string; share_x: number; share_y: number } | null;
   /** Other studies of data/compare.js; empty: none. */
   studies: string[];
   /** What lies in data/ beside columns: "numbers", "curves", "perturbations", "documents", "genes",
-   * "terms", "place", "celltypes", "compare". */
+   * "terms", "place", "celltypes", "kg", "compare". */
   has: string[];
+  /** Documents of data/documents.js, those with most features, and of how many. */
+  documents: [number, number];
   /** Tables of schema.OPTIONAL that the SQLite atlas holds: what gene: and celltype: mean depends
    * on them. */
   tables: string[];

@@ -1,38 +1,10 @@
-// Regions of the genome as people type them, and the top contexts that lie in one.
+// Top contexts in a region of the genome.
 import { json } from "./chunk";
+import type { Region } from "./filter/parse";
 import type { Home, Places } from "./format";
-
-/** 0-based and half-open, as in BED. */
-export interface Region {
-  chrom: string;
-  start: number;
-  end: number;
-}
 
 /** Start sites this near speak of a place (filters.GENE_REACH). */
 export const REACH = 100_000;
-const MAX_END = 2 ** 29;
-const FORM = /^([A-Za-z][\w.]*):([\d,_]+)(?:(?:-|\.\.|–)([\d,_]+))?$/;
-
-/** The region behind "chr22:37,500,000-37,600,000" (1-based, both ends included; one position alone
- * is allowed), or a sentence that says what is wrong with it. */
-export function parseRegion(text: string): Region | string {
-  const match = FORM.exec(text.trim());
-  if (!match) return `${JSON.stringify(text)} is not a region: write chr22:37,500,000-37,600,000`;
-  const digits = (part: string) => Number(part.replace(/[,_]/g, ""));
-  const first = digits(match[2]!),
-    last = match[3] ? digits(match[3]) : first;
-  if (first < 1 || last < first || last > MAX_END) {
-    return `region ${JSON.stringify(text)} is empty or out of range: write chr22:37,500,000-37,600,000`;
-  }
-  return { chrom: match[1]!, start: first - 1, end: last };
-}
-
-const grouped = (n: number) => String(n).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
-
-/** The browser's form: 1-based, both ends included. */
-export const regionName = ({ chrom, start, end }: Region): string =>
-  `${chrom}:${grouped(start + 1)}-${grouped(end)}`;
 
 /** A top context in a region. */
 export interface Placed {

@@ -26,6 +26,7 @@ function Page({ home, route }: PageProps) {
     return (
       <Near
         home={home}
+        title={text || "Feature"}
         text={text}
         what={
           text ? `${JSON.stringify(text)} is no feature: write L6/1234.` : "Which feature? Write L6/1234."
@@ -34,7 +35,7 @@ function Page({ home, route }: PageProps) {
     );
   }
   if (asked.error instanceof UnknownFeature)
-    return <Near home={home} text={nameOf(id)} what={asked.error.message} />;
+    return <Near home={home} title={nameOf(id)} text={nameOf(id)} what={asked.error.message} />;
   return (
     <Loaded asked={asked} what={nameOf(id)}>
       {({ row, feature }) => (

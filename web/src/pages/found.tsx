@@ -6,20 +6,42 @@ import { columnsOf, identifiers } from "../data/feature";
 import { valueAt, type Values } from "../data/columns";
 import type { Home } from "../data/format";
 import { layerAt, layerOf, STRIDE } from "../data/names";
-import { regionName, type Placed } from "../data/place";
+import { regionName } from "../data/filter/parse";
+import { type Placed } from "../data/place";
 import { search } from "../data/search";
 import { useAsked } from "../data/use";
 import { href } from "../route";
-import { FeatureLink, Loaded } from "../ui/parts";
+import { Empty, FeatureLink, Loaded } from "../ui/parts";
 import { show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
 import { counted, spoken } from "../ui/words";
 
+/** A page that has nothing to show, with its heading. */
+export function Nothing({ title, why }: { title: string; why: string }) {
+  return (
+    <>
+      <h1>{title}</h1>
+      <Empty why={why} />
+    </>
+  );
+}
+
 /** A name that the atlas does not know: what is near. */
-export function Near({ home, what, text }: { home: Home; what: string; text: string }) {
+export function Near({
+  home,
+  title,
+  what,
+  text,
+}: {
+  home: Home;
+  title?: string;
+  what: string;
+  text: string;
+}) {
   const asked = useAsked(`near ${text}`, () => search(home, text, 12));
   return (
     <>
+      {title === undefined ? null : <h1>{title}</h1>}
       <p class="empty">{what}</p>
       <Loaded asked={asked} what="names that are near">
         {(found) =>
@@ -102,11 +124,11 @@ export function ByLayer({
         ],
         rows: bars.map((b, i) => [b.layer.name, b.value, b.expected, sizes[i]!]),
       }}
-      width={720}
+      width={560}
       height={height}
     >
       <Bars
-        width={720}
+        width={560}
         height={height}
         nullName="expected"
         nullForm="number"
@@ -126,7 +148,7 @@ export function ByLayer({
 /** Numbers of a list of features that belong to the list, not to the feature: rank, q, estimate. */
 export interface Extra {
   head: Head;
-  values: (number | string | null)[];
+  values: Cell[];
 }
 
 /** Features of a list in its order, with what the atlas says of each. */

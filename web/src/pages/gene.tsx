@@ -5,10 +5,10 @@ import { contextsIn, REACH, type Placed } from "../data/place";
 import { search } from "../data/search";
 import { useAsked } from "../data/use";
 import { href } from "../route";
-import { Empty, Loaded } from "../ui/parts";
+import { Loaded } from "../ui/parts";
 import { show } from "../ui/show";
 import { capital, counted } from "../ui/words";
-import { ByLayer, FeatureTable, kindName, Near, PlaceTable } from "./found";
+import { ByLayer, FeatureTable, kindName, Near, PlaceTable, Nothing } from "./found";
 import { Track } from "./track";
 import type { PageOf, PageProps } from "./page";
 
@@ -52,15 +52,16 @@ async function geneOf(home: Home, text: string): Promise<Known | null> {
 function Page({ home, route }: PageProps) {
   const text = (route.path[1] ?? "").trim();
   const asked = useAsked(text ? `gene ${text}` : null, () => geneOf(home, text));
-  if (!home.has.includes("genes")) return <Empty why={home.empty["gene"] ?? "This atlas knows no genes."} />;
-  if (!text) return <Empty why="Which gene? Write its symbol into the search box." />;
+  if (!home.has.includes("genes"))
+    return <Nothing title="Gene" why={home.empty["gene"] ?? "This atlas knows no genes."} />;
+  if (!text) return <Nothing title="Gene" why="Which gene? Write its symbol into the search box." />;
   return (
     <Loaded asked={asked} what={text}>
       {(found) =>
         found ? (
           <Gene home={home} known={found} />
         ) : (
-          <Near home={home} text={text} what={`This atlas knows no gene ${text}.`} />
+          <Near home={home} title={text} text={text} what={`This atlas knows no gene ${text}.`} />
         )
       }
     </Loaded>
@@ -90,8 +91,8 @@ function Gene({ home, known }: { home: Home; known: Known }) {
       ))}
       {!listed && !sites.length ? <p class="empty">No feature lists {name}.</p> : null}
       <p class="note">
-        Elsewhere: https://www.ncbi.nlm.nih.gov/gene/?term={name} · https://www.ensembl.org/id/{name} (plain
-        text; this page asks no other host)
+        Elsewhere: https://www.ncbi.nlm.nih.gov/gene/?term={name} ·
+        https://www.ensembl.org/Multi/Search/Results?q={name} (plain text; this page asks no other host)
       </p>
     </article>
   );
@@ -198,14 +199,16 @@ function NearBy({
         {capital(counted(rows.length, "feature"))} with a top context within 100 kb of {name}
         {heading}
       </h2>
-      <ByLayer
-        home={home}
-        rows={rows}
-        name={name}
-        what={`Features with a top context within 100 kb of ${name}`}
-        filter={`gene:${name}`}
-      />
-      <Track home={home} region={region} places={places} name={name} />
+      <div class="pair">
+        <ByLayer
+          home={home}
+          rows={rows}
+          name={name}
+          what={`Features with a top context within 100 kb of ${name}`}
+          filter={`gene:${name}`}
+        />
+        <Track home={home} region={region} places={places} name={name} />
+      </div>
       <PlaceTable
         home={home}
         caption={`${counted(places.length, "top context")} within 100 kb of ${name}, strongest first`}

@@ -1,24 +1,36 @@
 // A stretch of the genome: the features whose top contexts lie in it, and the genes that start there.
-import { contextsIn, parseRegion, regionName, type Region } from "../data/place";
+import { parseRegion, regionName, type Region } from "../data/filter/parse";
+import { contextsIn } from "../data/place";
 import { useAsked } from "../data/use";
 import type { Home } from "../data/format";
 import { href } from "../route";
-import { Empty, Loaded } from "../ui/parts";
+import { Loaded } from "../ui/parts";
 import { capital, counted } from "../ui/words";
-import { ByLayer, PlaceTable } from "./found";
+import { ByLayer, PlaceTable, Nothing } from "./found";
 import type { PageOf, PageProps } from "./page";
 import { distinctSites, sitesIn, Track } from "./track";
 
 function Page({ home, route }: PageProps) {
   const text = (route.path[1] ?? "").trim();
   if (!home.has.includes("place"))
-    return <Empty why={home.empty["region"] ?? "The contexts of this atlas lie on no genome."} />;
-  const region = parseRegion(text);
-  if (typeof region === "string")
     return (
-      <p class="error" role="alert">
-        {region}
-      </p>
+      <Nothing title="Region" why={home.empty["region"] ?? "The contexts of this atlas lie on no genome."} />
+    );
+  let region: Region | null = null,
+    wrong = `${JSON.stringify(text)} is not a region: write chr22:37,500,000-37,600,000`;
+  try {
+    region = parseRegion(text);
+  } catch (error) {
+    wrong = (error as Error).message;
+  }
+  if (!region)
+    return (
+      <>
+        <h1>{text || "Region"}</h1>
+        <p class="error" role="alert">
+          {wrong}
+        </p>
+      </>
     );
   return <Stretch home={home} region={region} />;
 }
@@ -32,7 +44,7 @@ function Stretch({ home, region }: { home: Home; region: Region }) {
       <h1>{name}</h1>
       <p>
         {capital(counted(region.end - region.start, "base"))}.{" "}
-        <a href={href(["features"], { f: `region:${name.replace(/,/g, "")}` })}>its features in the table</a>
+        <a href={href(["features"], { f: `region:${name}` })}>its features in the table</a>
       </p>
       <Starts home={home} region={region} />
       <Loaded asked={asked} what={`contexts in ${name}`}>
@@ -41,14 +53,16 @@ function Stretch({ home, region }: { home: Home; region: Region }) {
           return places.length ? (
             <>
               <h2>{capital(counted(rows.length, "feature"))} with a top context in it</h2>
-              <ByLayer
-                home={home}
-                rows={rows}
-                name={name}
-                what={`Features with a top context in ${name}`}
-                filter={`region:${name.replace(/,/g, "")}`}
-              />
-              <Track home={home} region={region} places={places} name={name} />
+              <div class="pair">
+                <ByLayer
+                  home={home}
+                  rows={rows}
+                  name={name}
+                  what={`Features with a top context in ${name}`}
+                  filter={`region:${name}`}
+                />
+                <Track home={home} region={region} places={places} name={name} />
+              </div>
               <PlaceTable
                 home={home}
                 caption={`${counted(places.length, "top context")} in ${name}, strongest first`}

@@ -1,5 +1,5 @@
 // One term of an annotation: the features that are enriched for it.
-import { Forest } from "../chart/charts";
+import { Forest, rowsHeight } from "../chart/charts";
 import { Figure } from "../chart/figure";
 import { json } from "../data/chunk";
 import { featureAt, identifiers } from "../data/feature";
@@ -8,12 +8,13 @@ import { nameOf } from "../data/names";
 import { search } from "../data/search";
 import { useAsked } from "../data/use";
 import { href } from "../route";
-import { Empty, FeatureLink, Loaded } from "../ui/parts";
+import { FeatureLink, Loaded } from "../ui/parts";
+import { between } from "../ui/cells";
 import { bound, interval, show } from "../ui/show";
 import { capital, counted } from "../ui/words";
 import { nothing } from "./feature/annotations";
 import { Contexts } from "./feature/contexts";
-import { ByLayer, FeatureTable, kindName, Near, type Extra } from "./found";
+import { ByLayer, FeatureTable, kindName, Near, type Extra, Nothing } from "./found";
 import type { PageOf, PageProps } from "./page";
 
 interface Known {
@@ -52,8 +53,8 @@ function Page({ home, route }: PageProps) {
   const text = (route.path[1] ?? "").trim();
   const asked = useAsked(text ? `term ${text}` : null, () => termOf(home, text));
   if (!home.has.includes("terms"))
-    return <Empty why={home.empty["term"] ?? "This atlas has no annotations."} />;
-  if (!text) return <Empty why="Which term? Write its name into the search box." />;
+    return <Nothing title="Term" why={home.empty["term"] ?? "This atlas has no annotations."} />;
+  if (!text) return <Nothing title="Term" why="Which term? Write its name into the search box." />;
   return (
     <Loaded asked={asked} what={text}>
       {(found) => {
@@ -62,6 +63,7 @@ function Page({ home, route }: PageProps) {
         return (
           <Near
             home={home}
+            title={parts?.name ?? text}
             text={parts?.name ?? text}
             what={
               parts
@@ -100,8 +102,10 @@ function Term({ home, known: { kind, name, post } }: { home: Home; known: Known 
               ? `${number} ${distinct === 1 ? "tells" : "tell"} it best`
               : `${number} ${distinct === 1 ? "is" : "are"} enriched at ${least}`}
           </h2>
-          <ByLayer home={home} rows={post.row} name={`${kind.name}-${name}`} what={says} filter={filter} />
-          <Strongest home={home} kind={kind} name={name} post={post} />
+          <div class="pair">
+            <ByLayer home={home} rows={post.row} name={`${kind.name}-${name}`} what={says} filter={filter} />
+            <Strongest home={home} kind={kind} name={name} post={post} />
+          </div>
           <FeatureTable
             home={home}
             caption={`${says}, ${scored ? "best" : "most significant"} first`}
@@ -133,7 +137,7 @@ function columns(kind: Kind, post: Posts[string]): Extra[] {
       ? [
           {
             head: { head: "95 %", form: "text" as const },
-            values: post.lo.map((lo, i) => interval(lo, post.hi[i] ?? null)),
+            values: post.lo.map((lo, i) => between(lo, post.hi[i] ?? null)),
           },
         ]
       : []),
@@ -168,7 +172,7 @@ function Strongest({
           hi: post.hi[i] ?? null,
           tone: "none" as const,
         }));
-        const height = 46 + 22 * rows.length;
+        const height = rowsHeight(rows.length, false);
         return (
           <Figure
             home={home}
@@ -187,10 +191,10 @@ function Strongest({
               ],
               rows: rows.map((r) => [r.label, r.estimate, r.lo, r.hi]),
             }}
-            width={720}
+            width={560}
             height={height}
           >
-            <Forest width={720} height={height} rows={rows} xLabel={kind.estimate} zero={zero} />
+            <Forest width={560} height={height} rows={rows} xLabel={kind.estimate} zero={zero} />
           </Figure>
         );
       }}

@@ -4,12 +4,13 @@ import { json } from "../data/chunk";
 import { identifiers } from "../data/feature";
 import type { Genes, Home } from "../data/format";
 import { nameOf } from "../data/names";
-import { regionName, type Placed, type Region } from "../data/place";
+import { regionName, type Region } from "../data/filter/parse";
+import { type Placed } from "../data/place";
 import { useAsked } from "../data/use";
 import { href } from "../route";
 import { number, show } from "../ui/show";
 
-const WIDE = 720,
+const WIDE = 560,
   TALL = 150,
   LEFT = 46,
   BASE = 120,
@@ -118,20 +119,24 @@ export function Track({
           activation
         </text>
       </g>
-      <g class="stroke" stroke-width={2} opacity={0.8}>
+      <g>
         {shown.map((p) => {
-          const label = `${ids.value ? nameOf(ids.value(p.row)) : "feature"} ${number(p.activation)}`;
+          const name = ids.value ? nameOf(ids.value(p.row)) : null;
+          const at = x((p.start + p.end) / 2);
+          const label = `${name ?? "feature"} ${number(p.activation)}`;
           const mark = (
-            <path d={`M${x(p.start)},${y(p.activation)}h${Math.max(x(p.end) - x(p.start), 3)}`}>
+            <>
               <title>{label}</title>
-            </path>
+              <path class="leader" d={`M${at},${BASE}V${y(p.activation)}`} />
+              <circle class="mark" cx={at} cy={y(p.activation)} r={3} />
+            </>
           );
-          return ids.value ? (
-            <a href={href(["feature", nameOf(ids.value(p.row))])} tabIndex={-1} aria-label={label}>
+          return name === null ? (
+            <g>{mark}</g>
+          ) : (
+            <a href={href(["feature", name])} tabIndex={-1} aria-label={label}>
               {mark}
             </a>
-          ) : (
-            mark
           );
         })}
       </g>

@@ -1,6 +1,6 @@
 // Two features side by side, line by line: the same lines as the terminal UI's screen Compare.
 import { Figure } from "../../chart/figure";
-import { Bars } from "../../chart/charts";
+import { Bars, rowsHeight } from "../../chart/charts";
 import { featureOf } from "../../data/feature";
 import type { Feature, Home, Kind } from "../../data/format";
 import { idOf, nameOf } from "../../data/names";
@@ -182,7 +182,7 @@ function Units({ home, left, right }: { home: Home; left: Feature; right: Featur
       : [];
   });
   if (!units.length) return null;
-  const height = 46 + 20 * units.length;
+  const height = rowsHeight(units.length, false);
   return (
     <section aria-labelledby="units">
       <h3 id="units">Activation by {word}</h3>
@@ -205,11 +205,11 @@ function Units({ home, left, right }: { home: Home; left: Feature; right: Featur
               ],
               rows: units.map((u) => [u.unit, u[side]]),
             }}
-            width={420}
+            width={560}
             height={height}
           >
             <Bars
-              width={420}
+              width={560}
               height={height}
               xLabel="mean activation"
               form="number"

@@ -7,8 +7,8 @@ import { useAsked } from "../../data/use";
 import { href } from "../../route";
 import { Loaded } from "../../ui/parts";
 import { bound, interval, NONE, show } from "../../ui/show";
+import { formOf } from "../statistics";
 import { Table, type Cell } from "../../ui/table";
-import { capital, counted } from "../../ui/words";
 
 const ROWS: [string, string, Form][] = [
   ["alive", "alive features", "count"],
@@ -72,7 +72,7 @@ function Statistics({ home, a, b, numbers }: { home: Home; a: Layer; b: Layer; n
     const cells = [a, b].map((l, i) => {
       const told = ends ? interval(l.values[ends[0]] ?? null, l.values[ends[1]] ?? null, form) : NONE;
       return values[i] === null
-        ? missing(values)
+        ? missing(values.some((v) => v !== null))
         : `${show(values[i], form)}${told === NONE ? "" : ` ${told}`}`;
     });
     return [[name, ...cells]];
@@ -84,41 +84,37 @@ function Statistics({ home, a, b, numbers }: { home: Home; a: Layer; b: Layer; n
         `with ${kind.many}`,
         ...[a, b].map((l, i) =>
           values[i] === null
-            ? missing(values)
+            ? missing(values.some((v) => v !== null))
             : `${show(values[i], "count")} of ${show(l.values["alive"] ?? l.size, "count")}`,
         ),
       ]);
     }
   }
-  for (const name of [...new Set(numbers.filter((n) => n.other_layer === null).map((n) => n.name))]) {
+  for (const key of [...new Set(numbers.filter((n) => n.other_layer === null).map(titleOf))]) {
     const found = [a, b].map((l) =>
-      numbers.find((n) => n.name === name && n.layer === l.layer && n.other_layer === null),
+      numbers.find((n) => titleOf(n) === key && n.layer === l.layer && n.other_layer === null),
     );
-    if (found.some((n) => n)) rows.push([name, ...found.map((n) => (n ? measured(n) : missing([null, 1])))]);
+    if (found.some((n) => n)) rows.push([key, ...found.map((n) => (n ? measured(n) : missing(true)))]);
   }
   return <Table caption="Statistics of both; intervals are 95 %" heads={heads} rows={rows} />;
 }
 
-const missing = (values: (number | null)[]): Cell => ({
+/** A number that one layer lacks cannot be compared where the other has it. */
+const missing = (otherHas: boolean): Cell => ({
   value: null,
-  node: values.some((v) => v !== null) ? "not measured: cannot be compared" : "not measured",
+  node: otherHas ? "not measured: cannot be compared" : "not measured",
 });
+
+/** What was measured, and how. */
+const titleOf = (n: Measured) => (n.note ? `${n.name} (${n.note})` : n.name);
 
 /** A measured number with its interval and what chance gives. */
 export function measured(n: Measured): string {
-  const form = formOf(n),
+  const form = formOf([n]),
     ends = n.lo === null || n.hi === null ? "" : ` ${interval(n.lo, n.hi, form)}`;
   const chance = n.null === null ? "chance: not measured" : `chance ${show(n.null, form)}`;
   return `${show(n.value, form)}${ends}, ${chance}${n.n === null ? "" : `, n = ${show(n.n, "count")}`}`;
 }
-
-/** Shares are written in per cent; whole numbers as counts. */
-export const formOf = (n: Measured): Form =>
-  n.value >= 0 && n.value <= 1 && !Number.isInteger(n.value)
-    ? "share"
-    : Number.isInteger(n.value) && n.value > 1
-      ? "count"
-      : "number";
 
 /** What continues from one layer to the other; the pair may be stored either way round. */
 function Continued({ home, a, b, numbers }: { home: Home; a: Layer; b: Layer; numbers: Numbers }) {
@@ -135,19 +131,19 @@ function Continued({ home, a, b, numbers }: { home: Home; a: Layer; b: Layer; nu
   );
   const name = (layer: number | null) =>
     layer === null ? NONE : (layerOf(home, layer)?.name ?? String(layer));
+  const least = bound(home.thresholds.stable);
   return (
     <section aria-labelledby="continued">
       <h3 id="continued">From one to the other</h3>
       {flows.length ? (
         <Table
-          caption={`Best decoder match; at cosine ≥ ${bound(home.thresholds.stable)} it continues`}
+          caption={`Best decoder match; from cosine ${least} on it continues; chance: not stored`}
           heads={[
             { head: "from", form: "text" },
             { head: "to", form: "text" },
             { head: "features", form: "count" },
             { head: "continue", form: "count" },
             { head: "share", form: "share" },
-            { head: "null", form: "text" },
             { head: "context features", form: "count" },
             {
               head: "continue as context",
@@ -163,7 +159,6 @@ function Continued({ home, a, b, numbers }: { home: Home; a: Layer; b: Layer; nu
             f.features,
             f.continued,
             f.features ? f.continued / f.features : null,
-            nullOf(pairs, f.layer, f.other_layer),
             f.context_features,
             f.context_continued,
             f.context_features ? f.context_continued / f.context_features : null,
@@ -177,7 +172,7 @@ function Continued({ home, a, b, numbers }: { home: Home; a: Layer; b: Layer; nu
       )}
       {pairs.length ? (
         <Table
-          caption={`${capital(counted(pairs.length, "number"))} of the pair`}
+          caption="Measured of the pair, beside chance"
           heads={[
             { head: "what", form: "text" },
             { head: "from", form: "text" },
@@ -190,12 +185,4 @@ function Continued({ home, a, b, numbers }: { home: Home; a: Layer; b: Layer; nu
       ) : null}
     </section>
   );
-}
-
-/** What chance gives for a pair's matched share, where it is stored. */
-function nullOf(pairs: Numbers, layer: number, other: number): string {
-  const found = pairs.find(
-    (n) => n.layer === layer && n.other_layer === other && n.null !== null && /match|contin/.test(n.name),
-  );
-  return found ? `${show(found.null, formOf(found))} (${found.name})` : "not stored";
 }

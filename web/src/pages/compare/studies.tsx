@@ -1,16 +1,25 @@
 // Two models of one atlas, or two studies: what was measured of both, beside chance; matched features
 // against their null.
-import { Lines, type Series } from "../../chart/charts";
+import { Lines } from "../../chart/charts";
 import { Figure } from "../../chart/figure";
 import { json } from "../../data/chunk";
-import type { Compare, Home, Layer, Measured, Numbers } from "../../data/format";
-import { layerOf, nameOf } from "../../data/names";
+import type { Compare, Home, Layer, Numbers } from "../../data/format";
+import { layerOf, layerWords, nameOf } from "../../data/names";
 import { useAsked } from "../../data/use";
 import { FeatureLink, Loaded } from "../../ui/parts";
+import { tested as orWhy } from "../../ui/cells";
 import { show } from "../../ui/show";
 import { Table, type Cell } from "../../ui/table";
-import { capital, counted } from "../../ui/words";
-import { formOf, measured } from "./layers";
+import { counted } from "../../ui/words";
+import {
+  panelData,
+  seriesOf,
+  statistics,
+  UNTESTED,
+  type Statistic,
+  type StatisticPoint,
+} from "../statistics";
+import { measured } from "./layers";
 
 /** Models whose layers the atlas holds, in the order of the layers. */
 export const modelsOf = (home: Home): string[] => [
@@ -41,14 +50,6 @@ export function TwoStudies({ home, study }: { home: Home; study: string }) {
   );
 }
 
-const STATISTICS: [string, string][] = [
-  ["fvu", "FVU, held out"],
-  ["l0", "L0"],
-  ["dead", "dead latents"],
-  ["loss_recovered", "loss recovered"],
-  ["stable_fraction", "stable"],
-];
-
 function Models({ home, a, b }: { home: Home; a: string; b: string }) {
   const asked = useAsked(home.has.includes("numbers") ? "numbers" : null, () => json<Numbers>("numbers"));
   const numbers = asked.value ?? [];
@@ -64,56 +65,25 @@ function Models({ home, a, b }: { home: Home; a: string; b: string }) {
       ) : null}
       <Matched home={home} a={a} b={b} numbers={numbers} />
       <Sizes home={home} models={[a, b]} />
-      {[...new Set(numbers.filter((n) => n.other_layer === null).map((n) => n.name))].map((name) => (
-        <Statistic
-          home={home}
-          models={[a, b]}
-          name={name}
-          at={(l) =>
-            numbers.find((n) => n.name === name && n.layer === l.layer && n.other_layer === null) ?? null
-          }
-        />
-      ))}
-      {STATISTICS.filter(([key]) =>
-        home.layers.some((l) => l.values[key] !== null && l.values[key] !== undefined),
-      ).map(([key, name]) => (
-        <Statistic home={home} models={[a, b]} name={name} at={(l) => stored(l, key)} />
-      ))}
-      {home.kinds
-        .filter((k) => home.layers.some((l) => l.annotated[k.name]))
-        .map((k) => (
-          <Statistic
-            home={home}
-            models={[a, b]}
-            name={`share of features with ${k.many}`}
-            at={(l) => {
-              const size = l.values["alive"] ?? l.size,
-                n = l.annotated[k.name];
-              return n === undefined || !size ? null : { ...EMPTY, value: n / size, n: size };
-            }}
-          />
+      <div class="pair">
+        {statistics(home, NO_CONTEXT, numbers).map((statistic) => (
+          <OfBoth home={home} models={[a, b]} statistic={statistic} />
         ))}
+      </div>
     </>
   );
 }
 
-const EMPTY: Measured = {
-  name: "",
-  layer: null,
-  other_layer: null,
-  value: 0,
-  lo: null,
-  hi: null,
-  null: null,
-  n: null,
-  unit: null,
-  note: null,
+/** The contrast of conditions is a statistic of one model's atlas; it stands on the pages of layers. */
+const NO_CONTEXT: Statistic = {
+  key: "context",
+  title: "",
+  yLabel: "",
+  form: "share",
+  nullName: "",
+  without: UNTESTED,
+  points: [],
 };
-
-function stored(layer: Layer, key: string): Measured | null {
-  const value = layer.values[key];
-  return value === null || value === undefined ? null : { ...EMPTY, value };
-}
 
 const layersOfModel = (home: Home, model: string) => home.layers.filter((l) => l.model === model);
 
@@ -130,7 +100,7 @@ function Sizes({ home, models }: { home: Home; models: [string, string] }) {
       rows={[
         ["layers", ...models.map((m) => layersOfModel(home, m).length)],
         ["features", ...models.map((m) => sum(m, (l) => l.size))],
-        ["alive features", ...models.map((m) => sum(m, alive))],
+        ["alive features", ...models.map((m): Cell => sum(m, alive) ?? { value: null, node: "not stored" })],
       ]}
     />
   );
@@ -189,83 +159,41 @@ function Matched({ home, a, b, numbers }: { home: Home; a: string; b: string; nu
   );
 }
 
-/** One statistic of both models by relative depth, with what chance gives. */
-function Statistic({
-  home,
-  models,
-  name,
-  at,
-}: {
-  home: Home;
-  models: [string, string];
-  name: string;
-  at: (layer: Layer) => Measured | null;
-}) {
-  const of = models.map((m) => {
-    const layers = layersOfModel(home, m),
-      last = Math.max(...layers.map((l) => l.depth ?? 0)) || 1;
-    return layers.flatMap((layer) => {
-      const n = at(layer);
-      return n ? [{ layer, n, x: (layer.depth ?? 0) / last }] : [];
-    });
-  });
-  const without = models.filter((_, i) => of[i]!.length === 0);
+/** One statistic of both models by depth, with what chance gives. */
+function OfBoth({ home, models, statistic }: { home: Home; models: [string, string]; statistic: Statistic }) {
+  const of = (model: string) =>
+    statistic.points.filter((p) => p.value !== null && layerOf(home, p.layer)?.model === model);
+  const note = statistic.note ? ` (${statistic.note})` : "";
+  const without = models.filter((m) => !of(m).length);
   if (without.length) {
     return (
       <p class="empty">
-        <strong>{capital(name)}</strong>: not measured in {without.join(" and ")}: cannot be compared.
+        <strong>{statistic.title}</strong>
+        {note}: not measured in {without.join(" and ")}: cannot be compared.
       </p>
     );
   }
-  const series = models.flatMap((m, i): Series[] => {
-    const rows = of[i]!,
-      nulls = rows.filter((r) => r.n.null !== null);
-    return [
-      { name: m, role: "value", points: rows.map((r) => ({ x: r.x, y: r.n.value, lo: r.n.lo, hi: r.n.hi })) },
-      ...(nulls.length
-        ? [
-            {
-              name: `${m}, chance`,
-              role: "null" as const,
-              points: nulls.map((r) => ({ x: r.x, y: r.n.null })),
-            },
-          ]
-        : []),
-    ];
-  });
-  const form = formOf(of[0]![0]!.n),
-    chance = of.flat().some((r) => r.n.null !== null);
+  const both: Statistic = { ...statistic, points: models.flatMap(of) };
+  const said = (p: StatisticPoint) =>
+    `${layerWords(home, p.layer)}: ${show(p.value, statistic.form)}, ${statistic.nullName || "null"} ` +
+    show(p.null, statistic.form, statistic.without);
   return (
     <Figure
       home={home}
-      name={`compare-${name.replace(/\W+/g, "-")}`}
-      title={capital(name)}
-      alt={of
-        .flat()
-        .map((r) => `${r.layer.name}: ${measured(r.n)}`)
-        .join("; ")}
-      note={chance ? "Dashed: what chance gives." : "Chance: not measured."}
-      data={{
-        heads: [
-          { head: "layer", form: "text" },
-          { head: "relative depth", form: "number" },
-          { head: "value", form },
-          { head: "lo", form },
-          { head: "hi", form },
-          { head: "chance", form },
-          { head: "n", form: "count" },
-        ],
-        rows: of.flat().map((r) => [r.layer.name, r.x, r.n.value, r.n.lo, r.n.hi, r.n.null, r.n.n]),
-      }}
-      width={720}
+      name={`compare-${statistic.key.replace(/\W+/g, "-")}`}
+      title={statistic.title}
+      alt={both.points.map(said).join("; ")}
+      note={statistic.note}
+      data={panelData(home, both)}
+      width={560}
       height={240}
     >
       <Lines
-        width={720}
+        width={560}
         height={240}
-        series={series}
-        xLabel="depth, share of the model's last layer"
-        yLabel={name}
+        series={seriesOf(home, both)}
+        xLabel="layer of the model"
+        yLabel={statistic.yLabel}
       />
     </Figure>
   );
@@ -304,7 +232,7 @@ function Study({ study }: { study: string }) {
                   <dt>beyond chance</dt>
                   <dd>
                     {tested.length
-                      ? `${show(above / tested.length, "share")} beat their null's 99th percentile; chance: 1 %`
+                      ? `${show(above / tested.length, "share")} beat the null's 99th percentile, chance 1 %`
                       : "not tested"}
                   </dd>
                 </dl>
@@ -322,7 +250,7 @@ function Study({ study }: { study: string }) {
                     { value: nameOf(id), node: <FeatureLink id={id} /> },
                     nameOf(other),
                     cosine,
-                    q99 ?? { value: null, node: "not tested" },
+                    orWhy(q99),
                     both ? 1 : 0,
                   ])}
                 />

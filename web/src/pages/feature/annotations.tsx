@@ -1,30 +1,34 @@
 // What a feature is enriched for, kind by kind: estimate, interval, q, genes behind.
-import { Bars, Forest } from "../../chart/charts";
+import { Bars, Forest, rowsHeight } from "../../chart/charts";
 import { Figure } from "../../chart/figure";
 import type { Annotation, Feature, Home, Kind } from "../../data/format";
 import { nameOf } from "../../data/names";
 import { href } from "../../route";
+import { between, tested } from "../../ui/cells";
 import { bound, interval, show } from "../../ui/show";
 import { Table, type Cell, type Head } from "../../ui/table";
 import { capital } from "../../ui/words";
 
-const DRAWN = 12;
+const DRAWN = 12,
+  WIDE = 560;
 
 export function Annotations({ home, feature }: { home: Home; feature: Feature }) {
-  const kinds = home.kinds.filter((kind) => tested(home, kind) || feature.annotations[kind.name]?.length);
+  const kinds = home.kinds.filter((kind) => asked(home, kind) || feature.annotations[kind.name]?.length);
   if (!kinds.length) return null;
   return (
     <section aria-labelledby="annotations">
       <h2 id="annotations">Annotations</h2>
-      {kinds.map((kind) => (
-        <OfKind home={home} feature={feature} kind={kind} rows={feature.annotations[kind.name] ?? []} />
-      ))}
+      <div class="pair">
+        {kinds.map((kind) => (
+          <OfKind home={home} feature={feature} kind={kind} rows={feature.annotations[kind.name] ?? []} />
+        ))}
+      </div>
     </section>
   );
 }
 
 /** Whether the study tested any feature for this kind. */
-const tested = (home: Home, kind: Kind) => home.layers.some((l) => kind.name in l.annotated);
+const asked = (home: Home, kind: Kind) => home.layers.some((l) => kind.name in l.annotated);
 
 /** Of ratios nothing is 1; of scores and correlations, 0. */
 export const nothing = (kind: Kind): number => (/odds|fold|ratio/.test(kind.estimate) ? 1 : 0);
@@ -42,10 +46,10 @@ function OfKind({
 }) {
   if (!rows.length)
     return (
-      <>
+      <div>
         <h3>{capital(kind.many)}</h3>
         <p class="empty">No {kind.one} was tested for this feature.</p>
-      </>
+      </div>
     );
   const scoped = rows.some((a) => a.scope),
     alone = new Set(rows.map((a) => a.scope)).size === 1;
@@ -82,14 +86,14 @@ function OfKind({
     },
     ...(scoped ? [stem(a.scope) || "all"] : []),
     a.estimate,
-    ...(intervals ? [interval(a.lo, a.hi)] : []),
+    ...(intervals ? [between(a.lo, a.hi)] : []),
     a.p,
-    a.q ?? { value: null, node: "not tested" },
+    tested(a.q),
     ...(own ? [specificity(a)] : []),
     ...(rows.some((one) => one.genes) ? [{ value: a.genes, node: <Genes names={a.genes} /> }] : []),
   ]);
   return (
-    <>
+    <div class="tall">
       <h3>{capital(kind.many)}</h3>
       <Drawn
         home={home}
@@ -103,14 +107,16 @@ function OfKind({
         heads={heads}
         rows={lines}
       />
-    </>
+    </div>
   );
 }
 
 /** Its excess in the feature's own stratum with its interval. */
 function specificity(a: Annotation): Cell {
   if (a.specificity === null) return { value: null, node: "not tested" };
-  return `${show(a.specificity, "signed")} ${interval(a.specificity_low, a.specificity_high, "signed")}`;
+  const range = interval(a.specificity_low, a.specificity_high, "signed");
+  const told = `${show(a.specificity, "signed")} ${range}`;
+  return { value: told, node: <span class="one-line">{told}</span> };
 }
 
 /** A scope may be a file name: its stem says as much in less room. */
@@ -132,10 +138,10 @@ function Drawn({
   const found = rows.filter((a) => a.estimate !== null);
   if (!found.length) return null;
   const zero = nothing(kind),
-    name = nameOf(feature.id),
-    height = 46 + 22 * found.length;
+    name = nameOf(feature.id);
   const label = (a: Annotation) => (scoped && a.scope ? `${a.term} (${stem(a.scope)})` : a.term);
   const forest = found.some((a) => a.lo !== null);
+  const height = rowsHeight(found.length, !forest && zero === 1);
   return (
     <Figure
       home={home}
@@ -144,7 +150,11 @@ function Drawn({
       alt={found
         .map((a) => `${label(a)}: ${show(a.estimate, "number")} ${interval(a.lo, a.hi)}, q ${show(a.q, "p")}`)
         .join("; ")}
-      note={`The null is ${zero}; a ${kind.one} counts as enriched at q < ${bound(home.thresholds.alpha)}.`}
+      note={
+        found.every((a) => a.q === null)
+          ? "A score without a test; chance: not stored."
+          : `The null is ${zero}; a ${kind.one} counts as enriched at q < ${bound(home.thresholds.alpha)}.`
+      }
       data={{
         heads: [
           { head: kind.one, form: "text" },
@@ -155,12 +165,12 @@ function Drawn({
         ],
         rows: found.map((a) => [label(a), a.estimate, a.lo, a.hi, a.q]),
       }}
-      width={720}
+      width={WIDE}
       height={height}
     >
       {forest ? (
         <Forest
-          width={720}
+          width={WIDE}
           height={height}
           zero={zero}
           xLabel={kind.estimate}
@@ -174,7 +184,7 @@ function Drawn({
         />
       ) : (
         <Bars
-          width={720}
+          width={WIDE}
           height={height}
           xLabel={kind.estimate}
           form="number"

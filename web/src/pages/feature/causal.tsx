@@ -30,30 +30,32 @@ export function Causal({ home, feature }: { home: Home; feature: Feature }) {
           Not measured for this feature: single features are ablated among the strongest only.
         </p>
       )}
-      {feature.ablation.length ? (
-        <Curve
-          home={home}
-          feature={feature}
-          points={feature.ablation}
-          name="ablation"
-          title="Ablation of this feature"
-          xLabel="features ablated"
-          yLabel="mean |change of prediction|"
-        />
-      ) : null}
-      {feature.steering.length ? (
-        <Curve
-          home={home}
-          feature={feature}
-          points={feature.steering}
-          name="scaling"
-          title="Scaling of this feature"
-          xLabel="its activation times (0 ablates)"
-          yLabel="change of prediction"
-        />
-      ) : any ? (
-        <p class="note">Scaling: not measured for this feature.</p>
-      ) : null}
+      <div class="pair">
+        {feature.ablation.length ? (
+          <Curve
+            home={home}
+            feature={feature}
+            points={feature.ablation}
+            name="ablation"
+            title="Ablation of this feature"
+            xLabel="features ablated"
+            yLabel="mean |change of prediction|"
+          />
+        ) : null}
+        {feature.steering.length ? (
+          <Curve
+            home={home}
+            feature={feature}
+            points={feature.steering}
+            name="scaling"
+            title="Scaling of this feature"
+            xLabel="its activation times (0 ablates)"
+            yLabel="change of prediction"
+          />
+        ) : any ? (
+          <p class="note">Scaling: not measured for this feature.</p>
+        ) : null}
+      </div>
     </section>
   );
 }
@@ -177,10 +179,10 @@ function Curve({
         ],
         rows: series.flatMap((s) => s.points.map((p) => [s.name, p.x, p.y, p.lo ?? null, p.hi ?? null])),
       }}
-      width={720}
+      width={560}
       height={300}
     >
-      <Lines width={720} height={300} series={series} xLabel={xLabel} yLabel={yLabel} baseline={0} />
+      <Lines width={560} height={300} series={series} xLabel={xLabel} yLabel={yLabel} baseline={0} />
     </Figure>
   );
 }

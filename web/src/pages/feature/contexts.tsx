@@ -2,7 +2,8 @@
 // for models of k-mers and genes the study's own columns.
 import type { Context, Feature, Home } from "../../data/format";
 import { nameOf } from "../../data/names";
-import { REACH, regionName } from "../../data/place";
+import { regionName } from "../../data/filter/parse";
+import { REACH } from "../../data/place";
 import { href } from "../../route";
 import { number, show } from "../../ui/show";
 import { Table, type Cell } from "../../ui/table";
@@ -36,15 +37,21 @@ export function Contexts({
   return (
     <section aria-labelledby="contexts">
       <h2 id="contexts">{heading}</h2>
-      <ContextTable home={home} feature={feature} />
-      {cards.map((alike, i) => (
-        <Card home={home} alike={alike} open={i < OPEN} />
-      ))}
-      {cards.length && cards.length < places.size ? (
-        <p class="note">
-          Bases and genes of the {cards.length} strongest of {places.size} places.
-        </p>
-      ) : null}
+      <div class="pair">
+        <div class="tall">
+          <ContextTable home={home} feature={feature} />
+        </div>
+        <div>
+          {cards.map((alike, i) => (
+            <Card home={home} alike={alike} open={i < OPEN} />
+          ))}
+          {cards.length && cards.length < places.size ? (
+            <p class="note">
+              Bases and genes of the {cards.length} strongest of {places.size} places.
+            </p>
+          ) : null}
+        </div>
+      </div>
     </section>
   );
 }
@@ -52,6 +59,8 @@ export function Contexts({
 const hasSequence = (one: Context) => typeof one.values["sequence"] === "string";
 
 function ContextTable({ home, feature }: { home: Home; feature: Feature }) {
+  const kept = feature.contexts.length;
+  const left = kept < feature.contexts_total ? ` (${kept} of ${feature.contexts_total})` : "";
   const what = feature.contexts.some((one) => one.chrom !== null) ? "Top bins" : "Top tokens";
   const condition = home.unit_columns.find((c) => c.name === home.words.condition);
   const columns = home.context_columns.filter(
@@ -79,7 +88,7 @@ function ContextTable({ home, feature }: { home: Home; feature: Feature }) {
   });
   return (
     <Table
-      caption={`${what} of ${nameOf(feature.id)}, strongest first`}
+      caption={`${what} of ${nameOf(feature.id)}, strongest first${left}`}
       heads={[
         { head: "place", form: "text" },
         { head: "activation", form: "number" },

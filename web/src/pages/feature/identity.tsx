@@ -54,7 +54,10 @@ export function Identity({ home, feature }: { home: Home; feature: Feature }) {
         ) : null}
       </p>
       <p>
-        density {show(v["density"], "share")} · mean {show(v["mean_activation"], "number")} where it fires
+        density {show(v["density"], "share")} ·{" "}
+        {v["mean_activation"] === null
+          ? "mean where it fires not stored"
+          : `mean ${show(v["mean_activation"], "number")} where it fires`}
         {" · "}
         <a href={href(["compare"], { a: nameOf(feature.id) })}>compare with another</a>
       </p>

@@ -1,10 +1,11 @@
 // What models of genes, cells and documents tell of a feature: its genes, cell types, responses to
 // perturbations, documents, what it depends on, and every number of its row.
-import { Bars, Heat } from "../../chart/charts";
+import { Bars, Heat, rowsHeight } from "../../chart/charts";
 import { Figure } from "../../chart/figure";
 import type { Feature, Home } from "../../data/format";
 import { nameOf } from "../../data/names";
 import { href } from "../../route";
+import { geneCell, tested } from "../../ui/cells";
 import { number, show } from "../../ui/show";
 import { Table, type Cell, type Head } from "../../ui/table";
 
@@ -27,52 +28,52 @@ export function Genes({ home, feature }: { home: Home; feature: Feature }) {
     ...(has("tokens") ? [{ head: "tokens", form: "count" as const, text: "tokens of the gene" }] : []),
   ];
   const drawn = rows.slice(0, DRAWN).filter((g) => g.value !== null),
-    height = 46 + 20 * drawn.length;
+    height = rowsHeight(drawn.length, false);
   return (
     <section aria-labelledby="genes">
       <h2 id="genes">Genes</h2>
-      {drawn.length ? (
-        <Figure
-          home={home}
-          name={`${nameOf(feature.id)}-genes`}
-          title="First genes of its list, by what the list is ranked by"
-          alt={drawn.map((g) => `${g.gene} ${show(g.value, "number")}`).join(", ")}
-          note="A gene ranks by its mean where the feature fires: once is enough. Chance: not stored."
-          data={{
-            heads: [
-              { head: "gene", form: "text" },
-              { head: "value", form: "number" },
-            ],
-            rows: drawn.map((g) => [g.gene, g.value]),
-          }}
-          width={720}
-          height={height}
-        >
-          <Bars
-            width={720}
+      <div class="pair tall">
+        {drawn.length ? (
+          <Figure
+            home={home}
+            name={`${nameOf(feature.id)}-genes`}
+            title="First genes of its list, by what the list is ranked by"
+            alt={drawn.map((g) => `${g.gene} ${show(g.value, "number")}`).join(", ")}
+            note="A gene ranks by its mean where the feature fires: once is enough. Chance: not stored."
+            data={{
+              heads: [
+                { head: "gene", form: "text" },
+                { head: "value", form: "number" },
+              ],
+              rows: drawn.map((g) => [g.gene, g.value]),
+            }}
+            width={560}
             height={height}
-            xLabel="value"
-            form="number"
-            rows={drawn.map((g) => ({ label: g.gene, value: g.value, href: href(["gene", g.gene]) }))}
-          />
-        </Figure>
-      ) : null}
-      <Table
-        caption={`Genes of ${nameOf(feature.id)} in the order of its list`}
-        heads={heads}
-        rows={rows.map((g): Cell[] => [
-          g.rank,
-          geneCell(g.gene),
-          ...(has("value") ? [g.value] : []),
-          ...(has("fires") ? [g.fires] : []),
-          ...(has("tokens") ? [g.tokens] : []),
-        ])}
-      />
+          >
+            <Bars
+              width={560}
+              height={height}
+              xLabel="value"
+              form="number"
+              rows={drawn.map((g) => ({ label: g.gene, value: g.value, href: href(["gene", g.gene]) }))}
+            />
+          </Figure>
+        ) : null}
+        <Table
+          caption={`Genes of ${nameOf(feature.id)} in the order of its list`}
+          heads={heads}
+          rows={rows.map((g): Cell[] => [
+            g.rank,
+            geneCell(g.gene),
+            ...(has("value") ? [g.value] : []),
+            ...(has("fires") ? [g.fires] : []),
+            ...(has("tokens") ? [g.tokens] : []),
+          ])}
+        />
+      </div>
     </section>
   );
 }
-
-const geneCell = (gene: string): Cell => ({ value: gene, node: <a href={href(["gene", gene])}>{gene}</a> });
 
 export function CellTypes({ feature }: { feature: Feature }) {
   if (!feature.celltypes.length) return null;
@@ -89,14 +90,7 @@ export function CellTypes({ feature }: { feature: Feature }) {
           { head: "q", form: "p" },
           { head: "donors", form: "count" },
         ]}
-        rows={feature.celltypes.map((t) => [
-          t.cell_type,
-          t.effect,
-          t.mean,
-          t.p,
-          t.q ?? { value: null, node: "not tested" },
-          t.donors,
-        ])}
+        rows={feature.celltypes.map((t) => [t.cell_type, t.effect, t.mean, t.p, tested(t.q), t.donors])}
       />
     </section>
   );
@@ -121,7 +115,7 @@ export function Responses({ home, feature }: { home: Home; feature: Feature }) {
             geneCell(r.target),
             r.effect,
             r.p,
-            r.q ?? { value: null, node: "not tested" },
+            tested(r.q),
             r.cells,
           ])}
         />

@@ -2,6 +2,7 @@
 import type { Feature, Home, Neighbor } from "../../data/format";
 import { nameOf, STRIDE } from "../../data/names";
 import { href } from "../../route";
+import { tested } from "../../ui/cells";
 import { Table, type Cell, type Head } from "../../ui/table";
 import { capital, spoken } from "../../ui/words";
 import { layerName, link } from "../found";
@@ -102,7 +103,7 @@ export function Links({ home, feature }: { home: Home; feature: Feature }) {
             layerName(home, k.far),
             k.kind,
             k.value,
-            k.p ?? { value: null, node: "not tested" },
+            tested(k.p),
             k.tokens,
             k.label,
           ])}

@@ -120,7 +120,7 @@ export function Grid(props: GridProps) {
   const inside = active[0] < 0 || (active[0] >= first && active[0] < end);
   return (
     <div
-      class="grid"
+      class="rows"
       ref={box}
       tabIndex={inside && count ? -1 : 0}
       onScroll={see}

@@ -1,21 +1,35 @@
-"""Each page that has nothing to show says why, and which stage would fill it."""
+"""What an atlas has beyond its features; an empty page says why, and which stage would fill it."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from petriscope.enrich.kinds import KINDS
 from petriscope.web.source import Source
 
 
-def sentences(source: Source, kinds: frozenset[str]) -> dict[str, str]:
-    """Page → why it is empty; pages that have something are absent. ``kinds`` are those of the
-    annotations."""
+class Parts(NamedTuple):
+    """What lies in data/ that not every atlas has."""
+
+    has: list[str]
+    """names of chunks"""
+    linked: list[tuple[int, int]]
+    """pairs of layers of data/graph/flow-A-B.js"""
+    modules: list[tuple[str, int, int]]
+    """graph, layer and number of modules of data/graph/modules-GRAPH-L.js"""
+    places: list[tuple[str, int, int, int]]
+    documents: tuple[int, int]
+    """of data/documents.js, and of the atlas"""
+
+
+def sentences(source: Source, parts: Parts) -> dict[str, str]:
+    """Page → why it is empty; pages that have something are absent."""
     atlas, has = source.atlas, source.has
     unit, stratum = atlas.declared.unit, atlas.declared.stratum
     curves = bool(atlas.select("SELECT 1 FROM curves LIMIT 1"))
     single = "causal_effect" in atlas.filled
-    genome = bool(atlas.select("SELECT 1 FROM contexts WHERE chrom IS NOT NULL LIMIT 1"))
     listed = has("feature_genes")
-    matched = bool(atlas.select("SELECT 1 FROM layer_flow LIMIT 1"))
+    grouped = has("modules") or "module" in atlas.filled
     stages = ", ".join(kind.stage for kind in KINDS)
     why = {
         "": (bool(atlas.claims()), "No claims were evaluated in this run (stage claims)."),
@@ -23,28 +37,32 @@ def sentences(source: Source, kinds: frozenset[str]) -> dict[str, str]:
         "layer": (bool(atlas.layers()), "This atlas holds no layer (stage atlas)."),
         "features": (bool(atlas.total), "This atlas holds no feature (stages sae and codes)."),
         "feature": (bool(atlas.total), "This atlas holds no feature (stages sae and codes)."),
-        "map": (has("layout"), "This atlas holds no positions of features (stage atlas)."),
-        "modules": (has("modules"), MODULES),
-        "module": (has("modules"), MODULES),
+        "map": (
+            atlas.layout_made is not None,
+            "This atlas holds no positions of features (stage atlas).",
+        ),
+        "modules": (grouped, MODULES),
+        "module": (grouped, MODULES),
         "flow": (
-            matched or has("links"),
+            bool(parts.linked),
             "No feature was matched with features of another layer: that takes dictionaries of two "
             "layers (stages sae and highways).",
         ),
         "graph": (
-            has("edges"),
-            "This atlas joins no features to documents: studies with a graph do (stage graph).",
+            "kg" in parts.has,
+            "No feature of this atlas is joined to a document, a term or a gene (stages graph, "
+            f"{stages}).",
         ),
         "gene": (
-            listed or (genome and has("genes")),
+            listed or (source.genome and has("genes")),
             "This atlas knows no genes: its features list none (stage catalog), and its contexts "
             "lie on no genome with start sites (stage genesets).",
         ),
         "term": (
-            bool(kinds),
+            bool(source.numbered),
             f"No feature was tested for a term of any kind (stages {stages}).",
         ),
-        "region": (genome, "The contexts of this atlas lie on no genome."),
+        "region": (source.genome, "The contexts of this atlas lie on no genome."),
         "compare": (
             atlas.total > 1,
             "There are no two features to compare (stages sae and codes).",
