@@ -4,20 +4,46 @@ people type into a search box. Seeded, so that a failure comes back."""
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from petriscope.atlas.filters import ALIASES, FLAGS, TERM_KINDS
 from petriscope.atlas.query import Atlas
 
-LETTERS = "aAbBgGtT1209 .,:;<>=!-–_\"'\\*%/éÉßςΣİıµſͅ٣९\u00a0\u200b\u3000\U0001d4d0~|()[]?+&#\0\x1c\x85"
+LETTERS = (
+    "aAbBgGtT1209 .,:;<>=!-–_\"'\\*%/éÉßςΣİıµſͅ٣९\u00a0\u200b\u3000\U0001d4d0~|()[]?+&#\0\x1c\x85"
+)
 NUMBERS = (
     *("0", "1", "-1.5", "1e-3", "1E+2", ".05", "5.", "+.3", "1_0", "1__0", "_1", "1_.5", "inf"),
-    *("-Infinity", "nan", "٣", "0.०५", "5%", "95%", "%", "1%%", "0x10", "1e", "e5", "", "--1", "1-"),
+    *(
+        "-Infinity",
+        "nan",
+        "٣",
+        "0.०५",
+        "5%",
+        "95%",
+        "%",
+        "1%%",
+        "0x10",
+        "1e",
+        "e5",
+        "",
+        "--1",
+        "1-",
+    ),
     *("1e-60", "1e-300", "65535", "65536", "-2147483648", "1e400", "3,", ",", ",,4"),
 )
 REGIONS = (
     *("chr22:1-200,000", "chr1:500,000", "CHR1:1-1000000", "chr1:100..400000", "chr1:5–900000"),
     *("chr1:1_000-2_000_000", "chr1:0-5", "chr1:9-5", "chr1:1-999999999", "chr1:,", "chr1:,5"),
-    *("chr1:٣-٩٩٩٩٩٩", "chrX:1-5", "chr1:", "chr1", "chr1:abc", "scaffold_1:1-1,000,000", "chr1:1-"),
+    *(
+        "chr1:٣-٩٩٩٩٩٩",
+        "chrX:1-5",
+        "chr1:",
+        "chr1",
+        "chr1:abc",
+        "scaffold_1:1-1,000,000",
+        "chr1:1-",
+    ),
     *("chr1:536870912", "chr1:536870913", "chr:1-2", "ch1:1-2", "chr1:300000-300128 "),
 )
 OPERATORS = (":", "=", "==", "!=", "<", "<=", ">", ">=")
@@ -29,11 +55,16 @@ class Grammar:
     def __init__(self, atlas: Atlas, seed: int) -> None:
         self.draw = random.Random(seed)
         self.columns = atlas.columns
-        names = [row[0] for row in atlas.select("SELECT DISTINCT name FROM terms ORDER BY name")]
+        sql = "SELECT DISTINCT name FROM terms WHERE kind {} 'gene' ORDER BY name"
+        names, self.genes = (
+            [row[0] for row in atlas.select(sql.format(sign))] for sign in ("<>", "=")
+        )
+        sql = 'SELECT chrom, start, "end" FROM contexts WHERE chrom IS NOT NULL ORDER BY context'
+        self.places = atlas.select(sql)
         sql = "SELECT DISTINCT CAST(label AS BLOB) FROM features WHERE label IS NOT NULL"
         labels = sorted(row[0].decode() for row in atlas.select(sql))
         self.words = [*names, *labels, "monocyte", "Müller", "nothing of it"]
-        self.values: dict[str, list[object]] = {}
+        self.values: dict[str, list[Any]] = {}
         for name in self.columns:
             sql = f'SELECT DISTINCT "{name}" FROM features ORDER BY "{name}"'
             self.values[name] = [v for (v,) in atlas.select(sql) if v is not None]
@@ -54,10 +85,14 @@ class Grammar:
             return self.draw.choice(REGIONS)
         if one < 0.24:
             return self.noise()
-        text = self.draw.choice(self.words)
-        if self.draw.random() < 0.5:
+        if one < 0.34:
+            return self.draw.choice(
+                ("ZNFx", "xZNF", "ZNF9x", "ZNF 1", "KRTAPx", "HISTONE", "OR1Ax")
+            )
+        text = self.draw.choice(self.draw.choice((self.words, self.genes or self.words)))
+        if self.draw.random() < 0.4:
             text = self.part(text)
-        if self.draw.random() < 0.5:
+        if self.draw.random() < 0.6:
             text = self.slip(text)
         return self.cased(text)
 
@@ -83,7 +118,12 @@ class Grammar:
         values = self.values.get(ALIASES.get(column, column), [])
         if values and self.draw.random() < 0.7:
             value = self.draw.choice(values)
-            return f"{100 * value:g}%" if self.draw.random() < 0.1 and value else repr(value)  # type: ignore[operator]
+            if isinstance(value, float) and self.draw.random() < 0.1:
+                hundredths = f"{100 * value:g}"
+                # The columns are float32, which cannot tell 1.3 / 100 from .013.
+                if float(hundredths) / 100 == value:
+                    return hundredths + "%"
+            return str(value)
         return self.draw.choice(NUMBERS)
 
     def text(self) -> str:
@@ -105,16 +145,21 @@ class Grammar:
 
     def flag(self) -> str:
         flag = self.draw.choice(list(FLAGS))
-        return "is" + self.draw.choice((":", ":", "=", "!=")) + (
-            self.slip(flag) if self.draw.random() < 0.2 else flag
-        )
+        flag = self.slip(flag) if self.draw.random() < 0.2 else flag
+        return "is" + self.draw.choice((":", ":", "=", "!=")) + flag
 
     def of_kind(self) -> str:
         word = self.draw.choice((*TERM_KINDS, "gene", "gene", "celltype", "celltype"))
-        return f"{self.cased(word)}{self.draw.choice(OPERATORS)}{self.value()}"
+        named = word == "gene" and self.genes and self.draw.random() < 0.7
+        value = self.cased(self.draw.choice(self.genes)) if named else self.value()
+        return f"{self.cased(word)}{self.draw.choice(OPERATORS)}{value}"
 
     def place(self) -> str:
         region = self.draw.choice(REGIONS)
+        if self.places and self.draw.random() < 0.5:
+            chrom, start, end = self.draw.choice(self.places)
+            at = self.draw.choice((start, start + 1, end, end + 1)) or 1
+            region = f"{chrom}:{at}"
         form = self.draw.choice(("{}", "region:{}", 'region:"{}"', "REGION={}", "region:x{}"))
         return form.format(region)
 
@@ -129,7 +174,9 @@ class Grammar:
 
     def misspelt(self) -> str:
         name = self.draw.choice((*self.columns, *ALIASES, *TERM_KINDS, "gene", "is", "region"))
-        return self.slip(name) + self.draw.choice(OPERATORS) + self.draw.choice(("1", "", '""', "x"))
+        return (
+            self.slip(name) + self.draw.choice(OPERATORS) + self.draw.choice(("1", "", '""', "x"))
+        )
 
     def noise(self) -> str:
         return "".join(self.draw.choice(LETTERS) for _ in range(self.draw.randrange(1, 14)))

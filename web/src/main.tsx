@@ -30,7 +30,7 @@ function Checked({ home }: { home: Home }) {
     <main>
       <h1>This atlas is newer than its page</h1>
       <p class="error" role="alert">
-        The folder has format {home.format}, its page reads {FORMAT}; write the folder again with one version:{" "}
+        The folder has format {home.format}, its page reads {FORMAT}; write the folder again:{" "}
         <code>petriscope atlas export</code>
       </p>
     </main>
@@ -80,8 +80,8 @@ function Shell({ home }: { home: Home }) {
             <>
               <h1>No such page</h1>
               <p class="error" role="alert">
-                There is no page “{route.path.join("/")}” in this atlas. The <a href="#/">overview</a> lists
-                what there is.
+                There is no page “{route.path.join("/")}” here. The <a href="#/">overview</a> lists what there
+                is.
               </p>
             </>
           )}
@@ -117,7 +117,7 @@ function Pages({ home, route }: { home: Home; route: Route }) {
 }
 
 function Source({ home }: { home: Home }) {
-  const said = ["dataset", "model", "seed", "revision"]
+  const said = ["dataset", "source", "paper", "model", "models", "seed", "revision"]
     .filter((key) => home.run[key])
     .map((key) => `${key} ${home.run[key]}`);
   return (

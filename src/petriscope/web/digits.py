@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 NULL = "null"
-DIGITS = 6
+DIGITS, MORE = 6, 10
 Texts = list[str]
 
 
@@ -20,33 +20,41 @@ def reals(values: Sequence[float | None] | np.ndarray) -> Texts:
     known = np.isfinite(x)
     if not known.any():
         return [NULL] * len(x)
-    texts = ("%.6g " * len(x) % tuple(x.tolist())).split()
+    texts = _printed(x, DIGITS)
     for i in np.flatnonzero(~known).tolist():
         texts[i] = NULL
-    for i in np.flatnonzero(known & _doubtful(x)).tolist():
-        texts[i] = real(float(x[i]))
+    doubtful = np.flatnonzero(known & _doubtful(x, DIGITS))
+    doubtful = doubtful[np.array([float(texts[i]) for i in doubtful.tolist()]) != x[doubtful]]
+    longer = _printed(x[doubtful], MORE)
+    for i in np.flatnonzero(_doubtful(x[doubtful], MORE)).tolist():
+        longer[i] = repr(float(x[doubtful[i]]))
+    for i, text in zip(doubtful.tolist(), longer):
+        texts[i] = text
     return texts
 
 
-def real(value: float) -> str:
-    """JSON of one finite number."""
-    for digits in (DIGITS, 10):
-        text = f"{value:.{digits}g}"
-        if float(text) == value or not _doubtful(np.array([value]), digits)[0]:
-            return text
-    return repr(value)
+def _printed(x: np.ndarray, digits: int) -> Texts:
+    return (f"%.{digits}g " * len(x) % tuple(x.tolist())).split()
 
 
-def _doubtful(x: np.ndarray, digits: int = DIGITS) -> np.ndarray:
-    """Whether rounding to ``digits`` and then to fewer may differ from rounding at once: the
-    digits end in a 5, or the number lies beside a power of ten, where the form of print changes."""
+def _doubtful(x: np.ndarray, digits: int) -> np.ndarray:
+    """Whether rounding to ``digits`` and then to fewer may differ from rounding at once: the last
+    digit that is not 0 is a 5, or the number lies beside a power of ten, where the form of print
+    changes."""
     size = np.abs(x)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         whole = np.rint(size * 10.0 ** (digits - 1 - np.floor(np.log10(size))))
-    doubt = np.zeros(len(x), bool)
-    for power in range(digits):
-        doubt |= whole % 10.0 ** (power + 1) == 5 * 10.0**power
-    return doubt | (whole == 10.0**digits) | (whole == 10.0 ** (digits - 1))
+    whole = np.where(np.isfinite(whole), whole, 0).astype(np.int64)
+    doubt = (whole == 10**digits) | (whole == 10 ** (digits - 1))
+    rows = np.arange(len(x))
+    for _ in range(digits):
+        last = whole % 10
+        doubt[rows[last == 5]] = True
+        more = (last == 0) & (whole > 0)
+        if not more.any():
+            break
+        rows, whole = rows[more], whole[more] // 10
+    return doubt
 
 
 def whole(values: Sequence[int | None]) -> Texts:

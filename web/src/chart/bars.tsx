@@ -52,7 +52,9 @@ export function Bars({
   const top = beside || ranged ? 22 : 6,
     bottom = height - 40;
   const said = rows.map((r) =>
-    beside ? `${print(r.value)} (${known(r.null) ? show(r.null, nullForm as Form) : "not tested"})` : print(r.value),
+    beside
+      ? `${print(r.value)} (${known(r.null) ? show(r.null, nullForm as Form) : "not tested"})`
+      : print(r.value),
   );
   const { left, right } = columns(
     width,
@@ -74,7 +76,10 @@ export function Bars({
         const y = top + step * (i + 0.5);
         return (
           <g key={i} transform={`translate(0,${round(y)})`}>
-            <title>{`${r.label}: ${spoken(r.value, r.lo, r.hi)}${known(r.null) ? `, ${nullName} ${spoken(r.null)}` : ""}`}</title>
+            <title>
+              {`${r.label}: ${spoken(r.value, r.lo, r.hi)}`}
+              {known(r.null) ? `, ${nullName} ${spoken(r.null)}` : ""}
+            </title>
             <RowLabel text={r.label} href={r.href} left={left} />
             {known(r.value) ? (
               <rect

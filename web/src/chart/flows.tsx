@@ -88,7 +88,10 @@ export function Flows({
             d={ribbonPath(from.x1 ?? 0, l.y0 ?? 0, to.x0 ?? 0, l.y1 ?? 0)}
             stroke-width={round(Math.max(l.width ?? 1, 1))}
           >
-            <title>{`${from.label} to ${to.label}: ${number(l.value)}${l.null === null || l.null === undefined ? "" : `, expected by chance ${number(l.null)}`}`}</title>
+            <title>
+              {`${from.label} to ${to.label}: ${number(l.value)}`}
+              {typeof l.null === "number" ? `, expected by chance ${number(l.null)}` : ""}
+            </title>
           </path>
         );
       })}

@@ -23,10 +23,18 @@ export interface Axes {
 }
 
 export const FONT = 12;
-/** Text cannot be measured in a pure function; in system fonts letters are about this wide. */
+/** Widths of letters in ems, of the widest among common system fonts (DejaVu Sans, Verdana). */
+const LETTERS: [RegExp, number][] = [
+  [/[mMW@%—…]/, 0.97],
+  [/[A-Zw&]/, 0.74],
+  [/[ijl.,:;|!']/, 0.33],
+  [/[tfrI()[\] -]/, 0.42],
+];
+
+/** Text cannot be measured in a pure function; it is taken to be as wide as its letters are at most. */
 export function textWidth(text: string, size = FONT): number {
   let width = 0;
-  for (const c of text) width += /[A-Zmw%@&—…]/.test(c) ? 0.72 : /[ijltfI.,:;|!'()[\] ]/.test(c) ? 0.36 : 0.6;
+  for (const c of text) width += LETTERS.find(([kind]) => kind.test(c))?.[1] ?? 0.63;
   return width * size;
 }
 

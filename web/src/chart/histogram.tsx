@@ -66,7 +66,7 @@ export function Histogram({
             width={Math.max(to - from - 1, 1)}
             height={Math.max(bottom - up, 0)}
           >
-            <title>{`${tick(Number(b.from.toPrecision(3)))} to ${tick(Number(b.to.toPrecision(3)))}: ${grouped(b.count)}`}</title>
+            <title>{`${rough(b.from)} to ${rough(b.to)}: ${grouped(b.count)}`}</title>
           </rect>
         );
       })}
@@ -91,3 +91,5 @@ export function Histogram({
     </g>
   );
 }
+
+const rough = (value: number): string => tick(Number(value.toPrecision(3)));

@@ -61,7 +61,7 @@ export function Lines({ width, height, series, ...axes }: Size & Axes & { series
     drawn.map((s) => s.name),
     width - 8,
   );
-  const top = 20 + (beside ? 0 : GAP * 1.2 * ((key.at(-1)?.line ?? -1) + 1));
+  const top = 22 + (beside ? 0 : GAP * 1.2 * ((key.at(-1)?.line ?? -1) + 1));
   const bottom = height - 40;
   const xs = drawn.flatMap((s) => s.points.map((p) => p.x));
   const ys = drawn.flatMap((s) => s.points.flatMap((p) => [p.y, p.lo, p.hi]));

@@ -5,20 +5,9 @@ import { provenance } from "../ui/save";
 import { textWidth } from "./frame";
 
 const SVG = "http://www.w3.org/2000/svg";
-const STYLES = [
-  "fill",
-  "fill-opacity",
-  "stroke",
-  "stroke-width",
-  "stroke-dasharray",
-  "stroke-opacity",
-  "stroke-linejoin",
-  "opacity",
-  "font-size",
-  "font-weight",
-  "paint-order",
-  "text-anchor",
-];
+const PAINT = ["fill", "fill-opacity", "stroke", "opacity"];
+const STROKE = ["stroke-width", "stroke-dasharray", "stroke-opacity", "stroke-linejoin"];
+const TEXT = ["font-size", "font-weight", "paint-order"];
 const FONTS = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
 const SMALL = 10,
   LINE = 14;
@@ -110,20 +99,24 @@ function styled(drawing: SVGSVGElement): Node[] {
   stage.append(copy);
   document.body.append(stage);
   try {
-    for (const element of copy.querySelectorAll<SVGElement>("*")) {
-      const style = getComputedStyle(element);
-      if (element.tagName !== "title" && element.tagName !== "g" && element.tagName !== "a") {
-        for (const name of STYLES) {
-          const value = style.getPropertyValue(name);
-          if (
-            value &&
-            value !== "normal" &&
-            !(value === "none" && name !== "fill") &&
-            !(value === "1" && name.endsWith("opacity"))
-          )
-            element.setAttribute(name, value);
-        }
+    const elements = [...copy.querySelectorAll<SVGElement>("*")];
+    for (const element of elements) {
+      if (["title", "g", "a"].includes(element.tagName)) continue;
+      const style = getComputedStyle(element),
+        stroked = style.stroke !== "none";
+      const names = [...PAINT, ...(stroked ? STROKE : []), ...(element.tagName === "text" ? TEXT : [])];
+      for (const name of names) {
+        const value = style.getPropertyValue(name);
+        const plain =
+          value === "" ||
+          value === "normal" ||
+          (value === "none" && name !== "fill") ||
+          (value === "1" && name.endsWith("opacity"));
+        if (!plain) element.setAttribute(name, value);
       }
+    }
+    // Styles of an element hang on the classes of those around it: these go last.
+    for (const element of elements) {
       for (const name of ["class", "tabindex", "href", "role", "aria-label"]) element.removeAttribute(name);
     }
     return [...copy.childNodes];

@@ -1,9 +1,8 @@
 // How the numbers were made, in words of the run card and of the atlas; licenses, citation, how to
 // check the folder, and what its files hold.
-import type { Home } from "../data/format";
 import { href } from "../route";
-import { bound, show } from "../ui/show";
 import { Table } from "../ui/table";
+import { methods } from "./methods";
 import { RunCard } from "./overview";
 import type { PageOf, PageProps } from "./page";
 
@@ -20,9 +19,8 @@ function Page({ home }: PageProps) {
         ))}
       </ol>
       <p class="note">
-        Every claim is given as published and corrected; its rule was written down before its numbers were
-        looked at. The <a href={href([])}>overview</a> has the ledger,{" "}
-        <a href={href(["controls"])}>controls</a> what each claim is held against.
+        The <a href={href([])}>overview</a> has the ledger, <a href={href(["controls"])}>controls</a> what
+        each claim is held against.
       </p>
       <h2>The run</h2>
       <RunCard home={home} />
@@ -77,80 +75,6 @@ function Page({ home }: PageProps) {
       />
     </>
   );
-}
-
-/** What was done, in the order in which it was done; what this atlas lacks is left out. */
-function methods(home: Home): [string, string][] {
-  const { run, words, thresholds } = home,
-    alpha = bound(thresholds.alpha);
-  const filled = (name: string) => home.columns.some((c) => c.name === name && c.filled);
-  const out: [string, string][] = [];
-  const add = (head: string, text: string | null | undefined | false) => {
-    if (text) out.push([head, text]);
-  };
-  const given = (...names: string[]) =>
-    names
-      .map((name) => run[name])
-      .filter(Boolean)
-      .join("; ");
-  add("Source", run["source"] && `${run["source"]}. ${run["nulls"] ? `Nulls: ${run["nulls"]}.` : ""}`);
-  add("Model", given("model", "models") && `${given("model", "models", "model_r")}.`);
-  add(
-    "Layers",
-    run["layers"]
-      ? `${run["layers"]}.`
-      : "layer 0 is the input of the first block, layer k the stream after block k.",
-  );
-  add(
-    "Autoencoders",
-    `${run["sae"] ? `${run["sae"]}. ` : ""}One sparse autoencoder a layer; FVU, L0 and dead share are measured on tokens held out from its training.`,
-  );
-  add(
-    "Alive features",
-    filled("alive") && "only features that fire often enough to be compared enter shares and tests.",
-  );
-  add(
-    "Contrast",
-    home.contrasted &&
-      `${words.target.replaceAll("_", " ")} against ${words.reference.replaceAll("_", " ")}. The ${words.unit} is the unit of replication; the statistic is a moderated t, combined over ${words.stratum === "stratum" ? "strata" : `${words.stratum}s`} by signed Stouffer. A context feature has q < ${alpha} (Benjamini–Hochberg over all layers).`,
-  );
-  add(
-    "Null model",
-    home.layers.some((l) => l.values["random_init_fraction"] != null) &&
-      "the same analysis of a randomly initialized model of the same architecture.",
-  );
-  add(
-    "Stability",
-    filled("stability") &&
-      `a feature is stable when autoencoders trained from other seeds have a decoder direction with cosine of at least ${bound(thresholds.stable)}.`,
-  );
-  const kinds = home.kinds.filter((k) => home.layers.some((l) => (l.annotated[k.name] ?? 0) > 0));
-  add(
-    "Annotation",
-    kinds.length > 0 &&
-      `${kinds.map((k) => `${k.many} (${k.estimate})`).join(", ")}, each test against a background of the same layer, q < ${alpha}.`,
-  );
-  add(
-    "Causal tests",
-    home.has.includes("curves") &&
-      `ablation and steering on test data, beside arms drawn at random and matched; a feature counts as causal above ${show(thresholds.causal, "share")} of matched random features.`,
-  );
-  add(
-    "Modules",
-    home.modules.length > 0 &&
-      `communities of the graphs ${[...new Set(home.modules.map(([graph]) => graph.replaceAll("_", " ")))].join(", ")} of features that fire together.`,
-  );
-  add(
-    "Perturbations",
-    home.has.includes("perturbations") &&
-      "responses of features to perturbed genes, against matched sets of features.",
-  );
-  add(
-    "Map",
-    home.layout !== null &&
-      `${home.layout.method} (seed ${home.layout.seed}; ${home.layout.parameters}). Position is not evidence.`,
-  );
-  return out;
 }
 
 const LICENSES = [

@@ -9,10 +9,11 @@ import { useAsked } from "../data/use";
 import { withQuery, type Route } from "../route";
 import { Choices } from "../ui/choices";
 import { Empty, Loaded } from "../ui/parts";
-import { interval, number, show } from "../ui/show";
+import { number, show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
 import { tick } from "../chart/frame";
 import type { PageOf, PageProps } from "./page";
+import { ends, UNTESTED } from "./statistics";
 
 type Analysis = keyof Curves;
 const WIDTH = 680,
@@ -177,39 +178,28 @@ function pointTable(points: CurvePoint[], arms: string[], rival: string | null, 
     { head: "arm", form: "text" },
     { head: name === "ablation" ? "k" : "alpha", form: "number" },
     { head: "estimate", form: "number" },
-    { head: "95 %", form: "text" },
+    { head: "95 % low", form: "number" },
+    { head: "95 % high", form: "number" },
     { head: `minus ${said(rival ?? "random")}`, form: "number" },
     { head: "n", form: "count" },
   ];
   const rows = [...points]
     .sort((a, b) => arms.indexOf(a.arm) - arms.indexOf(b.arm) || a.x - b.x)
     .map((p): Cell[] => {
-      const control = rivals.get(p.x),
-        over =
-          control === null || control === undefined || p.estimate === null || p.arm === rival
-            ? null
-            : p.estimate - control;
+      const control = rivals.get(p.x) ?? null,
+        over = control === null || p.estimate === null || p.arm === rival ? null : p.estimate - control;
       return [
         said(p.arm),
         { value: p.x, node: tick(p.x) },
         p.estimate,
-        {
-          value: p.lo === null || p.hi === null ? null : `${p.lo} to ${p.hi}`,
-          node: p.lo === null || p.hi === null ? "not tested" : interval(p.lo, p.hi),
-        },
-        {
-          value: over,
-          node:
-            over === null
-              ? p.arm === rival
-                ? "the control"
-                : "not tested"
-              : `${over < 0 ? "-" : "+"}${number(Math.abs(over))}`,
-        },
+        ...ends(p.lo, p.hi, "number", UNTESTED),
+        { value: over, node: p.arm === rival ? "the control" : over === null ? UNTESTED : signed(over) },
         { value: p.n, node: show(p.n, "count") },
       ];
     });
   return { heads, rows };
 }
+
+const signed = (value: number): string => `${value < 0 ? "-" : "+"}${number(Math.abs(value))}`;
 
 export const causal: PageOf = { path: "causal", nav: "Causal", title: () => "Causal experiments", Page };

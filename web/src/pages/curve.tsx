@@ -41,8 +41,8 @@ function Curve({ home, statistic }: { home: Home; statistic: Statistic }) {
     <Figure
       home={home}
       name="layer-curve"
-      title={statistic.title}
-      alt={`${statistic.title} by layer, each value beside its null where one was measured; the numbers are in the data table.`}
+      title={`${statistic.title} by layer`}
+      alt={`${statistic.title} by layer, each value beside its null; the data table has the numbers.`}
       note={statistic.note}
       data={panelData(home, statistic)}
       width={WIDTH}
@@ -65,12 +65,14 @@ export function context(home: Home): Statistic {
   const get = (name: string) => (l: Layer) => l.values[name] ?? null;
   return {
     key: "fraction",
-    title: "Context features by layer",
+    title: "Context features",
     yLabel: "% of alive features",
     form: "share",
     without: UNTESTED,
     nullName: "randomly initialized",
-    note: `Context: q < ${bound(home.thresholds.alpha)} (Benjamini–Hochberg over all layers). Bands are 95 % intervals. Null: the same analysis of a randomly initialized model.`,
+    note:
+      `Context: q < ${bound(home.thresholds.alpha)} (Benjamini–Hochberg over all layers). Bands are 95 % ` +
+      "intervals. Null: the same analysis of a randomly initialized model.",
     points: home.layers.map((l) => ({
       layer: l.layer,
       value: get("fraction")(l),
@@ -87,7 +89,7 @@ export function context(home: Home): Statistic {
 function annotated(found: Measured[]): Statistic {
   return {
     key: "annotated",
-    title: "Annotated features by layer",
+    title: "Annotated features",
     yLabel: "% of alive features",
     form: "share",
     without: UNTESTED,

@@ -22,13 +22,12 @@ const TOP = 20,
 function Page({ home, route }: PageProps) {
   const at = home.layers.findIndex((l) => String(l.layer) === route.path[1]);
   const layer = home.layers[at];
+  const known = home.layers.map((l) => l.layer).join(", ");
   if (!layer) {
     return (
       <>
         <h1>Layer</h1>
-        <Empty
-          why={`There is no layer ${route.path[1] ?? ""} in this atlas; it has ${home.layers.map((l) => l.layer).join(", ") || "none"}.`}
-        />
+        <Empty why={`There is no layer ${route.path[1] ?? ""} in this atlas; it has ${known || "none"}.`} />
       </>
     );
   }
@@ -37,7 +36,7 @@ function Page({ home, route }: PageProps) {
     words = layerWords(home, layer.layer);
   return (
     <>
-      <h1>{words[0]!.toUpperCase() + words.slice(1)}</h1>
+      <h1>{headed(words)}</h1>
       <nav class="choices" aria-label="Layers">
         {before ? (
           <a rel="prev" href={href(["layer", before.layer])}>
@@ -251,7 +250,7 @@ function TopFeatures({ home, layer, route }: { home: Home; layer: Layer; route: 
         {(values) =>
           layer.contiguous || index.value ? (
             <Table
-              caption={`${chosen.text || chosen.name}: the ${ascending(chosen) ? "smallest" : "largest"} of ${layerWords(home, layer.layer)}`}
+              caption={`${chosen.text || chosen.name}: the ${TOP} ${ascending(chosen) ? "least" : "largest"}`}
               heads={[
                 { head: "feature", form: "text" },
                 { head: chosen.head || chosen.name, form: chosen.form, text: chosen.text },
@@ -293,10 +292,12 @@ function top(layer: Layer, values: Values, small: boolean): number[] {
   return rows.sort((a, b) => (small ? value(a) - value(b) : value(b) - value(a)) || a - b).slice(0, TOP);
 }
 
+/** A number gets a capital, the name of a model stays as it is written. */
+const headed = (words: string): string => words.replace(/^layer /, "Layer ");
+
 export const layer: PageOf = {
   path: "layer",
   nav: null,
   Page,
-  title: (route, home) =>
-    route.path[1] ? layerWords(home, Number(route.path[1])).replace(/^l/, "L") : "Layer",
+  title: (route, home) => (route.path[1] ? headed(layerWords(home, Number(route.path[1]))) : "Layer"),
 };

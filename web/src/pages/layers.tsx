@@ -66,7 +66,7 @@ function Panel({ home, statistic }: { home: Home; statistic: Statistic }) {
       height={HEIGHT}
       data={panelData(home, statistic)}
       note={statistic.note}
-      alt={`${statistic.title} by layer${statistic.nullName ? ` beside ${statistic.nullName}` : ""}; the numbers are in the data table.`}
+      alt={`${statistic.title} by layer, null: ${statistic.nullName || "none"}; numbers in the data table.`}
     >
       <Lines
         width={WIDTH}

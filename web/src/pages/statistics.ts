@@ -77,23 +77,29 @@ export const between = (lo: number | null, hi: number | null, form: Form, withou
   node: lo === null || hi === null ? without : `[${show(lo, form)}, ${show(hi, form)}]`,
 });
 
+/** The ends of an interval as two columns of numbers, so that a saved table can be read again. */
+export const ends = (lo: number | null, hi: number | null, form: Form, without: string): Cell[] =>
+  [lo, hi].map((value) => ({ value, node: show(value, form, without) }));
+
 export function panelData(home: Home, statistic: Statistic): FigureData {
   const { form, nullName, without } = statistic;
   return {
     heads: [
       { head: "layer", form: "text" },
       { head: statistic.title, form },
-      { head: "95 % interval", form: "text" },
+      { head: "95 % low", form },
+      { head: "95 % high", form },
       { head: `null: ${nullName || "none"}`, form },
-      { head: "95 % interval of the null", form: "text" },
+      { head: "null 95 % low", form },
+      { head: "null 95 % high", form },
       { head: "n", form: "count" },
     ],
     rows: statistic.points.map((p) => [
       layerWords(home, p.layer),
       p.value,
-      between(p.lo, p.hi, form, without),
-      { value: p.null, node: p.null === null ? without : show(p.null, form) },
-      between(p.nullLo, p.nullHi, form, without),
+      ...ends(p.lo, p.hi, form, without),
+      { value: p.null, node: show(p.null, form, without) },
+      ...ends(p.nullLo, p.nullHi, form, without),
       p.n,
     ]),
   };
@@ -149,7 +155,9 @@ const QUALITY: Known[] = [
     name: "published_fraction",
     title: "Significant by the published test",
     form: "share",
-    note: "share of features that pass the test as published, which takes windows of one sample pair for replicates",
+    note:
+      "share of features that pass the test as published, which takes the windows of one pair of samples " +
+      "for replicates",
   },
 ];
 
@@ -191,7 +199,7 @@ export function statistics(home: Home, context: Statistic, numbers: Measured[]):
       form: "share",
       nullName: "",
       yLabel: "% of alive features",
-      note: `share of alive features that are enriched for ${kind.one === kind.many ? kind.one : `a ${kind.one}`}; each test has its q; no null of the share was tested`,
+      note: `share of alive features enriched for any of the ${kind.many}; the share's null: not tested`,
       points: home.layers.map((l) => {
         const n = l.values["alive"] ?? l.size,
           k = l.annotated[kind.name];

@@ -10,12 +10,9 @@ export function provenance(home: Home): [string, string][] {
     hash = location.hash || "#/";
   const mark = hash.indexOf("?"),
     filter = mark < 0 ? null : new URLSearchParams(hash.slice(mark + 1)).get("f");
+  const keys = ["dataset", "study", "source", "paper", "model", "models", "seed", "revision"];
   const told: [string, string | null | undefined][] = [
-    ["dataset", run["dataset"]],
-    ["study", run["study"]],
-    ["model", run["model"]],
-    ["seed", run["seed"]],
-    ["revision", run["revision"]],
+    ...keys.map((key): [string, string | null | undefined] => [key, run[key]]),
     ["program", `petriscope ${home.program}`],
     ["atlas sha256", home.atlas.sha256],
     ["address", address()],

@@ -47,6 +47,7 @@ export function Search({ home }: { home: Home }) {
     document.getElementById(`${list}-${at}`)?.scrollIntoView({ block: "nearest" });
   }, [at, open]);
   const hits = answer?.text === wanted ? answer.hits : [];
+  const shown = open && wanted !== "";
   const visit = (hit: Found) => {
     setOpen(false);
     setText("");
@@ -61,9 +62,12 @@ export function Search({ home }: { home: Home }) {
     } else if (event.key === "Enter" && hits[at]) {
       event.preventDefault();
       visit(hits[at]);
-    } else if (event.key === "Escape" && !open) setText("");
+    } else if (event.key === "Escape") {
+      // The first Escape closes the list and keeps what was typed, the second empties the box.
+      if (shown) event.preventDefault();
+      else setText("");
+    }
   };
-  const shown = open && wanted !== "";
   return (
     <div
       class="find"

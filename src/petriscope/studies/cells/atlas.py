@@ -23,6 +23,7 @@ from petriscope.graph.similar import similar_rows
 from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.branches import Branch, branches
 from petriscope.studies.cells.data.dataset import load_dataset
+from petriscope.studies.cells.measured import measured
 from petriscope.studies.cells.numbering import FIRST_LAYER, NAMES
 from petriscope.studies.cells.params import Params
 
@@ -337,6 +338,7 @@ def number_rows(workspace: Workspace) -> pd.DataFrame | None:
                 }
             )
         )
+    frames += measured(workspace)
     return pd.concat(frames, ignore_index=True) if frames else None
 
 

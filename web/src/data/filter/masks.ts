@@ -70,8 +70,12 @@ export async function maskOf(home: Home, clause: Clause): Promise<Uint8Array> {
 // Columns
 // ------------------------------------------------------------------------------------------------
 
-/** The typed number as the column stores numbers. */
-const stored = ({ column }: Values, value: number) => (column.store === "f32" ? Math.fround(value) : value);
+/** The typed number as the column stores numbers. One that float32 would make 0 or infinite stays as
+ * it is: a column with such numbers is not stored so, and 0 is not 1e-60. */
+function stored({ column }: Values, value: number): number {
+  const narrow = Math.fround(value);
+  return column.store === "f32" && narrow !== 0 && Number.isFinite(narrow) ? narrow : value;
+}
 
 function ordered(values: Values, mask: Uint8Array, order: Order, typed: number): Uint8Array {
   const value = stored(values, typed), { raw } = values, gap = MISSING[values.column.store];
