@@ -72,6 +72,7 @@ function Alone({
   effect: number | null;
   percentile: number | null;
 }) {
+  const percent = `${Number((100 * home.thresholds.causal).toPrecision(6))} %`;
   const needed = home.thresholds.causal,
     place = percentile === null ? null : Math.min(Math.max(percentile, 0), 1) * WIDE;
   const told =
@@ -95,7 +96,7 @@ function Alone({
           width={WIDE + 40}
           height={36}
           role="img"
-          aria-label={`${told}; ${show(needed, "share")} are asked`}
+          aria-label={`${told}; ${percent} are asked`}
         >
           <g stroke="currentColor">
             <line x1={0} x2={WIDE} y1={10} y2={10} stroke-width={1} opacity={0.6} />
@@ -114,7 +115,7 @@ function Alone({
               0 %
             </text>
             <text x={needed * WIDE} y={32} text-anchor="middle">
-              {show(needed, "share")} asked
+              {percent} asked
             </text>
           </g>
         </svg>

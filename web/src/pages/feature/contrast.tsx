@@ -3,9 +3,9 @@ import { Forest, rowsHeight } from "../../chart/charts";
 import { Figure } from "../../chart/figure";
 import type { Feature, Home } from "../../data/format";
 import { nameOf } from "../../data/names";
-import { between } from "../../ui/cells";
+import { between, filled } from "../../ui/cells";
 import { interval, show } from "../../ui/show";
-import { Table } from "../../ui/table";
+import { Table, type Cell } from "../../ui/table";
 import { capital, counted, plural, spoken } from "../../ui/words";
 
 const real = (value: number | string | null | undefined) => (typeof value === "number" ? value : null);
@@ -96,7 +96,7 @@ function Strata({ home, feature, target, reference }: Sides) {
           { head: "lo", form: "signed" },
           { head: "hi", form: "signed" },
         ],
-        rows: feature.effects.map((e) => [e.lineage, e.effect, e.lo, e.hi]),
+        rows: feature.effects.map((e): Cell[] => [e.lineage, e.effect, e.lo, e.hi]),
       }}
       width={560}
       height={height}
@@ -116,32 +116,34 @@ function Numbers({ home, feature, target, reference }: Sides) {
   return (
     <Table
       caption={`${capital(plural(home.words.stratum))}: every number`}
-      heads={[
-        { head: home.words.stratum, form: "text" },
-        { head: "t", form: "signed" },
-        { head: "p", form: "p" },
-        { head: "q", form: "p" },
-        { head: "g", form: "signed" },
-        { head: "95 %", form: "text" },
-        { head: "n", form: "count", text: "units" },
-        { head: `mean ${target}`, form: "number" },
-        { head: `mean ${reference}`, form: "number" },
-        { head: "AUROC", form: "number" },
-        { head: "log2 fold", form: "signed" },
-      ]}
-      rows={feature.effects.map((e) => [
-        e.lineage,
-        e.t,
-        e.p,
-        e.q,
-        e.effect,
-        between(e.lo, e.hi, "signed"),
-        e.n_units,
-        e.mean_vivo,
-        e.mean_vitro,
-        e.auroc,
-        e.log2_fold,
-      ])}
+      {...filled(
+        [
+          { head: home.words.stratum, form: "text" },
+          { head: "t", form: "signed" },
+          { head: "p", form: "p" },
+          { head: "q", form: "p" },
+          { head: "g", form: "signed" },
+          { head: "95 %", form: "text" },
+          { head: "n", form: "count", text: "units" },
+          { head: `mean ${target}`, form: "number" },
+          { head: `mean ${reference}`, form: "number" },
+          { head: "AUROC", form: "number" },
+          { head: "log2 fold", form: "signed" },
+        ],
+        feature.effects.map((e): Cell[] => [
+          e.lineage,
+          e.t,
+          e.p,
+          e.q,
+          e.effect,
+          between(e.lo, e.hi, "signed"),
+          e.n_units,
+          e.mean_vivo,
+          e.mean_vitro,
+          e.auroc,
+          e.log2_fold,
+        ]),
+      )}
     />
   );
 }
