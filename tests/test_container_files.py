@@ -87,7 +87,7 @@ def test_the_entry_point_says_what_to_do_about_an_unwritable_out(tmp_path):
 
 def test_every_service_of_compose_is_closed_and_calls_a_verb_of_the_entry_point():
     services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
-    assert {"reproduce", "gpu", "tui", "web"} == services.keys()
+    assert {"reproduce", "gpu", "tui", "web", "atlas"} == services.keys()
     verbs = set(re.findall(r"(?m)^    ([a-z |]+)\)", ENTRY.read_text()))
     for name, service in services.items():
         assert service["command"][0] in {word for line in verbs for word in line.split(" | ")}, name
@@ -96,9 +96,10 @@ def test_every_service_of_compose_is_closed_and_calls_a_verb_of_the_entry_point(
             and service["cap_drop"] == ["ALL"]
             and service["volumes"] == ["./out:/out"]
         ), name
-        assert service.get("network_mode") == "none" or service["ports"] == [
-            "127.0.0.1:8765:8765"
-        ], name
+        port = {"web": 8765, "atlas": 8766}.get(name)
+        published = None if port is None else [f"127.0.0.1:{port}:{port}"]
+        assert service.get("ports") == published, name
+        assert published or service["network_mode"] == "none", name
 
 
 def test_compose_itself_finds_the_file_valid(tmp_path):

@@ -322,13 +322,13 @@ def terminal(image: Image, out: Path) -> str:
     return f"{len(drawn):,} characters drawn, q ends it"
 
 
-def web(image: Image, out: Path) -> str:
-    """The web terminal answers inside, and the health check knows it."""
-    name = "petriscope-web"
+def served(image: Image, out: Path, word: str, port: int) -> str:
+    """What a word of the entry point serves answers inside, and the health check knows it."""
+    name = f"petriscope-{word}"
     options = image.options(out, "-d", "--name", name, "--user", STRANGER)
-    image.docker(*options, "web")
+    image.docker(*options, word)
     try:
-        ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8765/').status)"
+        ask = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{port}/').status)"
         deadline = time.monotonic() + 90
         while True:
             healthy = image.docker("exec", name, "petriscope-health", check=False).returncode == 0
@@ -420,7 +420,8 @@ def checks(report: Report, docker: Engine, scratch: Path, args: argparse.Namespa
         report.check("verify the run", lambda: verify_run(image, boxed, args.full))
         report.check("provenance and crate", lambda: traced(image, boxed))
         report.check("terminal UI", lambda: terminal(image, boxed))
-        report.check("web terminal", lambda: web(image, boxed))
+        report.check("web terminal", lambda: served(image, boxed, "web", 8765))
+        report.check("web atlas", lambda: served(image, boxed, "atlas", 8766))
         if report.check("bare run", lambda: bare_reproduce(venv, bare)):
             report.check("same results", lambda: identical(bare, boxed))
             report.check("time of all stages", lambda: whole_run(bare, boxed))

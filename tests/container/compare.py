@@ -3,7 +3,9 @@ it must be equal."""
 
 from __future__ import annotations
 
+import base64
 import functools
+import gzip
 import hashlib
 import json
 import os
@@ -65,6 +67,8 @@ def content(path: Path) -> bytes:
             return b"".join(
                 name.encode() + archive.read(name) for name in sorted(archive.namelist())
             )
+    if path.suffix == ".js" and raw.startswith(b'P("'):
+        return gzip.decompress(base64.b64decode(raw.split(b'"')[3]))
     if path.suffix == ".safetensors":
         size = int.from_bytes(raw[:8], "little")
         return json.dumps(json.loads(raw[8 : 8 + size]), sort_keys=True).encode() + raw[8 + size :]
@@ -81,6 +85,9 @@ def hashes(root: Path) -> dict[str, str]:
             private = "/provenance/" in name or name.startswith(
                 "results/cache/"
             )  # inodes and times
+            # of the web atlas, these carry the digest of the SQLite file and of what they name
+            told = name in ("results/web/manifest.json", "results/web/data/home.js")
+            private = private or told
             if path.is_file() and not private and not name.endswith((".sqlite", ".log")):
                 found[name] = hashlib.sha256(content(path)).hexdigest()
     return found

@@ -18,7 +18,7 @@ from petriscope.errors import UserError
 from petriscope.files import Output, claim
 from petriscope.run.workspace import Workspace
 from petriscope.web.export import WEB, export_atlas
-from petriscope.web.serve import exported, is_web, serve
+from petriscope.web.serve import HOST, exported, is_web, serve
 from petriscope.web.verify import verify_web
 
 
@@ -53,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "exported first where it has changed (default: this folder)",
     )
     child.add_argument("--port", type=int, default=0, help="port to serve on (default: a free one)")
+    child.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        default=HOST,
+        help="address to listen on (default: this computer alone; 0.0.0.0: whoever reaches the "
+        "port, as a container needs)",
+    )
     child.add_argument("--no-browser", action="store_true", help="print the address alone")
     child.set_defaults(run=open_web)
     line = "tell whether an exported folder is whole: every file, byte for byte"
@@ -95,7 +102,7 @@ def open_web(args: argparse.Namespace) -> int:
     """Serve a folder until interrupted; a workspace's atlas is exported first."""
     given = Path(args.folder)
     folder = given if is_web(given) else exported(Workspace(given))
-    serve(folder, port=args.port, browser=not args.no_browser)
+    serve(folder, port=args.port, host=args.host, browser=not args.no_browser)
     return 0
 
 

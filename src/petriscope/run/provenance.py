@@ -23,6 +23,7 @@ from typing import Any
 from petriscope.files import sha256, write_json
 from petriscope.run.graph import Graph, Stage, load_graph, lookup
 from petriscope.run.params import Params
+from petriscope.run.snapshot import KEPT
 from petriscope.run.workspace import Workspace
 
 DIGESTS = Path("results") / "cache" / "digests.json"
@@ -203,7 +204,7 @@ def source_digest() -> str:
 
 
 def _sources(paths: Iterable[Path]) -> list[Path]:
-    return [path for path in paths if path.suffix in (".py", ".yaml", ".tsv", ".meme", ".json")]
+    return [path for path in paths if path.suffix in KEPT]
 
 
 @functools.cache

@@ -15,7 +15,7 @@ import numpy as np
 from petriscope.atlas import records
 from petriscope.atlas.evidence import checks
 from petriscope.atlas.query import Atlas
-from petriscope.enrich.kinds import KINDS
+from petriscope.enrich.kinds import KINDS, SCORED
 from petriscope.web import digits
 from petriscope.web.chunks import Written, compact, packed, write
 from petriscope.web.modules import PHI
@@ -29,6 +29,7 @@ CONTEXTS_PER_UNIT = 8
 CONTEXTS = 64
 """A feature's strongest contexts that are kept, of those that `Atlas.contexts` gives."""
 LIMITS = {"annotations": 50, "neighbors": 12, "genes": 50, "links": 20, "celltypes": 20}
+SCORED_KINDS = frozenset(kind.name for kind in SCORED)
 DOCUMENTS = 20
 """As many as the terminal UI shows."""
 Parts = list[str]
@@ -207,6 +208,12 @@ class Packer:
         fields = {"term": digits.words(term), "scope": digits.words(scope)}
         for name, column in zip(names, rest):
             fields[name] = digits.words(column) if name == "genes" else digits.reals(column)
+        alpha = atlas.thresholds.alpha
+        q = rest[names.index("q")]
+        fields["enriched"] = [
+            "true" if (x < alpha if x is not None else k in SCORED_KINDS) else "false"
+            for k, x in zip(kind, q)
+        ]
         objects = digits.objects(fields, len(rows))
         return _nested(block, ids, kind, objects, [k.name for k in KINDS], LIMITS["annotations"])
 

@@ -1,4 +1,5 @@
-"""A web atlas is shown by a server of its own that answers this computer alone."""
+"""A web atlas is shown by a server of its own that answers this computer alone unless told
+otherwise."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from petriscope.files import read_json, sha256
 from petriscope.run.workspace import Workspace
 from petriscope.web.export import MANIFEST, WEB, export_atlas, program
 
-HOST = "127.0.0.1"
+HOST, EVERYWHERE = "127.0.0.1", "0.0.0.0"
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -54,28 +55,31 @@ def is_web(folder: Path) -> bool:
     return path.is_file() and WEB.known(path)
 
 
-def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
+def server(folder: Path, port: int = 0, host: str = HOST) -> ThreadingHTTPServer:
     """The server of a folder, on a free port unless one is given. Raises `UserError`."""
     if not 0 <= port < 65_536:
         raise UserError(
             f"is {port}", field="--port", remedy="Give 1 to 65535, or 0 for a free one."
         )
     try:
-        return ThreadingHTTPServer((HOST, port), partial(Handler, directory=os.fspath(folder)))
+        return ThreadingHTTPServer((host, port), partial(Handler, directory=os.fspath(folder)))
     except OSError as error:
         what = f"cannot be served on: {error.strerror}"
         remedy = "Leave --port out: a free one is taken."
-        raise UserError(what, field=f"port {port}", remedy=remedy) from None
+        field = f"port {port}" if host == HOST else f"{host}, port {port}"
+        raise UserError(what, field=field, remedy=remedy) from None
 
 
-def serve(folder: Path, *, port: int = 0, browser: bool = True) -> None:
-    """Serve a folder until interrupted (Ctrl-C)."""
+def serve(folder: Path, *, port: int = 0, host: str = HOST, browser: bool = True) -> None:
+    """Serve a folder until interrupted (Ctrl-C). ``host``: the address to listen on; 0.0.0.0
+    answers other computers too."""
     if not (folder / "index.html").is_file():
         raise UserError(
             "holds data without a page", file=folder, remedy="Run `petriscope atlas export`."
         )
-    with server(folder, port) as serving:
-        address = f"http://{HOST}:{serving.server_address[1]}/"
+    with server(folder, port, host) as serving:
+        name = "localhost" if host == EVERYWHERE else host
+        address = f"http://{name}:{serving.server_address[1]}/"
         print(f"{address}  (Ctrl-C ends it)", flush=True)
         if browser and not _opened(address):
             print("No browser was found: open the address yourself.", flush=True)

@@ -10,9 +10,11 @@ export interface Values {
 }
 
 const ARRAY = {
-  f32: Float32Array, f64: Float64Array, u16: Uint16Array, i32: Int32Array, code: Uint16Array, code32: Uint32Array,
+  f32: Float32Array, f64: Float64Array, u16: Uint16Array, i32: Int32Array,
+  code: Uint16Array, code32: Uint32Array,
 } as const;
-const MISSING = { f32: NaN, f64: NaN, u16: 65535, i32: -2147483648, code: 0, code32: 0 } as const;
+/** How a store writes that a value is missing. */
+export const MISSING = { f32: NaN, f64: NaN, u16: 65535, i32: -2147483648, code: 0, code32: 0 } as const;
 
 const loaded = new Map<string, Promise<Values>>();
 
