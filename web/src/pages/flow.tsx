@@ -17,7 +17,7 @@ import type { PageOf, PageProps } from "./page";
 const WIDTH = 860;
 /** Bands of the drawing; the table holds all. */
 const BANDS = 40;
-const LINKS = 200;
+const LINKS = 60;
 /** What a link is, by its kind. */
 const WORDS: Record<string, string> = {
   z: "both fire on the same tokens more often than the genes of the tokens give (standard deviations)",
