@@ -7,6 +7,7 @@ import { search } from "../data/search";
 import { useAsked } from "../data/use";
 import { href } from "../route";
 import { Loaded } from "../ui/parts";
+import { filled } from "../ui/cells";
 import { show } from "../ui/show";
 import { Table, type Cell } from "../ui/table";
 import { capital, counted } from "../ui/words";
@@ -176,25 +177,21 @@ const BANDS = [
 /** How many features of each layer list it at a rank. */
 function Ranks({ home, listed }: { home: Home; listed: Listings[string] }) {
   const word = (low: number, high: number) =>
-    low === high ? String(low) : high === Infinity ? `${low} and beyond` : `${low}-${high}`;
-  const rows = BANDS.map(([low, high]): Cell[] => {
-    const counts = home.layers.map(() => 0);
-    listed.rank.forEach((rank, i) => {
-      if (rank >= low && rank <= high) counts[home.layers.indexOf(layerAt(home, listed.row[i]!))]!++;
-    });
-    return [word(low, high), ...counts, counts.reduce((sum, n) => sum + n, 0)];
-  }).filter((row) => row[row.length - 1] !== 0);
-  return (
-    <Table
-      caption={`Features by layer and by rank in their lists; ${said(listed)}`}
-      heads={[
-        { head: "rank", form: "text" },
-        ...home.layers.map((l) => ({ head: l.name, form: "count" as const })),
-        { head: "all", form: "count" },
-      ]}
-      rows={rows}
-    />
+    low === high ? String(low) : high === Infinity ? `from ${low} on` : `${low}-${high}`;
+  const places = new Map(home.layers.map((l, i) => [l.layer, i]));
+  const counts = home.layers.map(() => BANDS.map(() => 0));
+  listed.rank.forEach((rank, i) => {
+    const place = places.get(layerAt(home, listed.row[i]!).layer)!;
+    counts[place]![BANDS.findIndex(([low, high]) => rank >= low && rank <= high)]!++;
+  });
+  const found = filled(
+    [
+      { head: "layer", form: "text" },
+      ...BANDS.map(([low, high]) => ({ head: `rank ${word(low, high)}`, form: "count" as const })),
+    ],
+    home.layers.map((l, i): Cell[] => [l.name, ...counts[i]!]),
   );
+  return <Table caption={`Features by layer and by rank in their lists; ${said(listed)}`} {...found} />;
 }
 
 const said = (listed: Listings[string]) =>
