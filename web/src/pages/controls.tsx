@@ -62,9 +62,7 @@ function ClaimControls({ claims }: { claims: Claim[] }) {
             <dl class="facts">
               <div class="corrected">
                 <dt>found</dt>
-                <dd>
-                  {given(c.corrected) ?? given(c.as_published) ?? <span class="dim">not measured</span>}
-                </dd>
+                <dd>{given(c.corrected) ?? <span class="dim">{c.note ?? "not measured"}</span>}</dd>
               </div>
               <div>
                 <dt>interval</dt>

@@ -9,11 +9,11 @@ import { useAsked } from "../data/use";
 import { href, withQuery, type Route } from "../route";
 import { Choices } from "../ui/choices";
 import { Empty, FeatureLink, Loaded } from "../ui/parts";
-import { grouped, show } from "../ui/show";
+import { grouped } from "../ui/show";
 import { Table, type Cell } from "../ui/table";
 import { context } from "./curve";
 import type { PageOf, PageProps } from "./page";
-import { between, statistics } from "./statistics";
+import { between, inForm, statistics } from "./statistics";
 
 const TOP = 20,
   MODULES = 40,
@@ -80,9 +80,9 @@ function Statistics({ home, layer }: { home: Home; layer: Layer }) {
         return [
           [
             s.title,
-            { value: p.value, node: show(p.value, s.form) },
+            { value: p.value, node: inForm(p.value, s.form) },
             between(p.lo, p.hi, s.form, s.without),
-            { value: p.null, node: p.null === null ? s.without : show(p.null, s.form) },
+            { value: p.null, node: p.null === null ? s.without : inForm(p.null, s.form) },
             between(p.nullLo, p.nullHi, s.form, s.without),
             s.note ?? null,
           ],

@@ -65,7 +65,10 @@ function tests(home: Home): Line[] {
   if (causal) {
     const effect = meaning(home, "causal_effect");
     const cut = `a feature is causal from ${show(thresholds.causal, "share")} on`;
-    out.push(["Causal tests", `${[effect, causal, cut].filter(Boolean).join("; ")}.`]);
+    out.push([
+      "Causal tests",
+      `${[effect, effect ? causal : causal.replace("that effect", "its effect"), cut].filter(Boolean).join("; ")}.`,
+    ]);
   }
   return out;
 }
