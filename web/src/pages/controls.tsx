@@ -68,22 +68,12 @@ function ClaimControls({ claims }: { claims: Claim[] }) {
                 <dt>interval</dt>
                 <dd>{given(c.interval) ?? <span class="dim">not measured</span>}</dd>
               </div>
-              <div>
+              <div class="wide">
                 <dt>held against</dt>
-                <dd>
-                  {given(c.control) ? (
-                    <ul class="plain">
-                      {parts(c.control!).map((text) => (
-                        <li key={text}>{text}</li>
-                      ))}
-                    </ul>
-                  ) : (
-                    <span class="dim">no control</span>
-                  )}
-                </dd>
+                <dd>{given(c.control) ?? <span class="dim">no control</span>}</dd>
               </div>
               {c.rule ? (
-                <div>
+                <div class="wide">
                   <dt>rule</dt>
                   <dd>
                     <code>{c.rule}</code>
@@ -99,13 +89,6 @@ function ClaimControls({ claims }: { claims: Claim[] }) {
 }
 
 const given = (text: string | null): string | null => (text && text !== "-" ? text : null);
-
-/** Controls are sentences that a line break or a bar divides. */
-const parts = (text: string): string[] =>
-  text
-    .split(/\n| \| /)
-    .map((part) => part.trim())
-    .filter(Boolean);
 
 function RandomModel({ home }: { home: Home }) {
   const value = (name: string, of: Home["layers"][number]): number | null => of.values[name] ?? null;

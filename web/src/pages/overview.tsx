@@ -51,7 +51,7 @@ function Counts({ home }: { home: Home }) {
   const rule: Partial<Record<keyof Home["counts"], string>> = {
     context: `q < ${bound(alpha)}`,
     stable: `cosine ≥ ${bound(stable)}`,
-    causal: `above ${show(100 * causal, "number").replace(/\.0*$/, "")} %`,
+    causal: `above ${show(100 * causal, "number").replace(/\.0*$/, "")}\u00a0%`,
     annotated: `q < ${bound(alpha)}`,
   };
   return (
@@ -127,7 +127,7 @@ function Entry({ claim }: { claim: Claim }) {
     ["as published, here", claim.as_published, "as-published"],
     ["corrected", claim.corrected, "corrected"],
     ["interval", claim.interval, ""],
-    ["control", claim.control, ""],
+    ["control", claim.control, "wide"],
   ];
   const why = claim.note && !(claim.rule && claim.note.startsWith(claim.rule)) ? claim.note : null;
   return (
