@@ -2,11 +2,14 @@
 import { json } from "../data/chunk";
 import type { Genes, Home, Listings } from "../data/format";
 import { contextsIn, REACH, type Placed } from "../data/place";
+import { layerAt } from "../data/names";
 import { search } from "../data/search";
 import { useAsked } from "../data/use";
 import { href } from "../route";
 import { Loaded } from "../ui/parts";
+import { filled } from "../ui/cells";
 import { show } from "../ui/show";
+import { Table, type Cell } from "../ui/table";
 import { capital, counted } from "../ui/words";
 import { ByLayer, FeatureTable, kindName, Near, PlaceTable, Nothing } from "./found";
 import { Track } from "./track";
@@ -125,13 +128,16 @@ function Lists({ home, name, listed }: { home: Home; name: string; listed: Listi
       <h2 id="lists">
         {capital(counted(rows.length, "feature"))} {rows.length === 1 ? "lists" : "list"} {name}
       </h2>
-      <ByLayer
-        home={home}
-        rows={rows}
-        name={name}
-        what={`Features that list ${name}`}
-        filter={`gene:${name}`}
-      />
+      <div class="pair">
+        <ByLayer
+          home={home}
+          rows={rows}
+          name={name}
+          what={`Features that list ${name}`}
+          filter={`gene:${name}`}
+        />
+        <Ranks home={home} listed={listed} />
+      </div>
       <FeatureTable
         home={home}
         caption={`Features that list ${name}, highest rank first`}
@@ -154,10 +160,44 @@ function Lists({ home, name, listed }: { home: Home; name: string; listed: Listi
           ].filter((e) => e.values.some((v) => v !== null)) as Parameters<typeof FeatureTable>[0]["extra"]
         }
       />
-      <p class="note">A gene ranks by its mean where the feature fires: once is enough.</p>
     </section>
   );
 }
+
+/** Ranks told together. */
+const BANDS = [
+  [1, 1],
+  [2, 3],
+  [4, 5],
+  [6, 10],
+  [11, 20],
+  [21, Infinity],
+] as const;
+
+/** How many features of each layer list it at a rank. */
+function Ranks({ home, listed }: { home: Home; listed: Listings[string] }) {
+  const word = (low: number, high: number) =>
+    low === high ? String(low) : high === Infinity ? `from ${low} on` : `${low}-${high}`;
+  const places = new Map(home.layers.map((l, i) => [l.layer, i]));
+  const counts = home.layers.map(() => BANDS.map(() => 0));
+  listed.rank.forEach((rank, i) => {
+    const place = places.get(layerAt(home, listed.row[i]!).layer)!;
+    counts[place]![BANDS.findIndex(([low, high]) => rank >= low && rank <= high)]!++;
+  });
+  const found = filled(
+    [
+      { head: "layer", form: "text" },
+      ...BANDS.map(([low, high]) => ({ head: `rank ${word(low, high)}`, form: "count" as const })),
+    ],
+    home.layers.map((l, i): Cell[] => [l.name, ...counts[i]!]),
+  );
+  return <Table caption={`Features by layer and by rank in their lists; ${said(listed)}`} {...found} />;
+}
+
+const said = (listed: Listings[string]) =>
+  listed.rank.length < listed.total
+    ? `the first ${listed.rank.length} of ${listed.total}`
+    : "a gene ranks by its mean where the feature fires: once is enough";
 
 function NearSite({ home, name, site, nth }: { home: Home; name: string; site: Site; nth: number | null }) {
   // as the filter gene: does it: a context less than 100 kb from the start site
