@@ -107,9 +107,10 @@ class ModulesPage(ListPage):
         name = atlas.layer_names.get(module.layer, "")
         title = f"Module {module.module} of {f'layer {name}' if name.isdigit() else name}"
         self.put("found", self.found, fields, f"{title}: {len(self.found):,} features")
-        linked = self._linked(atlas, module)
-        if linked.plain:
-            self.around(lambda width: Text("\n").join([self._drawn(atlas, width), linked]))
+        if "module_edges" in atlas.tables:
+            linked = self._linked(atlas, module)
+            drawn = lambda width: Text("\n").join([self._drawn(atlas, width), linked])
+            self.around(drawn if linked.plain else lambda width: self._drawn(atlas, width))
 
     def _linked(self, atlas: Atlas, module: Module) -> Text:
         """Modules of its layer that it is linked with, those furthest above chance first."""
