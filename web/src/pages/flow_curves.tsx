@@ -1,4 +1,4 @@
-// Curves over pairs of layers: features found again, and every number that several pairs have, beside
+// Curves over pairs of neighboring layers: features found again, and every number that several pairs have, beside
 // the null where there is one.
 import { Lines, type Series } from "../chart/charts";
 import { Figure } from "../chart/figure";
@@ -14,14 +14,14 @@ const WIDTH = 860,
 const TICKS = 12;
 
 export function Curves({ home, measured }: { home: Home; measured: Measured[] }) {
-  const rows = [...continued(home), ...measured];
+  const rows = [...continued(home), ...measured].filter((n) => n.other_layer === n.layer! + 1);
   const names = [...new Set(rows.map((n) => n.name))].filter(
     (name) => rows.filter((n) => n.name === name).length > 1,
   );
   if (!names.length) return null;
   return (
     <section>
-      <h2>Over all pairs of layers</h2>
+      <h2>From layer to layer</h2>
       {names.map((name) => (
         <Curve key={name} home={home} rows={rows.filter((n) => n.name === name)} />
       ))}
@@ -46,8 +46,8 @@ function continued(home: Home): Measured[] {
         n: f.features,
         unit: "features",
         note:
-          `best decoder match has a cosine of ${bound(home.thresholds.stable)} at least; interval binomial (Wilson), ` +
-          "computed in this page",
+          `best decoder match has a cosine of ${bound(home.thresholds.stable)} at least; ` +
+          "interval binomial (Wilson), computed in this page",
       };
     });
 }
@@ -99,9 +99,9 @@ function Curve({ home, rows }: { home: Home; rows: Measured[] }) {
       name={`flow-${name.replace(/\W+/g, "-")}`}
       width={WIDTH}
       height={HEIGHT}
-      title={`${name[0]!.toUpperCase()}${name.slice(1)} over pairs of layers`}
+      title={`${name[0]!.toUpperCase()}${name.slice(1)} from each layer to the next`}
       alt={
-        `${name} of ${ordered.length} pairs of layers, from ${shown(first, first.value)} to ` +
+        `${name} of ${ordered.length} pairs of neighboring layers, from ${shown(first, first.value)} to ` +
         `${shown(last, last.value)}; null ${tested ? "dashed" : UNTESTED}.`
       }
       note={`${said}${said ? ". " : ""}${tested ? "Dashed: the null." : `Null: ${UNTESTED}.`}`}
