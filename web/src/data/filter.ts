@@ -5,7 +5,10 @@ import type { Home } from "./format";
 
 export { FilterError } from "./filter/parse";
 
-export interface Matches { mask: Uint8Array; count: number }
+export interface Matches {
+  mask: Uint8Array;
+  count: number;
+}
 
 /** Rows that pass `text`; throws FilterError, or ChunkError where a file is missing. */
 export async function matches(home: Home, text: string): Promise<Matches> {

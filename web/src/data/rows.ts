@@ -10,10 +10,12 @@ export async function rowOf(home: Home, id: number): Promise<number | null> {
   if (!layer) return null;
   if (layer.contiguous) return index < layer.size ? layer.first + index : null;
   const { raw } = await column(home, "feature");
-  let low = layer.first, high = layer.first + layer.size;
+  let low = layer.first,
+    high = layer.first + layer.size;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (raw[middle]! < index) low = middle + 1; else high = middle;
+    if (raw[middle]! < index) low = middle + 1;
+    else high = middle;
   }
   return low < layer.first + layer.size && raw[low] === index ? low : null;
 }

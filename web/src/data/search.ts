@@ -28,7 +28,8 @@ export async function search(home: Home, text: string, limit = 60): Promise<Foun
   if (id !== null) return features(home, id);
   const region = parseRegion(wanted);
   if (region) {
-    const name = regionName(region), query = `region:${name}`;
+    const name = regionName(region),
+      query = `region:${name}`;
     const { count } = await matches(home, query);
     return [{ kind: "region", name, features: count, query, href: href(["region", name]) }];
   }
@@ -41,15 +42,18 @@ export async function search(home: Home, text: string, limit = 60): Promise<Foun
   const low = casefold(wanted);
   const close = found.filter((n) => names.cased[n]!.startsWith(low)).length;
   const told = found.map((n) => asFound(home, names.kind[n]!, names.name[n]!, names.features[n]!));
-  return [...told.slice(0, close), ...await labels(home, wanted), ...told.slice(close)].slice(0, limit);
+  return [...told.slice(0, close), ...(await labels(home, wanted)), ...told.slice(close)].slice(0, limit);
 }
 
 /** Terms by the number of features enriched for them: where to begin. */
 export async function commonTerms(home: Home, limit = 30): Promise<Found[]> {
   const terms = await termsOf(home);
-  return terms.name.map((_, t) => t).filter((t) => terms.features[t]! > 0)
+  return terms.name
+    .map((_, t) => t)
+    .filter((t) => terms.features[t]! > 0)
     .sort((a, b) => terms.features[b]! - terms.features[a]! || compare(terms.name[a]!, terms.name[b]!))
-    .slice(0, limit).map((t) => asFound(home, terms.kind[t]!, terms.name[t]!, terms.features[t]!));
+    .slice(0, limit)
+    .map((t) => asFound(home, terms.kind[t]!, terms.name[t]!, terms.features[t]!));
 }
 
 /** The feature, and that of its number in the other models' layers of that depth. */
@@ -57,8 +61,8 @@ async function features(home: Home, id: number): Promise<Found[]> {
   const layer = Math.floor(id / STRIDE);
   const others = home.layers.filter((l) => l.depth === layer && l.layer !== layer);
   const found: Found[] = [];
-  for (const one of [id, ...others.map((l) => l.layer * STRIDE + id % STRIDE)]) {
-    if (await rowOf(home, one) === null) continue;
+  for (const one of [id, ...others.map((l) => l.layer * STRIDE + (id % STRIDE))]) {
+    if ((await rowOf(home, one)) === null) continue;
     const name = nameOf(one);
     found.push({ kind: "feature", name, features: 1, query: name, href: href(["feature", name]) });
   }
@@ -82,13 +86,16 @@ let asked: Promise<Names> | undefined;
 
 function namesOf(home: Home): Promise<Names> {
   asked ??= load(home);
-  asked.catch(() => { asked = undefined; });
+  asked.catch(() => {
+    asked = undefined;
+  });
   return asked;
 }
 
 async function load(home: Home): Promise<Names> {
   const [terms, genes] = await Promise.all([termsOf(home), genesOf(home)]);
-  const kind = [...terms.kind], name = [...terms.name];
+  const kind = [...terms.kind],
+    name = [...terms.name];
   const features: (number | null)[] = [...terms.features];
   genes.name.forEach((gene, g) => {
     if (gene === genes.name[g - 1]) return; // another start site of it
@@ -125,12 +132,19 @@ function containing(home: Home, names: Names, text: string, limit: number): numb
   // Genes first, then terms of all, then those tested within a scope.
   const kinds = [...home.kinds.filter((k) => !k.scope), ...home.kinds.filter((k) => k.scope)];
   const place = new Map(["gene", ...kinds.map((k) => k.name)].map((word, i) => [word, i]));
-  const low = casefold(text), { cased, kind, features } = names;
+  const low = casefold(text),
+    { cased, kind, features } = names;
   const rank = (n: number) => (cased[n] === low ? 0 : cased[n]!.startsWith(low) ? 1 : 2);
-  return found.sort((a, b) =>
-    rank(a) - rank(b) || place.get(kind[a]!)! - place.get(kind[b]!)!
-    || (features[b] ?? 0) - (features[a] ?? 0) || lengthOf(cased[a]!) - lengthOf(cased[b]!)
-    || compare(cased[a]!, cased[b]!)).slice(0, limit);
+  return found
+    .sort(
+      (a, b) =>
+        rank(a) - rank(b) ||
+        place.get(kind[a]!)! - place.get(kind[b]!)! ||
+        (features[b] ?? 0) - (features[a] ?? 0) ||
+        lengthOf(cased[a]!) - lengthOf(cased[b]!) ||
+        compare(cased[a]!, cased[b]!),
+    )
+    .slice(0, limit);
 }
 
 /** Names that share at least half of the trigrams of the text, of the 200 that SQLite's bm25()
@@ -139,18 +153,23 @@ function resembling(names: Names, text: string, limit: number): number[] {
   const letters = [...casefold(text)];
   const grams = [...new Set(letters.slice(2).map((_, i) => letters.slice(i, i + 3).join("")))].sort(compare);
   const total = names.name.length;
-  const score = new Float64Array(total), hit = new Uint8Array(total);
+  const score = new Float64Array(total),
+    hit = new Uint8Array(total);
   for (const gram of grams.map(folded)) {
-    const rows: number[] = [], times: number[] = [];
+    const rows: number[] = [],
+      times: number[] = [];
     for (let n = 0; n < total; n++) {
       const count = occurrences(names.folded[n]!, gram);
-      if (count) { rows.push(n); times.push(count); }
+      if (count) {
+        rows.push(n);
+        times.push(count);
+      }
     }
     const idf = Math.log((total - rows.length + 0.5) / (rows.length + 0.5));
     const weight = idf <= 0 ? 1e-6 : idf;
     rows.forEach((n, i) => {
-      const k = 1.2 * (1 - 0.75 + 0.75 * names.size[n]! / names.mean);
-      score[n]! += weight * (times[i]! * (1.2 + 1) / (times[i]! + k));
+      const k = 1.2 * (1 - 0.75 + (0.75 * names.size[n]!) / names.mean);
+      score[n]! += weight * ((times[i]! * (1.2 + 1)) / (times[i]! + k));
       hit[n] = 1;
     });
   }
@@ -163,9 +182,15 @@ function resembling(names: Names, text: string, limit: number): number[] {
     if (share >= 0.5) shared.set(n, share);
   }
   const { name, kind } = names;
-  return [...shared.keys()].sort((a, b) =>
-    shared.get(b)! - shared.get(a)! || lengthOf(name[a]!) - lengthOf(name[b]!)
-    || compare(kind[a]!, kind[b]!) || compare(name[a]!, name[b]!)).slice(0, limit);
+  return [...shared.keys()]
+    .sort(
+      (a, b) =>
+        shared.get(b)! - shared.get(a)! ||
+        lengthOf(name[a]!) - lengthOf(name[b]!) ||
+        compare(kind[a]!, kind[b]!) ||
+        compare(name[a]!, name[b]!),
+    )
+    .slice(0, limit);
 }
 
 function occurrences(text: string, part: string): number {
@@ -185,7 +210,10 @@ async function labels(home: Home, text: string): Promise<Found[]> {
 function asFound(home: Home, kind: string, name: string, features: number | null): Found {
   const word = kind === "gene" ? "gene" : home.kinds.find((k) => k.name === kind)!.filters[0]!;
   return {
-    kind, name, features, query: `${word}:${name.includes(" ") ? `"${name}"` : name}`,
+    kind,
+    name,
+    features,
+    query: `${word}:${name.includes(" ") ? `"${name}"` : name}`,
     href: kind === "gene" ? href(["gene", name]) : href(["term", `${kind}:${name}`]),
   };
 }

@@ -12,15 +12,24 @@ export async function order(home: Home, name: string, descending: boolean): Prom
     const names = home.columns.map((c) => c.name).join(", ");
     throw new FilterError(`no column ${repr(name)} to sort by`, `One of ${names}`);
   }
+  // Rows are in the order of layers as they are: no column is read for the first screen.
+  if (name === "layer") {
+    const rows = Uint32Array.from({ length: home.total }, (_, row) => row);
+    return descending ? rows.reverse() : rows;
+  }
   return ordered(await column(home, name), descending);
 }
 
 export function ordered(values: Values, descending: boolean): Uint32Array {
-  const { raw } = values, gap = MISSING[values.column.store];
-  const filled = new Uint32Array(raw.length), empty = new Uint32Array(raw.length);
-  let f = 0, e = 0;
+  const { raw } = values,
+    gap = MISSING[values.column.store];
+  const filled = new Uint32Array(raw.length),
+    empty = new Uint32Array(raw.length);
+  let f = 0,
+    e = 0;
   for (let i = 0; i < raw.length; i++) {
-    if (raw[i] === gap || raw[i] !== raw[i]) empty[e++] = i; else filled[f++] = i;
+    if (raw[i] === gap || raw[i] !== raw[i]) empty[e++] = i;
+    else filled[f++] = i;
   }
   let rows: Uint32Array = filled.subarray(0, f);
   for (const digit of digitsOf(values)) rows = pass(rows, digit);
@@ -45,11 +54,16 @@ function pass(rows: Uint32Array, digit: Uint16Array): Uint32Array {
 function digitsOf(values: Values): Uint16Array[] {
   const { raw } = values;
   switch (values.column.store) {
-    case "u16": return [raw as Uint16Array];
-    case "i32": return halves(Uint32Array.from(raw, (v) => v + 0x80000000));
-    case "f32": return halves(keysOf(raw as Float32Array));
-    case "f64": return wide(raw as Float64Array);
-    case "code": case "code32": {
+    case "u16":
+      return [raw as Uint16Array];
+    case "i32":
+      return halves(Uint32Array.from(raw, (v) => v + 0x80000000));
+    case "f32":
+      return halves(keysOf(raw as Float32Array));
+    case "f64":
+      return wide(raw as Float64Array);
+    case "code":
+    case "code32": {
       const ranks = ranksOf(values.words);
       return halves(Uint32Array.from(raw, (code) => ranks[code]!));
     }
@@ -57,8 +71,12 @@ function digitsOf(values: Values): Uint16Array[] {
 }
 
 function halves(keys: Uint32Array): Uint16Array[] {
-  const low = new Uint16Array(keys.length), high = new Uint16Array(keys.length);
-  for (let i = 0; i < keys.length; i++) { low[i] = keys[i]! & 0xffff; high[i] = keys[i]! >>> 16; }
+  const low = new Uint16Array(keys.length),
+    high = new Uint16Array(keys.length);
+  for (let i = 0; i < keys.length; i++) {
+    low[i] = keys[i]! & 0xffff;
+    high[i] = keys[i]! >>> 16;
+  }
   return [low, high];
 }
 

@@ -17,7 +17,7 @@ import type { PageOf, PageProps } from "./page";
 const WIDTH = 860;
 /** Bands of the drawing; the table holds all. */
 const BANDS = 40;
-const LINKS = 200;
+const LINKS = 60;
 /** What a link is, by its kind. */
 const WORDS: Record<string, string> = {
   z: "both fire on the same tokens more often than the genes of the tokens give (standard deviations)",
@@ -66,10 +66,10 @@ function Page({ home, route }: PageProps) {
   );
 }
 
-/** The pair of the address; without one the first that has links. */
+/** The pair of the address; without one the first of which most is known. */
 function choose(pairs: Pair[], route: Route): Pair | undefined {
   if (route.query.a === undefined && route.query.b === undefined)
-    return pairs.find((p) => p.linked) ?? pairs[0];
+    return pairs.find((p) => p.linked && p.measured.length) ?? pairs.find((p) => p.linked) ?? pairs[0];
   return pairs.find((p) => String(p.layer) === route.query.a && String(p.other) === route.query.b);
 }
 
@@ -161,7 +161,7 @@ function Links({ home, found }: { home: Home; found: FlowGraph }) {
                 ? `The ${drawn.length} widest of ${flows.length} bands. `
                 : "") +
               "Pale and striped: no more than expected, which is what the links of both modules alone " +
-              "gives." +
+              "give." +
               counted
             }
             data={{ heads: FLOW_HEADS, rows }}

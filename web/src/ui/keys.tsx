@@ -43,7 +43,7 @@ export function useKeys(): { dialog: VNode; show: () => void } {
 const ACTIONS: Record<string, () => void> = {
   "/": () => focusOn("search"),
   f: () => {
-    go(href(["features"]));
+    if (!document.getElementById("filter")) go(href(["features"]));
     focusOn("filter");
   },
   "[": () => document.querySelector<HTMLElement>('main a[rel~="prev"]')?.click(),

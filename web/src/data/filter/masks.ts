@@ -4,7 +4,14 @@
 import { items, json } from "../chunk";
 import { column, MISSING, type Values } from "../columns";
 import {
-  FLAG, type CellTypes, type Genes, type Home, type Listings, type Places, type Posts, type Terms,
+  FLAG,
+  type CellTypes,
+  type Genes,
+  type Home,
+  type Listings,
+  type Places,
+  type Posts,
+  type Terms,
 } from "../format";
 import { rowOf } from "../rows";
 import type { Clause, Flag, Order, Region } from "./parse";
@@ -32,12 +39,18 @@ export async function maskOf(home: Home, clause: Clause): Promise<Uint8Array> {
       if (row !== null) mask[row] = 1;
       return mask;
     }
-    case "nothing": return mask;
-    case "flag": return flagged(home, mask, clause.flag);
-    case "order": return ordered(await column(home, clause.column), mask, clause.order, clause.value);
-    case "within": return within(await column(home, clause.column), mask, clause.low, clause.high);
-    case "one of": return oneOf(await column(home, clause.column), mask, clause.values);
-    case "like": return worded(await column(home, clause.column), mask, liked(clause.text));
+    case "nothing":
+      return mask;
+    case "flag":
+      return flagged(home, mask, clause.flag);
+    case "order":
+      return ordered(await column(home, clause.column), mask, clause.order, clause.value);
+    case "within":
+      return within(await column(home, clause.column), mask, clause.low, clause.high);
+    case "one of":
+      return oneOf(await column(home, clause.column), mask, clause.values);
+    case "like":
+      return worded(await column(home, clause.column), mask, liked(clause.text));
     case "same": {
       const wanted = small(clause.text);
       return worded(await column(home, clause.column), mask, (word) => small(word) === wanted);
@@ -50,20 +63,26 @@ export async function maskOf(home: Home, clause: Clause): Promise<Uint8Array> {
       const wanted = small(clause.text);
       return worded(await column(home, clause.column), mask, (word) => small(word).startsWith(wanted));
     }
-    case "labelled": return labelled(home, mask, clause.text);
+    case "labelled":
+      return labelled(home, mask, clause.text);
     case "annotated": {
       const like = liked(clause.text);
       return enriched(home, mask, (terms, t) => terms.kind[t] === clause.kind && like(terms.name[t]!));
     }
     case "word": {
-      const wanted = folded(clause.text), names = await foldedTerms(home);
+      const wanted = folded(clause.text),
+        names = await foldedTerms(home);
       await labelled(home, mask, clause.text);
       return enriched(home, mask, (_, t) => names[t]!.includes(wanted));
     }
-    case "listed": return listed(home, mask, clause.gene);
-    case "near": return near(home, mask, clause.gene);
-    case "cell type": return ofCellType(home, mask, clause.text);
-    case "region": return overlapping(home, mask, [clause.region]);
+    case "listed":
+      return listed(home, mask, clause.gene);
+    case "near":
+      return near(home, mask, clause.gene);
+    case "cell type":
+      return ofCellType(home, mask, clause.text);
+    case "region":
+      return overlapping(home, mask, [clause.region]);
   }
 }
 
@@ -78,20 +97,34 @@ function stored({ column }: Values, value: number): number {
 }
 
 function ordered(values: Values, mask: Uint8Array, order: Order, typed: number): Uint8Array {
-  const value = stored(values, typed), { raw } = values, gap = MISSING[values.column.store];
+  const value = stored(values, typed),
+    { raw } = values,
+    gap = MISSING[values.column.store];
   if (Number.isNaN(value)) return mask;
   switch (order) {
-    case "<": for (let i = 0; i < mask.length; i++) mask[i] = Number(raw[i]! < value); break;
-    case "<=": for (let i = 0; i < mask.length; i++) mask[i] = Number(raw[i]! <= value); break;
-    case ">": for (let i = 0; i < mask.length; i++) mask[i] = Number(raw[i]! > value); break;
-    case ">=": for (let i = 0; i < mask.length; i++) mask[i] = Number(raw[i]! >= value); break;
-    case "!=": for (let i = 0; i < mask.length; i++) mask[i] = Number(raw[i]! !== value); break;
+    case "<":
+      for (let i = 0; i < mask.length; i++) mask[i] = Number(raw[i]! < value);
+      break;
+    case "<=":
+      for (let i = 0; i < mask.length; i++) mask[i] = Number(raw[i]! <= value);
+      break;
+    case ">":
+      for (let i = 0; i < mask.length; i++) mask[i] = Number(raw[i]! > value);
+      break;
+    case ">=":
+      for (let i = 0; i < mask.length; i++) mask[i] = Number(raw[i]! >= value);
+      break;
+    case "!=":
+      for (let i = 0; i < mask.length; i++) mask[i] = Number(raw[i]! !== value);
+      break;
   }
   return without(raw, mask, gap);
 }
 
 function within(values: Values, mask: Uint8Array, from: number, to: number): Uint8Array {
-  const low = stored(values, from), high = stored(values, to), { raw } = values;
+  const low = stored(values, from),
+    high = stored(values, to),
+    { raw } = values;
   for (let i = 0; i < mask.length; i++) mask[i] = Number(raw[i]! >= low && raw[i]! <= high);
   return without(raw, mask, MISSING[values.column.store]);
 }
@@ -106,14 +139,20 @@ function oneOf(values: Values, mask: Uint8Array, typed: number[]): Uint8Array {
 
 /** Nothing is neither less nor more than a number. */
 function without(raw: Values["raw"], mask: Uint8Array, gap: number): Uint8Array {
-  if (Number.isNaN(gap)) for (let i = 0; i < mask.length; i++) { if (raw[i] !== raw[i]) mask[i] = 0; }
+  if (Number.isNaN(gap))
+    for (let i = 0; i < mask.length; i++) {
+      if (raw[i] !== raw[i]) mask[i] = 0;
+    }
   else for (let i = 0; i < mask.length; i++) if (raw[i] === gap) mask[i] = 0;
   return mask;
 }
 
 /** Adds the rows whose word passes; `empty`: those without a word too. */
 function worded(
-  { raw, words }: Values, mask: Uint8Array, passes: (word: string) => boolean, empty = false,
+  { raw, words }: Values,
+  mask: Uint8Array,
+  passes: (word: string) => boolean,
+  empty = false,
 ): Uint8Array {
   const hit = new Uint8Array(words.length + 1);
   hit[0] = Number(empty);
@@ -123,7 +162,8 @@ function worded(
 }
 
 async function labelled(home: Home, mask: Uint8Array, text: string): Promise<Uint8Array> {
-  const wanted = folded(text), values = await column(home, "label");
+  const wanted = folded(text),
+    values = await column(home, "label");
   const words = await once(values, () => values.words.map(folded));
   return worded({ ...values, words }, mask, (word) => word.includes(wanted));
 }
@@ -133,7 +173,9 @@ let flags: Promise<Uint8Array> | undefined;
 /** data/flags.js: a set of FLAG bits per row. */
 export function flagsOf(home: Home): Promise<Uint8Array> {
   flags ??= items("flags", 1, home.total).then((buffer) => new Uint8Array(buffer));
-  flags.catch(() => { flags = undefined; });
+  flags.catch(() => {
+    flags = undefined;
+  });
   return flags;
 }
 
@@ -142,7 +184,8 @@ async function flagged(home: Home, mask: Uint8Array, flag: Flag): Promise<Uint8A
   if (flag === "vivo" || flag === "vitro") {
     return worded(await column(home, "direction"), mask, (word) => small(word) === `in_${flag}`);
   }
-  const bits = await flagsOf(home), bit = FLAG[flag];
+  const bits = await flagsOf(home),
+    bit = FLAG[flag];
   for (let i = 0; i < mask.length; i++) mask[i] = Number((bits[i]! & bit) !== 0);
   return mask;
 }
@@ -162,9 +205,9 @@ const NO_TERMS: Terms = { kind: [], name: [], features: [], chunk: [] };
 const NO_GENES: Genes = { name: [], features: [], chrom: [], tss: [], strand: [], chunk: [] };
 
 export const termsOf = (home: Home): Promise<Terms> =>
-  (home.has.includes("terms") ? json<Terms>("terms") : Promise.resolve(NO_TERMS));
+  home.has.includes("terms") ? json<Terms>("terms") : Promise.resolve(NO_TERMS);
 export const genesOf = (home: Home): Promise<Genes> =>
-  (home.has.includes("genes") ? json<Genes>("genes") : Promise.resolve(NO_GENES));
+  home.has.includes("genes") ? json<Genes>("genes") : Promise.resolve(NO_GENES);
 
 export async function foldedTerms(home: Home): Promise<string[]> {
   const terms = await termsOf(home);
@@ -173,7 +216,9 @@ export async function foldedTerms(home: Home): Promise<string[]> {
 
 /** Adds the features that are enriched for any term that passes. */
 async function enriched(
-  home: Home, mask: Uint8Array, passes: (terms: Terms, term: number) => boolean,
+  home: Home,
+  mask: Uint8Array,
+  passes: (terms: Terms, term: number) => boolean,
 ): Promise<Uint8Array> {
   const terms = await termsOf(home);
   const found: number[] = [];
@@ -184,14 +229,18 @@ async function enriched(
 }
 
 async function listed(home: Home, mask: Uint8Array, gene: string): Promise<Uint8Array> {
-  const genes = await genesOf(home), wanted = small(gene);
+  const genes = await genesOf(home),
+    wanted = small(gene);
   const found = genes.name.flatMap((name, g) => (genes.chunk[g]! >= 0 && small(name) === wanted ? [g] : []));
   return gathered(mask, "listing", genes.chunk, found);
 }
 
 /** Adds the rows that the chunks of a folder hold for the numbers found. */
 async function gathered(
-  mask: Uint8Array, folder: string, chunks: number[], found: number[],
+  mask: Uint8Array,
+  folder: string,
+  chunks: number[],
+  found: number[],
 ): Promise<Uint8Array> {
   const load = async (k: number) => [k, await json<Posts | Listings>(`${folder}/${k}`)] as const;
   const loaded = new Map(await Promise.all([...new Set(found.map((t) => chunks[t]!))].map(load)));
@@ -201,8 +250,11 @@ async function gathered(
 
 async function ofCellType(home: Home, mask: Uint8Array, text: string): Promise<Uint8Array> {
   if (!home.has.includes("celltypes")) return mask;
-  const types = await json<CellTypes>("celltypes"), like = liked(text);
-  types.name.forEach((name, i) => { if (like(name)) for (const row of types.rows[i]!) mask[row] = 1; });
+  const types = await json<CellTypes>("celltypes"),
+    like = liked(text);
+  types.name.forEach((name, i) => {
+    if (like(name)) for (const row of types.rows[i]!) mask[row] = 1;
+  });
   return mask;
 }
 
@@ -210,9 +262,11 @@ async function ofCellType(home: Home, mask: Uint8Array, text: string): Promise<U
 // ------------------------------------------------------------------------------------------------
 
 async function near(home: Home, mask: Uint8Array, gene: string): Promise<Uint8Array> {
-  const genes = await genesOf(home), wanted = small(gene);
+  const genes = await genesOf(home),
+    wanted = small(gene);
   const reaches = genes.name.flatMap((name, g) => {
-    const chrom = genes.chrom[g], tss = genes.tss[g];
+    const chrom = genes.chrom[g],
+      tss = genes.tss[g];
     if (small(name) !== wanted || chrom == null || tss == null) return [];
     return [{ chrom, start: tss - REACH, end: tss + REACH }];
   });
@@ -222,7 +276,8 @@ async function near(home: Home, mask: Uint8Array, gene: string): Promise<Uint8Ar
 /** Adds the features with a top context that overlaps any of the regions. */
 async function overlapping(home: Home, mask: Uint8Array, regions: Region[]): Promise<Uint8Array> {
   const touching = home.places.flatMap(([chrom, first, , end], k) =>
-    (regions.some((r) => r.chrom === chrom && first < r.end && end > r.start) ? [k] : []));
+    regions.some((r) => r.chrom === chrom && first < r.end && end > r.start) ? [k] : [],
+  );
   for (const places of await Promise.all(touching.map((k) => json<Places>(`place/${k}`)))) {
     for (const { chrom, start, end } of regions) {
       for (let i = 0; i < places.row.length && places.start[i]! < end; i++) {

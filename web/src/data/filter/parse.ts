@@ -13,7 +13,11 @@ export class FilterError extends Error {
 }
 
 /** A half-open, 0-based interval. */
-export interface Region { chrom: string; start: number; end: number }
+export interface Region {
+  chrom: string;
+  start: number;
+  end: number;
+}
 
 export type Order = "<" | "<=" | ">" | ">=" | "!=";
 export type Flag = "alive" | "dead" | "context" | "stable" | "causal" | "annotated" | "vivo" | "vitro";
@@ -42,10 +46,15 @@ export type Clause =
 
 const MAX_END = 2 ** 29;
 const ALIASES: Record<string, string> = {
-  cds_q: "q", cds_p: "p", g: "effect", context: "direction", mean: "mean_activation", units: "n_units",
+  cds_q: "q",
+  cds_p: "p",
+  g: "effect",
+  context: "direction",
+  mean: "mean_activation",
+  units: "n_units",
 };
 const FLAGS: Flag[] = ["alive", "dead", "context", "stable", "causal", "annotated", "vivo", "vitro"];
-const TERM = new RegExp(`-?(?:[^${SPACE}"]|"[^"]*"?)+`, "gu");
+export const TERM = new RegExp(`-?(?:[^${SPACE}"]|"[^"]*"?)+`, "gu");
 const COMPARISON = /^([A-Za-z_][\p{L}\p{N}_]*)(>=|<=|!=|==|>|<|=|:)(.*)$/su;
 const REGION = /^([A-Za-z][\p{L}\p{N}_.]*):(\p{Nd}[\p{Nd},_]*)(?:(?:-|\.\.|–)(\p{Nd}[\p{Nd},_]*))?$/u;
 
@@ -55,7 +64,8 @@ export function parseRegion(text: string): Region | null {
   const match = REGION.exec(strip(text));
   if (!match) return null;
   const place = (part: string) => Number(digits(part).replace(/[,_]/g, ""));
-  const first = place(match[2]!), last = match[3] ? place(match[3]) : first;
+  const first = place(match[2]!),
+    last = match[3] ? place(match[3]) : first;
   if (first < 1 || last < first || last > MAX_END) {
     const remedy = "Write chr22:37,500,000-37,600,000";
     throw new FilterError(`region ${repr(text)} is empty or out of range`, remedy);
@@ -81,7 +91,9 @@ function clause(home: Home, term: string): Clause {
   if (id !== null) return { is: "id", id };
   const match = COMPARISON.exec(term);
   if (!match) return word(term.replaceAll('"', ""));
-  const written = match[1]!.toLowerCase(), operator = match[2]!, value = match[3]!;
+  const written = match[1]!.toLowerCase(),
+    operator = match[2]!,
+    value = match[3]!;
   const name = Object.hasOwn(ALIASES, written) ? ALIASES[written]! : written;
   if (!value.replaceAll('"', "")) throw new FilterError(`filter term ${repr(term)} has no value`);
   if (name === "is") return flag(term, value);
@@ -98,7 +110,8 @@ function clause(home: Home, term: string): Clause {
 }
 
 function unknown(home: Home, term: string, name: string): FilterError {
-  const columns = home.columns.map((c) => c.name), words = home.kinds.flatMap((k) => k.filters);
+  const columns = home.columns.map((c) => c.name),
+    words = home.kinds.flatMap((k) => k.filters);
   const near = closest(name, [...columns, ...Object.keys(ALIASES), ...words, "gene", "is", "region"]);
   const remedy = near ? `Did you mean ${near}?` : "Press ? for the columns and terms";
   return new FilterError(`filter term ${repr(term)}: no column ${name}`, remedy);
@@ -138,8 +151,11 @@ function ofText(term: string, column: string, operator: string, value: string): 
   switch (operator) {
     case ":":
       return any(value, (text) => (column === "label" ? labelled(text) : { is: "like", column, text }));
-    case "=": case "==": return any(value, (text) => ({ is: "same", column, text }));
-    case "!=": return { is: "other", column, text: value.replaceAll('"', "") };
+    case "=":
+    case "==":
+      return any(value, (text) => ({ is: "same", column, text }));
+    case "!=":
+      return { is: "other", column, text: value.replaceAll('"', "") };
     default:
       throw new FilterError(`filter term ${repr(term)}: ${column} is text`, `Write ${column}:${value}`);
   }
@@ -178,4 +194,3 @@ function any(value: string, one: (item: string) => Clause): Clause {
   if (!clauses.length) throw new FilterError(`${repr(value)} names nothing`);
   return clauses.length === 1 ? clauses[0]! : { is: "any", of: clauses };
 }
-

@@ -2,8 +2,7 @@
 // space, numbers, repr, case folding, LIKE, and difflib's closest word.
 
 /** Characters that Python's str.split and \s take for white space; for a character class. */
-export const SPACE =
-  "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
+export const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 const RUN = new RegExp(`[${SPACE}]+`, "gu");
 const ENDS = new RegExp(`^[${SPACE}]+|[${SPACE}]+$`, "gu");
 
@@ -24,8 +23,9 @@ export function digits(text: string): string {
 
 const RUN_OF_DIGITS = "\\d(?:_?\\d)*";
 const FLOAT = new RegExp(
-  `^[+-]?(?:(?:${RUN_OF_DIGITS}\\.?(?:${RUN_OF_DIGITS})?|\\.${RUN_OF_DIGITS})(?:e[+-]?${RUN_OF_DIGITS})?`
-  + "|inf(?:inity)?|nan)$", "i",
+  `^[+-]?(?:(?:${RUN_OF_DIGITS}\\.?(?:${RUN_OF_DIGITS})?|\\.${RUN_OF_DIGITS})(?:e[+-]?${RUN_OF_DIGITS})?` +
+    "|inf(?:inity)?|nan)$",
+  "i",
 );
 
 /** Python's float(text), or null where it raises ValueError. */
@@ -91,7 +91,8 @@ export function casefold(text: string): string {
   if (ASCII.test(text)) return text.toLowerCase();
   let out = "";
   for (const c of text) {
-    if (c === "\u0131") out += c; // has a capital, and is not folded to i
+    if (c === "\u0131")
+      out += c; // has a capital, and is not folded to i
     else for (const large of c.toLowerCase().toUpperCase()) out += large.toLowerCase();
   }
   return out;
@@ -102,7 +103,8 @@ export function casefold(text: string): string {
 export function compare(a: string, b: string): number {
   const n = Math.min(a.length, b.length);
   for (let i = 0; i < n; i++) {
-    let x = a.charCodeAt(i), y = b.charCodeAt(i);
+    let x = a.charCodeAt(i),
+      y = b.charCodeAt(i);
     if (x === y) continue;
     // Surrogates stand for code points above U+FFFF.
     if (x >= 0xd800 && x < 0xe000) x += 0x10000;
@@ -114,7 +116,9 @@ export function compare(a: string, b: string): number {
 
 /** Whether a text is LIKE '%text%' where * stands for anything; folds A to Z. */
 export function liked(text: string): (value: string) => boolean {
-  const parts = small(text).split("*").filter((part) => part !== "");
+  const parts = small(text)
+    .split("*")
+    .filter((part) => part !== "");
   return (value) => {
     const low = small(value);
     let at = 0;
@@ -131,11 +135,12 @@ export function liked(text: string): (value: string) => boolean {
 export function closest(word: string, choices: Iterable<string>): string | undefined {
   const other = [...word];
   const places = placesOf(other);
-  let best: string | undefined, most = 0.6;
+  let best: string | undefined,
+    most = 0.6;
   for (const choice of choices) {
     const letters = [...choice];
     const length = letters.length + other.length;
-    const ratio = length ? 2 * matching(letters, other, places) / length : 1;
+    const ratio = length ? (2 * matching(letters, other, places)) / length : 1;
     if (ratio > most || (ratio === most && (best === undefined || compare(choice, best) > 0))) {
       most = ratio;
       best = choice;
@@ -149,7 +154,8 @@ function placesOf(letters: string[]): Map<string, number[]> {
   const places = new Map<string, number[]>();
   letters.forEach((letter, i) => {
     const found = places.get(letter);
-    if (found) found.push(i); else places.set(letter, [i]);
+    if (found) found.push(i);
+    else places.set(letter, [i]);
   });
   const most = Math.floor(letters.length / 100) + 1;
   if (letters.length >= 200) for (const [letter, at] of places) if (at.length > most) places.delete(letter);
@@ -173,10 +179,14 @@ function matching(a: string[], b: string[], places: Map<string, number[]>): numb
 }
 
 function longest(
-  a: string[], b: string[], places: Map<string, number[]>,
+  a: string[],
+  b: string[],
+  places: Map<string, number[]>,
   [alo, ahi, blo, bhi]: [number, number, number, number],
 ): [number, number, number] {
-  let besti = alo, bestj = blo, size = 0;
+  let besti = alo,
+    bestj = blo,
+    size = 0;
   let ending = new Map<number, number>();
   for (let i = alo; i < ahi; i++) {
     const now = new Map<number, number>();
@@ -189,7 +199,11 @@ function longest(
     }
     ending = now;
   }
-  while (besti > alo && bestj > blo && a[besti - 1] === b[bestj - 1]) { besti--; bestj--; size++; }
+  while (besti > alo && bestj > blo && a[besti - 1] === b[bestj - 1]) {
+    besti--;
+    bestj--;
+    size++;
+  }
   while (besti + size < ahi && bestj + size < bhi && a[besti + size] === b[bestj + size]) size++;
   return [besti, bestj, size];
 }
