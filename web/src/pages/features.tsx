@@ -32,7 +32,11 @@ function Page(props: PageProps) {
 
 /** Columns in the order of the address, or those of the run. */
 function columnsOf(home: Home, wanted: string): Column[] {
-  const named = wanted ? wanted.split(",") : home.columns.filter((c) => c.shown).map((c) => c.name);
+  const shown = home.columns.filter((c) => c.shown).map((c) => c.name);
+  // What a feature is called comes first, then its numbers.
+  const named = wanted
+    ? wanted.split(",")
+    : shown.sort((a, b) => Number(b === "label") - Number(a === "label"));
   const found = named.map((name) => home.columns.find((c) => c.name === name));
   return found.filter((c): c is Column => c !== undefined);
 }

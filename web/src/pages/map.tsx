@@ -69,7 +69,11 @@ function choices(home: Home): Column[] {
 function Map({ home, route, layout }: PageProps & { layout: NonNullable<Home["layout"]> }) {
   const { f = "", layer = "", color = "", sel = "" } = route.query;
   const columns = useMemo(() => choices(home), [home]);
-  const by = columns.find((c) => c.name === color) ?? columns.find((c) => c.name === "module") ?? columns[0]!;
+  const by =
+    columns.find((c) => c.name === color) ??
+    columns.find((c) => c.name === "lineage") ??
+    columns.find((c) => c.name === "module") ??
+    columns[0]!;
   const problem = useMemo(() => fault(home, f), [home, f]);
   const data = useKept("map", () => load(home));
   const values = useKept(by.name, () => column(home, by.name));
@@ -78,7 +82,10 @@ function Map({ home, route, layout }: PageProps & { layout: NonNullable<Home["la
   return (
     <>
       <p class="lead">
-        Each point is a feature of the dictionary{layer ? ` of layer ${layer}` : "s of all layers"}.
+        Each point is a feature{layer ? ` of layer ${layer}` : ", those of all layers together"}.
+        {by.name === "module" && !layer
+          ? " Modules are numbered layer by layer: choose a layer to tell them apart."
+          : ""}
       </p>
       <FilterLine
         home={home}
@@ -200,48 +207,55 @@ function Drawn({
         {told}
         {brush ? `; ${grouped(inside!.length)} in the rectangle` : ""}
       </p>
-      <div class="plot">
-        <Figure
-          home={home}
-          name="map"
-          title={`Features by ${by.head}`}
-          width={SIDE}
-          height={SIDE + KEY}
-          alt={`Map of ${told}, colored by ${by.head}; ${legend(colored, by)}`}
-          note={
-            <>
-              Positions: {layout.method}, seed {layout.seed}
-              {layout.parameters ? `, ${layout.parameters}` : ""}. <strong>Position is no evidence</strong>:
-              what lies side by side here was put there by that method; whether features belong together is
-              tested elsewhere.
-            </>
-          }
-          data={{
-            heads,
-            get rows() {
-              return tabled(passing, at, values, idOf);
-            },
-          }}
-        >
-          <Drawing
+      <div class="pair">
+        <div class="plot">
+          <Figure
+            home={home}
+            name="map"
+            title={`Features by ${by.head}`}
             width={SIDE}
-            image={image}
-            coloring={colored}
-            form={by.form}
-            at={at}
-            rows={passing}
-            brush={brush}
-            onBrush={onBrush}
-            onPoint={setUnder}
-            onOpen={open}
-          />
-        </Figure>
+            height={SIDE + KEY}
+            alt={`Map of ${told}, colored by ${by.head}; ${legend(colored, by)}`}
+            note={
+              <>
+                Positions: {layout.method}, seed {layout.seed}
+                {layout.parameters ? `, ${layout.parameters}` : ""}
+                {layout.share_x != null && layout.share_y != null
+                  ? `; ${show(layout.share_x, "share")} of the variance lies along x, ${show(layout.share_y, "share")} along y`
+                  : ""}
+                . <strong>Position is no evidence</strong>: what lies side by side here was put there by that
+                method; whether features belong together is tested elsewhere.
+              </>
+            }
+            data={{
+              heads,
+              get rows() {
+                return tabled(passing, at, values, idOf);
+              },
+            }}
+          >
+            <Drawing
+              width={SIDE}
+              image={image}
+              coloring={colored}
+              form={by.form}
+              at={at}
+              rows={passing}
+              brush={brush}
+              onBrush={onBrush}
+              onPoint={setUnder}
+              onOpen={open}
+            />
+          </Figure>
+        </div>
+        <div>
+          <p class="note" aria-hidden="true">
+            {under === null ? "Drag to list features, click a point to open it." : named(under, data, values)}
+          </p>
+          <Groups coloring={colored} name={by.name} filter={filter} onFilter={onFilter} />
+          {inside ? <List rows={inside} data={data} values={values} onClear={() => onBrush(null)} /> : null}
+        </div>
       </div>
-      <p class="note" aria-hidden="true">
-        {under === null ? "Drag to list features, click a point to open it." : named(under, data, values)}
-      </p>
-      <Groups coloring={colored} name={by.name} filter={filter} onFilter={onFilter} />
-      {inside ? <List rows={inside} data={data} values={values} onClear={() => onBrush(null)} /> : null}
     </>
   );
 }

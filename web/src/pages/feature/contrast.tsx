@@ -7,6 +7,7 @@ import { between, filled } from "../../ui/cells";
 import { interval, show } from "../../ui/show";
 import { Table, type Cell } from "../../ui/table";
 import { capital, counted, plural, spoken } from "../../ui/words";
+import { ranged } from "./ranged";
 
 const real = (value: number | string | null | undefined) => (typeof value === "number" ? value : null);
 
@@ -25,6 +26,7 @@ export function Contrast({ home, feature }: { home: Home; feature: Feature }) {
       : `t ${show(v["cds"], "signed")}, p ${show(p, "p", "not tested")}, q ${q}`;
   const range = interval(real(v["lo"]), real(v["hi"]), "signed", "(no interval)");
   const effect = v["effect"] === null ? "not measured" : `${show(v["effect"], "signed")} ${range}`;
+  const ratio = ranged(home, feature, RATIO);
   const chance = published === 0 ? "0 (no flip reached it)" : show(published, "p", "not tested");
   const asPublished =
     v["cds_published"] === null ? "not measured" : `CDS ${show(v["cds_published"], "number")}, p ${chance}`;
@@ -40,6 +42,12 @@ export function Contrast({ home, feature }: { home: Home; feature: Feature }) {
             <dd>{corrected}</dd>
             <dt>Hedges g</dt>
             <dd>{effect}</dd>
+            {ratio ? (
+              <>
+                <dt>{ratio.head}</dt>
+                <dd>{ratio.told}</dd>
+              </>
+            ) : null}
             <dt>null</dt>
             <dd>
               {p === null ? "not tested" : `percentile ${percentile(1 - p)}`}
@@ -59,6 +67,9 @@ export function Contrast({ home, feature }: { home: Home; feature: Feature }) {
     </section>
   );
 }
+
+/** Columns of the ratio of rates per token, of studies that compare those. */
+const RATIO = ["log_ratio", "ratio_low", "ratio_high"] as const;
 
 const percentile = (share: number) => (share > 0.9999 ? "> 99.99 %" : `${(100 * share).toFixed(2)} %`);
 

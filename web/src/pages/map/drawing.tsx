@@ -75,7 +75,6 @@ export function Drawing({ width, image, coloring, form, at, rows, brush, onBrush
       <Key coloring={coloring} form={form} width={width} />
       <g transform={`translate(0,${KEY})`}>
         <rect class="rule" width={width} height={width} />
-        <image href={image} width={width} height={width} />
         {shown ? (
           <rect
             class="brush"
@@ -85,6 +84,7 @@ export function Drawing({ width, image, coloring, form, at, rows, brush, onBrush
             height={(shown[3] - shown[1]) * width}
           />
         ) : null}
+        <image href={image} width={width} height={width} />
         <rect
           ref={area}
           class="area"

@@ -38,12 +38,15 @@ export function palette(): Palette & { key: string; css: string[] } {
   return {
     categories: css.slice(0, CATEGORIES).map((c) => pixel(c)),
     other: pixel(css.at(-1)!),
-    none: pixel(read("--line")),
-    pale: pixel(read("--grid")),
-    key: `${css.join()} ${read("--grid")}`,
+    none: grey(0xa0),
+    pale: grey(0x38),
+    key: css.join(),
     css,
   };
 }
+
+/** Grey that lets the ground through: faint on white and on black, so also in a saved figure. */
+const grey = (opacity: number): number => ((opacity << 24) | 0x808080) >>> 0;
 
 export function pixel(hex: string): number {
   const full = hex.length === 4 ? hex.replace(/[^#]/g, "$&$&") : hex;
@@ -93,7 +96,7 @@ function byCategory(values: Values, rows: Uint32Array, theme: ReturnType<typeof 
     const count = rest.reduce((sum, [, n]) => sum + n, 0);
     groups.push({ word: `${rest.length} others`, value: null, count, color: theme.css.at(-1)! });
   }
-  if (none) groups.push({ word: "not measured", value: null, count: none, color: hexOf(theme.none) });
+  if (none) groups.push({ word: "not measured", value: null, count: none, color: "#b0b0b0" });
   return { colors, groups, scale: null };
 }
 
@@ -115,9 +118,6 @@ function byScore(values: Values, rows: Uint32Array, theme: ReturnType<typeof pal
   }
   return { colors, groups: [], scale: { low, high } };
 }
-
-const hexOf = (color: number): string =>
-  `#${[color & 255, (color >> 8) & 255, (color >> 16) & 255].map((v) => v.toString(16).padStart(2, "0")).join("")}`;
 
 /** Where rows lie in a square of the unit length; y upwards. */
 export interface Positions {
