@@ -10,12 +10,22 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+
+from web_pilot import Visit
 
 from petriscope.atlas.show import axis, bound, show
 
 FORMS = ("count", "number", "signed", "p", "share", "percent", "text")
 NUMBER = re.compile(r"(?<![\w.,])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
 NAME = re.compile(r"\bL\d+/\d+\b|\bdoi:\S+|\bGO:\d+")
+STATED = {
+    # examples of what can be written
+    "#/features": {"37,500,000", "37,600,000"},
+    # versions and years of data sources, the first rows of a sorting
+    "#/about": {"2024", "43", "14504049", "2025.12", "4.0", "1.0", "38", "64"},
+}
+"""Numbers in the words of a page, which are no data."""
 # Texts of a page in the order of the document; ticks of an axis are round numbers of the drawing,
 # and the footer says the address.
 TEXTS = """
@@ -44,6 +54,29 @@ def numbers_in(text: str) -> list[str]:
 def shown(page: Any) -> list[tuple[str, str]]:
     """Every number on a page with the text that it stands in."""
     return [(number, text) for text in page.evaluate(TEXTS) for number in numbers_in(text)]
+
+
+def is_in(number: str, known: set[str]) -> bool:
+    """Whether a number is known, whatever sign it is shown with."""
+    return number in known or number.lstrip("+-") in known
+
+
+def faults(visit: Visit, address: str, known: set[str]) -> list[tuple[Any, ...]]:
+    """What is wrong with an open page: no head, blank, an error, a number that is neither known nor
+    in the address, or whatever the browser said since."""
+    wrong: list[tuple[Any, ...]] = []
+    heads = visit.page.locator("main h1").count()
+    if heads != 1:
+        wrong.append((address, "heads", heads))
+    wrong += [(address, text) for text in visit.page.locator(".error").all_inner_texts()]
+    if len(visit.text()) < 60:
+        wrong.append((address, "blank", visit.text()))
+    stated = known | set(numbers_in(unquote(address))) | STATED.get(address.partition("?")[0], set())
+    wrong += [(address, *pair) for pair in shown(visit.page) if not is_in(pair[0], stated)]
+    wrong += [(address, text) for text in visit.wrong()]
+    visit.said.clear()
+    visit.asked.clear()
+    return wrong
 
 
 def printed(values: Iterable[Any]) -> set[str]:

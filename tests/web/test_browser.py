@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -116,23 +116,8 @@ def test_every_page_opens_cold(
     wrong = []
     with Visit(chromium, root) as visit:
         for address in pages:
-            visit.open(address)
-            if visit.page.locator("main h1").count() != 1:
-                wrong.append((address, "heads", visit.page.locator("main h1").count()))
-            wrong += [(address, text) for text in visit.page.locator(".error").all_inner_texts()]
-            if len(visit.text()) < 60:
-                wrong.append((address, "blank", visit.text()))
-            stated = known | set(web_truth.numbers_in(unquote(address)))
-            numbers = web_truth.shown(visit.page)
-            wrong += [(address, *pair) for pair in numbers if not _is_in(pair[0], stated)]
-            wrong += [(address, text) for text in visit.wrong()]
-            visit.said.clear()
-            visit.asked.clear()
+            wrong += web_truth.faults(visit.open(address), address, known)
     assert not wrong, "\n".join(map(str, wrong))
-
-
-def _is_in(number: str, known: set[str]) -> bool:
-    return number in known or number.lstrip("+-") in known
 
 
 # Visits many features in the page itself: the texts of the tables' cells, row by row.
@@ -220,7 +205,7 @@ def test_a_changed_number_is_found(chromium: Any, workspace: Path, tmp_path: Pat
     with served(tmp_path / "web") as root, Visit(chromium, root) as visit:
         visit.open(f"#/feature/{FEATURE}")
         numbers = {number for number, _ in web_truth.shown(visit.page)}
-    unknown = {number for number in numbers if not _is_in(number, known)}
+    unknown = {number for number in numbers if not web_truth.is_in(number, known)}
     assert unknown == {"+123.46"}
 
 
