@@ -3,8 +3,6 @@ it: what a page shows beyond those must be stated."""
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 import re
 import sqlite3
@@ -15,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from web_pilot import Visit
+from web_reader import value
 
 from petriscope.atlas.show import axis, bound, show
 
@@ -92,10 +91,9 @@ def faults(visit: Visit, address: str, known: set[str]) -> list[tuple[Any, ...]]
 def of_graph(web: Path) -> set[str]:
     """PageRank and its null: what an export computes of the atlas's edges (tests/web/test_graphs.py
     has the reference)."""
-    path = web / "data" / "graph" / "kg.js"
-    if not path.exists():
+    if not (web / "data" / "graph" / "kg.js").exists():
         return set()
-    graph = json.loads(gzip.decompress(base64.b64decode(path.read_text().split('"')[3])))
+    graph = value(web, "graph/kg")
     return printed(cell for column in graph.values() for cell in _flat(column))
 
 

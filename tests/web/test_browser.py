@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import web_truth
 from web_pilot import FEATURE, Visit, loaded, served
+from web_reader import value
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.schema import feature_name, parse_feature
@@ -116,7 +117,7 @@ def test_a_changed_number_is_found(chromium: Any, workspace: Path, tmp_path: Pat
     """The search for numbers can fail: of one feature on the page, one is not the atlas's."""
     shutil.copytree(workspace / "web", tmp_path / "web")
     name = f"f/{_pack_of(workspace, FEATURE)}"
-    pack = _read(tmp_path / "web", name)
+    pack = value(tmp_path / "web", name)
     identifier = parse_feature(FEATURE)
     feature = next(f for f in pack["features"] if f["id"] == identifier)
     feature["effects"][0]["t"] = 123.456
@@ -131,25 +132,20 @@ def test_a_changed_number_is_found(chromium: Any, workspace: Path, tmp_path: Pat
 
 def _pack_of(workspace: Path, name: str) -> int:
     """The number of the pack that holds a feature."""
-    home = _read(workspace / "web", "home")
+    home = value(workspace / "web", "home")
     identifier = parse_feature(name)
     assert identifier is not None
     layer = next(one for one in home["layers"] if one["layer"] == identifier // 1_000_000)
     return int((layer["first"] + identifier % 1_000_000) // home["pack"])
 
 
-def _read(web: Path, name: str) -> Any:
-    text = (web / "data" / f"{name}.js").read_text()
-    return json.loads(gzip.decompress(base64.b64decode(text.split('"')[3])))
-
-
-def _write(web: Path, name: str, value: object) -> None:
-    packed = base64.b64encode(gzip.compress(json.dumps(value).encode())).decode()
+def _write(web: Path, name: str, what: object) -> None:
+    packed = base64.b64encode(gzip.compress(json.dumps(what).encode())).decode()
     (web / "data" / f"{name}.js").write_text(f'P("{name}","{packed}")\n')
 
 
 def _newer(web: Path) -> None:
-    _write(web, "home", {**_read(web, "home"), "format": 99})
+    _write(web, "home", {**value(web, "home"), "format": 99})
 
 
 def _cut(name: str, web: Path) -> None:
