@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from web_pilot import Visit
-from web_reader import value
+from web_reader import value as chunk
 
 from petriscope.atlas.show import axis, bound, show
 
@@ -93,7 +93,7 @@ def of_graph(web: Path) -> set[str]:
     has the reference)."""
     if not (web / "data" / "graph" / "kg.js").exists():
         return set()
-    graph = value(web, "graph/kg")
+    graph = chunk(web, "graph/kg")
     return printed(cell for column in graph.values() for cell in _flat(column))
 
 

@@ -48,7 +48,7 @@ async (names) => {
   for (const name of names) {
     location.hash = `#/feature/${name}`;
     await new Promise((resolve) => {
-      const there = () => document.querySelector("main h1")?.textContent.includes(name)
+      const there = () => document.querySelector("main h1")?.textContent.match(/L\\d+\\/\\d+/)?.[0] === name
         && !document.querySelector(".wait");
       if (there()) { resolve(); return; }
       const observer = new MutationObserver(() => {
