@@ -179,7 +179,7 @@ def ours(browser: Browser, root: str) -> dict[str, Cost]:
         costs[name] = visitor.act("hash", f"#/feature/{place}", done)
     visitor.close()
 
-    visitor = Visitor(browser, page + "#/features", "main .grid td.n")
+    visitor = Visitor(browser, page + "#/features", "main [role=grid] td.n")
     costs["feature browser, cold: its first rows"] = visitor.cold
     visitor.page.locator("main button:enabled", has_text="CSV of").wait_for()
     first, warm = [], []
@@ -197,8 +197,8 @@ def ours(browser: Browser, root: str) -> dict[str, Cost]:
     for column in (6, 7, 8, 9):
         selector = heads.format(column)
         for _ in range(2):
-            before = visitor.page.locator("main .grid tbody").inner_text()
-            done = {"selector": "main .grid tbody", "not": before}
+            before = visitor.page.locator("main [role=grid] tbody").inner_text()
+            done = {"selector": "main [role=grid] tbody", "not": before}
             sorts.append(visitor.act("click", selector, done))
     costs["sort 110,010 rows, warm"] = median(sorts)
     found = []

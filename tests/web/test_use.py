@@ -90,7 +90,7 @@ def test_by_keyboard_alone(chromium: Any, site: str, atlas: Atlas) -> None:
         page.keyboard.type(query)
         _total(visit, len(found))
         assert f"f={quote(query)}" in page.url
-        _tab_to(visit, ".grid *")
+        _tab_to(visit, "[role=grid] *")
         page.keyboard.press("ArrowDown")
         page.keyboard.press("ArrowDown")
         page.keyboard.press("Enter")
