@@ -19,8 +19,8 @@ from petriscope.errors import UserError
 from petriscope.run.dvc import Hasher, Stopped, lock_holders, process_alive
 from petriscope.run.graph import draw_lanes, load_graph, load_yaml, lookup
 from petriscope.run.launch import Runner, RunState, repro_command
-from petriscope.run.params import parse_params
-from petriscope.run.params_edit import assign, preview, save
+from petriscope.run.params import load_params, parse_params
+from petriscope.run.params_edit import assign, override, preview, save
 from petriscope.run.status import pipeline_status
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -337,6 +337,11 @@ def test_assignments_change_their_lines_alone() -> None:
     assert len(lines) == 3 and all(a.partition("#")[2] == b.partition("#")[2] for a, b in lines)
     new = parse_params(yaml.safe_load(changed))
     assert (new.sae.gate.fvu, new.tracks.match_depth, new.ablation.ks) == (0.5, 1000, [5, 10])
+    # PyYAML alone reads 1e-6 as text, and 1e-06 as ruamel writes it
+    small = assign(text, ["sae.learning_rate=1e-6", "sae.gate.fvu=2E-2"], path)
+    new = parse_params(yaml.safe_load(small))
+    assert (new.sae.learning_rate, new.sae.gate.fvu) == (1e-6, 0.02)
+    assert "learning_rate: 1.0e-06" in small
     for assignment, message in {
         "sae.k": "--set: 'sae.k' is not an assignment. Write ENTRY=VALUE",
         "sea.k=3": "sea.k: has no such section",
@@ -346,6 +351,14 @@ def test_assignments_change_their_lines_alone() -> None:
     }.items():
         with pytest.raises(UserError, match=message):
             assign(text, [assignment], path)
+
+
+def test_a_small_number_that_a_program_sets_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text((REPOSITORY / "params.yaml").read_text())
+    override(path, {"sae.learning_rate": 1e-6, "steering.alphas": [1e-05, 0.5]})
+    new = load_params(path)
+    assert new.sae.learning_rate == 1e-6 and new.steering.alphas == [1e-05, 0.5]
 
 
 def test_parameter_edit_names_what_it_invalidates(tmp_path: Path) -> None:

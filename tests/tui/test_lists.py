@@ -7,12 +7,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from atlas.test_build import study_of_kmers
 from tui_pilot import press, settle
 
-from petriscope.atlas.build import build_atlas
-from petriscope.atlas.schema import parse_feature
+from petriscope.atlas.build import AtlasTables, build_atlas
+from petriscope.atlas.schema import Thresholds, parse_feature
 from petriscope_tui.app import PetriscopeApp
 from petriscope_tui.glyphs import ASCII, UNICODE
 from petriscope_tui.widgets.nav import FURTHER
@@ -48,6 +49,29 @@ async def test_overview_and_the_further_pages(released_workspace: Path) -> None:
         assert [page for page, *_ in app.further()] == [page for page, *_ in FURTHER][1:]
         await press(pilot, "5", "end")
         assert "scGPT 11" in text(app) and len(table(app, "layer-table").rows) == 30
+
+
+async def test_linked_modules_stand_beside_what_degrees_give(tmp_path: Path) -> None:
+    features = pd.DataFrame({"layer": [0] * 3 + [1], "feature": [0, 1, 2, 0], "alive": 1})
+    modules = pd.DataFrame({"graph": "phi", "layer": 0, "module": [1, 2, 3], "size": 1})
+    edges = pd.DataFrame(
+        {"graph": "phi", "layer": 0, "module": [1, 1], "other_module": [2, 3],
+         "weight": [3.0, 1200.0], "null_weight": [4.25, 12.5]}
+    )  # fmt: skip
+    tables = AtlasTables(
+        features, Thresholds(0.05, 0.7), modules=modules, module_edges=edges,
+        module_members=features[:3][["layer", "feature"]].assign(graph="phi", module=[1, 2, 3]),
+    )  # fmt: skip
+    (tmp_path / "results").mkdir()
+    build_atlas(tmp_path / "results/atlas.sqlite", tables)
+    app = PetriscopeApp(tmp_path, glyphs=UNICODE)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await press(pilot, "M")
+        said = "links of module 1 with others (by their degrees alone):   3: 1,200 (12.5)   2: 3 (4.25)"
+        assert said in text(app)
+        await press(pilot, "down")
+        assert "links of module 2 with others (by their degrees alone):   1: 3 (4.25)" in text(app)
 
 
 async def test_modules(released_workspace: Path) -> None:

@@ -141,6 +141,8 @@ function useArrival(route: Route, title: string) {
     before.current = path;
     if (first) return;
     window.scrollTo(0, 0);
+    // A key may have opened the page for one of its fields.
+    if (document.activeElement instanceof HTMLInputElement && main.current?.contains(document.activeElement)) return;
     const heading = main.current?.querySelector<HTMLElement>("h1");
     heading?.setAttribute("tabindex", "-1");
     (heading ?? main.current)?.focus({ preventScroll: true });

@@ -395,10 +395,12 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("feature", "integer", required=True),
         Column("other_layer", "integer", required=True),
         Column("other_feature", "integer", required=True),
-        Column("kind", "text", text="what value is: pmi, z", required=True),
+        Column("kind", "text", text="what value is: pmi, z, r", required=True),
         Column("value", "real", required=True),
         Column("tokens", "integer", text="on which both fire"),
-        Column("p", "real", text="over all partners, permuted within genes"),
+        Column(
+            "p", "real", text="by chance, within genes: over all partners (z), over all pairs (r)"
+        ),
     ),
     "numbers": (
         Column("name", "text", text="what was measured", required=True),

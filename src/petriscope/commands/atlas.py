@@ -112,7 +112,7 @@ def verify(args: argparse.Namespace) -> int:
     for problem in problems:
         print(problem)
     if problems:
-        print(f"{len(problems):,} of {checked:,} files are not as they were written.")
+        print(f"Problems: {len(problems):,}, in {checked:,} files.")
         return 1
     print(f"{checked:,} files are as they were written.")
     return 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,10 @@ def preview(before: str, after: str, graph: Graph | None, path: Path) -> Edit:
     return Edit(None, tuple(changes), tuple(direct), tuple(graph.downstream(direct)))
 
 
+_POINTLESS = re.compile(r"(?<![\w.+-])([+-]?\d+)([eE][+-]?\d+)(?![\w.])")
+"""A number such as 1e-9, which PyYAML takes for text."""
+
+
 def assign(text: str, assignments: Sequence[str], path: Path) -> str:
     """``text`` of the parameter file with `ENTRY=VALUE` applied, e.g. ``sae.gate.fvu=0.1``;
     comments stay.
@@ -73,7 +78,7 @@ def assign(text: str, assignments: Sequence[str], path: Path) -> str:
             remedy = "Write ENTRY=VALUE, for example sae.k=32."
             raise UserError(f"{assignment!r} is not an assignment", field="--set", remedy=remedy)
         try:
-            values[entry] = yaml.safe_load(value)
+            values[entry] = yaml.safe_load(_POINTLESS.sub(r"\1.0\2", value))
         except yaml.YAMLError:
             remedy = "Quote the value, as in --set 'a.b=[1, 2]'."
             raise UserError(
@@ -98,11 +103,21 @@ def edited(text: str, values: Mapping[str, Any], path: Path) -> str:
     from ruamel.yaml.representer import RoundTripRepresenter
 
     class Representer(RoundTripRepresenter):
-        """Writes null as `null`, as the shipped file does."""
+        """Writes null as `null`, as the shipped file does, and numbers as YAML 1.1 reads them."""
 
     Representer.add_representer(
         type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null")
     )
+    # PyYAML takes 1e-09 for text: it asks for a point before the exponent
+    as_before = RoundTripRepresenter.yaml_representers[float]
+
+    def represent_float(self: RoundTripRepresenter, value: float) -> Any:
+        node = as_before(self, value)
+        if "e" in node.value and "." not in node.value:
+            node.value = node.value.replace("e", ".0e")
+        return node
+
+    Representer.add_representer(float, represent_float)
     editor = YAML()
     editor.Representer = Representer
     editor.preserve_quotes = True

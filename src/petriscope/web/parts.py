@@ -27,7 +27,7 @@ def sentences(source: Source, parts: Parts) -> dict[str, str]:
     atlas, has = source.atlas, source.has
     unit, stratum = atlas.declared.unit, atlas.declared.stratum
     curves = bool(atlas.select("SELECT 1 FROM curves LIMIT 1"))
-    single = "causal_effect" in atlas.filled
+    single = not atlas.filled.isdisjoint(("causal_effect", "causal_percentile"))
     listed = has("feature_genes")
     grouped = has("modules") or "module" in atlas.filled
     stages = ", ".join(kind.stage for kind in KINDS)

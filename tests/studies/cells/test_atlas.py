@@ -151,6 +151,25 @@ def test_links_and_cell_types_keep_what_is_significant(workspace: Workspace) -> 
     assert found.other_layer.unique().tolist() == [102]
     # the eight strongest, and the weakest, which alone passes
     assert sorted(found.other_feature) == [0, *range(2, 10)]
+    matches = pd.DataFrame(
+        {"feature": [0, 1], "other_feature": [7, 8], "r": [0.5, 0.1], "tokens": 9, "p": [0.1, 0.8],
+         "trained": True, "layer": 1, "other_layer": 2, "null": 0.2}
+    )  # fmt: skip
+    untrained = matches.assign(trained=False, r=0.9)
+    table = pd.concat([matches, untrained])
+    write_parquet(workspace.table("crossmodel") / "matches.parquet", table)
+    both = atlas.link_rows(workspace, 0.05)
+    assert len(both) == len(found) + 2
+    own = both[both.kind == "r"]
+    assert own[
+        ["layer", "feature", "other_layer", "other_feature", "value", "p"]
+    ].values.tolist() == [
+        [1, 0, 102, 7, 0.5, 0.1],
+        [1, 1, 102, 8, 0.1, 0.8],
+    ]
+    (number,) = atlas.number_rows(workspace).itertuples()
+    assert (number.layer, number.other_layer, number.value, number.n) == (1, 102, 0.5, 2)
+    assert number.null == pytest.approx(0.01)
     types = pd.DataFrame(
         {"feature": 1, "type": [f"t{i}" for i in range(10)], "estimate": 1.0,
          "p": np.linspace(0.9, 0.1, 10), "q": [0.01, *[0.9] * 9], "donors": 4, **of()}

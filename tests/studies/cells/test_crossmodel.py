@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from scipy import stats
 
 from petriscope.probe.tokens import Tokens
+from petriscope.sae.codes import Codes
 from petriscope.studies.cells.crossmodel import (
     Terms,
     groups_of,
@@ -16,6 +18,7 @@ from petriscope.studies.cells.crossmodel import (
     likeness,
     likeness_above,
     linear_cka,
+    matched_features,
     products,
     shared_terms,
     shared_tokens,
@@ -110,3 +113,46 @@ def test_terms_that_both_models_have() -> None:
     other = pd.DataFrame({"collection": ["go", "re", "re"], "term": ["a", "b", "b"]})
     assert shared_terms({"x": one, "y": other}) == Terms(3, 2, 1, 0.25)
     assert shared_terms({"x": one[:0], "y": one[:0]}).jaccard == 0
+
+
+def coded(dense: np.ndarray) -> Codes:
+    made = sp.csr_matrix(dense.astype(np.float32))
+    return Codes(made.indptr.astype(np.int64), made.indices, made.data, dense.shape[1])
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_features_are_matched_beyond_their_genes(alike: bool) -> None:
+    """Feature j of one model is feature 11 - j of the other, or shares no more than its gene."""
+    rng = np.random.default_rng(2)
+    gene = np.repeat(np.arange(8), 60)
+    likes = rng.random((8, 12)) ** 2  # how often a feature fires on a gene, in both models
+    fires = rng.random((480, 12)) < likes[gene]
+    mine = fires * rng.uniform(1, 2, fires.shape)
+    again = fires if alike else rng.random((480, 12)) < likes[gene]
+    theirs = (again * rng.uniform(1, 2, fires.shape))[:, ::-1]
+    theirs[:, 0] = 0  # its partner finds no feature that fires
+    found = matched_features(coded(mine), coded(theirs), gene, min_count=5, seed=0)
+    table = found.table.set_index("feature")
+    assert len(table) == 11  # one to one
+    if alike:
+        own = table.drop(index=11, errors="ignore")
+        assert (own.other_feature == 11 - own.index).all() and found.above > 0.8
+        assert (own.p == 1 / 12).all()
+        j = own.index[0]
+        both = (mine[:, j] > 0) & (theirs[:, 11 - j] > 0)
+        assert own.tokens[j] == both.sum()
+        residual = [
+            np.concatenate([part - part.mean() for part in np.split(one, 8)])
+            for one in (mine[:, j], theirs[:, 11 - j])
+        ]
+        assert own.r[j] == pytest.approx(stats.pearsonr(*residual).statistic)
+    else:
+        # genes alone make the models alike, and nothing is left beyond them
+        plain = np.corrcoef(mine[:, 3], theirs[:, 8])[0, 1]
+        assert plain > 0.1 and found.above < 0.5 and table.r.max() < 0.3
+
+
+def test_no_feature_fires_often_enough_to_be_matched() -> None:
+    silent = coded(np.zeros((6, 3)))
+    found = matched_features(silent, silent, np.arange(6) // 2, min_count=1, seed=0)
+    assert found.table.empty and np.isnan(found.null) and np.isnan(found.above)

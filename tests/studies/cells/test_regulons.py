@@ -31,6 +31,7 @@ from petriscope.studies.cells.regulons import (
     respond,
     score_shares,
     smallest_detectable,
+    why_no_regulons,
 )
 
 GENES, TFS = 90, 6
@@ -83,6 +84,15 @@ def test_a_network_of_pairs_names_no_regulon() -> None:
     found = directed({"trrust": signed, "string": pairs, "plain": pairs.drop(columns="sign")})
     assert list(found) == ["trrust"]
     assert found["trrust"].source.tolist() == ["TF1"] and found["trrust"].target.tolist() == ["B"]
+    assert why_no_regulons({}) == "the data set has no network"
+    assert why_no_regulons({"string": pairs}) == (
+        "the network string gives no edge a sign (column sign, mode, mor), so that nothing "
+        "tells which gene regulates which"
+    )
+    assert why_no_regulons({"a": pairs, "b": pairs}).startswith("the networks a, b give no edge")
+    assert why_no_regulons({"trrust": signed, "string": pairs}) == (
+        "no network with signs (trrust) names 3 measured targets of a knocked-down gene"
+    )
 
 
 def test_a_gene_on_which_a_feature_fires_once_does_not_lead_it() -> None:

@@ -9,10 +9,14 @@ from rich.text import Text
 from textual.binding import Binding, BindingType
 
 from petriscope.atlas.query import Atlas
+from petriscope.atlas.records import Module
 from petriscope.atlas.show import show
 from petriscope_tui.plots import bar
 from petriscope_tui.screens.lists import ListPage
 from petriscope_tui.widgets.table import Field
+
+LINKED = 6
+"""Linked modules that are named."""
 
 
 class Member(NamedTuple):
@@ -103,6 +107,29 @@ class ModulesPage(ListPage):
         name = atlas.layer_names.get(module.layer, "")
         title = f"Module {module.module} of {f'layer {name}' if name.isdigit() else name}"
         self.put("found", self.found, fields, f"{title}: {len(self.found):,} features")
+        if "module_edges" in atlas.tables:
+            linked = self._linked(atlas, module)
+            drawn = lambda width: Text("\n").join([self._drawn(atlas, width), linked])
+            self.around(drawn if linked.plain else lambda width: self._drawn(atlas, width))
+
+    def _linked(self, atlas: Atlas, module: Module) -> Text:
+        """Modules of its layer that it is linked with, those furthest above chance first."""
+        p, text = self.palette, Text()
+        here = {m.number: m.module for m in atlas.modules(module.layer)}
+        edges = [
+            e for e in atlas.module_edges(module.layer) if module.number in (e.number, e.other)
+        ]
+        for edge in edges[:LINKED]:
+            other = edge.other if edge.number == module.number else edge.number
+            text.append(f"   {here[other]}: ", style=p.accent)
+            text.append(f"{show(edge.weight, 'count')} ")
+            text.append(f"({show(edge.null_weight, 'number')})", style=p.dim)
+        if not text.plain:
+            return text
+        more = f"   and {len(edges) - LINKED} more" if len(edges) > LINKED else ""
+        text.append(more, style=p.dim)
+        head = Text(f"links of module {module.module} with others (by their degrees alone):", p.dim)
+        return Text.assemble(head, text)
 
     def query_of(self, row: int) -> str | None:
         module = self.things[row]

@@ -75,7 +75,8 @@ export function scaleOf(
   let [low, high] = wish.domain ?? [Math.min(...known), Math.max(...known)];
   if (!Number.isFinite(low) || !Number.isFinite(high)) [low, high] = log ? [1, 10] : [0, 1];
   if (wish.zero && !log && !wish.domain) [low, high] = [Math.min(low, 0), Math.max(high, 0)];
-  if (low === high)
+  // Less than one part in ten thousand is not a difference that ticks could name.
+  if (high - low <= 1e-4 * Math.max(Math.abs(low), Math.abs(high)))
     [low, high] = log
       ? [low / 2, high * 2]
       : [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];

@@ -31,7 +31,7 @@ export function Histogram({
   xLog?: boolean;
   marks?: { at: number; text: string }[];
 }): VNode {
-  const top = 20 + marks.length * 15,
+  const top = 26 + marks.length * 15,
     bottom = height - 40,
     right = width - 14;
   const y = scaleOf([0, ...bins.map((b) => b.count)], [bottom, top], { zero: true });

@@ -72,7 +72,7 @@ export async function around(
       of: home.total,
     };
   };
-  if (!filter && !sort) return byNumber(row + 1);
+  if (!filter && !sort && !descending) return byNumber(row + 1);
   const [{ mask, count }, rows, name] = await Promise.all([
     matches(home, filter),
     order(home, sort || "layer", descending),

@@ -62,30 +62,18 @@ function ClaimControls({ claims }: { claims: Claim[] }) {
             <dl class="facts">
               <div class="corrected">
                 <dt>found</dt>
-                <dd>
-                  {given(c.corrected) ?? given(c.as_published) ?? <span class="dim">not measured</span>}
-                </dd>
+                <dd>{given(c.corrected) ?? <span class="dim">{c.note ?? "not measured"}</span>}</dd>
               </div>
               <div>
                 <dt>interval</dt>
                 <dd>{given(c.interval) ?? <span class="dim">not measured</span>}</dd>
               </div>
-              <div>
+              <div class="wide">
                 <dt>held against</dt>
-                <dd>
-                  {given(c.control) ? (
-                    <ul class="plain">
-                      {parts(c.control!).map((text) => (
-                        <li key={text}>{text}</li>
-                      ))}
-                    </ul>
-                  ) : (
-                    <span class="dim">no control</span>
-                  )}
-                </dd>
+                <dd>{given(c.control) ?? <span class="dim">no control</span>}</dd>
               </div>
               {c.rule ? (
-                <div>
+                <div class="wide">
                   <dt>rule</dt>
                   <dd>
                     <code>{c.rule}</code>
@@ -101,13 +89,6 @@ function ClaimControls({ claims }: { claims: Claim[] }) {
 }
 
 const given = (text: string | null): string | null => (text && text !== "-" ? text : null);
-
-/** Controls are sentences that a line break or a bar divides. */
-const parts = (text: string): string[] =>
-  text
-    .split(/\n| \| /)
-    .map((part) => part.trim())
-    .filter(Boolean);
 
 function RandomModel({ home }: { home: Home }) {
   const value = (name: string, of: Home["layers"][number]): number | null => of.values[name] ?? null;

@@ -59,12 +59,16 @@ function Evidence({ home, feature }: { home: Home; feature: Feature }) {
       <Genes home={home} feature={feature} />
       <Annotations home={home} feature={feature} />
       <Causal home={home} feature={feature} />
-      <CellTypes feature={feature} />
-      <Responses home={home} feature={feature} />
+      <div class="pair">
+        <CellTypes feature={feature} />
+        <Responses home={home} feature={feature} />
+      </div>
       <Similar home={home} feature={feature} />
       <Links home={home} feature={feature} />
-      <DocumentsOf home={home} feature={feature} />
-      <Dependency home={home} feature={feature} />
+      <div class="pair">
+        <DocumentsOf home={home} feature={feature} />
+        <Dependency home={home} feature={feature} />
+      </div>
       <Row home={home} feature={feature} />
     </>
   );

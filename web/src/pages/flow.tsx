@@ -1,15 +1,16 @@
 // Links between the features of two layers: which pairs were computed, the modules that links run
 // between beside chance, the strongest links, and how many features are found again.
-import { Flows, Lines, type Series } from "../chart/charts";
+import { Flows } from "../chart/charts";
 import { Figure } from "../chart/figure";
 import { json } from "../data/chunk";
-import type { Flow, FlowGraph, Home, Measured, Numbers } from "../data/format";
+import type { FlowGraph, Home, Numbers } from "../data/format";
 import { useAsked } from "../data/use";
 import { type Route } from "../route";
 import { Empty, FeatureLink, Loaded } from "../ui/parts";
 import { bound, show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
 import { Continued } from "./flow_continued";
+import { Curves } from "./flow_curves";
 import { Chooser, pairsOf, type Pair } from "./flow_pairs";
 import { layerName, Measures, moduleHref, UNTESTED } from "./network";
 import type { PageOf, PageProps } from "./page";
@@ -17,7 +18,7 @@ import type { PageOf, PageProps } from "./page";
 const WIDTH = 860;
 /** Bands of the drawing; the table holds all. */
 const BANDS = 40;
-const LINKS = 200;
+const LINKS = 60;
 /** What a link is, by its kind. */
 const WORDS: Record<string, string> = {
   z: "both fire on the same tokens more often than the genes of the tokens give (standard deviations)",
@@ -61,15 +62,15 @@ function Page({ home, route }: PageProps) {
           why={`${route.query.a ?? "?"} to ${route.query.b ?? "?"}: not computed. Choose another pair.`}
         />
       )}
-      <Persistence home={home} measured={measured} />
+      <Curves home={home} measured={measured} />
     </>
   );
 }
 
-/** The pair of the address; without one the first that has links. */
+/** The pair of the address; without one the first of which most is known. */
 function choose(pairs: Pair[], route: Route): Pair | undefined {
   if (route.query.a === undefined && route.query.b === undefined)
-    return pairs.find((p) => p.linked) ?? pairs[0];
+    return pairs.find((p) => p.linked && p.measured.length) ?? pairs.find((p) => p.linked) ?? pairs[0];
   return pairs.find((p) => String(p.layer) === route.query.a && String(p.other) === route.query.b);
 }
 
@@ -161,7 +162,7 @@ function Links({ home, found }: { home: Home; found: FlowGraph }) {
                 ? `The ${drawn.length} widest of ${flows.length} bands. `
                 : "") +
               "Pale and striped: no more than expected, which is what the links of both modules alone " +
-              "gives." +
+              "give." +
               counted
             }
             data={{ heads: FLOW_HEADS, rows }}
@@ -245,89 +246,6 @@ function Strongest({ found, all }: { found: FlowGraph; all: number }) {
       </p>
     </>
   );
-}
-
-/** Curves over neighboring layers: persistence and every other number that has several pairs. */
-function Persistence({ home, measured }: { home: Home; measured: Measured[] }) {
-  const names = [...new Set(measured.map((n) => n.name))].filter(
-    (name) => measured.filter((n) => n.name === name).length > 1,
-  );
-  const steps: Flow[] = home.flow;
-  return (
-    <>
-      {names.map((name) => (
-        <Curve key={name} home={home} rows={measured.filter((n) => n.name === name)} />
-      ))}
-      {names.length || steps.length ? null : <p class="note">Persistence over layers: {UNTESTED}.</p>}
-    </>
-  );
-}
-
-function Curve({ home, rows }: { home: Home; rows: Measured[] }) {
-  const ordered = [...rows].sort((x, y) => x.layer! - y.layer! || x.other_layer! - y.other_layer!);
-  const tested = ordered.some((n) => n.null !== null);
-  const place = new Map(ordered.map((n, i) => [n, i]));
-  const series: Series[] = models(home, ordered).map(([name, part]) => ({
-    name,
-    role: "value",
-    points: part.map((n) => ({ x: place.get(n)!, y: n.value, lo: n.lo, hi: n.hi })),
-  }));
-  if (tested)
-    series.push({ name: "null", role: "null", points: ordered.map((n, i) => ({ x: i, y: n.null })) });
-  const name = ordered[0]!.name,
-    note = ordered[0]!.note ?? "";
-  const heads: Head[] = [
-    { head: "from", form: "text" },
-    { head: "to", form: "text" },
-    { head: name, form: "number" },
-    { head: "null", form: "number" },
-    { head: "n", form: "count" },
-    { head: "note", form: "text" },
-  ];
-  const cells: Cell[][] = ordered.map((n) => [
-    layerName(home, n.layer!),
-    layerName(home, n.other_layer!),
-    n.value,
-    { value: n.null, node: n.null === null ? UNTESTED : show(n.null, "number") },
-    n.n,
-    n.note,
-  ]);
-  return (
-    <Figure
-      home={home}
-      name={`flow-${name.replace(/\W+/g, "-")}`}
-      title={`${name} over pairs of layers`}
-      width={WIDTH}
-      height={280}
-      alt={
-        `${name} of ${ordered.length} pairs of layers, from ${show(ordered[0]!.value, "number")} ` +
-        `to ${show(ordered.at(-1)!.value, "number")}; null ${tested ? "shown" : UNTESTED}.`
-      }
-      note={`${note}${note ? ". " : ""}Null: ${tested ? "permuted, dashed" : UNTESTED}.`}
-      data={{ heads, rows: cells }}
-    >
-      <Lines
-        width={WIDTH}
-        height={280}
-        series={series}
-        xLabel="pair of layers"
-        yLabel={name}
-        xTicks={ordered
-          .map((n, i) => ({ at: i, text: `${n.layer}→${n.other_layer}` }))
-          .filter((_, i) => i % Math.ceil(ordered.length / 12) === 0)}
-      />
-    </Figure>
-  );
-}
-
-/** Rows by model, where there are several. */
-function models(home: Home, rows: Measured[]): [string, Measured[]][] {
-  const found = new Map<string, Measured[]>();
-  for (const row of rows) {
-    const name = home.layers.find((l) => l.layer === row.layer)?.model ?? row.name;
-    found.set(name, [...(found.get(name) ?? []), row]);
-  }
-  return [...found];
 }
 
 export const flow: PageOf = { path: "flow", nav: "Flow", title: () => "Flow between layers", Page };

@@ -1,53 +1,19 @@
 // One gene: the features that list it, or whose top contexts lie near its start site.
-import { json } from "../data/chunk";
-import type { Genes, Home, Listings } from "../data/format";
+import type { Home } from "../data/format";
 import { contextsIn, REACH, type Placed } from "../data/place";
+import { layerAt } from "../data/names";
 import { search } from "../data/search";
 import { useAsked } from "../data/use";
+import { geneOf, type KnownGene, type Listed, type Site } from "../data/vocabulary";
 import { href } from "../route";
 import { Loaded } from "../ui/parts";
+import { filled } from "../ui/cells";
 import { show } from "../ui/show";
+import { Table, type Cell } from "../ui/table";
 import { capital, counted } from "../ui/words";
-import { ByLayer, FeatureTable, kindName, Near, PlaceTable, Nothing } from "./found";
+import { ByLayer, FeatureTable, kindName, Near, Nothing, PlaceTable } from "./found";
 import { Track } from "./track";
 import type { PageOf, PageProps } from "./page";
-
-interface Site {
-  chrom: string;
-  tss: number;
-  strand: string | null;
-}
-interface Known {
-  name: string;
-  sites: Site[];
-  /** Features that list it; null: this atlas has no lists. */
-  listed: Listings[string] | null;
-}
-
-/** Everything the vocabulary says of a gene, ignoring case; null where it does not name it. */
-async function geneOf(home: Home, text: string): Promise<Known | null> {
-  if (!home.has.includes("genes")) return null;
-  const genes = await json<Genes>("genes"),
-    folded = text.toLowerCase();
-  const exact = genes.name.includes(text);
-  const places = genes.name.flatMap((name, g) =>
-    (exact ? name === text : name.toLowerCase() === folded) ? [g] : [],
-  );
-  if (!places.length) return null;
-  const sites = places.flatMap((g): Site[] => {
-    const chrom = genes.chrom[g],
-      tss = genes.tss[g];
-    return chrom === null || chrom === undefined || tss === null || tss === undefined
-      ? []
-      : [{ chrom, tss, strand: genes.strand[g] ?? null }];
-  });
-  const listing = places.find((g) => genes.chunk[g]! >= 0);
-  const listed =
-    listing === undefined
-      ? null
-      : ((await json<Listings>(`listing/${genes.chunk[listing]}`))[String(listing)] ?? null);
-  return { name: genes.name[places[0]!]!, sites, listed };
-}
 
 function Page({ home, route }: PageProps) {
   const text = (route.path[1] ?? "").trim();
@@ -68,7 +34,7 @@ function Page({ home, route }: PageProps) {
   );
 }
 
-function Gene({ home, known }: { home: Home; known: Known }) {
+function Gene({ home, known }: { home: Home; known: KnownGene }) {
   const { name, sites, listed } = known;
   return (
     <article>
@@ -118,20 +84,24 @@ function Elsewhere({ home, name }: { home: Home; name: string }) {
   );
 }
 
-function Lists({ home, name, listed }: { home: Home; name: string; listed: Listings[string] }) {
-  const rows = listed.row;
+function Lists({ home, name, listed }: { home: Home; name: string; listed: Listed }) {
+  const rows = listed.row,
+    distinct = new Set(rows).size;
   return (
     <section aria-labelledby="lists">
       <h2 id="lists">
-        {capital(counted(rows.length, "feature"))} {rows.length === 1 ? "lists" : "list"} {name}
+        {capital(counted(distinct, "feature"))} {distinct === 1 ? "lists" : "list"} {name}
       </h2>
-      <ByLayer
-        home={home}
-        rows={rows}
-        name={name}
-        what={`Features that list ${name}`}
-        filter={`gene:${name}`}
-      />
+      <div class="pair">
+        <ByLayer
+          home={home}
+          rows={rows}
+          name={name}
+          what={`Features that list ${name}`}
+          filter={`gene:${name}`}
+        />
+        <Ranks home={home} listed={listed} />
+      </div>
       <FeatureTable
         home={home}
         caption={`Features that list ${name}, highest rank first`}
@@ -154,10 +124,44 @@ function Lists({ home, name, listed }: { home: Home; name: string; listed: Listi
           ].filter((e) => e.values.some((v) => v !== null)) as Parameters<typeof FeatureTable>[0]["extra"]
         }
       />
-      <p class="note">A gene ranks by its mean where the feature fires: once is enough.</p>
     </section>
   );
 }
+
+/** Ranks told together. */
+const BANDS = [
+  [1, 1],
+  [2, 3],
+  [4, 5],
+  [6, 10],
+  [11, 20],
+  [21, Infinity],
+] as const;
+
+/** How many features of each layer list it at a rank. */
+function Ranks({ home, listed }: { home: Home; listed: Listed }) {
+  const word = (low: number, high: number) =>
+    low === high ? String(low) : high === Infinity ? `from ${low} on` : `${low}-${high}`;
+  const places = new Map(home.layers.map((l, i) => [l.layer, i]));
+  const counts = home.layers.map(() => BANDS.map(() => 0));
+  listed.rank.forEach((rank, i) => {
+    const place = places.get(layerAt(home, listed.row[i]!).layer)!;
+    counts[place]![BANDS.findIndex(([low, high]) => rank >= low && rank <= high)]!++;
+  });
+  const found = filled(
+    [
+      { head: "layer", form: "text" },
+      ...BANDS.map(([low, high]) => ({ head: `rank ${word(low, high)}`, form: "count" as const })),
+    ],
+    home.layers.map((l, i): Cell[] => [l.name, ...counts[i]!]),
+  );
+  return <Table caption={`Features by layer and by rank in their lists; ${said(listed)}`} {...found} />;
+}
+
+const said = (listed: Listed) =>
+  listed.rank.length < listed.total
+    ? `the first ${listed.rank.length} of ${listed.total}`
+    : "a gene ranks by its mean where the feature fires: once is enough";
 
 function NearSite({ home, name, site, nth }: { home: Home; name: string; site: Site; nth: number | null }) {
   // as the filter gene: does it: a context less than 100 kb from the start site

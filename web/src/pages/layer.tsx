@@ -9,11 +9,11 @@ import { useAsked } from "../data/use";
 import { href, withQuery, type Route } from "../route";
 import { Choices } from "../ui/choices";
 import { Empty, FeatureLink, Loaded } from "../ui/parts";
-import { grouped, show } from "../ui/show";
-import { Table, type Cell } from "../ui/table";
+import { grouped } from "../ui/show";
+import { Table, type Cell, type Head } from "../ui/table";
 import { context } from "./curve";
 import type { PageOf, PageProps } from "./page";
-import { between, statistics } from "./statistics";
+import { between, inForm, statistics } from "./statistics";
 
 const TOP = 20,
   MODULES = 40,
@@ -80,9 +80,9 @@ function Statistics({ home, layer }: { home: Home; layer: Layer }) {
         return [
           [
             s.title,
-            { value: p.value, node: show(p.value, s.form) },
+            { value: p.value, node: inForm(p.value, s.form) },
             between(p.lo, p.hi, s.form, s.without),
-            { value: p.null, node: p.null === null ? s.without : show(p.null, s.form) },
+            { value: p.null, node: p.null === null ? s.without : inForm(p.null, s.form) },
             between(p.nullLo, p.nullHi, s.form, s.without),
             s.note ?? null,
           ],
@@ -155,13 +155,24 @@ function Modules({ home, layer }: { home: Home; layer: Layer }) {
   );
 }
 
+/** Numbers of a module that not every study has. */
+const MEASURES: (Head & { name: "density" | "stability" })[] = [
+  {
+    name: "density",
+    head: "density",
+    form: "number",
+    text: "share of pairs of its features that are linked",
+  },
+  { name: "stability", head: "stability", form: "number", text: "found again when the graph is resampled" },
+];
+
 function GraphModules({ graph, layer }: { graph: string; layer: number }) {
   const asked = useAsked(`modules-${graph}-${layer}`, () =>
     json<ModuleGraph>(`graph/modules-${graph}-${layer}`),
   );
   return (
     <Loaded asked={asked} what="the modules">
-      {(found) => (
+      {({ modules }) => (
         <Table
           caption={`Modules of the graph ${graph.replaceAll("_", " ")}`}
           limit={MODULES}
@@ -169,14 +180,13 @@ function GraphModules({ graph, layer }: { graph: string; layer: number }) {
             { head: "module", form: "text" },
             { head: "features", form: "count" },
             { head: "label", form: "text" },
-            { head: "density", form: "number", text: "share of pairs of its features that are linked" },
-            { head: "stability", form: "number", text: "found again when the graph is resampled" },
-            { head: "most enriched term", form: "text" },
+            ...MEASURES.filter(({ name }) => modules.some((m) => m[name] !== null)),
+            { head: "most telling term", form: "text", text: "the least p of all its terms" },
             { head: "features with it", form: "count" },
             { head: "expected", form: "number", text: "by chance: size times the term's share of the layer" },
-            { head: "p", form: "p" },
+            { head: "p, uncorrected", form: "p", text: "hypergeometric, of the best of all terms" },
           ]}
-          rows={[...found.modules]
+          rows={[...modules]
             .sort((a, b) => (b.size ?? 0) - (a.size ?? 0))
             .map((m): Cell[] => {
               const term = m.terms.filter((t) => t[2] > t[4]).sort((a, b) => a[5] - b[5])[0];
@@ -187,8 +197,9 @@ function GraphModules({ graph, layer }: { graph: string; layer: number }) {
                 },
                 m.size,
                 m.label,
-                m.density,
-                m.stability,
+                ...MEASURES.filter(({ name }) => modules.some((one) => one[name] !== null)).map(
+                  ({ name }) => m[name],
+                ),
                 term ? term[1] : "none",
                 term ? term[2] : null,
                 term ? term[4] : null,

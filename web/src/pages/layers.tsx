@@ -7,11 +7,11 @@ import { layerWords } from "../data/names";
 import { useAsked } from "../data/use";
 import { href } from "../route";
 import { Empty, Loaded } from "../ui/parts";
-import { NONE, show } from "../ui/show";
+import { NONE } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
 import { context } from "./curve";
 import type { PageOf, PageProps } from "./page";
-import { formOf, panelData, seriesOf, statistics, type Statistic } from "./statistics";
+import { formOf, inForm, panelData, seriesOf, statistics, type Statistic } from "./statistics";
 
 const WIDTH = 440,
   HEIGHT = 230;
@@ -38,10 +38,14 @@ function All({ home, numbers }: { home: Home; numbers: Measured[] }) {
   const all = statistics(home, context(home), numbers);
   return (
     <>
-      <p class="lead">
-        Solid lines are values with their 95 % band where one was measured; dashed grey lines are what the
-        null gives. A layer's name opens its page.
-      </p>
+      {all.length ? (
+        <p class="lead">
+          Solid lines are values, with their 95 % band where one was measured; dashed grey lines are what the
+          null gives. A layer's name in the table opens its page.
+        </p>
+      ) : (
+        <Empty why="No statistic of layers is in this atlas; the stages sae and cds measure them." />
+      )}
       <div class="panels">
         {all.map((s) => (
           <Panel key={s.key} home={home} statistic={s} />
@@ -98,7 +102,11 @@ function LayerTable({ home, all }: { home: Home; all: Statistic[] }) {
 
 const link = (home: Home, l: Layer): Cell => ({
   value: layerWords(home, l.layer),
-  node: <a href={href(["layer", l.layer])}>{layerWords(home, l.layer)}</a>,
+  node: (
+    <a class="short" href={href(["layer", l.layer])}>
+      {layerWords(home, l.layer)}
+    </a>
+  ),
 });
 
 function cells(s: Statistic, layer: number): Cell[] {
@@ -118,7 +126,7 @@ function ranged(
   const known = lo !== null && lo !== undefined && hi !== null && hi !== undefined;
   return {
     value: value ?? null,
-    node: `${show(value, s.form, none)}${known ? ` [${show(lo, s.form)}, ${show(hi, s.form)}]` : ""}`,
+    node: `${inForm(value, s.form, none)}${known ? ` [${inForm(lo, s.form)}, ${inForm(hi, s.form)}]` : ""}`,
   };
 }
 
@@ -185,12 +193,12 @@ export function NumberTable({
         return [
           n.name,
           ...first(n),
-          { value: n.value, node: show(n.value, form) },
+          { value: n.value, node: inForm(n.value, form) },
           {
             value: known ? `${n.lo} to ${n.hi}` : null,
-            node: known ? `[${show(n.lo, form)}, ${show(n.hi, form)}]` : "not tested",
+            node: known ? `[${inForm(n.lo, form)}, ${inForm(n.hi, form)}]` : "not tested",
           },
-          { value: n.null, node: show(n.null, form, "not tested") },
+          { value: n.null, node: inForm(n.null, form, "not tested") },
           n.n,
           n.unit,
           n.note,

@@ -64,8 +64,8 @@ function tests(home: Home): Line[] {
   const causal = meaning(home, "causal_percentile");
   if (causal) {
     const effect = meaning(home, "causal_effect");
-    const cut = `a feature is causal from ${show(thresholds.causal, "share")} on`;
-    out.push(["Causal tests", `${[effect, causal, cut].filter(Boolean).join("; ")}.`]);
+    const rank = effect ? `${effect}; ${causal}` : causal.replace("that effect", "its effect");
+    out.push(["Causal tests", `${rank}; a feature is causal from ${show(thresholds.causal, "share")} on.`]);
   }
   return out;
 }

@@ -213,7 +213,15 @@ function Neighbors({ found, module }: { found: ModuleGraph; module: Module }) {
   const rows: Cell[][] = linked.map(([a, b, weight, chance]) => {
     const other = a === module.module ? b : a;
     return [
-      { value: other, node: <a href={moduleHref(found.graph, found.layer, other)}>module {other}</a> },
+      {
+        value: other,
+        node: (
+          <a href={moduleHref(found.graph, found.layer, other)}>
+            module{"\u00a0"}
+            {other}
+          </a>
+        ),
+      },
       weight,
       { value: chance, node: chance === null ? UNTESTED : show(chance, "number") },
       chance ? weight / chance : null,

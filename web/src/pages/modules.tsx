@@ -12,6 +12,7 @@ import { show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
 import {
   aboutGraph,
+  columnGraph,
   layerName,
   Measures,
   moduleHref,
@@ -85,7 +86,8 @@ function Page({ home, route }: PageProps) {
           <Judged
             home={home}
             rows={rows.filter(
-              (r) => r.layer === chosen.layer && r.other_layer === null && OF_MODULES.test(r.name),
+              (r) =>
+                r.layer === chosen.layer && r.other_layer === null && ofGraph(home, chosen.graph, r.name),
             )}
           />
         )}
@@ -102,6 +104,12 @@ function choose(home: Home, route: Route): { graph: string; layer: number } | nu
   const layers = home.modules.filter(([g]) => g === graph).map(([, layer]) => layer);
   const wanted = Number(route.query.l);
   return { graph, layer: route.query.l !== undefined && layers.includes(wanted) ? wanted : layers[0]! };
+}
+
+/** Whether a number speaks of the modules of a graph; names without a graph are of the features' own. */
+function ofGraph(home: Home, graph: string, name: string): boolean {
+  const named = home.modules.map(([g]) => g).find((g) => name.endsWith(`, ${g}`));
+  return OF_MODULES.test(name) && (named ?? columnGraph(home)) === graph;
 }
 
 /** Numbers of this layer's modules against rewired graphs, or why there are none. */
@@ -141,7 +149,7 @@ function byLayer(home: Home, graph: string, numbers: Measured[]): Cell[][] {
       (n) =>
         n.layer === layer &&
         n.other_layer === null &&
-        (n.name === name || n.name === `${name}, ${graph}`),
+        n.name === (graph === columnGraph(home) ? name : `${name}, ${graph}`),
     );
   return layers.map(([, layer, count]) => {
     const inside = of("in a module", layer),

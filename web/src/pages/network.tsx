@@ -53,7 +53,8 @@ export function shown(row: Measured, value: number | null): string {
   return Number.isInteger(value) ? show(value, "count") : show(value, "number");
 }
 
-const between = (row: Measured): string =>
+/** The interval of a number, or the word why there is none. */
+export const besideInterval = (row: Measured): string =>
   row.lo === null || row.hi === null ? UNTESTED : `[${shown(row, row.lo)}, ${shown(row, row.hi)}]`;
 
 const HEADS: Head[] = [
@@ -79,7 +80,7 @@ export function measuredTable(home: Home, rows: Measured[]): { heads: Head[]; ro
           ? layerName(home, row.layer)
           : `${layerName(home, row.layer)} to ${layerName(home, row.other_layer)}`,
       { value: row.value, node: shown(row, row.value) },
-      between(row),
+      besideInterval(row),
       { value: row.null, node: row.null === null ? UNTESTED : shown(row, row.null) },
       row.n,
       row.unit,

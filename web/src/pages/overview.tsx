@@ -4,6 +4,7 @@ import { href, withQuery, type Route } from "../route";
 import { Choices } from "../ui/choices";
 import { Verdict } from "../ui/parts";
 import { bound, grouped, show } from "../ui/show";
+import { counted, plural } from "../ui/words";
 import { LayerCurve } from "./curve";
 import type { PageOf, PageProps } from "./page";
 
@@ -50,7 +51,7 @@ function Counts({ home }: { home: Home }) {
   const rule: Partial<Record<keyof Home["counts"], string>> = {
     context: `q < ${bound(alpha)}`,
     stable: `cosine ≥ ${bound(stable)}`,
-    causal: `above ${show(100 * causal, "number").replace(/\.0*$/, "")} %`,
+    causal: `above ${show(100 * causal, "number").replace(/\.0*$/, "")}\u00a0%`,
     annotated: `q < ${bound(alpha)}`,
   };
   return (
@@ -59,7 +60,7 @@ function Counts({ home }: { home: Home }) {
         <strong>
           <a href={href(["features"])}>{grouped(home.total)}</a>
         </strong>
-        <span>features of {home.layers.length} layers</span>
+        <span>features of {counted(home.layers.length, "layer")}</span>
       </li>
       {COUNTS.filter(([name]) => measured[name]).map(([name, words]) => (
         <li key={name}>
@@ -122,13 +123,13 @@ function Ledger({ home, route }: { home: Home; route: Route }) {
 
 function Entry({ claim }: { claim: Claim }) {
   const facts: [string, string | null, string][] = [
-    ["published", claim.published, ""],
-    ["as published, here", claim.as_published, ""],
+    ["published", claim.published, "published"],
+    ["as published, here", claim.as_published, "as-published"],
     ["corrected", claim.corrected, "corrected"],
     ["interval", claim.interval, ""],
-    ["control", claim.control, ""],
+    ["control", claim.control, "wide"],
   ];
-  const why = claim.note && claim.note !== `${claim.rule} is false` ? claim.note : null;
+  const why = claim.note && !(claim.rule && claim.note.startsWith(claim.rule)) ? claim.note : null;
   return (
     <li>
       <div class="head">
@@ -159,6 +160,21 @@ function Entry({ claim }: { claim: Claim }) {
   );
 }
 
+const ORDER = [
+  "dataset",
+  "description",
+  "source",
+  "paper",
+  "model",
+  "models",
+  "model_r",
+  "layers",
+  "sae",
+  "seed",
+];
+/** What people ask first stands first; what is not in the list keeps its order behind. */
+const rank = (key: string): number => (ORDER.indexOf(key) + ORDER.length + 1) % (ORDER.length + 1);
+
 /** The run card, the thresholds, and who was replicated. */
 export function RunCard({ home }: { home: Home }) {
   const { words } = home,
@@ -170,7 +186,9 @@ export function RunCard({ home }: { home: Home }) {
   }
   return (
     <dl class="facts">
-      {Object.entries(home.run)
+      {Object.keys(home.run)
+        .sort((a, b) => rank(a) - rank(b))
+        .map((key) => [key, home.run[key]] as const)
         .filter(([, value]) => value)
         .map(([key, value]) => [<dt>{key.replaceAll("_", " ")}</dt>, <dd>{value}</dd>])}
       <dt>thresholds</dt>
@@ -180,7 +198,8 @@ export function RunCard({ home }: { home: Home }) {
       </dd>
       {[...groups].map(([of, names]) => [
         <dt>
-          {words.unit}s{of ? `, ${of}` : ""}
+          {plural(words.unit)}
+          {of ? `, ${of}` : ""}
         </dt>,
         <dd>
           {names.length}: {names.slice(0, 40).join(", ")}

@@ -4,7 +4,7 @@ import type { Series } from "../chart/charts";
 import type { FigureData } from "../chart/figure";
 import type { Form, Home, Measured } from "../data/format";
 import { layerOf, layerWords } from "../data/names";
-import { show } from "../ui/show";
+import { NONE, show } from "../ui/show";
 import type { Cell } from "../ui/table";
 
 export interface StatisticPoint {
@@ -72,14 +72,18 @@ export function seriesOf(home: Home, statistic: Statistic): Series[] {
   });
 }
 
+/** A number in a form; what chance gives of a count need not be whole. */
+export const inForm = (value: number | null | undefined, form: Form, none = NONE): string =>
+  show(value, form === "count" && value != null && !Number.isInteger(value) ? "number" : form, none);
+
 export const between = (lo: number | null, hi: number | null, form: Form, without: string): Cell => ({
   value: lo === null || hi === null ? null : `${lo} to ${hi}`,
-  node: lo === null || hi === null ? without : `[${show(lo, form)}, ${show(hi, form)}]`,
+  node: lo === null || hi === null ? without : `[${inForm(lo, form)}, ${inForm(hi, form)}]`,
 });
 
 /** The ends of an interval as two columns of numbers, so that a saved table can be read again. */
 export const ends = (lo: number | null, hi: number | null, form: Form, without: string): Cell[] =>
-  [lo, hi].map((value) => ({ value, node: show(value, form, without) }));
+  [lo, hi].map((value) => ({ value, node: inForm(value, form, without) }));
 
 export function panelData(home: Home, statistic: Statistic): FigureData {
   const { form, nullName, without } = statistic;
@@ -98,7 +102,7 @@ export function panelData(home: Home, statistic: Statistic): FigureData {
       layerWords(home, p.layer),
       p.value,
       ...ends(p.lo, p.hi, form, without),
-      { value: p.null, node: show(p.null, form, without) },
+      { value: p.null, node: inForm(p.null, form, without) },
       ...ends(p.nullLo, p.nullHi, form, without),
       p.n,
     ]),

@@ -1,12 +1,12 @@
 // One term of an annotation: the features that are enriched for it.
 import { Forest, rowsHeight } from "../chart/charts";
 import { Figure } from "../chart/figure";
-import { json } from "../data/chunk";
 import { featureAt, identifiers } from "../data/feature";
-import type { Home, Kind, Posts, Terms } from "../data/format";
+import type { Home, Kind } from "../data/format";
 import { nameOf } from "../data/names";
 import { search } from "../data/search";
 import { useAsked } from "../data/use";
+import { parseTerm, termOf, type KnownTerm, type Post } from "../data/vocabulary";
 import { href } from "../route";
 import { FeatureLink, Loaded } from "../ui/parts";
 import { between } from "../ui/cells";
@@ -16,38 +16,6 @@ import { nothing } from "./feature/annotations";
 import { Contexts } from "./feature/contexts";
 import { ByLayer, FeatureTable, kindName, Near, type Extra, Nothing } from "./found";
 import type { PageOf, PageProps } from "./page";
-
-interface Known {
-  kind: Kind;
-  name: string;
-  post: Posts[string] | null;
-}
-
-/** Kind and name of "motif:GATA1"; a kind may be named by its words in the filter language. */
-export function parseTerm(home: Home, text: string): { kind: Kind; name: string } | null {
-  const mark = text.indexOf(":"),
-    word = text.slice(0, mark);
-  const kind =
-    mark < 0
-      ? undefined
-      : (home.kinds.find((k) => k.name === word) ?? home.kinds.find((k) => k.filters.includes(word)));
-  return kind && text.length > mark + 1 ? { kind, name: text.slice(mark + 1) } : null;
-}
-
-async function termOf(home: Home, text: string): Promise<Known | null> {
-  const asked = parseTerm(home, text);
-  if (!asked || !home.has.includes("terms")) return null;
-  const terms = await json<Terms>("terms"),
-    folded = asked.name.toLowerCase();
-  const of = (same: (name: string) => boolean) =>
-    terms.name.findIndex((name, t) => terms.kind[t] === asked.kind.name && same(name));
-  const exact = of((name) => name === asked.name),
-    t = exact >= 0 ? exact : of((name) => name.toLowerCase() === folded);
-  if (t < 0) return null;
-  const chunk = terms.chunk[t]!;
-  const post = chunk < 0 ? null : ((await json<Posts>(`post/${chunk}`))[String(t)] ?? null);
-  return { kind: asked.kind, name: terms.name[t]!, post };
-}
 
 function Page({ home, route }: PageProps) {
   const text = (route.path[1] ?? "").trim();
@@ -77,7 +45,7 @@ function Page({ home, route }: PageProps) {
   );
 }
 
-function Term({ home, known: { kind, name, post } }: { home: Home; known: Known }) {
+function Term({ home, known: { kind, name, post } }: { home: Home; known: KnownTerm }) {
   const filter = `${kind.filters[0] ?? kind.name}:${/\s/.test(name) ? `"${name}"` : name}`;
   const distinct = post ? new Set(post.row).size : 0,
     scored = post ? post.q.every((q) => q === null) : false;
@@ -120,7 +88,7 @@ function Term({ home, known: { kind, name, post } }: { home: Home; known: Known 
 }
 
 /** What the list tells beyond the feature's own columns; q is the term's. */
-function columns(kind: Kind, post: Posts[string]): Extra[] {
+function columns(kind: Kind, post: Post): Extra[] {
   const scoped = post.scope.some((s) => s),
     intervals = post.lo.some((x) => x !== null);
   return [
@@ -148,17 +116,7 @@ function columns(kind: Kind, post: Posts[string]): Extra[] {
 const DRAWN = 16;
 
 /** The first features of the list with their intervals, where they are stored. */
-function Strongest({
-  home,
-  kind,
-  name,
-  post,
-}: {
-  home: Home;
-  kind: Kind;
-  name: string;
-  post: Posts[string];
-}) {
+function Strongest({ home, kind, name, post }: { home: Home; kind: Kind; name: string; post: Post }) {
   const asked = useAsked("identifiers", () => identifiers(home));
   if (post.lo.every((x) => x === null)) return null;
   const zero = nothing(kind);

@@ -54,13 +54,21 @@ const typing = (target: EventTarget | null): boolean =>
   target instanceof HTMLElement &&
   (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName));
 
-/** Focuses a field by its id as soon as the page has drawn it, within a second. */
-function focusOn(id: string, tries = 20): void {
-  const field = document.getElementById(id);
-  if (field instanceof HTMLInputElement) {
+/** Focuses a field by its id as soon as the page has drawn it. */
+function focusOn(id: string): void {
+  const focused = () => {
+    const field = document.getElementById(id);
+    if (!(field instanceof HTMLInputElement)) return false;
     field.focus();
     field.select();
-  } else if (tries) setTimeout(() => focusOn(id, tries - 1), 50);
+    return true;
+  };
+  if (focused()) return;
+  const drawn = new MutationObserver(() => {
+    if (focused()) drawn.disconnect();
+  });
+  drawn.observe(document.body, { childList: true, subtree: true });
+  setTimeout(() => drawn.disconnect(), 10_000);
 }
 
 function Dialog({ open, close }: { open: boolean; close: () => void }) {

@@ -34,7 +34,7 @@ export function digits(value: number): string {
   if (Number.isInteger(value)) return String(value);
   if (!Number.isFinite(value)) return "";
   const power = Number(value.toExponential(5).split("e")[1]);
-  if (power < -5 || power >= 6) {
+  if (power < -4 || power >= 6) {
     const [mantissa, exponent] = value.toExponential(5).split("e") as [string, string];
     return `${String(Number(mantissa))}e${exponent[0]}${exponent.slice(1).padStart(2, "0")}`;
   }

@@ -41,11 +41,16 @@ export function Table({
         </caption>
         <thead>
           <tr>
-            {heads.map((h) => (
-              <th scope="col" class={h.form === "text" ? "" : "n"} title={h.text}>
-                {h.head}
-              </th>
-            ))}
+            {heads.map((h) =>
+              // A head without words is no heading to a screen reader.
+              h.head ? (
+                <th scope="col" class={h.form === "text" ? "" : "n"} title={h.text}>
+                  {h.head}
+                </th>
+              ) : (
+                <td />
+              ),
+            )}
           </tr>
         </thead>
         <tbody>

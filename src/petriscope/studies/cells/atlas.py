@@ -22,6 +22,7 @@ from petriscope.graph.coactivation import firing_correlation
 from petriscope.graph.similar import similar_rows
 from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.branches import Branch, branches
+from petriscope.studies.cells.crossmodel import CHANCE
 from petriscope.studies.cells.data.dataset import load_dataset
 from petriscope.studies.cells.measured import measured
 from petriscope.studies.cells.numbering import FIRST_LAYER, NAMES
@@ -298,7 +299,37 @@ def annotation_rows(workspace: Workspace, alpha: float) -> pd.DataFrame | None:
 
 def link_rows(workspace: Workspace, alpha: float) -> pd.DataFrame | None:
     """Links of each feature with another layer's beyond gene identity: all that pass maxT, and the
-    strongest."""
+    strongest; and with its match in the other model."""
+    frames = [
+        one for one in (_layer_links(workspace, alpha), _matches(workspace)) if one is not None
+    ]
+    return pd.concat(frames, ignore_index=True) if frames else None
+
+
+def _matches(workspace: Workspace) -> pd.DataFrame | None:
+    """Pairs of features of the two models, Geneformer's first; p is over all pairs of shuffled
+    cells."""
+    table = _matched_models(workspace)
+    if table is None:
+        return None
+    columns = [*KEY, "other_layer", "other_feature", "kind", "value", "tokens", "p"]
+    return table.assign(kind="r", value=table.r)[columns]
+
+
+def _matched_models(workspace: Workspace) -> pd.DataFrame | None:
+    path = workspace.table("crossmodel") / "matches.parquet"
+    if not path.is_file():
+        return None
+    table = pd.read_parquet(path)
+    table = table[table.trained.astype(bool)].reset_index(drop=True)
+    moved = {
+        "layer": table.layer + FIRST_LAYER["geneformer"],
+        "other_layer": table.other_layer + FIRST_LAYER["scgpt"],
+    }
+    return table.assign(**moved) if len(table) else None
+
+
+def _layer_links(workspace: Workspace, alpha: float) -> pd.DataFrame | None:
     table = trained_table(workspace.table("highways") / "links.parquet")
     if table is None:
         return None
@@ -339,6 +370,20 @@ def number_rows(workspace: Workspace) -> pd.DataFrame | None:
             )
         )
     frames += measured(workspace)
+    matched = _matched_models(workspace)
+    if matched is not None:
+        null = float(matched["null"].iloc[0])
+        row = {
+            "name": "matched in the other model",
+            "layer": matched.layer.iloc[0],
+            "other_layer": matched.other_layer.iloc[0],
+            "value": float((matched.r > null).mean()),
+            "null": 1 - CHANCE,
+            "n": len(matched),
+            "unit": "pairs of features",
+            "note": f"one to one, r beyond genes above {null:.3g}: 99 % of pairs of shuffled cells",
+        }
+        frames.append(pd.DataFrame([row]))
     return pd.concat(frames, ignore_index=True) if frames else None
 
 

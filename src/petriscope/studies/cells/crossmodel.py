@@ -1,5 +1,6 @@
-"""How alike two models are: their hidden states of the same genes in the same cells, and the terms
-that both have features for, each beside a pair of models that learned nothing.
+"""How alike two models are: their hidden states of the same genes in the same cells, the features
+that fire together there, and the terms that both have features for, each beside a pair of models
+that learned nothing.
 
 Two models that only tell genes apart, as random embeddings do, are alike already. Taking the mean
 of each gene away leaves what they make of its cell.
@@ -15,13 +16,19 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from petriscope.graph.cofiring import rows_of
+from petriscope.graph.within_strata import shuffled
 from petriscope.probe.tokens import Tokens
+from petriscope.sae.codes import Codes
+from petriscope.studies.cells.persistence import Alive, code_matches
 
 BLOCKS = 20
 """Groups of cells that the jackknife leaves out in turn."""
 MOST = 20_000
 """Shared tokens on which hidden states are compared."""
 _GENES = 1 << 32
+CHANCE = 0.99
+"""Share of the pairs of shuffled cells below which a matched pair is no better than chance."""
 
 
 class Shared(NamedTuple):
@@ -170,3 +177,49 @@ def shared_terms(terms: Mapping[str, pd.DataFrame]) -> Terms:
     )
     both, either = len(first & second), len(first | second)
     return Terms(len(first), len(second), both, both / either if either else 0.0)
+
+
+class Pairs(NamedTuple):
+    """Features of two models matched one to one on the same tokens."""
+
+    table: pd.DataFrame
+    """columns feature, other_feature, r, tokens (both fire), p (over all shuffled pairs)"""
+    null: float
+    """r below which `CHANCE` of the shuffled pairs lie; NaN without any"""
+
+    @property
+    def above(self) -> float:
+        """Share of the pairs above it; NaN without any."""
+        return float((self.table["r"] > self.null).mean()) if len(self.table) else float("nan")
+
+
+def matched_features(
+    one: Codes, other: Codes, gene: np.ndarray, *, min_count: float, seed: int
+) -> Pairs:
+    """Match features by the correlation of their activations beyond their genes, Hungarian.
+
+    ``one`` (n, m), ``other`` (n, m'): codes of the same tokens; ``gene`` int (n,). Features that
+    fire on ``min_count`` of the tokens take part. The null deals each gene's tokens of ``other``
+    out among the cells and matches anew: what remains is what the search for the best partner gives
+    by itself.
+    """
+    stratum = np.unique(gene, return_inverse=True)[1].astype(np.int64)
+    order = shuffled(stratum, np.random.default_rng(seed))
+    first = Alive.of(one, min_count)
+    found = code_matches(first, Alive.of(other, min_count), stratum)
+    dealt = code_matches(first, Alive.of(rows_of(other, order), min_count), stratum)
+    chance = np.sort(dealt.value[dealt.partner >= 0])
+    feature = np.flatnonzero(found.partner >= 0)
+    partner, r = found.partner[feature], found.value[feature]
+    fires, theirs = (codes.scipy().astype(bool).astype(np.int64).tocsc() for codes in (one, other))
+    both = fires[:, feature].multiply(theirs[:, partner]).sum(0)
+    at_least = len(chance) - np.searchsorted(chance, r, side="left")
+    table = {
+        "feature": feature,
+        "other_feature": partner,
+        "r": r,
+        "tokens": np.asarray(both).ravel(),
+        "p": (1 + at_least) / (1 + len(chance)),
+    }
+    limit = float(np.quantile(chance, CHANCE)) if len(chance) else float("nan")
+    return Pairs(pd.DataFrame(table), limit)

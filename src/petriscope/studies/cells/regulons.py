@@ -21,6 +21,7 @@ from scipy import stats as st
 from petriscope.contrast.results import adjust
 from petriscope.progress import progress
 from petriscope.sae.codes import Codes
+from petriscope.studies.cells.data.dataset import SIGNS
 from petriscope.studies.cells.gene_table import GeneTable, gene_table
 from petriscope.studies.cells.matching import matched_genes, share_as_large
 from petriscope.studies.cells.perturbation import (
@@ -61,6 +62,24 @@ def directed(networks: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         for name, frame in networks.items()
         if "sign" in frame and (frame.sign.fillna(0) != 0).any()
     }
+
+
+def why_no_regulons(networks: Mapping[str, pd.DataFrame]) -> str:
+    """Why `regulons_of` found none in the networks of a data set, directed or not."""
+    if not networks:
+        return "the data set has no network"
+    names = ", ".join(networks)
+    known = directed(networks)
+    if not known:
+        which = f"the network {names} gives" if len(networks) == 1 else f"the networks {names} give"
+        return (
+            f"{which} no edge a sign (column {', '.join(SIGNS)}), so that nothing tells which "
+            "gene regulates which"
+        )
+    return (
+        f"no network with signs ({', '.join(known)}) names {LEAST_GENES} measured "
+        "targets of a knocked-down gene"
+    )
 
 
 def regulons_of(

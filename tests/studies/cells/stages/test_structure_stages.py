@@ -209,6 +209,16 @@ def test_models_side_by_side(knowing: World) -> None:
     assert at.cka_within == pytest.approx(found["within"]["value"], rel=1e-5)
 
 
+def test_features_of_both_models_match_where_both_know(knowing: World, ignorant: World) -> None:
+    known, unknown = (world[1]["crossmodel"]["features"] for world in (knowing, ignorant))
+    assert known["above"] > 0.5 and known["random_above"] == unknown["above"] == 0
+    table = pd.read_parquet(knowing[0].table("crossmodel") / "matches.parquet")
+    own = table[table.trained]
+    assert len(own) == known["pairs"] and set(own.layer) == set(own.other_layer) == {2}
+    assert own.feature.is_unique and own.other_feature.is_unique
+    assert (own.r > known["limit"]).mean() == known["above"]
+
+
 def test_what_cannot_be_tested_says_why(tmp_path: Path) -> None:
     found = claims(ran(tmp_path / "w", seeds=1, random=False)[1])
     why = {

@@ -4,6 +4,7 @@ import { Figure } from "../../chart/figure";
 import type { CurvePoint, Feature, Home } from "../../data/format";
 import { nameOf } from "../../data/names";
 import { number, show } from "../../ui/show";
+import { ranged, type Ranged } from "./ranged";
 
 const real = (value: number | string | null | undefined) => (typeof value === "number" ? value : null);
 
@@ -24,7 +25,12 @@ export function Causal({ home, feature }: { home: Home; feature: Feature }) {
     <section aria-labelledby="causal">
       <h2 id="causal">Causal effect</h2>
       {any ? (
-        <Alone home={home} effect={effect} percentile={percentile} />
+        <Alone
+          home={home}
+          effect={effect}
+          percentile={percentile}
+          ranged={ranged(home, feature, SPECIFICITY)}
+        />
       ) : (
         <p class="empty">
           Not measured for this feature: single features are ablated among the strongest only.
@@ -52,7 +58,7 @@ export function Causal({ home, feature }: { home: Home; feature: Feature }) {
             xLabel="its activation times (0 ablates)"
             yLabel="change of prediction"
           />
-        ) : any ? (
+        ) : feature.ablation.length ? (
           <p class="note">Scaling: not measured for this feature.</p>
         ) : null}
       </div>
@@ -62,16 +68,22 @@ export function Causal({ home, feature }: { home: Home; feature: Feature }) {
 
 const WIDE = 480;
 
+/** Columns of a study's own effect and of its interval. */
+const SPECIFICITY = ["specificity", "specificity_low", "specificity_high"] as const;
+
 /** The effect, and its place among those of random directions on a ruler from 0 to 100 %. */
 function Alone({
   home,
   effect,
   percentile,
+  ranged,
 }: {
   home: Home;
   effect: number | null;
   percentile: number | null;
+  ranged: Ranged | null;
 }) {
+  const percent = `${Number((100 * home.thresholds.causal).toPrecision(6))} %`;
   const needed = home.thresholds.causal,
     place = percentile === null ? null : Math.min(Math.max(percentile, 0), 1) * WIDE;
   const told =
@@ -85,6 +97,12 @@ function Alone({
         <dd>
           {effect === null ? "its size is not stored" : `${number(effect)} mean |change of prediction|`}
         </dd>
+        {ranged ? (
+          <>
+            <dt>{ranged.head}</dt>
+            <dd>{ranged.told}</dd>
+          </>
+        ) : null}
         <dt>null</dt>
         <dd>{told}</dd>
       </dl>
@@ -95,7 +113,7 @@ function Alone({
           width={WIDE + 40}
           height={36}
           role="img"
-          aria-label={`${told}; ${show(needed, "share")} are asked`}
+          aria-label={`${told}; ${percent} are asked`}
         >
           <g stroke="currentColor">
             <line x1={0} x2={WIDE} y1={10} y2={10} stroke-width={1} opacity={0.6} />
@@ -114,7 +132,7 @@ function Alone({
               0 %
             </text>
             <text x={needed * WIDE} y={32} text-anchor="middle">
-              {show(needed, "share")} asked
+              {percent} asked
             </text>
           </g>
         </svg>

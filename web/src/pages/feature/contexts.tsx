@@ -37,21 +37,27 @@ export function Contexts({
   return (
     <section aria-labelledby="contexts">
       <h2 id="contexts">{heading}</h2>
-      <div class="pair">
+      {cards.length ? (
+        <div class="pair">
+          <div class="tall">
+            <ContextTable home={home} feature={feature} />
+          </div>
+          <div>
+            {cards.map((alike, i) => (
+              <Card home={home} alike={alike} open={i < OPEN} />
+            ))}
+            {cards.length < places.size ? (
+              <p class="note">
+                Bases and genes of the {cards.length} strongest of {places.size} places.
+              </p>
+            ) : null}
+          </div>
+        </div>
+      ) : (
         <div class="tall">
           <ContextTable home={home} feature={feature} />
         </div>
-        <div>
-          {cards.map((alike, i) => (
-            <Card home={home} alike={alike} open={i < OPEN} />
-          ))}
-          {cards.length && cards.length < places.size ? (
-            <p class="note">
-              Bases and genes of the {cards.length} strongest of {places.size} places.
-            </p>
-          ) : null}
-        </div>
-      </div>
+      )}
     </section>
   );
 }

@@ -3,10 +3,11 @@ import { Forest, rowsHeight } from "../../chart/charts";
 import { Figure } from "../../chart/figure";
 import type { Feature, Home } from "../../data/format";
 import { nameOf } from "../../data/names";
-import { between } from "../../ui/cells";
+import { between, filled } from "../../ui/cells";
 import { interval, show } from "../../ui/show";
-import { Table } from "../../ui/table";
+import { Table, type Cell } from "../../ui/table";
 import { capital, counted, plural, spoken } from "../../ui/words";
+import { ranged } from "./ranged";
 
 const real = (value: number | string | null | undefined) => (typeof value === "number" ? value : null);
 
@@ -25,6 +26,7 @@ export function Contrast({ home, feature }: { home: Home; feature: Feature }) {
       : `t ${show(v["cds"], "signed")}, p ${show(p, "p", "not tested")}, q ${q}`;
   const range = interval(real(v["lo"]), real(v["hi"]), "signed", "(no interval)");
   const effect = v["effect"] === null ? "not measured" : `${show(v["effect"], "signed")} ${range}`;
+  const ratio = ranged(home, feature, RATIO);
   const chance = published === 0 ? "0 (no flip reached it)" : show(published, "p", "not tested");
   const asPublished =
     v["cds_published"] === null ? "not measured" : `CDS ${show(v["cds_published"], "number")}, p ${chance}`;
@@ -40,6 +42,12 @@ export function Contrast({ home, feature }: { home: Home; feature: Feature }) {
             <dd>{corrected}</dd>
             <dt>Hedges g</dt>
             <dd>{effect}</dd>
+            {ratio ? (
+              <>
+                <dt>{ratio.head}</dt>
+                <dd>{ratio.told}</dd>
+              </>
+            ) : null}
             <dt>null</dt>
             <dd>
               {p === null ? "not tested" : `percentile ${percentile(1 - p)}`}
@@ -59,6 +67,9 @@ export function Contrast({ home, feature }: { home: Home; feature: Feature }) {
     </section>
   );
 }
+
+/** Columns of the ratio of rates per token, of studies that compare those. */
+const RATIO = ["log_ratio", "ratio_low", "ratio_high"] as const;
 
 const percentile = (share: number) => (share > 0.9999 ? "> 99.99 %" : `${(100 * share).toFixed(2)} %`);
 
@@ -96,7 +107,7 @@ function Strata({ home, feature, target, reference }: Sides) {
           { head: "lo", form: "signed" },
           { head: "hi", form: "signed" },
         ],
-        rows: feature.effects.map((e) => [e.lineage, e.effect, e.lo, e.hi]),
+        rows: feature.effects.map((e): Cell[] => [e.lineage, e.effect, e.lo, e.hi]),
       }}
       width={560}
       height={height}
@@ -116,32 +127,34 @@ function Numbers({ home, feature, target, reference }: Sides) {
   return (
     <Table
       caption={`${capital(plural(home.words.stratum))}: every number`}
-      heads={[
-        { head: home.words.stratum, form: "text" },
-        { head: "t", form: "signed" },
-        { head: "p", form: "p" },
-        { head: "q", form: "p" },
-        { head: "g", form: "signed" },
-        { head: "95 %", form: "text" },
-        { head: "n", form: "count", text: "units" },
-        { head: `mean ${target}`, form: "number" },
-        { head: `mean ${reference}`, form: "number" },
-        { head: "AUROC", form: "number" },
-        { head: "log2 fold", form: "signed" },
-      ]}
-      rows={feature.effects.map((e) => [
-        e.lineage,
-        e.t,
-        e.p,
-        e.q,
-        e.effect,
-        between(e.lo, e.hi, "signed"),
-        e.n_units,
-        e.mean_vivo,
-        e.mean_vitro,
-        e.auroc,
-        e.log2_fold,
-      ])}
+      {...filled(
+        [
+          { head: home.words.stratum, form: "text" },
+          { head: "t", form: "signed" },
+          { head: "p", form: "p" },
+          { head: "q", form: "p" },
+          { head: "g", form: "signed" },
+          { head: "95 %", form: "text" },
+          { head: "n", form: "count", text: "units" },
+          { head: `mean ${target}`, form: "number" },
+          { head: `mean ${reference}`, form: "number" },
+          { head: "AUROC", form: "number" },
+          { head: "log2 fold", form: "signed" },
+        ],
+        feature.effects.map((e): Cell[] => [
+          e.lineage,
+          e.t,
+          e.p,
+          e.q,
+          e.effect,
+          between(e.lo, e.hi, "signed"),
+          e.n_units,
+          e.mean_vivo,
+          e.mean_vitro,
+          e.auroc,
+          e.log2_fold,
+        ]),
+      )}
     />
   );
 }

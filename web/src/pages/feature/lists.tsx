@@ -5,7 +5,7 @@ import { Figure } from "../../chart/figure";
 import type { Feature, Home } from "../../data/format";
 import { nameOf } from "../../data/names";
 import { href } from "../../route";
-import { geneCell, tested } from "../../ui/cells";
+import { filled, geneCell, tested } from "../../ui/cells";
 import { number, show } from "../../ui/show";
 import { Table, type Cell, type Head } from "../../ui/table";
 
@@ -45,7 +45,7 @@ export function Genes({ home, feature }: { home: Home; feature: Feature }) {
                 { head: "gene", form: "text" },
                 { head: "value", form: "number" },
               ],
-              rows: drawn.map((g) => [g.gene, g.value]),
+              rows: drawn.map((g): Cell[] => [g.gene, g.value]),
             }}
             width={560}
             height={height}
@@ -82,15 +82,17 @@ export function CellTypes({ feature }: { feature: Feature }) {
       <h2 id="celltypes">Cell types</h2>
       <Table
         caption="Each type against all others, within donors"
-        heads={[
-          { head: "cell type", form: "text" },
-          { head: "effect", form: "signed" },
-          { head: "mean", form: "number" },
-          { head: "p", form: "p" },
-          { head: "q", form: "p" },
-          { head: "donors", form: "count" },
-        ]}
-        rows={feature.celltypes.map((t) => [t.cell_type, t.effect, t.mean, t.p, tested(t.q), t.donors])}
+        {...filled(
+          [
+            { head: "cell type", form: "text" },
+            { head: "effect", form: "signed" },
+            { head: "mean", form: "number" },
+            { head: "p", form: "p" },
+            { head: "q", form: "p" },
+            { head: "donors", form: "count" },
+          ],
+          feature.celltypes.map((t): Cell[] => [t.cell_type, t.effect, t.mean, t.p, tested(t.q), t.donors]),
+        )}
       />
     </section>
   );
@@ -104,20 +106,16 @@ export function Responses({ home, feature }: { home: Home; feature: Feature }) {
       {feature.responses.length ? (
         <Table
           caption="Perturbed genes to which it responds, strongest first"
-          heads={[
-            { head: "target", form: "text" },
-            { head: "effect", form: "signed" },
-            { head: "p", form: "p" },
-            { head: "q", form: "p" },
-            { head: "cells", form: "count", text: "control cells in which it fires" },
-          ]}
-          rows={feature.responses.map((r): Cell[] => [
-            geneCell(r.target),
-            r.effect,
-            r.p,
-            tested(r.q),
-            r.cells,
-          ])}
+          {...filled(
+            [
+              { head: "target", form: "text" },
+              { head: "effect", form: "signed" },
+              { head: "p", form: "p" },
+              { head: "q", form: "p" },
+              { head: "cells", form: "count", text: "control cells in which it fires" },
+            ],
+            feature.responses.map((r): Cell[] => [geneCell(r.target), r.effect, r.p, tested(r.q), r.cells]),
+          )}
         />
       ) : (
         <p class="empty">No response to a perturbation is known.</p>
@@ -134,14 +132,16 @@ export function DocumentsOf({ home, feature }: { home: Home; feature: Feature })
       <h2 id="documents">{word.charAt(0).toUpperCase() + word.slice(1)}s in which it fires</h2>
       <Table
         caption={`On most tokens first; "features" is how many features fire in the ${word}`}
-        heads={[
-          { head: word, form: "text" },
-          { head: "tokens", form: "count", text: "on which it fires" },
-          { head: "activation", form: "number", text: "summed over them" },
-          { head: "class", form: "text" },
-          { head: "features", form: "count" },
-        ]}
-        rows={feature.documents.map((d): Cell[] => [d.document, d.tokens, d.activation, d.side, d.degree])}
+        {...filled(
+          [
+            { head: word, form: "text" },
+            { head: "tokens", form: "count", text: "on which it fires" },
+            { head: "activation", form: "number", text: "summed over them" },
+            { head: "class", form: "text" },
+            { head: "features", form: "count" },
+          ],
+          feature.documents.map((d): Cell[] => [d.document, d.tokens, d.activation, d.side, d.degree]),
+        )}
       />
     </section>
   );

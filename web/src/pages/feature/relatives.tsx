@@ -20,7 +20,11 @@ export function Similar({ home, feature }: { home: Home; feature: Feature }) {
     <section aria-labelledby="similar">
       <h2 id="similar">Similar features</h2>
       {kinds.length ? (
-        kinds.map(([kind, rows]) => <Kin home={home} feature={feature} kind={kind} rows={rows} />)
+        <div class="pair">
+          {kinds.map(([kind, rows]) => (
+            <Kin home={home} feature={feature} kind={kind} rows={rows} />
+          ))}
+        </div>
       ) : (
         <p class="empty">No similar feature is known.</p>
       )}

@@ -9,13 +9,15 @@ from dataclasses import astuple, dataclass
 import numpy as np
 import pandas as pd
 
-from petriscope.files import atomic_folder, write_csv, write_not_run
+from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
+from petriscope.graph.cofiring import rows_of
 from petriscope.run.params import chosen_layer
 from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.branches import Branch, branches
 from petriscope.studies.cells.crossmodel import (
     BLOCKS,
     Estimate,
+    Pairs,
     Products,
     Shared,
     Terms,
@@ -23,6 +25,7 @@ from petriscope.studies.cells.crossmodel import (
     likeness,
     likeness_above,
     linear_cka,
+    matched_features,
     products,
     shared_terms,
     shared_tokens,
@@ -38,6 +41,20 @@ class Annotated:
     untestable: str | None
     trained: Terms | None = None
     random: Terms | None = None
+
+
+@dataclass(frozen=True)
+class MatchedFeatures:
+    """Features of the two models matched one to one beyond their genes."""
+
+    pairs: int
+    above: float | None
+    """share of the pairs above 99 % of those of shuffled cells; None without a pair, as the next"""
+    limit: float | None
+    """r there"""
+    random_pairs: int
+    """of the randomly initialized pair, as the next"""
+    random_above: float | None
 
 
 @dataclass(frozen=True)
@@ -58,11 +75,13 @@ class CrossmodelNumbers:
     """after gene means are taken away, as the next two"""
     random_within: Estimate | None = None
     above_within: Estimate | None = None
+    features: MatchedFeatures | None = None
 
 
 def run(workspace: Workspace, params: Params) -> CrossmodelNumbers:
     """Write results/crossmodel/: cka.csv (a row per pair of layers, trained and random, with and
-    without gene means) and terms.csv."""
+    without gene means), matches.parquet (a row per pair of features of the chosen layers) and
+    terms.csv."""
     found, out = branches(workspace, params), workspace.table("crossmodel")
     pairs = {
         trained: [b for name in FAMILIES for b in found if (b.family, b.trained) == (name, trained)]
@@ -77,10 +96,12 @@ def run(workspace: Workspace, params: Params) -> CrossmodelNumbers:
     sides = [(branch.tokens(), branch.places().gene.to_numpy()) for branch in pairs[True]]
     shared = shared_tokens(sides[0], sides[1], "test", seed=params.seed)
     layers = [chosen_layer(params.layer, max(b.layers()), "layer") for b in pairs[True]]
+    matches = {kind: _matched(pair, layers, shared, params) for kind, pair in pairs.items()}
     with atomic_folder(out) as folder:
         curves = [_curves(pair, shared).assign(trained=kind) for kind, pair in pairs.items()]
         write_csv(folder / "cka.csv", pd.concat(curves, ignore_index=True))
         write_csv(folder / "terms.csv", _term_rows(terms))
+        write_parquet(folder / "matches.parquet", _match_rows(matches, layers))
     sums = {kind: _chosen(pair, layers, shared, within=False) for kind, pair in pairs.items()}
     left = {kind: _chosen(pair, layers, shared, within=True) for kind, pair in pairs.items()}
     return CrossmodelNumbers(
@@ -94,6 +115,13 @@ def run(workspace: Workspace, params: Params) -> CrossmodelNumbers:
         likeness(left[True]),
         likeness(left[False]),
         likeness_above(left[True], left[False]),
+        MatchedFeatures(
+            len(matches[True].table),
+            _known(matches[True].above),
+            _known(matches[True].null),
+            len(matches[False].table),
+            _known(matches[False].above),
+        ),
     )
 
 
@@ -111,6 +139,28 @@ def _chosen(pair: list[Branch], layers: list[int], shared: Shared, *, within: bo
         x, y = within_gene(x, shared.gene), within_gene(y, shared.gene)
     groups = min(BLOCKS, len(np.unique(shared.cell)))
     return products(x, y, groups_of(shared.cell, groups), groups)
+
+
+def _matched(pair: list[Branch], layers: list[int], shared: Shared, params: Params) -> Pairs:
+    """Features of one pair of layers."""
+    one, other = (
+        rows_of(branch.encoded(layer).codes(), rows)
+        for branch, layer, rows in zip(pair, layers, (shared.first, shared.second), strict=True)
+    )
+    least = params.cds.min_events
+    return matched_features(one, other, shared.gene, min_count=least, seed=params.seed)
+
+
+def _match_rows(matches: Mapping[bool, Pairs], layers: list[int]) -> pd.DataFrame:
+    """Columns trained, layer (Geneformer's), other_layer (scGPT's), feature, other_feature, r,
+    tokens, p, null."""
+    of = {"layer": layers[0], "other_layer": layers[1]}
+    parts = [one.table.assign(trained=kind, null=one.null, **of) for kind, one in matches.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _curves(pair: list[Branch], shared: Shared) -> pd.DataFrame:

@@ -66,6 +66,7 @@ from petriscope.studies.cells.regulons import (
     planted_power,
     regulons_of,
     respond,
+    why_no_regulons,
 )
 
 PUBLISHED_CELLS = 20
@@ -244,11 +245,12 @@ def prepare(workspace: Workspace, params: Params) -> Ground | str:
     )
     if isinstance(who, str):
         return who
-    names, networks = symbols(cells.genes), directed(data.networks())
+    names, given = symbols(cells.genes), data.networks()
+    networks = directed(given)
     who = who._replace(targets=tuple(name.upper() for name in who.targets))
     regulons = regulons_of(networks, names, who.targets)
     if not regulons:
-        return "no network of the data set names targets of a knocked-down gene"
+        return why_no_regulons(given)
     expression = log_normalized(cells.counts, cells.obs.n_counts.to_numpy(np.float64), SCALE)
     moved = moved_genes(expression, who)
     scored = np.isin(split, SPLITS)
