@@ -38,7 +38,7 @@ from petriscope.studies.cells.model.buckets import Padding
 from petriscope.studies.cells.model.geneformer import PAD, Geneformer, GeneformerConfig
 from petriscope.studies.cells.model.tokens import CellTokens
 from petriscope.studies.cells.model.weights import their_weights
-from petriscope.studies.cells.perturbation import Cohort, fits, group_sums, plain_fit
+from petriscope.studies.cells.perturbation import Cohort, group_sums, moderated_fits, plain_fits
 from petriscope.studies.cells.readings import collate, hold, masked_cell
 
 # Annotation ---------------------------------------------------------------------------------------
@@ -281,13 +281,8 @@ def crispri() -> list[Against]:
 
     def ours() -> np.ndarray:
         sums = group_sums(y, who.group, who.nuisance())
-        rows = []
-        for place in range(1, TARGETS + 1):
-            found = plain_fit(sums, place)
-            assert found is not None
-            estimate, variance, scale, _ = found
-            rows.append(estimate / np.sqrt(variance * scale))
-        return np.stack(rows)
+        estimate, variance, scale, _ = plain_fits(sums)
+        return np.asarray(estimate / np.sqrt(variance * scale[:, None]))
 
     def theirs() -> np.ndarray:
         control = dense[who.group == 0]
@@ -295,7 +290,7 @@ def crispri() -> list[Against]:
         return np.stack([stats.ttest_ind(own, control).statistic for own in cells])
 
     np.testing.assert_allclose(ours()[:few], theirs(), rtol=1e-6)
-    moderated = lambda: list(fits(group_sums(y, who.group, who.nuisance()), TARGETS))
+    moderated = lambda: moderated_fits(group_sums(y, who.group, who.nuisance()))
     taken = medians({"ours": ours, "moderated": moderated, "theirs": theirs})
     whole = taken["theirs"] * TARGETS / few
     what = f"{TARGETS} targets x {WIDTH} features, {CONTROLS} controls"

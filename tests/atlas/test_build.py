@@ -270,7 +270,9 @@ def test_files_that_are_no_atlas(tmp_path: Path) -> None:
         Atlas(tmp_path / "other")
     build_atlas(tmp_path / "new", AtlasTables(pd.DataFrame({"layer": [0], "feature": [0]}), LIMITS))
     sqlite3.connect(tmp_path / "new").executescript("PRAGMA user_version=10;")
-    newer = "the atlas has format 10, this program reads 8 and 9. Open it with the version that wrote"
+    newer = (
+        "the atlas has format 10, this program reads 8 and 9. Open it with the version that wrote"
+    )
     with pytest.raises(UserError, match=newer):
         Atlas(tmp_path / "new")
     build_atlas(

@@ -50,6 +50,8 @@ def test_gene_lists_give_the_components_of_the_filled_matrix() -> None:
     nothing = pd.DataFrame({"layer": [0], "feature": [0], "unit": "one", "mean": 1.0})
     found = layout(nothing, lists)
     assert found is not None
+    places = found.places[["layer", "feature"]]
+    assert places.values.tolist() == [[k, f] for k in (0, 100) for f in range(25)]
     pca = PCA(2, svd_solver="full").fit(filled.to_numpy(float))
     ours = found.places[["x", "y"]].to_numpy()
     theirs = pca.transform(filled.to_numpy(float))

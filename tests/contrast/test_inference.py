@@ -13,16 +13,20 @@ from statsmodels.stats.multitest import multipletests
 from petriscope.contrast.inference import (
     conjunction,
     fit_prior,
+    fit_priors,
     label_splits,
     moderated,
     moderated_one_sample,
     normal_score,
     one_sample,
+    p_of_many,
+    p_two_sided,
     pool,
     sign_flip,
     signs,
     single_step_max_t,
     squeeze,
+    squeezed,
     stouffer,
     stratified_labels,
     trigamma_inverse,
@@ -112,10 +116,41 @@ def test_moderated_one_sample_is_uniform_under_its_model_and_plain_with_one_feat
 
 
 def test_trigamma_inverse() -> None:
-    for x in (1e-8, 1e-3, 0.4, 1.0, 7.0, 1e9):
+    at = np.array([1e-8, 1e-3, 0.4, 1.0, 7.0, 1e9])
+    for x in at:
         assert special.polygamma(1, trigamma_inverse(x)) == pytest.approx(
             x, rel=1e-4 if x > 1e7 else 1e-6
         )
+    np.testing.assert_array_equal(trigamma_inverse(at), [float(trigamma_inverse(x)) for x in at])
+
+
+def test_priors_of_many_sets_are_each_sets_own() -> None:
+    rng = np.random.default_rng(9)
+    variance = rng.chisquare(5, (7, 400)) * np.exp(rng.normal(0, 0.6, (7, 400)))
+    variance[1] = rng.chisquare(40, 400) / 40  # no more than chance, at df 5: an infinite prior
+    variance[2] = 0.0
+    variance[3, :300] = 0.0
+    variance[4, 5] = np.nan
+    variance[5, :9] = 0.0
+    df = np.array([5.0, 5, 5, 5, 8, 5, 60])
+    priors = fit_priors(variance, df)
+    assert np.isinf(priors.df[1]) and priors.df[2] == priors.df[3] == 0
+    posterior = squeezed(variance, df, priors)
+    for row, own in enumerate(variance):
+        alone = fit_prior(own, df[row])
+        assert priors.df[row] == pytest.approx(alone.df, rel=1e-13)
+        np.testing.assert_allclose(priors.variance[row], alone.variance, rtol=1e-13)
+        np.testing.assert_allclose(posterior[row], squeeze(own, df[row], alone), rtol=1e-12)
+
+
+def test_p_of_a_large_family_is_as_exact_as_the_incomplete_beta_function() -> None:
+    t = np.concatenate([np.linspace(-8, 8, 4001), [0, 1e-9, 40.0, np.nan, np.inf]])
+    for df in (3.0, 999.9, 1000.0, 4018.0, 1e5, 4e6, np.inf):
+        found = p_of_many(t, np.full(t.shape, df))
+        plain = p_two_sided(t, df)
+        np.testing.assert_allclose(found, plain, rtol=1e-13, atol=0)
+        if df < 1e5:
+            np.testing.assert_allclose(found, 2 * stats.t.sf(np.abs(t), df), rtol=1e-13)
 
 
 def test_combinations_equal_scipy() -> None:

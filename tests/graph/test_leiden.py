@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.metrics import adjusted_rand_score
 
-from petriscope.graph.leiden import adjusted_rand, leiden, modularity
+from petriscope.graph.leiden import adjusted_rand, cohesion, leiden, modularity
 
 
 def planted(sizes: tuple[int, ...], inside: float, outside: float, seed: int) -> sp.csr_matrix:
@@ -32,6 +32,23 @@ def test_modularity_is_that_of_networkx(resolution: float) -> None:
     assert modularity(weights, labels, resolution) == pytest.approx(expected, abs=1e-12)
     assert modularity(sp.csr_matrix(loops), labels, resolution) == pytest.approx(expected)
     assert modularity(sp.csr_matrix((3, 3)), np.arange(3)) == 0
+
+
+def test_cohesion_weighted_by_strength_is_the_modularity() -> None:
+    weights = planted((15, 10, 20), 0.5, 0.1, 1).tolil()
+    weights[7], weights[:, 7] = 0, 0  # a node without an edge
+    weights = sp.csr_matrix(weights)
+    labels = np.random.default_rng(0).integers(0, 4, 45)
+    graph = nx.from_scipy_sparse_array(weights)
+    parts = [set(np.flatnonzero(labels == k).tolist()) for k in range(4)]
+    found, strength = cohesion(weights, labels), np.asarray(weights.sum(1)).ravel()
+    expected = nx.community.modularity(graph, parts)
+    assert np.average(found, weights=strength) == pytest.approx(expected, abs=1e-12)
+    assert found[7] == 0 and (cohesion(sp.csr_matrix((3, 3)), np.arange(3)) == 0).all()
+    # by hand: of 3 edges two join 0 and 1 with 2, one 2 with 3
+    path = sp.csr_matrix(nx.to_numpy_array(nx.Graph([(0, 2), (1, 2), (2, 3)]), range(4)))
+    by_hand = [1 - 5 / 6, 1 - 5 / 6, 2 / 3 - 5 / 6, -1 / 6]
+    assert cohesion(path, np.array([0, 0, 0, 1])) == pytest.approx(by_hand)
 
 
 def test_planted_groups_are_found_from_the_largest() -> None:

@@ -15,7 +15,13 @@ import { useTheme } from "./ui/theme";
 
 function App() {
   const asked = useAsked("home", () => json<Home>("home"));
-  return <Boundary what="home"><Loaded asked={asked} what="the atlas">{(home) => <Checked home={home} />}</Loaded></Boundary>;
+  return (
+    <Boundary what="home">
+      <Loaded asked={asked} what="the atlas">
+        {(home) => <Checked home={home} />}
+      </Loaded>
+    </Boundary>
+  );
 }
 
 function Checked({ home }: { home: Home }) {
@@ -24,7 +30,8 @@ function Checked({ home }: { home: Home }) {
     <main>
       <h1>This atlas is newer than its page</h1>
       <p class="error" role="alert">
-        The folder has format {home.format}, its page reads {FORMAT}; write the folder again with one version: <code>petriscope atlas export</code>
+        The folder has format {home.format}, its page reads {FORMAT}; write the folder again:{" "}
+        <code>petriscope atlas export</code>
       </p>
     </main>
   );
@@ -40,23 +47,44 @@ function Shell({ home }: { home: Home }) {
   const main = useArrival(route, `${title} · ${name} · Petriscope`);
   return (
     <>
-      <a class="skip" href="#main" onClick={(e) => { e.preventDefault(); main.current?.focus(); }}>Skip to the content</a>
+      <a
+        class="skip"
+        href="#main"
+        onClick={(e) => {
+          e.preventDefault();
+          main.current?.focus();
+        }}
+      >
+        Skip to the content
+      </a>
       <header class="top">
         <div class="bar-top">
-          <a class="brand" href="#/">Petriscope<small>{name}</small></a>
+          <a class="brand" href="#/">
+            Petriscope<small>{name}</small>
+          </a>
           <Search home={home} />
-          <button class="theme" type="button" onClick={turn} aria-label={`Theme: ${theme}. Change`}>{{ auto: "◐ auto", light: "○ light", dark: "● dark" }[theme]}</button>
-          <button class="keys" type="button" onClick={show} aria-label="Keys"><kbd>?</kbd></button>
+          <button class="theme" type="button" onClick={turn} aria-label={`Theme: ${theme}. Change`}>
+            {{ auto: "◐ auto", light: "○ light", dark: "● dark" }[theme]}
+          </button>
+          <button class="keys" type="button" onClick={show} aria-label="Keys">
+            <kbd>?</kbd>
+          </button>
         </div>
         <Pages home={home} route={route} />
       </header>
       <main id="main" ref={main} tabIndex={-1}>
         <Boundary what={route.path.join("/")}>
-          {page ? <page.Page home={home} route={route} /> : (
+          {page ? (
+            <page.Page home={home} route={route} />
+          ) : (
             <>
               <h1>No such page</h1>
-              <p class="error" role="alert">There is no page “{route.path.join("/")}” in this atlas. The <a href="#/">overview</a> lists what there is.</p>
-            </>)}
+              <p class="error" role="alert">
+                There is no page “{route.path.join("/")}” here. The <a href="#/">overview</a> lists what there
+                is.
+              </p>
+            </>
+          )}
         </Boundary>
       </main>
       <Source home={home} />
@@ -72,15 +100,26 @@ function Pages({ home, route }: { home: Home; route: Route }) {
       {PAGES.filter((p) => p.nav).map((p) => {
         const why = home.empty[p.path];
         return (
-          <a key={p.path} href={href(p.path ? [p.path] : [])} class={why ? "nothing" : undefined} title={why}
-            aria-current={p.path === (route.path[0] ?? "") ? "page" : undefined}>{p.nav}{why ? <span class="hidden"> (nothing to show)</span> : null}</a>);
+          <a
+            key={p.path}
+            href={href(p.path ? [p.path] : [])}
+            class={why ? "nothing" : undefined}
+            title={why}
+            aria-current={p.path === (route.path[0] ?? "") ? "page" : undefined}
+          >
+            {p.nav}
+            {why ? <span class="hidden"> (nothing to show)</span> : null}
+          </a>
+        );
       })}
     </nav>
   );
 }
 
 function Source({ home }: { home: Home }) {
-  const said = ["dataset", "model", "seed", "revision"].filter((key) => home.run[key]).map((key) => `${key} ${home.run[key]}`);
+  const said = ["dataset", "source", "paper", "model", "models", "seed", "revision"]
+    .filter((key) => home.run[key])
+    .map((key) => `${key} ${home.run[key]}`);
   return (
     <footer>
       <p>{[...said, `petriscope ${home.program}`].join(" · ")}</p>
@@ -92,8 +131,11 @@ function Source({ home }: { home: Home }) {
 /** On a new page: its title, and the focus on its heading, so that a screen reader says where one is. */
 function useArrival(route: Route, title: string) {
   const main = useRef<HTMLElement>(null);
-  const path = route.path.join("/"), before = useRef<string | null>(null);
-  useEffect(() => { document.title = title; }, [title]);
+  const path = route.path.join("/"),
+    before = useRef<string | null>(null);
+  useEffect(() => {
+    document.title = title;
+  }, [title]);
   useEffect(() => {
     const first = before.current === null;
     before.current = path;

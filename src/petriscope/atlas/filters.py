@@ -32,7 +32,7 @@ from petriscope.errors import UserError
 MIN_SHIFT = 14
 DEPTH = 5
 MAX_END = 1 << (MIN_SHIFT + 3 * DEPTH)
-_REGION = re.compile(r"([A-Za-z][\w.]*):([\d,_]+)(?:(?:-|\.\.|–)([\d,_]+))?")
+_REGION = re.compile(r"([A-Za-z][\w.]*):(\d[\d,_]*)(?:(?:-|\.\.|–)(\d[\d,_]*))?")
 
 
 class Region(NamedTuple):

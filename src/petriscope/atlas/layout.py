@@ -121,7 +121,9 @@ def gene_matrix(feature_genes: pd.DataFrame) -> tuple[pd.MultiIndex, sp.csr_matr
     row, index = pd.MultiIndex.from_frame(pairs[KEY]).factorize(sort=True)
     column, genes = pd.factorize(pairs["gene"], sort=True)
     shape = (len(index), len(genes))
-    return index, sp.csr_matrix((np.ones(len(pairs)), (row, column)), shape=shape)
+    # factorize forgets the names of the levels
+    named = index.set_names(KEY)
+    return named, sp.csr_matrix((np.ones(len(pairs)), (row, column)), shape=shape)
 
 
 def sparse_components(lists: sp.csr_matrix) -> Components:

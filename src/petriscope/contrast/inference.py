@@ -12,6 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
+EXPANDED_FROM, EXPANDED_TO = 1000, 6.0
+"""Degrees of freedom, and largest |t|, where Hill's expansion is as exact as the incomplete beta
+function."""
+
 
 class TTest(NamedTuple):
     """One test per feature; all arrays (m,)."""
@@ -44,9 +48,40 @@ class Prior(NamedTuple):
     """(m,) prior variance s0², constant unless a covariate was given."""
 
 
+class Priors(NamedTuple):
+    """A prior for each of k sets of variances: `Prior` without a covariate."""
+
+    df: np.ndarray
+    """(k,)"""
+    variance: np.ndarray
+    """(k, m)"""
+
+
 def p_two_sided(t: np.ndarray, df: np.ndarray | float) -> np.ndarray:
     """Two-sided p of Student's t (normal where df is infinite)."""
-    return np.where(np.isinf(df), 2 * special.ndtr(-np.abs(t)), 2 * special.stdtr(df, -np.abs(t)))
+    normal, tail = np.isinf(df), -np.abs(t)
+    if not np.any(normal):  # the other is not computed: it is most of the work of a large family
+        return 2 * special.stdtr(df, tail)
+    return np.where(normal, 2 * special.ndtr(tail), 2 * special.stdtr(df, tail))
+
+
+def p_of_many(t: np.ndarray, df: np.ndarray) -> np.ndarray:
+    """`p_two_sided` of a large family, to a relative 1e-13, in a third of the time: by the normal
+    deviate that has the same tail, where df and t let its expansion be that exact.
+
+    Source: Hill 1970, Communications of the ACM 13, 617 (algorithm 395).
+    """
+    df = np.broadcast_to(df, t.shape)
+    near = (df >= EXPANDED_FROM) & (np.abs(t) <= EXPANDED_TO) & np.isfinite(df)
+    with np.errstate(invalid="ignore"):  # where it is not taken
+        a = df - 0.5
+        b = 48 * a**2
+        y = a * np.log1p(t**2 / df)
+        more = (((-0.4 * y - 3.3) * y - 24) * y - 85.5) / (0.8 * y**2 + 100 + b)
+        p = 2 * special.ndtr(-((more + y + 3) / b + 1) * np.sqrt(y))
+    far = ~near
+    p[far] = p_two_sided(t[far], df[far])
+    return p
 
 
 def normal_score(t: np.ndarray, df: np.ndarray | float) -> np.ndarray:
@@ -55,8 +90,13 @@ def normal_score(t: np.ndarray, df: np.ndarray | float) -> np.ndarray:
     return -np.sign(t) * special.ndtri(tail)
 
 
-def t_test(estimate: np.ndarray, error: np.ndarray, df: np.ndarray) -> TTest:
-    """t and p of estimates (m,) with their errors and degrees of freedom.
+def t_test(
+    estimate: np.ndarray,
+    error: np.ndarray,
+    df: np.ndarray,
+    tail: Callable[[np.ndarray, np.ndarray], np.ndarray] = p_two_sided,
+) -> TTest:
+    """t and p of estimates (m,) with their errors and degrees of freedom; ``tail`` makes p.
 
     A feature that is the same number in every unit shows no difference: t = 0, p = 1. A difference
     with no variation around it has no t: NaN.
@@ -65,7 +105,7 @@ def t_test(estimate: np.ndarray, error: np.ndarray, df: np.ndarray) -> TTest:
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(constant, 0.0, np.where(error > 0, estimate / error, np.nan))
     df = np.where(constant & ~np.isfinite(df), 1.0, df)
-    return TTest(estimate, error, df, t, p_two_sided(t, df))
+    return TTest(estimate, error, df, t, tail(t, df))
 
 
 def log_mean(mean: np.ndarray) -> np.ndarray:
@@ -134,6 +174,14 @@ def squeeze(variance: np.ndarray, df: float, prior: Prior) -> np.ndarray:
     return (df * variance + prior.df * prior.variance) / (df + prior.df)
 
 
+def squeezed(variance: np.ndarray, df: np.ndarray, priors: Priors) -> np.ndarray:
+    """`squeeze` of every row of variances (k, m), priors as of `fit_priors`."""
+    d0 = priors.df[:, None]
+    finite = np.where(np.isinf(d0), 0.0, d0)
+    mean = (df[:, None] * variance + finite * priors.variance) / (df[:, None] + finite)
+    return np.where(np.isinf(d0), priors.variance, mean)
+
+
 def fit_prior(variance: np.ndarray, df: float, covariate: np.ndarray | None = None) -> Prior:
     """Moment estimates of d0 and s0² from variances (m,) with ``df`` degrees of freedom each.
 
@@ -166,24 +214,47 @@ def fit_prior(variance: np.ndarray, df: float, covariate: np.ndarray | None = No
     excess = spread - special.polygamma(1, df / 2)
     if excess <= 0:
         return Prior(np.inf, np.exp(fitted))
-    d0 = 2 * trigamma_inverse(float(excess))
+    d0 = 2 * float(trigamma_inverse(float(excess)))
     return Prior(d0, np.exp(fitted + special.digamma(d0 / 2) - np.log(d0 / 2)))
 
 
-def trigamma_inverse(x: float) -> float:
-    """y with trigamma(y) = x > 0, by Newton's iteration on 1/trigamma (Smyth 2004, appendix)."""
-    if x > 1e7:
-        return 1 / np.sqrt(x)
-    if x < 1e-6:
-        return 1 / x
+def fit_priors(variance: np.ndarray, df: np.ndarray) -> Priors:
+    """`fit_prior` of every row of variances (k, m) with ``df`` (k,) degrees of freedom, at
+    once."""
+    middle = np.median(variance, axis=1, keepdims=True) if variance.size else np.zeros((len(df), 1))
+    plain = (np.isfinite(variance) & (variance >= 0)).all(1) & (middle[:, 0] > 0)
+    plain &= variance.shape[1] > 1
+    found = Priors(np.zeros(len(df)), np.zeros_like(variance))
+    for row in np.flatnonzero(~plain):
+        found.df[row], found.variance[row] = fit_prior(variance[row], float(df[row]))
+    half = df[plain] / 2
+    known = np.maximum(variance[plain], 1e-5 * middle[plain])
+    e = np.log(known) - special.digamma(half)[:, None] + np.log(half)[:, None]
+    excess = e.var(1, ddof=1) - special.polygamma(1, half)
+    vary = excess > 0
+    d0 = np.full(len(half), np.inf)
+    d0[vary] = 2 * trigamma_inverse(excess[vary])
+    fitted = e.mean(1)
+    fitted[vary] += special.digamma(d0[vary] / 2) - np.log(d0[vary] / 2)
+    found.df[plain], found.variance[plain] = d0, np.exp(fitted)[:, None]
+    return found
+
+
+def trigamma_inverse(x: np.ndarray | float) -> np.ndarray:
+    """y with trigamma(y) = x > 0, by Newton's iteration on 1/trigamma (Smyth 2004, appendix), each
+    of an array until it is steady."""
+    shape = np.shape(x)
+    x = np.atleast_1d(np.asarray(x, np.float64))
     y = 0.5 + 1 / x
+    left = (x <= 1e7) & (x >= 1e-6)
     for _ in range(50):
-        value = float(special.polygamma(1, y))
-        step = value * (1 - value / x) / float(special.polygamma(2, y))
-        y += step
-        if -step / y < 1e-12:
+        value = special.polygamma(1, y[left])
+        step = value * (1 - value / x[left]) / special.polygamma(2, y[left])
+        y[left] += step
+        left[left] = -step / y[left] >= 1e-12
+        if not left.any():
             break
-    return y
+    return np.where(x > 1e7, 1 / np.sqrt(x), np.where(x < 1e-6, 1 / x, y)).reshape(shape)
 
 
 def pool(tests: Sequence[TTest]) -> TTest:

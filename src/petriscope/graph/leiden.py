@@ -61,6 +61,22 @@ def modularity(weights: sp.csr_matrix, labels: np.ndarray, resolution: float = 1
     return float(inside / total - resolution * ((strength / total) ** 2).sum())
 
 
+def cohesion(weights: sp.csr_matrix, labels: np.ndarray) -> np.ndarray:
+    """w_ic / k_i - k_c / 2m, float64 (n,): the share of a node's weight that stays in its community
+    c, less the share of all strength that c has; 0 for a node without an edge.
+
+    Weighted by k_i its mean is `modularity` at resolution 1; arguments are the same.
+    """
+    plain, labels = _plain(weights), np.asarray(labels)
+    row = np.repeat(np.arange(len(labels)), np.diff(plain.indptr))
+    same = labels[row] == labels[plain.indices]
+    strength = np.bincount(row, plain.data, len(labels))
+    own = np.bincount(row[same], plain.data[same], len(labels))
+    of_part = np.bincount(labels, strength)[labels] / max(strength.sum(), 1e-300)
+    share = np.divide(own, strength, out=np.zeros(len(labels)), where=strength > 0)
+    return np.where(strength > 0, share - of_part, 0.0)
+
+
 def adjusted_rand(first: np.ndarray, second: np.ndarray) -> float:
     """Adjusted Rand index of two partitions (n,): 1 where they are the same, 0 on average where
     they have nothing in common (Hubert & Arabie 1985)."""

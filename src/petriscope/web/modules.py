@@ -153,12 +153,11 @@ def terms_of(
 
 
 def positions(modules: list[int], edges: Edges) -> dict[int, tuple[float, float]]:
-    """A place (0 to 1) for each module: spring layout of the links that are heavier than chance,
-    weighted by how much, from a fixed seed."""
+    """A place (0 to 1) for each module: spring layout of the links, weighted by how much heavier
+    they are than chance gives, from a fixed seed."""
     graph: nx.Graph[int] = nx.Graph()
     graph.add_nodes_from(modules)
-    over = [(a, b, n / chance) for a, b, n, chance in edges if 0 < chance < n]
-    graph.add_weighted_edges_from(over)
+    graph.add_weighted_edges_from((a, b, n / chance) for a, b, n, chance in edges if chance > 0)
     found = nx.spring_layout(graph, seed=SEED, iterations=ROUNDS)
     at = np.array([found[module] for module in modules]).reshape(-1, 2)
     if len(at) < 2:

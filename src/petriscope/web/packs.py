@@ -3,7 +3,9 @@ cursor in the order of the features, never once per feature."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 from petriscope.atlas import records
 from petriscope.atlas.evidence import checks
 from petriscope.atlas.query import Atlas
-from petriscope.enrich.kinds import KINDS
+from petriscope.enrich.kinds import KINDS, SCORED
 from petriscope.web import digits
 from petriscope.web.chunks import Written, compact, packed, write
 from petriscope.web.modules import PHI
@@ -27,6 +29,7 @@ CONTEXTS_PER_UNIT = 8
 CONTEXTS = 64
 """A feature's strongest contexts that are kept, of those that `Atlas.contexts` gives."""
 LIMITS = {"annotations": 50, "neighbors": 12, "genes": 50, "links": 20, "celltypes": 20}
+SCORED_KINDS = frozenset(kind.name for kind in SCORED)
 DOCUMENTS = 20
 """As many as the terminal UI shows."""
 Parts = list[str]
@@ -72,7 +75,7 @@ class Packer:
 
     def write(self, folder: Path, first: int, last: int, size: int) -> list[Written]:
         """Write the packs of rows ``first`` to ``last``, which hold ``size`` features each."""
-        with self.source.opened() as atlas:
+        with self.source.opened() as atlas, without_gc():
             texts = self.features(atlas, first, last)
         written: list[Written] = []
         for start in range(first, last, size):
@@ -205,6 +208,12 @@ class Packer:
         fields = {"term": digits.words(term), "scope": digits.words(scope)}
         for name, column in zip(names, rest):
             fields[name] = digits.words(column) if name == "genes" else digits.reals(column)
+        alpha = atlas.thresholds.alpha
+        q = rest[names.index("q")]
+        fields["enriched"] = [
+            "true" if (x < alpha if x is not None else k in SCORED_KINDS) else "false"
+            for k, x in zip(kind, q)
+        ]
         objects = digits.objects(fields, len(rows))
         return _nested(block, ids, kind, objects, [k.name for k in KINDS], LIMITS["annotations"])
 
@@ -355,6 +364,18 @@ class Packer:
         ids, graph, module = columns_of(atlas.select(sql, within(block)), 3)
         pairs = digits.tuples([digits.words(graph), digits.whole(module)])
         return _grouped(block, ids, pairs)
+
+
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """Many small tuples and no cycles: looking for cycles would take a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _grouped(block: np.ndarray, ids: Sequence[int], texts: Parts, most: int | None = None) -> Parts:

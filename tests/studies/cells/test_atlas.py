@@ -153,7 +153,8 @@ def test_links_and_cell_types_keep_what_is_significant(workspace: Workspace) -> 
     assert sorted(found.other_feature) == [0, *range(2, 10)]
     matches = pd.DataFrame(
         {"feature": [0, 1], "other_feature": [7, 8], "r": [0.5, 0.1], "tokens": 9, "p": [0.1, 0.8],
-         "trained": True, "layer": 1, "other_layer": 2, "null": 0.2}
+         "trained": True, "layer": 1, "other_layer": 2, "null": 0.2,
+         "null_share": 0.01}
     )  # fmt: skip
     untrained = matches.assign(trained=False, r=0.9)
     table = pd.concat([matches, untrained])
@@ -216,3 +217,52 @@ def test_causal_rows_of_features_drawn_at_random_come_first(
     assert features.specificity[1, 1] == 2.0 and features.specificity[1, 0] == 3.0
     assert features.causal_percentile[1, 1] == pytest.approx(0.9)
     assert np.isnan(features.specificity[101, 1])
+
+
+def test_numbers_stand_beside_their_controls(workspace: Workspace) -> None:
+    graphs = {"alive": 10, "coverage": 0.5, "modularity": 0.6, "rewired": 0.3, "rewired_most": 0.35}
+    rows = [
+        {"graph": graph, **graphs, "agreement": 0.7, "agreement_saes": np.nan, **one}
+        for graph in ("pmi", "gene")
+        for one in (of("scgpt"), of("scgpt", trained=False))
+    ]
+    write_csv(workspace.table("modules") / "graphs.csv", pd.DataFrame(rows))
+    pairs = {"other_layer": 2, "tested": 40, "features": 20, "share": 0.5, "away": 0.1,
+             "ceiling": 0.6, "persists": 0.25, "persists_within": np.nan, "again": 0.75,
+             "again_within": np.nan}  # fmt: skip
+    beside = {**pairs, "share": 0.2, "persists": 0.05, "ceiling": np.nan, "again": np.nan}
+    both = pd.DataFrame([{**pairs, **of("scgpt")}, {**beside, **of("scgpt", trained=False)}])
+    write_csv(workspace.table("highways") / "pairs.csv", both)
+    write_csv(workspace.table("persistence") / "pairs.csv", both)
+    counts = [
+        ("data ceiling", "data", 16, 24, 10, 20),
+        ("responding features", "scgpt", 12, 24, 6, 18),
+        ("responding features", "scgpt random", 3, 24, 1, 6),
+        ("published rule", "scgpt", 2, 24, 0, 6),
+        ("published rule, random features", "scgpt", 1, 24, 0, 3),
+    ]
+    names = ["measure", "model", "found", "of", "low", "high"]
+    write_csv(workspace.table("perturbation") / "counts.csv", pd.DataFrame(counts, columns=names))
+    models = {"scgpt": {"layer": 1, "nominal": 13, "chance": 1.2}}
+    write_json(workspace.metrics("perturbation"), {"models": models})
+
+    found = atlas.number_rows(workspace)
+    assert set(found.layer) == {101} and not found.duplicated(["name", "layer"]).any()
+    row = found.set_index("name").loc
+    assert row["modularity", ["value", "null"]].tolist() == [0.6, 0.3]
+    assert row["in a module, pmi", ["value", "n"]].tolist() == [0.5, 10]
+    assert row["agreement of modules, seeds of the partition", "null"] == 0
+    assert not any("dictionaries" in name for name in found["name"])  # one dictionary
+    highways, persistence = row["highways"], row["persistence"]
+    assert (highways.value, highways.null, highways.n, highways.other_layer) == (0.5, 0.1, 40, 102)
+    assert (
+        "randomly initialized: 0.2" in highways.note
+        and "dictionary of the layer: 0.6" in highways.note
+    )
+    assert (persistence.value, persistence.null, persistence.n) == (0.25, 0.05, 20)
+    assert "persistence within genes" not in set(found["name"])
+    responses = "knock-downs with a specific response, "
+    mine, rule = row[f"{responses}responding features"], row[f"{responses}published rule"]
+    assert [mine.value, mine.lo, mine.hi, mine.null] == [0.5, 0.25, 0.75, 0.125]
+    assert "p alone: 13, by chance 1.2" in mine.note and "expression itself: 16" in mine.note
+    assert [rule.value, rule.null, rule.n] == pytest.approx([2 / 24, 1 / 24, 24])

@@ -25,6 +25,7 @@ from petriscope.studies.cells.modules import (
     graph_row,
     judge,
     mean_agreement,
+    modules_of,
     pointwise,
     published_coactivation,
     published_modules,
@@ -114,6 +115,10 @@ def test_planted_modules_and_a_trap_of_genes(planted: tuple[np.ndarray, np.ndarr
     assert found.communities.modules[:10].tolist() == [found.communities.modules[0]] * 10
     assert found.communities.modules[10:20].tolist() == [found.communities.modules[10]] * 10
     assert found.modularity > found.rewired.max() + 0.1 and found.agreement == 1
+    # two equal modules: an edge inside is worth 1/2 more than a random one; none outside
+    dealt = found.modularity - found.rewired.mean()
+    assert found.excess[:20].mean() == pytest.approx(dealt, abs=0.02)
+    assert (found.excess[20:] == 0).all()
     row = graph_row(GENE, found, edges, alive=30)
     assert (row["modules"], row["covered"], row["coverage"]) == (2, 20, 20 / 30)
     assert row["rewired_most"] == found.rewired.max()
@@ -131,13 +136,14 @@ def test_a_graph_without_groups_is_no_better_than_graphs_dealt_out_anew() -> Non
     drawn = np.triu(np.random.default_rng(4).random((80, 80)) < 0.15, 1).astype(float)
     found = judge(sp.csr_matrix(drawn + drawn.T), ASKED._replace(rewirings=20))
     assert abs(found.modularity - found.rewired.mean()) < 0.03
-    assert found.agreement < 0.6
+    assert found.agreement < 0.6 and abs(found.excess.mean()) < 0.03
 
 
 def test_a_graph_without_edges() -> None:
     found = judge(sp.csr_matrix((5, 5)), ASKED)
     assert np.isnan([found.modularity, found.agreement, *found.rewired]).all()
     assert (found.communities.modules == -1).all() and not found.communities.joined.any()
+    assert (found.excess == 0).all()
 
 
 def test_agreement_across_dictionaries() -> None:
@@ -152,6 +158,14 @@ def test_agreement_across_dictionaries() -> None:
     partly = np.where(np.arange(14) < 13, match, -1)
     assert agreement_across(one, other, partly) == 1
     assert np.isnan(agreement_across(one, other, np.full(14, -1)))
+
+
+def test_an_interval_is_over_the_modules_of_a_layer() -> None:
+    features = pd.DataFrame(
+        {"layer": [1, 1, 1, 1, 2, 2, 2], "feature": [0, 1, 2, 3, 0, 1, 2]}
+    ).assign(module=[0, 0, -1, -1, 0, 1, -1])
+    block = modules_of(features)
+    assert block[0] == block[1] and len(set(block)) == 6
 
 
 def test_mean_agreement_is_over_all_pairs() -> None:

@@ -16,19 +16,20 @@ import scipy.sparse as sp
 import statsmodels.api as sm
 from scipy import stats
 
-from petriscope.contrast.inference import moderated
+from petriscope.contrast.inference import fit_prior, moderated, squeeze
 from petriscope.errors import UserError
 from petriscope.sae.codes import Codes
+from petriscope.studies.cells import perturbation
 from petriscope.studies.cells.perturbation import (
     Baseline,
     CellMeans,
     Cohort,
     cell_means,
     cohort,
-    fits,
     group_sums,
+    moderated_fits,
     own_feature,
-    plain_fit,
+    plain_fits,
     published_chance,
     published_responses,
     responses,
@@ -70,14 +71,13 @@ def world(batches: int = 2, seed: int = 0) -> World:
 def test_a_target_is_fitted_as_by_ordinary_least_squares_on_its_own_cells() -> None:
     y, who = world()
     sums = group_sums(sp.csr_matrix(y), who.group, who.nuisance())
+    found = plain_fits(sums)
     for place in (1, 2, 3):
         rows = np.isin(who.group, (0, place))
         design = np.column_stack(
             [who.group[rows] == place, np.eye(2)[who.batch[rows]], who.covariates[rows]]
         ).astype(float)
-        found = plain_fit(sums, place)
-        assert found is not None
-        estimate, variance, scale, df = found
+        estimate, variance, scale, df = (values[place - 1] for values in found)
         for f in (0, 3, 17):
             fit = sm.OLS(y[rows, f], design).fit()
             np.testing.assert_allclose(estimate[f], fit.params[0], rtol=1e-9)
@@ -89,21 +89,57 @@ def test_without_batches_and_covariates_it_is_the_t_test_of_two_groups() -> None
     y, who = world(batches=1)
     who = who._replace(covariates=np.zeros((len(y), 0)))
     sums = group_sums(y, who.group, who.nuisance())
-    estimate, variance, scale, _ = plain_fit(sums, 2)  # type: ignore[misc]
+    estimate, variance, scale, _ = (values[0] for values in plain_fits(sums, slice(1, 2)))
     theirs = stats.ttest_ind(y[who.group == 2], y[who.group == 0]).statistic
     np.testing.assert_allclose(estimate / np.sqrt(variance * scale), theirs, rtol=1e-9)
-    mine = list(fits(sums, 3))[1]
-    assert mine is not None
+    mine = moderated_fits(sums)
     limma = moderated(y[who.group == 2], y[who.group == 0])
-    np.testing.assert_allclose(mine.t, limma.t, rtol=1e-7)
-    np.testing.assert_allclose(mine.p, limma.p, rtol=1e-6)
+    np.testing.assert_allclose(mine.t[1], limma.t, rtol=1e-7)
+    np.testing.assert_allclose(mine.p[1], limma.p, rtol=1e-6)
 
 
 def test_a_target_in_a_batch_of_its_own_cannot_be_told_from_the_batch() -> None:
     y, who = world()
     who = who._replace(batch=np.where(who.group == 3, 2, who.batch))
-    found = list(fits(group_sums(y, who.group, who.nuisance()), 3))
-    assert found[2] is None and found[0] is not None
+    found = moderated_fits(group_sums(y, who.group, who.nuisance()))
+    assert np.isnan(found.p[2]).all() and np.isfinite(found.p[:2]).all()
+
+
+def test_all_targets_at_once_are_each_target_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The formula of one target, written out: least squares by numpy, the prior of its own
+    variances, scipy's tail; cells in any order, some of no group, blocks that cut groups."""
+    y, who = world(seed=3)
+    y[:, 7] = 0.25  # a constant feature
+    y = np.vstack([y, np.full((9, 30), 99.0)])
+    order = np.random.default_rng(0).permutation(len(y))
+    group = np.append(who.group, np.full(9, -1))[order]
+    batch = np.append(who.batch, np.zeros(9, int))[order]
+    covariates = np.vstack([who.covariates, np.zeros((9, 2))])[order]
+    y, who = y[order], Cohort(group, who.targets, batch, covariates)
+    monkeypatch.setattr(perturbation, "_CELLS_AT_ONCE", 33)
+    monkeypatch.setattr(perturbation, "_ENTRIES_AT_ONCE", 60)  # two targets at once
+    nuisance = who.nuisance()
+    found = moderated_fits(group_sums(sp.csr_matrix(y), group, nuisance))
+    for place in (1, 2, 3):
+        rows = np.isin(group, (0, place))
+        x = np.column_stack([group[rows] == place, nuisance[rows]]).astype(float)
+        solution, _, rank, _ = np.linalg.lstsq(x, y[rows], rcond=None)
+        df = rows.sum() - rank
+        variance = ((y[rows] - x @ solution) ** 2).sum(0) / df
+        variance[7] = 0.0  # rounding
+        prior = fit_prior(variance, df)
+        total = min(prior.df + df, df * 30.0)
+        error = np.sqrt(squeeze(variance, df, prior) * np.linalg.pinv(x.T @ x)[0, 0])
+        t = solution[0] / error
+        varies = np.arange(30) != 7
+        for mine, theirs in (
+            (found.estimate, solution[0]),
+            (found.error, error),
+            (found.t, t),
+            (found.p, 2 * stats.t.sf(np.abs(t), total)),
+        ):
+            np.testing.assert_allclose(mine[place - 1, varies], theirs[varies], rtol=1e-9)
+        np.testing.assert_allclose(found.df[place - 1], total, rtol=1e-9)
 
 
 def test_depth_alone_moves_no_feature_once_it_is_adjusted_for() -> None:

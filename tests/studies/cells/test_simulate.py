@@ -383,7 +383,7 @@ def test_the_verb_writes_once_and_overwrites_nothing_else(
     assert "already, byte for byte" in capsys.readouterr().out
     truth = json.loads((out / "truth.json").read_text(encoding="utf-8"))
     assert truth["world"]["types"] is False and truth["world"]["regulation"] is True
-    with pytest.raises(UserError, match="holds something other than this world"):
+    with pytest.raises(UserError, match="holds something other than this demo"):
         demo.run(parser.parse_args([*small, "--seed", "5"]))
     (out / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match=r"mine\.txt"):

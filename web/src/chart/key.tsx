@@ -6,7 +6,9 @@ const STEP = 17;
 
 /** From the eighth group on all share one color and one word. */
 const words = (groups: string[]): string[] =>
-  groups.length > CATEGORIES ? [...groups.slice(0, CATEGORIES), `${groups.length - CATEGORIES} others`] : groups;
+  groups.length > CATEGORIES
+    ? [...groups.slice(0, CATEGORIES), `${groups.length - CATEGORIES} others`]
+    : groups;
 
 export function groupLines(groups: string[], width: number): { height: number } {
   const shown = words(groups);
@@ -20,10 +22,17 @@ export function GroupKey({ groups, width }: { groups: string[]; width: number })
   return (
     <g class="key">
       {shown.map((word, i) => (
-        <g key={word} class={category(i)} transform={`translate(${10 + places[i]!.x},${10 + places[i]!.line * STEP})`}>
+        <g
+          key={word}
+          class={category(i)}
+          transform={`translate(${10 + places[i]!.x},${10 + places[i]!.line * STEP})`}
+        >
           <path class="mark" d={glyph(i)} />
-          <text x={9} y={4}>{word}</text>
-        </g>))}
+          <text x={9} y={4}>
+            {word}
+          </text>
+        </g>
+      ))}
     </g>
   );
 }

@@ -5,32 +5,59 @@ import { provenance } from "../ui/save";
 import { textWidth } from "./frame";
 
 const SVG = "http://www.w3.org/2000/svg";
-const STYLES = [
-  "fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "stroke-linejoin", "opacity",
-  "font-size", "font-weight", "paint-order", "text-anchor",
-];
+const PAINT = ["fill", "fill-opacity", "stroke", "opacity"];
+const STROKE = ["stroke-width", "stroke-dasharray", "stroke-opacity", "stroke-linejoin"];
+const TEXT = ["font-size", "font-weight", "paint-order"];
 const FONTS = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
-const SMALL = 10, LINE = 14;
+const SMALL = 10,
+  LINE = 14;
 
 /** The drawing as SVG text; `width` and `height` are those of the drawing alone. */
-export function svgText(home: Home, drawing: SVGSVGElement, title: string, alt: string): { text: string; width: number; height: number } {
-  const width = drawing.viewBox.baseVal.width, inner = drawing.viewBox.baseVal.height;
+export function svgText(
+  home: Home,
+  drawing: SVGSVGElement,
+  title: string,
+  alt: string,
+): { text: string; width: number; height: number } {
+  const width = drawing.viewBox.baseVal.width,
+    inner = drawing.viewBox.baseVal.height;
   const source = provenance(home);
-  const heads = wrapped(title, width - 8, 14), foot = wrapped(source.map(([name, text]) => `${name} ${text}`).join(" · "), width - 8, SMALL);
-  const above = heads.length * 18 + 8, height = above + inner + foot.length * LINE + 10;
+  const heads = wrapped(title, width - 8, 14),
+    foot = wrapped(source.map(([name, text]) => `${name} ${text}`).join(" · "), width - 8, SMALL);
+  const above = heads.length * 18 + 8,
+    height = above + inner + foot.length * LINE + 10;
   const copy = document.createElementNS(SVG, "svg");
-  for (const [name, value] of [["xmlns", SVG], ["width", width], ["height", height], ["viewBox", `0 0 ${width} ${height}`], ["font-family", FONTS]]) {
+  for (const [name, value] of [
+    ["xmlns", SVG],
+    ["width", width],
+    ["height", height],
+    ["viewBox", `0 0 ${width} ${height}`],
+    ["font-family", FONTS],
+  ]) {
     copy.setAttribute(String(name), String(value));
   }
   add(copy, "title").textContent = title;
   add(copy, "desc").textContent = alt;
   add(copy, "metadata").textContent = source.map(([name, text]) => `${name}: ${text}`).join("\n");
   add(copy, "rect", { width, height, fill: "#ffffff" });
-  heads.forEach((line, i) => { add(copy, "text", { x: 4, y: 18 + i * 18, "font-size": 14, "font-weight": 600, fill: "#1a1a1a" }).textContent = line; });
+  heads.forEach((line, i) => {
+    add(copy, "text", {
+      x: 4,
+      y: 18 + i * 18,
+      "font-size": 14,
+      "font-weight": 600,
+      fill: "#1a1a1a",
+    }).textContent = line;
+  });
   const body = add(copy, "g", { transform: `translate(0,${above})` });
   body.append(...styled(drawing));
   foot.forEach((line, i) => {
-    add(copy, "text", { x: 4, y: above + inner + LINE * (i + 1), "font-size": SMALL, fill: "#555555" }).textContent = line;
+    add(copy, "text", {
+      x: 4,
+      y: above + inner + LINE * (i + 1),
+      "font-size": SMALL,
+      fill: "#555555",
+    }).textContent = line;
   });
   return { text: new XMLSerializer().serializeToString(copy), width, height };
 }
@@ -52,7 +79,11 @@ export async function png(svg: { text: string; width: number; height: number }):
     if (!context) throw new Error("the browser gives no canvas; save SVG");
     context.drawImage(image, 0, 0, canvas.width, canvas.height);
     return await new Promise((resolve, reject) =>
-      canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("the browser cannot write PNG; save SVG"))), "image/png"));
+      canvas.toBlob(
+        (blob) => (blob ? resolve(blob) : reject(new Error("the browser cannot write PNG; save SVG"))),
+        "image/png",
+      ),
+    );
   } finally {
     URL.revokeObjectURL(address);
   }
@@ -68,14 +99,24 @@ function styled(drawing: SVGSVGElement): Node[] {
   stage.append(copy);
   document.body.append(stage);
   try {
-    for (const element of copy.querySelectorAll<SVGElement>("*")) {
-      const style = getComputedStyle(element);
-      if (element.tagName !== "title" && element.tagName !== "g" && element.tagName !== "a") {
-        for (const name of STYLES) {
-          const value = style.getPropertyValue(name);
-          if (value && value !== "normal" && !(value === "none" && name !== "fill") && !(value === "1" && name.endsWith("opacity"))) element.setAttribute(name, value);
-        }
+    const elements = [...copy.querySelectorAll<SVGElement>("*")];
+    for (const element of elements) {
+      if (["title", "g", "a"].includes(element.tagName)) continue;
+      const style = getComputedStyle(element),
+        stroked = style.stroke !== "none";
+      const names = [...PAINT, ...(stroked ? STROKE : []), ...(element.tagName === "text" ? TEXT : [])];
+      for (const name of names) {
+        const value = style.getPropertyValue(name);
+        const plain =
+          value === "" ||
+          value === "normal" ||
+          (value === "none" && name !== "fill") ||
+          (value === "1" && name.endsWith("opacity"));
+        if (!plain) element.setAttribute(name, value);
       }
+    }
+    // Styles of an element hang on the classes of those around it: these go last.
+    for (const element of elements) {
       for (const name of ["class", "tabindex", "href", "role", "aria-label"]) element.removeAttribute(name);
     }
     return [...copy.childNodes];

@@ -10,9 +10,15 @@ export interface Values {
 }
 
 const ARRAY = {
-  f32: Float32Array, f64: Float64Array, u16: Uint16Array, i32: Int32Array, code: Uint16Array, code32: Uint32Array,
+  f32: Float32Array,
+  f64: Float64Array,
+  u16: Uint16Array,
+  i32: Int32Array,
+  code: Uint16Array,
+  code32: Uint32Array,
 } as const;
-const MISSING = { f32: NaN, f64: NaN, u16: 65535, i32: -2147483648, code: 0, code32: 0 } as const;
+/** How a store writes that a value is missing. */
+export const MISSING = { f32: NaN, f64: NaN, u16: 65535, i32: -2147483648, code: 0, code32: 0 } as const;
 
 const loaded = new Map<string, Promise<Values>>();
 
@@ -44,9 +50,15 @@ async function load(home: Home, name: string): Promise<Values> {
 export function valueAt(values: Values, row: number): number | string | null {
   const v = values.raw[row]!;
   switch (values.column.store) {
-    case "f32": case "f64": return Number.isNaN(v) ? null : v;
-    case "u16": return v === 65535 ? null : v;
-    case "i32": return v === -2147483648 ? null : v;
-    case "code": case "code32": return v === 0 ? null : values.words[v - 1]!;
+    case "f32":
+    case "f64":
+      return Number.isNaN(v) ? null : v;
+    case "u16":
+      return v === 65535 ? null : v;
+    case "i32":
+      return v === -2147483648 ? null : v;
+    case "code":
+    case "code32":
+      return v === 0 ? null : values.words[v - 1]!;
   }
 }

@@ -258,6 +258,8 @@ export interface Annotation {
   term: string; scope: string;
   estimate: number | null; lo: number | null; hi: number | null;
   p: number | null; q: number | null;
+  /** q < alpha; of kinds that score without a test (enrich.kinds.SCORED), any without q. */
+  enriched: boolean;
   genes: string | null;
   specificity: number | null; specificity_low: number | null; specificity_high: number | null;
 }

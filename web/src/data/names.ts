@@ -1,4 +1,5 @@
 // Identifiers, names and rows of features.
+import { digits, strip } from "./filter/words";
 import type { Home, Layer } from "./format";
 
 export const STRIDE = 1_000_000;
@@ -8,11 +9,12 @@ export const nameOf = (id: number): string => `L${Math.floor(id / STRIDE)}/${id 
 
 /** The identifier behind "L6/1234", or null. */
 export function idOf(text: string): number | null {
-  const match = /^[Ll](\d{1,3})[/:.](\d{1,6})$/.exec(text.trim());
+  const match = /^[Ll](\d{1,3})[/:.](\d{1,6})$/.exec(digits(strip(text)));
   return match ? Number(match[1]) * STRIDE + Number(match[2]) : null;
 }
 
-export const layerOf = (home: Home, layer: number): Layer | undefined => home.layers.find((l) => l.layer === layer);
+export const layerOf = (home: Home, layer: number): Layer | undefined =>
+  home.layers.find((l) => l.layer === layer);
 
 /** The layer that holds a row (binary search). */
 export function layerAt(home: Home, row: number): Layer {

@@ -18,3 +18,19 @@ export function useAsked<T>(key: string | null, ask: () => Promise<T>): Asked<T>
   }, [key]);
   return state.key === key ? state : { pending: key !== null };
 }
+
+export interface Kept<T> extends Asked<T> {
+  /** The key that the value belongs to. */
+  of: string | null;
+}
+
+/** As useAsked, but the last value stays until the next one comes, so that nothing flickers. */
+export function useKept<T>(key: string | null, ask: () => Promise<T>): Kept<T> {
+  const asked = useAsked(key, ask);
+  const [last, keep] = useState<{ of: string; value: T } | null>(null);
+  useEffect(() => {
+    if (asked.value !== undefined && key !== null) keep({ of: key, value: asked.value });
+  }, [asked.value]);
+  if (asked.value !== undefined) return { ...asked, of: key };
+  return last ? { ...asked, value: last.value, of: last.of } : { ...asked, of: null };
+}

@@ -5,10 +5,11 @@ import { json } from "../data/chunk";
 import type { Home, Measured, Numbers, Perturbations } from "../data/format";
 import { useAsked } from "../data/use";
 import { withQuery, type Route } from "../route";
+import { Choices } from "../ui/choices";
 import { Empty, FeatureLink, Loaded } from "../ui/parts";
 import { show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
-import { Choices, layerName, Measures, share, UNTESTED, wilson } from "./network";
+import { layerName, Measures, share, UNTESTED, wilson } from "./network";
 import type { PageOf, PageProps } from "./page";
 
 type Perturbed = Perturbations[number];
@@ -56,7 +57,7 @@ function Found({
   found: Perturbations;
   measured: Measured[];
 }) {
-  const layers = [...new Set(found.map((t) => t.layer))];
+  const layers = [...new Set(found.map((t) => t.layer))].sort((a, b) => a - b);
   const asked = Number(route.query.l);
   const layer = route.query.l !== undefined && layers.includes(asked) ? asked : layers[0];
   const rows = found.filter((t) => t.layer === layer);
@@ -88,7 +89,8 @@ function Found({
 /** The share of genes with a specific response, its interval, and what controls give. */
 function Summary({ home, rows, measured }: { home: Home; rows: Perturbations; measured: Measured[] }) {
   const counted = rows.filter((t) => t.specific !== null);
-  const judged = counted.filter((t) => t.null !== null);
+  // beside a score the null is the score's, else the share that would be specific by chance
+  const judged = counted.filter((t) => t.null !== null && t.estimate === null);
   const base = judged.length ? judged : counted;
   const hits = base.filter((t) => t.specific! > 0).length;
   const scored = rows.filter((t) => t.estimate !== null && t.null !== null);
@@ -100,8 +102,8 @@ function Summary({ home, rows, measured }: { home: Home; rows: Perturbations; me
       {base.length ? (
         <p>
           <strong>{share(hits, base.length)}</strong>{" "}
-          {judged.length ? "transcription factors have" : "perturbed genes have"} a responding feature that
-          lists the gene or a known target.{" "}
+          {judged.length ? "transcription factors have" : "perturbed genes have"} a responding feature
+          that lists the gene or a known target.{" "}
           {judged.length ? (
             <>
               <strong>{show(expected, "number")}</strong> are expected if random features had responded.
@@ -193,6 +195,12 @@ const fill = (value: number | null, form: "count" | "number" | "p" | "signed"): 
   node: value === null ? UNTESTED : show(value, form),
 });
 
+/** The regulon score and its null; a gene to which nothing responds has none. */
+const score = (t: Perturbed, value: number | null): Cell => ({
+  value,
+  node: value !== null ? show(value, "number") : t.responding === 0 ? "none responded" : UNTESTED,
+});
+
 function Targets({
   home,
   route,
@@ -239,8 +247,8 @@ function Targets({
     ...(has("cells") ? [fill(t.cells, "count")] : []),
     fill(t.responding, "count"),
     fill(t.specific, "count"),
-    fill(t.estimate, "number"),
-    fill(t.null, "number"),
+    score(t, t.estimate),
+    score(t, t.null),
     fill(t.p, "p"),
     fill(t.q, "p"),
     ...(has("note") ? [t.note] : []),
@@ -252,7 +260,7 @@ function Targets({
         <Choices
           label="Order"
           choices={[
-            { text: "as in the screen", href: withQuery(route, { s: null }), on: !specific },
+            { text: "as stored", href: withQuery(route, { s: null }), on: !specific },
             { text: "specific first", href: withQuery(route, { s: "specific" }), on: specific },
           ]}
         />
@@ -283,7 +291,8 @@ function Responses({ home, of }: { home: Home; of: Perturbed }) {
     fill(p, "p"),
     fill(q, "p"),
   ]);
-  const limits = of.responding !== null && of.specific !== null ? wilson(of.specific, of.responding) : null;
+  const limits =
+    of.responding !== null && of.specific !== null ? wilson(of.specific, of.responding) : null;
   return (
     <section>
       <h2>Responses to {of.target}</h2>

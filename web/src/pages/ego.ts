@@ -1,11 +1,18 @@
 // The part of the knowledge graph around one node: chosen, and laid out in the page.
-import { forceCenter, forceLink, forceManyBody, forceSimulation, type SimulationNodeDatum } from "d3-force";
-import type { KnowledgeGraph } from "../data/format";
+import {
+  forceCenter,
+  forceLink,
+  forceManyBody,
+  forceSimulation,
+  type SimulationNodeDatum,
+} from "d3-force";
+import type { Home, KnowledgeGraph } from "../data/format";
 import { idOf, nameOf } from "../data/names";
 
 export const FEATURE = "feature";
-/** Nodes drawn at most, and how many of them are neighbors of the first. */
+/** Nodes drawn at most. */
 export const MOST = 60;
+/** Neighbors of the first node, and how many of its own each of them adds at least. */
 const FIRST = 24,
   EACH = 3;
 const TICKS = 300;
@@ -24,13 +31,15 @@ export function neighbors(graph: KnowledgeGraph): [number, number][][] {
   return found;
 }
 
-/** The node of "motif:GATA1", "L6/1234" or "feature:L6/1234"; -1 where there is none. */
-export function nodeOf(graph: KnowledgeGraph, text: string): number {
+/** The node of "motif:GATA1", "L6/1234" or "feature:L6/1234"; a kind may be named by its words in the
+ * filter language; -1 where there is none. */
+export function nodeOf(home: Pick<Home, "kinds">, graph: KnowledgeGraph, text: string): number {
   const bare = idOf(text);
   const mark = text.indexOf(":");
   const kind = bare !== null ? FEATURE : text.slice(0, mark),
     name = bare !== null ? nameOf(bare) : text.slice(mark + 1);
-  const wanted = graph.kinds.indexOf(kind);
+  const named = home.kinds.find((k) => k.filters.includes(kind))?.name ?? kind;
+  const wanted = graph.kinds.indexOf(graph.kinds.includes(kind) ? kind : named);
   return graph.name.findIndex((n, i) => n === name && graph.kind[i] === wanted);
 }
 
@@ -45,10 +54,11 @@ export function around(near: [number, number][][], node: number, most = MOST): n
   const chosen = new Set([node]);
   const first = near[node]!.slice(0, FIRST).map(([n]) => n);
   for (const n of first) chosen.add(n);
+  const each = Math.max(EACH, Math.floor((most - chosen.size) / Math.max(first.length, 1)));
   for (const n of first) {
     let added = 0;
     for (const [other] of near[n]!) {
-      if (chosen.size >= most || added >= EACH) break;
+      if (chosen.size >= most || added >= each) break;
       if (!chosen.has(other)) {
         chosen.add(other);
         added++;
@@ -77,7 +87,11 @@ interface Placed extends SimulationNodeDatum {
 }
 
 /** Positions (0..1) after a fixed number of steps from a fixed start, the first node in the middle. */
-export function layout(count: number, edges: { a: number; b: number }[]): { x: number; y: number }[] {
+export function layout(
+  count: number,
+  edges: { a: number; b: number }[],
+  aspect: number,
+): { x: number; y: number }[] {
   const nodes: Placed[] = Array.from({ length: count }, (_, index) => ({ index }));
   nodes[0]!.fx = 0;
   nodes[0]!.fy = 0;
@@ -97,12 +111,12 @@ export function layout(count: number, edges: { a: number; b: number }[]): { x: n
     .tick(TICKS);
   const xs = nodes.map((n) => n.x!),
     ys = nodes.map((n) => n.y!);
-  const scaled = (values: number[]) => {
-    const low = Math.min(...values),
-      range = Math.max(...values) - low || 1;
-    return values.map((v) => (values.length === 1 ? 0.5 : (v - low) / range));
-  };
-  const x = scaled(xs),
-    y = scaled(ys);
-  return nodes.map((_, i) => ({ x: x[i]!, y: y[i]! }));
+  // one scale for both axes, so that lengths compare; the drawing is `aspect` times as wide as high
+  const size = Math.max((extent(xs)[1] - extent(xs)[0]) / aspect, extent(ys)[1] - extent(ys)[0]) || 1;
+  const middle = (values: number[]) => (extent(values)[0] + extent(values)[1]) / 2;
+  const x0 = middle(xs),
+    y0 = middle(ys);
+  return nodes.map((n) => ({ x: 0.5 + (n.x! - x0) / size / aspect, y: 0.5 + (n.y! - y0) / size }));
 }
+
+const extent = (values: number[]): [number, number] => [Math.min(...values), Math.max(...values)];

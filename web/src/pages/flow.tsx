@@ -17,7 +17,13 @@ import type { PageOf, PageProps } from "./page";
 const WIDTH = 860;
 /** Bands of the drawing; the table holds all. */
 const BANDS = 40;
-const LINKS = 200;
+const LINKS = 60;
+/** What a link is, by its kind. */
+const WORDS: Record<string, string> = {
+  z: "both fire on the same tokens more often than the genes of the tokens give (standard deviations)",
+  pmi: "both fire on the same tokens, which genes alone may make them do (pointwise mutual information)",
+  decoder: "the other is the nearest decoder direction of its layer (cosine)",
+};
 
 function Page({ home, route }: PageProps) {
   const numbers = useAsked(home.has.includes("numbers") ? "numbers" : null, () =>
@@ -43,9 +49,9 @@ function Page({ home, route }: PageProps) {
     <>
       <h1>Flow between layers</h1>
       <p>
-        Linked features fire on the same tokens in both layers, as far as gene identity or the background
-        alone already makes them; a link does not say that a feature persists. Pairs of layers that no
-        stage compared are marked “not computed”.
+        Which features of one layer go with which of another, and between which modules these links run. A
+        link does not say that a feature persists. Pairs of layers that no stage compared are marked “not
+        computed”.
       </p>
       <Chooser home={home} pairs={pairs} chosen={chosen} route={route} />
       {chosen ? (
@@ -60,10 +66,10 @@ function Page({ home, route }: PageProps) {
   );
 }
 
-/** The pair of the address; without one the first that has links. */
+/** The pair of the address; without one the first of which most is known. */
 function choose(pairs: Pair[], route: Route): Pair | undefined {
   if (route.query.a === undefined && route.query.b === undefined)
-    return pairs.find((p) => p.linked) ?? pairs[0];
+    return pairs.find((p) => p.linked && p.measured.length) ?? pairs.find((p) => p.linked) ?? pairs[0];
   return pairs.find((p) => String(p.layer) === route.query.a && String(p.other) === route.query.b);
 }
 
@@ -154,7 +160,8 @@ function Links({ home, found }: { home: Home; found: FlowGraph }) {
               (drawn.length < flows.length
                 ? `The ${drawn.length} widest of ${flows.length} bands. `
                 : "") +
-              "Expected: what the number of links of both modules alone gives." +
+              "Pale and striped: no more than expected, which is what the links of both modules alone " +
+              "give." +
               counted
             }
             data={{ heads: FLOW_HEADS, rows }}
@@ -164,6 +171,17 @@ function Links({ home, found }: { home: Home; found: FlowGraph }) {
               height={height}
               left={left}
               right={right}
+              leftTitle={layerName(home, found.layer)}
+              rightTitle={layerName(home, found.other_layer)}
+              href={(side, key) =>
+                key === "-1" || !found.graph
+                  ? undefined
+                  : moduleHref(
+                      found.graph,
+                      side === "left" ? found.layer : found.other_layer,
+                      Number(key),
+                    )
+              }
               links={drawn.map(([a, b, value, chance]) => ({
                 from: String(a),
                 to: String(b),
@@ -180,12 +198,12 @@ function Links({ home, found }: { home: Home; found: FlowGraph }) {
           />
         </>
       ) : null}
-      <Strongest home={home} found={found} all={all} />
+      <Strongest found={found} all={all} />
     </>
   );
 }
 
-function Strongest({ home, found, all }: { home: Home; found: FlowGraph; all: number }) {
+function Strongest({ found, all }: { found: FlowGraph; all: number }) {
   const links = found.links.slice(0, LINKS);
   const tested = links.some((k) => k.p !== null),
     counted = links.some((k) => k.tokens !== null);
@@ -217,14 +235,14 @@ function Strongest({ home, found, all }: { home: Home; found: FlowGraph; all: nu
         rows={rows}
         limit={LINKS}
       />
-      {tested ? (
-        <p class="note">p: over all partners of a feature, permuted within genes (single step maxT).</p>
-      ) : (
-        <p class="note">
-          No link of this pair was tested; values are {found.links[0]?.kind ?? "as given"} alone. From
-          cosine {bound(home.thresholds.stable)} on the run calls a feature found again.
-        </p>
-      )}
+      <p class="note">
+        {[...new Set(links.map((k) => k.kind))].map((kind) =>
+          WORDS[kind] ? `${kind}: ${WORDS[kind]}. ` : "",
+        )}
+        {tested
+          ? "p: over all partners of a feature, permuted within genes (single step maxT)."
+          : "No single link was tested."}
+      </p>
     </>
   );
 }

@@ -43,11 +43,13 @@ export function Continued({ home, flow }: { home: Home; flow: Flow }) {
     <>
       <Table caption="Features with a decoder match in the other layer" heads={HEADS} rows={rows} />
       <p class="note">
-        Continued: the cosine of the best match is at least {bound(home.thresholds.stable)}; a feature that
-        differs by condition continues if its match differs in the same direction as well. Mean cosine of
-        the best matches: {flow.mean_cosine === null ? UNTESTED : show(flow.mean_cosine, "number")}. The
-        interval is binomial (Wilson), computed in this page; features are not independent, so that it is
-        too narrow.
+        Continued: the cosine of the best match is at least {bound(home.thresholds.stable)}
+        {home.contrasted
+          ? "; one that differs by condition continues if its match differs in the same direction as well"
+          : ""}
+        . Mean cosine of the best matches:{" "}
+        {flow.mean_cosine === null ? UNTESTED : show(flow.mean_cosine, "number")}. The interval is
+        binomial (Wilson), computed in this page; features are not independent, so that it is too narrow.
       </p>
     </>
   );

@@ -85,7 +85,7 @@ export function Chooser({
                   return (
                     <td key={b} title="not computed">
                       <span aria-hidden="true">–</span>
-                      <span class="sr">not computed</span>
+                      <span class="hidden">not computed</span>
                     </td>
                   );
                 const { short: text, long } = told(pair);

@@ -8,17 +8,20 @@ import type { Home, KnowledgeGraph } from "../data/format";
 import { idOf, nameOf } from "../data/names";
 import { useAsked } from "../data/use";
 import { href, withQuery, type Route } from "../route";
+import { Choices } from "../ui/choices";
 import { Empty, FeatureLink, Loaded } from "../ui/parts";
 import { bound, interval, show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
 import { around, FEATURE, keyOf, layout, MOST, neighbors, nodeOf, within } from "./ego";
 import { DocumentOf } from "./graph_document";
-import { Choices, UNTESTED } from "./network";
+import { termHref, UNTESTED } from "./network";
 import type { PageOf, PageProps } from "./page";
 
 const WIDTH = 860,
   HEIGHT = 560;
 const TOP = 100;
+/** Letters of a name in the drawing. */
+const NAME = 28;
 
 function Page({ home, route }: PageProps) {
   const known = home.has.includes("kg");
@@ -43,7 +46,7 @@ function Page({ home, route }: PageProps) {
 function Graph({ home, route, found }: { home: Home; route: Route; found: KnowledgeGraph }) {
   const near = useMemo(() => neighbors(found), [found]);
   const asked = route.query.n;
-  const node = asked === undefined ? -1 : nodeOf(found, asked);
+  const node = asked === undefined ? -1 : nodeOf(home, found, asked);
   const kinds = found.kinds.filter((_, k) => found.kind.includes(k));
   const features = found.kind.filter((k) => found.kinds[k] === FEATURE).length;
   const given =
@@ -81,6 +84,9 @@ function Graph({ home, route, found }: { home: Home; route: Route; found: Knowle
   );
 }
 
+/** The word for one node of a kind. */
+const one = (home: Home, kind: string): string => home.kinds.find((k) => k.name === kind)?.one ?? kind;
+
 function plural(home: Home, kind: string): string {
   if (kind === home.words.document) return `${kind}s`;
   return home.kinds.find((k) => k.name === kind)?.many ?? `${kind}s`;
@@ -92,7 +98,7 @@ function pageOf(home: Home, found: KnowledgeGraph, node: number): string {
     name = found.name[node]!;
   if (kind === FEATURE) return href(["feature", name]);
   if (kind === home.words.document) return href(["graph"], { n: keyOf(found, node) });
-  return kind === "gene" ? href(["gene", name]) : href(["term", `${kind}/${name}`]);
+  return kind === "gene" ? href(["gene", name]) : termHref(kind, name);
 }
 
 const NULL: Head[] = [
@@ -103,7 +109,7 @@ const NULL: Head[] = [
 const EDGE_HEADS: Head[] = [
   { head: "node", form: "text" },
   { head: "kind", form: "text" },
-  { head: "weight", form: "number", text: "of the edge" },
+  { head: "weight", form: "count", text: "of the edge" },
   { head: "degree", form: "count" },
   ...NULL,
   { head: "page", form: "text" },
@@ -122,6 +128,8 @@ function rank(
     range: low === null || high === null ? UNTESTED : interval(low, high),
   };
 }
+
+const short = (name: string): string => (name.length > NAME ? `${name.slice(0, NAME - 1)}…` : name);
 
 const rankCells = ({ value, chance, range }: ReturnType<typeof rank>): Cell[] => [
   value,
@@ -144,7 +152,7 @@ function Ego({
 }) {
   const chosen = useMemo(() => around(near, node), [near, node]);
   const edges = useMemo(() => within(near, chosen), [near, chosen]);
-  const places = useMemo(() => layout(chosen.length, edges), [chosen, edges]);
+  const places = useMemo(() => layout(chosen.length, edges, WIDTH / HEIGHT), [chosen, edges]);
   const kind = found.kinds[found.kind[node]!]!,
     name = found.name[node]!;
   const rows: Cell[][] = near[node]!.map(([other, weight]) =>
@@ -153,7 +161,8 @@ function Ego({
   const nodes = chosen.map((n, i) => ({
     ...places[i]!,
     size: i ? 1 : 3,
-    label: found.name[n]!,
+    label: short(found.name[n]!),
+    title: `${found.kinds[found.kind[n]!]} ${found.name[n]}`,
     group: found.kind[n]!,
     href: withQuery(route, { n: keyOf(found, n), f: null }),
   }));
@@ -162,7 +171,7 @@ function Ego({
   return (
     <>
       <h2>
-        Around {name} <span class="kind">({kind})</span>
+        Around {name} <span class="kind">({one(home, kind)})</span>
       </h2>
       <p>
         Degree {show(found.degree[node], "count")}, PageRank {show(own.value, "number")} beside{" "}
@@ -189,7 +198,13 @@ function Ego({
         }
         data={{ heads: EDGE_HEADS, rows }}
       >
-        <NodeLink width={WIDTH} height={HEIGHT} nodes={nodes} edges={edges} groups={found.kinds} />
+        <NodeLink
+          width={WIDTH}
+          height={HEIGHT}
+          nodes={nodes}
+          edges={edges}
+          groups={found.kinds.map((k) => one(home, k))}
+        />
       </Figure>
       <p class="note">{weightNote(home, found)}</p>
       <Table caption={`Neighbors of ${name}, heaviest first`} heads={EDGE_HEADS} rows={rows} />
@@ -222,8 +237,7 @@ function pageCell(home: Home, found: KnowledgeGraph, node: number): Cell {
     name = found.name[node]!;
   const id = kind === FEATURE ? idOf(name) : null;
   if (id !== null) return { value: name, node: <FeatureLink id={id} /> };
-  const word =
-    kind === home.words.document ? "its content" : (home.kinds.find((k) => k.name === kind)?.one ?? kind);
+  const word = kind === home.words.document ? "its content" : one(home, kind);
   return { value: name, node: <a href={pageOf(home, found, node)}>{word}</a> };
 }
 
@@ -236,7 +250,7 @@ function neighborRow(
 ): Cell[] {
   return [
     nodeCell(route, found, node),
-    found.kinds[found.kind[node]!]!,
+    one(home, found.kinds[found.kind[node]!]!),
     weight,
     found.degree[node]!,
     ...rankCells(rank(found, node)),

@@ -9,7 +9,7 @@ import { href, type Route } from "../route";
 import { Empty, FeatureLink, Loaded } from "../ui/parts";
 import { show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
-import { aboutGraph, columnGraph, layerName, moduleHref, UNTESTED } from "./network";
+import { aboutGraph, columnGraph, layerName, moduleHref, termHref, UNTESTED } from "./network";
 import type { PageOf, PageProps } from "./page";
 
 const BARS = 16;
@@ -110,7 +110,7 @@ function One({ home, found, at }: { home: Home; found: ModuleGraph; at: number }
         ) : null}
       </dl>
       <Terms home={home} module={module} size={size} />
-      <Neighbors home={home} found={found} module={module} />
+      <Neighbors found={found} module={module} />
       <Members module={module} />
     </>
   );
@@ -142,7 +142,7 @@ function Terms({ home, module, size }: { home: Home; module: Module; size: numbe
   const words = new Map(home.kinds.map((kind) => [kind.name, kind.one]));
   const rows: Cell[][] = terms.map(([kind, term, inside, layer, expected, p]) => [
     words.get(kind) ?? kind,
-    { value: term, node: <a href={href(["term", `${kind}/${term}`])}>{term}</a> },
+    { value: term, node: <a href={termHref(kind, term)}>{term}</a> },
     inside,
     expected,
     layer,
@@ -152,7 +152,7 @@ function Terms({ home, module, size }: { home: Home; module: Module; size: numbe
     label: term,
     value: inside,
     null: expected,
-    href: href(["term", `${kind}/${term}`]),
+    href: termHref(kind, term),
   }));
   const first = terms[0]!,
     height = 40 + 22 * bars.length;
@@ -191,7 +191,7 @@ const LINK_HEADS: Head[] = [
   { head: "terms", form: "text" },
 ];
 
-function Neighbors({ home, found, module }: { home: Home; found: ModuleGraph; module: Module }) {
+function Neighbors({ found, module }: { found: ModuleGraph; module: Module }) {
   const labels = new Map(found.modules.map((m) => [m.module, m.label]));
   const linked = found.edges
     .filter(([a, b]) => a !== b && (a === module.module || b === module.module))
@@ -204,7 +204,7 @@ function Neighbors({ home, found, module }: { home: Home; found: ModuleGraph; mo
           why={
             found.edges.length
               ? "No link joins it to another module."
-              : `The atlas of study ${home.run.study ?? ""} stores no links between modules.`
+              : "This atlas stores no links between modules."
           }
         />
       </>
@@ -213,7 +213,15 @@ function Neighbors({ home, found, module }: { home: Home; found: ModuleGraph; mo
   const rows: Cell[][] = linked.map(([a, b, weight, chance]) => {
     const other = a === module.module ? b : a;
     return [
-      { value: other, node: <a href={moduleHref(found.graph, found.layer, other)}>module {other}</a> },
+      {
+        value: other,
+        node: (
+          <a href={moduleHref(found.graph, found.layer, other)}>
+            module{"\u00a0"}
+            {other}
+          </a>
+        ),
+      },
       weight,
       { value: chance, node: chance === null ? UNTESTED : show(chance, "number") },
       chance ? weight / chance : null,

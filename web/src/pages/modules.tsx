@@ -6,16 +6,18 @@ import { json } from "../data/chunk";
 import type { Home, Measured, Module, ModuleGraph, Numbers } from "../data/format";
 import { useAsked } from "../data/use";
 import { href, withQuery, type Route } from "../route";
+import { Choices } from "../ui/choices";
 import { Empty, Loaded } from "../ui/parts";
 import { show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
 import {
   aboutGraph,
-  Choices,
+  columnGraph,
   layerName,
   Measures,
   moduleHref,
   shown,
+  termHref,
   topTerm,
   UNTESTED,
 } from "./network";
@@ -25,7 +27,9 @@ const WIDTH = 860,
   HEIGHT = 520;
 /** Numbers of a layer that speak of its modules, by their name in the table numbers. */
 const OF_MODULES = /modul|coheren/i;
-const TERMS = 3;
+/** Terms told of a module in a row, and letters of a term in the drawing. */
+const TERMS = 3,
+  NAME = 24;
 
 function Page({ home, route }: PageProps) {
   const numbers = useAsked(home.has.includes("numbers") ? "numbers" : null, () =>
@@ -82,7 +86,8 @@ function Page({ home, route }: PageProps) {
           <Judged
             home={home}
             rows={rows.filter(
-              (r) => r.layer === chosen.layer && r.other_layer === null && OF_MODULES.test(r.name),
+              (r) =>
+                r.layer === chosen.layer && r.other_layer === null && ofGraph(home, chosen.graph, r.name),
             )}
           />
         )}
@@ -99,6 +104,12 @@ function choose(home: Home, route: Route): { graph: string; layer: number } | nu
   const layers = home.modules.filter(([g]) => g === graph).map(([, layer]) => layer);
   const wanted = Number(route.query.l);
   return { graph, layer: route.query.l !== undefined && layers.includes(wanted) ? wanted : layers[0]! };
+}
+
+/** Whether a number speaks of the modules of a graph; names without a graph are of the features' own. */
+function ofGraph(home: Home, graph: string, name: string): boolean {
+  const named = home.modules.map(([g]) => g).find((g) => name.endsWith(`, ${g}`));
+  return OF_MODULES.test(name) && (named ?? columnGraph(home)) === graph;
 }
 
 /** Numbers of this layer's modules against rewired graphs, or why there are none. */
@@ -138,7 +149,7 @@ function byLayer(home: Home, graph: string, numbers: Measured[]): Cell[][] {
       (n) =>
         n.layer === layer &&
         n.other_layer === null &&
-        (n.name === name || n.name === `${name}, ${graph}`),
+        n.name === (graph === columnGraph(home) ? name : `${name}, ${graph}`),
     );
   return layers.map(([, layer, count]) => {
     const inside = of("in a module", layer),
@@ -173,7 +184,15 @@ const HEADS: Head[] = [
 function Layer({ home, found }: { home: Home; found: ModuleGraph }) {
   const modules = [...found.modules].sort((a, b) => (b.size ?? 0) - (a.size ?? 0) || a.module - b.module);
   const rows: Cell[][] = modules.map((m) => [
-    { value: m.module, node: <a href={moduleHref(m.graph, m.layer, m.module)}>module {m.module}</a> },
+    {
+      value: m.module,
+      node: (
+        <a href={moduleHref(m.graph, m.layer, m.module)}>
+          module{"\u00a0"}
+          {m.module}
+        </a>
+      ),
+    },
     m.size ?? m.members.length,
     { value: m.density, node: m.density === null ? UNTESTED : show(m.density, "number") },
     { value: m.stability, node: m.stability === null ? UNTESTED : show(m.stability, "number") },
@@ -192,12 +211,12 @@ function Layer({ home, found }: { home: Home; found: ModuleGraph }) {
         name={`modules-${found.graph}-${found.layer}`}
         width={WIDTH}
         height={HEIGHT}
-        title={`Modules of ${layerName(home, found.layer)} and the links between them`}
+        title={found.edges.length ? "Modules and the links between them" : "Modules"}
         alt={alt}
         note={linksNote(found)}
         data={{ heads: HEADS, rows }}
       >
-        <Drawing found={found} modules={modules} />
+        <Drawing home={home} found={found} modules={modules} />
       </Figure>
       <Table caption={`${modules.length} modules, largest first`} heads={HEADS} rows={rows} />
     </>
@@ -207,7 +226,7 @@ function Layer({ home, found }: { home: Home; found: ModuleGraph }) {
 /** Where nodes stand and which lines are drawn: those stronger than degree alone gives. */
 function linksNote(found: ModuleGraph): string {
   if (!found.edges.length) {
-    return "Links between modules are not stored in this atlas; position is by the module's number.";
+    return "Links between modules are not stored in this atlas; positions mean nothing.";
   }
   const over = found.edges.filter(isOver).length;
   const tested = found.edges.some((e) => e[3] !== null);
@@ -223,7 +242,7 @@ function linksNote(found: ModuleGraph): string {
 
 const isOver = (edge: ModuleGraph["edges"][number]): boolean => edge[3] === null || edge[2] > edge[3];
 
-function Drawing({ found, modules }: { found: ModuleGraph; modules: Module[] }) {
+function Drawing({ home, found, modules }: { home: Home; found: ModuleGraph; modules: Module[] }) {
   const kinds = [...new Set(modules.map((m) => topTerm(m)?.[0] ?? "no term"))].sort();
   const at = new Map(modules.map((m, i) => [m.module, i]));
   const nodes = modules.map((m) => {
@@ -233,15 +252,26 @@ function Drawing({ found, modules }: { found: ModuleGraph; modules: Module[] }) 
       y: m.y,
       size: m.size ?? m.members.length,
       group: kinds.indexOf(term?.[0] ?? "no term"),
-      label: term ? `${m.module} ${term[1]}` : String(m.module),
+      label: term ? `${m.module} ${short(term[1])}` : String(m.module),
+      title: `module ${m.module}, ${m.size ?? m.members.length} features${term ? `: ${term[1]}` : ""}`,
       href: moduleHref(m.graph, m.layer, m.module),
     };
   });
+  const word = (kind: string) => home.kinds.find((k) => k.name === kind)?.one ?? kind;
   const edges = found.edges
     .filter((e) => isOver(e) && e[0] !== e[1] && at.has(e[0]) && at.has(e[1]))
-    .map(([a, b, weight]) => ({ a: at.get(a)!, b: at.get(b)!, weight }));
-  return <NodeLink width={WIDTH} height={HEIGHT} nodes={nodes} edges={edges} groups={kinds} />;
+    .map(([a, b, weight, chance]) => ({
+      a: at.get(a)!,
+      b: at.get(b)!,
+      weight,
+      title:
+        `module ${a} to ${b}: ${weight} links` +
+        (chance === null ? "" : `, expected ${show(chance, "number")}`),
+    }));
+  return <NodeLink width={WIDTH} height={HEIGHT} nodes={nodes} edges={edges} groups={kinds.map(word)} />;
 }
+
+const short = (term: string): string => (term.length > NAME ? `${term.slice(0, NAME - 1)}…` : term);
 
 const best = (module: Module) => [...module.terms].sort((a, b) => a[5] - b[5]).slice(0, TERMS);
 
@@ -261,7 +291,7 @@ function Terms({ module }: { module: Module }) {
       {terms.map(([kind, term, inside, , expected, p], i) => (
         <span key={`${kind} ${term}`}>
           {i ? "; " : ""}
-          <a href={href(["term", `${kind}/${term}`])}>{term}</a> {inside} ({show(expected, "number")}), p{" "}
+          <a href={termHref(kind, term)}>{term}</a> {inside} ({show(expected, "number")}), p{" "}
           {show(p, "p")}
         </span>
       ))}

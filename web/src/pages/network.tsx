@@ -32,6 +32,9 @@ export function layerName(home: Home, layer: number): string {
 export const moduleHref = (graph: string, layer: number, module: number): string =>
   href(["module", `${graph}/${layer}/${module}`]);
 
+/** The page of a term of a kind of annotation. */
+export const termHref = (kind: string, term: string): string => href(["term", `${kind}:${term}`]);
+
 /** The graph whose modules the column "module" holds: beyond genes where there is such a graph. */
 export function columnGraph(home: Home): string | undefined {
   const graphs = home.modules.map(([graph]) => graph);
@@ -109,26 +112,5 @@ export function share(k: number, n: number): string {
   return (
     `${show(k, "count")} of ${show(n, "count")} (${show(k / n, "share")} ` +
     `${interval(limits[0], limits[1], "share")})`
-  );
-}
-
-/** A row of links of which one is the page that is open. */
-export function Choices({
-  label,
-  choices,
-}: {
-  label: string;
-  choices: { text: string; href: string; on: boolean; title?: string }[];
-}) {
-  if (choices.length < 2) return null;
-  return (
-    <nav class="choices" aria-label={label}>
-      <span class="label">{label}</span>
-      {choices.map((c) => (
-        <a key={c.href} href={c.href} title={c.title} aria-current={c.on ? "true" : undefined}>
-          {c.text}
-        </a>
-      ))}
-    </nav>
   );
 }

@@ -1,7 +1,10 @@
 // A page that fails says so in a sentence; the rest of the atlas stays usable.
 import { Component, type ComponentChildren } from "preact";
 
-interface Props { what: string; children: ComponentChildren }
+interface Props {
+  what: string;
+  children: ComponentChildren;
+}
 
 export class Boundary extends Component<Props, { error: Error | null }> {
   override state: { error: Error | null } = { error: null };
@@ -19,7 +22,8 @@ export class Boundary extends Component<Props, { error: Error | null }> {
     if (!error) return this.props.children;
     return (
       <p class="error" role="alert">
-        This page could not be drawn: {error.message}. The other pages are not affected; please report it with the address of this page.
+        This page could not be drawn: {error.message}. The other pages are not affected; please report it with
+        the address of this page.
       </p>
     );
   }

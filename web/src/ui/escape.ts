@@ -11,7 +11,9 @@ export function useEscape(open: boolean, close: () => void): void {
     if (!open) return;
     const entry = () => latest.current();
     opened.push(entry);
-    return () => { opened.splice(opened.indexOf(entry), 1); };
+    return () => {
+      opened.splice(opened.indexOf(entry), 1);
+    };
   }, [open]);
 }
 

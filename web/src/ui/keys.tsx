@@ -22,8 +22,12 @@ export function useKeys(): { dialog: VNode; show: () => void } {
     const pressed = (event: KeyboardEvent) => {
       // The browser itself closes an open dialog.
       if (document.querySelector("dialog[open]")) return;
-      if (event.key === "Escape") { closeLast(); return; }
-      if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || typing(event.target)) return;
+      if (event.key === "Escape") {
+        closeLast();
+        return;
+      }
+      if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || typing(event.target))
+        return;
       const act = ACTIONS[event.key];
       if (event.key === "?") setOpen(true);
       else if (!act) return;
@@ -38,13 +42,17 @@ export function useKeys(): { dialog: VNode; show: () => void } {
 
 const ACTIONS: Record<string, () => void> = {
   "/": () => focusOn("search"),
-  f: () => { go(href(["features"])); focusOn("filter"); },
+  f: () => {
+    if (!document.getElementById("filter")) go(href(["features"]));
+    focusOn("filter");
+  },
   "[": () => document.querySelector<HTMLElement>('main a[rel~="prev"]')?.click(),
   "]": () => document.querySelector<HTMLElement>('main a[rel~="next"]')?.click(),
 };
 
 const typing = (target: EventTarget | null): boolean =>
-  target instanceof HTMLElement && (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName));
+  target instanceof HTMLElement &&
+  (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName));
 
 /** Focuses a field by its id as soon as the page has drawn it, within a second. */
 function focusOn(id: string, tries = 20): void {
@@ -64,8 +72,17 @@ function Dialog({ open, close }: { open: boolean; close: () => void }) {
   return (
     <dialog ref={dialog} aria-labelledby="keys-head" onClose={close}>
       <h2 id="keys-head">Keys</h2>
-      <dl class="facts">{KEYS.map(([key, does]) => [<dt><kbd>{key}</kbd></dt>, <dd>{does}</dd>])}</dl>
-      <button type="button" onClick={close}>Close</button>
+      <dl class="facts">
+        {KEYS.map(([key, does]) => [
+          <dt>
+            <kbd>{key}</kbd>
+          </dt>,
+          <dd>{does}</dd>,
+        ])}
+      </dl>
+      <button type="button" onClick={close}>
+        Close
+      </button>
     </dialog>
   );
 }

@@ -6,7 +6,12 @@ import { href } from "../route";
 
 /** A link to a feature's page. */
 export function FeatureLink({ id, label }: { id: number; label?: string | null }) {
-  return <a class="id" href={href(["feature", nameOf(id)])}>{nameOf(id)}{label ? ` ${label}` : ""}</a>;
+  return (
+    <a class="id" href={href(["feature", nameOf(id)])}>
+      {nameOf(id)}
+      {label ? ` ${label}` : ""}
+    </a>
+  );
 }
 
 /** A sentence where there is nothing to show: why, and the stage that would fill it. */
@@ -15,14 +20,32 @@ export function Empty({ why }: { why: string }) {
 }
 
 /** What `asked` brings: a progress word, the error that names its file, or the page's part. */
-export function Loaded<T>({ asked, what, children }: { asked: Asked<T>; what: string; children: (value: T) => ComponentChildren }) {
-  if (asked.error) return <p class="error" role="alert">{asked.error.message}</p>;
-  if (asked.value === undefined) return <p class="wait" aria-live="polite">{asked.pending ? `Loading ${what}…` : ""}</p>;
+export function Loaded<T>({
+  asked,
+  what,
+  children,
+}: {
+  asked: Asked<T>;
+  what: string;
+  children: (value: T) => ComponentChildren;
+}) {
+  if (asked.error)
+    return (
+      <p class="error" role="alert">
+        {asked.error.message}
+      </p>
+    );
+  if (asked.value === undefined)
+    return (
+      <p class="wait" aria-live="polite">
+        {asked.pending ? `Loading ${what}…` : ""}
+      </p>
+    );
   return <>{children(asked.value)}</>;
 }
 
 const VERDICT: Record<string, [string, string]> = {
-  "supported": ["yes", "✓"],
+  supported: ["yes", "✓"],
   "not supported": ["no", "✗"],
   "cannot be tested": ["unsure", "?"],
 };
@@ -30,5 +53,9 @@ const VERDICT: Record<string, [string, string]> = {
 /** A verdict as symbol and word. */
 export function Verdict({ verdict }: { verdict: string | null }) {
   const [kind, symbol] = VERDICT[verdict ?? ""] ?? ["unsure", "·"];
-  return <span class={`verdict ${kind}`}><span aria-hidden="true">{symbol}</span> {verdict ?? "no verdict"}</span>;
+  return (
+    <span class={`verdict ${kind}`}>
+      <span aria-hidden="true">{symbol}</span> {verdict ?? "no verdict"}
+    </span>
+  );
 }

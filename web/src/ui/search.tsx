@@ -7,7 +7,11 @@ import { useEscape } from "./escape";
 import { grouped } from "./show";
 
 const SHOWN = 30;
-interface Answer { text: string; hits: Found[]; error: string | null }
+interface Answer {
+  text: string;
+  hits: Found[];
+  error: string | null;
+}
 
 export function Search({ home }: { home: Home }) {
   const [text, setText] = useState("");
@@ -19,19 +23,36 @@ export function Search({ home }: { home: Home }) {
   const wanted = text.trim();
   useEscape(open, () => setOpen(false));
   useEffect(() => {
-    if (!wanted) { setAnswer(null); return; }
+    if (!wanted) {
+      setAnswer(null);
+      return;
+    }
     let live = true;
     search(home, wanted, SHOWN).then(
-      (hits) => { if (live) { setAnswer({ text: wanted, hits, error: null }); setAt(0); } },
-      (error: Error) => { if (live) setAnswer({ text: wanted, hits: [], error: error.message }); },
+      (hits) => {
+        if (live) {
+          setAnswer({ text: wanted, hits, error: null });
+          setAt(0);
+        }
+      },
+      (error: Error) => {
+        if (live) setAnswer({ text: wanted, hits: [], error: error.message });
+      },
     );
-    return () => { live = false; };
+    return () => {
+      live = false;
+    };
   }, [wanted]);
   useEffect(() => {
     document.getElementById(`${list}-${at}`)?.scrollIntoView({ block: "nearest" });
   }, [at, open]);
   const hits = answer?.text === wanted ? answer.hits : [];
-  const visit = (hit: Found) => { setOpen(false); setText(""); go(hit.href); };
+  const shown = open && wanted !== "";
+  const visit = (hit: Found) => {
+    setOpen(false);
+    setText("");
+    go(hit.href);
+  };
   const typed = (event: KeyboardEvent) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step) {
@@ -41,25 +62,85 @@ export function Search({ home }: { home: Home }) {
     } else if (event.key === "Enter" && hits[at]) {
       event.preventDefault();
       visit(hits[at]);
-    } else if (event.key === "Escape" && !open) setText("");
+    } else if (event.key === "Escape") {
+      // The first Escape closes the list and keeps what was typed, the second empties the box.
+      if (shown) event.preventDefault();
+      else setText("");
+    }
   };
-  const shown = open && wanted !== "";
   return (
-    <div class="find" ref={box} role="search" onFocusOut={(e) => { if (!box.current?.contains(e.relatedTarget as Node | null)) setOpen(false); }}>
-      <input id="search" type="search" list={undefined} role="combobox" aria-label="Search features, genes, terms and regions" placeholder="Search features, genes, terms, regions  /"
-        autocomplete="off" spellcheck={false} aria-expanded={shown} aria-controls={list} aria-autocomplete="list"
-        aria-activedescendant={shown && hits.length ? `${list}-${at}` : undefined} value={text}
-        onInput={(e) => { setText(e.currentTarget.value); setOpen(true); }} onFocus={() => setOpen(true)} onKeyDown={typed} />
-      <ul class="hits" id={list} role="listbox" aria-label="Search results" hidden={!shown || hits.length === 0}>
-        {shown ? hits.map((hit, i) => (
-          <li key={`${hit.kind} ${hit.name}`} id={`${list}-${i}`} role="option" aria-selected={i === at}
-            onMouseDown={(e) => { e.preventDefault(); visit(hit); }} onMouseMove={() => { if (i !== at) setAt(i); }}>
-            <span class="kind">{hit.kind.replaceAll("_", " ")}</span><span>{hit.name}</span>
-            <span class="count">{hit.features === null ? "" : `${grouped(hit.features)} ${hit.features === 1 ? "feature" : "features"}`}</span>
-          </li>)) : null}
+    <div
+      class="find"
+      ref={box}
+      role="search"
+      onFocusOut={(e) => {
+        if (!box.current?.contains(e.relatedTarget as Node | null)) setOpen(false);
+      }}
+    >
+      <input
+        id="search"
+        type="search"
+        list={undefined}
+        role="combobox"
+        aria-label="Search features, genes, terms and regions"
+        placeholder="Search features, genes, terms, regions  /"
+        autocomplete="off"
+        spellcheck={false}
+        aria-expanded={shown}
+        aria-controls={list}
+        aria-autocomplete="list"
+        aria-activedescendant={shown && hits.length ? `${list}-${at}` : undefined}
+        value={text}
+        onInput={(e) => {
+          setText(e.currentTarget.value);
+          setOpen(true);
+        }}
+        onFocus={() => setOpen(true)}
+        onKeyDown={typed}
+      />
+      <ul
+        class="hits"
+        id={list}
+        role="listbox"
+        aria-label="Search results"
+        hidden={!shown || hits.length === 0}
+      >
+        {shown
+          ? hits.map((hit, i) => (
+              <li
+                key={`${hit.kind} ${hit.name}`}
+                id={`${list}-${i}`}
+                role="option"
+                aria-selected={i === at}
+                onMouseDown={(e) => {
+                  e.preventDefault();
+                  visit(hit);
+                }}
+                onMouseMove={() => {
+                  if (i !== at) setAt(i);
+                }}
+              >
+                <span class="kind">{hit.kind.replaceAll("_", " ")}</span>
+                <span>{hit.name}</span>
+                <span class="count">
+                  {hit.features === null
+                    ? ""
+                    : `${grouped(hit.features)} ${hit.features === 1 ? "feature" : "features"}`}
+                </span>
+              </li>
+            ))
+          : null}
       </ul>
-      {shown && hits.length === 0 ? <div class="hits"><p class="said" role={answer?.error ? "alert" : undefined}>{said(answer, wanted)}</p></div> : null}
-      <span class="hidden" aria-live="polite">{shown && answer?.text === wanted ? `${hits.length} results` : ""}</span>
+      {shown && hits.length === 0 ? (
+        <div class="hits">
+          <p class="said" role={answer?.error ? "alert" : undefined}>
+            {said(answer, wanted)}
+          </p>
+        </div>
+      ) : null}
+      <span class="hidden" aria-live="polite">
+        {shown && answer?.text === wanted ? `${hits.length} results` : ""}
+      </span>
     </div>
   );
 }

@@ -29,8 +29,8 @@ export function number(value: number): string {
 /** A threshold as prose writes it: .05, .7, 1. */
 export const bound = (value: number): string => String(value).replace(/^0(?=\.)/, "") || "0";
 
-export const interval = (lo: number | null, hi: number | null, form: Form = "number"): string =>
-  lo === null || hi === null ? NONE : `[${show(lo, form)}, ${show(hi, form)}]`;
+export const interval = (lo: number | null, hi: number | null, form: Form = "number", none = NONE): string =>
+  lo === null || hi === null ? none : `[${show(lo, form)}, ${show(hi, form)}]`;
 
 function percent(value: number): string {
   const times = value * 100, size = Math.abs(times);

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from petriscope.contrast.effects import bootstrap_counts
 from petriscope.contrast.results import adjust
 from petriscope.enrich.lists import rank_lists, strata_of
+from petriscope.studies.cells.against_random import after_a_block, blocks_of
 from petriscope.studies.cells.annotate import (
     PublishedRule,
     Sets,
@@ -190,17 +190,6 @@ class Excess:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A share of features of the trained model less that of the randomly initialized one, with a
-    95 % interval over groups of features that list one gene first."""
-
-    random: float
-    difference: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class EdgeShare:
     """Features whose genes are joined in a network."""
 
@@ -228,12 +217,6 @@ class ModelAnnotation:
     """share that the ranks of all genes annotate"""
     edges: dict[str, EdgeShare]
     curve: Curve
-
-
-def after_a_block(layers: Sequence[int]) -> list[int]:
-    """The layers that the paper numbers: the input of the first block is none of them, where there
-    are others."""
-    return [layer for layer in layers if layer > 0] or list(layers)
 
 
 def model_numbers(
@@ -285,50 +268,6 @@ def curve(layers: Mapping[int, AnnotatedLayer], resamples: int, seed: int) -> Cu
         seed=seed,
     )
     return Curve.of(published, corrected)
-
-
-def blocks_of(features: pd.DataFrame) -> np.ndarray:
-    """int (F,) block of each feature: features of all layers that list one gene first depend on one
-    another; one without a list stands alone."""
-    top = features.top_gene.to_numpy(np.int64)
-    return np.where(top >= 0, top, -1 - np.arange(len(top)))
-
-
-def above_random(
-    trained: Mapping[int, pd.DataFrame],
-    random: Mapping[int, pd.DataFrame],
-    column: str,
-    resamples: int,
-    seed: int,
-) -> Difference:
-    """Mean over layers of the share of alive features with ``column``, trained less random; tables
-    of features by layer (columns alive, top_gene)."""
-    mine = _resampled_share(trained, column, resamples, seed)
-    other = _resampled_share(random, column, resamples, seed + 1)
-    low, high = np.quantile(mine[1:] - other[1:], [0.025, 0.975])
-    return Difference(float(other[0]), float(mine[0] - other[0]), float(low), float(high))
-
-
-def _resampled_share(
-    layers: Mapping[int, pd.DataFrame], column: str, resamples: int, seed: int
-) -> np.ndarray:
-    """(1 + R,) mean over layers of the share: as it is, then with blocks resampled."""
-    used = after_a_block(list(layers))
-    table = pd.concat([layers[layer].assign(layer=layer) for layer in used])
-    table = table[table.alive]
-    if not len(table):
-        return np.zeros(resamples + 1)
-    block = np.unique(blocks_of(table), return_inverse=True)[1]
-    place = np.unique(table.layer, return_inverse=True)[1]
-    hits, number = np.zeros((2, int(block.max()) + 1, int(place.max()) + 1))
-    np.add.at(hits, (block, place), table[column].to_numpy(float))
-    np.add.at(number, (block, place), 1.0)
-    weights = np.concatenate(
-        [np.ones((1, len(hits))), bootstrap_counts(len(hits), resamples, seed)]
-    )
-    with np.errstate(invalid="ignore"):
-        share = np.nan_to_num((weights @ hits) / (weights @ number))
-    return np.asarray(share.mean(1))
 
 
 def joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

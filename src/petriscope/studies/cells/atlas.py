@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from petriscope.atlas.build import AtlasTables
+from petriscope.atlas.ledger import claim_rows
 from petriscope.atlas.schema import Column, Declared, Thresholds
 from petriscope.errors import UserError
 from petriscope.files import read_csv, read_json
@@ -21,8 +22,8 @@ from petriscope.graph.coactivation import firing_correlation
 from petriscope.graph.similar import similar_rows
 from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.branches import Branch, branches
-from petriscope.studies.cells.crossmodel import CHANCE
 from petriscope.studies.cells.data.dataset import load_dataset
+from petriscope.studies.cells.measured import measured
 from petriscope.studies.cells.numbering import FIRST_LAYER, NAMES
 from petriscope.studies.cells.params import Params
 
@@ -62,6 +63,7 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
     contexts, units = context_rows(workspace, found)
     perturbed, moved = perturbation_rows(workspace, params)
     modules, module_edges = module_rows(workspace, members, features)
+    ledger = workspace.figures / "claims.json"
     return AtlasTables(
         features=features,
         thresholds=Thresholds(params.cds.alpha, params.cds.stable),
@@ -70,7 +72,7 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
         annotations=annotation_rows(workspace, params.cds.alpha),
         similar=neighbor_rows(found, features, params.sae.seeds[0]),
         layers=layer_rows(found, features),
-        claims=claim_rows(workspace),
+        claims=claim_rows(ledger) if ledger.is_file() else None,
         run=run_rows(params, dataset.name, dataset.description, found),
         feature_genes=gene_rows(workspace),
         modules=modules,
@@ -374,12 +376,13 @@ def number_rows(workspace: Workspace) -> pd.DataFrame | None:
             "layer": matched.layer.iloc[0],
             "other_layer": matched.other_layer.iloc[0],
             "value": float((matched.r > null).mean()),
-            "null": 1 - CHANCE,
+            "null": float(matched.null_share.iloc[0]),
             "n": len(matched),
             "unit": "pairs of features",
             "note": f"one to one, r beyond genes above {null:.3g}: 99 % of pairs of shuffled cells",
         }
         frames.append(pd.DataFrame([row]))
+    frames += measured(workspace)
     return pd.concat(frames, ignore_index=True) if frames else None
 
 
@@ -509,28 +512,6 @@ def layer_rows(found: Sequence[Branch], features: pd.DataFrame) -> pd.DataFrame 
             )
         )
     return pd.concat(frames, ignore_index=True) if frames else None
-
-
-def claim_rows(workspace: Workspace) -> pd.DataFrame | None:
-    """The ledger, its intervals and controls as text."""
-    path = workspace.figures / "claims.json"
-    if not path.is_file():
-        return None
-    claims = pd.DataFrame(read_json(path)["claims"])
-    return pd.DataFrame(
-        {
-            "claim": claims.id,
-            "statement": claims.statement,
-            "published": claims.published,
-            "as_published": claims.as_published,
-            "corrected": claims.corrected,
-            "interval": claims.interval,
-            "control": claims.control_results.where(claims.control_results != "-", claims.control),
-            "verdict": claims.verdict,
-            "rule": claims.rule,
-            "note": claims.why,
-        }
-    )
 
 
 def run_rows(params: Params, name: str, description: str, found: Sequence[Branch]) -> pd.DataFrame:

@@ -20,7 +20,7 @@ import scipy.sparse as sp
 
 from petriscope.graph.bipartite import incidence
 from petriscope.graph.cofiring import cofiring
-from petriscope.graph.leiden import adjusted_rand, leiden, modularity
+from petriscope.graph.leiden import adjusted_rand, cohesion, leiden, modularity
 from petriscope.graph.rewired import rewired
 from petriscope.graph.within_strata import Excess, excess
 from petriscope.sae.codes import Codes
@@ -108,6 +108,15 @@ def excess_edges(found: Excess, *, z: float, min_count: int) -> pd.DataFrame:
     return pd.DataFrame({"feature": feature, "other": other, **parts})
 
 
+def modules_of(features: pd.DataFrame) -> np.ndarray:
+    """int (F,) block of each feature of columns layer, feature and module: features of one module
+    of a layer depend on one another; one in none stands alone."""
+    alone = features.module < 0
+    block = features.module.where(~alone, features.feature)
+    parts = pd.DataFrame({"layer": features.layer, "alone": alone, "block": block})
+    return parts.groupby(list(parts)).ngroup().to_numpy()
+
+
 class Asked(NamedTuple):
     """How a graph is judged."""
 
@@ -147,6 +156,8 @@ class Judged:
     """median over seeds of Leiden; NaN without edges, as the next two"""
     rewired: np.ndarray
     """(rewirings,) modularity of the communities of graphs dealt out anew"""
+    excess: np.ndarray
+    """(features,) cohesion, less its mean in graphs dealt out anew; 0 without an edge"""
     agreement: float
     """mean adjusted Rand index over pairs of seeds, of the features with an edge"""
     sweep: pd.DataFrame
@@ -162,12 +173,16 @@ def judge(weights: sp.csr_matrix, asked: Asked) -> Judged:
     sweep = [_swept(weights, resolution, asked.seed) for resolution in asked.resolutions]
     if not joined.any():
         empty = np.full(asked.rewirings, np.nan)
-        return Judged(first, np.nan, empty, np.nan, pd.DataFrame(sweep))
-    graphs = (rewired(weights, seed=asked.seed + i) for i in range(asked.rewirings))
+        none = np.zeros(len(joined))
+        return Judged(first, np.nan, empty, none, np.nan, pd.DataFrame(sweep))
+    graphs = [rewired(weights, seed=asked.seed + i) for i in range(asked.rewirings)]
+    dealt = [(graph, leiden(graph, seed=asked.seed)) for graph in graphs]
+    by_chance = np.mean([cohesion(*one) for one in dealt], axis=0)
     return Judged(
         first,
         float(np.median([modularity(weights, labels) for labels in runs])),
-        np.array([modularity(graph, leiden(graph, seed=asked.seed)) for graph in graphs]),
+        np.array([modularity(*one) for one in dealt]),
+        cohesion(weights, first.labels) - by_chance,
         mean_agreement([labels[joined] for labels in runs]),
         pd.DataFrame(sweep),
     )

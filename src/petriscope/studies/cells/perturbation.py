@@ -13,14 +13,14 @@ which one pass over the cells collects.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from petriscope.contrast.inference import TTest, fit_prior, squeeze, t_test
+from petriscope.contrast.inference import TTest, fit_priors, p_of_many, squeezed, t_test
 from petriscope.contrast.results import adjust
 from petriscope.errors import UserError
 from petriscope.sae.codes import Codes
@@ -32,7 +32,9 @@ LEAST_LISTED = 0.1
 """|effect| below which the published list ends"""
 LEAST_RESPONDING = 0.5
 """|effect| beyond which a feature is called responding, as published"""
-_CELLS_AT_ONCE = 1024
+_CELLS_AT_ONCE = 128
+"""as many rows of a thousand features as the second cache holds"""
+_ENTRIES_AT_ONCE = 1 << 17
 
 
 class Baseline(NamedTuple):
@@ -270,8 +272,8 @@ class GroupSums(NamedTuple):
 
 
 def group_sums(means: Any, group: np.ndarray, nuisance: np.ndarray) -> GroupSums:
-    """One pass over the cells of y (n, F), dense or scipy CSR: at most ``_CELLS_AT_ONCE`` rows of
-    one group at a time are held dense."""
+    """One pass over the cells of y (n, F), dense or scipy CSR, group by group: at most
+    ``_CELLS_AT_ONCE`` rows are held dense."""
     groups, (n, q) = int(group.max()) + 1, nuisance.shape
     width = means.shape[1]
     size = np.bincount(group[group >= 0], minlength=groups)
@@ -283,12 +285,16 @@ def group_sums(means: Any, group: np.ndarray, nuisance: np.ndarray) -> GroupSums
     for number in range(groups):
         mine = order[first[number] : first[number + 1]]
         x_sum[number], xx[number] = nuisance[mine].sum(0), nuisance[mine].T @ nuisance[mine]
-        for start in range(0, len(mine), _CELLS_AT_ONCE):
-            rows = mine[start : start + _CELLS_AT_ONCE]
-            part = means[rows]
-            dense = part.toarray() if sp.issparse(part) else np.asarray(part)
-            xy[number] += extended[rows].T @ dense
-            yy[number] += np.einsum("ij,ij->j", dense, dense)
+    held = np.empty((_CELLS_AT_ONCE, width))
+    for start in range(first[0], n, _CELLS_AT_ONCE):
+        rows = order[start : start + _CELLS_AT_ONCE]
+        part = means[rows]
+        dense = part.toarray(out=held[: len(rows)]) if sp.issparse(part) else np.asarray(part)
+        for number in range(group[rows[0]], group[rows[-1]] + 1):
+            low, high = np.clip(first[number : number + 2] - start, 0, len(rows))
+            mine = dense[low:high]
+            xy[number] += extended[rows[low:high]].T @ mine
+            yy[number] += np.einsum("ij,ij->j", mine, mine)
     return GroupSums(size, x_sum, xx, xy[:, :q], xy[:, q], yy)
 
 
@@ -327,55 +333,68 @@ def responses(cells: CellMeans, who: Cohort, *, min_control_firing: int) -> Resp
     sums = group_sums(cells.means[:, np.flatnonzero(tested)], who.group, who.nuisance())
     shape = (len(who.targets), len(tested))
     estimate, t, p = (np.full(shape, np.nan) for _ in range(3))
-    for place, test in enumerate(fits(sums, len(who.targets))):
-        if test is not None:
-            estimate[place, tested], t[place, tested] = test.estimate, test.t
-            p[place, tested] = test.p
+    test = moderated_fits(sums)
+    estimate[:, tested], t[:, tested], p[:, tested] = test.estimate, test.t, test.p
     return Responses(estimate, t, p, adjust(p, "bh"), tested, who.targets)
 
 
-def fits(sums: GroupSums, targets: int) -> Iterator[TTest | None]:
-    """The moderated t of each target; None where it shares no batch with the controls, or too few
-    cells are left to estimate a variance.
+class Fits(NamedTuple):
+    """Least squares of P targets, each against the controls; NaN for a target that shares no batch
+    with the controls, or leaves too few cells to estimate a variance."""
 
-    The variance is shrunk toward that of all tested features (Smyth 2004; `fit_prior`).
+    estimate: np.ndarray
+    """(P, F) coefficient of the target"""
+    variance: np.ndarray
+    """(P, F) of the residuals"""
+    scale: np.ndarray
+    """(P,) the coefficient's variance in units of it"""
+    df: np.ndarray
+    """(P,) residual degrees of freedom"""
+
+
+def moderated_fits(sums: GroupSums) -> TTest:
+    """The moderated t of each target, arrays (P, F).
+
+    A target's variances are shrunk toward that of all tested features (Smyth 2004; `fit_prior`).
     """
-    for place in range(1, targets + 1):
-        mine = plain_fit(sums, place)
-        if mine is None:
-            yield None
-            continue
-        estimate, variance, scale, df = mine
-        prior = fit_prior(variance, df)
-        total = min(prior.df + df, df * float(len(variance)))
-        error = np.sqrt(squeeze(variance, df, prior) * scale)
-        yield t_test(estimate, error, np.full(len(estimate), total))
+    targets, width = len(sums.cells) - 1, sums.y.shape[1]
+    found = TTest(*(np.full((targets, width), np.nan) for _ in TTest._fields))
+    step = max(1, _ENTRIES_AT_ONCE // max(width, 1))
+    for start in range(0, targets, step):
+        part = plain_fits(sums, slice(start, start + step))
+        fitted = np.flatnonzero(np.isfinite(part.df))
+        estimate, variance, scale, df = (values[fitted] for values in part)
+        prior = fit_priors(variance, df)
+        total = np.minimum(prior.df + df, df * float(width))
+        error = np.sqrt(squeezed(variance, df, prior) * scale[:, None])
+        test = t_test(estimate, error, np.broadcast_to(total[:, None], error.shape), p_of_many)
+        for into, values in zip(found, test, strict=True):
+            into[start + fitted] = values
+    return found
 
 
-def plain_fit(sums: GroupSums, place: int) -> tuple[np.ndarray, np.ndarray, float, float] | None:
-    """Least squares of one target against the controls.
-
-    Returns the coefficient of the target (F,), the residual variance (F,), the coefficient's
-    variance in units of it, and the residual degrees of freedom.
-    """
-    a, b = sums.xx[0] + sums.xx[place], sums.xy[0] + sums.xy[place]
-    if not np.isfinite(a).all() or not sums.cells[place]:
-        return None
+def plain_fits(sums: GroupSums, targets: slice = slice(None)) -> Fits:
+    """Least squares of some of the targets (all of them unless given), each against the
+    controls."""
+    mine = GroupSums(*(values[1:][targets] for values in sums))
+    a, b = sums.xx[0] + mine.xx, sums.xy[0] + mine.xy
+    known = np.isfinite(a).all((1, 2))
+    a = np.where(known[:, None, None], a, 0.0)
     # the target's indicator, projected off the nuisance columns (Frisch, Waugh and Lovell)
-    own = sums.x[place]
+    own = mine.x[:, None, :]
     inverse = np.linalg.pinv(a, hermitian=True)
-    rank = int(np.linalg.matrix_rank(a, hermitian=True))
-    left = float(sums.cells[place] - own @ inverse @ own)
-    df = float(sums.cells[0] + sums.cells[place] - rank - 1)
-    if left <= 1e-8 * sums.cells[place] or df < 1:
-        return None
+    rank = np.linalg.matrix_rank(a, hermitian=True)
+    left = mine.cells - (own @ inverse @ own.transpose(0, 2, 1))[:, 0, 0]
+    df = sums.cells[0] + mine.cells - rank - 1.0
+    known &= (mine.cells > 0) & (left > 1e-8 * mine.cells) & (df >= 1)
+    left, df = np.where(known, left, np.nan), np.where(known, df, np.nan)
     explained = inverse @ b
-    estimate = (sums.y[place] - own @ explained) / left
-    total = sums.yy[0] + sums.yy[place]
-    residual = total - (b * explained).sum(0) - left * estimate**2
+    estimate = (mine.y - (own @ explained)[:, 0]) / left[:, None]
+    total = sums.yy[0] + mine.yy
+    residual = total - (b * explained).sum(1) - left[:, None] * estimate**2
     # what rounding leaves of a constant column is no variance
     residual = np.where(residual < 1e-12 * total, 0.0, residual)
-    return estimate, residual / df, 1 / left, df
+    return Fits(estimate, residual / df[:, None], 1 / left, df)
 
 
 def target_position_means(
@@ -423,7 +442,10 @@ def responses_at_targets(
         if not len(tested) or not (group == 1).any():
             continue
         mine = who._replace(group=group, targets=(name,))
-        test = next(fits(group_sums(cells.means[:, tested], group, mine.nuisance()), 1))
-        if test is not None:
-            estimate[row, tested], t[row, tested], p[row, tested] = test.estimate, test.t, test.p
+        test = moderated_fits(group_sums(cells.means[:, tested], group, mine.nuisance()))
+        estimate[row, tested], t[row, tested], p[row, tested] = (
+            test.estimate[0],
+            test.t[0],
+            test.p[0],
+        )
     return Responses(estimate, t, p, adjust(p, "bh"), np.isfinite(p).any(0), who.targets)

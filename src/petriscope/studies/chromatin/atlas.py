@@ -11,6 +11,7 @@ import torch
 from scipy import sparse
 
 from petriscope.atlas.build import AtlasTables
+from petriscope.atlas.ledger import claim_rows
 from petriscope.atlas.schema import Column, Declared, Thresholds
 from petriscope.enrich.genes import read_genes
 from petriscope.enrich.kinds import ENRICHED
@@ -99,7 +100,7 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
         similar=similar_rows(workspace, params, together, features),
         layers=layer_rows(workspace),
         curves=curve_rows(workspace),
-        claims=claim_rows(workspace),
+        claims=claim_rows(workspace.figures / "claims.json"),
         run=run_rows(workspace, params, dataset.name, dataset.description),
         genes=read_genes(dataset.genes).frame.rename(columns={"gene": "symbol"})[
             ["symbol", "chrom", "tss", "strand"]
@@ -389,25 +390,6 @@ def curve_rows(workspace: Workspace) -> pd.DataFrame:
             ),
         ],
         ignore_index=True,
-    )
-
-
-def claim_rows(workspace: Workspace) -> pd.DataFrame:
-    """The ledger, its intervals and controls as text."""
-    claims = pd.DataFrame(read_json(workspace.figures / "claims.json")["claims"])
-    return pd.DataFrame(
-        {
-            "claim": claims.id,
-            "statement": claims.statement,
-            "published": claims.published,
-            "as_published": claims.as_published,
-            "corrected": claims.corrected,
-            "interval": claims.interval,
-            "control": claims.control_results.where(claims.control_results != "-", claims.control),
-            "verdict": claims.verdict,
-            "rule": claims.rule,
-            "note": claims.why,
-        }
     )
 
 

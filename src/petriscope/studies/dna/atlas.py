@@ -14,6 +14,7 @@ import torch
 from scipy import sparse
 
 from petriscope.atlas.build import AtlasTables
+from petriscope.atlas.ledger import claim_rows
 from petriscope.atlas.schema import Column, Declared, Thresholds
 from petriscope.files import read_csv, read_json
 from petriscope.graph.between import correlated, module_tables
@@ -152,7 +153,7 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
         module_edges=module_edges,
         layers=layer_rows(workspace, features, params.cds.alpha, probed),
         curves=curve_rows(workspace, probed),
-        claims=claim_rows(workspace),
+        claims=claim_rows(workspace.figures / "claims.json"),
         run=run_rows(workspace, params, dataset.name, dataset.description, probed),
         declared=declared(sequences),
     )
@@ -555,25 +556,6 @@ def curve_rows(workspace: Workspace, probed: int) -> pd.DataFrame:
             "hi": table.shift_high,
         },
         columns=columns,
-    )
-
-
-def claim_rows(workspace: Workspace) -> pd.DataFrame:
-    """The ledger, its intervals and controls as text."""
-    claims = pd.DataFrame(read_json(workspace.figures / "claims.json")["claims"])
-    return pd.DataFrame(
-        {
-            "claim": claims.id,
-            "statement": claims.statement,
-            "published": claims.published,
-            "as_published": claims.as_published,
-            "corrected": claims.corrected,
-            "interval": claims.interval,
-            "control": claims.control_results.where(claims.control_results != "-", claims.control),
-            "verdict": claims.verdict,
-            "rule": claims.rule,
-            "note": claims.why,
-        }
     )
 
 

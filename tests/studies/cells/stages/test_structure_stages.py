@@ -3,6 +3,7 @@ each claim is supported where it holds, and not where nothing is there."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from petriscope.files import plain, read_csv
 from petriscope.probe.tokens import Tokens
 from petriscope.run.stage import as_metrics
 from petriscope.run.workspace import Workspace
+from petriscope.studies.cells.params import FAMILIES
 from petriscope.studies.cells.svd import fvu_leading, fvu_strongest, principal_axes
 
 RULES = Path(__file__).resolve().parents[4] / "studies/cells/claims.yaml"
@@ -95,8 +97,39 @@ def test_modules_are_programmes_beyond_genes_in_the_knowing_world_alone(
     own = table[(table.graph == "gene") & table.trained & (table.layer > 0)]
     margins = (own.modularity - own.rewired_most).groupby(own.model).min()
     assert knowing[1]["modules"]["least_margin"] == pytest.approx(margins.min(), abs=1e-5)
+    # the mean of what the table holds, over alive features, then layers
+    random = knowing[1]["modules"]["random"]
+    features = pd.read_parquet(knowing[0].table("modules") / "features.parquet")
+    mine = features[features.alive & features.trained & (features.layer > 0)]
+    mean = mine.groupby(["model", "layer"]).excess.mean().groupby("model").mean()
+    for model, one in random["models"].items():
+        assert one["random"] + one["difference"] == pytest.approx(mean[model])
+        assert 0.1 < one["low"] <= one["difference"] <= one["high"]
+    assert random["least_low"] == min(one["low"] for one in random["models"].values())
     edges = pd.read_parquet(knowing[0].table("modules") / "edges.parquet")
     assert (edges[edges.graph != "pmi"].weight >= 4).all() and (edges["count"] >= 20).all()
+
+
+def test_modules_that_a_random_model_has_too_are_not_supported(
+    knowing: World, tmp_path: Path
+) -> None:
+    """The codes of the trained models stand for those of the random ones."""
+    from petriscope.studies.cells.stages import modules
+
+    workspace, params = planted(tmp_path / "w", 5)
+    for family in FAMILIES:
+        random = workspace.table("random_init") / family / "codes"
+        trained = workspace.codes if family == params.family else workspace.table("second/codes")
+        shutil.rmtree(random)
+        shutil.copytree(trained, random)
+    found = plain(as_metrics(modules.run(workspace, params)))
+    # all that was asked before holds as in the knowing world
+    assert found["least_margin"] == knowing[1]["modules"]["least_margin"] > 0
+    assert found["least_agreement"] == knowing[1]["modules"]["least_agreement"] >= 0.6
+    for one in found["random"]["models"].values():
+        assert one["difference"] == pytest.approx(0) and one["low"] < 0 < one["high"]
+    verdict = claims({**knowing[1], "modules": found})["sc-modules"].verdict
+    assert verdict == NOT_SUPPORTED
 
 
 def test_highways_are_the_latents_that_live_on(knowing: World, ignorant: World) -> None:
@@ -194,7 +227,7 @@ def test_what_cannot_be_tested_says_why(tmp_path: Path) -> None:
     }
     assert why == {
         "sc-superposition": SUPPORTED,
-        "sc-modules": SUPPORTED,
+        "sc-modules": "no randomly initialized model ran (controls.random_init is false)",
         "sc-highways": "no randomly initialized model ran (controls.random_init is false); "
         "sae.seeds has one seed",
         "sc-persistence": "sae.seeds has one seed: there is no ceiling",

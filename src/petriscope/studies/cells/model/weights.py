@@ -9,18 +9,17 @@ listed (`PostNormModel.left_out`); whatever else does not fit, or is missing, is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from petriscope.errors import UserError
 from petriscope.files import read_json, write_json
+from petriscope.probe.weights import SAFETENSORS, read_weights
 from petriscope.studies.cells.model.bin_tokens import PAD_VALUE
 from petriscope.studies.cells.model.geneformer import MASK, PAD, Geneformer, GeneformerConfig
 from petriscope.studies.cells.model.postnorm import PostNormModel
@@ -33,7 +32,6 @@ from petriscope.studies.cells.model.scgpt import (
 )
 
 CONFIG, ARGS = "config.json", "args.json"
-SAFETENSORS = "model.safetensors"
 PICKLES = {"geneformer": "pytorch_model.bin", "scgpt": "best_model.pt"}
 NAMED = 5
 """Weights that an error names, at most."""
@@ -388,59 +386,3 @@ def _scgpt_args(config: ScGPTConfig) -> dict[str, Any]:
         "cell_emb_style": config.cell_style,
         "layer_norm_eps": config.eps,
     }
-
-
-def read_weights(folder: Path, pickle_name: str) -> dict[str, Tensor]:
-    """All weights of a checkpoint folder, safetensors before pickles, shards by their index."""
-    for name, read in ((SAFETENSORS, _read_safetensors), (pickle_name, _read_pickle)):
-        index = folder / f"{name}.index.json"
-        if (folder / name).is_file():
-            return read(folder / name)
-        if index.is_file():
-            return {key: value for part in _shards(index) for key, value in read(part).items()}
-    raise UserError(
-        f"holds neither {SAFETENSORS} nor {pickle_name}, nor their index",
-        file=folder,
-        remedy="Download the whole checkpoint.",
-    )
-
-
-def _shards(index: Path) -> Iterator[Path]:
-    found = read_json(index)
-    places = found.get("weight_map") if isinstance(found, dict) else None
-    if not isinstance(places, dict) or not places:
-        remedy = "Download the checkpoint again."
-        raise UserError("names no shard", file=index, field="weight_map", remedy=remedy)
-    for name in sorted(set(map(str, places.values()))):
-        part = index.parent / name
-        if Path(name).name != name:
-            what = f"names {name!r}, which lies elsewhere"
-            raise UserError(what, file=index, field="weight_map", remedy="Keep shards beside it.")
-        if not part.is_file():
-            what = "is missing, though the index names it"
-            raise UserError(what, file=part, remedy="Download the whole checkpoint.")
-        yield part
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            # not a mapping: without keys() it cannot be gone through
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        what = f"cannot be read as safetensors ({error})"
-        raise UserError(what, file=path, remedy="Download it again.") from None
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        first = str(error).split("\n")[0]
-        what = f"cannot be read as weights alone ({first})"
-        remedy = "Download it again; a pickle with code in it is never loaded."
-        raise UserError(what, file=path, remedy=remedy) from None
-    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
-        what = "holds something else than named weights"
-        raise UserError(what, file=path, remedy="Give the checkpoint's own file.")
-    return dict(found)

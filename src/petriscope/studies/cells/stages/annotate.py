@@ -13,14 +13,13 @@ import scipy.sparse as sp
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.parallel import in_processes
 from petriscope.run.workspace import Workspace
+from petriscope.studies.cells.against_random import AgainstRandom, above_random
 from petriscope.studies.cells.annotate import PublishedRule
 from petriscope.studies.cells.annotated import (
     AnnotatedLayer,
     Asked,
-    Difference,
     EdgeShare,
     ModelAnnotation,
-    above_random,
     annotate_layer,
     joined,
     layer_rows,
@@ -31,16 +30,6 @@ from petriscope.studies.cells.catalog import load_table, read_genes, symbols, ta
 from petriscope.studies.cells.data.dataset import load_dataset
 from petriscope.studies.cells.edges import edge_tests, network_graph
 from petriscope.studies.cells.params import Params
-
-
-@dataclass(frozen=True)
-class RandomNumbers:
-    """Trained models against randomly initialized ones."""
-
-    untestable: str | None
-    models: dict[str, Difference]
-    least_low: float | None = None
-    """the lowest limit of the models' differences"""
 
 
 @dataclass(frozen=True)
@@ -57,7 +46,7 @@ class AnnotateNumbers:
     """How many features gene sets speak of, by model."""
 
     untestable: str | None
-    random: RandomNumbers
+    random: AgainstRandom
     ushape: CurveNumbers
     models: dict[str, ModelAnnotation]
     least_excess_low: float | None = None
@@ -87,7 +76,7 @@ def run(workspace: Workspace, params: Params) -> AnnotateNumbers:
     if not sets:
         why = "the data set has no gene sets"
         write_not_run(out, why)
-        return AnnotateNumbers(why, RandomNumbers(why, {}), CurveNumbers(why), {})
+        return AnnotateNumbers(why, AgainstRandom(why, {}), CurveNumbers(why), {})
     names, given = symbols(read_genes(workspace)), params.annotate
     asked = Asked(
         genes=params.catalog.genes,
@@ -174,14 +163,9 @@ def _numbers(layers: Sequence[_Layer], edges: pd.DataFrame, params: Params) -> A
             against[family] = above_random(mine_features, others, "annotated", resamples, seed)
     lows = [model.curve.low for model in models.values() if model.curve.low is not None]
     why = "; ".join(f"{family}: {m.curve.untestable}" for family, m in models.items())
-    none = "no randomly initialized model ran (controls.random_init is false)"
     return AnnotateNumbers(
         None,
-        RandomNumbers(
-            None if against.keys() == models.keys() else none,
-            against,
-            min((one.low for one in against.values()), default=None),
-        ),
+        AgainstRandom.of(against, len(models)),
         CurveNumbers(None, min(lows)) if lows else CurveNumbers(why),
         models,
         min((model.corrected.low for model in models.values()), default=None),

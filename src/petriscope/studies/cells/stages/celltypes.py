@@ -11,7 +11,8 @@ import pandas as pd
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
 from petriscope.parallel import in_processes
 from petriscope.run.workspace import Workspace
-from petriscope.studies.cells.annotated import Excess, after_a_block, joined, null_entries
+from petriscope.studies.cells.against_random import after_a_block
+from petriscope.studies.cells.annotated import Excess, joined, null_entries
 from petriscope.studies.cells.branches import Branch, branches
 from petriscope.studies.cells.catalog import SPLITS
 from petriscope.studies.cells.celltypes import (

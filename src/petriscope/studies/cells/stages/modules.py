@@ -16,6 +16,7 @@ from petriscope.probe.tokens import Tokens
 from petriscope.run.workspace import Workspace
 from petriscope.sae.codes import Codes
 from petriscope.sae.judge import stability
+from petriscope.studies.cells.against_random import AgainstRandom, above_random
 from petriscope.studies.cells.branches import Branch, branches
 from petriscope.studies.cells.chosen import FIRST, codes_of, gene_rows
 from petriscope.studies.cells.counts import TRAINED
@@ -31,6 +32,7 @@ from petriscope.studies.cells.modules import (
     excess_within,
     graph_row,
     judge,
+    modules_of,
     published_coactivation,
     surviving,
 )
@@ -80,6 +82,8 @@ class ModuleNumbers:
 
     untestable: str | None
     models: dict[str, ModelModules]
+    random: AgainstRandom
+    """cohesion beyond graphs dealt out anew, mean over the alive features"""
     least_margin: float | None
     """the least of the models' margins; None where one has none"""
     least_agreement: float | None
@@ -91,11 +95,14 @@ class _Found(NamedTuple):
     sweep: pd.DataFrame
     members: pd.DataFrame
     edges: pd.DataFrame
+    features: pd.DataFrame
+    """of the graph beyond genes: feature, alive, module, excess"""
 
 
 def run(workspace: Workspace, params: Params) -> ModuleNumbers:
     """Write results/modules/: graphs.csv (a row per layer and graph), resolutions.csv,
-    members.parquet (module of every feature in every graph, -1 for none) and edges.parquet."""
+    members.parquet (module of every feature in every graph, -1 for none), edges.parquet and
+    features.parquet (cohesion of every feature beyond its genes and graphs dealt out anew)."""
     found = branches(workspace, params)
     axes = {b.name: (b.tokens(), b.places().gene.to_numpy()) for b in found}
 
@@ -108,7 +115,7 @@ def run(workspace: Workspace, params: Params) -> ModuleNumbers:
     with atomic_folder(workspace.table("modules")) as folder:
         write_csv(folder / "graphs.csv", graphs)
         write_csv(folder / "resolutions.csv", _joined(layers, "sweep"))
-        for name in ("members", "edges"):
+        for name in ("members", "edges", "features"):
             write_parquet(folder / f"{name}.parquet", _joined(layers, name))
     trained = graphs[graphs.trained & (graphs.layer >= FIRST)]
     models = {
@@ -118,9 +125,27 @@ def run(workspace: Workspace, params: Params) -> ModuleNumbers:
     return ModuleNumbers(
         None,
         models,
+        _against_random(layers, params),
         _least([model.margin for model in models.values()]),
         _least([model.agreement for model in models.values()]),
     )
+
+
+def _against_random(layers: list[_Found], params: Params) -> AgainstRandom:
+    of: dict[tuple[str, bool], dict[int, pd.DataFrame]] = {}
+    for part in layers:
+        branch = str(part.of["model"]), bool(part.of["trained"])
+        of.setdefault(branch, {})[int(str(part.of["layer"]))] = part.features
+    families = [family for family, trained in of if trained]
+    resamples, seed = params.cds.bootstrap, params.seed
+    against = {
+        family: above_random(
+            of[family, True], of[family, False], "excess", resamples, seed, modules_of
+        )
+        for family in families
+        if (family, False) in of
+    }
+    return AgainstRandom.of(against, len(families))
 
 
 def _layer(branch: Branch, layer: int, tokens: Tokens, gene: np.ndarray, params: Params) -> _Found:
@@ -133,7 +158,7 @@ def _layer(branch: Branch, layer: int, tokens: Tokens, gene: np.ndarray, params:
     asked = Asked(given.resolutions, given.leiden_seeds, given.rewirings, params.seed)
     edges = _edges(codes, strata, params)
     others = _others(branch, layer, rows, strata, params)
-    table, sweeps, members = [], [], []
+    table, sweeps, members, features = [], [], [], pd.DataFrame()
     for name, mine in edges.items():
         judged = judge(as_graph(mine, codes.m, WEIGHT[name]), asked)
         across = [
@@ -147,16 +172,18 @@ def _layer(branch: Branch, layer: int, tokens: Tokens, gene: np.ndarray, params:
         table.append(row)
         sweeps.append(judged.sweep.assign(graph=name))
         modules = judged.communities.modules
-        members.append(
-            pd.DataFrame({"graph": name, "feature": np.arange(codes.m), "module": modules})
-        )
+        of_graph = pd.DataFrame({"feature": np.arange(codes.m), "module": modules})
+        members.append(of_graph.assign(graph=name))
+        if name == GENE:
+            enough = fires >= params.cds.min_events
+            features = of_graph.assign(alive=enough, excess=judged.excess)
     listed = [
         mine.rename(columns={WEIGHT[name]: "weight"}).assign(graph=name)
         for name, mine in edges.items()
     ]
     of = {"model": branch.family, "trained": branch.trained, "layer": layer}
-    parts = [pd.DataFrame(table), *(pd.concat(frames) for frames in (sweeps, members, listed))]
-    return _Found(of, *parts)
+    swept, modules, edges_of = (pd.concat(frames) for frames in (sweeps, members, listed))
+    return _Found(of, pd.DataFrame(table), swept, modules, edges_of, features)
 
 
 def _strata(tokens: Tokens, gene: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -13,14 +13,8 @@ from petriscope.files import atomic_folder, write_csv, write_not_run, write_parq
 from petriscope.graph.leiden import leiden
 from petriscope.parallel import in_processes
 from petriscope.run.workspace import Workspace
-from petriscope.studies.cells.annotated import (
-    Difference,
-    Excess,
-    above_random,
-    after_a_block,
-    joined,
-    null_entries,
-)
+from petriscope.studies.cells.against_random import AgainstRandom, above_random, after_a_block
+from petriscope.studies.cells.annotated import Excess, joined, null_entries
 from petriscope.studies.cells.branches import Branch, branches
 from petriscope.studies.cells.catalog import (
     corrected_lists,
@@ -75,22 +69,12 @@ class ModelNovel:
 
 
 @dataclass(frozen=True)
-class RandomNovel:
-    """Trained models against randomly initialized ones."""
-
-    untestable: str | None
-    models: dict[str, Difference]
-    """the share of the unannotated features in a cluster"""
-    least_low: float | None = None
-    """the lowest limit of the models' differences"""
-
-
-@dataclass(frozen=True)
 class NovelNumbers:
     """Groups of features without annotation, by model."""
 
     untestable: str | None
-    random: RandomNovel
+    random: AgainstRandom
+    """the share of the unannotated features in a cluster"""
     models: dict[str, ModelNovel]
     least_low: float | None = None
     """the lowest limit of the models' shares beyond shuffled lists"""
@@ -115,7 +99,7 @@ def run(workspace: Workspace, params: Params) -> NovelNumbers:
     if not path.is_file():
         why = "the data set has no gene sets, so that no feature is without annotation"
         write_not_run(out, why)
-        return NovelNumbers(why, RandomNovel(why, {}), {})
+        return NovelNumbers(why, AgainstRandom(why, {}), {})
     table, names = pd.read_parquet(path), symbols(read_genes(workspace))
     modules = _modules(workspace)
 
@@ -142,7 +126,7 @@ def run(workspace: Workspace, params: Params) -> NovelNumbers:
     )
 
 
-def _against_random(found: list[_Found], params: Params) -> RandomNovel:
+def _against_random(found: list[_Found], params: Params) -> AgainstRandom:
     of = {
         (str(part.of["model"]), bool(part.of["trained"])): {
             int(str(one.of["layer"])): one.grouped
@@ -158,10 +142,7 @@ def _against_random(found: list[_Found], params: Params) -> RandomNovel:
         for family, trained in of
         if trained and (family, False) in of
     }
-    if len(against) < sum(trained for _, trained in of):
-        why = "no randomly initialized model ran (controls.random_init is false)"
-        return RandomNovel(why, against)
-    return RandomNovel(None, against, min((one.low for one in against.values()), default=None))
+    return AgainstRandom.of(against, sum(trained for _, trained in of))
 
 
 def _is(part: _Found, family: str) -> bool:

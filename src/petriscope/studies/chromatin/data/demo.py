@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import tempfile
 from pathlib import Path
 
-from petriscope.errors import UserError
-from petriscope.files import claim
+from petriscope.simulated import write_simulated
 from petriscope.studies.chromatin.simulate.dataset import (
     DEMO,
     DemoConfig,
@@ -37,25 +34,6 @@ def run(args: argparse.Namespace) -> None:
 
     Raises `UserError` for a folder that holds anything else.
     """
-    out = Path(args.out)
     config = DemoConfig(seed=args.seed)
     config.check()
-    claim(out, DEMO)
-    if not out.exists() or not any(out.iterdir()):
-        simulate_demo(out, config)
-        print(f"wrote {out} (sha256 {dataset_digest(out)[:16]})")
-        return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        fresh = scratch / "demo"
-        simulate_demo(fresh, config)
-        if dataset_digest(fresh) != dataset_digest(out):
-            raise UserError(
-                "holds something other than this demo",
-                file=out,
-                remedy="Name another folder, or remove this one if it is an old or changed demo.",
-            )
-    finally:
-        shutil.rmtree(scratch)
-    print(f"{out} is this demo already, byte for byte")
+    write_simulated(Path(args.out), DEMO, lambda path: simulate_demo(path, config), dataset_digest)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import tempfile
 from pathlib import Path
 
-from petriscope.errors import UserError
-from petriscope.files import claim, sha256
+from petriscope.files import sha256
+from petriscope.simulated import write_simulated
 from petriscope.studies.dna.data.simulate import DEMO, RULES, DemoConfig, simulate_demo
 
 DEFAULT_OUT = "studies/dna/data/demo"
@@ -51,7 +49,6 @@ def run(args: argparse.Namespace) -> None:
 
     Raises `UserError` for a folder that holds anything else.
     """
-    out = Path(args.out)
     config = DemoConfig(
         args.seed,
         args.rule,
@@ -61,21 +58,4 @@ def run(args: argparse.Namespace) -> None:
         args.tokens,
     )
     config.check()
-    claim(out, DEMO)
-    if not out.exists() or not any(out.iterdir()):
-        simulate_demo(out, **vars(config))
-        print(f"wrote {out} (sha256 {sha256(out)[:16]})")
-        return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        simulate_demo(scratch / "demo", **vars(config))
-        if sha256(scratch / "demo") != sha256(out):
-            raise UserError(
-                "holds something other than this world",
-                file=out,
-                remedy="Name another folder, or remove this one if it is an old or changed one.",
-            )
-    finally:
-        shutil.rmtree(scratch)
-    print(f"{out} is this world already, byte for byte")
+    write_simulated(Path(args.out), DEMO, lambda path: simulate_demo(path, **vars(config)), sha256)

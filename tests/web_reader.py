@@ -1,0 +1,65 @@
+"""Reads the files of a web atlas without any of its code: regular expression, base64, gzip, and
+numpy for arrays."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from petriscope.atlas.build import AtlasTables
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def piece(path: Path, name: str) -> tuple[bytes, int]:
+    """Compressed bytes of one file, and how many files follow."""
+    text = path.read_text(encoding="ascii")
+    found = re.fullmatch(r'P\("([^"]+)","([A-Za-z0-9+/=]+)"(?:,(\d+))?\)\n', text)
+    assert found and found[1] == name, path
+    return base64.b64decode(found[2]), int(found[3] or 0)
+
+
+def raw(folder: Path, name: str) -> bytes:
+    """Bytes of a chunk whose name is plain."""
+    whole, more = piece(folder / "data" / f"{name}.js", name)
+    for part in range(1, more + 1):
+        whole += piece(folder / "data" / f"{name}~p{part}.js", f"{name}~p{part}")[0]
+    return gzip.decompress(whole)
+
+
+def value(folder: Path, name: str) -> Any:
+    """JSON of a chunk."""
+    return json.loads(raw(folder, name))
+
+
+def items(folder: Path, name: str, kind: str) -> np.ndarray:
+    """Items of a chunk whose bytes are shuffled."""
+    data, width = raw(folder, name), np.dtype(kind).itemsize
+    count = len(data) // width
+    plain = bytearray(len(data))
+    for place in range(width):
+        plain[place::width] = data[place * count : (place + 1) * count]
+    return np.frombuffer(bytes(plain), kind)
+
+
+def synthetic(layers: int, per_layer: int) -> AtlasTables:
+    """A made-up atlas with every table of the chromatin study."""
+    path = REPOSITORY / "benchmarks" / "synthetic_atlas.py"
+    spec = importlib.util.spec_from_file_location("synthetic_atlas", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.synthetic_tables(layers=layers, per_layer=per_layer)
+
+
+def features(**more: Any) -> pd.DataFrame:
+    """Three features of two layers."""
+    return pd.DataFrame({"layer": [0, 0, 1], "feature": [0, 1, 0], **more})

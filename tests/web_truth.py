@@ -1,0 +1,155 @@
+"""Every number that a page shows, and every number that the SQLite atlas holds as the program prints
+it: what a page shows beyond those must be stated."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from petriscope.atlas.show import axis, bound, show
+
+FORMS = ("count", "number", "signed", "p", "share", "percent", "text")
+NUMBER = re.compile(r"(?<![\w.,])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
+NAME = re.compile(r"\bL\d+/\d+\b|\bdoi:\S+|\bGO:\d+")
+# Texts of a page in the order of the document; ticks of an axis are round numbers of the drawing,
+# and the footer says the address.
+TEXTS = """
+() => {
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const parent = node.parentElement;
+    if (parent.closest("script, style, kbd, noscript, .address")) continue;
+    if (parent.matches("g.axis > g > path + text")) continue;
+    const block = parent.closest("td, th, p, li, dd, dt, text, title, h1, h2, h3, caption, summary, a, div");
+    if (found.length && found[found.length - 1][0] === block) found[found.length - 1][1] += node.data;
+    else found.push([block, node.data]);
+  }
+  return found.map(([, text]) => text.replace(/\\s+/g, " ").trim()).filter((text) => /\\d/.test(text));
+}
+"""
+
+
+def numbers_in(text: str) -> list[str]:
+    """The numbers of a text as they stand; names of features are none."""
+    plain = NAME.sub(" ", text).replace("−", "-")
+    return [found for found in NUMBER.findall(plain) if any(c.isdigit() for c in found)]
+
+
+def shown(page: Any) -> list[tuple[str, str]]:
+    """Every number on a page with the text that it stands in."""
+    return [(number, text) for text in page.evaluate(TEXTS) for number in numbers_in(text)]
+
+
+def printed(values: Iterable[Any]) -> set[str]:
+    """How the program prints values: numbers in every form, and the numbers inside texts."""
+    found: set[str] = set()
+    for value in values:
+        if isinstance(value, str):
+            found.update(numbers_in(value))
+            if value.startswith("[["):  # of a map
+                found |= printed(cell for row in json.loads(value) for cell in row)
+        elif isinstance(value, int | float):
+            for form in FORMS:
+                found.update(numbers_in(show(value, form)))
+            found.update((axis(value), bound(value)))
+    return found
+
+
+def of_atlas(path: Path) -> set[str]:
+    """Every cell of every table, printed."""
+    with closing(sqlite3.connect(path)) as connection:
+        values = {
+            cell
+            for name in _tables(connection)
+            for row in connection.execute(f'SELECT * FROM "{name}"')
+            for cell in row
+            if cell is not None
+        }
+        return printed(values | _from_one(connection)) | _derived(connection)
+
+
+def of_feature(path: Path, identifier: int) -> set[str]:
+    """What the atlas holds of one feature: its own rows, those of its partners, and the tables of
+    names and layers that it refers to."""
+    with closing(sqlite3.connect(path)) as connection:
+        values: set[Any] = set()
+        partners = {identifier}
+        for name in _tables(connection):
+            columns = [row[1] for row in connection.execute(f'PRAGMA table_info("{name}")')]
+            ends = [column for column in ("id", "other") if column in columns]
+            if name in {"units", "thresholds", "run", "layers", "modules", "documents"}:
+                rows = connection.execute(f'SELECT * FROM "{name}"').fetchall()
+            elif "id" not in columns:
+                continue
+            else:
+                where = " OR ".join(f"{end} = {identifier}" for end in ends)
+                rows = connection.execute(f'SELECT * FROM "{name}" WHERE {where}').fetchall()
+                partners.update(row[columns.index(end)] for end in ends for row in rows)
+            values.update(cell for row in rows for cell in row if cell is not None)
+        asked = ", ".join(map(str, partners))
+        for sql in (
+            f"SELECT q, label, lineage FROM features WHERE id IN ({asked})",
+            f"SELECT c.* FROM top t JOIN contexts c USING (context) WHERE t.id = {identifier}",
+            f"SELECT t.name FROM annotations a JOIN terms t USING (term) WHERE a.id = {identifier}",
+        ):
+            values.update(c for row in connection.execute(sql) for c in row if c is not None)
+        sql = f"SELECT chrom, start, end FROM top JOIN contexts USING (context) WHERE id = {identifier}"
+        known = printed(values) | _derived(connection)
+        for chrom, start, end in connection.execute(sql).fetchall():
+            if chrom is not None:
+                known |= _around(connection, chrom, start, end)
+        for (p,) in connection.execute(
+            f"SELECT p FROM features WHERE id = {identifier} AND p IS NOT NULL"
+        ):
+            known.add(f"{100 * (1 - p):.2f}")  # its percentile in the null
+        return known
+
+
+def _around(connection: sqlite3.Connection, chrom: str, start: int, end: int) -> set[str]:
+    """A context's start as people count, the distance of genes from its middle in kb, and the
+    motif occurrences inside."""
+    found = printed([start, start + 1, end])
+    middle = (start + end) // 2
+    tables = _tables(connection)
+    if "genes" in tables:
+        near = f"chrom = '{chrom}' AND tss BETWEEN {start - 100_000} AND {end + 100_000}"
+        for symbol, tss in connection.execute(f"SELECT symbol, tss FROM genes WHERE {near}"):
+            found |= printed([symbol, tss]) | {f"{(tss - middle) / 1000:+.1f}"}
+    if "motif_hits" in tables:
+        inside = f"chrom = '{chrom}' AND start < {end} AND \"end\" > {start}"
+        for hit in connection.execute(f"SELECT * FROM motif_hits WHERE {inside}"):
+            found |= printed(cell for cell in hit if cell is not None)
+    return found
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    return [name for (name,) in names if not re.search("_fts|^sqlite_|^orders$", name)]
+
+
+def _from_one(connection: sqlite3.Connection) -> set[Any]:
+    """Starts of intervals as people count, from 1."""
+    found = set()
+    for table in ("contexts", "motif_hits", "documents"):
+        columns = {row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')}
+        if "start" in columns:
+            rows = connection.execute(f'SELECT start FROM "{table}" WHERE start IS NOT NULL')
+            found.update(start + 1 for (start,) in rows)
+    return found
+
+
+def _derived(connection: sqlite3.Connection) -> set[str]:
+    """What pages make of the atlas's numbers, one statement each."""
+    found: set[str] = set()
+    for name, value in connection.execute("SELECT name, value FROM thresholds"):
+        if name == "alpha":  # ablations beat this share of random features; intervals are of it
+            found |= printed([1 - value, 100 * (1 - value)])
+    for (decade,) in connection.execute("SELECT DISTINCT decade FROM density_histogram"):
+        found |= printed([10**decade, 10 ** (decade + 0.5)])  # edges of its bins
+    return found | {"95", "100"}  # "95 % interval"; "within 100 kb"
