@@ -24,7 +24,7 @@ import pytest
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-PATIENCE = 60_000
+PATIENCE = 120_000
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic"]
 # Violations of the policy, asked of the browser itself: they carry what was blocked.
 WATCH = """

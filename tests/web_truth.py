@@ -151,5 +151,6 @@ def _derived(connection: sqlite3.Connection) -> set[str]:
         if name == "alpha":  # ablations beat this share of random features; intervals are of it
             found |= printed([1 - value, 100 * (1 - value)])
     for (decade,) in connection.execute("SELECT DISTINCT decade FROM density_histogram"):
-        found |= printed([10**decade, 10 ** (decade + 0.5)])  # edges of its bins
+        for edge in (10**decade, 10 ** (decade + 0.5)):  # of its bins
+            found.add(f"{edge:.3g}".replace("e-0", "e-"))
     return found | {"95", "100"}  # "95 % interval"; "within 100 kb"

@@ -128,7 +128,7 @@ def test_every_page_opens_cold(
             wrong += [(address, text) for text in visit.wrong()]
             visit.said.clear()
             visit.asked.clear()
-    assert not wrong
+    assert not wrong, "\n".join(map(str, wrong))
 
 
 def _is_in(number: str, known: set[str]) -> bool:
@@ -174,7 +174,7 @@ def test_a_page_says_what_the_atlas_says(chromium: Any, site: str, atlas: Atlas)
         for told in _rows_of(atlas, identifier):
             if not any(told <= row for row in rows):
                 wrong.append((feature_name(identifier), told))
-    assert not wrong[:10], len(wrong)
+    assert not wrong, f"{len(wrong)}: " + "\n".join(map(str, wrong[:20]))
 
 
 def _rows_of(atlas: Atlas, identifier: int) -> Iterator[set[str]]:
@@ -296,7 +296,7 @@ def test_a_broken_folder_is_named(way: str, chromium: Any, workspace: Path, tmp_
                     visit.go("#/controls")
                     assert visit.page.locator("main h1").count() == 1
                 assert not visit.page.evaluate("() => window.violations")
-    assert not wrong
+    assert not wrong, "\n".join(map(str, wrong))
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ def test_anybody_can_read_it(chromium: Any, site: str, pages: list[str]) -> None
             }"""
         )
         planted = _axe(visit)
-    assert not wrong
+    assert not wrong, "\n".join(map(str, wrong))
     assert {text.partition(":")[0] for text in planted} == {"color-contrast", "image-alt"}
 
 
