@@ -77,7 +77,7 @@ def test_what_no_stage_wrote_is_absent(workspace: Workspace, params: Params) -> 
     assert atlas.module_members(workspace) is None
     assert atlas.module_rows(workspace, None, features) == (None, None)
     assert atlas.link_rows(workspace, alpha) is None and atlas.number_rows(workspace) is None
-    assert atlas.type_rows(workspace, alpha) is None and atlas.claim_rows(workspace) is None
+    assert atlas.type_rows(workspace, alpha) is None
     assert atlas.perturbation_rows(workspace, params) == (None, None)
     assert atlas.context_rows(workspace, []) == (None, None)
     assert atlas.neighbor_rows([], features, 0) is None and atlas.layer_rows([], features) is None
