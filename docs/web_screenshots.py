@@ -12,6 +12,7 @@ import argparse
 import base64
 import gzip
 import io
+import itertools
 import json
 import shutil
 import threading
@@ -33,9 +34,16 @@ WIDTH, HEIGHT = 1280, 860
 
 
 def read(folder: Path, name: str) -> Any:
-    """The JSON of a chunk."""
-    text = (folder / "data" / f"{name}.js").read_text(encoding="utf-8")
-    return json.loads(gzip.decompress(base64.b64decode(text.split('"')[3])))
+    """The JSON of a chunk, which may lie in several files."""
+    packed, more = b"", 0
+    for part in itertools.count():
+        if part > more:
+            return json.loads(gzip.decompress(packed))
+        file = f"{name}~p{part}.js" if part else f"{name}.js"
+        _, _, _, text, rest = (folder / "data" / file).read_text(encoding="ascii").split('"')
+        packed += base64.b64decode(text)
+        if not part:
+            more = int(rest.strip(",)\n") or 0)
 
 
 def addresses(folder: Path) -> dict[str, str]:

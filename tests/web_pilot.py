@@ -25,6 +25,8 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 PATIENCE = 120_000
+FEATURE = "L1/3"
+"""A feature that fires in the made-up atlas of tests/web/conftest.py."""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic"]
 # Violations of the policy, asked of the browser itself: they carry what was blocked.
 WATCH = """

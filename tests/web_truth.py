@@ -10,12 +10,24 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+
+from web_pilot import Visit
+from web_reader import value
 
 from petriscope.atlas.show import axis, bound, show
 
 FORMS = ("count", "number", "signed", "p", "share", "percent", "text")
 NUMBER = re.compile(r"(?<![\w.,])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
 NAME = re.compile(r"\bL\d+/\d+\b|\bdoi:\S+|\bGO:\d+")
+STATED = {
+    # examples of what can be written
+    "#/features": {"37,500,000", "37,600,000"},
+    # versions and years of data sources, the first rows of a sorting
+    "#/graph": {".85"},  # damping
+    "#/about": {"2024", "43", "14504049", "2025.12", "4.0", "1.0", "38", "64"},
+}
+"""Numbers in the words of a page, which are no data."""
 # Texts of a page in the order of the document; ticks of an axis are round numbers of the drawing,
 # and the footer says the address.
 TEXTS = """
@@ -26,7 +38,7 @@ TEXTS = """
     const parent = node.parentElement;
     if (parent.closest("script, style, kbd, noscript, .address")) continue;
     if (parent.matches("g.axis > g > path + text")) continue;
-    const block = parent.closest("td, th, p, li, dd, dt, text, title, h1, h2, h3, caption, summary, a, div");
+    const block = parent.closest("td, th, p, li, dd, dt, text, title, h1, h2, h3, caption, summary, a, span, div");
     if (found.length && found[found.length - 1][0] === block) found[found.length - 1][1] += node.data;
     else found.push([block, node.data]);
   }
@@ -44,6 +56,54 @@ def numbers_in(text: str) -> list[str]:
 def shown(page: Any) -> list[tuple[str, str]]:
     """Every number on a page with the text that it stands in."""
     return [(number, text) for text in page.evaluate(TEXTS) for number in numbers_in(text)]
+
+
+def is_in(number: str, known: set[str]) -> bool:
+    """Whether a number is known, whatever sign it is shown with."""
+    return number in known or number.lstrip("+-") in known
+
+
+def faults(visit: Visit, address: str, known: set[str]) -> list[tuple[Any, ...]]:
+    """What is wrong with an open page: no head, blank, an error, a number that is neither known nor
+    in the address, or whatever the browser said since."""
+    wrong: list[tuple[Any, ...]] = []
+    heads = visit.page.locator("main h1").count()
+    if heads != 1:
+        wrong.append((address, "heads", heads))
+    wrong += [(address, text) for text in visit.page.locator(".error").all_inner_texts()]
+    if len(visit.text()) < 60:
+        wrong.append((address, "blank", visit.text()))
+    place = re.search(r":([\d,]+)-([\d,]+)$", unquote(address))
+    ends = [int(end.replace(",", "")) for end in place.groups()] if place else [0, 0]
+    stated = (
+        known
+        | printed([ends[1] - ends[0] + 1])
+        | set(numbers_in(unquote(address)))
+        | STATED.get(address.partition("?")[0], set())
+    )
+    wrong += [(address, *pair) for pair in shown(visit.page) if not is_in(pair[0], stated)]
+    wrong += [(address, text) for text in visit.wrong()]
+    visit.said.clear()
+    visit.asked.clear()
+    return wrong
+
+
+def of_graph(web: Path) -> set[str]:
+    """PageRank and its null: what an export computes of the atlas's edges (tests/web/test_graphs.py
+    has the reference)."""
+    if not (web / "data" / "graph" / "kg.js").exists():
+        return set()
+    graph = value(web, "graph/kg")
+    return printed(cell for column in graph.values() for cell in _flat(column))
+
+
+def _flat(column: Any) -> Iterable[Any]:
+    """The cells of a list of lists."""
+    if isinstance(column, list):
+        for part in column:
+            yield from _flat(part)
+    elif column is not None:
+        yield column
 
 
 def printed(values: Iterable[Any]) -> set[str]:
@@ -104,10 +164,6 @@ def of_feature(path: Path, identifier: int) -> set[str]:
         for chrom, start, end in connection.execute(sql).fetchall():
             if chrom is not None:
                 known |= _around(connection, chrom, start, end)
-        for (p,) in connection.execute(
-            f"SELECT p FROM features WHERE id = {identifier} AND p IS NOT NULL"
-        ):
-            known.add(f"{100 * (1 - p):.2f}")  # its percentile in the null
         return known
 
 
@@ -136,11 +192,11 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
 def _from_one(connection: sqlite3.Connection) -> set[Any]:
     """Starts of intervals as people count, from 1."""
     found = set()
-    for table in ("contexts", "motif_hits", "documents"):
-        columns = {row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')}
-        if "start" in columns:
-            rows = connection.execute(f'SELECT start FROM "{table}" WHERE start IS NOT NULL')
-            found.update(start + 1 for (start,) in rows)
+    places = {"contexts": "start", "motif_hits": "start", "documents": "start", "genes": "tss"}
+    for table in set(_tables(connection)) & set(places):
+        name = places[table]
+        rows = connection.execute(f'SELECT "{name}" FROM "{table}" WHERE "{name}" IS NOT NULL')
+        found.update(start + 1 for (start,) in rows)
     return found
 
 
@@ -152,5 +208,7 @@ def _derived(connection: sqlite3.Connection) -> set[str]:
             found |= printed([1 - value, 100 * (1 - value)])
     for (decade,) in connection.execute("SELECT DISTINCT decade FROM density_histogram"):
         for edge in (10**decade, 10 ** (decade + 0.5)):  # of its bins
-            found.add(f"{edge:.3g}".replace("e-0", "e-"))
+            found |= {f"{edge:.3g}".replace("e-0", "e-"), f"{edge:.2e}".replace("e-0", "e-")}
+    for (p,) in connection.execute("SELECT p FROM features WHERE p IS NOT NULL"):
+        found.add(f"{100 * (1 - p):.2f}")  # the percentile of a score in its null
     return found | {"95", "100"}  # "95 % interval"; "within 100 kb"
