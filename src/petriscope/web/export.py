@@ -11,10 +11,10 @@ import json
 from collections.abc import Callable
 from functools import partial
 from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from petriscope import __version__
 from petriscope.errors import UserError
 from petriscope.files import Output, atomic_folder, json_with, sha256
 from petriscope.parallel import in_processes
@@ -71,7 +71,7 @@ def program() -> str:
     for name in ASSETS:
         file = place / name
         digest.update(file.read_bytes() if file.is_file() else b"")
-    return f"{__version__} {digest.hexdigest()[:12]}"
+    return f"{version('petriscope')} {digest.hexdigest()[:12]}"
 
 
 def manifest(source: Source, written: list[Written], atlas: str) -> dict[str, Any]:

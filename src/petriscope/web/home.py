@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
-from petriscope import __version__
 from petriscope.atlas import schema
 from petriscope.atlas.schema import LAYER_STRIDE, WORDS
 from petriscope.enrich.kinds import KINDS
@@ -23,7 +23,7 @@ def home(source: Source, digest: str, pack: int, parts: Parts) -> dict[str, Any]
     thresholds, made = atlas.thresholds, atlas.layout_made
     return {
         "format": FORMAT,
-        "program": __version__,
+        "program": version("petriscope"),
         "atlas": {"format": schema.VERSION, "sha256": digest},
         "run": atlas.run(),
         "words": {name: getattr(atlas.declared, name) for name in WORDS},

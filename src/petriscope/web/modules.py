@@ -144,10 +144,12 @@ def terms_of(
     drawn = len(alive.intersection(members))
     inside = Counter(term for i in members for term in terms.get(i, ()))
     found: list[list[Any]] = []
-    for term, count in inside.items():
-        p = hypergeom.sf(count - 1, len(alive), having[term], drawn)
+    counts = np.array(list(inside.values()), int)
+    of_layer = np.array([having[term] for term in inside], int)
+    tails = hypergeom.sf(counts - 1, len(alive), of_layer, drawn).tolist()
+    for (term, count), p in zip(inside.items(), tails):
         expected = drawn * having[term] / len(alive)
-        found.append([*term, count, having[term], _short(expected), _short(float(p))])
+        found.append([*term, count, having[term], _short(expected), _short(p)])
     found.sort(key=lambda row: (row[5], -row[2], row[0], row[1]))
     return found[:TERMS]
 

@@ -77,7 +77,7 @@ def test_what_no_stage_wrote_is_absent(workspace: Workspace, params: Params) -> 
     assert atlas.module_members(workspace) is None
     assert atlas.module_rows(workspace, None, features) == (None, None)
     assert atlas.link_rows(workspace, alpha) is None and atlas.number_rows(workspace) is None
-    assert atlas.type_rows(workspace, alpha) is None and atlas.claim_rows(workspace) is None
+    assert atlas.type_rows(workspace, alpha) is None
     assert atlas.perturbation_rows(workspace, params) == (None, None)
     assert atlas.context_rows(workspace, []) == (None, None)
     assert atlas.neighbor_rows([], features, 0) is None and atlas.layer_rows([], features) is None
@@ -153,7 +153,8 @@ def test_links_and_cell_types_keep_what_is_significant(workspace: Workspace) -> 
     assert sorted(found.other_feature) == [0, *range(2, 10)]
     matches = pd.DataFrame(
         {"feature": [0, 1], "other_feature": [7, 8], "r": [0.5, 0.1], "tokens": 9, "p": [0.1, 0.8],
-         "trained": True, "layer": 1, "other_layer": 2, "null": 0.2}
+         "trained": True, "layer": 1, "other_layer": 2, "null": 0.2,
+         "null_share": 0.01}
     )  # fmt: skip
     untrained = matches.assign(trained=False, r=0.9)
     table = pd.concat([matches, untrained])

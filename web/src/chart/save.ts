@@ -117,7 +117,9 @@ function styled(drawing: SVGSVGElement): Node[] {
     }
     // Styles of an element hang on the classes of those around it: these go last.
     for (const element of elements) {
-      for (const name of ["class", "tabindex", "href", "role", "aria-label"]) element.removeAttribute(name);
+      for (const name of ["class", "tabindex", "role", "aria-label"]) element.removeAttribute(name);
+      // Of a link it leads nowhere from a file; of an image it is the picture itself.
+      if (element.localName !== "image") element.removeAttribute("href");
     }
     return [...copy.childNodes];
   } finally {

@@ -153,15 +153,19 @@ function Ranks({ home, listed }: { home: Home; listed: Listed }) {
       { head: "layer", form: "text" },
       ...BANDS.map(([low, high]) => ({ head: `rank ${word(low, high)}`, form: "count" as const })),
     ],
-    home.layers.map((l, i): Cell[] => [l.name, ...counts[i]!]),
+    home.layers.map((l, i): Cell[] => [
+      l.name,
+      // a band that no layer has is no column
+      ...counts[i]!.map((n, band) => (counts.some((row) => row[band]) ? n : null)),
+    ]),
   );
-  return <Table caption={`Features by layer and by rank in their lists; ${said(listed)}`} {...found} />;
+  return <Table caption={`By layer and rank in the lists; ${said(listed)}`} {...found} />;
 }
 
 const said = (listed: Listed) =>
   listed.rank.length < listed.total
     ? `the first ${listed.rank.length} of ${listed.total}`
-    : "a gene ranks by its mean where the feature fires: once is enough";
+    : "a rank is by the mean where it fires";
 
 function NearSite({ home, name, site, nth }: { home: Home; name: string; site: Site; nth: number | null }) {
   // as the filter gene: does it: a context less than 100 kb from the start site

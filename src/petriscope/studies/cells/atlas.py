@@ -22,7 +22,6 @@ from petriscope.graph.coactivation import firing_correlation
 from petriscope.graph.similar import similar_rows
 from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.branches import Branch, branches
-from petriscope.studies.cells.crossmodel import CHANCE
 from petriscope.studies.cells.data.dataset import load_dataset
 from petriscope.studies.cells.measured import measured
 from petriscope.studies.cells.numbering import FIRST_LAYER, NAMES
@@ -369,7 +368,6 @@ def number_rows(workspace: Workspace) -> pd.DataFrame | None:
                 }
             )
         )
-    frames += measured(workspace)
     matched = _matched_models(workspace)
     if matched is not None:
         null = float(matched["null"].iloc[0])
@@ -378,12 +376,13 @@ def number_rows(workspace: Workspace) -> pd.DataFrame | None:
             "layer": matched.layer.iloc[0],
             "other_layer": matched.other_layer.iloc[0],
             "value": float((matched.r > null).mean()),
-            "null": 1 - CHANCE,
+            "null": float(matched.null_share.iloc[0]),
             "n": len(matched),
             "unit": "pairs of features",
             "note": f"one to one, r beyond genes above {null:.3g}: 99 % of pairs of shuffled cells",
         }
         frames.append(pd.DataFrame([row]))
+    frames += measured(workspace)
     return pd.concat(frames, ignore_index=True) if frames else None
 
 

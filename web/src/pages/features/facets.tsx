@@ -106,7 +106,7 @@ function Facet({
   const more = entries.filter((e) => !first.includes(e));
   return (
     <section class="facet">
-      <h3>{capital(title)}</h3>
+      <h2>{capital(title)}</h2>
       <ul>{first.map(entry)}</ul>
       {more.length ? (
         <details>
@@ -141,7 +141,7 @@ function Flags({ home, filter, mask, flags, onFilter }: Props & { mask: Uint8Arr
   const shown = FLAGS.filter((name) => home.counts[name] > 0);
   return (
     <section class="facet">
-      <h3>Flags</h3>
+      <h2>Flags</h2>
       <ul>
         {shown.map((name) => {
           let count = 0;
@@ -174,7 +174,7 @@ function Layers({ home, filter, mask, onFilter }: Props & { mask: Uint8Array }) 
   const most = Math.max(1, ...counts);
   return (
     <section class="facet">
-      <h3>Layer</h3>
+      <h2>Layer</h2>
       <ul>
         {home.layers.map((layer, i) => (
           <li key={layer.layer}>
@@ -208,7 +208,7 @@ function Kinds({ home, filter, onFilter }: Props) {
   if (!told.length) return null;
   return (
     <section class="facet">
-      <h3>Enriched for a</h3>
+      <h2>Enriched for a</h2>
       <ul>
         {told.map(({ kind, count }) => {
           const term = `${kind.filters[0]}:*`;

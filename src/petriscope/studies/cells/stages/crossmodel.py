@@ -16,6 +16,7 @@ from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.branches import Branch, branches
 from petriscope.studies.cells.crossmodel import (
     BLOCKS,
+    CHANCE,
     Estimate,
     Pairs,
     Products,
@@ -153,9 +154,12 @@ def _matched(pair: list[Branch], layers: list[int], shared: Shared, params: Para
 
 def _match_rows(matches: Mapping[bool, Pairs], layers: list[int]) -> pd.DataFrame:
     """Columns trained, layer (Geneformer's), other_layer (scGPT's), feature, other_feature, r,
-    tokens, p, null."""
+    tokens, p, null (r that ``null_share`` of shuffled pairs exceed)."""
     of = {"layer": layers[0], "other_layer": layers[1]}
-    parts = [one.table.assign(trained=kind, null=one.null, **of) for kind, one in matches.items()]
+    parts = [
+        one.table.assign(trained=kind, null=one.null, null_share=1 - CHANCE, **of)
+        for kind, one in matches.items()
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
