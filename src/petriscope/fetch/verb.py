@@ -59,9 +59,10 @@ def claimed(out: str | Path) -> Path:
 
 def _begun(out: Path) -> bool:
     """Whether all that ``out`` holds is of a first fetch that was interrupted, or that failed
-    before a byte came."""
+    before a file was whole and right."""
     names = [path.name for path in out.rglob("*") if not path.is_dir()]
-    return any(name.endswith(".part") for name in names) or names == [GUARD_NAME]
+    left = [name for name in names if name != GUARD_NAME and not name.endswith(".part.json")]
+    return any(name.endswith(".part") for name in names) or bool(names and not left)
 
 
 def licenses(chosen: Sequence[Source]) -> list[str]:
