@@ -15,6 +15,11 @@ FRAGMENTS = (
     "petriscope.commands.fragments",
     "turn paired-end ATAC alignments into a fragment file",
 )
+# here and not in the study's own record, on which stages depend: a download makes none stale
+CELLS_MODELS = (
+    "petriscope.studies.cells.fetch.models",
+    "download the vocabularies and weights of Geneformer, and scGPT's vocabulary",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     offered: dict[str, tuple[str, str]] = {}
     for study in study_names():
         offered |= find_study(study).data
-    for name, (module, line) in {**offered, "check": CHECK, "fragments": FRAGMENTS}.items():
+    offered |= {"cells-models": CELLS_MODELS, "check": CHECK, "fragments": FRAGMENTS}
+    for name, (module, line) in offered.items():
         child = kinds.add_parser(name, help=line, description=line[0].upper() + line[1:] + ".")
         verb = importlib.import_module(module)
         verb.add_arguments(child)

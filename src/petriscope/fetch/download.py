@@ -22,6 +22,8 @@ from petriscope.progress import bar
 
 PATIENT = Policy()
 LOCK_NAME = "sources.lock.json"
+GUARD_NAME = ".download.lock"
+"""Empty file by which a run keeps a second one out of the folder."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def recorded(folder: Path) -> set[str]:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep a second run out of the folder: two writers would mix their parts."""
-    with (folder / ".download.lock").open("w", encoding="utf-8") as handle:
+    with (folder / GUARD_NAME).open("w", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -9,7 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from petriscope.errors import UserError
-from petriscope.fetch.download import LOCK_NAME, Outcome, Remote, download_all, recorded
+from petriscope.fetch.download import (
+    GUARD_NAME,
+    LOCK_NAME,
+    Outcome,
+    Remote,
+    download_all,
+    recorded,
+)
 from petriscope.fetch.sources import Source
 from petriscope.fetch.transfer import Policy
 from petriscope.files import Output, claim
@@ -45,9 +52,17 @@ def check_jobs(jobs: int) -> None:
 def claimed(out: str | Path) -> Path:
     """The folder to fill, refused where it holds anything else."""
     out = Path(out)
-    if not (out.is_dir() and any(out.rglob("*.part"))):  # a first fetch that was interrupted
+    if not (out.is_dir() and _begun(out)):
         claim(out, FETCHED)
     return out
+
+
+def _begun(out: Path) -> bool:
+    """Whether all that ``out`` holds is of a first fetch that was interrupted, or that failed
+    before a file was whole and right."""
+    names = [path.name for path in out.rglob("*") if not path.is_dir()]
+    left = [name for name in names if name != GUARD_NAME and not name.endswith(".part.json")]
+    return any(name.endswith(".part") for name in names) or bool(names and not left)
 
 
 def licenses(chosen: Sequence[Source]) -> list[str]:
