@@ -82,8 +82,9 @@ def whole(values: Sequence[int | None]) -> Texts:
 
 
 def words(values: Sequence[str | None]) -> Texts:
-    """JSON of words."""
-    return [NULL if value is None else quoted(value) for value in values]
+    """JSON of words, each made once."""
+    known = {value: NULL if value is None else quoted(value) for value in set(values)}
+    return [known[value] for value in values]
 
 
 def anything(values: Sequence[Any]) -> Texts:
