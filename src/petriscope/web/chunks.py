@@ -65,10 +65,10 @@ def _part(name: str, part: int) -> str:
     return f"{safe(name)}~p{part}" if part else safe(name)
 
 
-def write(folder: Path, name: str, raw: bytes) -> list[Written]:
+def write(folder: Path, name: str, raw: bytes, level: int = LEVEL) -> list[Written]:
     """Write a chunk's bytes: one file, or as many as it takes that none is too large. The first
     says how many follow: ``P("NAME","...",2)``."""
-    whole = packed(raw)
+    whole = packed(raw, level)
     pieces = [whole[i : i + PIECE] for i in range(0, len(whole), PIECE)]
     written = []
     for part, piece in enumerate(pieces):
@@ -82,9 +82,9 @@ def write(folder: Path, name: str, raw: bytes) -> list[Written]:
     return written
 
 
-def packed(raw: bytes) -> bytes:
+def packed(raw: bytes, level: int = LEVEL) -> bytes:
     """``raw`` as gzip."""
-    deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
     body = deflate.compress(raw) + deflate.flush()
     return HEADER + body + struct.pack("<II", zlib.crc32(raw), len(raw) & 0xFFFFFFFF)
 

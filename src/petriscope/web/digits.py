@@ -4,6 +4,7 @@ as it takes that a page, which rounds once more, prints what the terminal UI pri
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
@@ -43,10 +44,16 @@ def _doubtful(x: np.ndarray, digits: int) -> np.ndarray:
     changes."""
     size = np.abs(x)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        whole = np.rint(size * 10.0 ** (digits - 1 - np.floor(np.log10(size))))
+        power = np.floor(np.log10(size))
+        power[~np.isfinite(power)] = 0
+        whole = np.rint(size * _POWERS[_LARGEST + digits - 1 - power.astype(np.int64)])
     whole = np.where(np.isfinite(whole), whole, 0).astype(np.int64)
+    return _ends()[whole] if digits == DIGITS else _ends_doubtfully(whole, digits)
+
+
+def _ends_doubtfully(whole: np.ndarray, digits: int) -> np.ndarray:
     doubt = (whole == 10**digits) | (whole == 10 ** (digits - 1))
-    rows = np.arange(len(x))
+    rows = np.arange(len(whole))
     for _ in range(digits):
         last = whole % 10
         doubt[rows[last == 5]] = True
@@ -57,14 +64,27 @@ def _doubtful(x: np.ndarray, digits: int) -> np.ndarray:
     return doubt
 
 
+_LARGEST = 340
+with np.errstate(over="ignore", under="ignore"):
+    _POWERS = 10.0 ** np.arange(-_LARGEST, _LARGEST + 1)
+    """10 to the powers that a floating-point number has, and more."""
+
+
+@cache
+def _ends() -> np.ndarray:
+    """`_ends_doubtfully` of every number of `DIGITS` digits: looked up, it takes no loop."""
+    return _ends_doubtfully(np.arange(10**DIGITS + 1), DIGITS)
+
+
 def whole(values: Sequence[int | None]) -> Texts:
     """JSON of integers."""
     return [NULL if value is None else str(value) for value in values]
 
 
 def words(values: Sequence[str | None]) -> Texts:
-    """JSON of words."""
-    return [NULL if value is None else quoted(value) for value in values]
+    """JSON of words, each made once."""
+    known = {value: NULL if value is None else quoted(value) for value in set(values)}
+    return [known[value] for value in values]
 
 
 def anything(values: Sequence[Any]) -> Texts:

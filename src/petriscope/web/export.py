@@ -6,9 +6,11 @@ several processes, and the bytes do not depend on how many there are.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib import resources
 from importlib.metadata import version
@@ -53,7 +55,7 @@ def export_atlas(
     """
     source, digest = Source(atlas), sha256(atlas)
     page = read_assets() if assets else {}
-    with atomic_folder(out, WEB) as folder:
+    with atomic_folder(out, WEB) as folder, without_gc():
         written = [_plain(folder, name, raw) for name, raw in page.items()]
         written += _data(folder, source, digest, workers)
         written.append(_plain(folder, ".nojekyll", b""))
@@ -62,6 +64,19 @@ def export_atlas(
         (folder / MANIFEST).write_text(told, encoding="utf-8")
     source.atlas.close()
     return written
+
+
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """Many small tuples and no cycles: looking for cycles would take a third of the time. Processes
+    that are forked meanwhile do not look either."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def program() -> str:

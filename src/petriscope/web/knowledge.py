@@ -3,6 +3,7 @@ each node's PageRank beside that of rewired graphs."""
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from petriscope.enrich.kinds import KINDS
 from petriscope.graph.centrality import pagerank
 from petriscope.graph.curveball import curveball
 from petriscope.web.digits import DIGITS
+from petriscope.web.source import ENRICHED
 
 FEATURE = "feature"
 FEATURES = 1500
@@ -37,12 +39,11 @@ class Null(NamedTuple):
 
 def knowledge_graph(atlas: Atlas) -> dict[str, Any] | None:
     """The value of chunk ``graph/kg``; None where no feature has an edge."""
-    edges = edges_of(atlas)
-    if not edges:
+    degrees = degrees_of(atlas)
+    if not degrees:
         return None
-    strongest = chosen(edges)
-    kept = [edge for edge in edges if edge[2] in strongest]
-    features = sorted(strongest)
+    features = sorted(chosen(degrees))
+    kept = edges_of(atlas, features)
     kinds = [FEATURE, *_kinds(atlas, kept)]
     place = {kind: number for number, kind in enumerate(kinds)}
     sources = sorted({(place[kind], name) for kind, name, _, _ in kept})
@@ -72,46 +73,64 @@ def knowledge_graph(atlas: Atlas) -> dict[str, Any] | None:
         "a": of.tolist(),
         "b": (row + len(features)).tolist(),
         "weight": [weight for _, _, _, weight in kept],
-        "features": len({identifier for _, _, identifier, _ in edges}),
+        "features": len(degrees),
     }
 
 
-def edges_of(atlas: Atlas) -> list[Edge]:
-    """Documents with the tokens on which a feature fires in them, terms for which it is enriched
-    (weight 1) and the first genes of its list (1), in a fixed order."""
-    found: list[Edge] = []
+def degrees_of(atlas: Atlas) -> dict[int, int]:
+    """How many edges (`edges_of`) each feature has; those with none are absent."""
+    queries: list[tuple[str, tuple[float, ...]]] = []
     if atlas.has_graph:
-        sql = (
-            "SELECT d.name, e.id, e.tokens FROM edges e JOIN documents d ON "
-            "d.document = e.document ORDER BY d.name, e.id"
-        )
-        word = atlas.declared.document
-        found += [
-            (word, name, identifier, tokens) for name, identifier, tokens in atlas.select(sql)
-        ]
+        queries.append(("SELECT id, COUNT(*) FROM edges GROUP BY id", ()))
     sql = (
-        "SELECT DISTINCT t.kind, t.name, a.id FROM annotations a JOIN terms t ON t.term = a.term "
-        "WHERE t.kind <> 'gene' AND NOT COALESCE(a.q, 0) >= ? ORDER BY 1, 2, 3"
+        "SELECT id, COUNT(DISTINCT term) FROM annotations "
+        f"WHERE {ENRICHED.format(q='q')} AND kind <> 'gene' GROUP BY id"
     )
-    alpha = atlas.thresholds.alpha
-    found += [(kind, name, i, 1) for kind, name, i in atlas.select(sql, (alpha,))]
+    queries.append((sql, (atlas.thresholds.alpha,)))
     if "feature_genes" in atlas.tables:
-        sql = (
-            "SELECT DISTINCT t.name, g.id FROM feature_genes g JOIN terms t ON t.term = g.gene "
-            "WHERE g.rank <= ? ORDER BY 1, 2"
-        )
-        found += [(GENE, name, identifier, 1) for name, identifier in atlas.select(sql, (LISTED,))]
+        sql = "SELECT id, COUNT(DISTINCT gene) FROM feature_genes WHERE rank <= ? GROUP BY id"
+        queries.append((sql, (LISTED,)))
+    found: dict[int, int] = defaultdict(int)
+    for sql, values in queries:
+        for identifier, count in atlas.select(sql, values):
+            found[identifier] += count
     return found
 
 
-def chosen(edges: list[Edge], most: int = FEATURES) -> set[int]:
+def edges_of(atlas: Atlas, features: list[int]) -> list[Edge]:
+    """Documents with the tokens on which one of ``features`` fires in them, terms for which it is
+    enriched (weight 1) and the first genes of its list (1), in a fixed order."""
+    found: list[Edge] = []
+    own, ids = "IN (SELECT value FROM json_each(?))", json.dumps(features)
+    if atlas.has_graph:
+        sql = (
+            "SELECT d.name, e.id, e.tokens FROM edges e JOIN documents d ON "
+            f"d.document = e.document WHERE e.id {own} ORDER BY d.name, e.id"
+        )
+        word = atlas.declared.document
+        rows = atlas.select(sql, (ids,))
+        found += [(word, name, identifier, tokens) for name, identifier, tokens in rows]
+    sql = (
+        "SELECT DISTINCT t.kind, t.name, a.id FROM annotations a JOIN terms t ON t.term = a.term "
+        f"WHERE a.id {own} AND {ENRICHED.format(q='a.q')} AND a.kind <> 'gene' ORDER BY 1, 2, 3"
+    )
+    rows = atlas.select(sql, (ids, atlas.thresholds.alpha))
+    found += [(kind, name, i, 1) for kind, name, i in rows]
+    if "feature_genes" in atlas.tables:
+        sql = (
+            "SELECT DISTINCT t.name, g.id FROM feature_genes g JOIN terms t ON t.term = g.gene "
+            f"WHERE g.id {own} AND g.rank <= ? ORDER BY 1, 2"
+        )
+        rows = atlas.select(sql, (ids, LISTED))
+        found += [(GENE, name, identifier, 1) for name, identifier in rows]
+    return found
+
+
+def chosen(degrees: dict[int, int], most: int = FEATURES) -> set[int]:
     """The features with most edges, of each layer as many as of the others, as far as it has so
     many."""
-    degree: dict[int, int] = defaultdict(int)
-    for _, _, identifier, _ in edges:
-        degree[identifier] += 1
     layers: dict[int, list[int]] = defaultdict(list)
-    for identifier in sorted(degree, key=lambda i: (-degree[i], i)):
+    for identifier in sorted(degrees, key=lambda i: (-degrees[i], i)):
         layers[identifier // LAYER_STRIDE].append(identifier)
     turn = [(place, layer) for layer, of in layers.items() for place in range(len(of))]
     return {layers[layer][place] for place, layer in sorted(turn)[:most]}

@@ -3,9 +3,7 @@ cursor in the order of the features, never once per feature."""
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,9 @@ from petriscope.web.source import Source, by_feature, columns_of, within
 PACK_BYTES = 50_000
 """Of a file of features, about."""
 MOST_PACKS = 8_000
+LEVEL = 4
+"""Of compression: packs are most of the bytes of a folder, and 6 takes twice as long for 8 per cent
+of them."""
 CONTEXTS_PER_UNIT = 8
 CONTEXTS = 64
 """A feature's strongest contexts that are kept, of those that `Atlas.contexts` gives."""
@@ -70,18 +71,18 @@ class Packer:
         starts = {int(x) for x in np.linspace(0, max(total - each, 0), 12)}
         with self.source.opened() as atlas:
             texts = [self.features(atlas, s, min(s + each, total)) for s in sorted(starts)]
-        sizes = [len(packed(digits.listed(t).encode())) * 4 / 3 / len(t) for t in texts]
+        sizes = [len(packed(digits.listed(t).encode(), LEVEL)) * 4 / 3 / len(t) for t in texts]
         return int(max(least, 1, PACK_BYTES // max(float(np.mean(sizes)), 1)))
 
     def write(self, folder: Path, first: int, last: int, size: int) -> list[Written]:
         """Write the packs of rows ``first`` to ``last``, which hold ``size`` features each."""
-        with self.source.opened() as atlas, without_gc():
+        with self.source.opened() as atlas:
             texts = self.features(atlas, first, last)
         written: list[Written] = []
         for start in range(first, last, size):
             own = texts[start - first : start - first + size]
             raw = digits.record({"first": str(start), "features": digits.listed(own)}).encode()
-            written += write(folder, f"f/{start // size}", raw)
+            written += write(folder, f"f/{start // size}", raw, LEVEL)
         return written
 
     def features(self, atlas: Atlas, first: int, last: int) -> Parts:
@@ -364,18 +365,6 @@ class Packer:
         ids, graph, module = columns_of(atlas.select(sql, within(block)), 3)
         pairs = digits.tuples([digits.words(graph), digits.whole(module)])
         return _grouped(block, ids, pairs)
-
-
-@contextmanager
-def without_gc() -> Iterator[None]:
-    """Many small tuples and no cycles: looking for cycles would take a third of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _grouped(block: np.ndarray, ids: Sequence[int], texts: Parts, most: int | None = None) -> Parts:

@@ -3,8 +3,9 @@ features that list them, cell types and the features that tell them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from petriscope.atlas.filters import GENE_REACH
 from petriscope.web import digits
 from petriscope.web.chunks import Written, write, write_json
 from petriscope.web.places import Places
-from petriscope.web.source import ENRICHED, Source, columns_of
+from petriscope.web.source import ENRICHED, Source, by_feature, columns_of
 
 TOLD = 2_000
 """Entries of a term that come with their numbers; of further features only the rows are kept, which
@@ -54,6 +55,8 @@ class Vocabulary:
         counts = [(term, found[term]) for term in source.numbered if term in found]
         self.posts = _groups(counts, "post")
         self.genes = _gene_rows(source)
+        self.listed = {term: i for i, term in enumerate(self.genes.terms) if term is not None}
+        """Term of the atlas → its number in data/genes.js."""
         self.listings: list[Group] = []
         if source.has("feature_genes"):
             sql = "SELECT gene, COUNT(*) FROM feature_genes GROUP BY gene"
@@ -93,49 +96,62 @@ class Vocabulary:
 
     def write_posts(self, folder: Path, group: Group) -> list[Written]:
         """Write the features enriched for some terms, most significant first."""
-        number, entries = self.source.numbered, {}
         sql = (
-            "SELECT id, scope, estimate, lo, hi, q FROM annotations WHERE term = ? AND "
-            f"{ENRICHED.format(q='q')} ORDER BY q IS NULL, q, id, scope"
+            "SELECT term, id, scope, estimate, lo, hi, q FROM annotations "
+            f"WHERE term BETWEEN ? AND ? AND {ENRICHED.format(q='q')} "
+            "ORDER BY term, q IS NULL, q, id, scope"
         )
         with self.source.opened() as atlas:
-            for term in group.terms:
-                rows = atlas.select(sql, (term, self.alpha))
-                scope, *numbers = columns_of([row[1:] for row in rows[:TOLD]], 5)
-                fields = {"scope": digits.words(scope)}
-                fields |= {
-                    name: digits.reals(x) for name, x in zip(("estimate", "lo", "hi", "q"), numbers)
-                }
-                entries[str(number[term])] = self._entry([row[0] for row in rows], fields)
-        return write(folder, group.name, digits.record(entries).encode())
+            rows = atlas.select(sql, (group.terms[0], group.terms[-1], self.alpha))
+        makers = {
+            "scope": digits.words,
+            **dict.fromkeys(("estimate", "lo", "hi", "q"), digits.reals),
+        }
+        return self._write(folder, group, self.source.numbered, rows, makers)
 
     def write_listing(self, folder: Path, group: Group) -> list[Written]:
         """Write the features that list some genes, highest rank first."""
-        number = {term: i for i, term in enumerate(self.genes.terms)}
-        entries = {}
         sql = (
-            "SELECT id, rank, value, fires, tokens FROM feature_genes WHERE gene = ? "
-            "ORDER BY rank, id"
+            "SELECT gene, id, rank, value, fires, tokens FROM feature_genes "
+            "WHERE gene BETWEEN ? AND ? ORDER BY gene, rank, id"
         )
         with self.source.opened() as atlas:
-            for term in group.terms:
-                rows = atlas.select(sql, (term,))
-                rank, value, fires, tokens = columns_of([row[1:] for row in rows[:TOLD]], 4)
-                fields = {
-                    "rank": digits.whole(rank),
-                    "value": digits.reals(value),
-                    "fires": digits.whole(fires),
-                    "tokens": digits.whole(tokens),
-                }
-                entries[str(number[term])] = self._entry([row[0] for row in rows], fields)
-        return write(folder, group.name, digits.record(entries).encode())
+            rows = atlas.select(sql, (group.terms[0], group.terms[-1]))
+        whole = digits.whole
+        makers = {"rank": whole, "value": digits.reals, "fires": whole, "tokens": whole}
+        return self._write(folder, group, self.listed, rows, makers)
 
-    def _entry(self, ids: list[int], fields: dict[str, digits.Texts]) -> str:
-        """JSON of one term: rows and numbers of the first entries, then the rows of the others."""
-        told = self.source.rows(ids[:TOLD]).tolist()
-        more = np.setdiff1d(self.source.rows(ids[TOLD:]), told).tolist()
-        parts = {"row": digits.listed(digits.whole([*told, *more])), "total": str(len(ids))}
-        return digits.record(parts | {n: digits.listed(texts) for n, texts in fields.items()})
+    def _write(
+        self,
+        folder: Path,
+        group: Group,
+        number: dict[int, int],
+        rows: list[tuple[Any, ...]],
+        makers: dict[str, Callable[[Sequence[Any]], digits.Texts]],
+    ) -> list[Written]:
+        """Write the entries of a group's terms: rows of features and numbers of the first ones,
+        then the rows of the others. ``rows``: term, identifier and what ``makers`` make JSON of."""
+        places = by_feature(np.array(group.terms), [row[0] for row in rows])
+        told = [row for a, b in places for row in rows[a : min(b, a + TOLD)]]
+        _, ids, *columns = columns_of(told, 2 + len(makers))
+        at = self.source.rows(ids)
+        texts = {"row": digits.whole(at.tolist())}
+        texts |= {name: make(values) for (name, make), values in zip(makers.items(), columns)}
+        fields: dict[str, digits.Texts] = {name: [] for name in ("row", "total", *makers)}
+        first = 0
+        for a, b in places:
+            last = first + min(b - a, TOLD)
+            for name, column in texts.items():
+                own = column[first:last]
+                if name == "row" and b - a > TOLD:
+                    others = self.source.rows([row[1] for row in rows[a + TOLD : b]])
+                    own += digits.whole(np.setdiff1d(others, at[first:last]).tolist())
+                fields[name].append(digits.listed(own))
+            fields["total"].append(str(b - a))
+            first = last
+        entries = digits.objects(fields, len(places))
+        names = [str(number[term]) for term in group.terms]
+        return write(folder, group.name, digits.record(dict(zip(names, entries))).encode())
 
     def write_celltypes(self, folder: Path) -> list[Written]:
         """Write data/celltypes.js: the features that are higher in each cell type."""

@@ -46,11 +46,22 @@ async function load(home: Home, name: string): Promise<Values> {
   return { column, raw: new kind(buffer), words };
 }
 
+/** The shortest decimal that gives back a float32: what was measured as 0.345 is 0.345 again and is
+ * printed so, not as the nearest float32, 0.3449999988. */
+export function shortest(value: number): number {
+  for (let digits = 6; digits < 9; digits++) {
+    const short = Number(value.toPrecision(digits));
+    if (Math.fround(short) === value) return short;
+  }
+  return Number(value.toPrecision(9));
+}
+
 /** The value of a row: null where it is missing. */
 export function valueAt(values: Values, row: number): number | string | null {
   const v = values.raw[row]!;
   switch (values.column.store) {
     case "f32":
+      return Number.isNaN(v) ? null : shortest(v);
     case "f64":
       return Number.isNaN(v) ? null : v;
     case "u16":

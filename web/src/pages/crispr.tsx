@@ -1,4 +1,5 @@
 // Perturbed genes: which features respond, how many of them are specific, what chance gives.
+import { layerWords } from "../data/names";
 import { Bars } from "../chart/charts";
 import { Figure } from "../chart/figure";
 import { json } from "../data/chunk";
@@ -9,7 +10,7 @@ import { Choices } from "../ui/choices";
 import { Empty, FeatureLink, Loaded } from "../ui/parts";
 import { show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
-import { layerName, Measures, share, UNTESTED, wilson } from "./network";
+import { Measures, share, UNTESTED, wilson } from "./network";
 import type { PageOf, PageProps } from "./page";
 
 type Perturbed = Perturbations[number];
@@ -67,7 +68,7 @@ function Found({
       <Choices
         label="Features of"
         choices={layers.map((l) => ({
-          text: layerName(home, l),
+          text: layerWords(home, l),
           href: withQuery(route, { l }),
           on: l === layer,
         }))}
@@ -268,7 +269,7 @@ function Targets({
       <Table
         caption={
           `${rows.length} perturbed genes` +
-          (rows[0] ? `, features of ${layerName(home, rows[0].layer)}` : "")
+          (rows[0] ? `, features of ${layerWords(home, rows[0].layer)}` : "")
         }
         heads={heads}
         rows={cells}
@@ -299,7 +300,7 @@ function Responses({ home, of }: { home: Home; of: Perturbed }) {
       <p>
         {of.responding === null
           ? `Responding features: ${UNTESTED}.`
-          : `${show(of.responding, "count")} features of ${layerName(home, of.layer)} respond.`}{" "}
+          : `${show(of.responding, "count")} features of ${layerWords(home, of.layer)} respond.`}{" "}
         {limits ? `Specific: ${share(of.specific!, of.responding!)}.` : ""}{" "}
         {of.p === null
           ? `Regulon: ${of.known === null ? "no known targets" : UNTESTED}.`

@@ -1,11 +1,4 @@
 // The part of the knowledge graph around one node: chosen, and laid out in the page.
-import {
-  forceCenter,
-  forceLink,
-  forceManyBody,
-  forceSimulation,
-  type SimulationNodeDatum,
-} from "d3-force";
 import type { Home, KnowledgeGraph } from "../data/format";
 import { idOf, nameOf } from "../data/names";
 
@@ -16,6 +9,12 @@ export const MOST = 60;
 const FIRST = 24,
   EACH = 3;
 const TICKS = 300;
+/** Forces of the layout: the length of an edge, how strongly nodes repel each other and are drawn to
+ * the middle, and what is left of a speed after a step. */
+const LENGTH = 40,
+  REPULSION = -90,
+  CENTERING = 0.05,
+  KEPT = 0.6;
 
 /** Neighbors of every node with the weight of the edge, heaviest first; ties by number. */
 export function neighbors(graph: KnowledgeGraph): [number, number][][] {
@@ -82,41 +81,63 @@ export function within(
   );
 }
 
-interface Placed extends SimulationNodeDatum {
-  index: number;
-}
-
-/** Positions (0..1) after a fixed number of steps from a fixed start, the first node in the middle. */
+/** Positions (0..1) after a fixed number of steps from a fixed start, the first node in the middle. The
+ * forces and the cooling are those of d3-force; so few nodes need no tree of far ones, which is most
+ * of its bytes. */
 export function layout(
   count: number,
   edges: { a: number; b: number }[],
   aspect: number,
 ): { x: number; y: number }[] {
-  const nodes: Placed[] = Array.from({ length: count }, (_, index) => ({ index }));
-  nodes[0]!.fx = 0;
-  nodes[0]!.fy = 0;
-  let state = 1;
-  const random = () => (state = (state * 16807) % 2147483647) / 2147483647;
-  forceSimulation(nodes)
-    .randomSource(random)
-    .force(
-      "links",
-      forceLink<Placed, { source: number; target: number }>(
-        edges.map(({ a, b }) => ({ source: a, target: b })),
-      ).distance(40),
-    )
-    .force("charge", forceManyBody().strength(-90))
-    .force("center", forceCenter(0, 0).strength(0.05))
-    .stop()
-    .tick(TICKS);
-  const xs = nodes.map((n) => n.x!),
-    ys = nodes.map((n) => n.y!);
+  const nodes = Array.from({ length: count }, (_, i) => {
+    const radius = 10 * Math.sqrt(0.5 + i),
+      angle = i * Math.PI * (3 - Math.sqrt(5));
+    return { x: radius * Math.cos(angle), y: radius * Math.sin(angle), vx: 0, vy: 0, degree: 0 };
+  });
+  Object.assign(nodes[0]!, { x: 0, y: 0 });
+  const links = edges.map(({ a, b }) => [nodes[a]!, nodes[b]!] as const);
+  for (const link of links) for (const node of link) node.degree++;
+  for (let tick = 1; tick <= TICKS; tick++) {
+    const heat = 0.001 ** (tick / 300);
+    for (const [a, b] of links) {
+      const x = b.x + b.vx - a.x - a.vx || 1e-6,
+        y = b.y + b.vy - a.y - a.vy || 1e-6;
+      const far = Math.hypot(x, y),
+        pull = (((far - LENGTH) / far) * heat) / Math.min(a.degree, b.degree);
+      const share = a.degree / (a.degree + b.degree);
+      b.vx -= x * pull * share;
+      b.vy -= y * pull * share;
+      a.vx += x * pull * (1 - share);
+      a.vy += y * pull * (1 - share);
+    }
+    for (const a of nodes)
+      for (const b of nodes) {
+        if (a === b) continue;
+        const x = b.x - a.x || 1e-6,
+          y = b.y - a.y || 1e-6,
+          square = x * x + y * y;
+        const push = (REPULSION * heat) / (square < 1 ? Math.sqrt(square) : square);
+        a.vx += x * push;
+        a.vy += y * push;
+      }
+    const mean = (axis: "x" | "y") => (nodes.reduce((sum, n) => sum + n[axis], 0) / count) * CENTERING;
+    const [x, y] = [mean("x"), mean("y")];
+    nodes.forEach((n, i) => {
+      if (i === 0) n.x = n.y = n.vx = n.vy = 0;
+      else {
+        n.x += (n.vx *= KEPT) - x;
+        n.y += (n.vy *= KEPT) - y;
+      }
+    });
+  }
+  const xs = nodes.map((n) => n.x),
+    ys = nodes.map((n) => n.y);
   // one scale for both axes, so that lengths compare; the drawing is `aspect` times as wide as high
   const size = Math.max((extent(xs)[1] - extent(xs)[0]) / aspect, extent(ys)[1] - extent(ys)[0]) || 1;
   const middle = (values: number[]) => (extent(values)[0] + extent(values)[1]) / 2;
   const x0 = middle(xs),
     y0 = middle(ys);
-  return nodes.map((n) => ({ x: 0.5 + (n.x! - x0) / size / aspect, y: 0.5 + (n.y! - y0) / size }));
+  return nodes.map((n) => ({ x: 0.5 + (n.x - x0) / size / aspect, y: 0.5 + (n.y - y0) / size }));
 }
 
 const extent = (values: number[]): [number, number] => [Math.min(...values), Math.max(...values)];

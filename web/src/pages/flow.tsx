@@ -1,5 +1,6 @@
 // Links between the features of two layers: which pairs were computed, the modules that links run
 // between beside chance, the strongest links, and how many features are found again.
+import { layerWords } from "../data/names";
 import { Flows } from "../chart/charts";
 import { Figure } from "../chart/figure";
 import { json } from "../data/chunk";
@@ -12,7 +13,7 @@ import { Table, type Cell, type Head } from "../ui/table";
 import { Continued } from "./flow_continued";
 import { Curves } from "./flow_curves";
 import { Chooser, pairsOf, type Pair } from "./flow_pairs";
-import { layerName, Measures, moduleHref, UNTESTED } from "./network";
+import { Measures, moduleHref, UNTESTED } from "./network";
 import type { PageOf, PageProps } from "./page";
 
 const WIDTH = 860;
@@ -77,7 +78,7 @@ function choose(pairs: Pair[], route: Route): Pair | undefined {
 function Chosen({ home, pair }: { home: Home; pair: Pair }) {
   const name = pair.linked ? `graph/flow-${pair.layer}-${pair.other}` : null;
   const asked = useAsked(name, () => json<FlowGraph>(name!));
-  const title = `${layerName(home, pair.layer)} to ${layerName(home, pair.other)}`;
+  const title = `${layerWords(home, pair.layer)} to ${layerWords(home, pair.other)}`;
   return (
     <section>
       <h2>{title[0]!.toUpperCase() + title.slice(1)}</h2>
@@ -129,7 +130,7 @@ function Links({ home, found }: { home: Home; found: FlowGraph }) {
   const tested = found.significant !== undefined && found.significant !== null;
   const all = found.total ?? flows.reduce((sum, f) => sum + f[2], 0);
   const drawn = flows.slice(0, BANDS);
-  const title = `${layerName(home, found.layer)} and ${layerName(home, found.other_layer)}`;
+  const title = `${layerWords(home, found.layer)} and ${layerWords(home, found.other_layer)}`;
   const number = show(tested ? found.significant : all, "count");
   const ends = (side: 0 | 1) =>
     [...new Set(drawn.map((f) => f[side]))]
@@ -172,8 +173,8 @@ function Links({ home, found }: { home: Home; found: FlowGraph }) {
               height={height}
               left={left}
               right={right}
-              leftTitle={layerName(home, found.layer)}
-              rightTitle={layerName(home, found.other_layer)}
+              leftTitle={layerWords(home, found.layer)}
+              rightTitle={layerWords(home, found.other_layer)}
               href={(side, key) =>
                 key === "-1" || !found.graph
                   ? undefined

@@ -3,10 +3,10 @@
 import { Lines, type Series } from "../chart/charts";
 import { Figure } from "../chart/figure";
 import type { Home, Measured } from "../data/format";
-import { layerOf } from "../data/names";
+import { layerOf, layerWords } from "../data/names";
 import { bound } from "../ui/show";
 import type { Cell, Head } from "../ui/table";
-import { besideInterval, layerName, shown, UNTESTED, wilson } from "./network";
+import { besideInterval, shown, UNTESTED, wilson } from "./network";
 
 const WIDTH = 860,
   HEIGHT = 280;
@@ -84,8 +84,8 @@ function Curve({ home, rows }: { home: Home; rows: Measured[] }) {
     { head: "note", form: "text" },
   ];
   const cells: Cell[][] = ordered.map((n) => [
-    layerName(home, n.layer!),
-    layerName(home, n.other_layer!),
+    layerWords(home, n.layer!),
+    layerWords(home, n.other_layer!),
     { value: n.value, node: shown(n, n.value) },
     besideInterval(n),
     { value: n.null, node: n.null === null ? UNTESTED : shown(n, n.null) },

@@ -1,8 +1,8 @@
 // Pairs of layers: what was computed of each, and a matrix to choose from.
+import { layerWords } from "../data/names";
 import type { Flow, Home, Measured } from "../data/format";
 import { withQuery, type Route } from "../route";
 import { show } from "../ui/show";
-import { layerName } from "./network";
 
 /** Two layers and what is known of them. */
 export interface Pair {
@@ -58,7 +58,7 @@ export function Chooser({
   const rows = [...new Set(pairs.map((p) => p.layer))];
   const columns = [...new Set(pairs.map((p) => p.other))].sort((a, b) => a - b);
   const of = new Map(pairs.map((p) => [`${p.layer} ${p.other}`, p]));
-  const short = (layer: number) => layerName(home, layer).replace(/^layer /, "");
+  const short = (layer: number) => layerWords(home, layer).replace(/^layer /, "");
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Pairs of layers">
       <table class="matrix">
@@ -95,7 +95,7 @@ export function Chooser({
                       href={withQuery(route, { a, b })}
                       aria-current={pair === chosen ? "true" : undefined}
                       title={long}
-                      aria-label={`${layerName(home, a)} to ${layerName(home, b)}: ${long}`}
+                      aria-label={`${layerWords(home, a)} to ${layerWords(home, b)}: ${long}`}
                     >
                       {text}
                     </a>

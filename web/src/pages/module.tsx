@@ -3,13 +3,13 @@ import { Bars } from "../chart/charts";
 import { Figure } from "../chart/figure";
 import { json } from "../data/chunk";
 import type { Home, Module, ModuleGraph } from "../data/format";
-import { nameOf } from "../data/names";
+import { layerWords, nameOf } from "../data/names";
 import { useAsked } from "../data/use";
 import { href, type Route } from "../route";
 import { Empty, FeatureLink, Loaded } from "../ui/parts";
 import { show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
-import { aboutGraph, columnGraph, layerName, moduleHref, termHref, UNTESTED } from "./network";
+import { aboutGraph, columnGraph, moduleHref, termHref, UNTESTED } from "./network";
 import type { PageOf, PageProps } from "./page";
 
 const BARS = 16;
@@ -64,7 +64,7 @@ function One({ home, found, at }: { home: Home; found: ModuleGraph; at: number }
   return (
     <>
       <h1>
-        Module {module.module} of {layerName(home, module.layer)}
+        Module {module.module} of {layerWords(home, module.layer)}
       </h1>
       <nav class="choices" aria-label="Modules of this layer">
         {before ? (
@@ -73,7 +73,7 @@ function One({ home, found, at }: { home: Home; found: ModuleGraph; at: number }
           </a>
         ) : null}
         <a href={href(["modules"], { g: found.graph, l: found.layer })}>
-          all modules of {layerName(home, found.layer)}
+          all modules of {layerWords(home, found.layer)}
         </a>
         {after ? (
           <a rel="next" href={moduleHref(found.graph, found.layer, after.module)}>
@@ -276,6 +276,6 @@ export const module: PageOf = {
   Page,
   title: (route, home) => {
     const wanted = parts(route);
-    return wanted ? `Module ${wanted.module} of ${layerName(home, wanted.layer)}` : "Module";
+    return wanted ? `Module ${wanted.module} of ${layerWords(home, wanted.layer)}` : "Module";
   },
 };

@@ -1,5 +1,6 @@
 // Modules of one layer: communities of features that fire together, the links between them, and
 // their terms beside what chance gives.
+import { layerWords } from "../data/names";
 import { Figure } from "../chart/figure";
 import { NodeLink } from "../chart/charts";
 import { json } from "../data/chunk";
@@ -13,7 +14,6 @@ import { Table, type Cell, type Head } from "../ui/table";
 import {
   aboutGraph,
   columnGraph,
-  layerName,
   Measures,
   moduleHref,
   shown,
@@ -50,7 +50,7 @@ function Page({ home, route }: PageProps) {
   const measured = numbers.value ?? [];
   return (
     <>
-      <h1>Modules of {layerName(home, chosen.layer)}</h1>
+      <h1>Modules of {layerWords(home, chosen.layer)}</h1>
       <p>
         A module is a group of features that fire on the same tokens. How many there are is a choice of
         resolution, not a finding; beside each number stands what chance gives, where it was computed.
@@ -67,7 +67,7 @@ function Page({ home, route }: PageProps) {
       <Choices
         label="Layer"
         choices={layers.map(([graph, layer, count]) => ({
-          text: layerName(home, layer).replace(/^layer /, ""),
+          text: layerWords(home, layer).replace(/^layer /, ""),
           title: `${count} modules`,
           on: layer === chosen.layer,
           href: withQuery(route, { g: graph, l: layer }),
@@ -157,7 +157,7 @@ function byLayer(home: Home, graph: string, numbers: Measured[]): Cell[][] {
     return [
       {
         value: layer,
-        node: <a href={href(["modules"], { g: graph, l: layer })}>{layerName(home, layer)}</a>,
+        node: <a href={href(["modules"], { g: graph, l: layer })}>{layerWords(home, layer)}</a>,
       },
       count,
       inside ? shown(inside, inside.value) : "not stored",
@@ -200,7 +200,7 @@ function Layer({ home, found }: { home: Home; found: ModuleGraph }) {
   ]);
   const largest = modules[0];
   const alt =
-    `${modules.length} modules of ${layerName(home, found.layer)} in graph ${found.graph}` +
+    `${modules.length} modules of ${layerWords(home, found.layer)} in graph ${found.graph}` +
     (largest
       ? `; the largest, module ${largest.module}, has ${largest.size ?? largest.members.length} features.`
       : ".");

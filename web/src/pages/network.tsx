@@ -1,7 +1,7 @@
 // What the pages of modules, flow, graph and perturbations share: layers by name, numbers of the
 // table numbers beside their null, binomial intervals.
 import type { Home, Measured, Module } from "../data/format";
-import { layerOf } from "../data/names";
+import { layerWords } from "../data/names";
 import { href } from "../route";
 import { interval, NONE, show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
@@ -22,12 +22,6 @@ const GRAPHS: Record<string, string> = {
 };
 
 export const aboutGraph = (graph: string): string => GRAPHS[graph] ?? "";
-
-/** A layer as people call it: "layer 3", or model and depth where there are several models. */
-export function layerName(home: Home, layer: number): string {
-  const name = layerOf(home, layer)?.name ?? String(layer);
-  return /^\d+$/.test(name) ? `layer ${name}` : name;
-}
 
 export const moduleHref = (graph: string, layer: number, module: number): string =>
   href(["module", `${graph}/${layer}/${module}`]);
@@ -77,8 +71,8 @@ export function measuredTable(home: Home, rows: Measured[]): { heads: Head[]; ro
       row.layer === null
         ? "the run"
         : row.other_layer === null
-          ? layerName(home, row.layer)
-          : `${layerName(home, row.layer)} to ${layerName(home, row.other_layer)}`,
+          ? layerWords(home, row.layer)
+          : `${layerWords(home, row.layer)} to ${layerWords(home, row.other_layer)}`,
       { value: row.value, node: shown(row, row.value) },
       besideInterval(row),
       { value: row.null, node: row.null === null ? UNTESTED : shown(row, row.null) },

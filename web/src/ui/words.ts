@@ -1,4 +1,5 @@
 // Names of the data as people say them: the words of the terminal UI (petriscope_tui.evidence).
+import { grouped } from "./show";
 
 /** in_vivo is "in vivo". */
 export const spoken = (name: string | null | undefined, none = ""): string =>
@@ -18,4 +19,4 @@ export const capital = (text: string): string => text.charAt(0).toUpperCase() + 
 
 /** "1 feature", "2 features". */
 export const counted = (n: number, one: string, many = plural(one)): string =>
-  `${String(n).replace(/\B(?=(\d{3})+(?!\d))/g, ",")} ${n === 1 ? one : many}`;
+  `${grouped(n)} ${n === 1 ? one : many}`;
