@@ -97,6 +97,8 @@ MEASURES = {
     "C": "C: targets fall in silico",
     "D": "D: own knock-down first",
 }
+DIGITS = {"counts": 1, "slope": 2, "share": 3, "low": 3, "high": 3, "chance": 4}
+"""of the table"""
 BESIDE = {"A": "A shuffled", "C": "C random", "D": "D random"}
 """Measures and the control that stands beside each."""
 
@@ -366,7 +368,7 @@ def main() -> None:
         raise SystemExit("no world is finished")
     total = sum(float(one.cpu_s.iloc[0]) for one in done)
     print(f"{len(done)} of {len(grid)} worlds, {total:.0f} CPU-s")
-    table = summarized(pd.concat(done, ignore_index=True))
+    table = summarized(pd.concat(done, ignore_index=True)).round(DIGITS)
     given.table.parent.mkdir(parents=True, exist_ok=True)
     write_csv(given.table, table)
     draw(table, given.figure)
