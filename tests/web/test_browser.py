@@ -92,9 +92,6 @@ def _rows_of(atlas: Atlas, identifier: int) -> Iterator[set[str]]:
             yield {column.head, show(value, column.form)}
     for e in feature.lineages:
         yield {e.lineage, show(e.t, "signed"), show(e.p, "p"), show(e.q, "p")}
-    for a in feature.activation:
-        if a.density is not None:
-            pass
     for context in atlas.contexts(identifier, per_unit=8):
         yield {context.name, show(context.activation, "number"), context.unit.name}
     for kind in atlas.kinds:
