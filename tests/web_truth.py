@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from statsmodels.stats.proportion import proportion_confint
 from web_pilot import Visit
 from web_reader import value as chunk
 
@@ -36,7 +37,7 @@ TEXTS = """
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const parent = node.parentElement;
-    if (parent.closest("script, style, kbd, noscript, .address")) continue;
+    if (parent.closest("script, style, kbd, noscript, option, .address")) continue;
     if (parent.matches("g.axis > g > path + text")) continue;
     const block = parent.closest("td, th, p, li, dd, dt, text, title, h1, h2, h3, caption, summary, a, span, div");
     if (found.length && found[found.length - 1][0] === block) found[found.length - 1][1] += node.data;
@@ -89,21 +90,24 @@ def faults(visit: Visit, address: str, known: set[str]) -> list[tuple[Any, ...]]
 
 
 def of_graph(web: Path) -> set[str]:
-    """PageRank and its null: what an export computes of the atlas's edges (tests/web/test_graphs.py
-    has the reference)."""
-    if not (web / "data" / "graph" / "kg.js").exists():
-        return set()
-    graph = chunk(web, "graph/kg")
-    return printed(cell for column in graph.values() for cell in _flat(column))
+    """PageRank and its null, links between modules and their expected number: what an export
+    computes of the atlas's edges and links (tests/web/test_graphs.py has the reference)."""
+    found: set[str] = set()
+    for path in sorted((web / "data" / "graph").glob("*.js")):
+        graph = chunk(web, f"graph/{path.stem}")
+        found |= printed(_flat(graph))
+        if path.stem == "kg":  # how many there are
+            found |= printed([len(graph["a"]), len(graph["kind"])])
+    return found
 
 
-def _flat(column: Any) -> Iterable[Any]:
-    """The cells of a list of lists."""
-    if isinstance(column, list):
-        for part in column:
+def _flat(value: Any) -> Iterable[Any]:
+    """The cells of nested lists and mappings."""
+    if isinstance(value, list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
             yield from _flat(part)
-    elif column is not None:
-        yield column
+    elif value is not None:
+        yield value
 
 
 def printed(values: Iterable[Any]) -> set[str]:
@@ -211,4 +215,20 @@ def _derived(connection: sqlite3.Connection) -> set[str]:
             found |= {f"{edge:.3g}".replace("e-0", "e-"), f"{edge:.2e}".replace("e-0", "e-")}
     for (p,) in connection.execute("SELECT p FROM features WHERE p IS NOT NULL"):
         found.add(f"{100 * (1 - p):.2f}")  # the percentile of a score in its null
+    for k, n in connection.execute("SELECT continued, features FROM layer_flow WHERE features"):
+        for edge in proportion_confint(k, n, method="wilson"):  # of a share
+            found |= printed([float(edge)])
+    if "numbers" in _tables(connection):  # in per cent, as a figure's axis has them
+        for row in connection.execute('SELECT value, lo, hi, "null" FROM numbers'):
+            found |= {show(100 * x, "number") for x in row if isinstance(x, float)}
+    if "feature_genes" in _tables(connection):
+        found |= _expected(connection)
     return found | {"95", "100"}  # "95 % interval"; "within 100 kb"
+
+
+def _expected(connection: sqlite3.Connection) -> set[str]:
+    """Features that list a gene, spread over the layers as all alive features are."""
+    sizes = [n for (n,) in connection.execute("SELECT alive FROM layers WHERE alive IS NOT NULL")]
+    genes = connection.execute("SELECT COUNT(DISTINCT id) FROM feature_genes GROUP BY gene")
+    counts = {n for (n,) in genes}
+    return {show(n * size / sum(sizes), "number") for n in counts for size in sizes}

@@ -205,8 +205,9 @@ def test_every_verb_that_writes_where_the_user_says_claims_it() -> None:
     ]
     assert len(asked) >= 8
     silent = [p.name for p in asked if "claim(" not in p.read_text(encoding="utf-8")]
-    assert silent == ["crate.py"]  # run.crate claims it
-    assert "claim(" in (REPOSITORY / "src/petriscope/run/crate.py").read_text(encoding="utf-8")
+    assert silent == ["crate.py", "demo.py"]  # what they call claims it: run.crate, simulated
+    for name in ("run/crate.py", "simulated.py"):
+        assert "claim(" in (REPOSITORY / "src/petriscope" / name).read_text(encoding="utf-8")
 
 
 # ---- workspaces ----------------------------------------------------------------------------------

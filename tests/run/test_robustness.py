@@ -402,7 +402,9 @@ def test_nothing_in_the_package_unpickles_or_runs_what_it_reads():
         for pattern, what in forbidden.items():
             for match in re.finditer(pattern, text):
                 line = text[text.rfind("\n", 0, match.start()) + 1 : text.find("\n", match.start())]
-                safe = (
-                    what == "unsafe YAML" and "YAML()" in path.read_text()
-                )  # ruamel's round trip builds no objects
+                # ruamel's round trip builds no objects; a module that overrides `find_class` looks
+                # no foreign name up (tests/studies/cells/fetch/test_models.py gives it code to run)
+                safe = (what == "unsafe YAML" and "YAML()" in path.read_text()) or (
+                    match.group() == "import pickle" and "def find_class(" in text
+                )
                 assert safe, f"{path.relative_to(REPOSITORY)}: {what}: {line.strip()}"

@@ -43,7 +43,7 @@ def test_the_copy_equals_the_sources_and_is_left_alone(workspace: Path) -> None:
     assert copied == {
         p.relative_to(PACKAGE).as_posix()
         for p in PACKAGE.rglob("*")
-        if p.suffix in (".py", ".yaml", ".json", ".tsv", ".meme")
+        if p.suffix in (".py", ".yaml", ".json", ".tsv", ".meme", ".js", ".css", ".html", ".txt")
     }
     assert (workspace / "code" / "errors.py").read_bytes() == (PACKAGE / "errors.py").read_bytes()
     before = (workspace / "code").stat()

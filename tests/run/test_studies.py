@@ -95,7 +95,7 @@ def test_reproduce_runs_the_study_named_in_its_own_folder(finished: Checkout) ->
 
 def test_the_studies_are_listed_with_state_and_place(finished: Checkout) -> None:
     lines = finished.run("petriscope", "reproduce", "--list-studies").splitlines()
-    assert lines[0].split()[:7] == ["chromatin", "0", "of", "25", "stages", "have", "run"]
+    assert lines[0].split()[:7] == ["chromatin", "0", "of", "26", "stages", "have", "run"]
     toy = next(at for at, line in enumerate(lines) if line.startswith("toy "))
     assert lines[toy].startswith("toy          2 of 2 stages have run")
     assert lines[toy].endswith(str(finished.root / "studies" / "toy"))

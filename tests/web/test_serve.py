@@ -135,7 +135,13 @@ def test_what_cannot_be_shown_is_told(tmp_path: Path, folder: Path) -> None:
 def test_an_interrupt_ends_it_quietly(folder: Path) -> None:
     command = [sys.executable, "-m", "petriscope", "atlas", "open", str(folder), "--no-browser"]
     run = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+        # whoever runs the tests in the background has the signal ignored, and a child inherits that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert run.stdout is not None and run.stderr is not None
     line = run.stdout.readline()

@@ -165,7 +165,8 @@ def test_the_verb(published: Path, tmp_path: Path, monkeypatch, capsys) -> None:
         assert main(["atlas", "import", str(folder), "--out", str(out)]) == 0
     assert "2,048 features: petriscope tui" in capsys.readouterr().out
     atlas = Atlas(out / "results/atlas.sqlite")
-    assert atlas.total == 2048 and atlas.tables == {"feature_genes", "numbers"}
+    tables = {"feature_genes", "layout", "layout_made", "numbers"}
+    assert atlas.total == 2048 and atlas.tables == tables
     assert atlas.modules() == [] == atlas.perturbations() == atlas.links(0)
     (out / "results/atlas.sqlite").write_text("mine")
     assert main(["atlas", "import", str(folder), "--out", str(out)]) == 2

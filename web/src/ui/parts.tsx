@@ -35,10 +35,11 @@ export function Loaded<T>({
         {asked.error.message}
       </p>
     );
+  if (asked.value === undefined && !asked.pending) return null;
   if (asked.value === undefined)
     return (
       <p class="wait" aria-live="polite">
-        {asked.pending ? `Loading ${what}…` : ""}
+        Loading {what}…
       </p>
     );
   return <>{children(asked.value)}</>;

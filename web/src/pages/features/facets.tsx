@@ -42,8 +42,9 @@ async function load(home: Home): Promise<Data> {
   return { words, module: numbers, flags };
 }
 
-/** `ready`: the first rows are drawn, and columns may be loaded. */
-export function Facets({ ready, ...props }: Props & { ready: boolean }) {
+/** `ready`: the first rows are drawn, and columns may be loaded. A filter that means nothing has no
+ * counts. */
+export function Facets({ ready, broken, ...props }: Props & { ready: boolean; broken: boolean }) {
   const { home, mask, filter, onFilter } = props;
   const asked = useKept(ready ? "facets" : null, () => load(home));
   if (asked.error)
@@ -53,6 +54,7 @@ export function Facets({ ready, ...props }: Props & { ready: boolean }) {
       </p>
     );
   const data = asked.value;
+  if (broken) return null;
   if (!data || !mask) return <p class="wait">Counting…</p>;
   const pick = (name: string) => (value: string) => onFilter(toggled(filter, name, value));
   return (
