@@ -141,7 +141,7 @@ def test_an_interrupt_ends_it_quietly(folder: Path) -> None:
         text=True,
         env=dict(os.environ),
         # whoever runs the tests in the background has the signal ignored, and a child inherits that
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
     assert run.stdout is not None and run.stderr is not None
     line = run.stdout.readline()

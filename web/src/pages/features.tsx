@@ -89,7 +89,7 @@ function Browser({ home, route }: PageProps) {
           mask={found.value?.mask ?? null}
           count={count}
           ready={ready && !first.pending}
-          broken={found.error !== undefined}
+          broken={problem !== null || found.error !== undefined}
           onFilter={(next) => change({ f: next })}
         />
       </aside>
