@@ -39,7 +39,7 @@ TEXTS = """
     const parent = node.parentElement;
     if (parent.closest("script, style, kbd, noscript, option, .address")) continue;
     if (parent.matches("g.axis > g > path + text")) continue;
-    const block = parent.closest("td, th, p, li, dd, dt, text, title, h1, h2, h3, caption, summary, a, span, div");
+    const block = parent.closest("td, th, p, li, dd, dt, text, title, h1, h2, h3, caption, summary, a, button, label, span, div");
     if (found.length && found[found.length - 1][0] === block) found[found.length - 1][1] += node.data;
     else found.push([block, node.data]);
   }
@@ -80,6 +80,7 @@ def faults(visit: Visit, address: str, known: set[str]) -> list[tuple[Any, ...]]
         known
         | printed([ends[1] - ends[0] + 1])
         | set(numbers_in(unquote(address)))
+        | printed(ends)
         | STATED.get(address.partition("?")[0], set())
     )
     wrong += [(address, *pair) for pair in shown(visit.page) if not is_in(pair[0], stated)]
@@ -96,8 +97,12 @@ def of_graph(web: Path) -> set[str]:
     for path in sorted((web / "data" / "graph").glob("*.js")):
         graph = chunk(web, f"graph/{path.stem}")
         found |= printed(_flat(graph))
-        if path.stem == "kg":  # how many there are
+        if path.stem == "kg":  # how many there are, and PageRank over its null
             found |= printed([len(graph["a"]), len(graph["kind"])])
+            ranks = zip(graph["pagerank"], graph["null_pagerank"], strict=True)
+            found |= {show(rank / null, "number") for rank, null in ranks if rank and null}
+        elif path.stem.startswith("flow"):  # links over those expected
+            found |= {show(n / null, "number") for *_, n, null in graph["modules"] if null}
     return found
 
 
@@ -223,7 +228,29 @@ def _derived(connection: sqlite3.Connection) -> set[str]:
             found |= {show(100 * x, "number") for x in row if isinstance(x, float)}
     if "feature_genes" in _tables(connection):
         found |= _expected(connection)
+    elif "genes" in _tables(connection):
+        found |= _within_reach(connection)
+    same = "a.analysis = b.analysis AND a.layer IS b.layer AND a.lineage IS b.lineage AND a.x = b.x"
+    for difference, *_ in connection.execute(  # of an arm and the random one at the same place
+        f"SELECT a.estimate - b.estimate FROM curves a JOIN curves b ON {same} "
+        "WHERE a.id IS NULL AND b.id IS NULL AND b.arm LIKE '%random%'"
+    ):
+        if difference is not None:
+            found |= {show(abs(difference), form) for form in ("number", "signed")}
     return found | {"95", "100"}  # "95 % interval"; "within 100 kb"
+
+
+def _within_reach(connection: sqlite3.Connection) -> set[str]:
+    """The surroundings of each gene, 100 kb to both sides, and how many top contexts lie in them."""
+    found: set[str] = set()
+    inside = "c.chrom = ? AND c.start < ? AND c.end > ?"
+    count = f"SELECT COUNT(*) FROM top t JOIN contexts c USING (context) WHERE {inside}"
+    for chrom, tss in connection.execute("SELECT chrom, tss FROM genes").fetchall():
+        start, end = max(tss - 100_000, 0), tss + 100_000
+        found |= printed(
+            [start + 1, end, *connection.execute(count, (chrom, end, start)).fetchone()]
+        )
+    return found
 
 
 def _expected(connection: sqlite3.Connection) -> set[str]:

@@ -97,7 +97,8 @@ export function wilson(k: number, n: number): [number, number] | null {
     z2 = z * z;
   const middle = (p + z2 / (2 * n)) / (1 + z2 / n);
   const half = (z / (1 + z2 / n)) * Math.sqrt((p * (1 - p)) / n + z2 / (4 * n * n));
-  return [Math.max(0, middle - half), Math.min(1, middle + half)];
+  // the ends are exact where nothing or everything counts
+  return [k === 0 ? 0 : Math.max(0, middle - half), k === n ? 1 : Math.min(1, middle + half)];
 }
 
 /** "3 of 12 (25.0 % [8.9 %, 53.2 %])" */
