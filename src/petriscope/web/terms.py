@@ -103,7 +103,7 @@ class Vocabulary:
         )
         with self.source.opened() as atlas:
             rows = atlas.select(sql, (group.terms[0], group.terms[-1], self.alpha))
-        makers = {
+        makers: dict[str, Callable[[Sequence[Any]], digits.Texts]] = {
             "scope": digits.words,
             **dict.fromkeys(("estimate", "lo", "hi", "q"), digits.reals),
         }
@@ -117,8 +117,12 @@ class Vocabulary:
         )
         with self.source.opened() as atlas:
             rows = atlas.select(sql, (group.terms[0], group.terms[-1]))
-        whole = digits.whole
-        makers = {"rank": whole, "value": digits.reals, "fires": whole, "tokens": whole}
+        makers: dict[str, Callable[[Sequence[Any]], digits.Texts]] = {
+            "rank": digits.whole,
+            "value": digits.reals,
+            "fires": digits.whole,
+            "tokens": digits.whole,
+        }
         return self._write(folder, group, self.listed, rows, makers)
 
     def _write(
