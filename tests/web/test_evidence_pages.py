@@ -3,66 +3,28 @@ exported atlas, bundled and run in node, is what `atlas.query` answers."""
 
 from __future__ import annotations
 
-import json
 import random
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import web_toy
+from web_node import TOYS, Answered, answered
 
-from petriscope.atlas.build import build_atlas
 from petriscope.atlas.filters import parse_region
 from petriscope.atlas.query import Atlas
 from petriscope.enrich.kinds import SCORED
 
-WEB = Path(__file__).resolve().parents[2] / "web"
-ESBUILD = WEB / "node_modules" / ".bin" / "esbuild"
-TOYS = {
-    "genome": web_toy.genome_tables,
-    "cells": web_toy.cells_tables,
-    "bare": web_toy.bare_tables,
-}
 EVERYTHING = 1_000_000
-
-
-class Pages(NamedTuple):
-    """An atlas, what was asked of it, and what the page answered."""
-
-    atlas: Atlas
-    asked: dict[str, list[Any]]
-    answers: dict[str, list[Any]]
 
 
 @pytest.fixture(scope="module", params=TOYS)
 def pages(
     request: pytest.FixtureRequest,
     made_once: Callable[[str, Callable[[Path], None]], Path],
-) -> Pages:
-    if shutil.which("node") is None:
-        pytest.skip("node is not on this machine")
-    if not ESBUILD.exists():
-        pytest.skip("the page's packages are not installed (npm ci in web/)")
-    from petriscope.web.export import export_atlas
-
-    def make(folder: Path) -> None:
-        path = folder / "atlas.sqlite"
-        build_atlas(path, TOYS[request.param]())
-        export_atlas(path, folder / "web", assets=False, workers=1)
-        bundle, asked, answers = (folder / n for n in ("pages.mjs", "asked.json", "answers.json"))
-        asked.write_text(json.dumps(questions(Atlas(path))), encoding="utf-8")
-        source = WEB / "test" / "evidence.ts"
-        build = [str(ESBUILD), str(source), "--bundle", "--format=esm", f"--outfile={bundle}"]
-        subprocess.run([*build, "--log-level=error"], check=True, cwd=WEB)
-        places = (WEB / "test" / "run.mjs", bundle, folder / "web", asked, answers)
-        subprocess.run(["node", *(str(place) for place in places)], check=True)
-
-    folder = made_once(f"pages-{request.param}", make)
-    asked, answers = (json.loads((folder / f"{n}.json").read_text()) for n in ("asked", "answers"))
-    return Pages(Atlas(folder / "atlas.sqlite"), asked, answers)
+) -> Answered:
+    return answered(made_once, request.param, "evidence", questions)
 
 
 def questions(atlas: Atlas) -> dict[str, list[Any]]:
@@ -94,7 +56,7 @@ def near(value: float | None) -> Any:
     return None if value is None else pytest.approx(value, rel=1e-5)
 
 
-def test_features_agree(pages: Pages) -> None:
+def test_features_agree(pages: Answered) -> None:
     atlas = pages.atlas
     for identifier, got in zip(pages.asked["features"], pages.answers["features"], strict=True):
         if not atlas.has(identifier):
@@ -110,7 +72,7 @@ def test_features_agree(pages: Pages) -> None:
             ]
 
 
-def test_steps_agree(pages: Pages) -> None:
+def test_steps_agree(pages: Answered) -> None:
     atlas, inside = pages.atlas, 0
     for (identifier, text, sort, down), got in zip(
         pages.asked["steps"], pages.answers["steps"], strict=True
@@ -131,7 +93,7 @@ def test_steps_agree(pages: Pages) -> None:
     assert inside > 10 or atlas.total == 5
 
 
-def test_regions_agree(pages: Pages) -> None:
+def test_regions_agree(pages: Answered) -> None:
     atlas, found = pages.atlas, 0
     for text, got in zip(pages.asked["regions"], pages.answers["regions"], strict=True):
         region = parse_region(text)
@@ -147,7 +109,7 @@ def test_regions_agree(pages: Pages) -> None:
     assert found > 5 or not atlas.select("SELECT 1 FROM contexts WHERE chrom IS NOT NULL LIMIT 1")
 
 
-def test_genes_agree(pages: Pages) -> None:
+def test_genes_agree(pages: Answered) -> None:
     atlas, listed = pages.atlas, 0
     for text, got in zip(pages.asked["genes"], pages.answers["genes"], strict=True):
         sites, lists = atlas.gene(text), atlas.listing(text, EVERYTHING)
@@ -167,7 +129,7 @@ def test_genes_agree(pages: Pages) -> None:
     assert listed > 3 or "feature_genes" not in atlas.tables
 
 
-def test_terms_agree(pages: Pages) -> None:
+def test_terms_agree(pages: Answered) -> None:
     atlas, enriched = pages.atlas, 0
     for text, got in zip(pages.asked["terms"], pages.answers["terms"], strict=True):
         kind, _, name = text.partition(":")

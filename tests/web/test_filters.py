@@ -3,70 +3,31 @@ an exported atlas, answer as `atlas.filters` and `atlas.query` do, wrong terms w
 
 from __future__ import annotations
 
-import json
 import random
-import shutil
-import subprocess
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-import web_toy
+from web_node import TOYS, Answered, answered
 from web_queries import Grammar
 
-from petriscope.atlas.build import build_atlas
 from petriscope.atlas.filters import FilterError
 from petriscope.atlas.query import Atlas, search
 from petriscope.atlas.records import Found
 from petriscope.errors import UserError
 
-WEB = Path(__file__).resolve().parents[2] / "web"
-ESBUILD = WEB / "node_modules" / ".bin" / "esbuild"
 FILTERS, SEARCHES, WORDS = 1_000, 200, 400
-TOYS = {
-    "genome": web_toy.genome_tables,
-    "cells": web_toy.cells_tables,
-    "bare": web_toy.bare_tables,
-}
-
-
-class Engine(NamedTuple):
-    """An atlas, what was asked of it, and what the page answered."""
-
-    atlas: Atlas
-    asked: dict[str, list[Any]]
-    answers: dict[str, list[Any]]
 
 
 @pytest.fixture(scope="module", params=TOYS)
 def engine(
     request: pytest.FixtureRequest,
     made_once: Callable[[str, Callable[[Path], None]], Path],
-) -> Engine:
-    if shutil.which("node") is None:
-        pytest.skip("node is not on this machine")
-    if not ESBUILD.exists():
-        pytest.skip("the page's packages are not installed (npm ci in web/)")
-    from petriscope.web.export import export_atlas
-
-    def make(folder: Path) -> None:
-        path = folder / "atlas.sqlite"
-        build_atlas(path, TOYS[request.param]())
-        export_atlas(path, folder / "web", assets=False, workers=1)
-        bundle, asked, answers = (folder / n for n in ("engine.mjs", "asked.json", "answers.json"))
-        asked.write_text(json.dumps(questions(Atlas(path))), encoding="utf-8")
-        source = WEB / "test" / "engine.ts"
-        build = [str(ESBUILD), str(source), "--bundle", "--format=esm", f"--outfile={bundle}"]
-        subprocess.run([*build, "--log-level=error"], check=True, cwd=WEB)
-        places = (WEB / "test" / "run.mjs", bundle, folder / "web", asked, answers)
-        subprocess.run(["node", *(str(place) for place in places)], check=True)
-
-    folder = made_once(f"engine-{request.param}", make)
-    asked, answers = (json.loads((folder / f"{n}.json").read_text()) for n in ("asked", "answers"))
-    return Engine(Atlas(folder / "atlas.sqlite"), asked, answers)
+) -> Answered:
+    return answered(made_once, request.param, "engine", questions)
 
 
 def questions(atlas: Atlas) -> dict[str, list[Any]]:
@@ -95,7 +56,7 @@ def told(ask: Callable[..., Any], *questions: object) -> Any:
         return str(error)
 
 
-def test_filters_agree(engine: Engine) -> None:
+def test_filters_agree(engine: Answered) -> None:
     atlas = engine.atlas
     wrong, errors, found = [], 0, 0
     for text, got in zip(engine.asked["filters"], engine.answers["filters"], strict=True):
@@ -112,7 +73,7 @@ def test_filters_agree(engine: Engine) -> None:
         assert errors > 150 and found > 150, (errors, found)
 
 
-def test_searches_agree(engine: Engine) -> None:
+def test_searches_agree(engine: Answered) -> None:
     atlas = engine.atlas
     many = 0
     for text, got in zip(engine.asked["searches"], engine.answers["searches"], strict=True):
@@ -138,18 +99,18 @@ def page_of(found: Found) -> str:
     return f"#/term/{found.kind}%3A{name}"
 
 
-def test_sortings_agree(engine: Engine) -> None:
+def test_sortings_agree(engine: Answered) -> None:
     for (name, down), got in zip(engine.asked["sorts"], engine.answers["sorts"], strict=True):
         expected = told(engine.atlas.order, "", name, down)
         assert got == (expected if name == "none" else expected.tolist()), (name, down)
 
 
-def test_closest_words_are_those_of_difflib(engine: Engine) -> None:
+def test_closest_words_are_those_of_difflib(engine: Answered) -> None:
     for (word, choices), got in zip(engine.asked["words"], engine.answers["words"], strict=True):
         assert [got] == (get_close_matches(word, choices, 1) or [None]), word
 
 
-def test_the_toys_hold_what_is_hard(engine: Engine) -> None:
+def test_the_toys_hold_what_is_hard(engine: Answered) -> None:
     """The comparison would be empty without wrong terms and gaps."""
     with pytest.raises(FilterError):
         engine.atlas.order("nocolumn:3")
