@@ -50,6 +50,31 @@ def test_padding_does_not_leak(family: str) -> None:
     assert torch.equal(together.prediction[batch.mask], other.prediction[batch.mask])
 
 
+@pytest.mark.parametrize("resumed", [None, 0, 2, 3])
+@pytest.mark.parametrize("edited", [None, 2, 3])
+def test_what_is_read_is_read_of_the_whole_stream(
+    family: str, resumed: int | None, edited: int | None
+) -> None:
+    """The last block is run where something is read alone."""
+    model, batch = toy_model(family), padded_batch(family)
+    assert model.n_layers == 3
+    drawn = torch.rand(batch.ids.shape, generator=torch.Generator().manual_seed(0))
+    true = torch.where((drawn < 0.3) & batch.mask, batch.ids, -1)
+    true[1, 5:], true[2] = -1, -1  # a cell of which less is read, and one of which nothing is
+    at = true >= 0
+    assert at[0].sum() > at[1].sum() > 0
+    edits = {} if edited is None else {edited: lambda hidden: hidden.flip(1)}
+    with torch.no_grad():
+        begun = model.run(batch, capture=range(4)).hidden
+        resume = None if resumed is None else (resumed, begun[resumed])
+        stream = model.run(batch, (3,), edits, resume=resume).hidden[3]
+        found = model.readout(batch, true, edits, resume=resume)
+        nothing = model.readout(batch, torch.full_like(true, -1))
+    expected = model.read(stream[at], true[at])
+    torch.testing.assert_close(found[at], expected, atol=2e-6, rtol=0)
+    assert torch.isnan(found[~at]).all() and torch.isnan(nothing).all()
+
+
 def test_a_resumed_run_needs_the_mask_of_a_padded_batch(family: str) -> None:
     model, batch = toy_model(family), padded_batch(family)
     with torch.no_grad():

@@ -146,11 +146,22 @@ class PostNormModel(nn.Module, ABC):
         self._stream(batch, max(layers), layers, NO_EDITS, None, hidden)
         return hidden
 
-    def at_places(self, batch: CellBatch, at: Tensor) -> Tensor:
-        """(n, d) stream after the last block at the places ``at``, bool (B, T), row by row: what
-        training reads. The last block does no more work than that."""
-        stream = self._stream(batch, self.n_layers - 1, (), NO_EDITS, None, {})
-        count = at.sum(1)
+    def at_places(
+        self,
+        batch: CellBatch | None,
+        at: Tensor,
+        edits: Mapping[int, Edit] = NO_EDITS,
+        *,
+        resume: tuple[int, Tensor] | None = None,
+    ) -> Tensor:
+        """(n, d) stream after the last block at the places ``at``, bool (B, T), row by row: what is
+        trained on and read. The last block does no more work than that, unless an edit behind it is
+        to see the whole stream."""
+        last, count = self.n_layers, at.sum(1)
+        done = last in edits or (resume is not None and resume[0] == last)
+        if done or not bool(count.any()):
+            return self._stream(batch, last, (), edits, resume, {})[at]
+        stream = self._stream(batch, last - 1, (), edits, resume, {})
         places = at.int().argsort(stable=True, dim=1, descending=True)[:, : int(count.max())]
         real = torch.arange(places.shape[1], device=at.device) < count[:, None]
         found: Tensor = self.blocks[-1](stream, _keep(batch), places)[real]
@@ -166,10 +177,10 @@ class PostNormModel(nn.Module, ABC):
     ) -> Tensor:
         """(B, T) what `read` reads where a token is named, NaN where ``true`` (B, T) is negative:
         log p of that gene (Geneformer), the predicted bin (scGPT)."""
-        stream = self._stream(batch, self.n_layers, (), edits, resume, {})
         at = true >= 0
+        stream = self.at_places(batch, at, edits, resume=resume)
         found = torch.full(true.shape, torch.nan, dtype=stream.dtype, device=stream.device)
-        found[at] = self.read(stream[at], true[at])
+        found[at] = self.read(stream, true[at])
         return found
 
     def _stream(
