@@ -30,10 +30,15 @@ def cpu_model() -> str:
     on."""
     import torch
 
+    return f"{processor()} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+@functools.cache
+def processor() -> str:
+    """The processor's name."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         text = ""
     found = re.search(r"(?m)^model name\s*:\s*(.+)$", text)
-    name = found[1].strip() if found else platform.processor() or "unknown"
-    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+    return found[1].strip() if found else platform.processor() or "unknown"

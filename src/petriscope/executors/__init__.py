@@ -34,6 +34,9 @@ class Resources(NamedTuple):
     minutes: int = 60
 
 
+ONE_CORE = Resources()
+
+
 @dataclass(frozen=True)
 class Executor:
     """Who runs the tasks of one stage."""
@@ -79,7 +82,7 @@ def fan_out(
     *,
     unit: str = "it",
     executor: Executor | None = None,
-    resources: Resources = Resources(),
+    resources: Resources = ONE_CORE,
     workers: int | None = None,
 ) -> Iterator[Result]:
     """Yield ``body(context, item)`` for every item, in order, with a progress bar.

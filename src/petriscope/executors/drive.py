@@ -22,6 +22,8 @@ from petriscope.progress import bar
 RETRIES = 3
 """of a task that was lost and had got no further than the time before"""
 LOG_LINES = 20
+PROGRAM = "petriscope: "
+"""begins what a task says of itself"""
 
 
 class TaskError(RuntimeError):
@@ -102,15 +104,18 @@ def run(kind: Callable[[Plan, list[str]], Engine], plan: Plan, left: list[int], 
         alive = engine.alive() & state.pieces.keys() if joined else set()
         engine.submit(sorted(state.pieces.keys() - alive))
         state.tell(engine)
-        open_ = set(state.pieces)
+        open_, next_word = set(state.pieces), 0.0
         while open_:
             alive = engine.alive() & open_
             for number in sorted(open_ - alive):
                 if _settled(state, engine, number):
                     open_.discard(number)
-            shown = state.tell(engine)
-            meter.n = shown["done"]
-            meter.set_postfix_str(", ".join(f"{shown[x]} {x}" for x in SHOWN[1:]))
+            if time.monotonic() < next_word:
+                continue
+            shown, next_word = state.tell(engine), time.monotonic() + 1.0
+            told = ", ".join(f"{shown[name]} {name}" for name in SHOWN[1:])
+            meter.set_postfix_str(told, refresh=False)
+            meter.update(shown["done"] - meter.n)
         meter.close()
     except BaseException:
         engine.cancel()
@@ -180,6 +185,9 @@ def _memory(plan: Plan) -> str:
 
 
 def _lost(plan: Plan, place: int, piece: Piece, why: str, unseen: bool) -> Exception:
+    last = log_end(log_file(plan, place)).strip().splitlines()[-1:]
+    if unseen and last and last[0].startswith(PROGRAM):
+        return UserError(last[0].removeprefix(PROGRAM))
     if unseen:
         what = f"left no file in {plan.folder} ({why or 'the engine says nothing'})"
         remedy = "Use a folder that every node sees under one path and may write to."

@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 from petriscope.executors import Resources
 from petriscope.executors.drive import pieces_of
-from petriscope.executors.plans import Plan, who
+from petriscope.executors.plans import Plan
 from petriscope.executors.task import PARENT
 from petriscope.parallel import in_processes
 
@@ -20,7 +20,6 @@ from petriscope.parallel import in_processes
 def run(plan: Plan, workers: int | None, left: list[int], unit: str) -> None:
     """Run some items of a plan, each in a forked process: what this one has loaded is theirs."""
     plan.begin(left)
-    who()  # asks torch, once for all that are forked
     for _ in in_processes(plan.run, left, plan.what, unit=unit, workers=workers):
         pass
     plan.state.unlink()

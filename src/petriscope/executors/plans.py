@@ -14,6 +14,7 @@ import os
 import pickle
 import re
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from petriscope.executors import Executor, Resources
 from petriscope.executors.config import Settings
 from petriscope.executors.state import read_head
 from petriscope.files import atomic_path, read_json, write_json
-from petriscope.machine import cpu_model, source_digest
+from petriscope.machine import cpu_model, processor, source_digest
 
 LARGEST = 1 << 20
 """bytes of an item or a result"""
@@ -78,7 +79,7 @@ class Plan:
         self.folder.mkdir(parents=True, exist_ok=True)
         head = {"source": self.source, "version": petriscope.__version__, "digest": self.digest}
         write_headed(self.file, head, self)
-        write_json(self.file.with_suffix(".token"), {"digest": self.digest})
+        _write(self.file.with_suffix(".token"), {"digest": self.digest}, b"")
 
     def begin(self, left: Sequence[int]) -> None:
         """Remove what an earlier run left of the items that are to be done."""
@@ -231,8 +232,9 @@ class Reporter:
 
 
 def who() -> dict[str, Any]:
-    """This process: host, kind of processor, number."""
-    return {"host": socket.gethostname(), "cpu": cpu_model(), "pid": os.getpid()}
+    """This process: host, kind of processor (as torch uses it, where it is in use), number."""
+    cpu = cpu_model() if "torch" in sys.modules else processor()
+    return {"host": socket.gethostname(), "cpu": cpu, "pid": os.getpid()}
 
 
 def slug(text: str) -> str:
