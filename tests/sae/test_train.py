@@ -135,10 +135,10 @@ def test_resumed_run_writes_the_same_bytes(tmp_path: Path, variant: str) -> None
             source,
             heldout=None,
             checkpoint=tmp_path / "c",
-            checkpoint_every=10,
+            checkpoint_seconds=0,
             progress=False,
         )
-    resumed = run(config, checkpoint=tmp_path / "c", checkpoint_every=10)
+    resumed = run(config, checkpoint=tmp_path / "c", checkpoint_seconds=0)
     assert same(whole, resumed)
     for name, result in (("whole", whole), ("resumed", resumed)):
         result.sae.save(tmp_path / name)
@@ -150,7 +150,7 @@ def test_resumed_run_writes_the_same_bytes(tmp_path: Path, variant: str) -> None
 
 
 def test_foreign_and_corrupt_checkpoints_are_refused(tmp_path: Path) -> None:
-    run(SHORT, checkpoint=tmp_path / "c", checkpoint_every=30)
+    run(SHORT, checkpoint=tmp_path / "c", checkpoint_seconds=0)
     with pytest.raises(
         UserError, match=r"c: is of another configuration: lr was 0.003, now 0.001. Delete"
     ):
@@ -169,7 +169,7 @@ import resource, sys
 from pathlib import Path
 import sae.test_train as t
 from petriscope.errors import UserError
-t.run(t.SHORT, checkpoint=Path(sys.argv[1]), checkpoint_every=60)
+t.run(t.SHORT, checkpoint=Path(sys.argv[1]), checkpoint_seconds=0)
 before = (Path(sys.argv[1]) / "state.safetensors").read_bytes()
 resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, len(before) // 2))
 saved = t.train_module.load_checkpoint(Path(sys.argv[1]), t.SHORT.resolved())

@@ -51,7 +51,8 @@ _SAMPLE_TOKENS = 16_384
 _LOG_ROWS = 100
 LOGGED = ("step", "tokens", "loss", "fvu", "l0", "dead", "lr", "threshold", "gradient_norm")
 """columns of a training curve"""
-_CHECKPOINT_EVERY = 1000  # steps
+CHECKPOINT_SECONDS = 60.0
+"""Work that a killed run loses at most, beside the step it was in."""
 _AUDIT_STEPS, _AUDIT_ROWS = (
     20,
     4,
@@ -335,7 +336,7 @@ def train_dictionary(
     *,
     heldout: np.ndarray | TokenSource | None,
     checkpoint: str | Path | None = None,
-    checkpoint_every: int | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     curve: str | Path | None = None,
     device: str = "cpu",
     progress: bool = True,
@@ -343,9 +344,9 @@ def train_dictionary(
 ) -> TrainResult:
     """Train on ``source``; judge on ``heldout``: raw hidden states (…, d) or a source of them.
 
-    checkpoint: folder written every ``checkpoint_every`` steps (None: 1000) and after the last,
-    resumed from where it exists (the result is the same, byte for byte); removed by no one. curve:
-    CSV of the history so far, rewritten a hundred times. Raises `UserError` on unusable data, a
+    checkpoint: folder written every ``checkpoint_seconds`` and after the last step, resumed from
+    where it exists (the result is the same, byte for byte); removed by no one. curve: CSV of the
+    history so far, rewritten a hundred times. Raises `UserError` on unusable data, a
     foreign checkpoint, or divergence. device: where the steps run; the trained dictionary, and what
     it encodes, stay on the host.
     """
@@ -359,6 +360,7 @@ def train_dictionary(
     saved = load_checkpoint(folder, config) if folder is not None else None
     run = Run.resumed(config, saved, device) if saved else Run.started(config, source, device)
     begun, first = time.perf_counter(), run.step
+    kept = begun  # when the last checkpoint was
     every = max(1, config.steps // _LOG_ROWS)
     of_blocks = config.batch_of == "blocks"
     unit = "block" if of_blocks else "token"
@@ -377,9 +379,10 @@ def train_dictionary(
             if meter is not None:
                 state = f"FVU {row['fvu']:.3f}  L0 {row['l0']:.1f}  dead {row['dead']:.1%}"
                 meter.set_postfix_str(state, refresh=False)
-        due = run.step % (checkpoint_every or _CHECKPOINT_EVERY) == 0 or run.step == config.steps
+        due = time.perf_counter() - kept >= checkpoint_seconds or run.step == config.steps
         if folder is not None and due:
             save_checkpoint(folder, config, run.checkpoint())
+            kept = time.perf_counter()
         if meter is not None:
             meter.update(config.batch)
     if meter is not None:
