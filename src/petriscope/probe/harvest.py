@@ -179,7 +179,7 @@ def harvest(
     def some(places: list[int]) -> np.ndarray:
         group = [numbers[place] for place in places]
         with torch.inference_mode():
-            return _as_float16(inputs.streams_of(model, group, [layer])[layer], layer, group)
+            return as_float16(inputs.streams_of(model, group, [layer])[layer], layer, group)
 
     groups, what = inputs.together(numbers), f"hidden states of layer {layer}"
     pieces = list(in_processes(some, groups, what, unit=_unit(groups)))
@@ -332,7 +332,7 @@ def _streams(
     group = [numbers[place] for place in places]
     with torch.inference_mode():
         found = inputs.streams_of(model, group, layers)
-    return {layer: _as_float16(found[layer], layer, group) for layer in layers}
+    return {layer: as_float16(found[layer], layer, group) for layer in layers}
 
 
 def _rows(counts: np.ndarray, places: list[int]) -> np.ndarray | slice:
@@ -347,7 +347,8 @@ def _unit(groups: list[list[int]]) -> str:
     return "window" if all(len(group) == 1 for group in groups) else "batch"
 
 
-def _as_float16(hidden: torch.Tensor, layer: int, windows: Sequence[int]) -> np.ndarray:
+def as_float16(hidden: torch.Tensor, layer: int, windows: Sequence[int]) -> np.ndarray:
+    """Hidden states as they are stored. Raises `UserError` where a value leaves float16."""
     with np.errstate(over="ignore"):  # refused below, with the window named
         values = hidden.float().cpu().numpy().astype(np.float16)
     if not np.isfinite(values).all():

@@ -31,12 +31,16 @@ def add_model(digest: Digest, model: ProbedModel) -> None:
 
 
 def add_windows(digest: Digest, inputs: Inputs, windows: Sequence[int]) -> None:
-    """Add what a model reads of ``windows``, which run together, and the plain settings of
-    ``inputs``: its numbers and words."""
-    _add(digest, type(inputs).__qualname__)
-    _add(digest, _settings(inputs))
+    """Add what a model reads of ``windows``, which run together, and the settings of ``inputs``."""
+    add_settings(digest, inputs)
     for window in windows:
         _add(digest, inputs.batch(window))
+
+
+def add_settings(digest: Digest, inputs: Inputs) -> None:
+    """Add the plain settings of ``inputs``: its numbers and words."""
+    _add(digest, type(inputs).__qualname__)
+    _add(digest, _settings(inputs))
 
 
 def _settings(thing: object) -> dict[str, Any]:

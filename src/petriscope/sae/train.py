@@ -192,6 +192,20 @@ class Run:
             )
         return row
 
+    def logged(self, curve: Path | str | None) -> dict[str, float] | None:
+        """A row of the history where one is due after this step, also in the file ``curve``."""
+        every = max(1, self.config.steps // _LOG_ROWS)
+        if self.step % every and self.step != self.config.steps:
+            return None
+        row = self.log()
+        if curve is not None:
+            self.draw(curve)
+        return row
+
+    def draw(self, curve: Path | str) -> None:
+        """Write the history into the file ``curve``."""
+        write_csv(curve, pd.DataFrame(self.history)[list(LOGGED)])
+
     def sae(self) -> SAE:
         """The dictionary as it stands."""
         tensors = {
@@ -361,7 +375,6 @@ def train_dictionary(
     run = Run.resumed(config, saved, device) if saved else Run.started(config, source, device)
     begun, first = time.perf_counter(), run.step
     kept = begun  # when the last checkpoint was
-    every = max(1, config.steps // _LOG_ROWS)
     of_blocks = config.batch_of == "blocks"
     unit = "block" if of_blocks else "token"
     meter = bar(name, total=config.steps * config.batch, unit=unit) if progress else None
@@ -372,13 +385,10 @@ def train_dictionary(
     batches = stream(config.batch, config.seed, first)
     while run.step < config.steps:
         run.advance(next(batches).mul_(run.scale).to(device))
-        if run.step % every == 0 or run.step == config.steps:
-            row = run.log()
-            if curve is not None:
-                write_csv(curve, pd.DataFrame(run.history)[list(LOGGED)])
-            if meter is not None:
-                state = f"FVU {row['fvu']:.3f}  L0 {row['l0']:.1f}  dead {row['dead']:.1%}"
-                meter.set_postfix_str(state, refresh=False)
+        row = run.logged(curve)
+        if row is not None and meter is not None:
+            state = f"FVU {row['fvu']:.3f}  L0 {row['l0']:.1f}  dead {row['dead']:.1%}"
+            meter.set_postfix_str(state, refresh=False)
         due = time.perf_counter() - kept >= checkpoint_seconds or run.step == config.steps
         if folder is not None and due:
             save_checkpoint(folder, config, run.checkpoint())
@@ -388,7 +398,7 @@ def train_dictionary(
     if meter is not None:
         meter.close()
     if curve is not None and first == config.steps:  # trained before: its stage stopped afterwards
-        write_csv(curve, pd.DataFrame(run.history)[list(LOGGED)])
+        run.draw(curve)
     seconds = time.perf_counter() - begun
     sae = run.sae()
     judged = quality(sae, heldout) if heldout is not None else None
@@ -433,10 +443,12 @@ class Checkpoint(NamedTuple):
     numbers: dict[str, Any]
 
 
-def check_space(folder: Path, config: SAEConfig) -> None:
-    """Raise `UserError` before training where the disk cannot take a checkpoint of ``config``
-    beside the earlier one."""
-    needed = 2 * 4 * (3 * (2 * config.m * config.d + config.m + config.d) + 2 * config.m)
+def check_space(folder: Path, config: SAEConfig, dictionaries: int = 1) -> None:
+    """Raise `UserError` before training where the disk cannot take a checkpoint of so many
+    ``dictionaries`` of ``config`` beside the earlier one."""
+    needed = (
+        dictionaries * 2 * 4 * (3 * (2 * config.m * config.d + config.m + config.d) + 2 * config.m)
+    )
     existing = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:
