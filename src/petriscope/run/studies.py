@@ -112,8 +112,8 @@ class Study:
     given workspace, parameters and the trained dictionaries by (layer, seed), columns of the
     quality table by the same key. None where the model has no readout."""
     probed: Callable[[Workspace, Any], tuple[ProbedModel, Inputs]] | None = None
-    """The probed model of a run, on its device, and its inputs, given workspace and parameters: what
-    dictionaries trained without stored hidden states read. None where the study cannot say."""
+    """The probed model of a run, on its device, and its inputs, given workspace and parameters:
+    what dictionaries trained without stored hidden states read. None where there is none."""
     tests: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Tables that hold adjusted p-values, for the ledger of tests: stage → their names."""
     adjusted: Callable[[], Sequence[Adjusted]] = lambda: ()
