@@ -99,7 +99,10 @@ class Slurm:
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)
         os.environ["SLURM_CONF"] = str(self.conf)
-        paths = {name: self.folder / f"munge.{name}" for name in ("socket", "log-file", "pid-file", "seed-file")}
+        paths = {
+            name: self.folder / f"munge.{name}"
+            for name in ("socket", "log-file", "pid-file", "seed-file")
+        }
         paths["log-file"].touch(0o600)
         self._run("munged", "--foreground", "--force", f"--key-file={key}",
                   *(f"--{name}={path}" for name, path in paths.items()))  # fmt: skip
@@ -132,7 +135,9 @@ class Slurm:
 @contextlib.contextmanager
 def slurm(folder: Path, *wrapper: str) -> Iterator[Slurm]:
     """A SLURM of one node of four processors, in a namespace."""
-    missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not shutil.which(name)]
+    missing = [
+        name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not shutil.which(name)
+    ]
     if missing:
         pytest.skip(f"needs {', '.join(missing)} (Debian: slurmctld slurmd munge)")
     with namespace():
@@ -156,7 +161,12 @@ def ray_cluster(nodes: int = 2) -> Iterator[Any]:
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
             for _ in range(nodes):
-                cluster.add_node(num_cpus=2, memory=8 * 2**30, object_store_memory=80 * 2**20, node_ip_address="127.0.0.1")
+                cluster.add_node(
+                    num_cpus=2,
+                    memory=8 * 2**30,
+                    object_store_memory=80 * 2**20,
+                    node_ip_address="127.0.0.1",
+                )
             yield cluster
         finally:
             import ray

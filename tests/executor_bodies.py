@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from petriscope.errors import UserError
-from petriscope.executors.plans import Reporter
+from petriscope.executors import state
 from petriscope.files import write_npy
 
 
@@ -51,8 +51,8 @@ def fails(place: Place, item: int) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
         if place.how == "killed, further each time":
             done = len((place.folder / "ran_2").read_text())
-            Reporter._next = 0
-            Reporter.say(done, 10)
+            state._Report.next = 0
+            state.report(done, 10)
             if done < 7:
                 os.kill(os.getpid(), signal.SIGKILL)
     return item * item

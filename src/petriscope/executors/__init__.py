@@ -49,10 +49,13 @@ class Executor:
     """digest of what the stage reads: another one, and every item runs again"""
     settings: Settings = field(default_factory=Settings)
 
-    @property
-    def shards(self) -> int | None:
-        """In how many parts a long harvest is cut; None where one machine writes one file."""
-        return None if self.name == "local" else self.settings.limit
+    def runs_here(self, gpus: int = 0) -> bool:
+        """Whether its tasks run in this process and those forked from it."""
+        if self.name != "local" or gpus == 0 or self.folder is None:
+            return self.name == "local"
+        from petriscope.executors.local import gpu_count
+
+        return gpu_count() < 2
 
 
 LOCAL = Executor()
@@ -72,6 +75,19 @@ def using(executor: Executor) -> Iterator[None]:
         yield
     finally:
         _used.reset(token)
+
+
+_loaded: list[tuple[Any, Any, Any]] = []
+
+
+def once(load: Callable[[Context], Result], context: Context) -> Result:
+    """``load(context)``, computed once a process for this object: called before `fan_out`, what it
+    loads is there in forked processes too."""
+    for function, of, found in _loaded:
+        if function is load and of is context:
+            return found  # type: ignore[no-any-return]
+    _loaded[:] = [(load, context, load(context))]
+    return _loaded[0][2]  # type: ignore[no-any-return]
 
 
 def fan_out(

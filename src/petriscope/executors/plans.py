@@ -26,13 +26,12 @@ import petriscope
 from petriscope.errors import UserError
 from petriscope.executors import Executor, Resources
 from petriscope.executors.config import Settings
-from petriscope.executors.state import read_head
+from petriscope.executors.state import read_head, reporting
 from petriscope.files import atomic_path, read_json, write_json
 from petriscope.machine import cpu_model, processor, source_digest
 
 LARGEST = 1 << 20
 """bytes of an item or a result"""
-PROGRESS_SECONDS = 5.0
 NOTES = "notes.json"
 """of a stage: who ran its tasks, for the provenance record"""
 
@@ -114,11 +113,8 @@ class Plan:
     def run(self, place: int) -> None:
         """Run one item here, and leave its done file."""
         begun = time.time()
-        Reporter.of(self.path(place, "progress"))
-        try:
+        with reporting(self.path(place, "progress"), who()):
             result = self.body(self.context, self.items[place])
-        finally:
-            Reporter.of(None)
         data = _small(result, f"the result of {self.keys[place]}")
         head = {**who(), "key": self.keys[place], "hash": self.hashes[place]}
         head |= {"seconds": round(time.time() - begun, 3), "engine": self.engine}
@@ -208,27 +204,6 @@ def fail(plan: Plan, place: int, error: Exception) -> None:
         print(text, flush=True)
     head = {**who(), "user": full or isinstance(error, UserError), "text": text}
     _write(plan.path(place, "failed"), head, b"")
-
-
-class Reporter:
-    """Says how far the running item is: its progress file is written at most every 5 seconds."""
-
-    _path: Path | None = None
-    _next = 0.0
-
-    @classmethod
-    def of(cls, path: Path | None) -> None:
-        """Report to another file (None: to none)."""
-        cls._path, cls._next = path, 0.0
-        if path is not None:
-            cls.say(0, 0)
-
-    @classmethod
-    def say(cls, done: float, total: float) -> None:
-        """Tell that ``done`` of ``total`` is safe on disk, or will be soon."""
-        if cls._path is not None and time.monotonic() >= cls._next:
-            _write(cls._path, {**who(), "done": done, "total": total, "time": time.time()}, b"")
-            cls._next = time.monotonic() + PROGRESS_SECONDS
 
 
 def who() -> dict[str, Any]:

@@ -3,12 +3,16 @@ by `petriscope status` in another terminal."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+EVERY = 5.0
+"""seconds between two reports of one item"""
 SHOWN = ("done", "running", "waiting", "lost", "retried")
 
 
@@ -46,3 +50,33 @@ def call_state(path: Path) -> dict[str, Any]:
 def stage_states(folder: Path) -> Iterator[dict[str, Any]]:
     """The state of every call of a stage."""
     yield from filter(None, map(call_state, sorted(folder.glob("*.state"))))
+
+
+class _Report:
+    path: Path | None = None
+    who: ClassVar[dict[str, Any]] = {}
+    next = 0.0
+
+
+@contextlib.contextmanager
+def reporting(path: Path, who: dict[str, Any]) -> Iterator[None]:
+    """Let what runs inside `report` into a file, which stays where it is killed."""
+    _Report.path, _Report.who, _Report.next = path, who, 0.0
+    report(0, 0)
+    try:
+        yield
+    finally:
+        _Report.path = None
+
+
+def report(done: float, total: float) -> None:
+    """Tell how far the running item is: what of it is safe on disk. Written at most every 5
+    seconds; nothing happens outside a task."""
+    path, now = _Report.path, time.monotonic()
+    if path is None or now < _Report.next:
+        return
+    _Report.next = now + EVERY
+    said = {**_Report.who, "done": done, "total": total, "time": time.time()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.write_text(json.dumps(said) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from petriscope.errors import UserError
+from petriscope.executors.state import report
 from petriscope.files import (
     Output,
     atomic_folder,
@@ -392,6 +393,7 @@ def train_dictionary(
         due = time.perf_counter() - kept >= checkpoint_seconds or run.step == config.steps
         if folder is not None and due:
             save_checkpoint(folder, config, run.checkpoint())
+            report(run.step, config.steps)
             kept = time.perf_counter()
         if meter is not None:
             meter.update(config.batch)
