@@ -50,9 +50,7 @@ class Exported:
 
     def feature(self, identifier: int) -> dict:
         """A feature's evidence."""
-        row = self.ids.index(identifier)
-        pack = value(self.out, f"f/{row // self.home['pack']}")
-        found = pack["features"][row - pack["first"]]
+        found = web_reader.feature(self.out, self.ids.index(identifier), self.home)
         assert found["id"] == identifier
         return found
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 
 from petriscope.errors import UserError
 from petriscope.files import plain
@@ -92,6 +93,22 @@ def packed(raw: bytes, level: int = LEVEL) -> bytes:
 def write_json(folder: Path, name: str, value: Any) -> list[Written]:
     """Write a chunk of JSON: numbers as they are, those that are none as null."""
     return write(folder, name, compact(plain(value)).encode())
+
+
+def write_columns(folder: Path, name: str, value: Any, level: int = LEVEL) -> list[Written]:
+    """Write a chunk of JSON that may hold arrays: their numbers have the shortest decimals that
+    give them back, and NaN is null."""
+    return write(folder, name, columns_json(value), level)
+
+
+def columns_json(value: Any) -> bytes:
+    """JSON of lists, records and contiguous arrays."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def stored_json(text: str) -> orjson.Fragment:
+    """JSON that is stored as such, for `columns_json`."""
+    return orjson.Fragment(text.replace(" ", ""))
 
 
 def compact(value: Any) -> str:

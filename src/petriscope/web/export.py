@@ -20,7 +20,7 @@ from typing import Any
 from petriscope.errors import UserError
 from petriscope.files import Output, atomic_folder, json_with, sha256
 from petriscope.parallel import in_processes
-from petriscope.web.chunks import Written, write, write_items, write_json
+from petriscope.web.chunks import Written, write_columns, write_items, write_json
 from petriscope.web.columns import write_column, write_first_rows, write_positions
 from petriscope.web.flows import flow_chunks, pairs_of
 from petriscope.web.home import FORMAT, home
@@ -179,12 +179,12 @@ def _shared(folder: Path, source: Source) -> tuple[list[Task], Parts]:
         tasks.append(partial(words.write_celltypes, folder))
     if atlas.layout_made is not None:
         tasks.append(partial(write_positions, folder, source))
-    text, kept, all_documents = documents(atlas)
+    kept, all_documents = documents(atlas)
     if kept:
         has.append("documents")
-        tasks.append(partial(write, folder, "documents", text.encode()))
+        tasks.append(partial(write_columns, folder, "documents", kept))
     index = [] if places is None else places.index()
-    return tasks, Parts(sorted(has), pairs, summary(graphs), index, (kept, all_documents))
+    return tasks, Parts(sorted(has), pairs, summary(graphs), index, (len(kept), all_documents))
 
 
 def _json(folder: Path, name: str, value: Any) -> Task:

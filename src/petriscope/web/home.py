@@ -12,7 +12,7 @@ from petriscope.web.columns import shown, stored
 from petriscope.web.parts import Parts, sentences
 from petriscope.web.source import ENRICHED, Source
 
-FORMAT = 1
+FORMAT = 2
 """Of the folder: a page that meets a newer one says so (in step with format.ts)."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from petriscope.web import digits
-from petriscope.web.chunks import Written, write
+from petriscope.web.chunks import Written, write_columns
 from petriscope.web.source import Source, columns_of
 
 EACH = 4_096
@@ -64,16 +64,15 @@ class Places:
     def write(self, folder: Path, number: int) -> list[Written]:
         """Write one file of contexts."""
         a, b = self.cuts[number]
-        fields = {
-            "chrom": digits.words([self.chroms[c] for c in self.chrom[a:b]]),
-            "start": digits.whole(self.start[a:b].tolist()),
-            "end": digits.whole(self.end[a:b].tolist()),
-            "row": digits.whole(self.row[a:b].tolist()),
-            "unit": digits.whole(self.unit[a:b].tolist()),
+        columns = {
+            "chrom": [self.chroms[c] for c in self.chrom[a:b].tolist()],
+            "start": self.start[a:b],
+            "end": self.end[a:b],
+            "row": self.row[a:b],
+            "unit": self.unit[a:b],
             "activation": digits.reals(self.activation[a:b]),
         }
-        value = digits.record({name: digits.listed(texts) for name, texts in fields.items()})
-        return write(folder, f"place/{number}", value.encode())
+        return write_columns(folder, f"place/{number}", columns)
 
     def near(
         self, chroms: Sequence[str | None], sites: Sequence[int | None], reach: int

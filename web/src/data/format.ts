@@ -8,7 +8,7 @@
 // "id" is the atlas's identifier, layer * 1,000,000 + index; "row" is the place of a feature in
 // the columns, which are ordered by (layer, index).
 
-export const FORMAT = 1;
+export const FORMAT = 2;
 
 /** How a number is printed; the words of schema.Format. */
 export type Form = "count" | "number" | "signed" | "p" | "share" | "text" | "id" | "flag";
@@ -268,7 +268,7 @@ export interface Neighbor { id: number; value: number; label: string | null; q: 
 
 export interface CurvePoint { layer: number | null; lineage: string | null; arm: string; x: number; estimate: number | null; lo: number | null; hi: number | null; n: number | null }
 
-/** One feature of data/f/K.js: the evidence on its page. Absent tables are empty lists. */
+/** The evidence on the page of a feature, as it lies in data/f/K.js. */
 export interface Feature {
   id: number;
   /** Every column of the features table. */
@@ -296,8 +296,24 @@ export interface Feature {
   modules: [string, number][];
 }
 
-/** data/f/K.js */
-export interface Pack { first: number; features: Feature[] }
+/** Columns of equal length by name, or columns again. */
+export type Packed = { [name: string]: unknown[] | Packed };
+
+/** Rows of consecutive features, column by column: the rows of the k-th feature lie before ends[k]. */
+export type PackedTable = { ends: number[] } & Packed;
+
+/** data/f/K.js: consecutive features, column by column (`feature.ts` makes a Feature of it); a table
+ * without rows is absent. */
+export interface Pack {
+  id: number[];
+  values: Packed;
+  contexts_total: number[];
+  /** What the checks ask and what they compare with; the column `ask` of the table counts in it. */
+  asks: [string, string][];
+  tables: Record<string, PackedTable>;
+  /** By place in the pack. */
+  dependency: Record<string, NonNullable<Feature["dependency"]>>;
+}
 
 /** data/curves.js: curves of layers and of the run (not of single features). */
 export interface Curves { ablation: CurvePoint[]; steering: CurvePoint[] }
