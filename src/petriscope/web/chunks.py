@@ -21,7 +21,6 @@ import numpy as np
 import orjson
 
 from petriscope.errors import UserError
-from petriscope.files import plain
 
 LEVEL = 6
 """Of compression: 9 takes three times as long for about one per cent."""
@@ -90,30 +89,20 @@ def packed(raw: bytes, level: int = LEVEL) -> bytes:
     return HEADER + body + struct.pack("<II", zlib.crc32(raw), len(raw) & 0xFFFFFFFF)
 
 
-def write_json(folder: Path, name: str, value: Any) -> list[Written]:
-    """Write a chunk of JSON: numbers as they are, those that are none as null."""
-    return write(folder, name, compact(plain(value)).encode())
+def write_json(folder: Path, name: str, value: Any, level: int = LEVEL) -> list[Written]:
+    """Write a chunk of JSON (`as_json`)."""
+    return write(folder, name, as_json(value), level)
 
 
-def write_columns(folder: Path, name: str, value: Any, level: int = LEVEL) -> list[Written]:
-    """Write a chunk of JSON that may hold arrays: their numbers have the shortest decimals that
-    give them back, and NaN is null."""
-    return write(folder, name, columns_json(value), level)
-
-
-def columns_json(value: Any) -> bytes:
-    """JSON of lists, records and contiguous arrays."""
+def as_json(value: Any) -> bytes:
+    """JSON of records, lists and contiguous arrays. Real numbers have the shortest decimals that
+    give them back; those that are none are null."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def stored_json(text: str) -> orjson.Fragment:
-    """JSON that is stored as such, for `columns_json`."""
+    """JSON that is stored as such, for `as_json`."""
     return orjson.Fragment(text.replace(" ", ""))
-
-
-def compact(value: Any) -> str:
-    """JSON without blanks, in ASCII."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def write_items(folder: Path, name: str, items: np.ndarray) -> list[Written]:

@@ -16,7 +16,7 @@ from petriscope.atlas.evidence import checks
 from petriscope.atlas.query import Atlas
 from petriscope.enrich.kinds import KINDS, SCORED
 from petriscope.web import digits
-from petriscope.web.chunks import Written, columns_json, packed, stored_json, write
+from petriscope.web.chunks import Written, as_json, packed, stored_json, write
 from petriscope.web.modules import PHI
 from petriscope.web.nearby import Nearby
 from petriscope.web.source import Source, columns_of, within
@@ -89,7 +89,7 @@ class Block:
                 if first <= place < last
             },
         }
-        return columns_json(value)
+        return as_json(value)
 
 
 @dataclass

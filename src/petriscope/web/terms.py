@@ -11,7 +11,7 @@ import numpy as np
 
 from petriscope.atlas.filters import GENE_REACH
 from petriscope.web import digits
-from petriscope.web.chunks import Written, write_columns, write_json
+from petriscope.web.chunks import Written, write_json
 from petriscope.web.places import Places
 from petriscope.web.source import ENRICHED, Source, by_feature, columns_of
 
@@ -142,7 +142,7 @@ class Vocabulary:
             entries = {name: column[first:last] for name, column in columns.items()}
             found[str(number[term])] = {"row": own, "total": b - a, **entries}
             first = last
-        return write_columns(folder, group.name, found)
+        return write_json(folder, group.name, found)
 
     def write_celltypes(self, folder: Path) -> list[Written]:
         """Write data/celltypes.js: the features that are higher in each cell type."""
