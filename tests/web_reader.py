@@ -71,9 +71,9 @@ def feature(folder: Path, row: int, home: dict[str, Any]) -> dict[str, Any]:
 
     def by_kind(name: str, kinds: list[str] | None) -> dict[str, list[dict[str, Any]]]:
         found: dict[str, list[dict[str, Any]]] = {}
-        for row in rows(name):
-            kind = row.pop("kind")
-            found.setdefault(kinds[kind] if kinds else kind, []).append(row)
+        for one in rows(name):
+            kind = one.pop("kind")
+            found.setdefault(kinds[kind] if kinds else kind, []).append(one)
         return found
 
     asks = pack["asks"]

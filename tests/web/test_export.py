@@ -97,6 +97,17 @@ def test_flags_equal_the_filters(genome: Exported) -> None:
     assert [i for i, flag in zip(genome.ids, flags) if flag & 32] == tested
 
 
+def test_kinds_equal_the_filters(genome: Exported) -> None:
+    bits = items(genome.out, "kinds", "u1")
+    told = [kind["filters"][0] for kind in genome.home["kinds"]]
+    held = 0
+    for k, word in enumerate(told):
+        passed = [i for i, held in zip(genome.ids, bits) if held & (1 << k)]
+        assert passed == sorted(genome.atlas.order(f"{word}:*")), word
+        held += bool(passed)
+    assert held > 2
+
+
 @pytest.mark.parametrize("name", ["layer", "q", "label", "cds", "module"])
 @pytest.mark.parametrize("down", [False, True])
 def test_first_rows_equal_the_sorting(genome: Exported, name: str, down: bool) -> None:

@@ -16,8 +16,8 @@ Column = Sequence[Any] | np.ndarray
 
 
 def reals(values: Sequence[float | None] | np.ndarray) -> np.ndarray:
-    """float64 (n,): the numbers whose shortest decimals have few digits; what is missing or infinite
-    is NaN, which JSON has as null."""
+    """float64 (n,): the numbers whose shortest decimals have few digits; what is missing or
+    infinite is NaN, which JSON has as null."""
     x = np.array(values, np.float64)
     x[~np.isfinite(x)] = np.nan
     found, doubt = _rounded(x, DIGITS)

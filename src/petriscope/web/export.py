@@ -169,7 +169,8 @@ def _shared(folder: Path, source: Source) -> tuple[list[Task], Parts]:
         has.append("place")
         tasks += [partial(places.write, folder, k) for k in range(len(places.cuts))]
     if source.numbered:
-        has.append("terms")
+        has += ["kinds", "terms"]
+        tasks.append(partial(write_items, folder, "kinds", source.kinds))
         tasks.append(partial(words.write_terms, folder))
         tasks += [partial(words.write_posts, folder, group) for group in words.posts]
     if words.genes.name:

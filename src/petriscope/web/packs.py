@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +207,7 @@ class Packer:
         table = Table(edges_of(block, ids), columns)
         told = [records.LineageEffect._make(row[1:]) for row in rows]
         at = table.edges.tolist()
-        return table, [told[a:b] for a, b in zip(at, at[1:])]
+        return table, [told[a:b] for a, b in pairwise(at)]
 
     def _activation(self, atlas: Atlas, block: np.ndarray) -> Table:
         sql = (
@@ -257,7 +258,9 @@ class Packer:
             "WHERE a.id BETWEEN ? AND ? ORDER BY a.id, a.kind, a.rank"
         )
         rows = atlas.select(sql, within(block))
-        rows = _cut(rows, edges_of_runs([row[:2] for row in rows]), LIMITS["annotations"])
+        if np.diff(edges_of(block, [row[0] for row in rows])).max() > LIMITS["annotations"]:
+            runs = edges_of_runs([row[:2] for row in rows])
+            rows = _cut(rows, runs, LIMITS["annotations"])
         ids, kind, term, scope, *rest = columns_of(rows, 4 + len(names))
         known = {k.name: number for number, k in enumerate(KINDS)}
         alpha = atlas.thresholds.alpha
@@ -413,7 +416,7 @@ def _cut(rows: list[Any], edges: np.ndarray, most: int) -> list[Any]:
     if np.diff(edges).max(initial=0) <= most:
         return rows
     at = edges.tolist()
-    return [row for a, b in zip(at, at[1:]) for row in rows[a : min(b, a + most)]]
+    return [row for a, b in pairwise(at) for row in rows[a : min(b, a + most)]]
 
 
 def _reals(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> Columns:

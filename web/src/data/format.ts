@@ -149,7 +149,7 @@ export interface Home {
   /** Other studies of data/compare.js; empty: none. */
   studies: string[];
   /** What lies in data/ beside columns: "numbers", "curves", "perturbations", "documents", "genes",
-   * "terms", "place", "celltypes", "kg", "compare". */
+   * "terms", "kinds", "place", "celltypes", "kg", "compare". */
   has: string[];
   /** Documents of data/documents.js, those with most features, and of how many. */
   documents: [number, number];
@@ -171,7 +171,8 @@ export interface FirstRows {
   rows: (number | string | null)[][];
 }
 
-/** Bits of data/flags.js, one byte a feature. */
+/** Bits of data/flags.js, one byte a feature. data/kinds.js has one too: bit k says that the feature
+ * is enriched for a term of home.kinds[k]. */
 export const FLAG = { alive: 1, context: 2, stable: 4, causal: 8, annotated: 16, tested: 32 } as const;
 
 /** data/terms.js: the vocabulary of annotations without genes, in the order of the SQLite atlas's

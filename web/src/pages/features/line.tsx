@@ -4,7 +4,7 @@ import type { Home } from "../../data/format";
 import { href } from "../../route";
 
 /** Milliseconds after the last key until the address follows. */
-const PAUSE = 120;
+const PAUSE = 60;
 
 export function FilterLine({
   home,
