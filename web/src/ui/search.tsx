@@ -101,6 +101,7 @@ export function Search({ home }: { home: Home }) {
       <ul
         class="hits"
         id={list}
+        data-shows={answer?.text}
         role="listbox"
         aria-label="Search results"
         hidden={!shown || hits.length === 0}
