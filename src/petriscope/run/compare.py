@@ -17,7 +17,9 @@ import yaml
 
 from petriscope.errors import UserError
 from petriscope.files import read_json
+from petriscope.run.params import load_params
 from petriscope.run.studies import PACKAGE
+from petriscope.run.weights import shipped_with
 from petriscope.run.workspace import Workspace, template
 
 FOLDER = "paper_figures"
@@ -178,6 +180,10 @@ def shipped_results(
     the checkout that ships them (a run overwrites the files, git keeps them), else the checkout's
     or the installed package's.
     """
+    if reference is None:
+        reference = shipped_with(workspace, load_params(workspace.params))
+        if reference is not None and not reference.is_dir():
+            return None
     if reference is not None:
         if not (reference / "tables").is_dir():
             remedy = "Name a paper_figures folder."

@@ -21,10 +21,11 @@ import torch
 from petriscope.errors import UserError
 from petriscope.parallel import in_processes
 from petriscope.probe.tokens import Tokens
+from petriscope.sae.coder import dictionary_folder
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.judge import stability_tables
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.train import TrainResult, train_dictionary
+from petriscope.sae.train import TrainResult, given_dictionary, train_dictionary
 
 Key = tuple[int, int]
 """Layer and seed."""
@@ -98,6 +99,8 @@ class Job(NamedTuple):
     device: str = "cpu"
     tune: TokenSource | None = None
     """tokens on which a sweep chooses the learning rate first; None: the configuration's"""
+    given: Path | None = None
+    """folder of the dictionary that is taken in place of training one"""
 
 
 def train_many(
@@ -125,6 +128,8 @@ def train_many(
 
 def _train(job: Job, progress: bool) -> TrainResult:
     config, table = job.config, None
+    if job.given is not None:
+        return given_dictionary(job.given, config, heldout=job.heldout)
     if job.tune is not None:
         config, table = sweep_learning_rate(config, job.source, job.tune)
     result = train_dictionary(
@@ -149,10 +154,12 @@ def train_layers(
     scratch: Path,
     curves: Path,
     device: str,
+    given: Path | None = None,
 ) -> dict[Key, TrainResult]:
     """Train a dictionary for every key of ``plans`` on the `train` tokens of its layer's store,
     judged on the `select` tokens.
 
+    With ``given``, a folder of dictionaries as `saved_sae` reads it, none trains: those are judged.
     With ``sweep`` each layer's first seed finds its learning rate on the `tune` tokens first; the
     layer's other seeds take that rate. ``scratch`` takes checkpoints, ``curves`` a CSV per
     dictionary.
@@ -184,6 +191,7 @@ def train_layers(
                     curve=curves / f"layer_{layer}_seed_{seed}.csv",
                     device=device,
                     tune=source(layer, "tune") if sweep and tuned is None else None,
+                    given=None if given is None else dictionary_folder(given, layer, seed),
                 )
             )
         trained |= zip(keys, train_many(jobs), strict=True)

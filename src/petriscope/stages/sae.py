@@ -19,7 +19,9 @@ from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.probe.harvest import layer_paths, open_layers
 from petriscope.probe.tokens import Tokens
 from petriscope.run.params import Gate, Params
+from petriscope.run.weights import given as given_weights
 from petriscope.run.workspace import Workspace
+from petriscope.sae.coder import dictionary_folder
 from petriscope.sae.config import sae_config
 from petriscope.sae.judge import chance_stability
 from petriscope.sae.sweep import Key, stability, train_layers
@@ -67,15 +69,23 @@ def run(workspace: Workspace, params: Params) -> SaeNumbers:
     }
     sweep = given.learning_rate == "auto"
     trained = train_layers(
-        stores, tokens, plans, sweep=sweep, scratch=scratch, curves=curves, device=device
+        stores,
+        tokens,
+        plans,
+        sweep=sweep,
+        scratch=scratch,
+        curves=curves,
+        device=device,
+        given=given_weights(workspace, params, "sae"),
     )
+    curves.mkdir(parents=True, exist_ok=True)  # given dictionaries have none
     made = workspace.study.recovered
     recovered = made(workspace, params, trained) if made is not None else {}
     found, table = stability(trained), quality_table(trained, recovered)
     sweeps = sweep_table(trained)
     with atomic_folder(workspace.sae) as folder:
         for (layer, seed), result in trained.items():
-            result.sae.save(folder / f"layer_{layer}" / f"seed_{seed}")
+            result.sae.save(dictionary_folder(folder, layer, seed))
         write_csv(folder / "quality.csv", table.drop(columns="density_histogram"))
         write_csv(folder / "sweep.csv", sweeps)
         for name, frame in found.items():
