@@ -80,6 +80,10 @@ VERBS = {
         "who made a figure, table or claim, from what, back to raw inputs",
     ),
     "crate": ("petriscope.commands.crate", "bundle a finished run as an RO-Crate"),
+    "release": (
+        "petriscope.commands.release",
+        "keep a finished run's trained weights, for `reproduce --from released`",
+    ),
     "verify": (
         "petriscope.commands.verify",
         "does the installation work, does a finished run hold",

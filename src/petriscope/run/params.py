@@ -149,6 +149,8 @@ class Params:
     dataset: str = entry()
     seed: int = entry(0, 2**31 - 1)
     device: str = entry(choices=("cpu", "cuda", "auto"))
+    released: str | None = entry()
+    """Folder of trained weights to take in place of training (`petriscope.run.weights`)."""
     sae: Sae = entry()
     codes: Codes = entry()
     cds: Cds = entry()

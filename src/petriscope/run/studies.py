@@ -118,6 +118,9 @@ class Study:
     """Tables that hold adjusted p-values, for the ledger of tests: stage → their names."""
     adjusted: Callable[[], Sequence[Adjusted]] = lambda: ()
     """Columns of adjusted p-values in its own tables, for the same ledger."""
+    released: Sequence[str] = ()
+    """What training makes, as patterns of files in `results/`: with these nothing trains. Empty
+    where the study releases no weights."""
     folder: str = "."
     """Its workspace, relative to the top of the repository."""
     parity: Callable[[], Parity] | None = None

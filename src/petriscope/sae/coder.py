@@ -293,7 +293,12 @@ class SAE(Printed):
 
 def saved_sae(folder: Path, layer: int, seed: int) -> SAE:
     """The dictionary of one layer and seed in a run's folder of dictionaries."""
-    return SAE.load(folder / f"layer_{layer}" / f"seed_{seed}")
+    return SAE.load(dictionary_folder(folder, layer, seed))
+
+
+def dictionary_folder(folder: Path, layer: int, seed: int) -> Path:
+    """Where a run's folder of dictionaries keeps that of one layer and seed."""
+    return folder / f"layer_{layer}" / f"seed_{seed}"
 
 
 def saved_layers(folder: Path, seed: int) -> dict[int, SAE]:

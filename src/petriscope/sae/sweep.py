@@ -22,11 +22,11 @@ from petriscope.errors import UserError
 from petriscope.executors import Resources, current, fan_out
 from petriscope.files import write_csv
 from petriscope.probe.tokens import Tokens
-from petriscope.sae.coder import SAE
+from petriscope.sae.coder import SAE, dictionary_folder
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.judge import stability_tables
 from petriscope.sae.loader import TokenSource
-from petriscope.sae.train import LOGGED, TrainResult, train_dictionary
+from petriscope.sae.train import LOGGED, TrainResult, given_dictionary, train_dictionary
 
 Key = tuple[int, int]
 """Layer and seed."""
@@ -124,6 +124,8 @@ class Job(NamedTuple):
     into: Path | None = None
     """folder that takes the dictionary, which is too large to travel between machines; None: it
     comes back as it is"""
+    given: Path | None = None
+    """folder of the dictionary that is taken in place of training one"""
 
 
 def train_many(
@@ -154,9 +156,12 @@ def train_many(
 
 
 def train_job(progress: bool, job: Job) -> TrainResult:
-    """Train one dictionary. Where the job says into which folder it goes, the result comes without
-    it."""
+    """Train one dictionary, or judge the given one. Where a folder holds it, the result comes
+    without it."""
     config, table, source = job.config, None, _opened(job.source)
+    if job.given is not None:
+        judged = given_dictionary(job.given, config, heldout=_opened(job.heldout))
+        return judged._replace(sae=None)  # type: ignore[arg-type]
     assert source is not None
     if (tune := _opened(job.tune)) is not None:
         config, table = sweep_learning_rate(config, source, tune)
@@ -183,9 +188,9 @@ def _opened(source: TokenSource | Split | None) -> TokenSource | None:
 
 def _back(result: TrainResult, job: Job) -> TrainResult:
     """The result with its dictionary; the curve of one that was trained before is written again."""
-    if job.into is not None:
-        result = result._replace(sae=SAE.load(job.into))
-    if job.curve is not None and not job.curve.exists():
+    if (folder := job.given or job.into) is not None:
+        result = result._replace(sae=SAE.load(folder))
+    if job.given is None and job.curve is not None and not job.curve.exists():
         write_csv(job.curve, pd.DataFrame(result.history)[list(LOGGED)])
     return result
 
@@ -199,10 +204,12 @@ def train_layers(
     scratch: Path,
     curves: Path,
     device: str,
+    given: Path | None = None,
 ) -> dict[Key, TrainResult]:
     """Train a dictionary for every key of ``plans`` on the `train` tokens of its layer's store,
     judged on the `select` tokens; ``axis``: folder of the token axis.
 
+    With ``given``, a folder of dictionaries as `saved_sae` reads it, none trains: those are judged.
     With ``sweep`` each layer's first seed finds its learning rate on the `tune` tokens first; the
     layer's other seeds take that rate. ``scratch`` takes checkpoints and finished dictionaries,
     ``curves`` a CSV per dictionary.
@@ -238,6 +245,7 @@ def train_layers(
                     device=device,
                     tune=source(layer, "tune") if sweep and tuned is None else None,
                     into=checkpoint.with_name(f"{checkpoint.name}_sae"),
+                    given=None if given is None else dictionary_folder(given, layer, seed),
                 )
             )
         trained |= zip(keys, train_many(jobs), strict=True)

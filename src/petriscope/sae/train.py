@@ -6,6 +6,7 @@ A checkpoint holds everything the next step depends on, so a resumed run writes 
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import math
 import shutil
@@ -406,6 +407,33 @@ def train_dictionary(
     judged = quality(sae, heldout) if heldout is not None else None
     rate = (run.tokens - seen) / max(seconds, 1e-9)
     return TrainResult(sae, run.history, judged, run.audited_rows, seconds, rate)
+
+
+def given_dictionary(
+    folder: str | Path, config: SAEConfig, *, heldout: np.ndarray | TokenSource | None
+) -> TrainResult:
+    """The dictionary saved in ``folder`` as if it had been trained here, judged on ``heldout``.
+
+    Raises `UserError` where it is not there or was trained by another configuration than
+    ``config``, in anything but the learning rate (which a sweep may have found) and the filter
+    (which changes no result).
+    """
+    sae = SAE.load(folder)
+    free = {"lr": config.lr, "filter": config.filter}
+    asked, found = config.resolved(), dataclasses.replace(sae.config, **free)
+    if found != asked:
+        field = next(
+            name for name, value in asked.as_dict().items() if getattr(found, name) != value
+        )
+        raise UserError(
+            f"was trained with {field} {getattr(found, field)}, params.yaml asks for "
+            f"{getattr(asked, field)}",
+            file=Path(folder) / "cfg.json",
+            field=field,
+            remedy="Set the entries of section sae as they were, or `released: null` to train.",
+        )
+    judged = quality(sae, heldout) if heldout is not None else None
+    return TrainResult(sae, [], judged, 0, 0.0, 0.0)
 
 
 def geometric_median(

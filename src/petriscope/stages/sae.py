@@ -21,7 +21,9 @@ from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.probe.harvest import layer_paths, open_layers
 from petriscope.probe.tokens import Tokens
 from petriscope.run.params import Gate, Params
+from petriscope.run.weights import given as given_weights
 from petriscope.run.workspace import Workspace
+from petriscope.sae.coder import dictionary_folder
 from petriscope.sae.config import SAEConfig, sae_config
 from petriscope.sae.judge import chance_stability
 from petriscope.sae.stream import train_streamed
@@ -68,7 +70,8 @@ def run(workspace: Workspace, params: Params) -> SaeNumbers:
         for seed in given.seeds
         for layer in stores
     }
-    if given.source == "stream":
+    released = given_weights(workspace, params, "sae")
+    if given.source == "stream" and released is None:
         trained = _streamed(workspace, params, plans, tokens, scratch, curves)
     else:
         sweep = given.learning_rate == "auto"
@@ -80,14 +83,16 @@ def run(workspace: Workspace, params: Params) -> SaeNumbers:
             scratch=scratch,
             curves=curves,
             device=device,
+            given=released,
         )
+    curves.mkdir(parents=True, exist_ok=True)  # given dictionaries have none
     made = workspace.study.recovered
     recovered = made(workspace, params, trained) if made is not None else {}
     found, table = stability(trained), quality_table(trained, recovered)
     sweeps = sweep_table(trained)
     with atomic_folder(workspace.sae) as folder:
         for (layer, seed), result in trained.items():
-            result.sae.save(folder / f"layer_{layer}" / f"seed_{seed}")
+            result.sae.save(dictionary_folder(folder, layer, seed))
         write_csv(folder / "quality.csv", table.drop(columns="density_histogram"))
         write_csv(folder / "sweep.csv", sweeps)
         for name, frame in found.items():

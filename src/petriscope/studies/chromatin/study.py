@@ -178,6 +178,13 @@ STUDY = Study(
         "ablation": ("tests", "shift", "lineages"),
         **{kind.stage: ("enrichment",) for kind in ENRICHED},
     },
+    released=(
+        "model/model.safetensors",
+        "sae/layer_*/seed_*/*",
+        "random_init/model.safetensors",
+        "random_init/layer_*/seed_*/*",
+        "leaderboard/frozen_decoder/*",
+    ),
     parity=_parity,
     fixtures=_fixtures,
     audit=Audit(
