@@ -225,7 +225,7 @@ function Layers({ home, filter, counts, onFilter }: Props & { counts: number[] }
               aria-label={`layer ${layer.name}: ${grouped(counts[i]!)} of ${grouped(layer.size)}`}
               onClick={() => onFilter(toggled(filter, "layer", String(layer.layer)))}
             >
-              <span>{layer.name}</span>
+              <span class="layer">{layer.name}</span>
               <svg width="70" height="10" aria-hidden="true">
                 <rect class="bar" width={(70 * counts[i]!) / most} height="10" />
               </svg>
