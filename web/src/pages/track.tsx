@@ -11,7 +11,7 @@ import { href } from "../route";
 import { number, show } from "../ui/show";
 
 const WIDE = 560,
-  TALL = 150,
+  TALL = 160,
   LEFT = 46,
   BASE = 120,
   TOP = 18,
@@ -145,7 +145,7 @@ export function Track({
           const at = x(s.tss),
             to = s.strand === "-" ? -6 : 6,
             wide = 6.5 * s.name.length;
-          const named = at > free && sites.length <= 4 * NAMES;
+          const named = at > free && at + 8 + wide <= WIDE && sites.length <= 4 * NAMES;
           if (named) free = at + wide + 6;
           return (
             <g>

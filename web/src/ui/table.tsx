@@ -19,7 +19,7 @@ function classOf(cell: Cell, head: Head): string {
   const text = cell !== null && typeof cell === "object" ? cell.node : cell;
   if (typeof text !== "string") return "";
   // A sentence is not squeezed into a column of single words.
-  return text.length <= 26 ? "short" : text.length > 60 ? "long" : "";
+  return text.length <= 26 ? "short" : text.length > 60 ? "long" : "words";
 }
 
 export function Table({
