@@ -86,7 +86,9 @@ class Firefox:
             ready, text = json.loads(answer["result"]["value"])
             if ready:
                 return str(text)
-            assert time.monotonic() < end, f"{address}: no {there} on the page that says {text[:600]!r}"
+            assert time.monotonic() < end, (
+                f"{address}: no {there} on the page that says {text[:600]!r}"
+            )
             await asyncio.sleep(0.1)
 
 
