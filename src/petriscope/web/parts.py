@@ -20,6 +20,8 @@ class Parts(NamedTuple):
     places: list[tuple[str, int, int, int]]
     documents: tuple[int, int]
     """of data/documents.js, and of the atlas"""
+    gene_files: int
+    """of data/gene"""
 
 
 def sentences(source: Source, parts: Parts) -> dict[str, str]:

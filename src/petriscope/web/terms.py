@@ -15,10 +15,15 @@ from petriscope.web.chunks import Written, write_json
 from petriscope.web.places import Places
 from petriscope.web.source import ENRICHED, Source, by_feature, columns_of
 
+BRIEFS = 200
+"""Features of a term or gene of which its file says what the page's table shows: as many as the
+table has rows. Else the page would read whole columns for them."""
+GENES = 256
+"""Genes of one file of data/gene, about."""
 TOLD = 2_000
 """Entries of a term that come with their numbers; of further features only the rows are kept, which
 filters need."""
-ENTRIES = 2_500
+ENTRIES = 1_500
 """Of a file, about."""
 
 
@@ -54,6 +59,7 @@ class Vocabulary:
         found = dict(source.atlas.select(sql, (self.alpha,)))
         counts = [(term, found[term]) for term in source.numbered if term in found]
         self.posts = _groups(counts, "post")
+        self.briefs = _briefs(source)
         self.genes = _gene_rows(source)
         self.listed = {term: i for i, term in enumerate(self.genes.terms) if term is not None}
         """Term of the atlas → its number in data/genes.js."""
@@ -84,7 +90,7 @@ class Vocabulary:
         if not self.listings and places is not None:
             near = places.near(genes.chrom, genes.tss, GENE_REACH)
             features = [n if where else None for n, where in zip(near, genes.chrom)]
-        value = {
+        value: dict[str, list[Any]] = {
             "name": genes.name,
             "features": features,
             "chrom": genes.chrom,
@@ -92,7 +98,19 @@ class Vocabulary:
             "strand": genes.strand,
             "chunk": [-1 if t is None else chunk.get(t, -1) for t in genes.terms],
         }
-        return write_json(folder, "genes", value)
+        written = write_json(folder, "genes", value)
+        files: list[list[int]] = [[] for _ in range(self.gene_files)]
+        for number, name in enumerate(genes.name):
+            files[gene_file(name, self.gene_files)].append(number)
+        for k, own in enumerate(files):
+            part = {name: [column[i] for i in own] for name, column in value.items()}
+            written += write_json(folder, f"gene/{k}", {"number": own, **part})
+        return written
+
+    @property
+    def gene_files(self) -> int:
+        """Files of data/gene."""
+        return -(-len(self.genes.name) // GENES)
 
     def write_posts(self, folder: Path, group: Group) -> list[Written]:
         """Write the features enriched for some terms, most significant first."""
@@ -140,7 +158,14 @@ class Vocabulary:
                 others = self.source.rows([row[1] for row in rows[a + TOLD : b]])
                 own = np.concatenate([own, np.setdiff1d(others, own)])
             entries = {name: column[first:last] for name, column in columns.items()}
-            found[str(number[term])] = {"row": own, "total": b - a, **entries}
+            shown = own[: min(last - first, BRIEFS)]
+            brief = {
+                name: column[shown]
+                if isinstance(column, np.ndarray)
+                else [column[i] for i in shown]
+                for name, column in self.briefs.items()
+            }
+            found[str(number[term])] = {"row": own, "total": b - a, **entries, "brief": brief}
             first = last
         return write_json(folder, group.name, found)
 
@@ -183,6 +208,29 @@ def _gene_rows(source: Source) -> Genes:
         )
     rows = source.atlas.select(sql)
     return Genes(*(list(column) for column in columns_of(rows, 6)))
+
+
+def gene_file(name: str, count: int) -> int:
+    """The file of data/gene that holds a gene, of ``count``: FNV-1a of the name with A to Z made
+    small, so that a page reads one file for it (in step with vocabulary.ts)."""
+    digest = 2_166_136_261
+    for byte in name.encode().lower():
+        digest = (digest ^ byte) * 16_777_619 & 0xFFFFFFFF
+    return digest % count
+
+
+def _briefs(source: Source) -> dict[str, digits.Column]:
+    """What the page's tables of features show of each."""
+    atlas = source.atlas
+    names = (
+        ("q", "cds", "lineage", "direction", "label") if atlas.contrasted else ("density", "label")
+    )
+    names = tuple(name for name in names if name in atlas.filled)
+    if not names:
+        return {}
+    listed = ", ".join(f'"{name}"' for name in names)
+    rows = atlas.select(f"SELECT {listed} FROM features ORDER BY id")
+    return {n: digits.anything(c) for n, c in zip(names, columns_of(rows, len(names)))}
 
 
 def _chunks(groups: list[Group]) -> dict[int, int]:
