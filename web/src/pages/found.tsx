@@ -214,13 +214,17 @@ const LISTED = 500;
 export const pageOf = ({ kind, name }: { kind: string; name: string }): string =>
   kind === "gene" ? href(["gene", name]) : href(["term", `${kind}:${name}`]);
 
+/** What the condition in which a feature is higher is called, beside a column "label". */
+export const conditionHead = (home: Home): string =>
+  home.words.condition === "label" ? "higher in" : home.words.condition;
+
 /** The head of a column; lineage and direction are called as the study calls them. */
 const headOf = (home: Home, column: Column): Head => ({
   head:
     column.name === "lineage"
       ? home.words.stratum
       : column.name === "direction"
-        ? home.words.condition
+        ? conditionHead(home)
         : column.head,
   form: column.form,
   text: column.text,
