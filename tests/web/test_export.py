@@ -219,6 +219,9 @@ def test_a_gene_lies_in_the_file_of_its_name(genome: Exported) -> None:
             assert digest % count == k
             seen += 1
     assert seen == len(genes["name"]) > 0
+    parts = [value(genome.out, f"sites/{k}") for k in range(genome.home["site_files"])]
+    told = [site for part in parts for site in zip(part["chrom"], part["tss"], part["name"])]
+    assert sorted(told) == sorted(genome.atlas.select("SELECT chrom, tss, symbol FROM genes"))
 
 
 def test_a_long_post_keeps_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,8 +188,8 @@ def _shared(folder: Path, source: Source) -> tuple[list[Task], Parts]:
         tasks.append(partial(write_json, folder, "documents", kept))
     index = [] if places is None else places.index()
     counted = (len(kept), all_documents)
-    parts = Parts(sorted(has), pairs, summary(graphs), index, counted, words.gene_files)
-    return tasks, parts
+    files = (words.gene_files, words.site_files)
+    return tasks, Parts(sorted(has), pairs, summary(graphs), index, counted, *files)
 
 
 def _json(folder: Path, name: str, value: Any) -> Task:

@@ -24,7 +24,7 @@ from petriscope.web.source import Source, columns_of, within
 
 PACK_BYTES = 50_000
 """Of a file of features, about."""
-MOST_PACKS = 8_000
+MOST_PACKS = 7_500
 LEVEL = 4
 """Of compression: packs are most of the bytes of a folder, and 6 takes twice as long for 8 per cent
 of them."""

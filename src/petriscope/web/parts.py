@@ -21,7 +21,8 @@ class Parts(NamedTuple):
     documents: tuple[int, int]
     """of data/documents.js, and of the atlas"""
     gene_files: int
-    """of data/gene"""
+    site_files: int
+    """of data/gene and of data/sites"""
 
 
 def sentences(source: Source, parts: Parts) -> dict[str, str]:

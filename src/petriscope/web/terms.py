@@ -19,7 +19,8 @@ BRIEFS = 200
 """Features of a term or gene of which its file says what the page's table shows: as many as the
 table has rows. Else the page would read whole columns for them."""
 GENES = 256
-"""Genes of one file of data/gene, about."""
+SITES = 2_048
+"""Genes of one file of data/gene, and start sites of one of data/sites, about."""
 TOLD = 2_000
 """Entries of a term that come with their numbers; of further features only the rows are kept, which
 filters need."""
@@ -99,18 +100,24 @@ class Vocabulary:
             "chunk": [-1 if t is None else chunk.get(t, -1) for t in genes.terms],
         }
         written = write_json(folder, "genes", value)
-        files: list[list[int]] = [[] for _ in range(self.gene_files)]
-        for number, name in enumerate(genes.name):
-            files[gene_file(name, self.gene_files)].append(number)
-        for k, own in enumerate(files):
+        for k, own in enumerate(_filed(genes.name, self.gene_files)):
             part = {name: [column[i] for i in own] for name, column in value.items()}
             written += write_json(folder, f"gene/{k}", {"number": own, **part})
+        sites = {name: value[name] for name in ("name", "chrom", "tss", "strand")}
+        for k, own in enumerate(_filed(genes.chrom, self.site_files)):
+            part = {name: [column[i] for i in own] for name, column in sites.items()}
+            written += write_json(folder, f"sites/{k}", part)
         return written
 
     @property
     def gene_files(self) -> int:
-        """Files of data/gene."""
+        """Files of data/gene: a gene lies in that of its name."""
         return -(-len(self.genes.name) // GENES)
+
+    @property
+    def site_files(self) -> int:
+        """Files of data/sites: a start site lies in that of its chromosome."""
+        return -(-sum(chrom is not None for chrom in self.genes.chrom) // SITES)
 
     def write_posts(self, folder: Path, group: Group) -> list[Written]:
         """Write the features enriched for some terms, most significant first."""
@@ -210,13 +217,22 @@ def _gene_rows(source: Source) -> Genes:
     return Genes(*(list(column) for column in columns_of(rows, 6)))
 
 
-def gene_file(name: str, count: int) -> int:
-    """The file of data/gene that holds a gene, of ``count``: FNV-1a of the name with A to Z made
-    small, so that a page reads one file for it (in step with vocabulary.ts)."""
+def file_of(name: str, count: int) -> int:
+    """The file that holds a name, of ``count``: FNV-1a of the name with A to Z made small, so that a
+    page reads one file for it (in step with vocabulary.ts)."""
     digest = 2_166_136_261
     for byte in name.encode().lower():
         digest = (digest ^ byte) * 16_777_619 & 0xFFFFFFFF
     return digest % count
+
+
+def _filed(names: Sequence[str | None], count: int) -> list[list[int]]:
+    """Places of the names in each of ``count`` files; what has no name is in none."""
+    files: list[list[int]] = [[] for _ in range(count)]
+    for place, name in enumerate(names):
+        if name is not None:
+            files[file_of(name, count)].append(place)
+    return files
 
 
 def _briefs(source: Source) -> dict[str, digits.Column]:

@@ -153,8 +153,9 @@ export interface Home {
   has: string[];
   /** Documents of data/documents.js, those with most features, and of how many. */
   documents: [number, number];
-  /** Files of data/gene. */
+  /** Files of data/gene and of data/sites. */
   gene_files: number;
+  site_files: number;
   /** Tables of schema.OPTIONAL that the SQLite atlas holds: what gene: and celltype: mean depends
    * on them. */
   tables: string[];
@@ -208,9 +209,12 @@ export interface Genes {
   chunk: number[];
 }
 
-/** data/gene/K.js: the genes whose name `fileOfGene` puts there, with their numbers in data/genes.js:
+/** data/gene/K.js: the genes whose name `fileOf` puts there, with their numbers in data/genes.js:
  * what the page of one gene reads. */
 export type SomeGenes = Genes & { number: number[] };
+
+/** data/sites/K.js: the start sites on the chromosomes whose name `fileOf` puts there. */
+export type Sites = Pick<Genes, "name" | "chrom" | "tss" | "strand">;
 
 /** What a table of features shows of each, of the first rows of a term or gene. */
 export type Brief = Record<string, (number | string | null)[]>;

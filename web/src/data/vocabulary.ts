@@ -43,7 +43,7 @@ export async function geneOf(home: Home, text: string): Promise<KnownGene | null
 /** The genes of the one file that may name it. */
 async function genesLike(home: Home, text: string): Promise<SomeGenes | null> {
   if (!home.gene_files) return null;
-  return json<SomeGenes>(`gene/${fileOfGene(small(text), home.gene_files)}`);
+  return json<SomeGenes>(`gene/${fileOf(text, home.gene_files)}`);
 }
 
 /** What else has a name, apart from its case: terms and a gene, kind by kind. */
@@ -59,11 +59,11 @@ export async function named(home: Home, text: string): Promise<{ kind: string; n
   return [...genesSame, ...(terms ? same(terms.kind, terms.name) : [])];
 }
 
-/** The file of data/gene that holds a gene: FNV-1a of its name in small letters (in step with
- * petriscope.web.terms.gene_file). */
-function fileOfGene(name: string, count: number): number {
+/** The file that holds a name, of `count`: FNV-1a of the name in small letters (in step with
+ * petriscope.web.terms.file_of). */
+export function fileOf(name: string, count: number): number {
   let digest = 2166136261;
-  for (const byte of new TextEncoder().encode(name)) digest = Math.imul(digest ^ byte, 16777619) >>> 0;
+  for (const byte of new TextEncoder().encode(small(name))) digest = Math.imul(digest ^ byte, 16777619) >>> 0;
   return digest % count;
 }
 

@@ -99,6 +99,7 @@ const FILES = [
   ["kinds.js", "the kinds of annotation that a feature is enriched for: one byte a feature"],
   ["f/K.js", "all evidence of consecutive features"],
   ["terms.js, genes.js, post/K.js, listing/K.js", "names that can be searched, and the features behind each"],
+  ["gene/K.js, sites/K.js", "a gene by its name, start sites by their chromosome"],
   ["place/K.js", "top contexts in the order of the genome"],
   ["graph/NAME.js", "modules, flows between layers, knowledge graph"],
   [
