@@ -218,8 +218,8 @@ def _gene_rows(source: Source) -> Genes:
 
 
 def file_of(name: str, count: int) -> int:
-    """The file that holds a name, of ``count``: FNV-1a of the name with A to Z made small, so that a
-    page reads one file for it (in step with vocabulary.ts)."""
+    """The file that holds a name, of ``count``: FNV-1a of the name with A to Z made small, so that
+    a page reads one file for it (in step with vocabulary.ts)."""
     digest = 2_166_136_261
     for byte in name.encode().lower():
         digest = (digest ^ byte) * 16_777_619 & 0xFFFFFFFF
@@ -238,10 +238,8 @@ def _filed(names: Sequence[str | None], count: int) -> list[list[int]]:
 def _briefs(source: Source) -> dict[str, digits.Column]:
     """What the page's tables of features show of each."""
     atlas = source.atlas
-    names = (
-        ("q", "cds", "lineage", "direction", "label") if atlas.contrasted else ("density", "label")
-    )
-    names = tuple(name for name in names if name in atlas.filled)
+    wanted = ["q", "cds", "lineage", "direction", "label"]
+    names = [n for n in (wanted if atlas.contrasted else ["density", "label"]) if n in atlas.filled]
     if not names:
         return {}
     listed = ", ".join(f'"{name}"' for name in names)
