@@ -68,8 +68,9 @@ def addresses(folder: Path) -> dict[str, str]:
         "about": "#/about",
     }
     if home["modules"]:
-        _, layer, _ = home["modules"][-1]
-        pages["module"] = f"#/module/{layer}/0"
+        graph, layer, _ = home["modules"][-1]
+        one = read(folder, f"graph/modules-{graph}-{layer}")["modules"][0]
+        pages["module"] = f"#/module/{graph}/{layer}/{one['module']}"
     if best["similar"]:
         pages["compare-features"] = f"#/compare?a={name}&b={feature_name(best['similar'][0])}"
     if len(home["layers"]) > 1:

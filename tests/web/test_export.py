@@ -194,6 +194,36 @@ def test_posts_equal_the_enriched(genome: Exported) -> None:
         assert close(post["q"], [e.q for e in expected]) and post["total"] == len(expected)
 
 
+def test_a_post_tells_what_its_table_shows(genome: Exported) -> None:
+    """No column of all features has to be read for the features of one term."""
+    terms, seen = value(genome.out, "terms"), 0
+    columns = {name: genome.column(name) for name in ("q", "cds", "lineage", "direction", "label")}
+    for chunk in sorted(set(terms["chunk"]) - {-1}):
+        for post in value(genome.out, f"post/{chunk}").values():
+            rows = post["row"][:200]
+            for name, told in post["brief"].items():
+                assert close(told, [columns[name][row] for row in rows]), name
+                seen += len(told)
+    assert seen > 500
+
+
+def test_a_gene_lies_in_the_file_of_its_name(genome: Exported) -> None:
+    genes, count, seen = value(genome.out, "genes"), genome.home["gene_files"], 0
+    for k in range(count):
+        part = value(genome.out, f"gene/{k}")
+        for i, number in enumerate(part["number"]):
+            assert {n: part[n][i] for n in genes} == {n: genes[n][number] for n in genes}
+            digest = 0x811C9DC5
+            for byte in genes["name"][number].encode().lower():
+                digest = (digest ^ byte) * 0x01000193 % 2**32
+            assert digest % count == k
+            seen += 1
+    assert seen == len(genes["name"]) > 0
+    parts = [value(genome.out, f"sites/{k}") for k in range(genome.home["site_files"])]
+    told = [site for part in parts for site in zip(part["chrom"], part["tss"], part["name"])]
+    assert sorted(told) == sorted(genome.atlas.select("SELECT chrom, tss, symbol FROM genes"))
+
+
 def test_a_long_post_keeps_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("petriscope.web.terms.TOLD", 5)
     one = Exported(tmp_path, web_reader.synthetic(2, 60))

@@ -187,7 +187,9 @@ def _shared(folder: Path, source: Source) -> tuple[list[Task], Parts]:
         has.append("documents")
         tasks.append(partial(write_json, folder, "documents", kept))
     index = [] if places is None else places.index()
-    return tasks, Parts(sorted(has), pairs, summary(graphs), index, (len(kept), all_documents))
+    counted = (len(kept), all_documents)
+    files = (words.gene_files, words.site_files)
+    return tasks, Parts(sorted(has), pairs, summary(graphs), index, counted, *files)
 
 
 def _json(folder: Path, name: str, value: Any) -> Task:

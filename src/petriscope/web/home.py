@@ -51,6 +51,8 @@ def home(source: Source, digest: str, pack: int, parts: Parts) -> dict[str, Any]
         "studies": [],
         "has": parts.has,
         "documents": parts.documents,
+        "gene_files": parts.gene_files,
+        "site_files": parts.site_files,
         "tables": sorted(atlas.tables),
         "empty": sentences(source, parts),
     }

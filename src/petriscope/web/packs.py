@@ -24,7 +24,7 @@ from petriscope.web.source import Source, columns_of, within
 
 PACK_BYTES = 50_000
 """Of a file of features, about."""
-MOST_PACKS = 8_000
+MOST_PACKS = 7_500
 LEVEL = 4
 """Of compression: packs are most of the bytes of a folder, and 6 takes twice as long for 8 per cent
 of them."""
@@ -187,8 +187,9 @@ class Packer:
             if not atlas.contrasted:
                 results = [check for check in results if check.holds is not None]
             counts.append(len(results))
-            for ask, what, holds, null in results:
-                found.append((asks.setdefault((ask, null), len(asks)), what, holds))
+            for check in results:
+                number = asks.setdefault((check.ask, check.null), len(asks))
+                found.append((number, check.found, check.holds))
         ask, what, holds = columns_of(found, 3)
         edges = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         return list(asks), Table(edges, {"ask": ask, "found": what, "holds": holds})

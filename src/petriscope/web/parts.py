@@ -20,6 +20,9 @@ class Parts(NamedTuple):
     places: list[tuple[str, int, int, int]]
     documents: tuple[int, int]
     """of data/documents.js, and of the atlas"""
+    gene_files: int
+    site_files: int
+    """of data/gene and of data/sites"""
 
 
 def sentences(source: Source, parts: Parts) -> dict[str, str]:

@@ -15,10 +15,16 @@ from petriscope.web.chunks import Written, write_json
 from petriscope.web.places import Places
 from petriscope.web.source import ENRICHED, Source, by_feature, columns_of
 
+BRIEFS = 200
+"""Features of a term or gene of which its file says what the page's table shows: as many as the
+table has rows. Else the page would read whole columns for them."""
+GENES = 256
+SITES = 2_048
+"""Genes of one file of data/gene, and start sites of one of data/sites, about."""
 TOLD = 2_000
 """Entries of a term that come with their numbers; of further features only the rows are kept, which
 filters need."""
-ENTRIES = 2_500
+ENTRIES = 1_500
 """Of a file, about."""
 
 
@@ -54,6 +60,7 @@ class Vocabulary:
         found = dict(source.atlas.select(sql, (self.alpha,)))
         counts = [(term, found[term]) for term in source.numbered if term in found]
         self.posts = _groups(counts, "post")
+        self.briefs = _briefs(source)
         self.genes = _gene_rows(source)
         self.listed = {term: i for i, term in enumerate(self.genes.terms) if term is not None}
         """Term of the atlas → its number in data/genes.js."""
@@ -84,7 +91,7 @@ class Vocabulary:
         if not self.listings and places is not None:
             near = places.near(genes.chrom, genes.tss, GENE_REACH)
             features = [n if where else None for n, where in zip(near, genes.chrom)]
-        value = {
+        value: dict[str, list[Any]] = {
             "name": genes.name,
             "features": features,
             "chrom": genes.chrom,
@@ -92,7 +99,25 @@ class Vocabulary:
             "strand": genes.strand,
             "chunk": [-1 if t is None else chunk.get(t, -1) for t in genes.terms],
         }
-        return write_json(folder, "genes", value)
+        written = write_json(folder, "genes", value)
+        for k, own in enumerate(_filed(genes.name, self.gene_files)):
+            part = {name: [column[i] for i in own] for name, column in value.items()}
+            written += write_json(folder, f"gene/{k}", {"number": own, **part})
+        sites = {name: value[name] for name in ("name", "chrom", "tss", "strand")}
+        for k, own in enumerate(_filed(genes.chrom, self.site_files)):
+            part = {name: [column[i] for i in own] for name, column in sites.items()}
+            written += write_json(folder, f"sites/{k}", part)
+        return written
+
+    @property
+    def gene_files(self) -> int:
+        """Files of data/gene: a gene lies in that of its name."""
+        return -(-len(self.genes.name) // GENES)
+
+    @property
+    def site_files(self) -> int:
+        """Files of data/sites: a start site lies in that of its chromosome."""
+        return -(-sum(chrom is not None for chrom in self.genes.chrom) // SITES)
 
     def write_posts(self, folder: Path, group: Group) -> list[Written]:
         """Write the features enriched for some terms, most significant first."""
@@ -140,7 +165,14 @@ class Vocabulary:
                 others = self.source.rows([row[1] for row in rows[a + TOLD : b]])
                 own = np.concatenate([own, np.setdiff1d(others, own)])
             entries = {name: column[first:last] for name, column in columns.items()}
-            found[str(number[term])] = {"row": own, "total": b - a, **entries}
+            shown = own[: min(last - first, BRIEFS)]
+            brief = {
+                name: column[shown]
+                if isinstance(column, np.ndarray)
+                else [column[i] for i in shown]
+                for name, column in self.briefs.items()
+            }
+            found[str(number[term])] = {"row": own, "total": b - a, **entries, "brief": brief}
             first = last
         return write_json(folder, group.name, found)
 
@@ -183,6 +215,36 @@ def _gene_rows(source: Source) -> Genes:
         )
     rows = source.atlas.select(sql)
     return Genes(*(list(column) for column in columns_of(rows, 6)))
+
+
+def file_of(name: str, count: int) -> int:
+    """The file that holds a name, of ``count``: FNV-1a of the name with A to Z made small, so that
+    a page reads one file for it (in step with vocabulary.ts)."""
+    digest = 2_166_136_261
+    for byte in name.encode().lower():
+        digest = (digest ^ byte) * 16_777_619 & 0xFFFFFFFF
+    return digest % count
+
+
+def _filed(names: Sequence[str | None], count: int) -> list[list[int]]:
+    """Places of the names in each of ``count`` files; what has no name is in none."""
+    files: list[list[int]] = [[] for _ in range(count)]
+    for place, name in enumerate(names):
+        if name is not None:
+            files[file_of(name, count)].append(place)
+    return files
+
+
+def _briefs(source: Source) -> dict[str, digits.Column]:
+    """What the page's tables of features show of each."""
+    atlas = source.atlas
+    wanted = ["q", "cds", "lineage", "direction", "label"]
+    names = [n for n in (wanted if atlas.contrasted else ["density", "label"]) if n in atlas.filled]
+    if not names:
+        return {}
+    listed = ", ".join(f'"{name}"' for name in names)
+    rows = atlas.select(f"SELECT {listed} FROM features ORDER BY id")
+    return {n: digits.anything(c) for n, c in zip(names, columns_of(rows, len(names)))}
 
 
 def _chunks(groups: list[Group]) -> dict[int, int]:

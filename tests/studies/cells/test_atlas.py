@@ -80,7 +80,8 @@ def test_what_no_stage_wrote_is_absent(workspace: Workspace, params: Params) -> 
     assert atlas.type_rows(workspace, alpha) is None
     assert atlas.perturbation_rows(workspace, params) == (None, None)
     assert atlas.context_rows(workspace, []) == (None, None)
-    assert atlas.neighbor_rows([], features, 0) is None and atlas.layer_rows([], features) is None
+    assert atlas.neighbor_rows([], features, 0, 0.7) == (None, None)
+    assert atlas.layer_rows([], features) is None
     with pytest.raises(UserError, match="Run `petriscope stage catalog`"):
         atlas.feature_rows(Workspace(workspace.root / "none"), params, [], None)
 

@@ -45,7 +45,10 @@ export function Figure({
   // An image hides what is inside it from assistive technology; a drawing with links is a group.
   const [linked, setLinked] = useState(false);
   useLayoutEffect(() => setLinked(drawing.current?.querySelector("a") != null));
-  const [width, frame] = useRoom(wanted);
+  const [room, frame] = useRoom(wanted);
+  // What cannot be drawn narrower is scrolled.
+  const fits = room === wanted || narrows(children, wanted),
+    width = fits ? room : wanted;
   const height = square ? tall - (wanted - width) : tall;
   useEscape(open, () => setOpen(false));
   const file = `petriscope-${home.run["study"] ?? home.run["dataset"] ?? "atlas"}-${name}`;
@@ -61,7 +64,7 @@ export function Figure({
   return (
     <figure ref={frame}>
       <figcaption>{title}</figcaption>
-      <div class="drawing">
+      <div class="drawing" {...(fits ? {} : { tabIndex: 0, role: "region", "aria-label": title })}>
         <svg
           ref={drawing}
           role={linked ? "group" : "img"}
@@ -122,9 +125,11 @@ function useRoom(wanted: number) {
   return [Math.min(wanted, room), frame] as const;
 }
 
+/** Whether a drawing takes the width that there is room for. */
+const narrows = (children: ComponentChildren, wanted: number): children is VNode<{ width: number }> =>
+  isValidElement(children) && (children as VNode<{ width?: number }>).props.width === wanted;
+
 /** The drawing with the width that there is room for. */
 function narrowed(children: ComponentChildren, wanted: number, width: number): ComponentChildren {
-  if (width === wanted || !isValidElement(children)) return children;
-  const drawing = children as VNode<{ width?: number }>;
-  return drawing.props.width === wanted ? cloneElement(drawing, { width }) : children;
+  return width !== wanted && narrows(children, wanted) ? cloneElement(children, { width }) : children;
 }

@@ -153,6 +153,9 @@ export interface Home {
   has: string[];
   /** Documents of data/documents.js, those with most features, and of how many. */
   documents: [number, number];
+  /** Files of data/gene and of data/sites. */
+  gene_files: number;
+  site_files: number;
   /** Tables of schema.OPTIONAL that the SQLite atlas holds: what gene: and celltype: mean depends
    * on them. */
   tables: string[];
@@ -191,7 +194,7 @@ export interface Terms {
  * entries. The first 2,000 of `total` entries come with scope, estimate, lo, hi and q; where there are
  * more (total > q.length), row goes on with the further features, each once and in order: filters
  * need them. */
-export type Posts = Record<string, { row: number[]; total: number; scope: string[]; estimate: (number | null)[]; lo: (number | null)[]; hi: (number | null)[]; q: (number | null)[] }>;
+export type Posts = Record<string, { row: number[]; total: number; scope: string[]; estimate: (number | null)[]; lo: (number | null)[]; hi: (number | null)[]; q: (number | null)[]; brief?: Brief }>;
 
 /** data/genes.js: the terms of kind gene in the order of their numbers: start sites (genomes) or
  * listed genes (models of cells). A gene with several start sites has a row for each. */
@@ -206,8 +209,18 @@ export interface Genes {
   chunk: number[];
 }
 
+/** data/gene/K.js: the genes whose name `fileOf` puts there, with their numbers in data/genes.js:
+ * what the page of one gene reads. */
+export type SomeGenes = Genes & { number: number[] };
+
+/** data/sites/K.js: the start sites on the chromosomes whose name `fileOf` puts there. */
+export type Sites = Pick<Genes, "name" | "chrom" | "tss" | "strand">;
+
+/** What a table of features shows of each, of the first rows of a term or gene. */
+export type Brief = Record<string, (number | string | null)[]>;
+
 /** data/listing/K.js: gene number -> features that list it, highest rank first; total as in Posts. */
-export type Listings = Record<string, { row: number[]; total: number; rank: number[]; value: (number | null)[]; fires: (number | null)[]; tokens: (number | null)[] }>;
+export type Listings = Record<string, { row: number[]; total: number; rank: number[]; value: (number | null)[]; fires: (number | null)[]; tokens: (number | null)[]; brief?: Brief }>;
 
 /** data/place/K.js: top contexts on the genome in order of (chromosome, start). */
 export interface Places {

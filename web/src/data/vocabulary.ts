@@ -1,9 +1,9 @@
 // What the vocabulary says of a gene and of a term: start sites, the features that list or are
 // enriched for it.
 import { json } from "./chunk";
-import { genesOf, termsOf } from "./filter/masks";
+import { termsOf } from "./filter/masks";
 import { small } from "./filter/words";
-import type { Home, Kind, Listings, Posts } from "./format";
+import type { Home, Kind, Listings, Posts, SomeGenes } from "./format";
 
 export interface Site {
   chrom: string;
@@ -20,9 +20,9 @@ export interface KnownGene {
 
 /** A gene by its name, ignoring case as the filter gene: does; null where nothing names it. */
 export async function geneOf(home: Home, text: string): Promise<KnownGene | null> {
-  if (!home.has.includes("genes")) return null;
-  const genes = await genesOf(home),
-    wanted = small(text);
+  const genes = await genesLike(home, text);
+  if (!genes) return null;
+  const wanted = small(text);
   const places = genes.name.flatMap((name, g) => (small(name) === wanted ? [g] : []));
   if (!places.length) return null;
   const sites = places.flatMap((g): Site[] => {
@@ -33,11 +33,38 @@ export async function geneOf(home: Home, text: string): Promise<KnownGene | null
   const lists = await Promise.all(
     places
       .filter((g) => genes.chunk[g]! >= 0)
-      .map(async (g) => (await json<Listings>(`listing/${genes.chunk[g]}`))[String(g)]),
+      .map(async (g) => (await json<Listings>(`listing/${genes.chunk[g]}`))[String(genes.number[g]!)]),
   );
   const known = lists.filter((one): one is Listed => one !== undefined);
   const name = places.map((g) => genes.name[g]!).find((one) => one === text);
   return { name: name ?? genes.name[places[0]!]!, sites, listed: known.length ? joined(known) : null };
+}
+
+/** The genes of the one file that may name it. */
+async function genesLike(home: Home, text: string): Promise<SomeGenes | null> {
+  if (!home.gene_files) return null;
+  return json<SomeGenes>(`gene/${fileOf(text, home.gene_files)}`);
+}
+
+/** What else has a name, apart from its case: terms and a gene, kind by kind. */
+export async function named(home: Home, text: string): Promise<{ kind: string; name: string }[]> {
+  const [terms, genes] = await Promise.all([
+    home.has.includes("terms") ? termsOf(home) : null,
+    genesLike(home, text),
+  ]);
+  const wanted = small(text);
+  const same = (kinds: string[], names: string[]) =>
+    names.flatMap((name, i) => (small(name) === wanted ? [{ kind: kinds[i] ?? "gene", name }] : []));
+  const genesSame = same([], genes?.name ?? []).slice(0, 1);
+  return [...genesSame, ...(terms ? same(terms.kind, terms.name) : [])];
+}
+
+/** The file that holds a name, of `count`: FNV-1a of the name in small letters (in step with
+ * petriscope.web.terms.file_of). */
+export function fileOf(name: string, count: number): number {
+  let digest = 2166136261;
+  for (const byte of new TextEncoder().encode(small(name))) digest = Math.imul(digest ^ byte, 16777619) >>> 0;
+  return digest % count;
 }
 
 /** Lists of names that differ in case alone, as one: by rank, then by row. */

@@ -96,8 +96,10 @@ const FILES = [
   ["rows/SORT.js", "the first 64 rows of each sorting"],
   ["col/NAME.js, dict/NAME.js", "one column of all features, and the words of a text column"],
   ["flags.js", "alive, context, stable, causal, annotated, tested: one byte a feature"],
+  ["kinds.js", "the kinds of annotation that a feature is enriched for: one byte a feature"],
   ["f/K.js", "all evidence of consecutive features"],
   ["terms.js, genes.js, post/K.js, listing/K.js", "names that can be searched, and the features behind each"],
+  ["gene/K.js, sites/K.js", "a gene by its name, start sites by their chromosome"],
   ["place/K.js", "top contexts in the order of the genome"],
   ["graph/NAME.js", "modules, flows between layers, knowledge graph"],
   [

@@ -82,7 +82,7 @@ function Chosen({ home, pair }: { home: Home; pair: Pair }) {
   return (
     <section>
       <h2>{title[0]!.toUpperCase() + title.slice(1)}</h2>
-      {pair.flow ? <Continued home={home} flow={pair.flow} /> : null}
+      {pair.flow ? <Continued home={home} flow={pair.flow} measured={pair.measured} /> : null}
       <Measures
         home={home}
         rows={pair.measured}

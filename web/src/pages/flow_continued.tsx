@@ -1,5 +1,5 @@
 // How many features of a layer have a decoder match in another.
-import type { Flow, Home } from "../data/format";
+import type { Flow, Home, Measured } from "../data/format";
 import { bound, interval, show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
 import { UNTESTED, wilson } from "./network";
@@ -18,8 +18,9 @@ const HEADS: Head[] = [
 ];
 
 /** The rows of table layer_flow of one pair. */
-export function Continued({ home, flow }: { home: Home; flow: Flow }) {
-  const row = (what: string, n: number, k: number): Cell[] => {
+export function Continued({ home, flow, measured }: { home: Home; flow: Flow; measured: Measured[] }) {
+  const chance = measured.find((row) => row.name === "decoder match")?.null ?? null;
+  const row = (what: string, n: number, k: number, by: number | null = null): Cell[] => {
     const limits = wilson(k, n);
     return [
       what,
@@ -27,10 +28,10 @@ export function Continued({ home, flow }: { home: Home; flow: Flow }) {
       k,
       n ? k / n : null,
       limits ? interval(limits[0], limits[1], "share") : "no features",
-      UNTESTED,
+      { value: by, node: by === null ? UNTESTED : `${by ? "at most " : ""}${show(by, "share")}` },
     ];
   };
-  const rows = [row("all", flow.features, flow.continued)];
+  const rows = [row("all", flow.features, flow.continued, chance)];
   if (home.contrasted)
     rows.push(
       row(
@@ -50,6 +51,7 @@ export function Continued({ home, flow }: { home: Home; flow: Flow }) {
         . Mean cosine of the best matches:{" "}
         {flow.mean_cosine === null ? UNTESTED : show(flow.mean_cosine, "number")}. The interval is
         binomial (Wilson), computed in this page; features are not independent, so that it is too narrow.
+        {chance === null ? "" : " The null: decoders of the other layer turned at random."}
       </p>
     </>
   );

@@ -78,7 +78,9 @@ export function Chooser({
         <tbody>
           {rows.map((a) => (
             <tr key={a}>
-              <th scope="row">{short(a)}</th>
+              <th scope="row" class="short">
+                {short(a)}
+              </th>
               {columns.map((b) => {
                 const pair = of.get(`${a} ${b}`);
                 if (!pair)

@@ -3,8 +3,8 @@
 import { Figure } from "../chart/figure";
 import { Bars, rowsHeight } from "../chart/charts";
 import { columnsOf, identifiers } from "../data/feature";
-import { valueAt, type Values } from "../data/columns";
-import type { Home } from "../data/format";
+import { valueAt } from "../data/columns";
+import type { Brief, Column, Home } from "../data/format";
 import { layerAt, layerOf, STRIDE } from "../data/names";
 import { regionName } from "../data/filter/parse";
 import { type Placed } from "../data/place";
@@ -157,25 +157,29 @@ export function FeatureTable({
   caption,
   rows,
   extra,
+  brief,
 }: {
   home: Home;
   caption: string;
   rows: number[];
   extra: Extra[];
+  /** What the file of the list says of its first rows: these are shown, and no column is read. */
+  brief?: Brief | undefined;
 }) {
   const names = home.contrasted ? ["q", "cds", "lineage", "direction", "label"] : ["density", "label"];
-  const asked = useAsked(`list ${names.join()}`, async () => ({
+  const own = names.flatMap((name) => home.columns.filter((c) => c.name === name && c.filled));
+  const asked = useAsked(`list ${caption} ${own.length} ${brief ? "brief" : ""}`, async () => ({
     id: await identifiers(home),
-    columns: await columnsOf(home, names),
+    columns: brief ? null : await columnsOf(home, names),
   }));
   const several = home.layers.some((l) => l.model !== null);
+  const limit = Math.min(LISTED, ...(brief ? Object.values(brief).map((values) => values.length) : []));
   return (
     <Loaded asked={asked} what="features">
       {({ id, columns }) => {
-        const own = Object.values(columns);
-        const cell = (c: Values, row: number): Cell => {
-          const value = valueAt(c, row);
-          return c.column.name === "direction" ? spoken(value as string | null) || null : value;
+        const cell = (c: Column, row: number, place: number): Cell => {
+          const value = columns ? valueAt(columns[c.name]!, row) : (brief?.[c.name]?.[place] ?? null);
+          return c.name === "direction" ? spoken(value as string | null) || null : value;
         };
         const heads: Head[] = [
           { head: "feature", form: "text" },
@@ -184,19 +188,19 @@ export function FeatureTable({
           ...own.map((c) => headOf(home, c)),
         ];
         const lines = rows
-          .slice(0, LISTED)
+          .slice(0, limit)
           .map((row, i): Cell[] => [
             link(id(row)),
             ...(several ? [layerAt(home, row).name] : []),
             ...extra.map((e) => e.values[i] ?? null),
-            ...own.map((c) => cell(c, row)),
+            ...own.map((c) => cell(c, row, i)),
           ]);
         return (
           <Table
-            caption={`${caption}${rows.length > LISTED ? ` (the first ${LISTED} of ${rows.length})` : ""}`}
+            caption={`${caption}${rows.length > limit ? ` (the first ${limit} of ${rows.length})` : ""}`}
             heads={heads}
             rows={lines}
-            limit={LISTED}
+            limit={limit}
           />
         );
       }}
@@ -206,13 +210,21 @@ export function FeatureTable({
 
 const LISTED = 500;
 
+/** The page of a term or a gene. */
+export const pageOf = ({ kind, name }: { kind: string; name: string }): string =>
+  kind === "gene" ? href(["gene", name]) : href(["term", `${kind}:${name}`]);
+
+/** What the condition in which a feature is higher is called, beside a column "label". */
+export const conditionHead = (home: Home): string =>
+  home.words.condition === "label" ? "higher in" : home.words.condition;
+
 /** The head of a column; lineage and direction are called as the study calls them. */
-const headOf = (home: Home, { column }: Values): Head => ({
+const headOf = (home: Home, column: Column): Head => ({
   head:
     column.name === "lineage"
       ? home.words.stratum
       : column.name === "direction"
-        ? home.words.condition
+        ? conditionHead(home)
         : column.head,
   form: column.form,
   text: column.text,

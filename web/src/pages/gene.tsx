@@ -2,16 +2,15 @@
 import type { Home } from "../data/format";
 import { contextsIn, REACH, type Placed } from "../data/place";
 import { layerAt } from "../data/names";
-import { search } from "../data/search";
 import { useAsked } from "../data/use";
-import { geneOf, type KnownGene, type Listed, type Site } from "../data/vocabulary";
+import { geneOf, named, type KnownGene, type Listed, type Site } from "../data/vocabulary";
 import { href } from "../route";
 import { Loaded } from "../ui/parts";
 import { filled } from "../ui/cells";
 import { show } from "../ui/show";
 import { Table, type Cell } from "../ui/table";
 import { capital, counted } from "../ui/words";
-import { ByLayer, FeatureTable, kindName, Near, Nothing, PlaceTable } from "./found";
+import { ByLayer, FeatureTable, kindName, Near, Nothing, pageOf, PlaceTable } from "./found";
 import { Track } from "./track";
 import type { PageOf, PageProps } from "./page";
 
@@ -66,18 +65,15 @@ function Gene({ home, known }: { home: Home; known: KnownGene }) {
 
 /** Terms of the same name: a motif, a pathway. */
 function Elsewhere({ home, name }: { home: Home; name: string }) {
-  const asked = useAsked(`also ${name}`, () => search(home, name, 60));
-  const also =
-    asked.value?.filter(
-      (f) => f.kind !== "gene" && f.kind !== "label" && f.name.toLowerCase() === name.toLowerCase(),
-    ) ?? [];
+  const asked = useAsked(`also ${name}`, () => named(home, name));
+  const also = asked.value?.filter((one) => one.kind !== "gene") ?? [];
   return (
     <p>
       <a href={href(["features"], { f: `gene:${name}` })}>its features in the table</a>
       {also.map((f) => (
         <>
           {" "}
-          · also a <a href={f.href}>{kindName(home, f.kind)}</a>
+          · also a <a href={pageOf(f)}>{kindName(home, f.kind)}</a>
         </>
       ))}
     </p>
@@ -106,6 +102,7 @@ function Lists({ home, name, listed }: { home: Home; name: string; listed: Liste
         home={home}
         caption={`Features that list ${name}, highest rank first`}
         rows={rows}
+        brief={listed.brief}
         extra={
           [
             {

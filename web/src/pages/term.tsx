@@ -4,9 +4,8 @@ import { Figure } from "../chart/figure";
 import { featureAt, identifiers } from "../data/feature";
 import type { Home, Kind } from "../data/format";
 import { nameOf } from "../data/names";
-import { search } from "../data/search";
 import { useAsked } from "../data/use";
-import { parseTerm, termOf, type KnownTerm, type Post } from "../data/vocabulary";
+import { named, parseTerm, termOf, type KnownTerm, type Post } from "../data/vocabulary";
 import { href } from "../route";
 import { FeatureLink, Loaded } from "../ui/parts";
 import { between } from "../ui/cells";
@@ -14,7 +13,7 @@ import { bound, interval, show } from "../ui/show";
 import { capital, counted } from "../ui/words";
 import { nothing } from "./feature/annotations";
 import { Contexts } from "./feature/contexts";
-import { ByLayer, FeatureTable, kindName, Near, type Extra, Nothing } from "./found";
+import { ByLayer, FeatureTable, kindName, Near, type Extra, Nothing, pageOf } from "./found";
 import type { PageOf, PageProps } from "./page";
 
 function Page({ home, route }: PageProps) {
@@ -78,6 +77,7 @@ function Term({ home, known: { kind, name, post } }: { home: Home; known: KnownT
             home={home}
             caption={`${says}, ${scored ? "best" : "most significant"} first`}
             rows={post.row}
+            brief={post.brief}
             extra={columns(kind, post)}
           />
           <First home={home} row={post.row[0]!} name={name} />
@@ -186,16 +186,13 @@ function First({ home, row, name }: { home: Home; row: number; name: string }) {
 
 /** A gene, or another kind's term, of the same name. */
 function Elsewhere({ home, name, kind }: { home: Home; name: string; kind: Kind }) {
-  const asked = useAsked(`also ${name}`, () => search(home, name, 60));
-  const also =
-    asked.value?.filter(
-      (f) => f.kind !== kind.name && f.kind !== "label" && f.name.toLowerCase() === name.toLowerCase(),
-    ) ?? [];
+  const asked = useAsked(`also ${name}`, () => named(home, name));
+  const also = asked.value?.filter((one) => one.kind !== kind.name) ?? [];
   return also.length ? (
     <p>
       {also.map((f, i) => (
         <>
-          {i ? " · " : ""}also a <a href={f.href}>{kindName(home, f.kind)}</a>
+          {i ? " · " : ""}also a <a href={pageOf(f)}>{kindName(home, f.kind)}</a>
         </>
       ))}
     </p>

@@ -2,16 +2,17 @@
 import { Figure } from "../chart/figure";
 import { json } from "../data/chunk";
 import { identifiers } from "../data/feature";
-import type { Genes, Home } from "../data/format";
+import type { Home, Sites } from "../data/format";
 import { nameOf } from "../data/names";
 import { regionName, type Region } from "../data/filter/parse";
 import { type Placed } from "../data/place";
+import { fileOf } from "../data/vocabulary";
 import { useAsked } from "../data/use";
 import { href } from "../route";
 import { number, show } from "../ui/show";
 
 const WIDE = 560,
-  TALL = 150,
+  TALL = 160,
   LEFT = 46,
   BASE = 120,
   TOP = 18,
@@ -26,8 +27,8 @@ export interface StartSite {
 
 /** Start sites in a region, left to right; none where the atlas has no genome. */
 export async function sitesIn(home: Home, region: Region): Promise<StartSite[]> {
-  if (!home.has.includes("genes")) return [];
-  const genes = await json<Genes>("genes"),
+  if (!home.site_files) return [];
+  const genes = await json<Sites>(`sites/${fileOf(region.chrom, home.site_files)}`),
     found: StartSite[] = [];
   genes.name.forEach((name, g) => {
     const tss = genes.tss[g];
@@ -145,7 +146,7 @@ export function Track({
           const at = x(s.tss),
             to = s.strand === "-" ? -6 : 6,
             wide = 6.5 * s.name.length;
-          const named = at > free && sites.length <= 4 * NAMES;
+          const named = at > free && at + 8 + wide <= WIDE && sites.length <= 4 * NAMES;
           if (named) free = at + wide + 6;
           return (
             <g>

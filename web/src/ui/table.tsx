@@ -13,13 +13,16 @@ export interface Head {
 
 export const valueOf = (cell: Cell) => (cell !== null && typeof cell === "object" ? cell.value : cell);
 
+const textOf = (cell: Cell) => (cell !== null && typeof cell === "object" ? cell.node : cell);
+
 /** Numbers and short words, such as an interval, stay on one line. */
 function classOf(cell: Cell, head: Head): string {
   if (head.form !== "text") return "n";
-  const text = cell !== null && typeof cell === "object" ? cell.node : cell;
+  // Of markup the value that it stands for.
+  const text = cell !== null && typeof cell === "object" && typeof cell.node !== "string" ? cell.value : textOf(cell);
   if (typeof text !== "string") return "";
   // A sentence is not squeezed into a column of single words.
-  return text.length <= 26 ? "short" : text.length > 60 ? "long" : "";
+  return text.length <= 26 ? "short" : text.length > 60 ? "long" : "words";
 }
 
 export function Table({

@@ -19,7 +19,7 @@ from petriscope.errors import UserError
 from petriscope.files import read_csv, read_json
 from petriscope.graph.between import module_tables
 from petriscope.graph.coactivation import firing_correlation
-from petriscope.graph.similar import similar_rows
+from petriscope.graph.similar import match_rows, similar_rows
 from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.branches import Branch, branches
 from petriscope.studies.cells.data.dataset import load_dataset
@@ -63,6 +63,8 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
     contexts, units = context_rows(workspace, found)
     perturbed, moved = perturbation_rows(workspace, params)
     modules, module_edges = module_rows(workspace, members, features)
+    similar, matched = neighbor_rows(found, features, params.sae.seeds[0], params.cds.stable)
+    numbers = [one for one in (number_rows(workspace), matched) if one is not None]
     ledger = workspace.figures / "claims.json"
     return AtlasTables(
         features=features,
@@ -70,7 +72,7 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
         units=units,
         contexts=contexts,
         annotations=annotation_rows(workspace, params.cds.alpha),
-        similar=neighbor_rows(found, features, params.sae.seeds[0]),
+        similar=similar,
         layers=layer_rows(found, features),
         claims=claim_rows(ledger) if ledger.is_file() else None,
         run=run_rows(params, dataset.name, dataset.description, found),
@@ -79,7 +81,7 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
         module_members=members,
         module_edges=module_edges,
         links=link_rows(workspace, params.cds.alpha),
-        numbers=number_rows(workspace),
+        numbers=pd.concat(numbers, ignore_index=True) if numbers else None,
         perturbations=perturbed,
         responses=moved,
         celltypes=type_rows(workspace, params.cds.alpha),
@@ -468,10 +470,11 @@ def context_rows(
 
 
 def neighbor_rows(
-    found: Sequence[Branch], features: pd.DataFrame, seed: int
-) -> pd.DataFrame | None:
-    """Features of one model that are alike, by decoder and by firing together."""
-    frames = []
+    found: Sequence[Branch], features: pd.DataFrame, seed: int, stable: float
+) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """Features of one model that are alike, by decoder and by firing together; and how many of each
+    layer have a match of cosine ``stable`` in the next."""
+    frames, matches = [], []
     for branch in found:
         layers = [k for k in branch.layers() if (branch.sae / f"layer_{k}").is_dir()]
         first, n = FIRST_LAYER[branch.family], len(branch.tokens())
@@ -485,7 +488,12 @@ def neighbor_rows(
             together[layer + first] = firing_correlation(branch.encoded(layer).coactivation(), n)
         if layers:
             frames.append(similar_rows(decoders, alive, together, NEIGHBORS))
-    return pd.concat(frames, ignore_index=True) if frames else None
+            matches.append(match_rows(decoders, stable))
+    counted = [one for one in matches if one is not None]
+    return (
+        pd.concat(frames, ignore_index=True) if frames else None,
+        pd.concat(counted, ignore_index=True) if counted else None,
+    )
 
 
 def layer_rows(found: Sequence[Branch], features: pd.DataFrame) -> pd.DataFrame | None:

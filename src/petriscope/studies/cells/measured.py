@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
 
 from petriscope.files import read_csv, read_json
 from petriscope.run.workspace import Workspace
@@ -112,10 +113,16 @@ def _pairs(
     notes = []
     for low, high in zip(beside, mine[ceiling]):
         parts = [f"features with {told}", f"null: {told_null or f'the {RANDOM} model'}"]
+        parts.append("the interval takes features for independent")
         parts += [f"{RANDOM}: {low:.3g}"] if null and pd.notna(low) else []
         parts += [f"a second dictionary of the layer: {high:.3g}"] if pd.notna(high) else []
         notes.append("; ".join(parts))
-    found = pd.DataFrame({"value": mine[share], "null": chance, "n": mine[count]})
+    low, high = proportion_confint(
+        (mine[share] * mine[count]).round(), mine[count], method="wilson"
+    )
+    found = pd.DataFrame(
+        {"value": mine[share], "lo": low, "hi": high, "null": chance, "n": mine[count]}
+    )
     found = found.assign(name=name, unit="features", note=notes).reset_index()
     return found.drop(columns="model").dropna(subset="value")
 

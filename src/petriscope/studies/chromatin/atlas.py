@@ -3,8 +3,6 @@ and queries read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 import torch
@@ -18,7 +16,7 @@ from petriscope.enrich.kinds import ENRICHED
 from petriscope.files import read_csv, read_json
 from petriscope.graph.between import correlated, module_tables
 from petriscope.graph.coactivation import firing_correlation
-from petriscope.graph.similar import similar_rows as nearest_rows
+from petriscope.graph.similar import match_rows, similar_rows
 from petriscope.probe.tokens import Tokens
 from petriscope.run.scored import read_features
 from petriscope.run.workspace import Workspace
@@ -81,6 +79,7 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
     modules, module_edges = module_tables(
         communities.links, members, feature_table[["layer", "feature", "label"]]
     )
+    alive, decoders = alive_decoders(workspace, params, list(together), features)
     return AtlasTables(
         features=feature_table,
         thresholds=Thresholds(params.cds.alpha, params.cds.stable),
@@ -97,7 +96,8 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
         ),
         annotations=annotation_rows(workspace),
         motif_hits=hit_rows(workspace),
-        similar=similar_rows(workspace, params, together, features),
+        similar=similar_rows(decoders, alive, together, NEIGHBOURS),
+        numbers=match_rows(decoders, params.cds.stable),
         layers=layer_rows(workspace),
         curves=curve_rows(workspace),
         claims=claim_rows(workspace.figures / "claims.json"),
@@ -288,25 +288,21 @@ def hit_rows(workspace: Workspace) -> pd.DataFrame:
     return hits[columns].drop_duplicates(columns[:-1]).sort_values(columns[:-1], kind="stable")
 
 
-def similar_rows(
-    workspace: Workspace,
-    params: Params,
-    together: Mapping[int, sparse.csr_matrix],
-    features: pd.DataFrame,
-) -> pd.DataFrame:
-    """Nearest alive features by decoder cosine, within the layer and in the next one, and by firing
-    correlation (``together``)."""
+def alive_decoders(
+    workspace: Workspace, params: Params, layers: list[int], features: pd.DataFrame
+) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
+    """The alive features of each layer, and their decoders (alive, d)."""
     alive = {
         layer: features[(features.layer == layer) & features.alive].feature.to_numpy()
-        for layer in together
+        for layer in layers
     }
     decoders = {
         layer: saved_sae(workspace.sae, layer, params.sae.seeds[0])
         .W_dec[torch.tensor(alive[layer])]
         .numpy()
-        for layer in together
+        for layer in layers
     }
-    return nearest_rows(decoders, alive, together, NEIGHBOURS)
+    return alive, decoders
 
 
 def layer_correlation(encoded: EncodedLayer) -> sparse.csr_matrix:

@@ -19,7 +19,7 @@ from petriscope.atlas.schema import Column, Declared, Thresholds
 from petriscope.files import read_csv, read_json
 from petriscope.graph.between import correlated, module_tables
 from petriscope.graph.coactivation import firing_correlation
-from petriscope.graph.similar import similar_rows
+from petriscope.graph.similar import match_rows, similar_rows
 from petriscope.probe.tokens import Tokens
 from petriscope.run.params import chosen_layer
 from petriscope.run.workspace import Workspace
@@ -145,6 +145,7 @@ def collect(workspace: Workspace, params: Params) -> AtlasTables:
         ),
         annotations=annotation_rows(workspace, params, probed),
         similar=similar_rows(decoders, alive, together, NEIGHBORS),
+        numbers=match_rows(decoders, params.cds.stable),
         documents=document_rows(sequences, side).assign(degree=graph.degree),
         edges=graph.edges,
         maps=map_rows(workspace, probed),

@@ -67,7 +67,9 @@ const hasSequence = (one: Context) => typeof one.values["sequence"] === "string"
 function ContextTable({ home, feature }: { home: Home; feature: Feature }) {
   const kept = feature.contexts.length;
   const left = kept < feature.contexts_total ? ` (${kept} of ${feature.contexts_total})` : "";
-  const what = feature.contexts.some((one) => one.chrom !== null) ? "Top bins" : "Top tokens";
+  // A token is marked in its sequence; a bin is all of it.
+  const bins = feature.contexts.some((one) => one.chrom !== null && token(one) === null);
+  const what = bins ? "Top bins" : "Top tokens";
   const condition = home.unit_columns.find((c) => c.name === home.words.condition);
   const columns = home.context_columns.filter(
     (c) => c.name !== "sequence" || feature.contexts.some((one) => token(one) !== null),

@@ -7,6 +7,7 @@ import { FLAG, type Home } from "../../data/format";
 import { useKept } from "../../data/use";
 import { grouped } from "../../ui/show";
 import { capital, spoken } from "../../ui/words";
+import { conditionHead } from "../found";
 import { chosen, switched, termsOf, toggled } from "./terms";
 
 /** Words of a facet that are listed before "more". */
@@ -89,7 +90,7 @@ export function Facets({ ready, broken, ...props }: Props & { ready: boolean; br
 }
 
 const nameOf = (home: Home, { column: c }: Values): string =>
-  c.name === "lineage" ? home.words.stratum : c.name === "direction" ? home.words.condition : c.head;
+  c.name === "lineage" ? home.words.stratum : c.name === "direction" ? conditionHead(home) : c.head;
 
 function Facet({
   title,
@@ -225,7 +226,7 @@ function Layers({ home, filter, counts, onFilter }: Props & { counts: number[] }
               aria-label={`layer ${layer.name}: ${grouped(counts[i]!)} of ${grouped(layer.size)}`}
               onClick={() => onFilter(toggled(filter, "layer", String(layer.layer)))}
             >
-              <span>{layer.name}</span>
+              <span class="layer">{layer.name}</span>
               <svg width="70" height="10" aria-hidden="true">
                 <rect class="bar" width={(70 * counts[i]!) / most} height="10" />
               </svg>
