@@ -40,6 +40,10 @@ VERBS = {
         "petriscope.commands.calibrate",
         "try every test of the contrast where nothing differs",
     ),
+    "cost": (
+        "petriscope.commands.cost",
+        "what many tokens, layers and seeds would cost, and which executor suits",
+    ),
     "status": ("petriscope.commands.status", "which stages are up to date, and why not"),
     "data": (
         "petriscope.commands.data",

@@ -8,7 +8,7 @@ import dataclasses
 from petriscope.causal.leaderboard import Contest, LeaderboardNumbers, Learning, leaderboard
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_not_run
-from petriscope.probe.harvest import open_layers, sample_hidden, store_file
+from petriscope.probe.harvest import layer_paths, open_layers, sample_hidden
 from petriscope.probe.tokens import Tokens, split_rows
 from petriscope.run.params import chosen_layer
 from petriscope.run.weights import given as given_weights
@@ -45,7 +45,7 @@ def run(workspace: Workspace, params: Params) -> LeaderboardNumbers:
     config = dataclasses.replace(sae_config(params.sae, sae.d, params.seed), train_decoder=False)
     given = given_weights(workspace, params, "leaderboard")
     if given is None:
-        store = store_file(workspace.activations, layer)
+        store = layer_paths(workspace.activations)[layer]
         source = TokenSource.of_windows(store, split_rows(windows, "train"))
         name = f"frozen decoder, layer {layer}"
         frozen = train_dictionary(config, source, heldout=None, name=name, device=device).sae
