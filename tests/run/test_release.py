@@ -154,7 +154,7 @@ def test_what_a_release_lacks_and_what_is_none(copied: Workspace) -> None:
         given(copied, params, "model")
     before = Workspace(copied.root.parents[1])
     shutil.rmtree(before.table("leaderboard"))
-    with pytest.raises(UserError, match="frozen_decoder.*has no such file"):
+    with pytest.raises(UserError, match=r"frozen_decoder.*has no such file"):
         write_release(before, before.root / FOLDER)
 
 
