@@ -4,7 +4,7 @@
 
 WORKSPACE holds a run of study chromatin up to its harvest. Under each setting of the numerical
 libraries a process of one thread trains the demo's model on a few windows and a dictionary on the
-middle layer. Printed: the least seconds of the repeats, their ratio to the native ones, and a
+middle layer. Printed: the least processor seconds of the repeats, their ratio to the native ones, and a
 digest of the trained weights: equal digests are equal bytes.
 """
 
@@ -69,16 +69,16 @@ def train(root: Path, windows: int, steps: int) -> dict[str, float | str]:
     }
     config = model_config(params, arrays.motif_activity.shape[1])
     how = dataclasses.replace(pretrain_config(params), epochs=1)
-    begun = time.perf_counter()
+    begun = time.process_time()
     made = pretrain(
         config, how, arrays, chosen, conditions, seed=params.seed, device="cpu", evaluate=[]
     )
-    middle = time.perf_counter()
+    middle = time.process_time()
     store = store_file(workspace.activations, (params.model.layers + 1) // 2)
     plan = dataclasses.replace(sae_config(params.sae, params.model.d_model, 0), steps=steps)
     source = TokenSource.of_windows(store, np.arange(40))
     sae = train_dictionary(plan, source, heldout=None, progress=False).sae
-    ended = time.perf_counter()
+    ended = time.process_time()
 
     def digest(tensors: list[torch.Tensor]) -> str:
         joined = b"".join(tensor.detach().numpy().tobytes() for tensor in tensors)

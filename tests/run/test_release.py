@@ -154,7 +154,7 @@ def test_what_a_release_lacks_and_what_is_none(copied: Workspace) -> None:
         given(copied, params, "model")
     before = Workspace(copied.root.parents[1])
     shutil.rmtree(before.table("leaderboard"))
-    with pytest.raises(UserError, match="frozen_decoder.*has no such file"):
+    with pytest.raises(UserError, match=r"frozen_decoder.*has no such file"):
         write_release(before, before.root / FOLDER)
 
 
@@ -211,25 +211,39 @@ def test_intervals_of_claims_are_compared(tmp_path: Path) -> None:
     assert far.state == "outside" and far.detail == "a: cds.rise [0, 1] here, [1.1, 4] shipped"
 
 
-def shipped_tables(column: str) -> list[str]:
-    return [name for name in TABLES if column in pd.read_csv(SHIPPED / f"{name}.csv", nrows=0)]
+def single_features(name: str) -> list[list[tuple[int, int]]]:
+    """The features that a released table names, as (layer, feature): those of each layer first."""
+    table = pd.read_csv(SHIPPED / f"{name}.csv")
+    if not {"layer", "feature"} <= set(table.columns):
+        return []
+    found = table.loc[table.feature >= 0, ["layer", "feature"]].drop_duplicates()
+    everywhere = list(found.itertuples(index=False, name=None))
+    layers = [[one for one in everywhere if one[0] == layer] for layer in found.layer.unique()]
+    return [group for group in [*layers, everywhere] if len(group) > 1]
 
 
-@pytest.mark.parametrize("name", shipped_tables("feature"))
+@pytest.mark.parametrize("name", [name for name in TABLES if single_features(name)])
 def test_two_features_exchanged_are_outside_the_tolerances(name: str) -> None:
-    """Every two features of a layer in turn: all that a table says of one is said of the other."""
-    table, exchanged, held = pd.read_csv(SHIPPED / f"{name}.csv"), 0, TOLERANCES[name]
+    """All that a table says of one is said of the other, and the other way round."""
+    table, held = pd.read_csv(SHIPPED / f"{name}.csv"), TOLERANCES[name]
     assert compare_frames(name, table.copy(), table, held).state == "identical"
-    single = table[table.feature >= 0]
-    for layer, rows in single.groupby("layer"):
-        for a, b in itertools.combinations(rows.feature.unique()[:8], 2):
+    for group in single_features(name):
+        for a, b in itertools.combinations(group[:8], 2):
             swapped = table.copy()
-            of = {a: b, b: a}
-            inside = table.layer == layer
-            swapped.loc[inside, "feature"] = table.feature[inside].replace(of)
-            assert compare_frames(name, swapped, table, held).state == "outside", (layer, a, b)
-            exchanged += 1
-    assert exchanged > 0
+            for one, other in ((a, b), (b, a)):
+                rows = (table.layer == one[0]) & (table.feature == one[1])
+                swapped.loc[rows, ["layer", "feature"]] = other
+            assert compare_frames(name, swapped, table, held).state == "outside", (a, b)
+
+
+def test_every_released_table_has_its_own_tolerances_and_rows_with_one_key_each() -> None:
+    assert set(TOLERANCES) == {"default", *TABLES}
+    for name in TABLES:
+        held, table = TOLERANCES[name], pd.read_csv(SHIPPED / f"{name}.csv")
+        assert held.share == held.rows == 1 and not held.free, "a cell may be anything"
+        assert not table.duplicated(list(held.keys)).any(), name
+        assert set(held.columns) <= set(table.columns), name
+        assert held.relative <= 0.001 and held.absolute <= 0.0005, name
 
 
 def test_one_biosample_exchanged_for_another_is_outside_the_tolerances(copied: Workspace) -> None:

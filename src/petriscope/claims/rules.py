@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from petriscope.claims import NOT_SUPPORTED, SUPPORTED, UNTESTABLE
 from petriscope.claims.texts import MISSING, known, render
@@ -314,7 +314,7 @@ def _pairs(name: str, value: Any, only: str | None = None) -> dict[str, list[flo
     return {}
 
 
-def _finite(value: Any) -> bool:
+def _finite(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 

@@ -158,7 +158,8 @@ def symmetric_limits(
     few, skewed blocks.
     """
     low, high = np.full((2, *estimate.shape), np.nan)
-    usable = np.isfinite(draws) & np.isfinite(errors) & (errors > 1e-9 * error)
+    # a standard error is often the root of a difference of squares: rounding leaves 1e-8 of it
+    usable = np.isfinite(draws) & np.isfinite(errors) & (errors > 1e-6 * error)
     known = np.isfinite(estimate) & (error > 0) & (usable.mean(0) > 0.5)
     if known.any():
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -419,8 +419,8 @@ def given_dictionary(
     (which changes no result).
     """
     sae = SAE.load(folder)
-    free = {"lr": config.lr, "filter": config.filter}
-    asked, found = config.resolved(), dataclasses.replace(sae.config, **free)
+    asked = config.resolved()
+    found = dataclasses.replace(sae.config, lr=config.lr, filter=config.filter)
     if found != asked:
         field = next(
             name for name, value in asked.as_dict().items() if getattr(found, name) != value
