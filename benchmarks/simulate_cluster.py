@@ -22,7 +22,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 import heapq
-import itertools
 import signal
 import statistics
 import subprocess
@@ -194,10 +193,8 @@ def measured_pool(slots: int) -> Engine:
 def measured_processes(slots: int, folder: Path) -> Engine:
     """Cost per task of a process each, by tasks that do nothing, with all slots in use."""
     took = []
-    for turn in range(3):
-        place = folder / f"noop_{slots}_{turn}"
-        place.mkdir()
-        rounds = 4
+    for _ in range(3):
+        place, rounds = Path(tempfile.mkdtemp(dir=folder)), 4
         took.append(through_processes([Task((0.0,))] * (rounds * slots), slots, place) / rounds)
     # the processors start one process at a time each: what a round of all slots costs
     cores = len(os.sched_getaffinity(0))
@@ -218,7 +215,6 @@ def validate() -> bool:
             rows.append(
                 (f"pool, {slots} slots, {count} x {mean:g} s", expected, through_pool(items, slots))
             )
-        numbers = itertools.count()
         for slots, count, mean, size, every in (
             (8, 24, 2.0, 1, None),
             (16, 40, 2.0, 1, None),
@@ -235,8 +231,7 @@ def validate() -> bool:
                     for n, t in enumerate(tasks)
                 ]
             engine = measured_processes(slots, folder)._replace(notice=0.002)
-            place = folder / f"run_{next(numbers)}"
-            place.mkdir()
+            place = Path(tempfile.mkdtemp(dir=folder))
             what = f"a process each, {slots} slots, {count} x {mean:g} s"
             what += f", chunks of {size}" if size > 1 else ""
             what += f", {killed}, {'checkpoints' if every else 'none kept'}" if killed else ""
