@@ -17,7 +17,9 @@ from pathlib import Path
 import psutil
 
 from petriscope.cli import EXIT_FILE
+from petriscope.commands import add_executor_argument
 from petriscope.errors import UserError
+from petriscope.executors.config import VARIABLE, choose
 from petriscope.files import read_json
 from petriscope.run.dvc import require_sound_cache
 from petriscope.run.params import Params, load_params
@@ -75,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run every stage, up to date or not, without the run cache",
     )
+    add_executor_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     if args.list_studies:
         print("\n".join(listing(args.workspace or ".")))
         return 0
+    os.environ[VARIABLE] = choose(args.executor).executor  # DVC starts each stage by itself
     if args.study != ALL:
         workspace = choose_workspace(args.workspace, args.dataset, args.study)
         return reproduce(workspace, args.set, force=args.force)

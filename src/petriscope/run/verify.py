@@ -21,12 +21,13 @@ from packaging.specifiers import SpecifierSet
 from petriscope.device import choose_device
 from petriscope.errors import UserError
 from petriscope.files import read_json
+from petriscope.machine import cpu_model
 from petriscope.run.chain import Records, trace
 from petriscope.run.compare import Comparison, compare_claims, compare_tables, shipped_results
 from petriscope.run.dvc import Hasher, cache_folder, damaged_copies
 from petriscope.run.graph import load_yaml
 from petriscope.run.params import load_params
-from petriscope.run.provenance import Digests, cpu_model, tool_version
+from petriscope.run.provenance import Digests, tool_version
 from petriscope.run.stage import run_all
 from petriscope.run.studies import Study
 from petriscope.run.workspace import Workspace

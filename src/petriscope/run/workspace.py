@@ -14,6 +14,8 @@ from petriscope.run.params import load_params, study_of
 from petriscope.run.studies import DEFAULT, Study, find_study
 from petriscope.textfile import read_text
 
+TASKS = Path("results") / "cache" / "tasks"
+"""what the tasks of a stage leave until it has ended, a folder a stage"""
 TEMPLATES = ("params.yaml", "dvc.yaml", "claims.yaml")
 MADE = ("dvc.yaml", "claims.yaml", "code", "results", "paper_figures")
 """what only a workspace of ours may hold before one is made there: all of it is rewritten"""
@@ -100,6 +102,15 @@ class Workspace:
 
     def metrics(self, stage: str) -> Path:
         return self.results / "metrics" / f"{stage}.json"
+
+    def tasks(self, stage: str) -> Path:
+        """Folder of what the tasks of a stage leave until it has ended: who did what, and what it
+        made (`made`)."""
+        return self.root / TASKS / stage
+
+    def made(self, stage: str) -> Path:
+        """Folder that the tasks of a stage write into."""
+        return self.tasks(stage) / "made"
 
     def provenance(self, stage: str) -> Path:
         return self.results / "provenance" / f"{stage}.json"

@@ -10,8 +10,8 @@ from petriscope.claims.multiplicity import as_markdown as ledger_markdown
 from petriscope.claims.multiplicity import multiplicity
 from petriscope.claims.rules import as_markdown, evaluate, headline, read_rules, stages_of
 from petriscope.files import atomic_folder, atomic_path, read_csv, read_json, write_csv, write_json
+from petriscope.machine import cpu_model
 from petriscope.run.params import Params
-from petriscope.run.provenance import cpu_model
 from petriscope.run.workspace import Workspace
 
 

@@ -73,7 +73,13 @@ def run(workspace: Workspace, params: Params) -> SaeNumbers:
     else:
         sweep = given.learning_rate == "auto"
         trained = train_layers(
-            stores, tokens, plans, sweep=sweep, scratch=scratch, curves=curves, device=device
+            stores,
+            workspace.tokens,
+            plans,
+            sweep=sweep,
+            scratch=scratch,
+            curves=curves,
+            device=device,
         )
     made = workspace.study.recovered
     recovered = made(workspace, params, trained) if made is not None else {}
