@@ -33,8 +33,9 @@ from petriscope.probe.harvest import harvest_layers, layer_paths
 from petriscope.probe.model import NO_EDITS, Inputs, ProbeOutput
 from petriscope.probe.tokens import Tokens
 from petriscope.sae.config import SAEConfig
+from petriscope.sae.loader import TokenSource
 from petriscope.sae.stream import Key, train_streamed
-from petriscope.sae.sweep import train_layers
+from petriscope.sae.sweep import Job, train_many
 from petriscope.sae.train import TrainResult
 
 LENGTH, BATCH, HELD_OUT, WORDS = 256, 2048, 0.002, 512
@@ -178,15 +179,12 @@ def main() -> int:
         (folder / "activations").mkdir()
         harvest_layers(model, inputs, range(len(inputs)), layers, folder / "activations")
         parts["harvest"] = time.perf_counter() - begun
-        return train_layers(
-            layer_paths(folder / "activations"),
-            tokens,
-            plans,
-            sweep=False,
-            scratch=folder / "scratch",
-            curves=folder / "curves",
-            device="cpu",
-        )
+        jobs = []
+        for layer, path in layer_paths(folder / "activations").items():
+            sources = (TokenSource.of_split(path, tokens, split) for split in ("train", "select"))
+            name, at = f"layer {layer}", folder / f"checkpoint_{layer}"
+            jobs.append(Job(name, config, *sources, checkpoint=at))
+        return dict(zip(plans, train_many(jobs, progress=False), strict=True))
 
     live = watched(streamed)
     kept = watched(stored)
