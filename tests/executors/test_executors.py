@@ -247,11 +247,9 @@ def at_work(bench: Bench, folder: Path) -> list[Any]:
     if bench.name == "ray":
         import ray
 
-        ray.init(address=bench.settings.address, namespace="seen", log_to_driver=False)
-        try:
-            used = ray.cluster_resources().get("CPU", 0) - ray.available_resources().get("CPU", 0)
-        finally:
-            ray.shutdown()
+        if not ray.is_initialized():
+            ray.init(address=bench.settings.address, log_to_driver=False)
+        used = ray.cluster_resources().get("CPU", 0) - ray.available_resources().get("CPU", 0)
         return [used] if used else []
     found = psutil.process_iter(["cmdline"])
     return [p for p in found if str(folder) in " ".join(p.info["cmdline"] or ())]
