@@ -1,5 +1,5 @@
-"""`petriscope cost`: what a run of many tokens, layers and seeds would cost, by stated formulae with
-the user's numbers, and which executor it would choose."""
+"""`petriscope cost`: what a run of many tokens, layers and seeds would cost, by stated formulae
+with the user's numbers, and which executor it would choose."""
 
 from __future__ import annotations
 

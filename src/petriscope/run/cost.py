@@ -168,15 +168,14 @@ def choose(scale: Scale) -> Choice:
         reasons.append(f"{shown}, at most {scale.patience:g}: local")
         return Choice(source, "local", tuple(reasons))
     slots = math.ceil(taken / scale.patience) * count
-    reasons.append(
-        f"{shown}, more than {scale.patience:g}: slurm where there is a SLURM, else ray; about "
-        f"{slots:,} {device}s would take {number(taken * count / slots)} h"
-    )
-    if not scale.gpus and slots > scale.dictionaries:
+    reasons.append(f"{shown}, more than {scale.patience:g}: slurm where there is a SLURM, else ray")
+    if scale.gpus or slots <= scale.dictionaries:
+        reasons.append(f"{slots:,} {device}s would take about {number(taken * count / slots)} h")
+    else:
+        shortest = number(scale.sae_core_hours / scale.dictionaries)
         reasons.append(
-            f"a dictionary trains on one core, so more than {scale.dictionaries} are of no use to "
-            f"them: the shortest is {number(scale.sae_core_hours / scale.dictionaries)} h; a GPU takes "
-            f"{number(scale.sae_gpu_hours)} h for all"
+            f"a dictionary trains on one core, so {scale.dictionaries} cores take {shortest} h and "
+            f"more are of no use; one GPU takes {number(scale.sae_gpu_hours)} h for all"
         )
     return Choice(source, "slurm", tuple(reasons))
 
