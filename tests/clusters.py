@@ -175,7 +175,7 @@ def ray_cluster(nodes: int = 2) -> Iterator[Any]:
             cluster.shutdown()
 
 
-def _wait(until: Any, what: str, seconds: float = 30) -> None:
+def _wait(until: Any, what: str, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < end, f"no {what} within {seconds} s"

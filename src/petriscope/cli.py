@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from petriscope import __version__
-from petriscope.errors import UserError
+from petriscope.errors import UserError, disk_is_full
 from petriscope.names import did_you_mean
 
 EXIT_FILE = "PETRISCOPE_EXIT_FILE"
@@ -168,13 +168,8 @@ def _main(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         return 1
     except OSError as error:
-        # numpy reports a full disk without an error number
         unread = error.errno == errno.EACCES and _unreadable(error.filename)
-        full = (
-            error.errno in (errno.ENOSPC, errno.EDQUOT)
-            or "free space" in str(error)
-            or "requested and" in str(error)
-        )
+        full = disk_is_full(error)
         if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP):
             where = error.filename or "path"
             print(f"petriscope: {where}: {error.strerror}. Check the path.", file=sys.stderr)

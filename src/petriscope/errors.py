@@ -3,6 +3,7 @@ remedy."""
 
 from __future__ import annotations
 
+import errno
 from os import PathLike
 
 
@@ -37,3 +38,13 @@ class UserError(Exception):
         if remedy:
             text = f"{text.rstrip('.')}. {remedy}"
         super().__init__(" ".join(text.split()))
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def disk_is_full(error: Exception) -> bool:
+    """Whether a write failed for want of room: numpy tells it without the system's error number,
+    safetensors in words alone."""
+    words = ("free space", "requested and", *(f"os error {number})" for number in FULL))
+    return getattr(error, "errno", None) in FULL or any(word in str(error) for word in words)

@@ -222,6 +222,19 @@ def _swap(fresh: Path, path: Path, kind: Output | None) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def link_tree(source: Path, target: Path) -> None:
+    """Let the new folder ``target`` hold the files of ``source``, which stays: by hard links, or
+    copies where the file system has none."""
+
+    def link(one: str, other: str) -> None:
+        try:
+            os.link(one, other)
+        except OSError:
+            shutil.copyfile(one, other)
+
+    shutil.copytree(source, target, copy_function=link)
+
+
 def plain(value: Any) -> Any:
     """``value`` with numpy scalars and arrays as Python numbers and lists, NaN and infinities as
     None (strict JSON)."""

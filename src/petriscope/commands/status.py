@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from petriscope.commands import add_workspace_arguments, workspace_of
 from petriscope.executors.state import SHOWN, stage_states
-from petriscope.run.dvc import Hasher, lock_holders
+from petriscope.run.dvc import Hasher, lock_holders, process_alive
 from petriscope.run.graph import Graph, draw_lanes, load_graph
 from petriscope.run.snapshot import refresh_code
 from petriscope.run.status import StageStatus, pipeline_status, recorded_seconds
@@ -90,7 +91,8 @@ def task_lines(folder: Path, width: int) -> Iterator[str]:
         for state in stage_states(stage):
             told = ", ".join(f"{state[name]} {name}" for name in SHOWN)
             head = f"{stage.name}: {state['what']} ({state['engine']}): {told} of {state['total']}"
-            yield clipped(head, width)
+            gone = state["host"] == socket.gethostname() and not process_alive(state["pid"])
+            yield clipped(f"{head}{'; its driver has ended' if gone else ''}", width)
             if state["slowest"]:
                 yield clipped(f"  longest silent: {state['slowest']}", width)
 

@@ -20,9 +20,11 @@ from petriscope.parallel import in_processes
 def run(plan: Plan, workers: int | None, left: list[int], unit: str) -> None:
     """Run some items of a plan, each in a forked process: what this one has loaded is theirs."""
     plan.begin(left)
-    for _ in in_processes(plan.run, left, plan.what, unit=unit, workers=workers):
-        pass
-    plan.state.unlink()
+    try:
+        for _ in in_processes(plan.run, left, plan.what, unit=unit, workers=workers):
+            pass
+    finally:
+        plan.state.unlink()
 
 
 def several_gpus(asked: Resources) -> bool:

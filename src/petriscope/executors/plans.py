@@ -7,7 +7,6 @@ a done file with the right hash; no engine is asked.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import petriscope
-from petriscope.errors import UserError
+from petriscope.errors import UserError, disk_is_full
 from petriscope.executors import Executor, Resources
 from petriscope.executors.config import Settings
 from petriscope.executors.state import read_head, reporting
@@ -194,10 +193,9 @@ def load(path: Path) -> Plan:
 
 def fail(plan: Plan, place: int, error: Exception) -> None:
     """Leave an item's failed file."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    text = str(error)
+    full, text = disk_is_full(error), str(error)
     if full:
-        where = error.filename or plan.folder  # type: ignore[attr-defined]
+        where = getattr(error, "filename", None) or plan.keys[place]
         text = f"{where}: the disk or quota is full. Free some space and start again"
     elif not isinstance(error, UserError):
         text = "".join(traceback.format_exception(error))

@@ -28,8 +28,7 @@ class Cluster:
             raise UserError(what, file=config_file(), field="address", remedy=remedy)
         self.ray, self.plan, self.lost = ray, plan, dict[int, str]()
         self.tasks: dict[Any, int] = {}
-        self.mine = not ray.is_initialized()
-        if self.mine:
+        if not ray.is_initialized():  # seconds; kept for the next call of this process
             ray.init(address=address, namespace="petriscope", log_to_driver=False)
 
     def submit(self, pieces: Collection[int], avoid: str | None = None) -> None:
@@ -86,9 +85,7 @@ class Cluster:
             self.ray.cancel(task, force=True)
 
     def close(self) -> None:
-        """Leave the cluster."""
-        if self.mine:
-            self.ray.shutdown()
+        """Nothing to do: the process leaves the cluster when it ends."""
 
 
 def on_node(file: str, number: int, log: str) -> str | None:

@@ -3,12 +3,12 @@ layer, or by the machines of a cluster into shards, which are read as the same a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from petriscope.executors import Resources, current, fan_out, once
+from petriscope.files import link_tree
 from petriscope.probe.harvest import (
     drop_other_shards,
     harvest_layers,
@@ -56,7 +56,7 @@ def harvest_run(
     for _ in fan_out(harvest_part, given, range(len(parts)), what, unit=unit, resources=needs):
         pass
     for layer in layers:
-        os.rename(made / f"layer_{layer}", folder / f"layer_{layer}")
+        link_tree(made / f"layer_{layer}", folder / f"layer_{layer}")
 
 
 def harvest_part(given: Streams, number: int) -> None:

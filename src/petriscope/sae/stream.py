@@ -19,9 +19,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,11 +95,14 @@ class TokenStream:
         counts = inputs.tokens.per_window()[self.numbers]
         self.counts = np.array([int(counts[group].sum()) for group in self.groups])
         self.n_tokens = int(self.counts.sum())
+        self._stopped = threading.Event()
 
     def rows(self, groups: Sequence[int] | np.ndarray) -> Rows:
         """Hidden states of some of the groups, one after the other, as a harvest stores them."""
         pieces: dict[int, list[np.ndarray]] = {layer: [] for layer in self.layers}
         for number in groups:
+            if self._stopped.is_set():
+                raise CancelledError
             windows = [self.numbers[at] for at in self.groups[int(number)]]
             with torch.inference_mode():
                 found = self.inputs.streams_of(self.model, windows, self.layers)
@@ -110,6 +115,15 @@ class TokenStream:
         order = np.random.default_rng([seed, 0x5A3]).permutation(len(self.groups))
         needed = int(np.searchsorted(np.cumsum(self.counts[order]), tokens)) + 1
         return self.rows(np.sort(order[:needed]))
+
+    @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """Let the model stop after the group it is at where what runs inside is interrupted."""
+        try:
+            yield
+        except BaseException:
+            self._stopped.set()
+            raise
 
     def in_order(self) -> Iterator[Rows]:
         """All groups once."""
@@ -144,8 +158,10 @@ class TokenStream:
 class _Trained:
     """One dictionary while it trains."""
 
-    def __init__(self, run: Run, layer: int, curve: Path | None, device: str) -> None:
-        self.run, self.layer, self.curve, self.device = run, layer, curve, device
+    def __init__(self, run: Run, key: Key, curves: Path | None, device: str) -> None:
+        self.run, self.layer, self.device = run, key[0], device
+        self.name = _name(*key)
+        self.curve = None if curves is None else curves / f"{self.name}.csv"
         self._left = np.zeros((0, run.config.d), np.float16)
         self._rows, self._order = self._left, np.zeros(0, np.int64)
 
@@ -214,51 +230,17 @@ def train_streamed(
     seed = min(config.seed for config in plans.values())
     identity = stream.identity()
     trained = _begun(stream, plans, checkpoint, identity, seed, curves, device)
-    step = begun = next(iter(trained.values())).run.step
-    started = kept = time.perf_counter()
+    begun, started = _step_of(trained), time.perf_counter()
+    saver = _Saver(checkpoint, checkpoint_seconds, identity)
     count = workers or (len(os.sched_getaffinity(0)) if device == "cpu" else 1)
-    meter = (
-        bar("Streamed SAEs", total=first.steps * first.batch, unit="token") if progress else None
-    )
-    if meter is not None:
-        meter.update(step * first.batch)
-    pause = checkpoint_seconds
-    single = functools.partial(torch.set_num_threads, 1)
-    with (
-        ThreadPoolExecutor(1, initializer=single) as ahead,
-        ThreadPoolExecutor(count, initializer=single) as pool,
-    ):
-        made = stream.buffers(BUFFER_BATCHES * first.batch, seed, step * first.batch)
-        waiting: Future[Buffer] | None = ahead.submit(next, made) if step < first.steps else None
-        while waiting is not None:
-            buffer = waiting.result()
-            for one in trained.values():
-                one.take(buffer)
-            # tokens that the buffers so far hold decide whether another is needed
-            ready = next(iter(trained.values())).ready
-            more = step + ready < first.steps
-            waiting = ahead.submit(next, made) if more else None
-            upto = min(first.steps, step + ready)
-            while step < upto:
-                steps = min(_STEPS_AT_ONCE, upto - step)
-                for done in [pool.submit(one.advance, steps) for one in trained.values()]:
-                    done.result()
-                step += steps
-                if meter is not None:
-                    meter.update(steps * first.batch)
-                due = time.perf_counter() - kept >= pause or step == first.steps
-                if checkpoint is not None and due:
-                    before = time.perf_counter()
-                    _save(checkpoint, trained, step, identity)
-                    kept = time.perf_counter()
-                    pause = max(checkpoint_seconds, (kept - before) / _SHARE_OF_SAVING)
-    if meter is not None:
-        meter.close()
+    with _meter(first, progress) as moved:
+        moved(begun)
+        _advance(stream, trained, seed, count, saver, moved)
     seconds = time.perf_counter() - started
-    rate = (step - begun) * first.batch * len(plans) / max(seconds, 1e-9)
-    for one in trained.values():
-        if one.curve is not None and begun == first.steps:
-            one.run.draw(one.curve)
+    rate = (_step_of(trained) - begun) * first.batch * len(plans) / max(seconds, 1e-9)
+    if curves is not None and begun == first.steps:  # trained before: its stage stopped afterwards
+        for one in trained.values():
+            one.run.draw(curves / f"{one.name}.csv")
     saes = {key: one.run.sae() for key, one in trained.items()}
     judged = _judged({key: Judge(sae) for key, sae in saes.items()}, model, inputs, heldout)
     return {
@@ -267,6 +249,73 @@ def train_streamed(
         )
         for key, one in trained.items()
     }
+
+
+def _advance(
+    stream: TokenStream,
+    trained: Mapping[Key, _Trained],
+    seed: int,
+    workers: int,
+    saver: _Saver,
+    moved: Callable[[int], None],
+) -> None:
+    """Step all dictionaries to their end; the model makes the next buffer meanwhile."""
+    config, step = next(iter(trained.values())).run.config, _step_of(trained)
+    single = functools.partial(torch.set_num_threads, 1)
+    made = stream.buffers(BUFFER_BATCHES * config.batch, seed, step * config.batch)
+    with (
+        ThreadPoolExecutor(1, initializer=single) as ahead,
+        ThreadPoolExecutor(workers, initializer=single) as pool,
+        stream.stopping(),
+    ):
+        waiting: Future[Buffer] | None = None
+        if step < config.steps:
+            waiting = ahead.submit(next, made)
+        while waiting is not None:
+            buffer = waiting.result()
+            for one in trained.values():
+                one.take(buffer)
+            upto = min(config.steps, step + next(iter(trained.values())).ready)
+            waiting = ahead.submit(next, made) if upto < config.steps else None
+            while step < upto:
+                steps = min(_STEPS_AT_ONCE, upto - step)
+                for done in [pool.submit(one.advance, steps) for one in trained.values()]:
+                    done.result()
+                step += steps
+                moved(steps)
+                saver.look(trained, last=step == config.steps)
+
+
+@contextmanager
+def _meter(config: SAEConfig, progress: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar that is told of steps; a function that does nothing without ``progress``."""
+    if not progress:
+        yield lambda steps: None
+        return
+    meter = bar("Streamed SAEs", total=config.steps * config.batch, unit="token")
+    yield lambda steps: meter.update(steps * config.batch)
+    meter.close()
+
+
+class _Saver:
+    """Writes the checkpoint when it is due."""
+
+    def __init__(self, folder: Path | None, seconds: float, identity: str) -> None:
+        self.folder, self.seconds, self.identity = folder, seconds, identity
+        self.pause, self.kept = seconds, time.perf_counter()
+
+    def look(self, trained: Mapping[Key, _Trained], *, last: bool) -> None:
+        """Save after the last step, and where the time since the last checkpoint is up."""
+        begun = time.perf_counter()
+        if self.folder is None or not (last or begun - self.kept >= self.pause):
+            return
+        _save(self.folder, trained, _step_of(trained), self.identity)
+        self.kept = time.perf_counter()
+        self.pause = max(self.seconds, (self.kept - begun) / _SHARE_OF_SAVING)
+
+
+def _step_of(trained: Mapping[Key, _Trained]) -> int:
+    return next(iter(trained.values())).run.step
 
 
 def _alike(plans: Mapping[Key, SAEConfig]) -> SAEConfig:
@@ -304,15 +353,7 @@ def _begun(
                 what = f"is {config.d}, but the vectors are {rows[layer].shape[1]} wide"
                 raise UserError(what, field="sae.d", remedy="Use the width of the layer.")
             runs[layer, of_seed] = Run.started(config, TokenSource(rows[layer]), device)
-    return {
-        (layer, of_seed): _Trained(
-            run,
-            layer,
-            None if curves is None else curves / f"{_name(layer, of_seed)}.csv",
-            device,
-        )
-        for (layer, of_seed), run in runs.items()
-    }
+    return {key: _Trained(run, key, curves, device) for key, run in runs.items()}
 
 
 def _judged(
@@ -338,8 +379,8 @@ def _name(layer: int, seed: int) -> str:
 def _save(folder: Path, trained: Mapping[Key, _Trained], step: int, identity: str) -> None:
     """Replace the checkpoint of all dictionaries at once."""
     with atomic_folder(folder, STREAMED) as temporary:
-        for key, one in trained.items():
-            save_checkpoint(temporary / _name(*key), one.run.config, one.run.checkpoint())
+        for one in trained.values():
+            save_checkpoint(temporary / one.name, one.run.config, one.run.checkpoint())
         write_json(temporary / "stream.json", {"step": step, "stream": identity})
 
 

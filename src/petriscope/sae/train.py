@@ -7,7 +7,6 @@ A checkpoint holds everything the next step depends on, so a resumed run writes 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import math
 import shutil
 import time
@@ -20,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from petriscope.errors import UserError
+from petriscope.errors import UserError, disk_is_full
 from petriscope.executors.state import report
 from petriscope.files import (
     Output,
@@ -501,21 +500,12 @@ def save_checkpoint(folder: Path, config: SAEConfig, checkpoint: Checkpoint) -> 
             }
             write_json(temporary / "state.json", described)
     except (OSError, SafetensorError) as error:
-        if not _full(error):
+        if not disk_is_full(error):
             raise
         remedy = "Free some space and start again: training resumes from the last whole checkpoint."
         raise UserError(
             "cannot be written, the disk or quota is full", file=folder, remedy=remedy
         ) from None
-
-
-def _full(error: Exception) -> bool:
-    """Whether a write failed for want of room; safetensors tells the system's error number in words
-    alone."""
-    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return getattr(error, "errno", None) in numbers or any(
-        f"os error {number})" in str(error) for number in numbers
-    )
 
 
 def load_checkpoint(folder: Path, config: SAEConfig) -> Checkpoint | None:

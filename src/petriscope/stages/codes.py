@@ -3,14 +3,13 @@ layer."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from petriscope.device import choose_device
 from petriscope.executors import Resources, fan_out
-from petriscope.files import atomic_folder
+from petriscope.files import atomic_folder, link_tree
 from petriscope.probe.harvest import layer_paths, open_layers
 from petriscope.probe.tokens import Tokens
 from petriscope.run.params import Params
@@ -42,7 +41,7 @@ def run(workspace: Workspace, params: Params) -> CodeNumbers:
     rows = list(fan_out(encode_layer, context, stores, what, unit="layer", resources=needs))
     with atomic_folder(workspace.codes) as folder:
         for layer in stores:
-            os.rename(context.into / f"layer_{layer}", folder / f"layer_{layer}")
+            link_tree(context.into / f"layer_{layer}", folder / f"layer_{layer}")
     return CodeNumbers(rows)
 
 

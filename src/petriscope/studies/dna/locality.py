@@ -72,15 +72,34 @@ def locality(
 
     features: (F,) indices of latents. scale: (F,) their standard deviations.
     """
-    rows = []
-    for sequence in progress(sequences, what, total=len(sequences), unit="sequence"):
-        bases = mutated_bases(sequence, reader.form, positions)
-        found = effects(reader, sequence, bases=bases, features=features)
-        sums = found.by_distance(scale)
-        tokens = sums.shape[1]
-        distance = np.abs(np.arange(tokens)[None, :] - found.own[:, None])
-        pairs = 3 * np.bincount(distance.ravel(), minlength=tokens)
-        rows.append((sums[:, 0], sums[:, 1:].sum(1), sums.sum(0), pairs))
+    shown = progress(sequences, what, total=len(sequences), unit="sequence")
+    return joined([locality_of(reader, one, features, scale, positions) for one in shown])
+
+
+class OfSequence(NamedTuple):
+    """What one sequence adds to `Locality`."""
+
+    own: np.ndarray
+    off: np.ndarray
+    change: np.ndarray
+    pairs: np.ndarray
+
+
+def locality_of(
+    reader: Reader, sequence: str, features: np.ndarray, scale: np.ndarray, positions: int
+) -> OfSequence:
+    """The part of one sequence; arguments as of `locality`."""
+    bases = mutated_bases(sequence, reader.form, positions)
+    found = effects(reader, sequence, bases=bases, features=features)
+    sums = found.by_distance(scale)
+    tokens = sums.shape[1]
+    distance = np.abs(np.arange(tokens)[None, :] - found.own[:, None])
+    pairs = 3 * np.bincount(distance.ravel(), minlength=tokens)
+    return OfSequence(sums[:, 0], sums[:, 1:].sum(1), sums.sum(0), pairs)
+
+
+def joined(rows: Sequence[OfSequence]) -> Locality:
+    """The parts of all sequences in one."""
     most = max(len(row[2]) for row in rows)
     change, pairs = (
         np.stack([np.pad(row[column], (0, most - len(row[column]))) for row in rows])

@@ -4,7 +4,8 @@ controls."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,8 @@ from petriscope.enrich.homer import enrich_by_homer
 from petriscope.enrich.motifs import Motif, read_motifs
 from petriscope.enrich.scan import scan_hits
 from petriscope.enrich.tails import CONTROLS, SHOWN_DRAWS, for_disk, share_of_draws, with_q
-from petriscope.files import atomic_folder, write_csv, write_parquet
+from petriscope.executors import current, fan_out
+from petriscope.files import atomic_folder, write_csv, write_npy, write_parquet
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.data.dataset import load_dataset
 from petriscope.studies.chromatin.foregrounds import layer_of_claims
@@ -80,7 +82,7 @@ def run(workspace: Workspace, params: Params) -> MotifNumbers:
     motifs = read_motifs(dataset.motifs, dataset.motif_format, params.tracks.motif_p)
     fore, names = Foregrounds.load(workspace.table("foregrounds")), [m.name for m in motifs]
     sequences = spans(Arrays.load(workspace.tracks).sequence, params.windows.crop)
-    hits = scan_hits(sequences, motifs)
+    hits = scan(workspace, params, sequences, motifs)
     enrichment = enrich_features(hits, fore.background())
     long = enrichment.table(names, features=fore.groups.group.to_numpy())
     if params.annotation.engine == "homer":
@@ -120,6 +122,47 @@ def run(workspace: Workspace, params: Params) -> MotifNumbers:
         random_draws_with_a_motif=share_of_draws(table, draws, alpha=alpha),
         hit_correlation_median=median(comparisons.correlation),
     )
+
+
+class Scan(NamedTuple):
+    """What is scanned for what, and where the hits go."""
+
+    tracks: Path
+    motifs: Path
+    form: str
+    p: float
+    crop: int
+    into: Path
+
+
+def scan(
+    workspace: Workspace, params: Params, sequences: np.ndarray, motifs: list[Motif]
+) -> np.ndarray:
+    """Which of ``sequences`` holds which motif, by the executor in use: on a cluster each task
+    scans a range of windows."""
+    executor = current()
+    if executor.runs_here():
+        return scan_hits(sequences, motifs)
+    dataset = load_dataset(workspace.dataset(params.dataset))
+    given = Scan(
+        *(workspace.tracks, dataset.motifs, dataset.motif_format, params.tracks.motif_p),
+        *(params.windows.crop, workspace.made("motifs")),
+    )
+    count = len(Arrays.load(workspace.tracks).sequence)
+    ends = np.linspace(0, count, min(count, 4 * executor.settings.limit) + 1).round().astype(int)
+    ranges = list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
+    found = fan_out(scan_windows, given, ranges, "motif scan", unit="range of windows")
+    return np.concatenate([np.load(path) for path in found])
+
+
+def scan_windows(given: Scan, windows: tuple[int, int]) -> Path:
+    """Write which bins of a range of windows hold which motif (bins, M); the file."""
+    first, last = windows
+    motifs = read_motifs(given.motifs, given.form, given.p)
+    sequences = spans(Arrays.load(given.tracks).sequence[first:last], given.crop)
+    file = given.into / f"windows_{first}.npy"
+    write_npy(file, scan_hits(sequences, motifs, threads=1))
+    return file
 
 
 def by_homer(

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from petriscope.device import choose_device
 from petriscope.errors import UserError
+from petriscope.executors import Resources, current, fan_out, once
 from petriscope.files import atomic_folder, write_csv
 from petriscope.run.params import chosen_layer
 from petriscope.run.workspace import Workspace
@@ -27,13 +29,16 @@ from petriscope.studies.dna.dependency import (
 from petriscope.studies.dna.inputs import load_model, load_places, load_random_model
 from petriscope.studies.dna.locality import (
     Locality,
+    OfSequence,
     against,
     bootstrap_weights,
     by_feature,
     by_sequence,
     decay_table,
     interval,
+    joined,
     locality,
+    locality_of,
     matched_on_firing,
 )
 from petriscope.studies.dna.longrange import Rule, planted_rule
@@ -178,15 +183,42 @@ def _measured(
     folder = workspace.table("random_init") / "codes" if random else workspace.codes
     sizes = feature_sizes(folder, layer, load_places(workspace).width.to_numpy())
     alive = np.flatnonzero((sizes.tokens >= params.cds.min_events) & (sizes.sd > 0))
-    found = locality(
-        _reader(workspace, params, layer, random),
-        texts,
-        alive,
-        sizes.sd.to_numpy()[alive],
-        positions=params.dependency.positions,
-        what="random model" if random else f"layer {layer}",
-    )
+    scale, positions = sizes.sd.to_numpy()[alive], params.dependency.positions
+    what = "random model" if random else f"layer {layer}"
+    if current().runs_here(int(choose_device(params.device) != "cpu")):
+        reader = _reader(workspace, params, layer, random)
+        found = locality(reader, texts, alive, scale, positions=positions, what=what)
+    else:
+        given = Substituted(workspace, params, layer, random, tuple(texts), alive, scale)
+        needs = Resources(gpus=int(choose_device(params.device) != "cpu"), memory_gb=4)
+        rows = fan_out(
+            *(substitute, given, range(len(texts)), what), unit="sequence", resources=needs
+        )
+        found = joined(list(rows))
     return found, alive, sizes
+
+
+class Substituted(NamedTuple):
+    """Sequences whose bases are substituted, and the latents that are watched."""
+
+    workspace: Workspace
+    params: Params
+    layer: int
+    random: bool
+    texts: tuple[str, ...]
+    alive: np.ndarray
+    scale: np.ndarray
+
+
+def substitute(given: Substituted, number: int) -> OfSequence:
+    """What substitutions do in one of the sequences."""
+    positions = given.params.dependency.positions
+    text = given.texts[number]
+    return locality_of(once(_reader_of, given), text, given.alive, given.scale, positions)
+
+
+def _reader_of(given: Substituted) -> Reader:
+    return _reader(given.workspace, given.params, given.layer, given.random)
 
 
 def feature_sizes(folder: Path, layer: int, width: np.ndarray) -> pd.DataFrame:
