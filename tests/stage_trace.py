@@ -160,10 +160,10 @@ def traced_run(workspace: Workspace, scratch: Path) -> dict[str, Trace]:
                 self.watch = Watch(workspace.root).__enter__()
                 reads.start()
 
-            def write(self, seconds: float, *executor: Any) -> None:
+            def write(self, seconds: float) -> None:
                 params = reads.stop()
                 self.watch.__exit__()
-                super().write(seconds, *executor)
+                super().write(seconds)
                 own = self.workspace.provenance(self.stage.name).relative_to(self.workspace.root)
                 written = frozenset(self.watch.written | {own.as_posix()})
                 opened = frozenset(self.watch.opened)

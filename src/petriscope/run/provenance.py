@@ -106,19 +106,19 @@ class Recorder:
             )
             for path in self.stage.deps
         }
-
-    def inputs_digest(self) -> str:
-        """One digest of all that the stage reads: files and parameters."""
+        values = dataclasses.asdict(params)
+        self.params_used = {
+            key: lookup(values, key)[1] for _, keys in self.stage.params for key in keys
+        }
         read = {path: entry["sha256"] for path, entry in self.inputs.items()}
-        text = json.dumps([read, self._params_used()], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+        text = json.dumps([read, self.params_used], sort_keys=True, default=str)
+        self.digest = hashlib.sha256(text.encode()).hexdigest()
+        """of all that the stage reads"""
+        self.executor: Executor = LOCAL
+        """who runs the stage's tasks"""
 
-    def _params_used(self) -> dict[str, Any]:
-        values = dataclasses.asdict(self.params)
-        return {key: lookup(values, key)[1] for _, keys in self.stage.params for key in keys}
-
-    def write(self, seconds: float, executor: Executor = LOCAL) -> None:
-        """Write results/provenance/STAGE.json; ``executor`` ran the stage's tasks."""
+    def write(self, seconds: float) -> None:
+        """Write results/provenance/STAGE.json."""
         own = self.workspace.provenance(self.stage.name).relative_to(self.workspace.root).as_posix()
         values = dataclasses.asdict(self.params)
         record = {
@@ -128,7 +128,7 @@ class Recorder:
             "argv": sys.argv[1:],
             "revision": source_revision(),
             "source": source_digest(),
-            "params_used": self._params_used(),
+            "params_used": self.params_used,
             "params": values,
             "params_digest": self.params.digest(),
             "inputs": self.inputs,
@@ -142,7 +142,7 @@ class Recorder:
             "cpu": cpu_model(),
             "device": device_name(self.params.device),
             "threads": os.environ.get("OMP_NUM_THREADS", "1"),
-            "executor": ran_by(executor),
+            "executor": ran_by(self.executor),
             "seconds": round(seconds, 2),
             "peak_memory_bytes": peak_memory_bytes(),
         }

@@ -48,7 +48,8 @@ def run_stage(name: str, workspace: Workspace, executor: str | None = None) -> d
     set_threads()
     recorder = Recorder(name, workspace, params)
     tasks = workspace.tasks(name)
-    doing = Executor(settings.executor, tasks, recorder.inputs_digest(), settings)
+    doing = Executor(settings.executor, tasks, recorder.digest, settings)
+    recorder.executor = doing
     started = time.time()
     try:
         with using(doing):
@@ -66,7 +67,7 @@ def run_stage(name: str, workspace: Workspace, executor: str | None = None) -> d
             remedy=remedy,
         ) from None
     write_json(workspace.metrics(name), metrics)
-    recorder.write(time.time() - started, doing)
+    recorder.write(time.time() - started)
     shutil.rmtree(tasks, ignore_errors=True)
     return metrics
 
