@@ -15,7 +15,8 @@ from petriscope.studies.cells.params import FAMILIES, Params
 from petriscope.studies.cells.probing import first_seed, probe_into
 
 SEED = 1000
-"""Added to the run's seed: the models trained here began from that one."""
+"""Added to the run's seed for the first initialization, and again for each further one: the models
+trained here began from the run's seed."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,13 @@ def run(workspace: Workspace, params: Params) -> RandomNumbers:
         write_not_run(out, why)
         return RandomNumbers(untestable=why)
     device, found = choose_device(params.device), {}
+    seed = params.seed + SEED * (1 + params.controls.initialization)
     cache = workspace.results / "cache" / "random_init"
     with atomic_folder(out) as folder:
         for family in FAMILIES:
             into = folder / family
             (into / "model").mkdir(parents=True)
-            model = load_model(workspace, family).reinitialized(params.seed + SEED).to(device)
+            model = load_model(workspace, family).reinitialized(seed).to(device)
             save_model(model, into / "model")
             table = probe_into(
                 into,
