@@ -10,7 +10,8 @@ Geneformer, and repeats the stages that read what was drawn:
 
 SCRATCH/claims.csv holds each claim's verdict and the numbers that its rule reads, a row per
 repetition; the first of either kind is the run itself. SCRATCH/draws.csv says how far a second draw
-moves the hidden-bin error and the features. A finished repetition is not run again.
+moves the hidden-bin error, the features, and which of them respond to knock-downs (A) and name the
+regulon (B). A finished repetition is not run again; `--without-stages` makes draws.csv alone.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from petriscope.claims.rules import evaluate, names, read_rules, stages_of
 from petriscope.files import plain, read_json, write_csv, write_json
 from petriscope.probe.harvest import harvest_layers, open_layers
 from petriscope.probe.tokens import split_rows
-from petriscope.run.params import load_params
+from petriscope.run.params import chosen_layer, load_params
 from petriscope.run.stage import as_metrics, set_threads
 from petriscope.run.workspace import Workspace
 from petriscope.sae.encode import EncodedLayer
@@ -49,12 +50,24 @@ from petriscope.studies.cells.model.pretrain import hidden_genes
 from petriscope.studies.cells.model.weights import load_checkpoint
 from petriscope.studies.cells.params import Params
 from petriscope.studies.cells.perturbation import CellMeans, cell_means
+from petriscope.studies.cells.regulons import Material, respond
 from petriscope.studies.cells.stages.model import HELD_OUT, MOST
+from petriscope.studies.cells.stages.perturbation import asked_of, prepare
 
-STAGES = (
-    "svd catalog annotate modules novel highways persistence crossmodel causal celltypes"
-    " perturbation tissue"
-).split()
+STAGES = [
+    "svd",
+    "catalog",
+    "annotate",
+    "modules",
+    "novel",
+    "highways",
+    "persistence",
+    "crossmodel",
+    "causal",
+    "celltypes",
+    "perturbation",
+    "tissue",
+]
 """that compare with random controls, or read scGPT's codes; in the order of the graph"""
 FAMILY = "scgpt"
 
@@ -161,6 +174,24 @@ def moved(workspace: Workspace, params: Params, before: Branch, after: Branch) -
     return pd.DataFrame(found)
 
 
+def responding(workspace: Workspace, params: Params, branch: Branch) -> dict[str, int]:
+    """Pairs of a knock-down and a feature that respond (A), and TFs whose responding features name
+    their regulon (B), as stage perturbation counts them; empty where nothing can be tested."""
+    ground = prepare(workspace, params)
+    if isinstance(ground, str):
+        return {}
+    layer = chosen_layer(params.layer, max(branch.layers()), "layer")
+    gene, cell = (
+        branch.places().gene.to_numpy(np.int64),
+        branch.tokens().window.astype(np.int64),
+    )
+    material = Material(branch.encoded(layer).codes(), gene, cell)
+    given = (ground.who, ground.scored, ground.regulons, ground.degree, asked_of(params))
+    found = respond(material, *given)
+    pairs = int((found.responses.q < params.cds.alpha).sum())
+    return {"pairs": pairs, "specific": found.count.specific, "tfs": found.count.tfs}
+
+
 def hidden_error(workspace: Workspace, params: Params) -> float:
     """scGPT's squared error of a hidden bin, as stage model measures it, in the draw in force."""
     inputs = load_inputs(workspace, params, FAMILY)
@@ -180,7 +211,9 @@ def stage_metrics(workspace: Workspace, params: Params, stages: Sequence[str]) -
     return found
 
 
-def repeated(source: Workspace, scratch: Path, params: Params, one: Repetition) -> None:
+def repeated(
+    source: Workspace, scratch: Path, params: Params, one: Repetition, stages: bool
+) -> None:
     """Run one repetition; its metrics go to SCRATCH/NAME.json, the folder of its run is removed."""
     workspace = copied(source, scratch / "run")
     if one.kind == "initialization":
@@ -190,13 +223,17 @@ def repeated(source: Workspace, scratch: Path, params: Params, one: Repetition) 
     else:
         with drawn(one.number):
             mine = [b for b in branches(workspace, params) if b.family == FAMILY]
+            mine = mine if stages else mine[:1]
             for branch in mine:
                 encoded_again(workspace, params, branch)
-            found = {"error": hidden_error(workspace, params)}
+            error = hidden_error(workspace, params)
             before = next(b for b in branches(source, params) if b.name == FAMILY)
-            table = moved(workspace, params, before, next(b for b in mine if b.trained))
+            after = next(b for b in mine if b.trained)
+            table = moved(workspace, params, before, after)
+            table = table.assign(draw=one.number, error=error)
+            table = table.assign(**responding(workspace, params, after))
             write_csv(scratch / f"moved_{one.number}.csv", table)
-            found |= stage_metrics(workspace, params, STAGES)
+            found = stage_metrics(workspace, params, STAGES) if stages else {}
     write_json(scratch / f"{one.name}.json", found)
     shutil.rmtree(scratch / "run")
 
@@ -240,6 +277,7 @@ def main() -> int:
     parser.add_argument("scratch", type=Path)
     parser.add_argument("--initializations", type=int, default=5, help="the run's own included")
     parser.add_argument("--draws", type=int, default=3, help="the run's own included")
+    parser.add_argument("--without-stages", action="store_true")
     given = parser.parse_args()
     source = Workspace(given.workspace.resolve())
     params: Params = load_params(source.params)
@@ -252,22 +290,22 @@ def main() -> int:
     all_of = [Repetition(kind, i) for kind, count in kinds.items() for i in range(count)]
     for one in all_of:
         if one.number and not (given.scratch / f"{one.name}.json").is_file():
-            repeated(source, given.scratch, params, one)
-    table = claim_rows(source, given.scratch, all_of)
-    write_csv(given.scratch / "claims.csv", table)
+            repeated(source, given.scratch, params, one, not given.without_stages)
     draws = [one for one in all_of if one.kind == "draw" and one.number]
-    frames = [
-        pd.read_csv(given.scratch / f"moved_{one.number}.csv").assign(
-            draw=one.number, error=read_json(given.scratch / f"{one.name}.json")["error"]
+    if draws:
+        table = pd.concat(
+            [pd.read_csv(given.scratch / f"moved_{one.number}.csv") for one in draws],
+            ignore_index=True,
         )
-        for one in draws
-    ]
-    if frames:
-        write_csv(given.scratch / "draws.csv", pd.concat(frames, ignore_index=True))
+        write_csv(given.scratch / "draws.csv", table)
         print(
             f"hidden-bin error of the run's own draw: {read_json(source.metrics('model'))['mse']}"
         )
-        print(pd.concat(frames).to_string(index=False))
+        print(table.to_string(index=False))
+    if given.without_stages:
+        return 0
+    table = claim_rows(source, given.scratch, all_of)
+    write_csv(given.scratch / "claims.csv", table)
     print(told(table))
     return 0
 
