@@ -41,6 +41,7 @@ RUN find . -name '*.a' -delete \
 FROM dependencies AS wheel
 COPY LICENSE README.md pyproject.toml params.yaml dvc.yaml claims.yaml /source/
 COPY paper_figures /source/paper_figures
+COPY released /source/released
 COPY studies /source/studies
 COPY src /source/src
 COPY tui /source/tui

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +23,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
-from rows import Against, Within, cpu, medians
+from rows import Against, Within, all_rounds, cpu, medians
 from scipy import stats
 
 from petriscope.causal.edits import steering_edit
@@ -229,7 +230,8 @@ def module_graph(
 
 
 def modules() -> list[Against | Within]:
-    """Communities of one layer's graph, as published by leidenalg until nothing changes."""
+    """Communities of one layer's graph, as published by leidenalg until nothing changes. Of our
+    time 95 % is graspologic-native's; how long leidenalg takes changes from run to run."""
     import igraph
     import leidenalg
 
@@ -249,11 +251,13 @@ def modules() -> list[Against | Within]:
         )
         kept["theirs"] = np.array(found.membership)
 
-    taken = medians({"ours": ours, "theirs": theirs})
+    taken = all_rounds({"ours": ours, "theirs": theirs}, 7)
     q = {name: modularity(weights, labels) for name, labels in kept.items()}
     what = f"modules of {upper.nnz:,} edges"
+    middle = {name: statistics.median(values) for name, values in taken.items()}
+    each = tuple(their / our for our, their in zip(taken["ours"], taken["theirs"]))
     return [
-        Against(f"{what}, leidenalg", taken["ours"], taken["theirs"], 10),
+        Against(f"{what}, leidenalg", middle["ours"], middle["theirs"], 10, each=each),
         Within(
             f"{what}, modularity {q['ours']:.4f} below leidenalg's by",
             max(q["theirs"] - q["ours"], 0.0),

@@ -1,9 +1,10 @@
 """Which planted regulons do the data and a model of study cells show, by how hard the world is?
 
-`python benchmarks/cells_power.py FOLDER` simulates small worlds along the line through the demo's
-two difficulties (fewer counts in a cell and weaker regulation make a world harder), several seeds
-of each; trains an scGPT-like model on the cells that nobody touched; and runs the study's stages up
-to `perturbation`. Counted are the TFs of each planted kind that are found, each by a p below .05 of
+`python benchmarks/cells_power.py FOLDER` simulates small worlds along two lines, several seeds of
+each: through the demo's two difficulties (fewer counts in a cell and weaker regulation make a world
+harder), with little training; and, at the demo's easy difficulty, through more and more training
+(cells and optimizer steps are multiplied alike). It trains an scGPT-like model on the cells that
+nobody touched, and runs the study's stages up to `perturbation`. Counted are the TFs of each planted kind that are found, each by a p below .05 of
 its own (D: ranked first among all TFs, which chance makes one in 15):
 
 - data: the regulon moves in the expression data (the ceiling; the larger p of both its nulls);
@@ -29,7 +30,7 @@ import json
 import os
 import resource
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -70,6 +71,8 @@ TABLE = REPOSITORY / "docs/data/cells_power.csv"
 FIGURE = REPOSITORY / "docs/screenshots/cells-power.png"
 STEPS = (0.0, 0.5, 1.0, 1.5)
 """Places on the line through the two difficulties: 0 is hard, 1 is easy."""
+TRAININGS = (1, 2, 4)
+"""What cells and optimizer steps are multiplied by, at the easy difficulty."""
 SEEDS = (1, 2)
 ALPHA = 0.05
 DATA: Mapping[str, Any] = {
@@ -122,6 +125,43 @@ def grade(step: float) -> Grade:
     return Grade(name, hard * (easy / hard) ** step, low + (high - low) * step)
 
 
+class World(NamedTuple):
+    """One world to simulate."""
+
+    grade: Grade
+    seed: int
+    training: int = 1
+    """times the least cells and optimizer steps"""
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        more = "" if self.training == 1 else f"_x{self.training}"
+        return f"{self.grade.name}_{self.seed}{more}"
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the simulator is asked for."""
+        return {**DATA, "cells": DATA["cells"] * self.training}
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What of params.yaml is set."""
+        return {**ASKED, "scgpt.steps": ASKED["scgpt.steps"] * self.training}
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What its rows say of it."""
+        named = {"counts": self.grade.counts, "slope": self.grade.slope, "grade": self.grade.name}
+        return {**named, "cells": self.data["cells"], "steps": self.asked["scgpt.steps"]}
+
+
+def worlds(steps: Sequence[float], trainings: Sequence[int], seeds: Sequence[int]) -> list[World]:
+    """Both lines; a world that lies on both stands once."""
+    lines = [(grade(step), 1) for step in steps] + [(grade(1.0), times) for times in trainings]
+    return [World(one, seed, times) for seed in seeds for one, times in dict.fromkeys(lines)]
+
+
 @contextlib.contextmanager
 def simulated(one: Grade) -> Iterator[None]:
     """The simulator knows this grade too; what it writes of its own two stays as it is."""
@@ -133,13 +173,14 @@ def simulated(one: Grade) -> Iterator[None]:
         yield
 
 
-def run_world(root: Path, one: Grade, seed: int) -> pd.DataFrame:
+def run_world(root: Path, world: World) -> pd.DataFrame:
     """A row per measure and TF (columns measure, kind, target, p, found, of, chance; p NaN:
     cannot be tested), and one for the planted regulons of the stage."""
     workspace = create_workspace(root, study=find_study("cells"))
-    with simulated(one):
-        simulate_demo(workspace.root / "data/world", **DATA, seed=seed, difficulty=one.name)
-    override(workspace.params, {"dataset": "data/world", "seed": seed, **ASKED})
+    with simulated(world.grade):
+        given = {**world.data, "seed": world.seed, "difficulty": world.grade.name}
+        simulate_demo(workspace.root / "data/world", **given)
+    override(workspace.params, {"dataset": "data/world", "seed": world.seed, **world.asked})
     refresh_code(workspace.root)
     for name in STAGES:
         run_stage(name, workspace)
@@ -261,7 +302,7 @@ def summarized(worlds: pd.DataFrame) -> pd.DataFrame:
     """Over the seeds of a grade: TFs found of all, the share and its limits, those that could be
     tested, and the share that chance gives."""
     rows = []
-    keys = ["counts", "slope", "grade", "measure", "kind"]
+    keys = ["counts", "slope", "grade", "cells", "steps", "measure", "kind"]
     for key, mine in worlds.groupby(keys, sort=False):
         one = dict(zip(keys, key))
         found, of, chance = int(mine.found.sum()), int(mine.of.sum()), float(mine.chance.mean())
@@ -269,7 +310,7 @@ def summarized(worlds: pd.DataFrame) -> pd.DataFrame:
         low, high = wilson(found, of)
         counted = {"found": found, "of": of, "tested": tested, "share": found / of}
         rows.append({**one, **counted, "low": low, "high": high, "chance": chance})
-    return pd.DataFrame(rows).sort_values(["counts", "measure", "kind"], ignore_index=True)
+    return pd.DataFrame(rows).sort_values(["steps", "counts", "measure", "kind"], ignore_index=True)
 
 
 COLORS = dict(zip(KINDS, (LINEAGES[0], LINEAGES[1], LINEAGES[2])))
@@ -277,15 +318,21 @@ MARKERS = dict(zip(KINDS, "os^"))
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
-    """A panel per measure: share of each kind's TFs that are found, by counts of a cell."""
-    figure, axes = panels(len(MEASURES), width=2.3, height=2.9)
-    for panel, (measure, title) in zip(axes, MEASURES.items()):
-        draw_measure(panel, table, measure)
-        panel.set_title(title)
-    axes[0].set_ylabel("share of TFs found")
-    axes[len(axes) // 2].set_xlabel(
-        "median counts of a cell (slope of regulation)\nharder ← → easier"
-    )
+    """A panel per measure: share of each kind's TFs that are found, by counts of a cell; and below
+    by training."""
+    figure, axes = panels(len(MEASURES), width=2.3, height=2.6, rows=2)
+    least = table[table.steps == table.steps.min()]
+    lines = {
+        "counts": (least, "median counts of a cell (slope of regulation)\nharder ← → easier"),
+        "steps": (table[table.grade == "easy"], "optimizer steps (cells)\nless ← → more training"),
+    }
+    for row, (by, (mine, said)) in enumerate(lines.items()):
+        mine_axes = axes[row * len(MEASURES) :][: len(MEASURES)]
+        for panel, (measure, title) in zip(mine_axes, MEASURES.items()):
+            draw_measure(panel, mine, measure, by)
+            panel.set_title("" if row else title)
+        mine_axes[0].set_ylabel("share of TFs found")
+        mine_axes[len(MEASURES) // 2].set_xlabel(said)
     handles, labels = axes[3].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -293,29 +340,37 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         figure.savefig(temporary, dpi=130, metadata={"Software": None}, format="png")
 
 
-def draw_measure(panel: Axes, table: pd.DataFrame, measure: str) -> None:
-    """One panel; the kinds stand a little beside each other, so that their limits can be read."""
-    grades = table[["counts", "slope"]].drop_duplicates().sort_values("counts")
-    at = np.log2(grades.counts.to_numpy())
+BESIDE_TICK = {"counts": "slope", "steps": "cells"}
+"""What stands below each number of an axis."""
+
+
+def draw_measure(panel: Axes, table: pd.DataFrame, measure: str, by: str) -> None:
+    """One panel over the column ``by``; the kinds stand a little beside each other, so that their
+    limits can be read."""
+    marks = table[[by, BESIDE_TICK[by]]].drop_duplicates().sort_values(by)
+    at = np.log2(marks[by].to_numpy())
     for number, kind in enumerate(KINDS):
-        mine = table[(table.measure == measure) & (table.kind == kind)].sort_values("counts")
+        mine = table[(table.measure == measure) & (table.kind == kind)].sort_values(by)
         shift = 0.09 * (number - 1)
         panel.errorbar(
-            *(np.log2(mine.counts) + shift, mine.share),
+            *(np.log2(mine[by]) + shift, mine.share),
             yerr=whiskers(mine.share, mine.low, mine.high),
             fmt=f"{MARKERS[kind]}-",
             **{"ms": 3.5, "lw": 1, "elinewidth": 0.7, "color": COLORS[kind], "label": kind},
         )
     control = table[table.measure == BESIDE.get(measure, "")]
     if len(control):
-        pooled = control.groupby("counts")[["found", "of"]].sum()
+        pooled = control.groupby(by)[["found", "of"]].sum()
         share = pooled.found / pooled.of
         label = "control: labels shuffled (A), random weights (C, D)"
         panel.plot(np.log2(pooled.index), share, "x:", ms=4, lw=1, color="#555555", label=label)
     chance = float(table[table.measure == measure].chance.max())
     panel.axhline(chance, color="#000000", lw=0.6, ls=(0, (4, 3)), label="chance")
     panel.set(ylim=(-0.03, 1.03), yticks=np.linspace(0, 1, 5))
-    words = [f"{counts:.0f}\n({slope:.2f})" for counts, slope in grades.to_numpy()]
+    words = [
+        f"{value:.0f}\n({below:{'.2f' if by == 'counts' else '.0f'}})"
+        for value, below in marks.to_numpy()
+    ]
     panel.set_xticks(at, words, fontsize=6.5)
 
 
@@ -328,42 +383,44 @@ def cpu_seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def kept(folder: Path, one: Grade, seed: int) -> Path:
+def kept(folder: Path, world: World) -> Path:
     """Where a finished world's rows are; another name for other settings."""
-    asked = json.dumps([one, seed, dict(DATA), dict(ASKED), STAGES], sort_keys=True)
-    return folder / f"{one.name}_{seed}_{hashlib.sha256(asked.encode()).hexdigest()[:8]}.csv"
+    asked = json.dumps([world.grade, world.seed, world.data, world.asked, STAGES], sort_keys=True)
+    return folder / f"{world.name}_{hashlib.sha256(asked.encode()).hexdigest()[:8]}.csv"
 
 
-def run_grid(folder: Path, grid: list[tuple[Grade, int]]) -> None:
+def run_grid(folder: Path, grid: list[World]) -> None:
     """Run the worlds that are not finished, one after the other."""
-    left = [world for world in grid if not kept(folder, *world).exists()]
+    left = [world for world in grid if not kept(folder, world).exists()]
     print(f"{len(grid) - len(left)} of {len(grid)} worlds are finished", flush=True)
-    for one, seed in progress(left, "worlds", total=len(left), unit="world"):
-        root, begun = folder / f"{one.name}_{seed}", cpu_seconds()
-        found = run_world(root, one, seed)
+    for world in progress(left, "worlds", total=len(left), unit="world"):
+        root, begun = folder / world.name, cpu_seconds()
+        found = run_world(root, world)
         used = cpu_seconds() - begun
-        named = {"counts": one.counts, "slope": one.slope, "grade": one.name}
-        write_csv(kept(folder, one, seed), found.assign(**named, seed=seed, cpu_s=used))
+        write_csv(kept(folder, world), found.assign(seed=world.seed, cpu_s=used))
         shutil.rmtree(root)
-        print(f"{one.name}, seed {seed}: {used:.1f} CPU-s", flush=True)
+        print(f"{world.name}: {used:.1f} CPU-s", flush=True)
 
 
 def main() -> None:
     """Run what is not finished; write the table and the figure of all that is."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="where finished worlds are kept")
-    parser.add_argument("--steps", type=float, nargs="+", default=STEPS)
+    parser.add_argument("--steps", type=float, nargs="*", default=STEPS)
+    parser.add_argument("--trainings", type=int, nargs="*", default=TRAININGS)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--only-draw", action="store_true", help="run no world")
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--figure", type=Path, default=FIGURE)
     given = parser.parse_args()
-    grid = [(grade(step), seed) for seed in given.seeds for step in given.steps]
+    grid = worlds(given.steps, given.trainings, given.seeds)
     given.folder.mkdir(parents=True, exist_ok=True)
     if not given.only_draw:
         run_grid(given.folder, grid)
-    files = [kept(given.folder, *world) for world in grid]
-    done = [pd.read_csv(file) for file in files if file.exists()]
+    files = {world: kept(given.folder, world) for world in grid}
+    done = [
+        pd.read_csv(file).assign(**world.columns) for world, file in files.items() if file.exists()
+    ]
     if not done:
         raise SystemExit("no world is finished")
     total = sum(float(one.cpu_s.iloc[0]) for one in done)
@@ -372,7 +429,8 @@ def main() -> None:
     given.table.parent.mkdir(parents=True, exist_ok=True)
     write_csv(given.table, table)
     draw(table, given.figure)
-    print(table.pivot_table(index=["measure", "kind"], columns="counts", values="share").round(2))
+    shown = {"index": ["measure", "kind"], "columns": ["steps", "counts"], "values": "share"}
+    print(table.pivot_table(**shown).round(2).to_string())
 
 
 if __name__ == "__main__":

@@ -21,11 +21,20 @@ class Against(NamedTuple):
     goal: float
     """the rival's seconds over ours should be this at least; 0 where only reported"""
     unit: str = "CPU s"
+    each: tuple[float, ...] = ()
+    """the ratio of every single round, where the row is to show how far they lie apart"""
 
     @property
     def ratio(self) -> float:
         """How many times as much the rival takes."""
         return self.rival / self.ours
+
+    @property
+    def apart(self) -> str:
+        """The range of the single rounds in words; empty where they are not kept."""
+        if not self.each:
+            return ""
+        return f" ({min(self.each):.3g} to {max(self.each):.3g} in {len(self.each)} rounds)"
 
     @property
     def line(self) -> str:
@@ -34,7 +43,7 @@ class Against(NamedTuple):
         missed = " MISSED" if self.ratio < self.goal else ""
         return (
             f"{self.what}: {self.ours:.4g} against {self.rival:.4g} {self.unit}, "
-            f"{self.ratio:.3g}x{goal}{missed}"
+            f"{self.ratio:.3g}x{self.apart}{goal}{missed}"
         )
 
 
@@ -60,10 +69,18 @@ def cpu(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def medians(works: Mapping[str, Callable[[], object]], rounds: int = 3) -> dict[str, float]:
-    """Median CPU seconds of each, one call of each a round."""
+def all_rounds(
+    works: Mapping[str, Callable[[], object]], rounds: int = 3
+) -> dict[str, list[float]]:
+    """CPU seconds of each in every round, one call of each a round."""
     found: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
             found[name].append(cpu(work))
+    return found
+
+
+def medians(works: Mapping[str, Callable[[], object]], rounds: int = 3) -> dict[str, float]:
+    """Median CPU seconds of each, one call of each a round."""
+    found = all_rounds(works, rounds)
     return {name: statistics.median(values) for name, values in found.items()}

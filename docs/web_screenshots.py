@@ -70,9 +70,8 @@ def addresses(folder: Path) -> dict[str, str]:
     if home["modules"]:
         _, layer, _ = home["modules"][-1]
         pages["module"] = f"#/module/{layer}/0"
-    similar = [n for kind in best["neighbors"].values() for n in kind]
-    if similar:
-        pages["compare-features"] = f"#/compare?a={name}&b={feature_name(similar[0]['id'])}"
+    if best["similar"]:
+        pages["compare-features"] = f"#/compare?a={name}&b={feature_name(best['similar'][0])}"
     if len(home["layers"]) > 1:
         one, other = (layer["layer"] for layer in home["layers"][-2:])
         pages["flow-pair"] = f"#/flow?a={one}&b={other}"
@@ -84,9 +83,8 @@ def addresses(folder: Path) -> dict[str, str]:
         genes = read(folder, "genes")
         most = max(range(len(genes["name"])), key=lambda i: genes["features"][i] or 0)
         pages["gene"] = f"#/gene/{quote(genes['name'][most], safe='')}"
-    placed = [c for c in best["contexts"] if c["chrom"] is not None]
-    if placed:
-        c = placed[0]
+    if best["places"]:
+        c = best["places"][0]
         pages["region"] = (
             f"#/region/{c['chrom']}:{max(c['start'] - 50_000, 0) + 1}-{c['end'] + 50_000}"
         )
@@ -94,20 +92,33 @@ def addresses(folder: Path) -> dict[str, str]:
 
 
 def best_feature(folder: Path, home: dict[str, Any]) -> dict[str, Any]:
-    """The feature with most kinds of evidence among the first of each pack, least q first."""
+    """The feature with most kinds of evidence among the first of each pack, least q first: its
+    identifier, the first feature that is like it, and where it fires first."""
     found: list[dict[str, Any]] = []
-    for pack in range(
-        0, -(-home["total"] // home["pack"]), max(1, home["total"] // home["pack"] // 8)
-    ):
-        found += read(folder, f"f/{pack}")["features"]
+    packs = -(-home["total"] // home["pack"])
+    for number in range(0, packs, max(1, packs // 8)):
+        pack = read(folder, f"f/{number}")
+        for place, identifier in enumerate(pack["id"]):
+            first = {name: _rows(table, place) for name, table in pack["tables"].items()}
+            evidence = [len(rows) if name == "annotations" else bool(rows)
+                        for name, rows in first.items()]  # fmt: skip
+            q = pack["values"].get("q", [None])[place if "q" in pack["values"] else 0]
+            found.append(
+                {
+                    "id": identifier,
+                    "weight": (sum(evidence), -(1.0 if q is None else q)),
+                    "similar": [row["id"] for row in first.get("neighbors", [])],
+                    "places": [c for c in first.get("contexts", []) if c["chrom"] is not None],
+                }
+            )
+    return max(found, key=lambda one: one["weight"])
 
-    def weight(feature: dict[str, Any]) -> tuple[int, float]:
-        lists = ("effects", "contexts", "genes", "links", "celltypes", "ablation", "documents")
-        evidence = sum(bool(feature[name]) for name in lists) + len(feature["annotations"])
-        q = feature["values"].get("q")
-        return evidence, -(1.0 if q is None else q)
 
-    return max(found, key=weight)
+def _rows(table: dict[str, Any], place: int) -> list[dict[str, Any]]:
+    """The rows of a feature in a table of its pack; columns that hold columns are left out."""
+    first, last = ([0, *table["ends"]])[place : place + 2]
+    columns = {n: c for n, c in table.items() if isinstance(c, list) and n != "ends"}
+    return [{n: c[i] for n, c in columns.items()} for i in range(first, last)]
 
 
 def pictures(

@@ -50,6 +50,52 @@ def items(folder: Path, name: str, kind: str) -> np.ndarray:
     return np.frombuffer(bytes(plain), kind)
 
 
+def pack_of(folder: Path, row: int, size: int) -> tuple[str, Any, int]:
+    """Name and value of the pack that holds a row, and the row's place in it."""
+    name = f"f/{row // size}"
+    return name, value(folder, name), row % size
+
+
+def feature(folder: Path, row: int, home: dict[str, Any]) -> dict[str, Any]:
+    """The record of a row, out of the columns of its pack."""
+    _, pack, place = pack_of(folder, row, home["pack"])
+
+    def record(columns: dict[str, Any], at: int) -> dict[str, Any]:
+        return {n: c[at] if isinstance(c, list) else record(c, at) for n, c in columns.items()}
+
+    def rows(name: str) -> list[dict[str, Any]]:
+        columns = dict(pack["tables"].get(name, {"ends": [0] * (place + 1)}))
+        ends = [0, *columns.pop("ends")]
+        assert all(len(c) == ends[-1] for c in columns.values() if isinstance(c, list)), name
+        return [record(columns, i) for i in range(ends[place], ends[place + 1])]
+
+    def by_kind(name: str, kinds: list[str] | None) -> dict[str, list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for one in rows(name):
+            kind = one.pop("kind")
+            found.setdefault(kinds[kind] if kinds else kind, []).append(one)
+        return found
+
+    asks = pack["asks"]
+    lists = ("effects", "activation", "contexts", "ablation", "steering", "genes", "links")
+    lists += ("celltypes", "responses", "documents")
+    return {
+        "id": pack["id"][place],
+        "values": record(pack["values"], place),
+        "contexts_total": pack["contexts_total"][place],
+        "checks": [
+            {"ask": asks[c["ask"]][0], "found": c["found"], "holds": c["holds"],
+             "null": asks[c["ask"]][1]}
+            for c in rows("checks")
+        ],
+        "annotations": by_kind("annotations", [kind["name"] for kind in home["kinds"]]),
+        "neighbors": by_kind("neighbors", None),
+        "modules": [[m["graph"], m["module"]] for m in rows("modules")],
+        "dependency": pack["dependency"].get(str(place)),
+        **{name: rows(name) for name in lists},
+    }  # fmt: skip
+
+
 def synthetic(layers: int, per_layer: int) -> AtlasTables:
     """A made-up atlas with every table of the chromatin study."""
     path = REPOSITORY / "benchmarks" / "synthetic_atlas.py"

@@ -40,6 +40,10 @@ VERBS = {
         "petriscope.commands.calibrate",
         "try every test of the contrast where nothing differs",
     ),
+    "cost": (
+        "petriscope.commands.cost",
+        "what many tokens, layers and seeds would cost, and which executor suits",
+    ),
     "status": ("petriscope.commands.status", "which stages are up to date, and why not"),
     "data": (
         "petriscope.commands.data",
@@ -76,6 +80,10 @@ VERBS = {
         "who made a figure, table or claim, from what, back to raw inputs",
     ),
     "crate": ("petriscope.commands.crate", "bundle a finished run as an RO-Crate"),
+    "release": (
+        "petriscope.commands.release",
+        "keep a finished run's trained weights, for `reproduce --from released`",
+    ),
     "verify": (
         "petriscope.commands.verify",
         "does the installation work, does a finished run hold",

@@ -300,6 +300,15 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def combined(files: Mapping[str, str]) -> str:
+    """One digest for a file or folder, as `sha256` gives it, from those of its files by relative
+    name ("" for a single file)."""
+    if set(files) == {""}:
+        return files[""]
+    lines = "".join(f"{name}\0{files[name]}\n" for name in sorted(files, key=Path))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
 def write_not_run(folder: str | Path, why: str) -> None:
     """Replace ``folder`` by one that holds no table, only not_run.txt with the reason."""
     with atomic_folder(folder) as temporary:

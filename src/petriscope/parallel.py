@@ -22,6 +22,8 @@ Result = TypeVar("Result")
 _function: Callable[..., Any] | None = None
 """What the forked workers call: set before they are forked, so that neither it nor the model it
 holds is ever pickled."""
+_most: int | None = None
+"""Processes that a task of a cluster may use: what it was given, not what its node has."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -42,7 +44,7 @@ def in_processes(
     worker, with one item or one processor.
     """
     items = list(items)
-    wanted = workers or len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    wanted = workers or _most or len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
     count = min(wanted, len(items))
     if (
         count <= 1
@@ -97,10 +99,23 @@ def begin_worker(parent: int) -> None:
         sys.modules["torch"].set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    die_with_parent()
+    if sys.platform == "linux" and os.getppid() != parent:
+        os._exit(1)
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process when its parent ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
+
+
+def begin_task(cpus: int) -> None:
+    """Prepare a process that runs tasks of a cluster: ``cpus`` processes at most, of one thread."""
+    global _most  # noqa: PLW0603
+    _most = cpus
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def _accelerated() -> bool:

@@ -11,18 +11,28 @@ from petriscope.graph.cofiring import Counter, cofiring, rows_of
 from petriscope.sae.codes import Codes
 
 
-@pytest.mark.parametrize("at_once", [1 << 23, 100])
+@pytest.mark.parametrize(
+    "sizes", [{}, {"ENTRIES_AT_ONCE": 100}, {"ENTRIES_OF_PIECE": 70}, {"FEATURES_OF_PIECE": 3}]
+)
 @pytest.mark.parametrize("rate", [0.1, 0.004])
 def test_counts_are_those_of_the_dense_product(
-    at_once: int, rate: float, monkeypatch: pytest.MonkeyPatch
+    sizes: dict[str, int], rate: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Uneven tokens (the low rate) take another way."""
-    monkeypatch.setattr(module, "_ENTRIES_AT_ONCE", at_once)
+    """Uneven tokens (the low rate) take another way; small pieces cut a feature's rows."""
+    for name, size in sizes.items():
+        monkeypatch.setattr(module, f"_{name}", size)
     first, second = random_codes(300, 40, 1, rate), random_codes(300, 25, 2, rate)
     a, b = (codes.dense() > 0 for codes in (first, second))
     a, b = a.astype(int), b.astype(int)
     np.testing.assert_array_equal(cofiring(first, second), a.T @ b)
     np.testing.assert_array_equal(cofiring(first), a.T @ a)
+
+
+def test_a_pair_on_more_tokens_than_a_piece_can_count() -> None:
+    n = (1 << 16) + 7
+    always = Codes(np.arange(n + 1), np.zeros(n, np.int32), np.ones(n, np.float32), 2)
+    assert cofiring(always).tolist() == [[n, 0], [0, 0]]
+    assert Counter(always, always).counts().tolist() == [[n, 0], [0, 0]]
 
 
 def test_counts_in_another_order() -> None:

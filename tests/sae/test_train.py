@@ -9,11 +9,13 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -135,10 +137,10 @@ def test_resumed_run_writes_the_same_bytes(tmp_path: Path, variant: str) -> None
             source,
             heldout=None,
             checkpoint=tmp_path / "c",
-            checkpoint_every=10,
+            checkpoint_seconds=0,
             progress=False,
         )
-    resumed = run(config, checkpoint=tmp_path / "c", checkpoint_every=10)
+    resumed = run(config, checkpoint=tmp_path / "c", checkpoint_seconds=0)
     assert same(whole, resumed)
     for name, result in (("whole", whole), ("resumed", resumed)):
         result.sae.save(tmp_path / name)
@@ -150,7 +152,7 @@ def test_resumed_run_writes_the_same_bytes(tmp_path: Path, variant: str) -> None
 
 
 def test_foreign_and_corrupt_checkpoints_are_refused(tmp_path: Path) -> None:
-    run(SHORT, checkpoint=tmp_path / "c", checkpoint_every=30)
+    run(SHORT, checkpoint=tmp_path / "c", checkpoint_seconds=0)
     with pytest.raises(
         UserError, match=r"c: is of another configuration: lr was 0.003, now 0.001. Delete"
     ):
@@ -164,12 +166,53 @@ def test_foreign_and_corrupt_checkpoints_are_refused(tmp_path: Path) -> None:
         run(SHORT, checkpoint=tmp_path / "c")
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import sae.test_train as t
+saved, times = t.train_module.save_checkpoint, []
+def save(*args):
+    saved(*args)
+    times.append(1)
+    if len(times) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+t.train_module.save_checkpoint = save
+t.run(t.SHORT, checkpoint=Path(sys.argv[1]), checkpoint_seconds=0)
+"""
+
+
+def test_killed_after_a_checkpoint_it_writes_the_same_bytes(tmp_path: Path) -> None:
+    script = [sys.executable, "-c", KILLED, tmp_path / "c"]
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    done = subprocess.run(script, env={**os.environ, "PYTHONPATH": path}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    saved = train_module.load_checkpoint(tmp_path / "c", SHORT.resolved())
+    assert saved is not None and saved.step == 2
+    run(SHORT, checkpoint=tmp_path / "c").sae.save(tmp_path / "resumed")
+    run(SHORT).sae.save(tmp_path / "whole")
+    for name in ("cfg.json", "sae.safetensors"):
+        whole, resumed = ((tmp_path / at / name).read_bytes() for at in ("whole", "resumed"))
+        assert whole == resumed
+
+
+def test_a_checkpoint_is_due_by_time_alone(tmp_path: Path, monkeypatch) -> None:
+    steps = []
+    monkeypatch.setattr(train_module, "save_checkpoint", lambda *a: steps.append(a[2].step))
+    run(SHORT, checkpoint=tmp_path / "c")  # shorter than a minute: after the last step alone
+    assert steps == [SHORT.steps]
+    now = iter(np.arange(0.0, 1e6, 20.0))  # each look at the clock comes 20 s later
+    clock = SimpleNamespace(perf_counter=lambda: float(next(now)))
+    monkeypatch.setattr(train_module, "time", clock)
+    run(SHORT, checkpoint=tmp_path / "c")
+    assert len(steps) > 10 and np.diff(steps[1:-1]).max() <= 4
+
+
 WRITES_WITHIN_QUOTA = """
 import resource, sys
 from pathlib import Path
 import sae.test_train as t
 from petriscope.errors import UserError
-t.run(t.SHORT, checkpoint=Path(sys.argv[1]), checkpoint_every=60)
+t.run(t.SHORT, checkpoint=Path(sys.argv[1]), checkpoint_seconds=0)
 before = (Path(sys.argv[1]) / "state.safetensors").read_bytes()
 resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, len(before) // 2))
 saved = t.train_module.load_checkpoint(Path(sys.argv[1]), t.SHORT.resolved())

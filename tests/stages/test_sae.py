@@ -56,11 +56,12 @@ def run_layers(
 ) -> dict[Key, TrainResult]:
     """All dictionaries, with scratch and curves below ``out``."""
     tokens = Tokens.grid(pd.DataFrame({"split": SPLITS, "block": 0}), units=4, positions=100)
+    tokens.save(out / "tokens")
     stores = {layer: path for layer, path in layer_paths(harvest).items() if layer in layers}
     sae, auto = given.sae, given.sae.learning_rate == "auto"
     plans = {(k, s): sae_config(sae, D, given.seed + s) for s in sae.seeds for k in stores}
     places = {"scratch": out / "scratch", "curves": out / "curves"}
-    return train_layers(stores, tokens, plans, sweep=auto, device="cpu", **places)
+    return train_layers(stores, out / "tokens", plans, sweep=auto, device="cpu", **places)
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +120,8 @@ def test_a_ragged_axis_trains_on_its_own_rows(tmp_path: Path) -> None:
     places = {"scratch": tmp_path / "scratch", "curves": tmp_path / "curves"}
     stores = layer_paths(tmp_path)
     stores = {layer: path for layer, path in stores.items() if path.suffix == ".npy"}
-    trained = train_layers(stores, tokens, plans, sweep=False, device="cpu", **places)
+    tokens.save(tmp_path / "tokens")
+    trained = train_layers(stores, tmp_path / "tokens", plans, sweep=False, device="cpu", **places)
     found, same = trained[0, 0], trained[1, 0]
     assert found.quality is not None and found.quality.n_tokens == 80 * 20
     assert found.quality.fvu < 0.3

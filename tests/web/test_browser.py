@@ -116,8 +116,9 @@ def test_a_changed_number_is_found(chromium: Any, workspace: Path, tmp_path: Pat
     name = f"f/{_pack_of(workspace, FEATURE)}"
     pack = value(tmp_path / "web", name)
     identifier = parse_feature(FEATURE)
-    feature = next(f for f in pack["features"] if f["id"] == identifier)
-    feature["effects"][0]["t"] = 123.456
+    effects = pack["tables"]["effects"]
+    place = pack["id"].index(identifier)
+    effects["t"][effects["ends"][place - 1] if place else 0] = 123.456
     _write(tmp_path / "web", name, pack)
     known = web_truth.of_feature(workspace / "atlas.sqlite", identifier)
     with served(tmp_path / "web") as root, Visit(chromium, root) as visit:

@@ -50,9 +50,7 @@ class Exported:
 
     def feature(self, identifier: int) -> dict:
         """A feature's evidence."""
-        row = self.ids.index(identifier)
-        pack = value(self.out, f"f/{row // self.home['pack']}")
-        found = pack["features"][row - pack["first"]]
+        found = web_reader.feature(self.out, self.ids.index(identifier), self.home)
         assert found["id"] == identifier
         return found
 
@@ -97,6 +95,17 @@ def test_flags_equal_the_filters(genome: Exported) -> None:
         i for (i,) in genome.atlas.select("SELECT id FROM features WHERE q IS NOT NULL ORDER BY id")
     ]
     assert [i for i, flag in zip(genome.ids, flags) if flag & 32] == tested
+
+
+def test_kinds_equal_the_filters(genome: Exported) -> None:
+    bits = items(genome.out, "kinds", "u1")
+    told = [kind["filters"][0] for kind in genome.home["kinds"]]
+    held = 0
+    for k, word in enumerate(told):
+        passed = [i for i, held in zip(genome.ids, bits) if held & (1 << k)]
+        assert passed == sorted(genome.atlas.order(f"{word}:*")), word
+        held += bool(passed)
+    assert held > 2
 
 
 @pytest.mark.parametrize("name", ["layer", "q", "label", "cds", "module"])

@@ -275,6 +275,49 @@ def headline(
     return found
 
 
+def intervals(
+    entry: Mapping[str, Any], metrics: Mapping[str, Any], where: str = "claims.yaml"
+) -> dict[str, list[float]]:
+    """Every interval that an entry of the ledger prints or decides by: name → [low, high].
+
+    An interval is a pair of metrics `X_low` and `X_high`, of one stage or inside one of its
+    entries; one that was not measured, or is not a pair of numbers, is left out.
+    """
+    texts = [entry["interval"]] if entry["interval"] is not None else []
+    read = [*names(entry["rule"], where), *(name for text in texts for name in text_names(text))]
+    found: dict[str, list[float]] = {}
+    for name in dict.fromkeys(read):
+        stem = name.removesuffix("_low").removesuffix("_high")
+        if stem != name:
+            parent, _, last = stem.rpartition(".")
+            holder = _look_up(parent, metrics, where)
+            found |= _pairs(parent, holder, only=last) if isinstance(holder, Mapping) else {}
+        else:
+            found |= _pairs(name, _look_up(name, metrics, where))
+    return found
+
+
+def _pairs(name: str, value: Any, only: str | None = None) -> dict[str, list[float]]:
+    """The intervals in ``value``, a mapping or a list of mappings; of one stem, where it is
+    given."""
+    if isinstance(value, Mapping):
+        stems = [key.removesuffix("_low") for key in value if key.endswith("_low")]
+        ends = {stem: (value[f"{stem}_low"], value.get(f"{stem}_high")) for stem in stems}
+        return {
+            f"{name}.{stem}": [float(low), float(high)]
+            for stem, (low, high) in ends.items()
+            if only in (None, stem) and _finite(low) and _finite(high)
+        }
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        inside = [_pairs(f"{name}[{i}]", item) for i, item in enumerate(value)]
+        return {key: pair for found in inside for key, pair in found.items()}
+    return {}
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
 def _value(node: ast.expr, metrics: Mapping[str, Any], where: str) -> Any:
     def value(child: ast.expr) -> Any:
         return _value(child, metrics, where)

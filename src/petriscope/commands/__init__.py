@@ -23,6 +23,16 @@ def add_workspace_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_executor_argument(parser: argparse.ArgumentParser) -> None:
+    """`--executor`, for a verb that runs stages."""
+    parser.add_argument(
+        "--executor",
+        metavar="NAME",
+        help="who runs the tasks of heavy stages: local, slurm or ray (default: "
+        "$PETRISCOPE_EXECUTOR, else executor.yaml in ~/.config/petriscope, else local)",
+    )
+
+
 def workspace_of(args: argparse.Namespace) -> Workspace:
     """The workspace that these arguments name."""
     return find_workspace(args.workspace, args.study)

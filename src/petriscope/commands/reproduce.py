@@ -18,11 +18,14 @@ from pathlib import Path
 import psutil
 
 from petriscope.cli import EXIT_FILE
+from petriscope.commands import add_executor_argument
 from petriscope.errors import UserError
+from petriscope.executors.config import VARIABLE, choose
 from petriscope.files import read_json
 from petriscope.run.dvc import require_sound_cache
 from petriscope.run.params import Params, load_params
 from petriscope.run.params_edit import assign, save
+from petriscope.run.release import FOLDER, released_workspace
 from petriscope.run.snapshot import refresh_code
 from petriscope.run.stage import stage_names
 from petriscope.run.studies import DEFAULT, DataSet, Study, find_study, study_names
@@ -72,10 +75,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "repeated)",
     )
     parser.add_argument(
+        "--from",
+        dest="source",
+        choices=(FOLDER,),
+        help="take the released weights in place of training: a few minutes, the same tables on "
+        "every processor; runs in runs/released",
+    )
+    parser.add_argument(
         "--force",
         action="store_true",
         help="run every stage, up to date or not, without the run cache",
     )
+    add_executor_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,8 +95,14 @@ def run(args: argparse.Namespace) -> int:
     if args.list_studies:
         print("\n".join(listing(args.workspace or ".")))
         return 0
+    if args.source is not None and args.dataset is not None:
+        remedy = "Train on other data: leave out --from."
+        raise UserError("are of the demo, not of another data set", field="--from", remedy=remedy)
+    os.environ[VARIABLE] = choose(args.executor).executor  # DVC starts each stage by itself
     if args.study != ALL:
         workspace = choose_workspace(args.workspace, args.dataset, args.study)
+        if args.source is not None:
+            workspace = released_workspace(workspace)
         return reproduce(workspace, args.set, force=args.force)
     for option in ("dataset", "set"):
         if getattr(args, option):
@@ -94,6 +111,8 @@ def run(args: argparse.Namespace) -> int:
             )
     status = 0
     for workspace in [choose_workspace(args.workspace, None, name) for name in study_names()]:
+        if args.source is not None:
+            workspace = released_workspace(workspace)
         status = status or reproduce(workspace, [], force=args.force)
     return status
 

@@ -13,6 +13,7 @@ from petriscope.device import choose_device
 from petriscope.errors import UserError
 from petriscope.files import claim, write_json
 from petriscope.probe.harvest import Hidden
+from petriscope.probe.shards import Store, holds_shards
 from petriscope.probe.tokens import Tokens
 from petriscope.sae.coder import DICTIONARY, SAE, encode_stream
 from petriscope.sae.codes import CODES, writing_codes
@@ -141,7 +142,8 @@ def _encode(args: argparse.Namespace) -> None:
     sae = SAE.load(args.sae).to(choose_device(args.device))
     tokens: Tokens | None = None
     layer: int | None = None
-    if args.input.is_dir():
+    rows: Store
+    if args.input.is_dir() and not holds_shards(args.input):
         hidden = Hidden.load(args.input)
         rows, layer, tokens = hidden.values, hidden.layer, hidden.tokens
     else:

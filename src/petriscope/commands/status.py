@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from petriscope.commands import add_workspace_arguments, workspace_of
+from petriscope.executors.state import SHOWN, stage_states
 from petriscope.run.dvc import Hasher, lock_holders
 from petriscope.run.graph import Graph, draw_lanes, load_graph
 from petriscope.run.snapshot import refresh_code
 from petriscope.run.status import StageStatus, pipeline_status, recorded_seconds
-from petriscope.run.workspace import allow_without_git
+from petriscope.run.workspace import TASKS, allow_without_git
 
 STATES = {
     "up_to_date": "up to date",
@@ -51,9 +52,12 @@ def run(args: argparse.Namespace) -> int:
             "drawn from the records instead",
             file=sys.stderr,
         )
+    width = shutil.get_terminal_size((100, 40)).columns
     if args.graph or read_only:
-        print("\n".join(drawing(workspace.root, shutil.get_terminal_size((100, 40)).columns)))
+        print("\n".join(drawing(workspace.root, width)))
         return 0
+    for line in task_lines(workspace.root / TASKS, width):
+        print(line, flush=True)
     own = [
         "dvc.yaml",
         *sorted(path.name for path in workspace.root.glob("*.dvc") if path.is_file()),
@@ -76,6 +80,19 @@ def drawing(root: Path, width: int) -> Iterator[str]:
     for holder in lock_holders(root):
         if holder.alive:
             yield clipped(f"a run is at work here: process {holder.pid} ({holder.command})", width)
+    yield from task_lines(root / TASKS, width)
+
+
+def task_lines(folder: Path, width: int) -> Iterator[str]:
+    """Per call of a stage whose tasks are under way, or were when it stopped: how many are done,
+    running, waiting, lost and retried; below, the slowest that runs."""
+    for stage in sorted(folder.iterdir()) if folder.is_dir() else []:
+        for state in stage_states(stage):
+            told = ", ".join(f"{state[name]} {name}" for name in SHOWN)
+            head = f"{stage.name}: {state['what']} ({state['engine']}): {told} of {state['total']}"
+            yield clipped(head, width)
+            if state["slowest"]:
+                yield clipped(f"  longest silent: {state['slowest']}", width)
 
 
 def as_lines(

@@ -3,7 +3,8 @@ tabulates what comes out, and the claims ledger reads it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -152,20 +153,26 @@ class Data(NamedTuple):
 
 def calibrate(data: Data, *, seeds: list[int], alpha: float) -> Nulls:
     """All null runs; ``alpha`` is the level of significance that every test is judged at."""
+    one = functools.partial(calibrate_seed, data, alpha=alpha)
+    return joined(in_processes(one, seeds, "null data sets", unit="seed"))
 
-    def one(seed: int) -> Nulls:
-        summaries: list[Uniformity | ErrorRate] = []
-        histograms = []
-        for rows, p in _one_seed(data, seed, alpha):
-            summaries += rows
-            histograms += [_histogram(test, values) for test, values in p.items()]
-        return Nulls(
-            table(summaries).assign(seed=seed),
-            pd.concat(histograms, ignore_index=True).assign(seed=seed),
-        )
 
-    parts = zip(*in_processes(one, seeds, "null data sets", unit="seed"))
-    return Nulls(*(pd.concat(part, ignore_index=True) for part in parts))
+def calibrate_seed(data: Data, seed: int, *, alpha: float) -> Nulls:
+    """The null runs of one seed."""
+    summaries: list[Uniformity | ErrorRate] = []
+    histograms = []
+    for rows, p in _one_seed(data, seed, alpha):
+        summaries += rows
+        histograms += [_histogram(test, values) for test, values in p.items()]
+    return Nulls(
+        table(summaries).assign(seed=seed),
+        pd.concat(histograms, ignore_index=True).assign(seed=seed),
+    )
+
+
+def joined(parts: Iterable[Nulls]) -> Nulls:
+    """The null runs of several seeds in one."""
+    return Nulls(*(pd.concat(part, ignore_index=True) for part in zip(*parts)))
 
 
 def _one_seed(

@@ -1,19 +1,30 @@
 """Pairs of features that fire on the same tokens are counted, within a layer or across two.
 
 For each feature the codes of the tokens on which it fires are gathered, as rows of one width, and
-counted: a gather of whole rows and a count into one row of the result, which stays in the fastest
-memory. The sparse product visits the same pairs one by one, through a linked list.
+counted into one row of the result, which stays in the fastest memory. The sparse product visits the
+same pairs one by one, through a linked list.
+
+To count a pair is a load, an addition and a store; to gather it costs as much again. Blocks of
+tokens are so large that what is gathered from stays in the last cache, pieces so large that what is
+gathered stays in the second.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from petriscope.sae.codes import Codes
 
-_ENTRIES_AT_ONCE = 1 << 23
-_ROWS_AT_ONCE = 2048  # gathered: what the second cache holds
+_ENTRIES_AT_ONCE = 1 << 21
+"""Of the second codes: what the last cache holds."""
+_ENTRIES_OF_PIECE, _FEATURES_OF_PIECE = 1 << 18, 256
+"""Entries gathered into one piece, and features whose rows it may hold: about the second cache."""
+_MOST_ROWS = (1 << 16) - 1
+"""Of a piece: its counts are of 16 bits."""
 UNEVEN = 4
 """Where the token with most features has so many times the mean, rows of one width would be mostly
 empty, and the sparse product is taken."""
@@ -28,35 +39,54 @@ class Counter:
     """
 
     def __init__(self, first: Codes, second: Codes) -> None:
-        by_feature = first.scipy().tocsc()
+        by_feature = _ones(first, np.int8).tocsc()
         self.shape = (first.m, second.m)
-        self.rows, self.start = by_feature.indices, by_feature.indptr
+        self.rows, self.start = by_feature.indices, by_feature.indptr.astype(np.int64)
         lengths = np.diff(second.indptr)
         width = int(lengths.max(initial=0))
-        self.second = np.full((second.n, width), second.m, np.int64)  # m': nothing
+        self.second = np.full((second.n, width), second.m, np.int32)  # m': nothing
         self.second[np.arange(width) < lengths[:, None]] = second.indices
 
     def counts(self, order: np.ndarray | None = None) -> np.ndarray:
         """int64 (m, m'): tokens i on which a feature fires while the other fires on token
         ``order[i]``, int (n,); on i itself unless given."""
-        total = np.zeros(self.shape, np.int64)
+        total = np.zeros(self.shape, np.int32)
         self.add(total, order)
-        return total
+        return total.astype(np.int64)
 
     def add(self, total: np.ndarray, order: np.ndarray | None = None) -> None:
-        """Add `counts` to ``total``, int64 (m, m')."""
+        """Add `counts` to ``total``, int (m, m')."""
         second = self.second if order is None else self.second.take(order, axis=0, mode="clip")
-        other = self.shape[1]
         if not second.size:
             return
-        held = np.empty((_ROWS_AT_ONCE, second.shape[1]), np.int64)
-        for i in np.flatnonzero(np.diff(self.start)):
-            end = self.start[i + 1]
-            for start in range(self.start[i], end, _ROWS_AT_ONCE):
-                rows = self.rows[start : min(start + _ROWS_AT_ONCE, end)]
-                # clip: no copy to check the bounds
-                found = second.take(rows, axis=0, out=held[: len(rows)], mode="clip")
-                total[i] += np.bincount(found.ravel(), minlength=other + 1)[:other]
+        width, other = second.shape[1], self.shape[1]
+        most = min(max(1, _ENTRIES_OF_PIECE // width), _MOST_ROWS)
+        held = np.empty((most, width), np.int32)
+        ones = np.ones(held.size, np.uint16)
+        counted = np.empty((_FEATURES_OF_PIECE, other + 1), np.uint16)
+        for features, part in _pieces(self.start, most):
+            rows = self.rows[part]
+            # clip: no copy to check the bounds
+            found = second.take(rows, axis=0, out=held[: len(rows)], mode="clip").ravel()
+            ends = self.start[features.start : features.stop + 1].clip(part.start, part.stop)
+            ends = ((ends - part.start) * width).astype(np.int32)
+            number = len(ends) - 1
+            piece = sp.csr_matrix((ones[: found.size], found, ends), shape=(number, other + 1))
+            summed = piece.toarray(out=counted[:number])  # what is repeated
+            total[features] += summed[:, :other]
+
+
+def _pieces(start: np.ndarray, most: int) -> Iterator[tuple[slice, slice]]:
+    """Features and ``most`` of their rows, a piece at a time; a feature of many rows stands in
+    several. start: (m + 1,) first row of each feature."""
+    row, last = int(start[0]), int(start[-1])
+    while row < last:
+        first = int(np.searchsorted(start, row, side="right")) - 1
+        end = int(np.searchsorted(start, row + most))  # the first that begins behind the piece
+        end = min(end, first + _FEATURES_OF_PIECE, len(start) - 1)
+        until = min(row + most, int(start[end]))
+        yield slice(first, end), slice(row, until)
+        row = until
 
 
 def cofiring(first: Codes, second: Codes | None = None) -> np.ndarray:
@@ -68,7 +98,7 @@ def cofiring(first: Codes, second: Codes | None = None) -> np.ndarray:
     second = first if second is None else second
     if first.n != second.n:
         raise ValueError(f"codes of {first.n} and {second.n} tokens are not of the same tokens")
-    total = np.zeros((first.m, second.m), np.int64)
+    total = np.zeros((first.m, second.m), np.int32)  # of fewer than 2^31 tokens
     widest = int(np.diff(second.indptr).max(initial=0))
     if widest * second.n > UNEVEN * len(second.indices):
         return np.asarray((_ones(first).T @ _ones(second)).todense())
@@ -76,7 +106,7 @@ def cofiring(first: Codes, second: Codes | None = None) -> np.ndarray:
     for start in range(0, first.n, step):
         stop = min(start + step, first.n)
         Counter(first.rows(start, stop), second.rows(start, stop)).add(total)
-    return total
+    return total.astype(np.int64)
 
 
 def rows_of(codes: Codes, rows: np.ndarray) -> Codes:
@@ -86,6 +116,6 @@ def rows_of(codes: Codes, rows: np.ndarray) -> Codes:
     return Codes(indptr, chosen.indices.astype(np.int32, copy=False), chosen.data, codes.m)
 
 
-def _ones(codes: Codes) -> sp.csr_matrix:
-    ones = np.ones(len(codes.indices), np.int64)
+def _ones(codes: Codes, kind: type[np.integer[Any]] = np.int64) -> sp.csr_matrix:
+    ones = np.ones(len(codes.indices), kind)
     return sp.csr_matrix((ones, codes.indices, codes.indptr), shape=(codes.n, codes.m))

@@ -130,11 +130,14 @@ def _sums(matrix: sp.csr_matrix, stratum: np.ndarray, strata: int) -> sp.csr_mat
     return sp.csr_matrix(member @ matrix)
 
 
-def shuffled(stratum: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random order of tokens, int64 (n,): each place gets a token of its own stratum."""
-    home, drawn = np.argsort(stratum, kind="stable"), _drawn(stratum, rng)
+def shuffled(
+    stratum: np.ndarray, rng: np.random.Generator, home: np.ndarray | None = None
+) -> np.ndarray:
+    """A random order of tokens, int64 (n,): each place gets a token of its own stratum. ``home``:
+    the stable order of ``stratum``, where many are drawn."""
+    home = np.argsort(stratum, kind="stable") if home is None else home
     order = np.empty(len(stratum), np.int64)
-    order[home] = drawn
+    order[home] = _drawn(stratum, rng)
     return order
 
 
@@ -193,10 +196,11 @@ class WithinStrata:
 
     def nulls(self, permutations: int, seed: int, what: str | None = None) -> np.ndarray:
         """(permutations, m): `largest` of tokens permuted within strata."""
-        rng = np.random.default_rng(seed)
+        rng, home = np.random.default_rng(seed), np.argsort(self.stratum, kind="stable")
         draws = range(permutations)
         drawn = draws if what is None else progress(draws, what, unit="permutation")
-        found = [self.largest(self.counter.counts(shuffled(self.stratum, rng))) for _ in drawn]
+        orders = (shuffled(self.stratum, rng, home) for _ in drawn)
+        found = [self.largest(self.counter.counts(order)) for order in orders]
         return np.array(found).reshape(permutations, -1)
 
     def strongest(self, nulls: np.ndarray, counts: np.ndarray | None = None) -> Strongest:

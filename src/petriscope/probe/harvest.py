@@ -3,7 +3,9 @@ into files that are memory-mapped afterwards."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +15,18 @@ import pandas as pd
 import torch
 
 from petriscope.errors import UserError
-from petriscope.files import Output, atomic_folder, json_with, read_json, write_json
+from petriscope.files import (
+    Output,
+    atomic_folder,
+    atomic_path,
+    json_with,
+    read_json,
+    write_json,
+)
 from petriscope.parallel import in_processes
-from petriscope.probe.model import Inputs, ProbedModel, check_layer, check_probe, place
+from petriscope.probe.identity import add_model, add_windows
+from petriscope.probe.model import Inputs, ProbedModel, check_layer, check_probe, device_of, place
+from petriscope.probe.shards import Part, Store, is_whole, open_store, split, write_beside
 from petriscope.probe.tokens import AXIS, Tokens
 from petriscope.shown import INK, Printed, panel
 
@@ -168,7 +179,7 @@ def harvest(
     def some(places: list[int]) -> np.ndarray:
         group = [numbers[place] for place in places]
         with torch.inference_mode():
-            return _as_float16(inputs.streams_of(model, group, [layer])[layer], layer, group)
+            return as_float16(inputs.streams_of(model, group, [layer])[layer], layer, group)
 
     groups, what = inputs.together(numbers), f"hidden states of layer {layer}"
     pieces = list(in_processes(some, groups, what, unit=_unit(groups)))
@@ -186,17 +197,31 @@ def harvest_layers(
     layers: Sequence[int],
     folder: Path,
     *,
+    shards: int | None = None,
     what: str = "residual streams",
 ) -> None:
     """Write `layer_<k>.npy`, float16, for every layer into ``folder``: (len(windows), S, T', d) on
     a grid of tokens, (n, d) on a ragged axis.
 
-    Raises `UserError` where a value leaves float16.
+    With ``shards``, folders `layer_<k>/` of at most so many files instead, which `open_layers`
+    reads as the same array; those that an earlier call left whole, of the same model and inputs,
+    stay. Raises `UserError` where a value leaves float16.
     """
     if isinstance(model, torch.nn.Module):
         model.eval()
     numbers = [int(window) for window in windows]
     if not numbers:
+        return
+    if shards is not None:
+        parts = shard_parts(inputs, numbers, shards)
+        drop_other_shards(folder, layers, parts)
+
+        def one(part: Part) -> None:
+            harvest_shard(model, inputs, numbers, layers, folder, part)
+
+        one(parts[0])  # in this process, as below
+        for _ in in_processes(one, parts[1:], what, unit="shard"):
+            pass
         return
     tokens, groups = inputs.tokens, inputs.together(numbers)
     counts = tokens.per_window()[numbers]
@@ -208,17 +233,106 @@ def harvest_layers(
         ).flush()
 
     def some(places: list[int]) -> None:
-        group = [numbers[place] for place in places]
-        with torch.inference_mode():
-            found = inputs.streams_of(model, group, layers)
+        found = _streams(model, inputs, numbers, layers, places)
         rows = _rows(counts, places)
         for layer in layers:
             store = np.lib.format.open_memmap(store_file(folder, layer), mode="r+")
-            store.reshape(-1, store.shape[-1])[rows] = _as_float16(found[layer], layer, group)
+            store.reshape(-1, store.shape[-1])[rows] = found[layer]
 
     some(groups[0])  # in this process: what is wrong with the model is said before any other begins
     for _ in in_processes(some, groups[1:], what, unit=_unit(groups)):
         pass
+
+
+def shard_parts(inputs: Inputs, windows: Sequence[int], shards: int) -> list[Part]:
+    """What each of at most ``shards`` shards of a harvest of ``windows`` holds."""
+    if shards < 1:
+        raise UserError(f"is {shards}", field="shards", remedy="Give 1 or more.")
+    counts = inputs.tokens.per_window()[list(windows)]
+    return split(inputs.together(windows), counts, shards)
+
+
+def harvest_shard(
+    model: ProbedModel,
+    inputs: Inputs,
+    windows: Sequence[int],
+    layers: Sequence[int],
+    folder: Path,
+    part: Part,
+) -> None:
+    """Write one shard of every layer into ``folder``: `layer_<k>/shard_<first>.npy` (rows, d),
+    under another name until it is whole, and beside it a file that says what it holds.
+
+    ``part`` is one of `shard_parts` of the same ``windows``. A whole shard of the same model and
+    inputs is kept. Parts may be harvested by different machines at once.
+    """
+    if isinstance(model, torch.nn.Module):
+        model.eval()
+    numbers = [int(window) for window in windows]
+    tokens = inputs.tokens
+    counts = tokens.per_window()[numbers]
+    axes = None if tokens.positions is None else tokens.shape[1:]
+    identity = _identity(model, inputs, numbers, part)
+    missing = [layer for layer in layers if not is_whole(part.file(folder, layer), identity)]
+    if not missing:
+        return
+    for layer in missing:
+        part.file(folder, layer).with_suffix(".json").unlink(missing_ok=True)
+    rows = int(counts[part.places].sum())
+    with ExitStack() as files:
+        into = {
+            layer: np.lib.format.open_memmap(
+                files.enter_context(atomic_path(part.file(folder, layer))),
+                mode="w+",
+                dtype=np.float16,
+                shape=(rows, model.d_model),
+            )
+            for layer in missing
+        }
+        done = 0
+        for places in part.groups:
+            found = _streams(model, inputs, numbers, missing, places)
+            size = int(counts[places].sum())
+            for layer in missing:
+                into[layer][done : done + size] = found[layer]
+            done += size
+        for array in into.values():
+            array.flush()
+    for layer in missing:
+        write_beside(part.file(folder, layer), part.places, counts, axes, identity)
+
+
+def drop_other_shards(folder: Path, layers: Sequence[int], parts: Sequence[Part]) -> None:
+    """Remove what a harvest in another number of shards, or in one file, left of ``layers``."""
+    for layer in layers:
+        store_file(folder, layer).unlink(missing_ok=True)
+        wanted = {part.file(folder, layer).stem for part in parts}
+        for file in (folder / f"layer_{layer}").glob("shard_*"):
+            if file.stem not in wanted:
+                file.unlink(missing_ok=True)
+
+
+def _identity(model: ProbedModel, inputs: Inputs, numbers: list[int], part: Part) -> str:
+    """A digest of all that the bytes of a shard depend on, but for the kind of processor."""
+    digest = hashlib.sha256(device_of(model).type.encode())
+    add_model(digest, model)
+    for group in part.groups:
+        add_windows(digest, inputs, [numbers[place] for place in group])
+    return digest.hexdigest()
+
+
+def _streams(
+    model: ProbedModel,
+    inputs: Inputs,
+    numbers: list[int],
+    layers: Sequence[int],
+    places: list[int],
+) -> dict[int, np.ndarray]:
+    """Layer -> float16 (n, d) of the windows at some places, which run together."""
+    group = [numbers[place] for place in places]
+    with torch.inference_mode():
+        found = inputs.streams_of(model, group, layers)
+    return {layer: as_float16(found[layer], layer, group) for layer in layers}
 
 
 def _rows(counts: np.ndarray, places: list[int]) -> np.ndarray | slice:
@@ -233,7 +347,8 @@ def _unit(groups: list[list[int]]) -> str:
     return "window" if all(len(group) == 1 for group in groups) else "batch"
 
 
-def _as_float16(hidden: torch.Tensor, layer: int, windows: Sequence[int]) -> np.ndarray:
+def as_float16(hidden: torch.Tensor, layer: int, windows: Sequence[int]) -> np.ndarray:
+    """Hidden states as they are stored. Raises `UserError` where a value leaves float16."""
     with np.errstate(over="ignore"):  # refused below, with the window named
         values = hidden.float().cpu().numpy().astype(np.float16)
     if not np.isfinite(values).all():
@@ -265,23 +380,23 @@ def layer_paths(folder: Path) -> dict[int, Path]:
 
 
 def store_file(folder: Path, layer: int) -> Path:
-    """Where `harvest_layers` writes a layer."""
+    """Where `harvest_layers` writes a layer that is one file."""
     return folder / f"layer_{layer}.npy"
 
 
-def open_layers(folder: Path) -> dict[int, np.ndarray]:
+def open_layers(folder: Path) -> dict[int, Store]:
     """The store of every layer in ``folder``, memory-mapped: layer → (W, S, T', d), or (n, d) of a
-    ragged token axis."""
+    ragged token axis; one file a layer, or a folder of shards."""
     paths = layer_paths(folder) if folder.is_dir() else {}
     if not paths:
         raise UserError(
             "holds no activations", file=folder, remedy="Run `petriscope stage activations`."
         )
-    return {layer: np.load(path, mmap_mode="r") for layer, path in paths.items()}
+    return {layer: open_store(path) for layer, path in paths.items()}
 
 
 def sample_hidden(
-    store: np.ndarray, tokens: Tokens, windows: np.ndarray, every: int = 4
+    store: Store, tokens: Tokens, windows: np.ndarray, every: int = 4
 ) -> tuple[np.ndarray, np.ndarray]:
     """Every ``every``-th window of ``windows`` from a layer's store, a grid's or a flat one: rows
     (n, d) float32 and the unit of each (n,)."""

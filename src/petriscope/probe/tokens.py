@@ -7,7 +7,7 @@ carry the split and the block (the independent locus, document or cell group) of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -206,7 +206,7 @@ class Tokens:
         kept[:, 0] = number[kept[:, 0]]
         return replace(self, windows=table, index=kept)
 
-    def check_rows(self, array: np.ndarray, what: str) -> None:
+    def check_rows(self, array: Sized, what: str) -> None:
         """Raise `UserError` where ``array`` (n, ...) has another number of rows than there are
         tokens."""
         if len(array) != len(self):

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from petriscope.claims.rules import read_rules, stages_of
 from petriscope.errors import UserError
-from petriscope.files import read_json
+from petriscope.files import combined, read_json
 from petriscope.run.graph import Graph, Stage, load_graph
-from petriscope.run.provenance import Digests, combined
+from petriscope.run.provenance import Digests
 from petriscope.run.workspace import Workspace
 from petriscope.textfile import read_yaml_text
 

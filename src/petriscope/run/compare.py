@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import io
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ import yaml
 
 from petriscope.errors import UserError
 from petriscope.files import read_json
-from petriscope.run.studies import PACKAGE
+from petriscope.run.params import load_params
+from petriscope.run.studies import PACKAGE, Study
+from petriscope.run.weights import shipped_with
 from petriscope.run.workspace import Workspace, template
 
 FOLDER = "paper_figures"
@@ -30,7 +32,7 @@ class Tolerance:
 
     A number agrees if |a − b| ≤ absolute + relative·|b|. ``share`` of a column's numbers must
     agree, in every column but those in ``free``. ``keys``: columns that name a row; ``rows``: share
-    of the rows that must be on both sides.
+    of the rows that must be on both sides. ``columns``: of single columns, [relative, absolute].
     """
 
     keys: tuple[str, ...] = ()
@@ -39,6 +41,11 @@ class Tolerance:
     share: float = 1.0
     rows: float = 1.0
     free: tuple[str, ...] = ()
+    columns: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def of(self, column: str) -> tuple[float, float]:
+        """Relative and absolute tolerance of a column."""
+        return self.columns.get(column, (self.relative, self.absolute))
 
 
 @dataclass(frozen=True)
@@ -51,12 +58,17 @@ class Comparison:
     detail: str
 
 
-def load_tolerances(path: Path) -> dict[str, Tolerance]:
+def load_tolerances(path: Path, *, released: bool = False) -> dict[str, Tolerance]:
     """Tolerances by table name (and `default`), from a study's tolerances.yaml; where there is none
-    everything must be equal. `UserError` for an unknown field."""
+    everything must be equal. `UserError` for an unknown field.
+
+    ``released``: of a run from released weights, under the entry `released`.
+    """
     content: dict[str, Any] = {"default": {}, "tables": {}}
     if path.is_file():
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if released:
+        content = content.get("released", {"default": {}, "tables": {}})
     found = {}
     for name, entry in {"default": {}, **content["tables"]}.items():
         unknown = set(entry) - set(Tolerance.__dataclass_fields__)
@@ -67,8 +79,16 @@ def load_tolerances(path: Path) -> dict[str, Tolerance]:
             )
         values: dict[str, Any] = {**content["default"], **entry}
         values |= {key: tuple(values.get(key, ())) for key in ("keys", "free")}
+        columns = {**content["default"].get("columns", {}), **entry.get("columns", {})}
+        values["columns"] = {column: (rtol, atol) for column, (rtol, atol) in columns.items()}
         found[name] = Tolerance(**values)
     return found
+
+
+def study_tolerances(study: Study, *, released: bool) -> dict[str, Tolerance]:
+    """The tolerances of a study's tables, of a run that trains or of one from released weights."""
+    package = resources.files(f"{PACKAGE}.{study.name}")
+    return load_tolerances(Path(str(package / "tolerances.yaml")), released=released)
 
 
 def compare_frames(
@@ -94,7 +114,7 @@ def compare_frames(
     for column in shipped.columns:
         if column in (*keys, *tolerance.free):
             continue
-        agrees = _agree(a[column], b[column], tolerance)
+        agrees = _agree(a[column], b[column], *tolerance.of(column))
         if agrees.mean() < tolerance.share if len(agrees) else False:
             wrong += 1
             row = common[int(np.argmin(agrees))]
@@ -122,18 +142,48 @@ def _keyed(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return frame.set_index([frame[key].astype(str) for key in keys] + [repeat.rename("repeat")])
 
 
-def _agree(a: pd.Series, b: pd.Series, tolerance: Tolerance) -> np.ndarray:
+def column_errors(found: bytes, shipped: bytes, tolerance: Tolerance) -> list[dict[str, Any]]:
+    """Per column of two tables (as CSV) that differs in a row of both: in how many cells, the
+    largest absolute and relative error of its numbers, and whether all are within ``tolerance``.
+    Rows of one table alone are counted as column `(rows)`."""
+    a, b = _read(found), _read(shipped)
+    keys = [key for key in tolerance.keys if key in b.columns]
+    a, b = _keyed(a, keys), _keyed(b, keys)
+    common = a.index.intersection(b.index)
+    alone = len(a.index.union(b.index)) - len(common)
+    rows: list[dict[str, Any]] = []
+    if alone:
+        rows.append({"column": "(rows)", "differ": alone, "cells": len(b), "within": False})
+    a, b = a.loc[common], b.loc[common]
+    for column in b.columns:
+        if column in keys or column not in a.columns:
+            continue
+        exact = _agree(a[column], b[column], 0.0, 0.0)
+        if exact.all():
+            continue
+        within = bool(_agree(a[column], b[column], *tolerance.of(column)).all())
+        row = {"column": column, "differ": int((~exact).sum()), "cells": len(b), "within": within}
+        if pd.api.types.is_numeric_dtype(a[column]) and pd.api.types.is_numeric_dtype(b[column]):
+            off = np.abs(a[column].to_numpy(float) - b[column].to_numpy(float))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                row["relative"] = float(np.nanmax(off / np.abs(b[column].to_numpy(float))))
+            row["absolute"] = float(np.nanmax(off))
+        rows.append(row)
+    return rows
+
+
+def _agree(a: pd.Series, b: pd.Series, relative: float, absolute: float) -> np.ndarray:
     both_numbers = pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b)
     if not both_numbers:
         return (a.astype(str) == b.astype(str)).to_numpy()
     x, y = a.to_numpy(float), b.to_numpy(float)
-    return np.isclose(x, y, rtol=tolerance.relative, atol=tolerance.absolute, equal_nan=True)
+    return np.isclose(x, y, rtol=relative, atol=absolute, equal_nan=True)
 
 
 def compare_tables(workspace: Workspace, shipped: Mapping[str, bytes]) -> list[Comparison]:
     """Every shipped table against the run's."""
-    package = resources.files(f"{PACKAGE}.{workspace.study.name}")
-    tolerances = load_tolerances(Path(str(package / "tolerances.yaml")))
+    given = load_params(workspace.params).released is not None
+    tolerances = study_tolerances(workspace.study, released=given)
     results = []
     for name, content in sorted(shipped.items(), key=lambda item: _number(item[0])):
         path = workspace.figures / "tables" / f"{name}.csv"
@@ -168,6 +218,36 @@ def compare_claims(workspace: Workspace, shipped: Mapping[str, Any]) -> Comparis
     return Comparison("claims", "identical", f"{len(there)} verdicts")
 
 
+def compare_intervals(workspace: Workspace, shipped: Mapping[str, Any]) -> Comparison:
+    """Whether each interval of the ledger overlaps the shipped one of the same claim: outside
+    where two have no point in common."""
+    name = "claims' intervals"
+    path = workspace.figures / "claims.json"
+    if not path.is_file():
+        return Comparison(name, "missing", f"{path} is not there")
+    here, there = read_json(path).get("intervals", {}), shipped.get("intervals", {})
+    both = [
+        (claim, entry, here[claim][entry], there[claim][entry])
+        for claim in there
+        for entry in there[claim]
+        if entry in here.get(claim, {})
+    ]
+    apart = [
+        f"{claim}: {entry} {_interval(a)} here, {_interval(b)} shipped"
+        for claim, entry, a, b in both
+        if a[0] > b[1] or b[0] > a[1]
+    ]
+    if apart:
+        return Comparison(name, "outside", "; ".join(apart))
+    if here == there:
+        return Comparison(name, "identical", f"{len(both)} intervals")
+    return Comparison(name, "within", f"{len(both)} intervals overlap the shipped ones")
+
+
+def _interval(ends: Sequence[float]) -> str:
+    return f"[{ends[0]:.3g}, {ends[1]:.3g}]"
+
+
 def shipped_results(
     workspace: Workspace, reference: Path | None = None
 ) -> tuple[dict[str, bytes], Any, str] | None:
@@ -178,6 +258,10 @@ def shipped_results(
     the checkout that ships them (a run overwrites the files, git keeps them), else the checkout's
     or the installed package's.
     """
+    if reference is None:
+        reference = shipped_with(workspace, load_params(workspace.params))
+        if reference is not None and not reference.is_dir():
+            return None
     if reference is not None:
         if not (reference / "tables").is_dir():
             remedy = "Name a paper_figures folder."

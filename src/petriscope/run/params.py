@@ -28,6 +28,11 @@ def entry(
     return field(metadata={"low": low, "high": high, "choices": choices})
 
 
+def may_be_left_out(default: Any, choices: tuple[Any, ...]) -> Any:
+    """An entry that a parameter file need not have; the last ones of a section."""
+    return field(default=default, metadata={"low": None, "high": None, "choices": choices})
+
+
 @dataclass(frozen=True)
 class Gate:
     """What an SAE must reach on held-out tokens."""
@@ -58,6 +63,8 @@ class Sae:
     tokens: int = entry(1000)
     seeds: list[int] = entry(0)
     gate: Gate = entry()
+    source: str = may_be_left_out("store", choices=("store", "stream"))
+    """store: hidden states that stage activations wrote; stream: the model runs while they train"""
 
 
 @dataclass(frozen=True)
@@ -142,14 +149,17 @@ class Params:
     dataset: str = entry()
     seed: int = entry(0, 2**31 - 1)
     device: str = entry(choices=("cpu", "cuda", "auto"))
+    released: str | None = entry()
+    """Folder of trained weights to take in place of training (`petriscope.run.weights`)."""
     sae: Sae = entry()
     codes: Codes = entry()
     cds: Cds = entry()
     figures: Figures = entry()
 
     def digest(self) -> str:
-        """Short hash of all values: the parameter stamp of a figure."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """Short hash of all values: the parameter stamp of a figure. An entry that may be left out
+        counts where it says something else than its absence."""
+        text = json.dumps(_said(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
     def problems(self) -> Iterator[Problem]:
@@ -163,6 +173,10 @@ class Params:
             yield Problem("sae.learning_rate", f"is {sae.learning_rate!r}", remedy)
         if len(set(sae.seeds)) < len(sae.seeds):
             yield Problem("sae.seeds", "names a seed twice", "Give each seed once.")
+        if sae.source == "stream" and sae.learning_rate == "auto":
+            what = "is auto, which tries rates on stored hidden states"
+            remedy = "Give a number such as 0.003, or set sae.source to store."
+            yield Problem("sae.learning_rate", what, remedy)
         if not sae.seeds:
             yield Problem("sae.seeds", "is empty", "Give at least one seed.")
 
@@ -268,6 +282,8 @@ def _build(kind: type, raw: Any, prefix: str, path: Path) -> Any:
     values = {}
     for name, spec in fields.items():
         entry = f"{prefix}{name}"
+        if name not in raw and spec.default is not dataclasses.MISSING:
+            continue
         if name not in raw:
             raise UserError(
                 "is missing", file=path, field=entry, remedy="Compare with the shipped params.yaml."
@@ -278,6 +294,16 @@ def _build(kind: type, raw: Any, prefix: str, path: Path) -> Any:
         else:
             values[name] = _value(hint, raw[name], spec.metadata, entry, path)
     return kind(**values)
+
+
+def _said(section: Any) -> dict[str, Any]:
+    """All entries of a section but those that may be left out and say what their absence says."""
+    values = {}
+    for spec in dataclasses.fields(section):
+        value = getattr(section, spec.name)
+        if spec.default is dataclasses.MISSING or value != spec.default:
+            values[spec.name] = _said(value) if dataclasses.is_dataclass(value) else value
+    return values
 
 
 def _value(hint: Any, value: Any, limits: typing.Mapping[str, Any], entry: str, path: Path) -> Any:

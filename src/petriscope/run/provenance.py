@@ -16,18 +16,17 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from petriscope.files import sha256, write_json
+from petriscope.executors import LOCAL, Executor, plans
+from petriscope.files import combined, sha256, write_json
+from petriscope.machine import COMPILED, cpu_model, source_digest
 from petriscope.run.graph import Graph, Stage, load_graph, lookup
 from petriscope.run.params import Params
-from petriscope.run.snapshot import KEPT
 from petriscope.run.workspace import Workspace
 
 DIGESTS = Path("results") / "cache" / "digests.json"
-COMPILED = "__pycache__"
 
 
 class Digests:
@@ -62,15 +61,6 @@ class Digests:
         if self.remember:
             with contextlib.suppress(OSError):
                 write_json(self.root / DIGESTS, self._known)
-
-
-def combined(files: Mapping[str, str]) -> str:
-    """One digest for a file or folder, as `petriscope.files.sha256` gives it, from those of its
-    files."""
-    if set(files) == {""}:
-        return files[""]
-    lines = "".join(f"{name}\0{files[name]}\n" for name in sorted(files, key=Path))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _remembered(path: Path) -> dict[str, list[int | str]]:
@@ -117,8 +107,18 @@ class Recorder:
             for path in self.stage.deps
         }
 
-    def write(self, seconds: float) -> None:
-        """Write results/provenance/STAGE.json."""
+    def inputs_digest(self) -> str:
+        """One digest of all that the stage reads: files and parameters."""
+        read = {path: entry["sha256"] for path, entry in self.inputs.items()}
+        text = json.dumps([read, self._params_used()], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _params_used(self) -> dict[str, Any]:
+        values = dataclasses.asdict(self.params)
+        return {key: lookup(values, key)[1] for _, keys in self.stage.params for key in keys}
+
+    def write(self, seconds: float, executor: Executor = LOCAL) -> None:
+        """Write results/provenance/STAGE.json; ``executor`` ran the stage's tasks."""
         own = self.workspace.provenance(self.stage.name).relative_to(self.workspace.root).as_posix()
         values = dataclasses.asdict(self.params)
         record = {
@@ -128,9 +128,7 @@ class Recorder:
             "argv": sys.argv[1:],
             "revision": source_revision(),
             "source": source_digest(),
-            "params_used": {
-                key: lookup(values, key)[1] for _, keys in self.stage.params for key in keys
-            },
+            "params_used": self._params_used(),
             "params": values,
             "params_digest": self.params.digest(),
             "inputs": self.inputs,
@@ -144,6 +142,7 @@ class Recorder:
             "cpu": cpu_model(),
             "device": device_name(self.params.device),
             "threads": os.environ.get("OMP_NUM_THREADS", "1"),
+            "executor": ran_by(executor),
             "seconds": round(seconds, 2),
             "peak_memory_bytes": peak_memory_bytes(),
         }
@@ -196,18 +195,6 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 @functools.cache
-def source_digest() -> str:
-    """SHA-256 over the package's own files, compiled ones left out."""
-    package = Path(__file__).resolve().parents[1]
-    found = [p for p in package.rglob("*") if p.is_file() and COMPILED not in p.parts]
-    return combined({p.relative_to(package).as_posix(): sha256(p) for p in _sources(found)})
-
-
-def _sources(paths: Iterable[Path]) -> list[Path]:
-    return [path for path in paths if path.suffix in KEPT]
-
-
-@functools.cache
 def tool_version(program: str) -> str | None:
     """What ``program --version`` says, None where it is missing."""
     try:
@@ -218,19 +205,25 @@ def tool_version(program: str) -> str | None:
     return found[0] if found else None
 
 
-@functools.cache
-def cpu_model() -> str:
-    """The processor's name and the vector instructions torch uses on it: what the last bits depend
-    on."""
-    import torch
+def ran_by(executor: Executor) -> dict[str, Any]:
+    """Who ran the tasks of a stage: engine, hosts, kinds of processor, and each task.
 
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        text = ""
-    found = re.search(r"(?m)^model name\s*:\s*(.+)$", text)
-    name = found[1].strip() if found else platform.processor() or "unknown"
-    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+    Several kinds are told to the user: results are the same bytes on processors of one kind.
+    """
+    notes = plans.notes_in(executor.folder)
+    tasks = [task for call in notes.values() for task in call["tasks"]]
+    kinds = sorted({str(task["cpu"]) for task in tasks})
+    if len(kinds) > 1:
+        told = f"its tasks ran on {len(kinds)} kinds of processor ({'; '.join(kinds)})"
+        print(f"petriscope: {told}: on another mixture the last bits may differ", file=sys.stderr)
+    return {
+        "name": executor.name,
+        "hosts": sorted({str(task["host"]) for task in tasks}),
+        "processors": kinds,
+        "lost": sum(call["lost"] for call in notes.values()),
+        "retried": sum(call["retried"] for call in notes.values()),
+        "tasks": tasks,
+    }
 
 
 def device_name(asked: str) -> str:

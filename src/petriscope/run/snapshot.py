@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[1]
-KEPT = (".py", ".yaml", ".json", ".tsv", ".meme", ".js", ".css", ".html", ".txt")
-"""Files of the package that say what it does, by their endings: code, tables, the web page."""
+from petriscope.machine import KEPT, PACKAGE
+
 _STAND_ALONE = re.compile(r"(?m)^\s*- code: code$")
 
 

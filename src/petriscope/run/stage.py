@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 import yaml
 
 from petriscope.errors import UserError
+from petriscope.executors import Executor, using
+from petriscope.executors.config import choose
 from petriscope.files import write_json
 from petriscope.run.graph import load_graph
 from petriscope.run.params import load_params
@@ -27,9 +30,11 @@ def stage_names(workspace: Workspace) -> list[str]:
     return list(yaml.safe_load((workspace.root / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 
 
-def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
+def run_stage(name: str, workspace: Workspace, executor: str | None = None) -> dict[str, Any]:
     """Run stage ``name`` in ``workspace`` and return its metrics: what its `run` returned, a
-    mapping or a dataclass. Raises `UserError` for an unknown stage."""
+    mapping or a dataclass. ``executor``: who runs its tasks; None: whom the environment or the
+    user's settings name. Raises `UserError` for an unknown stage."""
+    settings = choose(executor)
     names = stage_names(workspace)
     if name not in names:
         raise UserError(
@@ -42,9 +47,12 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
     body = importlib.import_module(workspace.study.stage(name))
     set_threads()
     recorder = Recorder(name, workspace, params)
+    tasks = workspace.tasks(name)
+    doing = Executor(settings.executor, tasks, recorder.inputs_digest(), settings)
     started = time.time()
     try:
-        metrics = as_metrics(body.run(workspace, params))
+        with using(doing):
+            metrics = as_metrics(body.run(workspace, params))
     except FileNotFoundError as error:
         missing = Path(
             str(error.filename or next(iter(error.args), ""))
@@ -58,7 +66,8 @@ def run_stage(name: str, workspace: Workspace) -> dict[str, Any]:
             remedy=remedy,
         ) from None
     write_json(workspace.metrics(name), metrics)
-    recorder.write(time.time() - started)
+    recorder.write(time.time() - started, doing)
+    shutil.rmtree(tasks, ignore_errors=True)
     return metrics
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from petriscope.atlas.build import AtlasTables
     from petriscope.claims.multiplicity import Adjusted
     from petriscope.contrast.design import Design
+    from petriscope.probe.model import Inputs, ProbedModel
     from petriscope.run.fixtures import FixtureKind
     from petriscope.run.params import Params
     from petriscope.run.workspace import Workspace
@@ -110,10 +111,16 @@ class Study:
     """What the probed model loses when a dictionary's reconstruction takes the place of its stream:
     given workspace, parameters and the trained dictionaries by (layer, seed), columns of the
     quality table by the same key. None where the model has no readout."""
+    probed: Callable[[Workspace, Any], tuple[ProbedModel, Inputs]] | None = None
+    """The probed model of a run, on its device, and its inputs, given workspace and parameters:
+    what dictionaries trained without stored hidden states read. None where there is none."""
     tests: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Tables that hold adjusted p-values, for the ledger of tests: stage → their names."""
     adjusted: Callable[[], Sequence[Adjusted]] = lambda: ()
     """Columns of adjusted p-values in its own tables, for the same ledger."""
+    released: Sequence[str] = ()
+    """What training makes, as patterns of files in `results/`: with these nothing trains. Empty
+    where the study releases no weights."""
     folder: str = "."
     """Its workspace, relative to the top of the repository."""
     parity: Callable[[], Parity] | None = None

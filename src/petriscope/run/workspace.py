@@ -14,6 +14,8 @@ from petriscope.run.params import load_params, study_of
 from petriscope.run.studies import DEFAULT, Study, find_study
 from petriscope.textfile import read_text
 
+TASKS = Path("results") / "cache" / "tasks"
+"""what the tasks of a stage leave until it has ended, a folder a stage"""
 TEMPLATES = ("params.yaml", "dvc.yaml", "claims.yaml")
 MADE = ("dvc.yaml", "claims.yaml", "code", "results", "paper_figures")
 """what only a workspace of ours may hold before one is made there: all of it is rewritten"""
@@ -100,6 +102,15 @@ class Workspace:
 
     def metrics(self, stage: str) -> Path:
         return self.results / "metrics" / f"{stage}.json"
+
+    def tasks(self, stage: str) -> Path:
+        """Folder of what the tasks of a stage leave until it has ended: who did what, and what it
+        made (`made`)."""
+        return self.root / TASKS / stage
+
+    def made(self, stage: str) -> Path:
+        """Folder that the tasks of a stage write into."""
+        return self.tasks(stage) / "made"
 
     def provenance(self, stage: str) -> Path:
         return self.results / "provenance" / f"{stage}.json"
@@ -197,6 +208,7 @@ def create_workspace(
         text = read_text(template(name, study))
         if name == "dvc.yaml":
             text = re.sub(r"(?m)^(\s*- code: ).*$", r"\g<1>code", text)
+            text = with_released(text, root / "params.yaml")
         if not target.exists() or (name != "params.yaml" and read_text(target) != text):
             with atomic_path(target) as temporary:
                 temporary.write_text(text, encoding="utf-8")
@@ -210,6 +222,26 @@ def create_workspace(
                 encoding="utf-8",
             )
     return Workspace(root)
+
+
+_STAGE = re.compile(r"(?m)^  \w+:\n(?:    .*\n)+")
+
+
+def with_released(graph: str, params: Path) -> str:
+    """The text of dvc.yaml where the file ``params`` names released weights: each stage that reads
+    the entry `released` depends on that folder as well."""
+    import yaml
+
+    if (yaml.safe_load(read_text(params)) or {}).get("released") is None:
+        return graph
+
+    def depend(found: re.Match[str]) -> str:
+        stage = found.group(0)
+        if not re.search(r"(?m)^    params: \[.*\breleased\b", stage):
+            return stage
+        return re.sub(r"(?m)^(    deps: \[)", r'\g<1>"${released}", ', stage, count=1)
+
+    return _STAGE.sub(depend, graph)
 
 
 def check_place(root: Path) -> None:

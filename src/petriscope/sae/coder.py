@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from petriscope.errors import UserError
 from petriscope.files import Output, atomic_folder, json_with, read_json, write_json
 from petriscope.probe.harvest import Hidden, layer_paths
+from petriscope.probe.shards import Store
 from petriscope.progress import bar
 from petriscope.sae.codes import Codes, concatenate
 from petriscope.sae.config import SAEConfig
@@ -292,7 +293,12 @@ class SAE(Printed):
 
 def saved_sae(folder: Path, layer: int, seed: int) -> SAE:
     """The dictionary of one layer and seed in a run's folder of dictionaries."""
-    return SAE.load(folder / f"layer_{layer}" / f"seed_{seed}")
+    return SAE.load(dictionary_folder(folder, layer, seed))
+
+
+def dictionary_folder(folder: Path, layer: int, seed: int) -> Path:
+    """Where a run's folder of dictionaries keeps that of one layer and seed."""
+    return folder / f"layer_{layer}" / f"seed_{seed}"
 
 
 def saved_layers(folder: Path, seed: int) -> dict[int, SAE]:
@@ -325,7 +331,7 @@ def as_rows(x: np.ndarray | torch.Tensor, d: int) -> torch.Tensor:
 
 
 def encode_stream(
-    sae: SAE, rows: np.ndarray, *, rows_at_once: int = _STREAM_ROWS, progress: bool = False
+    sae: SAE, rows: Store, *, rows_at_once: int = _STREAM_ROWS, progress: bool = False
 ) -> Iterator[tuple[int, Codes]]:
     """Codes of raw hidden states rows (…, d) (may be memory-mapped), as (first row, codes) pieces
     in order.
@@ -354,7 +360,7 @@ def encode_stream(
         meter.close()
 
 
-def encode_rows(sae: SAE, rows: np.ndarray, *, progress: bool = False) -> Codes:
+def encode_rows(sae: SAE, rows: Store, *, progress: bool = False) -> Codes:
     """Codes of all rows (…, d) at once in memory (codes only: about 8·L0 bytes a row)."""
     pieces = [codes for _, codes in encode_stream(sae, rows, progress=progress)]
     return concatenate(pieces) if pieces else sae.encode(np.zeros((0, sae.d), np.float32))

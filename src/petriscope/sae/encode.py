@@ -15,6 +15,7 @@ from scipy import sparse as sp
 from petriscope.errors import UserError
 from petriscope.files import write_npy, write_parquet
 from petriscope.probe.harvest import layer_paths
+from petriscope.probe.shards import Store
 from petriscope.probe.tokens import Tokens
 from petriscope.sae.coder import SAE, encode_stream
 from petriscope.sae.codes import (
@@ -94,9 +95,7 @@ class EncodedLayer:
         return SplitCodes(self.moments().blocks(blocks), means)
 
     @classmethod
-    def write(
-        cls, folder: Path, sae: SAE, store: np.ndarray, tokens: Tokens, top: int
-    ) -> EncodedLayer:
+    def write(cls, folder: Path, sae: SAE, store: Store, tokens: Tokens, top: int) -> EncodedLayer:
         """Encode ``store``, (W, S, T', d) on a grid of tokens or (n, d) on a ragged axis, into
         ``folder``; ``top`` strongest tokens are kept per latent and unit.
 

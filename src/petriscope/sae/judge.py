@@ -54,37 +54,57 @@ def quality(sae: SAE, rows: np.ndarray | TokenSource) -> Quality:
 
 def quality_and_rates(sae: SAE, rows: np.ndarray | TokenSource) -> tuple[Quality, np.ndarray]:
     """`quality`, and the share of these tokens on which each latent fires, float64 (m,)."""
-    fired = np.zeros(sae.m, dtype=np.int64)
-    lengths: list[np.ndarray] = []
-    error, cosine = 0.0, 0.0
-    total, squares = np.zeros(sae.d), 0.0
+    judge = Judge(sae)
     for piece in _pieces(rows):
-        x = as_rows(piece, sae.d)
-        codes = sae.encode(x)
-        decoded = torch.from_numpy(sae.decode(codes))
-        fired += np.bincount(codes.indices, minlength=sae.m)
-        lengths.append(np.diff(codes.indptr))
-        error += float((x - decoded).double().square().sum())
-        cosine += float(torch.nn.functional.cosine_similarity(x, decoded, dim=1).double().sum())
-        total += x.double().sum(0).numpy()
-        squares += float(x.double().square().sum())
-    counts = np.concatenate(lengths)
-    n = len(counts)
-    spread = squares - float((total**2).sum()) / n
-    density = fired / n
-    low, high = np.quantile(counts, [0.05, 0.95])
-    judged = Quality(
-        n_tokens=n,
-        fvu=error / spread if spread > 0 else float("nan"),
-        cosine=cosine / n,
-        l0=float(counts.mean()),
-        l0_p05=float(low),
-        l0_p95=float(high),
-        dead_fraction=float((fired == 0).mean()),
-        density_histogram=tuple(int(c) for c in np.histogram(density[fired > 0], DENSITY_EDGES)[0]),
-        max_coherence=_coherence(sae.unit_rows),
-    )
-    return judged, density
+        judge.add(piece)
+    return judge.quality(), judge.rates()
+
+
+class Judge:
+    """Quality of a dictionary on hidden states that come piece by piece."""
+
+    def __init__(self, sae: SAE) -> None:
+        self.sae = sae
+        self._fired = np.zeros(sae.m, dtype=np.int64)
+        self._lengths: list[np.ndarray] = []
+        self._error, self._cosine = 0.0, 0.0
+        self._total, self._squares = np.zeros(sae.d), 0.0
+
+    def add(self, piece: np.ndarray) -> None:
+        """Take raw hidden states (…, d) in."""
+        x = as_rows(piece, self.sae.d)
+        codes = self.sae.encode(x)
+        decoded = torch.from_numpy(self.sae.decode(codes))
+        self._fired += np.bincount(codes.indices, minlength=self.sae.m)
+        self._lengths.append(np.diff(codes.indptr))
+        self._error += float((x - decoded).double().square().sum())
+        cosine = torch.nn.functional.cosine_similarity(x, decoded, dim=1)
+        self._cosine += float(cosine.double().sum())
+        self._total += x.double().sum(0).numpy()
+        self._squares += float(x.double().square().sum())
+
+    def rates(self) -> np.ndarray:
+        """Share of the tokens on which each latent fires, float64 (m,)."""
+        return np.asarray(self._fired / sum(map(len, self._lengths)))
+
+    def quality(self) -> Quality:
+        """Of all that was taken in."""
+        counts = np.concatenate(self._lengths)
+        n, density = len(counts), self.rates()
+        spread = self._squares - float((self._total**2).sum()) / n
+        low, high = np.quantile(counts, [0.05, 0.95])
+        fires = density[self._fired > 0]
+        return Quality(
+            n_tokens=n,
+            fvu=self._error / spread if spread > 0 else float("nan"),
+            cosine=self._cosine / n,
+            l0=float(counts.mean()),
+            l0_p05=float(low),
+            l0_p95=float(high),
+            dead_fraction=float((self._fired == 0).mean()),
+            density_histogram=tuple(int(c) for c in np.histogram(fires, DENSITY_EDGES)[0]),
+            max_coherence=_coherence(self.sae.unit_rows),
+        )
 
 
 def _pieces(rows: np.ndarray | TokenSource) -> Iterator[np.ndarray]:

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from petriscope.errors import UserError
+from petriscope.probe.shards import Shards, Store, holds_shards, open_store
 from petriscope.probe.tokens import Tokens
 
 _BUFFER_BATCHES = 16
@@ -40,13 +41,14 @@ class TokenSource:
 
     def __init__(
         self,
-        shards: Sequence[str | Path | np.ndarray] | str | Path | np.ndarray,
+        shards: Sequence[str | Path | Store] | str | Path | Store,
         *,
         block_rows: int | np.ndarray | None = None,
         blocks: np.ndarray | Sequence[int] | None = None,
         keep: np.ndarray | None = None,
     ) -> None:
-        """shards: arrays (…, d) of one width, or paths of .npy files (never read whole).
+        """shards: arrays (…, d) of one width, or paths of .npy files or of folders of shards (never
+        read whole).
 
         block_rows: consecutive rows read together (default: the second-last axis of a shard of 3 or
         more axes, else 1024), or the rows of each block of the one shard, in order. blocks: the
@@ -54,7 +56,7 @@ class TokenSource:
         shards); rows where it is False are left out. Raises `UserError` where shards differ in
         width or nothing is left.
         """
-        given = [shards] if isinstance(shards, (str, Path, np.ndarray)) else list(shards)
+        given = [shards] if isinstance(shards, (str, Path, np.ndarray, Shards)) else list(shards)
         self._shards = [_path_of(shard) for shard in given]
         self._open()
         first = self._arrays[0]
@@ -111,16 +113,16 @@ class TokenSource:
         return int(self._arrays[0].shape[-1])
 
     @classmethod
-    def of_windows(cls, shard: str | Path | np.ndarray, windows: np.ndarray) -> TokenSource:
+    def of_windows(cls, shard: str | Path | Store, windows: np.ndarray) -> TokenSource:
         """Tokens of some windows of one activation array (W, S, T', d), a block per window and
         biosample."""
-        array = np.load(shard, mmap_mode="r") if isinstance(shard, (str, Path)) else shard
+        array = open_store(Path(shard)) if isinstance(shard, (str, Path)) else shard
         per_window = int(np.prod(array.shape[1:-2]))
         blocks = (np.asarray(windows)[:, None] * per_window + np.arange(per_window)).ravel()
         return cls(shard, block_rows=array.shape[-2], blocks=blocks)
 
     @classmethod
-    def of_split(cls, shard: str | Path | np.ndarray, tokens: Tokens, *splits: str) -> TokenSource:
+    def of_split(cls, shard: str | Path | Store, tokens: Tokens, *splits: str) -> TokenSource:
         """Tokens of one or more splits in the store of one layer: (W, S, T', d) on a grid of
         tokens, (n, d) on a ragged axis. A block is what one window holds of one unit."""
         windows = tokens.windows_of(*splits)
@@ -242,6 +244,9 @@ class TokenSource:
     def _rows(self, shard: int, start: int, stop: int) -> np.ndarray:
         """A copy of rows start..stop-1 of a shard."""
         array, path = self._arrays[shard], self._shards[shard]
+        if isinstance(array, Shards) or isinstance(path, Shards):
+            assert isinstance(array, Shards)
+            return array.rows(start, stop)
         if isinstance(path, np.ndarray) or not (
             isinstance(array, np.memmap) and array.flags.c_contiguous
         ):
@@ -291,11 +296,11 @@ def _sizes(rows: int, block_rows: int) -> np.ndarray:
     return sizes
 
 
-def _rows(array: np.ndarray) -> int:
+def _rows(array: Store) -> int:
     return int(np.prod(array.shape[:-1]))
 
 
-def _path_of(shard: str | Path | np.ndarray) -> str | Path | np.ndarray:
+def _path_of(shard: str | Path | Store) -> str | Path | Store:
     """The file behind an array that maps a whole .npy, else the shard itself."""
     if isinstance(shard, np.memmap) and str(shard.filename).endswith(".npy"):
         mapped = np.load(str(shard.filename), mmap_mode="r")
@@ -336,10 +341,10 @@ def _what_is(path: Path) -> str:
     return next((what for magic, what in kinds.items() if start.startswith(magic)), other)
 
 
-def open_shard(shard: str | Path | np.ndarray) -> np.ndarray:
-    """An array of vectors, that of a .npy file memory-mapped; raises `UserError` where it holds
-    none."""
-    array = shard if isinstance(shard, np.ndarray) else _mapped(Path(shard))
+def open_shard(shard: str | Path | Store) -> Store:
+    """An array of vectors, that of a .npy file or of a folder of shards memory-mapped; raises
+    `UserError` where it holds none."""
+    array = shard if isinstance(shard, (np.ndarray, Shards)) else _mapped(Path(shard))
     number = array.dtype == _BF16 or (
         np.issubdtype(array.dtype, np.floating) and array.dtype.itemsize <= 8
     )
@@ -353,8 +358,10 @@ def open_shard(shard: str | Path | np.ndarray) -> np.ndarray:
     return array
 
 
-def _mapped(path: Path) -> np.ndarray:
-    """The array of a .npy file, mapped."""
+def _mapped(path: Path) -> Store:
+    """The array of a .npy file or of a folder of shards, mapped."""
+    if holds_shards(path):
+        return Shards.open(path)
     try:
         with path.open("rb") as handle:
             magic = handle.read(len(np.lib.format.MAGIC_PREFIX))

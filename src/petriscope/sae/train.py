@@ -6,6 +6,7 @@ A checkpoint holds everything the next step depends on, so a resumed run writes 
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import math
 import shutil
@@ -20,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from petriscope.errors import UserError
+from petriscope.executors.state import report
 from petriscope.files import (
     Output,
     atomic_folder,
@@ -51,7 +53,8 @@ _SAMPLE_TOKENS = 16_384
 _LOG_ROWS = 100
 LOGGED = ("step", "tokens", "loss", "fvu", "l0", "dead", "lr", "threshold", "gradient_norm")
 """columns of a training curve"""
-_CHECKPOINT_EVERY = 1000  # steps
+CHECKPOINT_SECONDS = 60.0
+"""Work that a killed run loses at most, beside the step it was in."""
 _AUDIT_STEPS, _AUDIT_ROWS = (
     20,
     4,
@@ -190,6 +193,20 @@ class Run:
                 remedy=f"Use less than {self.config.lr:g}, or auto.",
             )
         return row
+
+    def logged(self, curve: Path | str | None) -> dict[str, float] | None:
+        """A row of the history where one is due after this step, also in the file ``curve``."""
+        every = max(1, self.config.steps // _LOG_ROWS)
+        if self.step % every and self.step != self.config.steps:
+            return None
+        row = self.log()
+        if curve is not None:
+            self.draw(curve)
+        return row
+
+    def draw(self, curve: Path | str) -> None:
+        """Write the history into the file ``curve``."""
+        write_csv(curve, pd.DataFrame(self.history)[list(LOGGED)])
 
     def sae(self) -> SAE:
         """The dictionary as it stands."""
@@ -335,7 +352,7 @@ def train_dictionary(
     *,
     heldout: np.ndarray | TokenSource | None,
     checkpoint: str | Path | None = None,
-    checkpoint_every: int | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     curve: str | Path | None = None,
     device: str = "cpu",
     progress: bool = True,
@@ -343,9 +360,9 @@ def train_dictionary(
 ) -> TrainResult:
     """Train on ``source``; judge on ``heldout``: raw hidden states (…, d) or a source of them.
 
-    checkpoint: folder written every ``checkpoint_every`` steps (None: 1000) and after the last,
-    resumed from where it exists (the result is the same, byte for byte); removed by no one. curve:
-    CSV of the history so far, rewritten a hundred times. Raises `UserError` on unusable data, a
+    checkpoint: folder written every ``checkpoint_seconds`` and after the last step, resumed from
+    where it exists (the result is the same, byte for byte); removed by no one. curve: CSV of the
+    history so far, rewritten a hundred times. Raises `UserError` on unusable data, a
     foreign checkpoint, or divergence. device: where the steps run; the trained dictionary, and what
     it encodes, stay on the host.
     """
@@ -359,7 +376,7 @@ def train_dictionary(
     saved = load_checkpoint(folder, config) if folder is not None else None
     run = Run.resumed(config, saved, device) if saved else Run.started(config, source, device)
     begun, first = time.perf_counter(), run.step
-    every = max(1, config.steps // _LOG_ROWS)
+    kept = begun  # when the last checkpoint was
     of_blocks = config.batch_of == "blocks"
     unit = "block" if of_blocks else "token"
     meter = bar(name, total=config.steps * config.batch, unit=unit) if progress else None
@@ -370,27 +387,53 @@ def train_dictionary(
     batches = stream(config.batch, config.seed, first)
     while run.step < config.steps:
         run.advance(next(batches).mul_(run.scale).to(device))
-        if run.step % every == 0 or run.step == config.steps:
-            row = run.log()
-            if curve is not None:
-                write_csv(curve, pd.DataFrame(run.history)[list(LOGGED)])
-            if meter is not None:
-                state = f"FVU {row['fvu']:.3f}  L0 {row['l0']:.1f}  dead {row['dead']:.1%}"
-                meter.set_postfix_str(state, refresh=False)
-        due = run.step % (checkpoint_every or _CHECKPOINT_EVERY) == 0 or run.step == config.steps
+        row = run.logged(curve)
+        if row is not None and meter is not None:
+            state = f"FVU {row['fvu']:.3f}  L0 {row['l0']:.1f}  dead {row['dead']:.1%}"
+            meter.set_postfix_str(state, refresh=False)
+        due = time.perf_counter() - kept >= checkpoint_seconds or run.step == config.steps
         if folder is not None and due:
             save_checkpoint(folder, config, run.checkpoint())
+            report(run.step, config.steps)
+            kept = time.perf_counter()
         if meter is not None:
             meter.update(config.batch)
     if meter is not None:
         meter.close()
     if curve is not None and first == config.steps:  # trained before: its stage stopped afterwards
-        write_csv(curve, pd.DataFrame(run.history)[list(LOGGED)])
+        run.draw(curve)
     seconds = time.perf_counter() - begun
     sae = run.sae()
     judged = quality(sae, heldout) if heldout is not None else None
     rate = (run.tokens - seen) / max(seconds, 1e-9)
     return TrainResult(sae, run.history, judged, run.audited_rows, seconds, rate)
+
+
+def given_dictionary(
+    folder: str | Path, config: SAEConfig, *, heldout: np.ndarray | TokenSource | None
+) -> TrainResult:
+    """The dictionary saved in ``folder`` as if it had been trained here, judged on ``heldout``.
+
+    Raises `UserError` where it is not there or was trained by another configuration than
+    ``config``, in anything but the learning rate (which a sweep may have found) and the filter
+    (which changes no result).
+    """
+    sae = SAE.load(folder)
+    free = {"lr": config.lr, "filter": config.filter}
+    asked, found = config.resolved(), dataclasses.replace(sae.config, **free)
+    if found != asked:
+        field = next(
+            name for name, value in asked.as_dict().items() if getattr(found, name) != value
+        )
+        raise UserError(
+            f"was trained with {field} {getattr(found, field)}, params.yaml asks for "
+            f"{getattr(asked, field)}",
+            file=Path(folder) / "cfg.json",
+            field=field,
+            remedy="Set the entries of section sae as they were, or `released: null` to train.",
+        )
+    judged = quality(sae, heldout) if heldout is not None else None
+    return TrainResult(sae, [], judged, 0, 0.0, 0.0)
 
 
 def geometric_median(
@@ -430,10 +473,12 @@ class Checkpoint(NamedTuple):
     numbers: dict[str, Any]
 
 
-def check_space(folder: Path, config: SAEConfig) -> None:
-    """Raise `UserError` before training where the disk cannot take a checkpoint of ``config``
-    beside the earlier one."""
-    needed = 2 * 4 * (3 * (2 * config.m * config.d + config.m + config.d) + 2 * config.m)
+def check_space(folder: Path, config: SAEConfig, dictionaries: int = 1) -> None:
+    """Raise `UserError` before training where the disk cannot take a checkpoint of so many
+    ``dictionaries`` of ``config`` beside the earlier one."""
+    needed = (
+        dictionaries * 2 * 4 * (3 * (2 * config.m * config.d + config.m + config.d) + 2 * config.m)
+    )
     existing = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:

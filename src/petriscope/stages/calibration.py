@@ -3,13 +3,23 @@ by seed."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
-from petriscope.contrast.calibration import Calibration, Data, calibrate, summarize
+from petriscope.contrast.calibration import (
+    Calibration,
+    Data,
+    Nulls,
+    calibrate_seed,
+    joined,
+    summarize,
+)
 from petriscope.contrast.design import Design
 from petriscope.contrast.evidence import usable_strata
 from petriscope.errors import UserError
+from petriscope.executors import Resources, current, fan_out, once
 from petriscope.files import atomic_folder, write_csv
 from petriscope.probe.tokens import Tokens
 from petriscope.run.params import ContrastParams
@@ -31,12 +41,33 @@ def run(workspace: Workspace, params: ContrastParams) -> Calibration:
     found = Calibration(why_untestable(design), layer, alpha)
     if found.untestable is None:
         seeds = [params.seed + i for i in range(params.calibration.seeds)]
-        rates, histogram = calibrate(null_data(workspace, params, design), seeds=seeds, alpha=alpha)
+        given, needs = Given(workspace, params), Resources(memory_gb=4)
+        if current().runs_here():
+            once(_read, given)
+        nulls = fan_out(null_seed, given, seeds, "null data sets", unit="seed", resources=needs)
+        rates, histogram = joined(nulls)
         found = summarize(rates, alpha, layer, design.words.covariates)
     with atomic_folder(workspace.table("calibration")) as folder:
         write_csv(folder / "nulls.csv", rates)
         write_csv(folder / "p_values.csv", histogram)
     return found
+
+
+class Given(NamedTuple):
+    """What null data sets are made from."""
+
+    workspace: Workspace
+    params: ContrastParams
+
+
+def null_seed(given: Given, seed: int) -> Nulls:
+    """The null runs of one seed."""
+    return calibrate_seed(once(_read, given), seed, alpha=given.params.cds.alpha)
+
+
+def _read(given: Given) -> Data:
+    workspace, params = given
+    return null_data(workspace, params, study_design(workspace, params))
 
 
 def middle_layer(workspace: Workspace) -> int:

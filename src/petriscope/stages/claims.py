@@ -8,10 +8,17 @@ import pandas as pd
 
 from petriscope.claims.multiplicity import as_markdown as ledger_markdown
 from petriscope.claims.multiplicity import multiplicity
-from petriscope.claims.rules import as_markdown, evaluate, headline, read_rules, stages_of
+from petriscope.claims.rules import (
+    as_markdown,
+    evaluate,
+    headline,
+    intervals,
+    read_rules,
+    stages_of,
+)
 from petriscope.files import atomic_folder, atomic_path, read_csv, read_json, write_csv, write_json
+from petriscope.machine import cpu_model
 from petriscope.run.params import Params
-from petriscope.run.provenance import cpu_model
 from petriscope.run.workspace import Workspace
 
 
@@ -42,7 +49,11 @@ def run(workspace: Workspace, params: Params) -> ClaimNumbers:
     }
     write_json(
         workspace.figures / "claims.json",
-        {**stamp, "claims": [claim.as_dict() for claim in claims]},
+        {
+            **stamp,
+            "claims": [claim.as_dict() for claim in claims],
+            "intervals": {rule["id"]: intervals(rule, metrics) for rule in rules},
+        },
     )
     write_json(workspace.headline, headline(rules, metrics))
     notes = [

@@ -3,13 +3,15 @@ layer."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from petriscope.device import choose_device
+from petriscope.executors import Resources, fan_out
 from petriscope.files import atomic_folder
-from petriscope.parallel import in_processes
-from petriscope.probe.harvest import open_layers
+from petriscope.probe.harvest import layer_paths, open_layers
 from petriscope.probe.tokens import Tokens
 from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
@@ -29,17 +31,39 @@ class CodeNumbers:
 def run(workspace: Workspace, params: Params) -> CodeNumbers:
     """Write results/codes/layer_<k>/: codes (CSR), strongest tokens, histograms per (unit, feature)
     and co-activation counts; on a grid of tokens also window_sum and moments per (block, unit)."""
-    stores, device = open_layers(workspace.activations), choose_device(params.device)
-    tokens = Tokens.load(workspace.tokens)
+    stores, device = layer_paths(workspace.activations), choose_device(params.device)
+    context = Encoding(
+        *(workspace.activations, workspace.tokens, workspace.sae, workspace.made("codes")),
+        seed=params.sae.seeds[0],
+        top=params.codes.top_bins,
+        device=device,
+    )
+    what, needs = "encoding layers", Resources(gpus=int(device != "cpu"), memory_gb=8)
+    rows = list(fan_out(encode_layer, context, stores, what, unit="layer", resources=needs))
     with atomic_folder(workspace.codes) as folder:
-
-        def one(layer: int) -> dict[str, Any]:
-            sae = saved_sae(workspace.sae, layer, params.sae.seeds[0]).to(device)
-            into, top = folder / f"layer_{layer}", params.codes.top_bins
-            layer_codes = EncodedLayer.write(into, sae, stores[layer], tokens, top)
-            codes, fired = layer_codes.codes(), layer_codes.coactivation().diagonal()
-            l0 = codes.values.size / max(codes.n, 1)
-            return {"layer": layer, "l0": l0, "alive": int((fired > 0).sum())}
-
-        rows = list(in_processes(one, stores, "encoding layers", unit="layer"))
+        for layer in stores:
+            os.rename(context.into / f"layer_{layer}", folder / f"layer_{layer}")
     return CodeNumbers(rows)
+
+
+class Encoding(NamedTuple):
+    """What is encoded, by what, and where it goes."""
+
+    activations: Path
+    axis: Path
+    dictionaries: Path
+    into: Path
+    seed: int
+    top: int
+    device: str
+
+
+def encode_layer(given: Encoding, layer: int) -> dict[str, Any]:
+    """Write the codes of one layer; how sparse they are."""
+    sae = saved_sae(given.dictionaries, layer, given.seed).to(given.device)
+    store, tokens = open_layers(given.activations)[layer], Tokens.load(given.axis)
+    with atomic_folder(given.into / f"layer_{layer}") as folder:
+        written = EncodedLayer.write(folder, sae, store, tokens, given.top)
+        codes, fired = written.codes(), written.coactivation().diagonal()
+    l0 = codes.values.size / max(codes.n, 1)
+    return {"layer": layer, "l0": l0, "alive": int((fired > 0).sum())}

@@ -4,10 +4,12 @@ gate."""
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,12 @@ from petriscope.files import atomic_folder, write_csv, write_parquet
 from petriscope.probe.harvest import layer_paths, open_layers
 from petriscope.probe.tokens import Tokens
 from petriscope.run.params import Gate, Params
+from petriscope.run.weights import given as given_weights
 from petriscope.run.workspace import Workspace
-from petriscope.sae.config import sae_config
+from petriscope.sae.coder import dictionary_folder
+from petriscope.sae.config import SAEConfig, sae_config
 from petriscope.sae.judge import chance_stability
+from petriscope.sae.stream import train_streamed
 from petriscope.sae.sweep import Key, stability, train_layers
 from petriscope.sae.train import TrainResult
 
@@ -65,17 +70,29 @@ def run(workspace: Workspace, params: Params) -> SaeNumbers:
         for seed in given.seeds
         for layer in stores
     }
-    sweep = given.learning_rate == "auto"
-    trained = train_layers(
-        stores, tokens, plans, sweep=sweep, scratch=scratch, curves=curves, device=device
-    )
+    released = given_weights(workspace, params, "sae")
+    if given.source == "stream" and released is None:
+        trained = _streamed(workspace, params, plans, tokens, scratch, curves)
+    else:
+        sweep = given.learning_rate == "auto"
+        trained = train_layers(
+            stores,
+            workspace.tokens,
+            plans,
+            sweep=sweep,
+            scratch=scratch,
+            curves=curves,
+            device=device,
+            given=released,
+        )
+    curves.mkdir(parents=True, exist_ok=True)  # given dictionaries have none
     made = workspace.study.recovered
     recovered = made(workspace, params, trained) if made is not None else {}
     found, table = stability(trained), quality_table(trained, recovered)
     sweeps = sweep_table(trained)
     with atomic_folder(workspace.sae) as folder:
         for (layer, seed), result in trained.items():
-            result.sae.save(folder / f"layer_{layer}" / f"seed_{seed}")
+            result.sae.save(dictionary_folder(folder, layer, seed))
         write_csv(folder / "quality.csv", table.drop(columns="density_histogram"))
         write_csv(folder / "sweep.csv", sweeps)
         for name, frame in found.items():
@@ -85,6 +102,33 @@ def run(workspace: Workspace, params: Params) -> SaeNumbers:
     agreement = agreement_of(found["stability"], given.seeds, given.latents, width)
     audited = sum(result.audited_rows for result in trained.values())
     return summarize(table, sweeps, given.gate, agreement, audited)
+
+
+def _streamed(
+    workspace: Workspace,
+    params: Params,
+    plans: Mapping[Key, SAEConfig],
+    tokens: Tokens,
+    scratch: Path,
+    curves: Path,
+) -> dict[Key, TrainResult]:
+    """All dictionaries side by side, while the probed model runs on the windows of split train."""
+    probed = workspace.study.probed
+    if probed is None:
+        what = f"is stream, but study {workspace.study.name} does not offer its model for it"
+        raise UserError(what, file="params.yaml", field="sae.source", remedy="Set it to store.")
+    model, inputs = probed(workspace, params)
+    plan = hashlib.sha256(repr(sorted(plans.items())).encode()).hexdigest()[:12]
+    return train_streamed(
+        model,
+        inputs,
+        plans,
+        train=tokens.windows_of("train"),
+        heldout=tokens.windows_of("select"),
+        checkpoint=scratch / f"stream_{plan}",
+        curves=curves,
+        device=choose_device(params.device),
+    )
 
 
 def quality_table(

@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from functools import partial
 from importlib import resources
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from petriscope.errors import UserError
 from petriscope.files import Output, atomic_folder, json_with, sha256
 from petriscope.parallel import in_processes
-from petriscope.web.chunks import Written, write, write_items, write_json
+from petriscope.web.chunks import Written, write_items, write_json
 from petriscope.web.columns import write_column, write_first_rows, write_positions
 from petriscope.web.flows import flow_chunks, pairs_of
 from petriscope.web.home import FORMAT, home
@@ -161,13 +162,15 @@ def _shared(folder: Path, source: Source) -> tuple[list[Task], Parts]:
         tasks.append(partial(_write_knowledge, folder, source))
     layers = sorted({layer for graph in graphs for layer in graph.modules})
     tasks += [partial(_write_modules, folder, source, graphs, layer) for layer in layers]
-    tasks += [partial(_write_flow, folder, source, graphs, pair) for pair in pairs]
+    for _, group in groupby(pairs, lambda pair: pair[0]):
+        tasks.append(partial(_write_flow, folder, source, graphs, list(group)))
     places = Places(source) if source.genome else None
     if places is not None:
         has.append("place")
         tasks += [partial(places.write, folder, k) for k in range(len(places.cuts))]
     if source.numbered:
-        has.append("terms")
+        has += ["kinds", "terms"]
+        tasks.append(partial(write_items, folder, "kinds", source.kinds))
         tasks.append(partial(words.write_terms, folder))
         tasks += [partial(words.write_posts, folder, group) for group in words.posts]
     if words.genes.name:
@@ -179,12 +182,12 @@ def _shared(folder: Path, source: Source) -> tuple[list[Task], Parts]:
         tasks.append(partial(words.write_celltypes, folder))
     if atlas.layout_made is not None:
         tasks.append(partial(write_positions, folder, source))
-    text, kept, all_documents = documents(atlas)
+    kept, all_documents = documents(atlas)
     if kept:
         has.append("documents")
-        tasks.append(partial(write, folder, "documents", text.encode()))
+        tasks.append(partial(write_json, folder, "documents", kept))
     index = [] if places is None else places.index()
-    return tasks, Parts(sorted(has), pairs, summary(graphs), index, (kept, all_documents))
+    return tasks, Parts(sorted(has), pairs, summary(graphs), index, (len(kept), all_documents))
 
 
 def _json(folder: Path, name: str, value: Any) -> Task:
@@ -203,10 +206,10 @@ def _write_modules(folder: Path, source: Source, graphs: list[Graph], layer: int
 
 
 def _write_flow(
-    folder: Path, source: Source, graphs: list[Graph], pair: tuple[int, int]
+    folder: Path, source: Source, graphs: list[Graph], pairs: list[tuple[int, int]]
 ) -> list[Written]:
     with source.opened() as atlas:
-        chunks = list(flow_chunks(atlas, graphs, [pair]))
+        chunks = list(flow_chunks(atlas, graphs, pairs))
     return [one for name, value in chunks for one in write_json(folder, name, value)]
 
 

@@ -6,9 +6,12 @@ Where a study stored no links, each feature's nearest decoder in the other layer
 
 from __future__ import annotations
 
+import functools
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.schema import LAYER_STRIDE
@@ -39,27 +42,32 @@ def _matched(atlas: Atlas) -> list[tuple[int, int]]:
 def flow_chunks(
     atlas: Atlas, graphs: list[Graph], pairs: Iterable[tuple[int, int]]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and value of each chunk ``graph/flow-LAYER-OTHER``, for ``pairs`` of layers."""
+    """Name and value of each chunk ``graph/flow-LAYER-OTHER``, for ``pairs`` of layers in order:
+    what a layer is linked to is read once."""
     graph = graphs[0] if graphs else None
-    for layer, other in pairs:
-        links = _links(atlas, layer, other) or _nearest(atlas, layer, other)
-        alpha = atlas.thresholds.alpha
-        tested = any(link["p"] is not None for link in links)
-        counted = [k for k in links if not tested or (k["p"] is not None and k["p"] < alpha)]
-        one, two = (graph.module_of(at) if graph else {} for at in (layer, other))
-        ends = [(one.get(k["id"], NONE), two.get(k["other"], NONE)) for k in counted]
-        yield (
-            f"graph/flow-{layer}-{other}",
-            {
-                "layer": layer,
-                "other_layer": other,
-                "graph": graph.name if graph else None,
-                "total": len(links),
-                "significant": len(counted) if tested else None,
-                "modules": expected(ends) if graph else [],
-                "links": links[:LINKS],
-            },
-        )
+    module_of = functools.cache(graph.module_of if graph else lambda layer: {})
+    alpha = atlas.thresholds.alpha
+    for layer, group in groupby(pairs, lambda pair: pair[0]):
+        stored, nearest = _links(atlas, layer), _nearest(atlas, layer)
+        one = module_of(layer)
+        for _, other in group:
+            links = stored.get(other) or nearest.get(other) or []
+            tested = any(link.p is not None for link in links)
+            counted = [k for k in links if not tested or (k.p is not None and k.p < alpha)]
+            two = module_of(other)
+            ends = [(one.get(k.id, NONE), two.get(k.other, NONE)) for k in counted]
+            yield (
+                f"graph/flow-{layer}-{other}",
+                {
+                    "layer": layer,
+                    "other_layer": other,
+                    "graph": graph.name if graph else None,
+                    "total": len(links),
+                    "significant": len(counted) if tested else None,
+                    "modules": expected(ends) if graph else [],
+                    "links": _labelled(atlas, links[:LINKS]),
+                },
+            )
 
 
 def expected(ends: list[tuple[int, int]]) -> list[list[Any]]:
@@ -73,21 +81,58 @@ def expected(ends: list[tuple[int, int]]) -> list[list[Any]]:
     ]
 
 
-def _links(atlas: Atlas, layer: int, other: int) -> list[dict[str, Any]]:
-    return [link._asdict() for link in atlas.links_between(layer, other, -1)]
+class Ends(NamedTuple):
+    """A link without the labels of its features."""
+
+    id: int
+    other: int
+    kind: str
+    value: float
+    tokens: int | None
+    p: float | None
 
 
-def _nearest(atlas: Atlas, layer: int, other: int) -> list[dict[str, Any]]:
-    """Each feature's nearest decoder in the other layer, the most alike first."""
+def _links(atlas: Atlas, layer: int) -> dict[int, list[Ends]]:
+    """The links of a layer by the other layer, the strongest first."""
+    if "links" not in atlas.tables:
+        return {}
     sql = (
-        "SELECT s.id, s.other, s.kind, s.value, NULL AS tokens, NULL AS p, a.label, "
-        "b.label AS other_label FROM similar s JOIN features a ON a.id = s.id JOIN features b ON "
-        "b.id = s.other WHERE s.kind = ? AND s.id >= ? AND s.id < ? AND s.other >= ? AND "
-        "s.other < ? ORDER BY s.value DESC, s.id, s.other"
+        "SELECT id, other, kind, value, tokens, p FROM links WHERE id >= ? AND id < ? "
+        "ORDER BY kind, value DESC, id, other"
     )
-    ends = [at * LAYER_STRIDE for at in (layer, layer + 1, other, other + 1)]
-    names = ("id", "other", "kind", "value", "tokens", "p", "label", "other_label")
-    found: dict[int, dict[str, Any]] = {}
-    for row in atlas.select(sql, (DECODER, *ends)):
-        found.setdefault(row[0], dict(zip(names, row)))
-    return list(found.values())
+    return _by_layer(map(Ends._make, atlas.select(sql, _within(layer))))
+
+
+def _nearest(atlas: Atlas, layer: int) -> dict[int, list[Ends]]:
+    """Each feature's nearest decoder in every other layer, the most alike first."""
+    sql = (
+        "SELECT id, other, kind, value, NULL, NULL FROM similar WHERE id >= ? AND id < ? "
+        "AND kind = ? ORDER BY value DESC, id, other"
+    )
+    rows = atlas.select(sql, (*_within(layer), DECODER))
+    first: dict[tuple[int, int], Ends] = {}
+    for link in map(Ends._make, rows):
+        first.setdefault((link.id, link.other // LAYER_STRIDE), link)
+    return _by_layer(first.values())
+
+
+def _within(layer: int) -> tuple[int, int]:
+    return layer * LAYER_STRIDE, (layer + 1) * LAYER_STRIDE
+
+
+def _by_layer(links: Iterable[Ends]) -> dict[int, list[Ends]]:
+    found: dict[int, list[Ends]] = {}
+    for link in links:
+        found.setdefault(link.other // LAYER_STRIDE, []).append(link)
+    return found
+
+
+def _labelled(atlas: Atlas, links: list[Ends]) -> list[dict[str, Any]]:
+    """Links as the page has them, with the labels of both features."""
+    ids = json.dumps(sorted({end for link in links for end in (link.id, link.other)}))
+    sql = "SELECT id, label FROM features WHERE id IN (SELECT value FROM json_each(?))"
+    label = dict(atlas.select(sql, (ids,)))
+    return [
+        {**link._asdict(), "label": label[link.id], "other_label": label[link.other]}
+        for link in links
+    ]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
+
 from petriscope.atlas import schema
 from petriscope.atlas.schema import LAYER_STRIDE, WORDS
 from petriscope.enrich.kinds import KINDS
 from petriscope.web.columns import shown, stored
 from petriscope.web.parts import Parts, sentences
-from petriscope.web.source import ENRICHED, Source
+from petriscope.web.source import Source
 
-FORMAT = 1
+FORMAT = 2
 """Of the folder: a page that meets a newer one says so (in step with format.ts)."""
 
 
@@ -87,13 +89,6 @@ def _declared(column: schema.Column) -> dict[str, Any]:
 def layers(source: Source) -> list[dict[str, Any]]:
     """The layers with their place in the columns, quality, densities and annotated features."""
     atlas = source.atlas
-    sql = (
-        f"SELECT id / {LAYER_STRIDE}, kind, COUNT(DISTINCT id) FROM annotations "
-        f"WHERE {ENRICHED.format(q='q')} GROUP BY 1, 2 ORDER BY 1, 2"
-    )
-    annotated: dict[int, dict[str, int]] = {}
-    for layer, kind, count in atlas.select(sql, (atlas.thresholds.alpha,)):
-        annotated.setdefault(layer, {})[kind] = count
     found, row = [], 0
     for one in atlas.layers():
         first, size = source.layers.get(one.layer, (row, 0))
@@ -111,10 +106,18 @@ def layers(source: Source) -> list[dict[str, Any]]:
                 "contiguous": not size or last % LAYER_STRIDE == size - 1,
                 "values": values,
                 "densities": atlas.density_histogram(one.layer),
-                "annotated": annotated.get(one.layer, {}),
+                "annotated": _annotated(source, row - size, row),
             }
         )
     return found
+
+
+def _annotated(source: Source, first: int, last: int) -> dict[str, int]:
+    """How many features of some rows are enriched for a term of each kind; kinds without any are
+    absent."""
+    own = source.kinds[first:last]
+    found = {kind.name: int(np.count_nonzero(own & (1 << k))) for k, kind in enumerate(KINDS)}
+    return {name: count for name, count in found.items() if count}
 
 
 def kinds() -> list[dict[str, Any]]:

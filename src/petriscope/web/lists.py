@@ -43,38 +43,31 @@ def perturbations(atlas: Atlas) -> list[dict[str, Any]]:
     return found
 
 
-def documents(atlas: Atlas) -> tuple[str, int, int]:
-    """JSON of the documents in which most features fire, how many those are, and of how many."""
+def documents(atlas: Atlas) -> tuple[list[dict[str, Any]], int]:
+    """The documents in which most features fire, and of how many those are."""
     if "documents" not in atlas.tables:
-        return "[]", 0, 0
-    sql = 'SELECT document, name, side, detail, content, degree, chrom, start, "end" FROM documents'
-    rows = atlas.select(f"{sql} ORDER BY COALESCE(degree, 0) DESC, document")
+        return [], 0
+    names = ("name", "side", "detail", "content", "degree", "chrom", "start", "end")
+    listed = ", ".join(f'"{name}"' for name in names)
+    sql = f"SELECT document, {listed} FROM documents ORDER BY COALESCE(degree, 0) DESC, document"
+    rows = atlas.select(sql)
     features = _features_in(atlas)
-    kept: list[tuple[Any, ...]] = []
+    kept: list[dict[str, Any]] = []
     room = DOCUMENT_BYTES
     for number, *fields in rows:
         of = features.get(number, [])
-        room -= sum(len(str(field)) for field in fields) + sum(map(len, of))
+        room -= sum(len(str(field)) for field in fields) + sum(
+            len(str(value)) + 1 for row in of for value in row
+        )
         if room < 0 and kept:
             break
-        kept.append((*fields, digits.listed(of)))
-    name, side, detail, content, degree, chrom, start, end, lists = columns_of(kept, 9)
-    texts = {
-        "name": digits.words(name),
-        "side": digits.words(side),
-        "detail": digits.words(detail),
-        "content": digits.words(content),
-        "degree": digits.whole(degree),
-        "chrom": digits.words(chrom),
-        "start": digits.whole(start),
-        "end": digits.whole(end),
-        "features": list(lists),
-    }
-    return digits.listed(digits.objects(texts, len(kept))), len(kept), len(rows)
+        kept.append({**dict(zip(names, fields)), "features": of})
+    return kept, len(rows)
 
 
-def _features_in(atlas: Atlas) -> dict[int, list[str]]:
-    """JSON of the features of each document: those that fire on most tokens first."""
+def _features_in(atlas: Atlas) -> dict[int, list[tuple[Any, ...]]]:
+    """The features of each document, those that fire on most tokens first: identifier, tokens,
+    activation and where they lie."""
     if "edges" not in atlas.tables:
         return {}
     sql = (
@@ -83,10 +76,8 @@ def _features_in(atlas: Atlas) -> dict[int, list[str]]:
         "WHERE place <= ? ORDER BY document, place"
     )
     document, ids, tokens, activation, spans = columns_of(atlas.select(sql, (IN_DOCUMENT,)), 5)
-    texts = digits.tuples(
-        [digits.whole(ids), digits.whole(tokens), digits.reals(activation), digits.words(spans)]
-    )
-    found: dict[int, list[str]] = {}
-    for number, text in zip(document, texts):
-        found.setdefault(number, []).append(text)
+    few = digits.anything(activation)
+    found: dict[int, list[tuple[Any, ...]]] = {}
+    for number, *row in zip(document, ids, tokens, few, spans):
+        found.setdefault(number, []).append(tuple(row))
     return found

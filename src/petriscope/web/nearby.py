@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,8 @@ class Sites(NamedTuple):
     """Start sites of one chromosome from left to right."""
 
     tss: np.ndarray
-    texts: list[str]
+    told: list[tuple[str, int, str | None]]
+    """symbol, tss, strand"""
 
 
 class Hits(NamedTuple):
@@ -43,38 +44,36 @@ class Nearby:
 
     def around(
         self, chroms: Sequence[str | None], starts: Sequence[int], ends: Sequence[int]
-    ) -> tuple[list[str], list[str]]:
-        """JSON of start sites within reach of each place, and of motif occurrences inside it."""
-        genes, hits = ["[]"] * len(chroms), ["null"] * len(chroms)
+    ) -> tuple[list[Any], list[Any]]:
+        """Start sites within reach of each place, and motif occurrences inside it (None: not
+        measured)."""
+        genes: list[Any] = [()] * len(chroms)
+        hits: list[Any] = [None] * len(chroms)
         names = np.array([c or "" for c in chroms], dtype=object)
         for chrom in sorted({c for c in chroms if c is not None}):
             at = np.flatnonzero(names == chrom)
             low = np.array([starts[i] for i in at.tolist()], np.int64)
             high = np.array([ends[i] for i in at.tolist()], np.int64)
-            for i, text in zip(at.tolist(), self._genes(chrom, low, high)):
-                genes[i] = text
-            for i, text in zip(at.tolist(), self._inside(chrom, low, high)):
-                hits[i] = text
+            for i, found in zip(at.tolist(), self._genes(chrom, low, high)):
+                genes[i] = found
+            for i, found in zip(at.tolist(), self._inside(chrom, low, high)):
+                hits[i] = found
         return genes, hits
 
-    def _genes(self, chrom: str, low: np.ndarray, high: np.ndarray) -> list[str]:
+    def _genes(self, chrom: str, low: np.ndarray, high: np.ndarray) -> list[Any]:
         sites = self.sites.get(chrom)
         if sites is None:
-            return ["[]"] * len(low)
+            return [()] * len(low)
         first = np.searchsorted(sites.tss, low - GENE_REACH, "left").tolist()
         last = np.searchsorted(sites.tss, high + GENE_REACH, "left").tolist()
-        known: dict[tuple[int, int], str] = {}
-        for pair in zip(first, last):
-            if pair not in known:
-                known[pair] = digits.listed(sites.texts[pair[0] : pair[1]])
-        return [known[pair] for pair in zip(first, last)]
+        return [sites.told[a:b] for a, b in zip(first, last)]
 
-    def _inside(self, chrom: str, low: np.ndarray, high: np.ndarray) -> list[str]:
+    def _inside(self, chrom: str, low: np.ndarray, high: np.ndarray) -> list[Any]:
         if self.hits is None:
-            return ["null"] * len(low)
+            return [None] * len(low)
         hits = self.hits.get(chrom)
         if hits is None:
-            return ["[]"] * len(low)
+            return [()] * len(low)
         first = np.searchsorted(hits.start, low - hits.longest, "right")
         count = np.searchsorted(hits.start, high, "left") - first
         count = np.maximum(count, 0)
@@ -83,21 +82,21 @@ class Nearby:
         inside = hits.end[hit] > low[owner]
         owner, hit = owner[inside], hit[inside]
         several, at = np.unique(hit, return_inverse=True)
-        known = self._texts(hits, several)
-        texts = [known[i] for i in at.tolist()]
+        known = self._told(hits, several)
+        told = [known[i] for i in at.tolist()]
         edges = np.searchsorted(owner, np.arange(len(low) + 1)).tolist()
-        return [digits.listed(texts[a:b]) for a, b in pairwise(edges)]
+        return [told[a:b] for a, b in pairwise(edges)]
 
-    def _texts(self, hits: Hits, chosen: np.ndarray) -> list[str]:
-        """JSON of some occurrences."""
+    def _told(self, hits: Hits, chosen: np.ndarray) -> list[tuple[Any, ...]]:
+        """Motif, start, end, strand and score of some occurrences."""
         columns = [
-            digits.words([self.motifs[i] for i in hits.motif[chosen].tolist()]),
-            digits.whole(hits.start[chosen].tolist()),
-            digits.whole(hits.end[chosen].tolist()),
+            [self.motifs[i] for i in hits.motif[chosen].tolist()],
+            hits.start[chosen].tolist(),
+            hits.end[chosen].tolist(),
             [STRANDS[i] for i in hits.strand[chosen].tolist()],
-            digits.reals(hits.score[chosen]),
+            digits.reals(hits.score[chosen]).tolist(),
         ]
-        return digits.tuples(columns)
+        return list(zip(*columns))
 
     def _hits(self, atlas: Atlas) -> dict[str, Hits]:
         """All motif occurrences, a number for each motif and strand."""
@@ -125,17 +124,15 @@ class Nearby:
         return found
 
 
-STRANDS = (digits.NULL, '"+"', '"-"')
+STRANDS = (None, "+", "-")
 
 
 def _sites(atlas: Atlas) -> dict[str, Sites]:
     rows = atlas.select("SELECT chrom, symbol, tss, strand FROM genes ORDER BY chrom, tss, gene")
-    chrom, symbol, tss, strand = columns_of(rows, 4)
-    texts = digits.tuples([digits.words(symbol), digits.whole(tss), digits.words(strand)])
-    places: dict[str, list[int]] = {}
-    for i, name in enumerate(chrom):
-        places.setdefault(name, []).append(i)
+    places: dict[str, list[tuple[str, int, str | None]]] = {}
+    for name, *told in rows:
+        places.setdefault(name, []).append(tuple(told))
     return {
-        name: Sites(np.array([tss[i] for i in own], np.int64), [texts[i] for i in own])
-        for name, own in places.items()
+        name: Sites(np.array([tss for _, tss, _ in told], np.int64), told)
+        for name, told in places.items()
     }

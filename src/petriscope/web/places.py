@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from petriscope.web import digits
-from petriscope.web.chunks import Written, write
+from petriscope.web.chunks import Written, write_json
 from petriscope.web.source import Source, columns_of
 
 EACH = 4_096
@@ -19,21 +19,28 @@ class Places:
     """The top contexts that lie on a genome, ordered by chromosome and start."""
 
     def __init__(self, source: Source) -> None:
-        # Contexts are numbered in the order of the genome; the index top_context holds the rest.
+        # Contexts are numbered in the order of the genome. The features that have them are read in
+        # the order in which they lie, and sorted here: half the time of a join.
         sql = (
-            'SELECT b.chrom, b.start, b."end", t.id, t.unit, t.activation FROM contexts b '
-            "CROSS JOIN top t ON t.context = b.context WHERE b.chrom IS NOT NULL "
-            "ORDER BY b.context, t.id, t.unit"
+            'SELECT context, chrom, start, "end" FROM contexts WHERE chrom IS NOT NULL '
+            "ORDER BY context"
         )
-        chrom, start, end, ids, unit, activation = columns_of(source.atlas.select(sql), 6)
+        context, chrom, start, end = columns_of(source.atlas.select(sql), 4)
         self.chroms: list[str] = sorted(set(chrom))
         code = {name: i for i, name in enumerate(self.chroms)}
-        self.chrom = np.array([code[name] for name in chrom], np.int32)
-        self.start = np.array(start, np.int64)
-        self.end = np.array(end, np.int64)
-        self.row = source.rows(ids)
-        self.unit = np.array(unit, np.int32)
-        self.activation = np.array(activation, np.float64)
+        rows = source.atlas.select("SELECT id, unit, context, activation FROM top")
+        ids, unit, of, activation = (np.array(column) for column in columns_of(rows, 4))
+        known = np.array(context, np.int64)
+        at = np.searchsorted(known, of)
+        on = known[np.minimum(at, len(known) - 1)] == of
+        order = np.flatnonzero(on)[np.lexsort((unit[on], ids[on], of[on]))]
+        at = at[order]
+        self.chrom = np.array([code[name] for name in chrom], np.int32)[at]
+        self.start = np.array(start, np.int64)[at]
+        self.end = np.array(end, np.int64)[at]
+        self.row = source.rows(ids[order])
+        self.unit = unit[order].astype(np.int32)
+        self.activation = activation[order].astype(np.float64)
         self.cuts = self._cuts()
         """First and last place of each file, which holds one chromosome."""
 
@@ -64,16 +71,15 @@ class Places:
     def write(self, folder: Path, number: int) -> list[Written]:
         """Write one file of contexts."""
         a, b = self.cuts[number]
-        fields = {
-            "chrom": digits.words([self.chroms[c] for c in self.chrom[a:b]]),
-            "start": digits.whole(self.start[a:b].tolist()),
-            "end": digits.whole(self.end[a:b].tolist()),
-            "row": digits.whole(self.row[a:b].tolist()),
-            "unit": digits.whole(self.unit[a:b].tolist()),
+        columns = {
+            "chrom": [self.chroms[c] for c in self.chrom[a:b].tolist()],
+            "start": self.start[a:b],
+            "end": self.end[a:b],
+            "row": self.row[a:b],
+            "unit": self.unit[a:b],
             "activation": digits.reals(self.activation[a:b]),
         }
-        value = digits.record({name: digits.listed(texts) for name, texts in fields.items()})
-        return write(folder, f"place/{number}", value.encode())
+        return write_json(folder, f"place/{number}", columns)
 
     def near(
         self, chroms: Sequence[str | None], sites: Sequence[int | None], reach: int

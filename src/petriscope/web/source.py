@@ -14,6 +14,7 @@ import numpy as np
 from petriscope.atlas.filters import FLAGS, Clause
 from petriscope.atlas.query import Atlas
 from petriscope.atlas.schema import LAYER_STRIDE
+from petriscope.enrich.kinds import KINDS
 
 ENRICHED = "NOT COALESCE({q}, 0) >= ?"
 """As the filter language has it: at most alpha, or chosen by a stage that gives no q."""
@@ -61,6 +62,20 @@ class Source:
             where = self.atlas.where(f"is:{name}") if name in FLAGS else tested
             passed = self.atlas.select(f"SELECT id FROM features WHERE {where.sql}", where.values)
             found[self.rows([i for (i,) in passed])] |= bit
+        return found
+
+    @cached_property
+    def kinds(self) -> np.ndarray:
+        """uint8 (features,): bit k says that a feature is enriched for a term of ``KINDS[k]``."""
+        assert len(KINDS) <= 8
+        bit = {kind.name: 1 << k for k, kind in enumerate(KINDS)}
+        sql = f"SELECT DISTINCT kind, id FROM annotations WHERE {ENRICHED.format(q='q')}"
+        by_kind: dict[str, list[int]] = {}
+        for kind, identifier in self.atlas.select(sql, (self.atlas.thresholds.alpha,)):
+            by_kind.setdefault(kind, []).append(identifier)
+        found = np.zeros(len(self.ids), np.uint8)
+        for kind, ids in by_kind.items():
+            found[self.rows(ids)] |= bit.get(kind, 0)
         return found
 
     @cached_property

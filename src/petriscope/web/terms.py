@@ -3,7 +3,7 @@ features that list them, cell types and the features that tell them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from petriscope.atlas.filters import GENE_REACH
 from petriscope.web import digits
-from petriscope.web.chunks import Written, write, write_json
+from petriscope.web.chunks import Written, write_json
 from petriscope.web.places import Places
 from petriscope.web.source import ENRICHED, Source, by_feature, columns_of
 
@@ -103,11 +103,8 @@ class Vocabulary:
         )
         with self.source.opened() as atlas:
             rows = atlas.select(sql, (group.terms[0], group.terms[-1], self.alpha))
-        makers: dict[str, Callable[[Sequence[Any]], digits.Texts]] = {
-            "scope": digits.words,
-            **dict.fromkeys(("estimate", "lo", "hi", "q"), digits.reals),
-        }
-        return self._write(folder, group, self.source.numbered, rows, makers)
+        names = ("scope", "estimate", "lo", "hi", "q")
+        return self._write(folder, group, self.source.numbered, rows, names)
 
     def write_listing(self, folder: Path, group: Group) -> list[Written]:
         """Write the features that list some genes, highest rank first."""
@@ -117,13 +114,7 @@ class Vocabulary:
         )
         with self.source.opened() as atlas:
             rows = atlas.select(sql, (group.terms[0], group.terms[-1]))
-        makers: dict[str, Callable[[Sequence[Any]], digits.Texts]] = {
-            "rank": digits.whole,
-            "value": digits.reals,
-            "fires": digits.whole,
-            "tokens": digits.whole,
-        }
-        return self._write(folder, group, self.listed, rows, makers)
+        return self._write(folder, group, self.listed, rows, ("rank", "value", "fires", "tokens"))
 
     def _write(
         self,
@@ -131,31 +122,27 @@ class Vocabulary:
         group: Group,
         number: dict[int, int],
         rows: list[tuple[Any, ...]],
-        makers: dict[str, Callable[[Sequence[Any]], digits.Texts]],
+        names: Sequence[str],
     ) -> list[Written]:
         """Write the entries of a group's terms: rows of features and numbers of the first ones,
-        then the rows of the others. ``rows``: term, identifier and what ``makers`` make JSON of."""
+        then the rows of the others. ``rows``: term, identifier and what ``names`` names."""
         places = by_feature(np.array(group.terms), [row[0] for row in rows])
         told = [row for a, b in places for row in rows[a : min(b, a + TOLD)]]
-        _, ids, *columns = columns_of(told, 2 + len(makers))
+        _, ids, *values = columns_of(told, 2 + len(names))
         at = self.source.rows(ids)
-        texts = {"row": digits.whole(at.tolist())}
-        texts |= {name: make(values) for (name, make), values in zip(makers.items(), columns)}
-        fields: dict[str, digits.Texts] = {name: [] for name in ("row", "total", *makers)}
+        columns = {name: digits.anything(column) for name, column in zip(names, values)}
+        found: dict[str, dict[str, Any]] = {}
         first = 0
-        for a, b in places:
+        for term, (a, b) in zip(group.terms, places):
             last = first + min(b - a, TOLD)
-            for name, column in texts.items():
-                own = column[first:last]
-                if name == "row" and b - a > TOLD:
-                    others = self.source.rows([row[1] for row in rows[a + TOLD : b]])
-                    own += digits.whole(np.setdiff1d(others, at[first:last]).tolist())
-                fields[name].append(digits.listed(own))
-            fields["total"].append(str(b - a))
+            own = at[first:last]
+            if b - a > TOLD:
+                others = self.source.rows([row[1] for row in rows[a + TOLD : b]])
+                own = np.concatenate([own, np.setdiff1d(others, own)])
+            entries = {name: column[first:last] for name, column in columns.items()}
+            found[str(number[term])] = {"row": own, "total": b - a, **entries}
             first = last
-        entries = digits.objects(fields, len(places))
-        names = [str(number[term]) for term in group.terms]
-        return write(folder, group.name, digits.record(dict(zip(names, entries))).encode())
+        return write_json(folder, group.name, found)
 
     def write_celltypes(self, folder: Path) -> list[Written]:
         """Write data/celltypes.js: the features that are higher in each cell type."""

@@ -56,6 +56,21 @@ def test_a_grade_leaves_what_the_simulator_writes_of_its_own(
     assert content("graded")["cells.h5ad"] != content("plain")["cells.h5ad"]
 
 
+def test_more_training_is_more_cells_and_more_steps_at_the_same_difficulty(
+    power: ModuleType,
+) -> None:
+    grid = power.worlds((0.0, 1.0), (1, 4), (7,))
+    assert [(one.grade.name, one.training) for one in grid] == [
+        ("hard", 1),
+        ("easy", 1),
+        ("easy", 4),
+    ]
+    least, most = grid[1].columns, grid[2].columns
+    assert (most["cells"], most["steps"]) == (4 * least["cells"], 4 * least["steps"])
+    assert (most["counts"], most["slope"]) == (least["counts"], least["slope"])
+    assert len({power.kept(Path(), one) for one in grid}) == 3
+
+
 def test_one_p_of_many(power: ModuleType) -> None:
     p = np.array([0.04, np.nan, 0.011, 0.5, 0.02])
     known = p[np.isfinite(p)]
@@ -63,7 +78,8 @@ def test_one_p_of_many(power: ModuleType) -> None:
 
 
 def test_shares_are_over_all_tfs_of_a_grade(power: ModuleType) -> None:
-    of = {"counts": 200.0, "slope": 1.1, "grade": "hard", "of": 1, "chance": 0.05}
+    of = {"counts": 200.0, "slope": 1.1, "grade": "hard", "cells": 1200, "steps": 900}
+    of |= {"of": 1, "chance": 0.05}
     found = [("data", 0.01, 1), ("data", 0.2, 0), ("data", np.nan, 0)]
     rows = [{**of, "measure": m, "kind": "silent", "p": p, "found": f} for m, p, f in found]
     planted = {**of, "measure": "planted", "kind": "planted", "p": np.nan, "found": 30, "of": 40}

@@ -23,7 +23,8 @@ export function Figure({
   note,
   data,
   width: wanted,
-  height,
+  height: tall,
+  square,
   children,
 }: {
   home: Home;
@@ -34,6 +35,8 @@ export function Figure({
   data: FigureData;
   width: number;
   height: number;
+  /** Its height shrinks with its width. */
+  square?: boolean;
   children: ComponentChildren;
 }) {
   const drawing = useRef<SVGSVGElement>(null);
@@ -43,6 +46,7 @@ export function Figure({
   const [linked, setLinked] = useState(false);
   useLayoutEffect(() => setLinked(drawing.current?.querySelector("a") != null));
   const [width, frame] = useRoom(wanted);
+  const height = square ? tall - (wanted - width) : tall;
   useEscape(open, () => setOpen(false));
   const file = `petriscope-${home.run["study"] ?? home.run["dataset"] ?? "atlas"}-${name}`;
   const drawn = () => svgText(home, drawing.current!, title, alt);
@@ -109,9 +113,9 @@ function useRoom(wanted: number) {
   const [room, setRoom] = useState(wanted);
   useLayoutEffect(() => {
     if (!frame.current) return;
-    const seen = new ResizeObserver(([entry]) =>
-      setRoom(Math.max(Math.floor(entry!.contentRect.width), 240)),
-    );
+    const fit = (room: number) => setRoom(Math.max(Math.floor(room), 240));
+    fit(frame.current.clientWidth); // before the first paint: a wide drawing would stretch the page
+    const seen = new ResizeObserver(([entry]) => fit(entry!.contentRect.width));
     seen.observe(frame.current);
     return () => seen.disconnect();
   }, []);

@@ -2,19 +2,70 @@
 import { json } from "./chunk";
 import { column, type Values } from "./columns";
 import { matches } from "./filter";
-import type { Feature, Home, Pack } from "./format";
+import type { Annotation, Feature, Home, Neighbor, Pack, Packed } from "./format";
 import { idAt, layerOf, nameOf, STRIDE } from "./names";
 import { rowOf } from "./rows";
 import { order } from "./sort";
 
 /** The evidence of a row: one pack of the folder. */
 export async function featureAt(home: Home, row: number): Promise<Feature> {
-  const pack = await json<Pack>(`f/${Math.floor(row / home.pack)}`);
-  const found = pack.features[row - pack.first];
-  if (!found)
-    throw new Error(
-      `data/f/${Math.floor(row / home.pack)}.js does not hold row ${row}; export the atlas again`,
-    );
+  const number = Math.floor(row / home.pack);
+  const pack = await json<Pack>(`f/${number}`);
+  const place = row - number * home.pack;
+  if (pack.id[place] === undefined)
+    throw new Error(`data/f/${number}.js does not hold row ${row}; export the atlas again`);
+  return unpacked(home, pack, place);
+}
+
+/** The record of a feature out of the columns of its pack. */
+export function unpacked(home: Home, pack: Pack, place: number): Feature {
+  const rows = <T>(name: string): T[] => {
+    const table = pack.tables[name];
+    if (!table) return [];
+    const { ends, ...columns } = table;
+    const first = place ? ends[place - 1]! : 0;
+    return Array.from({ length: ends[place]! - first }, (_, i) => recordAt(columns as Packed, first + i) as T);
+  };
+  const checks = rows<{ ask: number; found: string; holds: boolean | null }>("checks");
+  const annotations = rows<Annotation & { kind: number }>("annotations");
+  return {
+    id: pack.id[place]!,
+    values: recordAt(pack.values, place) as Feature["values"],
+    checks: checks.map(({ ask, found, holds }) => {
+      const [question, against] = pack.asks[ask]!;
+      return { ask: question, found, holds, null: against };
+    }),
+    effects: rows("effects"),
+    activation: rows("activation"),
+    contexts: rows("contexts"),
+    contexts_total: pack.contexts_total[place]!,
+    annotations: byKind(annotations, (one) => home.kinds[one.kind]!.name),
+    neighbors: byKind(rows<Neighbor & { kind: string }>("neighbors"), (one) => one.kind),
+    ablation: rows("ablation"),
+    steering: rows("steering"),
+    genes: rows("genes"),
+    links: rows("links"),
+    celltypes: rows("celltypes"),
+    responses: rows("responses"),
+    documents: rows("documents"),
+    dependency: pack.dependency[place] ?? null,
+    modules: rows<{ graph: string; module: number }>("modules").map((one) => [one.graph, one.module]),
+  };
+}
+
+/** The values of one row by the names of the columns. */
+function recordAt(columns: Packed, row: number): Record<string, unknown> {
+  const found: Record<string, unknown> = {};
+  for (const [name, column] of Object.entries(columns)) {
+    found[name] = Array.isArray(column) ? column[row] : recordAt(column, row);
+  }
+  return found;
+}
+
+/** Rows in lists by kind, the kinds in the order of the rows. */
+function byKind<T>(rows: T[], kindOf: (row: T) => string): Record<string, T[]> {
+  const found: Record<string, T[]> = {};
+  for (const row of rows) (found[kindOf(row)] ??= []).push(row);
   return found;
 }
 

@@ -8,7 +8,7 @@
 // "id" is the atlas's identifier, layer * 1,000,000 + index; "row" is the place of a feature in
 // the columns, which are ordered by (layer, index).
 
-export const FORMAT = 1;
+export const FORMAT = 2;
 
 /** How a number is printed; the words of schema.Format. */
 export type Form = "count" | "number" | "signed" | "p" | "share" | "text" | "id" | "flag";
@@ -149,7 +149,7 @@ export interface Home {
   /** Other studies of data/compare.js; empty: none. */
   studies: string[];
   /** What lies in data/ beside columns: "numbers", "curves", "perturbations", "documents", "genes",
-   * "terms", "place", "celltypes", "kg", "compare". */
+   * "terms", "kinds", "place", "celltypes", "kg", "compare". */
   has: string[];
   /** Documents of data/documents.js, those with most features, and of how many. */
   documents: [number, number];
@@ -171,7 +171,8 @@ export interface FirstRows {
   rows: (number | string | null)[][];
 }
 
-/** Bits of data/flags.js, one byte a feature. */
+/** Bits of data/flags.js, one byte a feature. data/kinds.js has one too: bit k says that the feature
+ * is enriched for a term of home.kinds[k]. */
 export const FLAG = { alive: 1, context: 2, stable: 4, causal: 8, annotated: 16, tested: 32 } as const;
 
 /** data/terms.js: the vocabulary of annotations without genes, in the order of the SQLite atlas's
@@ -268,7 +269,7 @@ export interface Neighbor { id: number; value: number; label: string | null; q: 
 
 export interface CurvePoint { layer: number | null; lineage: string | null; arm: string; x: number; estimate: number | null; lo: number | null; hi: number | null; n: number | null }
 
-/** One feature of data/f/K.js: the evidence on its page. Absent tables are empty lists. */
+/** The evidence on the page of a feature, as it lies in data/f/K.js. */
 export interface Feature {
   id: number;
   /** Every column of the features table. */
@@ -296,8 +297,24 @@ export interface Feature {
   modules: [string, number][];
 }
 
-/** data/f/K.js */
-export interface Pack { first: number; features: Feature[] }
+/** Columns of equal length by name, or columns again. */
+export type Packed = { [name: string]: unknown[] | Packed };
+
+/** Rows of consecutive features, column by column: the rows of the k-th feature lie before ends[k]. */
+export type PackedTable = { ends: number[] } & Packed;
+
+/** data/f/K.js: consecutive features, column by column (`feature.ts` makes a Feature of it); a table
+ * without rows is absent. */
+export interface Pack {
+  id: number[];
+  values: Packed;
+  contexts_total: number[];
+  /** What the checks ask and what they compare with; the column `ask` of the table counts in it. */
+  asks: [string, string][];
+  tables: Record<string, PackedTable>;
+  /** By place in the pack. */
+  dependency: Record<string, NonNullable<Feature["dependency"]>>;
+}
 
 /** data/curves.js: curves of layers and of the run (not of single features). */
 export interface Curves { ablation: CurvePoint[]; steering: CurvePoint[] }

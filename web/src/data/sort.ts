@@ -17,8 +17,19 @@ export async function order(home: Home, name: string, descending: boolean): Prom
     const rows = Uint32Array.from({ length: home.total }, (_, row) => row);
     return descending ? rows.reverse() : rows;
   }
-  return ordered(await column(home, name), descending);
+  const known = `${name} ${descending}`;
+  const values = await column(home, name);
+  let rows = orders.get(known);
+  if (rows) orders.delete(known);
+  else rows = ordered(values, descending);
+  orders.set(known, rows);
+  if (orders.size > KEPT) orders.delete(orders.keys().next().value!);
+  return rows;
 }
+
+/** Orders that are kept, the last asked for: a filter does not sort anew. */
+const KEPT = 8;
+const orders = new Map<string, Uint32Array>();
 
 export function ordered(values: Values, descending: boolean): Uint32Array {
   const { raw } = values,

@@ -3,16 +3,19 @@
 import { Lines, type Series } from "../chart/charts";
 import { Figure, type FigureData } from "../chart/figure";
 import { json } from "../data/chunk";
+import { valueAt } from "../data/columns";
+import { columnsOf } from "../data/feature";
 import type { CurvePoint, Curves, Home } from "../data/format";
 import { layerWords } from "../data/names";
 import { useAsked } from "../data/use";
-import { withQuery, type Route } from "../route";
+import { href, withQuery, type Route } from "../route";
 import { Choices } from "../ui/choices";
 import { Empty, Loaded } from "../ui/parts";
-import { number, show } from "../ui/show";
+import { grouped, number, show } from "../ui/show";
 import { Table, type Cell, type Head } from "../ui/table";
 import { tick } from "../chart/frame";
 import type { PageOf, PageProps } from "./page";
+import { FeatureTable } from "./found";
 import { ends, UNTESTED } from "./statistics";
 
 type Analysis = keyof Curves;
@@ -36,6 +39,7 @@ const AXIS: Record<Analysis, { x: string; y: string; what: string }> = {
 function Page({ home, route }: PageProps) {
   const wanted = home.has.includes("curves");
   const asked = useAsked(wanted ? "curves" : null, () => json<Curves>("curves"));
+  const alone = tried(home);
   return (
     <>
       <h1>Causal experiments</h1>
@@ -43,7 +47,9 @@ function Page({ home, route }: PageProps) {
         <Loaded asked={asked} what="the curves">
           {(curves) => <Analyses home={home} route={route} curves={curves} />}
         </Loaded>
-      ) : (
+      ) : null}
+      {alone.length ? <Alone home={home} names={alone} /> : null}
+      {wanted || alone.length ? null : (
         <Empty
           why={
             home.empty["causal"] ??
@@ -52,6 +58,57 @@ function Page({ home, route }: PageProps) {
         />
       )}
     </>
+  );
+}
+
+/** Columns of what switching a feature off alone does: the percentile, then the study's own. */
+const SINGLE = ["causal_percentile", "causal_effect", "specificity", "specificity_low", "specificity_high"];
+const tried = (home: Home): string[] =>
+  home.columns.some((c) => c.name.startsWith("causal_") && c.filled)
+    ? SINGLE.filter((name) => home.columns.some((c) => c.name === name && c.filled))
+    : [];
+
+/** Features that were switched off alone, those that do most beside random features first. */
+function Alone({ home, names }: { home: Home; names: string[] }) {
+  const asked = useAsked("single", () => columnsOf(home, names));
+  return (
+    <section>
+      <h2>Features switched off alone</h2>
+      <Loaded asked={asked} what="what single features do">
+        {(found) => {
+          const own = names.map((name) => found[name]!);
+          const value = (at: number, row: number) => valueAt(own[at]!, row) as number | null;
+          const rows = Array.from({ length: home.total }, (_, row) => row)
+            .filter((row) => own.some((_, at) => value(at, row) !== null))
+            .sort((a, b) => (value(0, b) ?? -1) - (value(0, a) ?? -1) || a - b);
+          return (
+            <>
+              <p class="note">
+                {grouped(rows.length)} of {grouped(home.total)} features were tried.{" "}
+                {own.map(({ column }) => `${column.head}: ${column.text}`).join("; ")}.{" "}
+                {home.counts.causal ? (
+                  <a href={href(["features"], { f: "is:causal" })}>
+                    {grouped(home.counts.causal)} beat {show(home.thresholds.causal, "share")} of random features
+                  </a>
+                ) : (
+                  `None beats ${show(home.thresholds.causal, "share")} of random features`
+                )}
+                .
+              </p>
+              <FeatureTable
+                home={home}
+                caption="Each feature beside random ones"
+                rows={rows}
+                extra={own.map((values) => ({
+                  head: { head: values.column.head, form: values.column.form, text: values.column.text },
+                  values: rows.map((row) => valueAt(values, row)),
+                }))}
+              />
+            </>
+          );
+        }}
+      </Loaded>
+    </section>
   );
 }
 

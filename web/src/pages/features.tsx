@@ -101,7 +101,7 @@ function Browser({ home, route }: PageProps) {
           onFilter={(next, typed) => change({ f: next }, typed)}
         />
         <div class="controls">
-          <p role="status" aria-live="polite" class="total">
+          <p role="status" aria-live="polite" class="total" data-shows={view && all ? `${f} ${chunk}` : undefined}>
             {waiting && !view && !first.value
               ? "Loading…"
               : `${grouped(found.value?.count ?? count)} of ${counted(home.total, "feature")}`}

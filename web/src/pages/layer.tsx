@@ -84,7 +84,7 @@ function Statistics({ home, layer }: { home: Home; layer: Layer }) {
             between(p.lo, p.hi, s.form, s.without),
             { value: p.null, node: p.null === null ? s.without : inForm(p.null, s.form) },
             between(p.nullLo, p.nullHi, s.form, s.without),
-            s.note ?? null,
+            p.note ?? s.note ?? null,
           ],
         ];
       })}

@@ -215,6 +215,7 @@ function Drawn({
             title={`Features by ${by.head}`}
             width={SIDE}
             height={SIDE + KEY}
+            square
             alt={`Map of ${told}, colored by ${by.head}; ${legend(colored, by)}`}
             note={
               <>

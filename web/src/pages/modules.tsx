@@ -216,7 +216,7 @@ function Layer({ home, found }: { home: Home; found: ModuleGraph }) {
         note={linksNote(found)}
         data={{ heads: HEADS, rows }}
       >
-        <Drawing home={home} found={found} modules={modules} />
+        <Drawing home={home} found={found} modules={modules} width={WIDTH} />
       </Figure>
       <Table caption={`${modules.length} modules, largest first`} heads={HEADS} rows={rows} />
     </>
@@ -242,7 +242,17 @@ function linksNote(found: ModuleGraph): string {
 
 const isOver = (edge: ModuleGraph["edges"][number]): boolean => edge[3] === null || edge[2] > edge[3];
 
-function Drawing({ home, found, modules }: { home: Home; found: ModuleGraph; modules: Module[] }) {
+function Drawing({
+  home,
+  found,
+  modules,
+  width,
+}: {
+  home: Home;
+  found: ModuleGraph;
+  modules: Module[];
+  width: number;
+}) {
   const kinds = [...new Set(modules.map((m) => topTerm(m)?.[0] ?? "no term"))].sort();
   const at = new Map(modules.map((m, i) => [m.module, i]));
   const nodes = modules.map((m) => {
@@ -268,7 +278,7 @@ function Drawing({ home, found, modules }: { home: Home; found: ModuleGraph; mod
         `module ${a} to ${b}: ${weight} links` +
         (chance === null ? "" : `, expected ${show(chance, "number")}`),
     }));
-  return <NodeLink width={WIDTH} height={HEIGHT} nodes={nodes} edges={edges} groups={kinds.map(word)} />;
+  return <NodeLink width={width} height={HEIGHT} nodes={nodes} edges={edges} groups={kinds.map(word)} />;
 }
 
 const short = (term: string): string => (term.length > NAME ? `${term.slice(0, NAME - 1)}…` : term);

@@ -16,6 +16,8 @@ export interface StatisticPoint {
   nullLo: number | null;
   nullHi: number | null;
   n: number | null;
+  /** What is said of this layer alone. */
+  note?: string | null;
 }
 
 export interface Statistic {
@@ -179,7 +181,11 @@ export function statistics(home: Home, context: Statistic, numbers: Measured[]):
       form,
       nullName: rows.some((r) => r.null !== null) ? "by chance" : "",
       yLabel: form === "share" ? `% of ${first.unit ?? "features"}` : first.name,
-      note: [first.note, rows.some((r) => r.null !== null) ? null : "null: not tested"]
+      // What is said of one layer alone stands in that layer's table.
+      note: [
+        rows.every((r) => r.note === first.note) ? first.note : null,
+        rows.some((r) => r.null !== null) ? null : "null: not tested",
+      ]
         .filter(Boolean)
         .join("; "),
       points: rows.map((r) => ({
@@ -191,6 +197,7 @@ export function statistics(home: Home, context: Statistic, numbers: Measured[]):
         nullLo: null,
         nullHi: null,
         n: r.n,
+        note: r.note,
       })),
     });
   }
@@ -231,11 +238,17 @@ export function statistics(home: Home, context: Statistic, numbers: Measured[]):
 
 const EMPTY = { value: null, lo: null, hi: null, null: null, nullLo: null, nullHi: null, n: null };
 
-/** Rows that are drawn together: one name and one note. */
+/** Rows that are drawn together: of one name, and of one note where a layer has several. */
 function groupBy(rows: Measured[]): Map<string, Measured[]> {
+  const several = new Set<string>(),
+    seen = new Set<string>();
+  for (const { name, layer } of rows) {
+    if (seen.has(`${name} ${layer}`)) several.add(name);
+    seen.add(`${name} ${layer}`);
+  }
   const out = new Map<string, Measured[]>();
   for (const row of rows) {
-    const key = `${row.name} ${row.note ?? ""}`;
+    const key = several.has(row.name) ? `${row.name} ${row.note ?? ""}` : row.name;
     out.set(key, [...(out.get(key) ?? []), row]);
   }
   return out;

@@ -1,5 +1,5 @@
 // The search box of every page: a combobox whose list grows as one types; Enter opens the best hit.
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Home } from "../data/format";
 import { search, type Found } from "../data/search";
 import { go } from "../route";
@@ -22,7 +22,7 @@ export function Search({ home }: { home: Home }) {
   const list = useId();
   const wanted = text.trim();
   useEscape(open, () => setOpen(false));
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!wanted) {
       setAnswer(null);
       return;
@@ -101,6 +101,7 @@ export function Search({ home }: { home: Home }) {
       <ul
         class="hits"
         id={list}
+        data-shows={answer?.text}
         role="listbox"
         aria-label="Search results"
         hidden={!shown || hits.length === 0}

@@ -17,7 +17,9 @@ export const valueOf = (cell: Cell) => (cell !== null && typeof cell === "object
 function classOf(cell: Cell, head: Head): string {
   if (head.form !== "text") return "n";
   const text = cell !== null && typeof cell === "object" ? cell.node : cell;
-  return typeof text === "string" && text.length <= 26 ? "short" : "";
+  if (typeof text !== "string") return "";
+  // A sentence is not squeezed into a column of single words.
+  return text.length <= 26 ? "short" : text.length > 60 ? "long" : "";
 }
 
 export function Table({

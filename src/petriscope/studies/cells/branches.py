@@ -6,11 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from petriscope.errors import UserError
 from petriscope.probe.harvest import layer_paths, open_layers
+from petriscope.probe.shards import Store
 from petriscope.probe.tokens import Tokens
 from petriscope.run.workspace import Workspace
 from petriscope.sae.coder import SAE
@@ -55,7 +55,7 @@ class Branch:
         special token) and value (rank from 0, or bin)."""
         return pd.read_parquet(self.activations / PLACES)
 
-    def streams(self, layer: int) -> np.ndarray:
+    def streams(self, layer: int) -> Store:
         """The residual stream of a layer (n, d), memory-mapped."""
         return open_layers(self.activations)[layer]
 

@@ -49,7 +49,7 @@ def probe_into(
     }
     trained = train_layers(
         layer_paths(into),
-        inputs.tokens,
+        into / "tokens",
         plans,
         sweep=False,
         scratch=cache,

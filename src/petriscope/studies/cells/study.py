@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from petriscope.atlas.build import AtlasTables
     from petriscope.claims.multiplicity import Adjusted
+    from petriscope.probe.model import Inputs, ProbedModel
     from petriscope.run.fixtures import FixtureKind
     from petriscope.run.opened import Run  # loads numpy
     from petriscope.sae.sweep import Key
@@ -55,6 +56,14 @@ def _recovered(
     from petriscope.studies.cells.recovered import recovered_losses
 
     return recovered_losses(workspace, params, trained)
+
+
+def _probed(workspace: Workspace, params: Params) -> tuple[ProbedModel, Inputs]:
+    from petriscope.device import choose_device
+    from petriscope.studies.cells.inputs import load_inputs, load_model
+
+    model = load_model(workspace, params.family, choose_device(params.device))
+    return model, load_inputs(workspace, params, params.family)
 
 
 def _audit(folder: Path, genesets: Path | None) -> pd.DataFrame:
@@ -161,6 +170,7 @@ STUDY = Study(
     demo=_demo,
     tiny=_tiny,
     recovered=_recovered,
+    probed=_probed,
     folder="studies/cells",
     adjusted=_adjusted,
     fixtures=_fixtures,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from petriscope.contrast.design import Design
+    from petriscope.probe.model import Inputs, ProbedModel
     from petriscope.run.fixtures import FixtureKind
     from petriscope.run.opened import Run  # loads numpy, which looking up a study must not
     from petriscope.sae.sweep import Key
@@ -84,6 +85,15 @@ def _recovered(
     from petriscope.studies.chromatin.rows import recovered_losses
 
     return recovered_losses(workspace, params, trained)
+
+
+def _probed(workspace: Workspace, params: Params) -> tuple[ProbedModel, Inputs]:
+    from petriscope.device import choose_device
+    from petriscope.studies.chromatin.inputs import harvest_folds, load_inputs
+    from petriscope.studies.chromatin.model.choose import load_model
+
+    model = load_model(workspace, choose_device(params.device))
+    return model, load_inputs(workspace, model, harvest_folds(params))
 
 
 def _units(run: Run) -> object:
@@ -163,10 +173,18 @@ STUDY = Study(
     tiny=_tiny,
     design=_design,
     recovered=_recovered,
+    probed=_probed,
     tests={
         "ablation": ("tests", "shift", "lineages"),
         **{kind.stage: ("enrichment",) for kind in ENRICHED},
     },
+    released=(
+        "model/model.safetensors",
+        "sae/layer_*/seed_*/*",
+        "random_init/model.safetensors",
+        "random_init/layer_*/seed_*/*",
+        "leaderboard/frozen_decoder/*",
+    ),
     parity=_parity,
     fixtures=_fixtures,
     audit=Audit(

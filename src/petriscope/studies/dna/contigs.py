@@ -22,6 +22,7 @@ from petriscope.files import write_parquet
 from petriscope.genome.fasta import Genome
 from petriscope.probe.harvest import harvest_layers, open_layers
 from petriscope.probe.model import Inputs, ProbedModel
+from petriscope.probe.shards import Store
 from petriscope.probe.tokens import Tokens
 from petriscope.sae.coder import SAE, encode_rows
 from petriscope.sae.codes import Codes
@@ -158,7 +159,7 @@ class PieceInputs(Inputs):
 
 def harvest_pieces(
     model: ProbedModel, tables: list[TokenTable], folder: Path, what: str
-) -> dict[int, np.ndarray]:
+) -> dict[int, Store]:
     """Streams of all layers on all tokens, written into ``folder``: layer → (n, d) float16."""
     folder.mkdir(parents=True, exist_ok=True)
     inputs = PieceInputs(tables)
@@ -167,9 +168,7 @@ def harvest_pieces(
     return open_layers(folder)
 
 
-def encode_layers(
-    stores: dict[int, np.ndarray], saes: dict[int, SAE]
-) -> Iterator[tuple[int, Codes]]:
+def encode_layers(stores: dict[int, Store], saes: dict[int, SAE]) -> Iterator[tuple[int, Codes]]:
     """Codes of every layer that has a dictionary."""
     for layer in sorted(set(stores) & set(saes)):
         yield layer, encode_rows(saes[layer], stores[layer])
@@ -215,7 +214,7 @@ class ContigCodes:
         """Layers of the trained model."""
         return sorted(open_layers(self.folder / "hidden"))
 
-    def hidden(self, layer: int) -> np.ndarray:
+    def hidden(self, layer: int) -> Store:
         """(n, d) float16 stream of the trained model, memory-mapped."""
         return open_layers(self.folder / "hidden")[layer]
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from petriscope.errors import UserError
 from petriscope.files import atomic_folder, read_json, write_json
+from petriscope.probe.shards import Store
 from petriscope.studies.dna.areas import area_under_roc
 
 PADDED_TO = 1000
@@ -40,12 +41,12 @@ class Ragged:
     are read (special tokens are left out), ``offsets`` (S + 1).
     """
 
-    values: np.ndarray
+    values: Store
     rows: np.ndarray
     offsets: np.ndarray
 
     @classmethod
-    def of(cls, values: np.ndarray, sequence: np.ndarray, kept: np.ndarray, size: int) -> Ragged:
+    def of(cls, values: Store, sequence: np.ndarray, kept: np.ndarray, size: int) -> Ragged:
         """Of flat ``values`` (n, d) whose row i belongs to ``sequence[i]`` (ascending, below
         ``size``), those where ``kept`` (n,) holds."""
         rows = np.flatnonzero(kept)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd  # which looking up a study must not load
 
     from petriscope.claims.multiplicity import Adjusted
+    from petriscope.probe.model import Inputs, ProbedModel
     from petriscope.run.fixtures import FixtureKind
     from petriscope.run.opened import Run  # loads numpy
     from petriscope.sae.sweep import Key
@@ -60,6 +61,14 @@ def _recovered(
     from petriscope.studies.dna.inside import recovered_losses
 
     return recovered_losses(workspace, params, trained)
+
+
+def _probed(workspace: Workspace, params: Params) -> tuple[ProbedModel, Inputs]:
+    from petriscope.device import choose_device
+    from petriscope.studies.dna.inputs import load_inputs, load_model
+
+    model = load_model(workspace, choose_device(params.device))
+    return model, load_inputs(workspace, model)
 
 
 def _tokens(run: Run) -> object:
@@ -142,6 +151,7 @@ STUDY = Study(
     demo=_demo,
     tiny=_tiny,
     recovered=_recovered,
+    probed=_probed,
     folder="studies/dna",
     adjusted=_adjusted,
     fixtures=_fixtures,

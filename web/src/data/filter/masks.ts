@@ -66,6 +66,7 @@ export async function maskOf(home: Home, clause: Clause): Promise<Uint8Array> {
     case "labelled":
       return labelled(home, mask, clause.text);
     case "annotated": {
+      if (/^\*+$/.test(clause.text)) return ofKind(home, mask, clause.kind);
       const like = liked(clause.text);
       return enriched(home, mask, (terms, t) => terms.kind[t] === clause.kind && like(terms.name[t]!));
     }
@@ -177,6 +178,26 @@ export function flagsOf(home: Home): Promise<Uint8Array> {
     flags = undefined;
   });
   return flags;
+}
+
+let kinds: Promise<Uint8Array> | undefined;
+
+/** Bit k of a row: it is enriched for a term of home.kinds[k]. */
+export function kindsOf(home: Home): Promise<Uint8Array> {
+  kinds ??= items("kinds", 1, home.total).then((buffer) => new Uint8Array(buffer));
+  kinds.catch(() => {
+    kinds = undefined;
+  });
+  return kinds;
+}
+
+/** Adds the features that are enriched for any term of a kind: no term is read. */
+async function ofKind(home: Home, mask: Uint8Array, kind: string): Promise<Uint8Array> {
+  if (!home.has.includes("kinds")) return mask;
+  const bits = await kindsOf(home),
+    place = home.kinds.findIndex((one) => one.name === kind);
+  for (let i = 0; i < mask.length; i++) mask[i] = (bits[i]! >> place) & 1;
+  return mask;
 }
 
 async function flagged(home: Home, mask: Uint8Array, flag: Flag): Promise<Uint8Array> {

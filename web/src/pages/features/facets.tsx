@@ -1,7 +1,8 @@
 // Facets: how many of the rows that pass have each word of a column, each flag, each layer; a click
 // writes the term into the filter line.
+import { useMemo } from "preact/hooks";
 import { column, type Values } from "../../data/columns";
-import { flagsOf } from "../../data/filter/masks";
+import { flagsOf, kindsOf } from "../../data/filter/masks";
 import { FLAG, type Home } from "../../data/format";
 import { useKept } from "../../data/use";
 import { grouped } from "../../ui/show";
@@ -16,6 +17,7 @@ interface Data {
   words: Values[];
   module: Values | null;
   flags: Uint8Array;
+  kinds: Uint8Array | null;
 }
 interface Props {
   home: Home;
@@ -34,12 +36,13 @@ interface Entry {
 async function load(home: Home): Promise<Data> {
   const known = home.columns.filter((c) => c.filled && ["lineage", "direction", "level"].includes(c.name));
   const module = home.columns.some((c) => c.name === "module" && c.filled);
-  const [words, numbers, flags] = await Promise.all([
+  const [words, numbers, flags, kinds] = await Promise.all([
     Promise.all(known.map((c) => column(home, c.name))),
     module ? column(home, "module") : null,
     flagsOf(home),
+    home.has.includes("kinds") ? kindsOf(home) : null,
   ]);
-  return { words, module: numbers, flags };
+  return { words, module: numbers, flags, kinds };
 }
 
 /** `ready`: the first rows are drawn, and columns may be loaded. A filter that means nothing has no
@@ -47,6 +50,8 @@ async function load(home: Home): Promise<Data> {
 export function Facets({ ready, broken, ...props }: Props & { ready: boolean; broken: boolean }) {
   const { home, mask, filter, onFilter } = props;
   const asked = useKept(ready ? "facets" : null, () => load(home));
+  const known = asked.value;
+  const counts = useMemo(() => (known && mask ? countsOf(home, known, mask) : null), [known, mask]);
   if (asked.error)
     return (
       <p class="error" role="alert">
@@ -55,30 +60,30 @@ export function Facets({ ready, broken, ...props }: Props & { ready: boolean; br
     );
   const data = asked.value;
   if (broken) return null;
-  if (!data || !mask) return <p class="wait">Counting…</p>;
+  if (!data || !mask || !counts) return <p class="wait">Counting…</p>;
   const pick = (name: string) => (value: string) => onFilter(toggled(filter, name, value));
   return (
     <>
-      <Layers {...props} mask={mask} />
-      {data.words.map((values) => (
+      <Layers {...props} counts={counts.layers} />
+      {data.words.map((values, i) => (
         <Facet
           key={values.column.name}
           title={nameOf(home, values)}
-          entries={ofWords(values, mask)}
+          entries={counts.words[i]!}
           on={chosen(filter, values.column.name)}
           pick={pick(values.column.name)}
         />
       ))}
-      <Flags {...props} mask={mask} flags={data.flags} />
+      <Flags {...props} counts={counts.flags} />
       {data.module ? (
         <Facet
           title="module"
-          entries={ofNumbers(data.module, mask)}
+          entries={counts.module}
           on={chosen(filter, "module")}
           pick={pick("module")}
         />
       ) : null}
-      <Kinds {...props} />
+      <Kinds {...props} counts={counts.kinds} />
     </>
   );
 }
@@ -120,6 +125,39 @@ function Facet({
   );
 }
 
+interface Counts {
+  layers: number[];
+  words: Entry[][];
+  module: Entry[];
+  flags: Record<(typeof FLAGS)[number], number>;
+  kinds: number[];
+}
+
+/** Everything that is counted, once for a mask. */
+function countsOf(home: Home, { words, module, flags, kinds }: Data, mask: Uint8Array): Counts {
+  const layers = home.layers.map(({ first, size }) => {
+    let count = 0;
+    for (let row = first; row < first + size; row++) count += mask[row]!;
+    return count;
+  });
+  const flag = having(flags, mask);
+  const kind = kinds ? having(kinds, mask) : () => 0;
+  return {
+    layers,
+    words: words.map((values) => ofWords(values, mask)),
+    module: module ? ofNumbers(module, mask) : [],
+    flags: Object.fromEntries(FLAGS.map((name) => [name, flag(FLAG[name])])) as Counts["flags"],
+    kinds: home.kinds.map((_, k) => kind(1 << k)),
+  };
+}
+
+/** How many of the rows that pass hold a bit: the sum over all combinations of bits that hold it. */
+function having(bits: Uint8Array, mask: Uint8Array): (bit: number) => number {
+  const combined = new Uint32Array(256);
+  for (let row = 0; row < mask.length; row++) combined[bits[row]!]! += mask[row]!;
+  return (bit) => combined.reduce((sum, n, held) => (held & bit ? sum + n : sum), 0);
+}
+
 function ofWords({ raw, words }: Values, mask: Uint8Array): Entry[] {
   const counts = new Uint32Array(words.length + 1);
   for (let row = 0; row < mask.length; row++) counts[raw[row]!]! += mask[row]!;
@@ -128,26 +166,32 @@ function ofWords({ raw, words }: Values, mask: Uint8Array): Entry[] {
     .sort((a, b) => b.count - a.count || (a.value < b.value ? -1 : 1));
 }
 
-function ofNumbers({ raw }: Values, mask: Uint8Array): Entry[] {
-  const counts = new Map<number, number>();
-  for (let row = 0; row < mask.length; row++)
-    if (mask[row]) counts.set(raw[row]!, (counts.get(raw[row]!) ?? 0) + 1);
-  counts.delete(65535);
-  counts.delete(-2147483648);
-  return [...counts]
+function ofNumbers({ raw, column }: Values, mask: Uint8Array): Entry[] {
+  const found: [number, number][] = [];
+  if (column.store === "u16") {
+    const counts = new Uint32Array(65536);
+    for (let row = 0; row < mask.length; row++) counts[raw[row]!]! += mask[row]!;
+    counts[65535] = 0;
+    counts.forEach((count, value) => count && found.push([value, count]));
+  } else {
+    const counts = new Map<number, number>();
+    for (let row = 0; row < mask.length; row++)
+      if (mask[row]) counts.set(raw[row]!, (counts.get(raw[row]!) ?? 0) + 1);
+    counts.delete(-2147483648);
+    found.push(...counts);
+  }
+  return found
     .map(([value, count]) => ({ value: String(value), text: String(value), count }))
     .sort((a, b) => b.count - a.count || Number(a.value) - Number(b.value));
 }
 
-function Flags({ home, filter, mask, flags, onFilter }: Props & { mask: Uint8Array; flags: Uint8Array }) {
+function Flags({ home, filter, counts, onFilter }: Props & { counts: Counts["flags"] }) {
   const shown = FLAGS.filter((name) => home.counts[name] > 0);
   return (
     <section class="facet">
       <h2>Flags</h2>
       <ul>
         {shown.map((name) => {
-          let count = 0;
-          for (let row = 0; row < mask.length; row++) if (mask[row] && flags[row]! & FLAG[name]) count++;
           return (
             <li key={name}>
               <button
@@ -155,7 +199,7 @@ function Flags({ home, filter, mask, flags, onFilter }: Props & { mask: Uint8Arr
                 aria-pressed={termsOf(filter).includes(`is:${name}`)}
                 onClick={() => onFilter(switched(filter, `is:${name}`))}
               >
-                <span>{name}</span> <span class="count">{grouped(count)}</span>
+                <span>{name}</span> <span class="count">{grouped(counts[name])}</span>
               </button>
             </li>
           );
@@ -166,13 +210,8 @@ function Flags({ home, filter, mask, flags, onFilter }: Props & { mask: Uint8Arr
 }
 
 /** Bars of the layers: how many of each layer's features pass. */
-function Layers({ home, filter, mask, onFilter }: Props & { mask: Uint8Array }) {
+function Layers({ home, filter, counts, onFilter }: Props & { counts: number[] }) {
   const on = chosen(filter, "layer");
-  const counts = home.layers.map((layer) => {
-    let count = 0;
-    for (let row = layer.first; row < layer.first + layer.size; row++) count += mask[row]!;
-    return count;
-  });
   const most = Math.max(1, ...counts);
   return (
     <section class="facet">
@@ -199,14 +238,11 @@ function Layers({ home, filter, mask, onFilter }: Props & { mask: Uint8Array }) 
   );
 }
 
-/** Kinds of annotation, with the numbers of the whole atlas: those of a filter would need all terms. */
-function Kinds({ home, filter, onFilter }: Props) {
+/** Kinds of annotation that any feature of the atlas is enriched for. */
+function Kinds({ home, filter, counts, onFilter }: Props & { counts: number[] }) {
   const told = home.kinds
-    .map((kind) => ({
-      kind,
-      count: home.layers.reduce((sum, layer) => sum + (layer.annotated[kind.name] ?? 0), 0),
-    }))
-    .filter((entry) => entry.count);
+    .map((kind, k) => ({ kind, count: counts[k]! }))
+    .filter(({ kind }) => home.layers.some((layer) => layer.annotated[kind.name]));
   if (!told.length) return null;
   return (
     <section class="facet">
@@ -221,7 +257,7 @@ function Kinds({ home, filter, onFilter }: Props) {
                 aria-pressed={termsOf(filter).includes(term)}
                 onClick={() => onFilter(switched(filter, term))}
               >
-                <span>{kind.one}</span> <span class="count">{grouped(count)} of all</span>
+                <span>{kind.one}</span> <span class="count">{grouped(count)}</span>
               </button>
             </li>
           );

@@ -230,6 +230,7 @@ function Head({
       role="columnheader"
       scope="col"
       aria-colindex={column + 1}
+      data-column={name}
       class={number ? "n" : ""}
       title={text}
       aria-sort={on ? (descending ? "descending" : "ascending") : "none"}

@@ -4,7 +4,7 @@ import type { Home } from "../../data/format";
 import { href } from "../../route";
 
 /** Milliseconds after the last key until the address follows. */
-const PAUSE = 120;
+const PAUSE = 60;
 
 export function FilterLine({
   home,
@@ -45,12 +45,12 @@ export function FilterLine({
         value={text}
         autocomplete="off"
         spellcheck={false}
-        placeholder={`layer:0..3 q<.01 is:alive ${home.kinds[0]?.filters[0] ?? "label"}:…`}
+        placeholder={`layer:0..3 q<.01 is:alive ${tested(home) ?? "label"}:…`}
         aria-invalid={problem ? "true" : undefined}
         aria-describedby={problem ? "filter-problem" : undefined}
         onInput={(e) => typed(e.currentTarget.value)}
         onKeyDown={(e) => {
-          if (e.key === "Enter") tell(text);
+          if (e.key === "Enter") tell(e.currentTarget.value);
           else if (e.key === "Escape" && text) {
             setText("");
             tell("");
@@ -65,6 +65,10 @@ export function FilterLine({
     </div>
   );
 }
+
+/** A kind of annotation that this atlas has, as the filter language calls it. */
+const tested = (home: Home) =>
+  home.kinds.find((kind) => home.layers.some((layer) => layer.annotated[kind.name]))?.filters[0];
 
 /** What can be written, with an example of each. */
 export function Help({ home }: { home: Home }) {

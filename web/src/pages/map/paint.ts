@@ -94,7 +94,7 @@ function byCategory(values: Values, rows: Uint32Array, theme: ReturnType<typeof 
   const rest = sorted.slice(CATEGORIES);
   if (rest.length) {
     const count = rest.reduce((sum, [, n]) => sum + n, 0);
-    groups.push({ word: `${rest.length} others`, value: null, count, color: theme.css.at(-1)! });
+    groups.push({ word: rest.length === 1 ? "1 other" : `${rest.length} others`, value: null, count, color: theme.css.at(-1)! });
   }
   if (none) groups.push({ word: "not measured", value: null, count: none, color: "#b0b0b0" });
   return { colors, groups, scale: null };

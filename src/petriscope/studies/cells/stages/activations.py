@@ -9,7 +9,8 @@ import numpy as np
 
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
-from petriscope.probe.harvest import harvest_layers, open_layers
+from petriscope.probe.harvest import open_layers
+from petriscope.run.harvested import harvest_run
 from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.inputs import load_inputs, load_model, save_axis
 from petriscope.studies.cells.params import Params
@@ -43,7 +44,7 @@ def run(workspace: Workspace, params: Params) -> ActivationNumbers:
     inputs.check(model)
     layers = range(model.n_layers + 1)
     with atomic_folder(workspace.activations) as folder:
-        harvest_layers(model, inputs, range(len(inputs)), layers, folder)
+        harvest_run(workspace, params, model, inputs, layers, folder)
         save_axis(inputs, folder)
         first = open_layers(folder)[0]
     genes = inputs.encoded.gene

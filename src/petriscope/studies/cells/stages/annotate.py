@@ -115,21 +115,24 @@ def _edges(
 ) -> pd.DataFrame:
     """A row per alive feature and network: model, trained, layer, feature, network, edges,
     expected, p, q (over the alive features of a layer), rewired, p_rewired, any_rewired."""
-    parts = []
-    for family in dict.fromkeys(part.branch.family for part in layers):
+
+    def one(item: tuple[str, str]) -> pd.DataFrame:
+        family, network = item
         mine = [part for part in layers if part.branch.family == family]
         alive = [np.flatnonzero(part.found.features.alive) for part in mine]
         lists = sp.vstack([part.found.lists[rows] for part, rows in zip(mine, alive)]).tocsr()
         group = np.repeat(np.arange(len(mine)), [len(rows) for rows in alive])
-        kept = mine[0].tokens >= asked.min_tokens
         about = pd.concat(
             [pd.DataFrame({"feature": rows}).assign(**p.of) for p, rows in zip(mine, alive)]
         )
-        for name, network in networks.items():
-            graph = network_graph(network, names, kept)
-            what = f"{family}, {name} rewired"
-            tests = edge_tests(lists, graph, group, asked.shuffles, asked.seed, what)
-            parts.append(about.assign(network=name, **tests._asdict()))
+        graph = network_graph(networks[network], names, mine[0].tokens >= asked.min_tokens)
+        what = f"{family}, {network} rewired"
+        tests = edge_tests(lists, graph, group, asked.shuffles, asked.seed, what)
+        return about.assign(network=network, **tests._asdict())
+
+    families = dict.fromkeys(part.branch.family for part in layers)
+    items = [(family, network) for family in families for network in networks]
+    parts = list(in_processes(one, items, "edges of networks", unit="network"))
     columns = ["feature", "model", "trained", "layer", "network", "edges", "expected", "p", "q"]
     empty = pd.DataFrame(columns=[*columns, "rewired", "p_rewired", "any_rewired"])
     return pd.concat(parts, ignore_index=True) if parts else empty

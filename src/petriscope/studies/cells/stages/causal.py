@@ -14,6 +14,7 @@ import torch
 
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_not_run
+from petriscope.parallel import in_processes
 from petriscope.probe.harvest import spread
 from petriscope.run.params import chosen_layer
 from petriscope.run.workspace import Workspace
@@ -123,16 +124,22 @@ def run(workspace: Workspace, params: Params) -> CausalNumbers:
     untested: dict[str, str] = {}
     trained: list[str] = []
     tables: dict[str, list[pd.DataFrame]] = {"features": [], "nulls": [], "published": []}
-    for branch in branches(workspace, params):
-        found = one_model(workspace, params, branch, ground, tables)
+    probed = branches(workspace, params)
+
+    def one(branch: Branch) -> tuple[ModelCausal, dict[str, pd.DataFrame]] | str:
+        return one_model(workspace, params, branch, ground)
+
+    for branch, found in zip(probed, in_processes(one, probed, "models judged", unit="model")):
         if isinstance(found, str):
             untested[branch.name] = found
             continue
-        models[branch.name] = found
+        models[branch.name], frames = found
         trained += [branch.name] if branch.trained else []
+        for name, frame in frames.items():
+            tables[name].append(frame)
     with atomic_folder(out) as folder:
-        for name, frames in tables.items():
-            kept = [frame for frame in frames if len(frame)]
+        for name, parts in tables.items():
+            kept = [frame for frame in parts if len(frame)]
             whole = pd.concat(kept, ignore_index=True) if kept else pd.DataFrame()
             write_csv(folder / f"{name}.csv", whole)
     if not trained:
@@ -177,9 +184,9 @@ def one_model(
     params: Params,
     branch: Branch,
     ground: Ground,
-    tables: dict[str, list[pd.DataFrame]],
-) -> ModelCausal | str:
-    """Judge one branch; its rows go into ``tables``. Why not, where nothing can be judged."""
+) -> tuple[ModelCausal, dict[str, pd.DataFrame]] | str:
+    """Judge one branch: its numbers, and its rows of each table. Why not, where nothing can be
+    judged."""
     model = load_checkpoint(branch.model).to(choose_device(params.device)).eval()
     layer = chosen_layer(params.layer, model.n_layers, "layer")
     inputs = load_inputs(workspace, params, branch.family)
@@ -195,16 +202,21 @@ def one_model(
     if summary is None:
         return "no feature has three targets left that were read"
     arms, rows = _arms(params, branch, ground, made, model, layer)
-    frames = {"random": found, **rows}
-    for arm, judged in frames.items():
-        frame = pd.DataFrame([one.row() for one in judged])
-        tables["features"].append(frame.assign(arm=arm, **of))
-    tables["nulls"].append(_nulls(found).assign(**of))
+    arms_of = {"random": found, **rows}
+    kept = [
+        pd.DataFrame([one.row() for one in judged]).assign(arm=arm, **of)
+        for arm, judged in arms_of.items()
+        if judged
+    ]
     published = _published(params, ground, made, model, inputs, layer)
-    tables["published"].append(published.assign(**of))
+    tables = {
+        "features": pd.concat(kept, ignore_index=True),
+        "nulls": _nulls(found).assign(**of),
+        "published": published.assign(**of),
+    }
     ratios = published.ratio.to_numpy(np.float64)
     ratios = ratios[np.isfinite(ratios) & (ratios > 0)]
-    return ModelCausal(
+    numbers = ModelCausal(
         layer=layer,
         features=summary.features,
         **_of(summary),
@@ -212,6 +224,7 @@ def one_model(
         published_features=len(published),
         arms=arms,
     )
+    return numbers, tables
 
 
 def _of(summary: Summary) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from petriscope.contrast.results import adjust
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_csv, write_not_run, write_parquet
+from petriscope.parallel import in_processes
 from petriscope.run.params import chosen_layer
 from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.branches import Branch, branches
@@ -192,11 +193,15 @@ def run(workspace: Workspace, params: Params) -> PerturbationNumbers:
         seed=params.seed,
     )
     top = ceiling(shown, alpha)
-    measured: dict[str, Measured] = {}
-    for branch in branches(workspace, params):
-        measured[branch.name] = measure(workspace, params, branch, ground)
+    probed = branches(workspace, params)
+
+    def one(branch: Branch) -> Measured:
+        return measure(workspace, params, branch, ground)
+
+    found = in_processes(one, probed, "knock-downs", unit="model")
+    measured = {branch.name: made for branch, made in zip(probed, found)}
     plain = _plain(ground, params)
-    trained = {b.name: b for b in branches(workspace, params) if b.trained}
+    trained = [branch.name for branch in probed if branch.trained]
     judged = {name: _regulation(measured, name, top.shown, alpha) for name in trained}
     said = verdict(judged)
     models = {

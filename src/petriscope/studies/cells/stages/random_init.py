@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder, write_not_run
+from petriscope.parallel import in_processes
 from petriscope.run.workspace import Workspace
 from petriscope.studies.cells.inputs import load_inputs, load_model
 from petriscope.studies.cells.model.weights import save_model
@@ -39,27 +41,14 @@ def run(workspace: Workspace, params: Params) -> RandomNumbers:
         why = "controls.random_init is false in params.yaml"
         write_not_run(out, why)
         return RandomNumbers(untestable=why)
-    device, found = choose_device(params.device), {}
-    seed = params.seed + SEED * (1 + params.controls.initialization)
     cache = workspace.results / "cache" / "random_init"
     with atomic_folder(out) as folder:
-        for family in FAMILIES:
-            into = folder / family
-            (into / "model").mkdir(parents=True)
-            model = load_model(workspace, family).reinitialized(seed).to(device)
-            save_model(model, into / "model")
-            table = probe_into(
-                into,
-                model,
-                load_inputs(workspace, params, family),
-                params,
-                params.sae.seeds[:1],
-                cache=cache / family,
-                device=device,
-                what=f"random {family}",
-            )
-            found[family] = first_seed(table)
 
+        def one(family: str) -> dict[str, list[float]]:
+            return _probed(workspace, params, family, folder / family, cache / family)
+
+        probed = in_processes(one, FAMILIES, "random models", unit="model")
+        found = dict(zip(FAMILIES, probed))
     shutil.rmtree(cache, ignore_errors=True)
 
     def of(name: str) -> dict[str, list[float]]:
@@ -72,3 +61,25 @@ def run(workspace: Workspace, params: Params) -> RandomNumbers:
         l0=of("l0"),
         dead_fraction=of("dead_fraction"),
     )
+
+
+def _probed(
+    workspace: Workspace, params: Params, family: str, into: Path, cache: Path
+) -> dict[str, list[float]]:
+    """One random model, made and probed; the quality of its dictionaries."""
+    device = choose_device(params.device)
+    (into / "model").mkdir(parents=True)
+    seed = params.seed + SEED * (1 + params.controls.initialization)
+    model = load_model(workspace, family).reinitialized(seed).to(device)
+    save_model(model, into / "model")
+    table = probe_into(
+        into,
+        model,
+        load_inputs(workspace, params, family),
+        params,
+        params.sae.seeds[:1],
+        cache=cache,
+        device=device,
+        what=f"random {family}",
+    )
+    return first_seed(table)

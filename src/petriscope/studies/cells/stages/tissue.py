@@ -3,6 +3,7 @@ not?"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,9 @@ from petriscope.studies.cells.params import Params
 from petriscope.studies.cells.regulons import Material, Specific, respond
 from petriscope.studies.cells.stages.perturbation import Ground, asked_of, prepare
 from petriscope.studies.cells.tissues import mixed, paired, too_few
+
+Pair = tuple[list[Specific], list[Specific]]
+"""B of each TF by the dictionary of one tissue, and by that of two."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,18 @@ def run(workspace: Workspace, params: Params) -> TissueNumbers:
         write_not_run(out, str(why))
         return TissueNumbers(untestable=why)
     models, frames = {}, []
-    for branch in branches(workspace, params):
-        if branch.trained:
-            models[branch.name], frame = compared(params, branch, ground)
-            frames.append(frame.assign(model=branch.family))
+    trained = [branch for branch in branches(workspace, params) if branch.trained]
+    items = [(branch, seed) for branch in trained for seed in params.sae.seeds]
+
+    def one(item: tuple[Branch, int]) -> Pair:
+        return by_two_dictionaries(params, *item, ground)
+
+    found = in_processes(one, items, "dictionaries of two tissues", unit="seed")
+    made = dict(zip(items, found))
+    for branch in trained:
+        pairs = [made[branch, seed] for seed in params.sae.seeds]
+        models[branch.name], frame = compared(params, branch, pairs)
+        frames.append(frame.assign(model=branch.family))
     with atomic_folder(out) as folder:
         write_csv(folder / "tfs.csv", pd.concat(frames, ignore_index=True))
     p = min(one.p for one in models.values())
@@ -80,41 +92,49 @@ def run(workspace: Workspace, params: Params) -> TissueNumbers:
     return TissueNumbers(too_few(p, largest, params.cds.alpha), models, p, largest)
 
 
-def compared(params: Params, branch: Branch, ground: Ground) -> tuple[ModelTissue, pd.DataFrame]:
-    """B by the run's dictionaries and by those of two tissues."""
-    layer = chosen_layer(params.layer, max(branch.layers()), "layer")
+def two_tissues(params: Params, branch: Branch) -> np.ndarray:
+    """bool (n,): the tokens that the dictionary of two tissues is trained on."""
+    axis = branch.tokens()
+    return mixed(axis.split.astype(str), axis.window, params.seed)
+
+
+def by_two_dictionaries(params: Params, branch: Branch, seed: int, ground: Ground) -> Pair:
+    """B by a dictionary of the run, and by one of both tissues."""
     axis, gene = branch.tokens(), branch.places().gene.to_numpy(np.int64)
-    keep = mixed(axis.split.astype(str), axis.window, params.seed)
+    layer, asked = _layer(params, branch), asked_of(params)
     stream = branch.streams(layer)
-    device, asked = choose_device(params.device), asked_of(params)
+    second = train_dictionary(
+        sae_config(params.sae, stream.shape[1], params.seed + seed),
+        TokenSource(stream, keep=two_tissues(params, branch)),
+        heldout=None,
+        device=choose_device(params.device),
+        name=f"{branch.name}, two tissues",
+    ).sae
+    both: list[SAE] = [branch.dictionary(layer, seed), second]
+    found = []
+    for sae in both:
+        codes = encode_rows(sae, np.asarray(stream))
+        material = Material(codes, gene, axis.window.astype(np.int64))
+        args = (ground.who, ground.scored, ground.regulons, ground.degree, asked)
+        found.append(respond(material, *args).specific)
+    return found[0], found[1]
 
-    def one(seed: int) -> tuple[list[Specific], list[Specific]]:
-        plan = sae_config(params.sae, stream.shape[1], params.seed + seed)
-        source = TokenSource(stream, keep=keep)
-        second = train_dictionary(
-            plan, source, heldout=None, device=device, name=f"{branch.name}, two tissues"
-        ).sae
-        both: list[SAE] = [branch.dictionary(layer, seed), second]
-        found = []
-        for sae in both:
-            codes = encode_rows(sae, np.asarray(stream))
-            material = Material(codes, gene, axis.window.astype(np.int64))
-            args = (ground.who, ground.scored, ground.regulons, ground.degree, asked)
-            found.append(respond(material, *args).specific)
-        return found[0], found[1]
 
-    seeds = params.sae.seeds
-    made = list(in_processes(one, seeds, f"two tissues, {branch.name}", unit="seed"))
+def compared(
+    params: Params, branch: Branch, made: Sequence[Pair]
+) -> tuple[ModelTissue, pd.DataFrame]:
+    """One model: `by_two_dictionaries` of each seed, paired over TFs."""
+    keep, split = two_tissues(params, branch), branch.tokens().split
     tests, frames = [], []
-    for seed, (single, double) in zip(seeds, made):
-        test, frame = paired(single, double, asked.alpha)
+    for seed, (single, double) in zip(params.sae.seeds, made, strict=True):
+        test, frame = paired(single, double, params.cds.alpha)
         tests.append(test)
         frames.append(frame.assign(seed=seed))
     first, table = tests[0], frames[0]
     return ModelTissue(
-        layer,
+        _layer(params, branch),
         int(keep.sum()),
-        int((keep & (axis.split == "second")).sum()),
+        int((keep & (split == "second")).sum()),
         len(table),
         int(table.one.sum()),
         int(table.two.sum()),
@@ -124,3 +144,7 @@ def compared(params: Params, branch: Branch, ground: Ground) -> tuple[ModelTissu
         first.detectable,
         [[test.gained, test.lost] for test in tests],
     ), pd.concat(frames, ignore_index=True)
+
+
+def _layer(params: Params, branch: Branch) -> int:
+    return chosen_layer(params.layer, max(branch.layers()), "layer")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from petriscope.errors import UserError
 from petriscope.run.params import load_params
+from petriscope.run.weights import given as given_weights
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.inputs import Arrays
 from petriscope.studies.chromatin.model.adapter import (
@@ -51,20 +52,25 @@ def choose_model(
     device: str,
 ) -> Probed:
     """The model that params.yaml asks for, trained where it has no weights yet, and measured."""
+    released = given_weights(workspace, params, "model")
     conditions = (biosamples.lineage + " " + biosamples.context).tolist()
     splits = {name: rows.index.to_numpy() for name, rows in windows.groupby("split")}
     motifs = arrays.motif_activity.shape[1]
     config: EpiBERTConfig | Build = model_config(params, motifs)
     model: ChromatinModel | None = None
-    if params.model.adapter is not None:
+    if released is not None:
+        kept = load_probed(released / MODEL_FILE, params.model.adapter, workspace.root)
+        model = kept.to(device).eval()
+    elif params.model.adapter is not None:
         model = own_model(workspace, params, motifs, device)
         config = model.build
     elif params.model.weights is not None:
         given = EpiBERT.from_safetensors(weights_path(workspace, params.model.weights))
-        given = given.to(device).eval()
-        check_fits(given, params, arrays)
-        model = given
-    if model is not None and (params.model.adapter is None or params.model.epochs == 0):
+        model = given.to(device).eval()
+    if isinstance(model, EpiBERT):
+        check_fits(model, params, arrays)
+    trains = released is None and params.model.adapter is not None and params.model.epochs > 0
+    if model is not None and not trains:
         accuracy = evaluate_masked(
             model,
             *arrays,

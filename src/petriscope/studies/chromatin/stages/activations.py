@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
-from petriscope.probe.harvest import harvest_layers, open_layers
+from petriscope.probe.harvest import open_layers
 from petriscope.probe.tokens import split_rows
+from petriscope.run.harvested import harvest_run
 from petriscope.run.workspace import Workspace
 from petriscope.studies.chromatin.inputs import (
     harvest_folds,
@@ -45,7 +46,7 @@ def run(workspace: Workspace, params: Params) -> ActivationNumbers:
     inputs = load_inputs(workspace, model, harvest_folds(params))
     layers = range(model.n_layers + 1)
     with atomic_folder(workspace.activations) as folder:
-        harvest_layers(model, inputs, range(len(windows)), layers, folder)
+        harvest_run(workspace, params, model, inputs, layers, folder)
         inputs.tokens.save(folder / "tokens")
         first = open_layers(folder)[0]
     probed = split_rows(windows, "test")[::MASKING_EVERY]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from petriscope.device import choose_device
 from petriscope.files import atomic_folder
-from petriscope.probe.harvest import harvest_layers, open_layers
+from petriscope.probe.harvest import open_layers
+from petriscope.run.harvested import harvest_run
 from petriscope.run.workspace import Workspace
 from petriscope.studies.dna.inputs import load_inputs, load_model, save_axis
 from petriscope.studies.dna.params import Params
@@ -34,7 +35,7 @@ def run(workspace: Workspace, params: Params) -> ActivationNumbers:
     inputs = load_inputs(workspace, model)
     layers = range(model.n_layers + 1)
     with atomic_folder(workspace.activations) as folder:
-        harvest_layers(model, inputs, range(len(inputs)), layers, folder)
+        harvest_run(workspace, params, model, inputs, layers, folder)
         save_axis(inputs, folder)
         first = open_layers(folder)[0]
     width = inputs.tables.width

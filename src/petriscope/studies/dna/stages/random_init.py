@@ -56,7 +56,7 @@ def run(workspace: Workspace, params: Params) -> RandomNumbers:
         config = sae_config(params.sae, model.d_model, params.seed + seed)
         trained = train_layers(
             layer_paths(into),
-            inputs.tokens,
+            into / "tokens",
             {(layer, seed): config for layer in layers},
             sweep=params.sae.learning_rate == "auto",
             scratch=cache,
