@@ -7,9 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
+
+from petriscope.commands.reproduce import _browse
+from petriscope.run.workspace import Workspace
 
 RUN = """
 import os, sys
@@ -48,3 +52,14 @@ def test_the_status_of_what_ran_is_handed_back() -> None:
     started = time.monotonic()
     assert run_whole([sys.executable, "-c", "raise SystemExit(7)"], cwd=Path.cwd(), env={}) == 7
     assert time.monotonic() - started < 30
+
+
+def test_the_command_that_opens_a_run_names_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "my run"
+    run.mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert _browse(Workspace(run)) == f"petriscope tui '{run}'"
+    monkeypatch.chdir(run)
+    assert _browse(Workspace(run)) == "petriscope tui"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -301,4 +302,10 @@ def _summary(workspace: Workspace, seconds: float) -> None:
     if claims:
         print(f"\nclaims   {workspace.figures / 'claims.md'}")
     print(f"figures  {workspace.figures / 'figures'}")
-    print(f"tables   {workspace.figures / 'tables'}\nbrowse   petriscope tui")
+    print(f"tables   {workspace.figures / 'tables'}\nbrowse   {_browse(workspace)}")
+
+
+def _browse(workspace: Workspace) -> str:
+    """The command that opens the run from the folder where the user is."""
+    here = workspace.root.resolve() == Path.cwd().resolve()
+    return "petriscope tui" if here else f"petriscope tui {shlex.quote(str(workspace.root))}"

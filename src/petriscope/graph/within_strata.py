@@ -141,18 +141,6 @@ def shuffled(
     return order
 
 
-def elsewhere(stratum: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As `shuffled`, but no token stays in its place, but for one that is alone in its stratum."""
-    drawn = _drawn(stratum, rng)
-    ends = np.flatnonzero(np.diff(stratum[drawn], append=-2))  # last of each stratum
-    first = np.r_[0, ends[:-1] + 1]
-    following = np.arange(1, len(stratum) + 1)
-    following[ends] = first
-    order = np.empty(len(stratum), np.int64)
-    order[drawn] = drawn[following]
-    return order
-
-
 def _drawn(stratum: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Tokens stratum by stratum, at random within each: sorting one number is faster than two."""
     drawn = rng.integers(0, 1 << 32, len(stratum), np.uint64)

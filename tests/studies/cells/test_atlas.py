@@ -169,9 +169,14 @@ def test_links_and_cell_types_keep_what_is_significant(workspace: Workspace) -> 
         [1, 0, 102, 7, 0.5, 0.1],
         [1, 1, 102, 8, 0.1, 0.8],
     ]
+    shares = {"layer": 1, "other_layer": 2, "pairs": 2, "null_share": 0.01, "limit": 0.2}
+    trained = {"trained": True, **shares, "above": 0.5, "low": 0.3, "high": 0.75}
+    random = {"trained": False, **shares, "above": 0.25, "low": 0.0, "high": 0.5}
+    write_csv(workspace.table("crossmodel") / "matched.csv", pd.DataFrame([trained, random]))
     (number,) = atlas.number_rows(workspace).itertuples()
     assert (number.layer, number.other_layer, number.value, number.n) == (1, 102, 0.5, 2)
-    assert number.null == pytest.approx(0.01)
+    assert (number.lo, number.hi, number.null) == (0.3, 0.75, pytest.approx(0.01))
+    assert "above 0.2: 99% of pairs" in number.note and number.note.endswith("initialized: 0.25")
     types = pd.DataFrame(
         {"feature": 1, "type": [f"t{i}" for i in range(10)], "estimate": 1.0,
          "p": np.linspace(0.9, 0.1, 10), "q": [0.01, *[0.9] * 9], "donors": 4, **of()}
@@ -253,6 +258,9 @@ def test_numbers_stand_beside_their_controls(workspace: Workspace) -> None:
     assert set(found.layer) == {101} and not found.duplicated(["name", "layer"]).any()
     row = found.set_index("name").loc
     assert row["modularity", ["value", "null"]].tolist() == [0.6, 0.3]
+    assert row["modularity, against the highest", ["value", "null"]].tolist() == [0.6, 0.35]
+    # a picture is of one name and note: no number of a layer in it
+    assert not any("0.35" in str(note) for note in found["note"])
     assert row["in a module, pmi", ["value", "n"]].tolist() == [0.5, 10]
     assert row["agreement of modules, seeds of the partition", "null"] == 0
     assert not any("dictionaries" in name for name in found["name"])  # one dictionary

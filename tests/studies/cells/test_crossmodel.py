@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
 from scipy import stats
 
+from petriscope.contrast.effects import bootstrap_counts
 from petriscope.probe.tokens import Tokens
 from petriscope.sae.codes import Codes
 from petriscope.studies.cells.crossmodel import (
+    Pairs,
     Terms,
     groups_of,
     jackknifed,
@@ -22,6 +26,7 @@ from petriscope.studies.cells.crossmodel import (
     products,
     shared_terms,
     shared_tokens,
+    shares_above,
     within_gene,
 )
 
@@ -120,10 +125,17 @@ def coded(dense: np.ndarray) -> Codes:
     return Codes(made.indptr.astype(np.int64), made.indices, made.data, dense.shape[1])
 
 
-@pytest.mark.parametrize("alike", [True, False])
-def test_features_are_matched_beyond_their_genes(alike: bool) -> None:
-    """Feature j of one model is feature 11 - j of the other, or shares no more than its gene."""
-    rng = np.random.default_rng(2)
+class Two(NamedTuple):
+    mine: np.ndarray
+    theirs: np.ndarray
+    gene: np.ndarray
+    group: np.ndarray
+
+
+def two_models(alike: bool, seed: int = 2) -> Two:
+    """60 cells of 8 genes in 12 groups. Feature j of one model is feature 11 - j of the other, or
+    shares no more than its gene; the partner of the last fires nowhere."""
+    rng = np.random.default_rng(seed)
     gene = np.repeat(np.arange(8), 60)
     likes = rng.random((8, 12)) ** 2  # how often a feature fires on a gene, in both models
     fires = rng.random((480, 12)) < likes[gene]
@@ -131,7 +143,18 @@ def test_features_are_matched_beyond_their_genes(alike: bool) -> None:
     again = fires if alike else rng.random((480, 12)) < likes[gene]
     theirs = (again * rng.uniform(1, 2, fires.shape))[:, ::-1]
     theirs[:, 0] = 0  # its partner finds no feature that fires
-    found = matched_features(coded(mine), coded(theirs), gene, min_count=5, seed=0)
+    return Two(mine, theirs, gene, np.tile(np.arange(60) % 12, 8))
+
+
+def matched(two: Two, seed: int = 0) -> Pairs:
+    mine, theirs, gene, group = two
+    return matched_features(coded(mine), coded(theirs), gene, group, min_count=5, seed=seed)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_features_are_matched_beyond_their_genes(alike: bool) -> None:
+    mine, theirs, _, _ = two = two_models(alike)
+    found = matched(two)
     table = found.table.set_index("feature")
     assert len(table) == 11  # one to one
     if alike:
@@ -154,5 +177,69 @@ def test_features_are_matched_beyond_their_genes(alike: bool) -> None:
 
 def test_no_feature_fires_often_enough_to_be_matched() -> None:
     silent = coded(np.zeros((6, 3)))
-    found = matched_features(silent, silent, np.arange(6) // 2, min_count=1, seed=0)
+    two = np.arange(6) // 2
+    found = matched_features(silent, silent, two, two, min_count=1, seed=0)
     assert found.table.empty and np.isnan(found.null) and np.isnan(found.above)
+    assert shares_above(found, found, 10, 0) is None
+
+
+def residuals(values: np.ndarray, gene: np.ndarray) -> np.ndarray:
+    return values - pd.DataFrame(values).groupby(gene).transform("mean").to_numpy()
+
+
+def test_a_resample_of_groups_of_cells_repeats_their_tokens() -> None:
+    """Reference: Pearson's r, without centering anew, of the tokens written out as often as their
+    group is drawn."""
+    mine, theirs, gene, group = two = two_models(alike=True)
+    found = matched(two)
+    counts = np.stack([np.ones(12), np.r_[2, 0, 1, 3, 0, 0, 1, 1, 1, 0, 2, 1]])
+    r = found.found.correlations(counts)
+    np.testing.assert_allclose(r[0], found.table.r)
+    x = residuals(mine, gene)[:, found.table.feature]
+    y = residuals(theirs, gene)[:, found.table.other_feature]
+    rows = np.repeat(np.arange(480), counts[1].astype(int)[group])
+    own = (x[rows] * y[rows]).sum(0) / np.sqrt((x[rows] ** 2).sum(0) * (y[rows] ** 2).sum(0))
+    np.testing.assert_allclose(r[1], own, rtol=1e-5)
+    limits = np.quantile(found.dealt.correlations(counts), 0.99, axis=1)
+    assert limits[0] == pytest.approx(found.null)
+    np.testing.assert_allclose(found.drawn(counts), (r > limits[:, None]).mean(1))
+
+
+def test_the_interval_of_the_matched_share() -> None:
+    alike, unlike = matched(two_models(alike=True)), matched(two_models(alike=False))
+    known = shares_above(alike, unlike, 400, 0)
+    assert known is not None
+    mine, other, less = known
+    assert 0.4 < mine.low <= mine.value == alike.above <= mine.high <= 1
+    assert 0 <= other.low <= other.value == unlike.above <= other.high
+    assert less.low > 0.1 and less.value == pytest.approx(mine.value - other.value)
+    counts = bootstrap_counts(12, 400, 0)
+    half = stats.t.ppf(0.975, 11) * np.std(alike.drawn(counts), ddof=1)
+    assert mine.low == pytest.approx(mine.value - half)
+    assert mine.high == pytest.approx(min(1, mine.value + half))
+    same = shares_above(alike, alike, 400, 0)
+    assert same is not None and same[2].low == same[2].high == 0
+
+
+def test_the_share_lies_in_its_interval_where_many_pairs_are_barely_alike() -> None:
+    """Percentiles of the resamples would lie below it."""
+    rng = np.random.default_rng(0)
+    gene, group = np.repeat(np.arange(8), 200), np.tile(np.arange(200) % 20, 8)
+    fires = rng.random((1600, 60)) < 0.2
+    same = rng.random(fires.shape) < rng.uniform(0.02, 0.3, 60)
+    again = np.where(same, fires, rng.random(fires.shape) < 0.2)
+    found = matched(Two(fires.astype(float), again.astype(float), gene, group))
+    drawn = found.drawn(bootstrap_counts(20, 300, 0))
+    assert np.quantile(drawn, 0.9) < found.above
+    (mine, *_) = shares_above(found, found, 300, 0) or ()
+    assert mine.low < found.above < mine.high
+
+
+def test_cells_that_share_nothing_keep_a_share_of_chance_in_resamples() -> None:
+    """A limit that stayed that of all cells would be passed by many pairs of a resample, whose r
+    spread more widely than those of the data."""
+    found = [matched(two_models(False, seed), seed) for seed in range(8)]
+    counts = bootstrap_counts(12, 200, 1)
+    drawn = np.mean([one.drawn(counts).mean() for one in found])
+    fixed = np.mean([(one.found.correlations(counts) > one.null).mean() for one in found])
+    assert drawn < 0.12 and fixed > 0.15

@@ -92,7 +92,7 @@ def test_the_graph_has_a_color_for_each_module() -> None:
     np.testing.assert_allclose(found["dealt out anew"][:, 1], 0.2)
 
 
-def test_highways_stand_beside_ceiling_random_and_other_cells() -> None:
+def test_highways_stand_beside_ceiling_random_and_tokens_dealt_out() -> None:
     pairs = frame(published=18, alive=20, away=0.04, ceiling=0.8)
     pairs["share"] = np.where(pairs.trained, 0.1 * pairs.layer, 0.05)
     pairs.loc[pairs.model == "scgpt", "ceiling"] = np.nan
@@ -101,7 +101,7 @@ def test_highways_stand_beside_ceiling_random_and_other_cells() -> None:
     np.testing.assert_allclose(found["published: PMI"], [[1, 0.9], [2, 0.9]])
     np.testing.assert_allclose(found["beyond genes"], [[1, 0.1], [2, 0.2]])
     np.testing.assert_allclose(found["random init"][:, 1], 0.05)
-    np.testing.assert_allclose(found["other cells"][:, 1], 0.04)
+    np.testing.assert_allclose(found["dealt out anew"][:, 1], 0.04)
     assert "second dictionary, same layer" in found
     assert "second dictionary, same layer" not in curves(figure.axes[1])
 
@@ -131,4 +131,4 @@ def test_likeness_is_a_grid_of_layers() -> None:
     grid = figure.axes[0].images[0].get_array()
     np.testing.assert_allclose(grid, [[0, 0.1, 0.2], [1, 1.1, 1.2]])
     titles = [panel.get_title(loc="left") for panel in figure.axes[:4]]
-    assert titles[:2] == ["trained", "random init"] and "within genes" in titles[2]
+    assert titles[:2] == ["probed", "random init"] and "within genes" in titles[2]

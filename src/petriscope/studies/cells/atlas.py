@@ -370,20 +370,26 @@ def number_rows(workspace: Workspace) -> pd.DataFrame | None:
                 }
             )
         )
-    matched = _matched_models(workspace)
-    if matched is not None:
-        null = float(matched["null"].iloc[0])
-        row = {
-            "name": "matched in the other model",
-            "layer": matched.layer.iloc[0],
-            "other_layer": matched.other_layer.iloc[0],
-            "value": float((matched.r > null).mean()),
-            "null": float(matched.null_share.iloc[0]),
-            "n": len(matched),
-            "unit": "pairs of features",
-            "note": f"one to one, r beyond genes above {null:.3g}: 99 % of pairs of shuffled cells",
-        }
-        frames.append(pd.DataFrame([row]))
+    path = workspace.table("crossmodel") / "matched.csv"
+    if path.is_file():
+        shares = read_csv(path).set_index("trained")
+        own, random = shares.loc[True], shares.loc[False]
+        if own.pairs > 0:
+            beside = "" if pd.isna(random.above) else f"; randomly initialized: {random.above:.3g}"
+            row = {
+                "name": "matched in the other model",
+                "layer": int(own.layer) + FIRST_LAYER["geneformer"],
+                "other_layer": int(own.other_layer) + FIRST_LAYER["scgpt"],
+                "value": own.above,
+                "lo": own.low,
+                "hi": own.high,
+                "null": own.null_share,
+                "n": int(own.pairs),
+                "unit": "pairs of features",
+                "note": f"one to one, r beyond genes above {own.limit:.3g}: "
+                f"{1 - own.null_share:.0%} of pairs of shuffled cells{beside}",
+            }
+            frames.append(pd.DataFrame([row]))
     frames += measured(workspace)
     return pd.concat(frames, ignore_index=True) if frames else None
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from petriscope.contrast.effects import bootstrap_counts
 from petriscope.graph.cofiring import rows_of
 from petriscope.graph.within_strata import shuffled
 from petriscope.probe.tokens import Tokens
@@ -23,10 +24,11 @@ from petriscope.sae.codes import Codes
 from petriscope.studies.cells.persistence import Alive, code_matches
 
 BLOCKS = 20
-"""Groups of cells that the jackknife leaves out in turn."""
+"""Groups of cells that the jackknife leaves out in turn, and the bootstrap draws."""
 MOST = 20_000
 """Shared tokens on which hidden states are compared."""
 _GENES = 1 << 32
+_PAIRS_AT_ONCE = 64
 CHANCE = 0.99
 """Share of the pairs of shuffled cells below which a matched pair is no better than chance."""
 
@@ -110,7 +112,7 @@ def linear_cka(sums: Products, kept: np.ndarray | None = None) -> float:
 
 @dataclass(frozen=True)
 class Estimate:
-    """With a 95 % interval by the jackknife over groups of cells."""
+    """With a 95 % interval over groups of cells: by the jackknife, of a share by the bootstrap."""
 
     value: float
     low: float
@@ -179,6 +181,22 @@ def shared_terms(terms: Mapping[str, pd.DataFrame]) -> Terms:
     return Terms(len(first), len(second), both, both / either if either else 0.0)
 
 
+class PairSums(NamedTuple):
+    """Sums over the tokens of each of B groups of cells, of k pairs of features less their genes'
+    means; arrays (B, k)."""
+
+    xy: np.ndarray
+    xx: np.ndarray
+    yy: np.ndarray
+
+    def correlations(self, counts: np.ndarray) -> np.ndarray:
+        """(R, k) r where each group counts as often as a row of ``counts`` (R, B) says; 0 where a
+        feature does not vary. The means that were taken away stay those of all groups."""
+        xy, xx, yy = (counts @ one for one in self)
+        scale = np.sqrt(xx * yy)
+        return np.divide(xy, scale, out=np.zeros_like(xy), where=scale > 0)
+
+
 class Pairs(NamedTuple):
     """Features of two models matched one to one on the same tokens."""
 
@@ -186,29 +204,79 @@ class Pairs(NamedTuple):
     """columns feature, other_feature, r, tokens (both fire), p (over all shuffled pairs)"""
     null: float
     """r below which `CHANCE` of the shuffled pairs lie; NaN without any"""
+    found: PairSums
+    """of the pairs, in the order of the table"""
+    dealt: PairSums
+    """of the pairs matched where cells are shuffled within genes"""
 
     @property
     def above(self) -> float:
         """Share of the pairs above it; NaN without any."""
         return float((self.table["r"] > self.null).mean()) if len(self.table) else float("nan")
 
+    def drawn(self, counts: np.ndarray) -> np.ndarray:
+        """(R,) `above` of resamples that take each group of cells as often as a row of ``counts``
+        (R, B) says: pairs stay matched as they are, with the cells' own tokens and with shuffled
+        ones, and the limit is that of the resample."""
+        limit = np.quantile(self.dealt.correlations(counts), CHANCE, axis=1, keepdims=True)
+        return np.asarray((self.found.correlations(counts) > limit).mean(1))
+
+
+def shares_above(
+    trained: Pairs, random: Pairs, resamples: int, seed: int
+) -> tuple[Estimate, Estimate, Estimate] | None:
+    """The share of matched pairs above chance in both pairs of models, and the first less the
+    second, on the same resamples of groups of cells; None where either has no pair.
+
+    Limits are Student's t times the spread over the resamples, about the share itself, within what
+    a share can be. Percentiles would not do: a resample holds fewer different cells, so that chance
+    reaches further in it and its share is smaller (in the demo the share lay above them).
+    """
+    groups = len(trained.found.xy)
+    if not (len(trained.table) and len(random.table)) or groups < 2:
+        return None
+    counts = bootstrap_counts(groups, resamples, seed)
+    first, second = trained.drawn(counts), random.drawn(counts)
+    mine, other, less = (
+        _spread_about(value, drawn, groups, least)
+        for value, drawn, least in (
+            (trained.above, first, 0.0),
+            (random.above, second, 0.0),
+            (trained.above - random.above, first - second, -1.0),
+        )
+    )
+    return mine, other, less
+
+
+def _spread_about(value: float, drawn: np.ndarray, groups: int, least: float) -> Estimate:
+    half = float(special.stdtrit(groups - 1, 0.975) * drawn.std(ddof=1))
+    return Estimate(value, max(least, value - half), min(1.0, value + half))
+
 
 def matched_features(
-    one: Codes, other: Codes, gene: np.ndarray, *, min_count: float, seed: int
+    one: Codes,
+    other: Codes,
+    gene: np.ndarray,
+    group: np.ndarray,
+    *,
+    min_count: float,
+    seed: int,
 ) -> Pairs:
     """Match features by the correlation of their activations beyond their genes, Hungarian.
 
-    ``one`` (n, m), ``other`` (n, m'): codes of the same tokens; ``gene`` int (n,). Features that
-    fire on ``min_count`` of the tokens take part. The null deals each gene's tokens of ``other``
-    out among the cells and matches anew: what remains is what the search for the best partner gives
-    by itself.
+    ``one`` (n, m), ``other`` (n, m'): codes of the same tokens; ``gene``, ``group`` int (n,), of
+    each token its gene and the group of its cell, from 0. Features that fire on ``min_count`` of
+    the tokens take part. The null deals each gene's tokens of ``other`` out among the cells and
+    matches anew: what remains is what the search for the best partner gives by itself.
     """
     stratum = np.unique(gene, return_inverse=True)[1].astype(np.int64)
     order = shuffled(stratum, np.random.default_rng(seed))
+    elsewhere = rows_of(other, order)
     first = Alive.of(one, min_count)
     found = code_matches(first, Alive.of(other, min_count), stratum)
-    dealt = code_matches(first, Alive.of(rows_of(other, order), min_count), stratum)
-    chance = np.sort(dealt.value[dealt.partner >= 0])
+    dealt = code_matches(first, Alive.of(elsewhere, min_count), stratum)
+    by_chance = np.flatnonzero(dealt.partner >= 0)
+    chance = np.sort(dealt.value[by_chance])
     feature = np.flatnonzero(found.partner >= 0)
     partner, r = found.partner[feature], found.value[feature]
     fires, theirs = (codes.scipy().astype(bool).astype(np.int64).tocsc() for codes in (one, other))
@@ -222,4 +290,33 @@ def matched_features(
         "p": (1 + at_least) / (1 + len(chance)),
     }
     limit = float(np.quantile(chance, CHANCE)) if len(chance) else float("nan")
-    return Pairs(pd.DataFrame(table), limit)
+    return Pairs(
+        pd.DataFrame(table),
+        limit,
+        _pair_sums(one, other, (feature, partner), stratum, group),
+        _pair_sums(one, elsewhere, (by_chance, dealt.partner[by_chance]), stratum, group),
+    )
+
+
+def _pair_sums(
+    one: Codes,
+    other: Codes,
+    pairs: tuple[np.ndarray, np.ndarray],
+    gene: np.ndarray,
+    group: np.ndarray,
+) -> PairSums:
+    """Of the ``pairs`` (features of one, features of the other), some at once."""
+    groups, k = int(group.max(initial=-1)) + 1, len(pairs[0])
+    sums = PairSums(*np.zeros((3, groups, k)))
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    codes = [side.scipy().tocsc() for side in (one, other)]
+    for start in range(0, k, _PAIRS_AT_ONCE):
+        at = slice(start, start + _PAIRS_AT_ONCE)
+        x, y = (
+            within_gene(side[:, feature[at]].toarray(), gene)[order]
+            for side, feature in zip(codes, pairs, strict=True)
+        )
+        for into, product in zip(sums, (x * y, x * x, y * y), strict=True):
+            into[:, at] = np.add.reduceat(product, starts, axis=0)
+    return sums

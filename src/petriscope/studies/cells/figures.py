@@ -37,6 +37,7 @@ TABLES = {
     "table20_ceiling": "perturbation/ceiling.csv",
     "table21_tissues": "tissue/tfs.csv",
     "table22_multiplicity": "claims/ledger.csv",
+    "table23_matched_features": "crossmodel/matched.csv",
 }
 DRAWN: dict[str, Drawn] = {
     "fig1_axes": (draw_energy, ("svd/energy.csv", "svd/layers.csv")),

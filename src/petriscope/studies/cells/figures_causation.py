@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from petriscope.figures.style import (
     CONTEXT,
@@ -57,7 +57,9 @@ def draw_specificity(features: pd.DataFrame, nulls: pd.DataFrame) -> Figure:
         panel.plot(null.ratio, null["quantile"], ":", color=PUBLISHED, label="matched gene sets")
         panel.axvline(1, color="#000000", lw=0.5)
         panel.set(title=family, xlabel="effect on targets / matched genes", xscale="log")
-        panel.xaxis.set_minor_formatter(NullFormatter())  # they would overlap
+        panel.xaxis.set_major_locator(LogLocator(2))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.xaxis.set_minor_locator(NullLocator())
     beside(figure, axes[0])
     axes[0].set_ylabel("share of features")
     _arms(axes[-1], features)

@@ -139,7 +139,7 @@ def draw_highways(pairs: pd.DataFrame) -> Figure:
         _line(panel, own.layer, own.share, CORRECTED, "beyond genes")
         _line(panel, own.layer, own.ceiling, CEILING, "second dictionary, same layer", "--")
         _line(panel, random.layer, random.share, CONTROL, "random init", ":")
-        _line(panel, own.layer, own.away, "#000000", "other cells", ":")
+        _line(panel, own.layer, own.away, "#000000", "dealt out anew", ":")
         panel.set(title=str(model), xlabel="layer (to the next)", ylim=(0, 1.03))
         panel.set_xticks(sorted(set(mine.layer)))
     axes[0].set_ylabel("share of features")
@@ -184,7 +184,7 @@ def draw_crossmodel(cka: pd.DataFrame) -> Figure:
         image = panel.imshow(grid, vmin=0, vmax=max(1e-9, float(cka[name].max())), origin="lower")
         panel.set_xticks(range(grid.shape[1]), grid.columns)
         panel.set_yticks(range(grid.shape[0]), grid.index)
-        kind = "trained" if trained else "random init"
+        kind = "probed" if trained else "random init"
         panel.set(title=kind if name == "cka" else f"{kind}, within genes")
         panel.set_xlabel("Geneformer layer")
         figure.colorbar(image, ax=panel, shrink=0.7)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from petriscope.graph.cofiring import cofiring
-from petriscope.graph.within_strata import Strongest, WithinStrata, elsewhere, information
+from petriscope.graph.within_strata import Strongest, WithinStrata, information, shuffled
 from petriscope.sae.codes import Codes
 from petriscope.studies.cells.modules import pointwise
 
@@ -115,14 +115,16 @@ class Linked(NamedTuple):
     """(permutations, m) largest z over partners"""
     found: Strongest
     away: Strongest
-    """the same of tokens of the same gene in other cells: nothing should remain"""
+    """the same of tokens dealt out anew among the cells of their gene: no more than alpha should
+    remain. (A draw that leaves no token in its place is no permutation as the others are: of two
+    tokens it swaps both, always, and pairs that never fire together would.)"""
 
     def share(self, alpha: float) -> float:
         """Share of the features that fire often enough which pass maxT; NaN without any."""
         return _share(self.found, self.test.often, alpha)
 
     def share_away(self, alpha: float) -> float:
-        """The same, in other cells."""
+        """The same, of tokens dealt out anew."""
         return _share(self.away, self.test.often, alpha)
 
     def passing(self, alpha: float) -> np.ndarray:
@@ -149,7 +151,7 @@ def linked(
     ``gene`` (n,) of each. ``what``: of the progress bar."""
     test = WithinStrata(first, second, gene, min_count=min_count)
     nulls = test.nulls(permutations, seed, what)
-    order = elsewhere(test.stratum, np.random.default_rng([seed, 1]))
+    order = shuffled(test.stratum, np.random.default_rng([seed, 1]))
     away = test.strongest(nulls, test.counter.counts(order))
     return Linked(test, nulls, test.strongest(nulls), away)
 

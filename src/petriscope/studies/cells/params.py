@@ -160,6 +160,7 @@ class Controls:
     """Branches of the pipeline that could kill a claim."""
 
     random_init: bool = entry()
+    initialization: int = entry(0, 100_000)
 
 
 @dataclass(frozen=True)

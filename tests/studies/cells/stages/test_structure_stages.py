@@ -211,12 +211,22 @@ def test_models_side_by_side(knowing: World) -> None:
 
 def test_features_of_both_models_match_where_both_know(knowing: World, ignorant: World) -> None:
     known, unknown = (world[1]["crossmodel"]["features"] for world in (knowing, ignorant))
-    assert known["above"] > 0.5 and known["random_above"] == unknown["above"] == 0
+    assert known["above"]["low"] > 0.4 and known["above_random"]["low"] > 0.3
+    assert known["random_above"]["value"] == unknown["above"]["value"] == 0
+    assert unknown["above"]["high"] < known["above"]["low"] and unknown["above_random"]["low"] <= 0
     table = pd.read_parquet(knowing[0].table("crossmodel") / "matches.parquet")
     own = table[table.trained]
     assert len(own) == known["pairs"] and set(own.layer) == set(own.other_layer) == {2}
     assert own.feature.is_unique and own.other_feature.is_unique
-    assert (own.r > known["limit"]).mean() == known["above"]
+    assert (own.r > known["limit"]).mean() == known["above"]["value"]
+    shares = read_csv(knowing[0].table("crossmodel") / "matched.csv").set_index("trained")
+    assert shares.pairs[True] == len(own) and shares.limit[True] == pytest.approx(known["limit"])
+    for kind, name in ((True, "above"), (False, "random_above")):
+        row = shares.loc[kind]
+        values = (row.above, row.low, row.high)
+        assert values == pytest.approx(tuple(known[name].values()), abs=1e-5)
+    less = known["above_random"]
+    assert less["value"] == pytest.approx(known["above"]["value"] - known["random_above"]["value"])
 
 
 def test_what_cannot_be_tested_says_why(tmp_path: Path) -> None:
@@ -231,5 +241,5 @@ def test_what_cannot_be_tested_says_why(tmp_path: Path) -> None:
         "sc-highways": "no randomly initialized model ran (controls.random_init is false); "
         "sae.seeds has one seed",
         "sc-persistence": "sae.seeds has one seed: there is no ceiling",
-        "sc-crossmodel": "no randomly initialized models ran",
+        "sc-crossmodel": "no randomly initialized model ran (controls.random_init is false)",
     }

@@ -13,6 +13,7 @@ from petriscope.files import atomic_folder, write_csv, write_not_run, write_parq
 from petriscope.graph.cofiring import rows_of
 from petriscope.run.params import chosen_layer
 from petriscope.run.workspace import Workspace
+from petriscope.studies.cells.against_random import NOT_RUN
 from petriscope.studies.cells.branches import Branch, branches
 from petriscope.studies.cells.crossmodel import (
     BLOCKS,
@@ -30,6 +31,7 @@ from petriscope.studies.cells.crossmodel import (
     products,
     shared_terms,
     shared_tokens,
+    shares_above,
     within_gene,
 )
 from petriscope.studies.cells.params import FAMILIES, Params
@@ -49,13 +51,16 @@ class MatchedFeatures:
     """Features of the two models matched one to one beyond their genes."""
 
     pairs: int
-    above: float | None
-    """share of the pairs above 99 % of those of shuffled cells; None without a pair, as the next"""
+    above: Estimate | None
+    """share of the pairs above 99 % of those of shuffled cells; None where either pair of models
+    has no pair of features, as the other estimates"""
     limit: float | None
     """r there"""
     random_pairs: int
     """of the randomly initialized pair, as the next"""
-    random_above: float | None
+    random_above: Estimate | None
+    above_random: Estimate | None
+    """trained less random pair"""
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,8 @@ class CrossmodelNumbers:
 
 def run(workspace: Workspace, params: Params) -> CrossmodelNumbers:
     """Write results/crossmodel/: cka.csv (a row per pair of layers, trained and random, with and
-    without gene means), matches.parquet (a row per pair of features of the chosen layers) and
-    terms.csv."""
+    without gene means), matches.parquet (a row per pair of features of the chosen layers),
+    matched.csv (their share above chance, trained and random) and terms.csv."""
     found, out = branches(workspace, params), workspace.table("crossmodel")
     pairs = {
         trained: [b for name in FAMILIES for b in found if (b.family, b.trained) == (name, trained)]
@@ -91,18 +96,20 @@ def run(workspace: Workspace, params: Params) -> CrossmodelNumbers:
     terms = _terms(workspace, params.cds.alpha)
     missing = [trained for trained, pair in pairs.items() if len(pair) < len(FAMILIES)]
     if missing:
-        why = "one model ran" if missing[0] else "no randomly initialized models ran"
+        why = "one model ran" if missing[0] else NOT_RUN
         write_not_run(out, why)
         return CrossmodelNumbers(why, terms)
     sides = [(branch.tokens(), branch.places().gene.to_numpy()) for branch in pairs[True]]
     shared = shared_tokens(sides[0], sides[1], "test", seed=params.seed)
     layers = [chosen_layer(params.layer, max(b.layers()), "layer") for b in pairs[True]]
     matches = {kind: _matched(pair, layers, shared, params) for kind, pair in pairs.items()}
+    features = _features(matches, params)
     with atomic_folder(out) as folder:
         curves = [_curves(pair, shared).assign(trained=kind) for kind, pair in pairs.items()]
         write_csv(folder / "cka.csv", pd.concat(curves, ignore_index=True))
         write_csv(folder / "terms.csv", _term_rows(terms))
         write_parquet(folder / "matches.parquet", _match_rows(matches, layers))
+        write_csv(folder / "matched.csv", _matched_rows(matches, features, layers))
     sums = {kind: _chosen(pair, layers, shared, within=False) for kind, pair in pairs.items()}
     left = {kind: _chosen(pair, layers, shared, within=True) for kind, pair in pairs.items()}
     return CrossmodelNumbers(
@@ -116,13 +123,7 @@ def run(workspace: Workspace, params: Params) -> CrossmodelNumbers:
         likeness(left[True]),
         likeness(left[False]),
         likeness_above(left[True], left[False]),
-        MatchedFeatures(
-            len(matches[True].table),
-            _known(matches[True].above),
-            _known(matches[True].null),
-            len(matches[False].table),
-            _known(matches[False].above),
-        ),
+        features,
     )
 
 
@@ -138,8 +139,12 @@ def _chosen(pair: list[Branch], layers: list[int], shared: Shared, *, within: bo
     )
     if within:
         x, y = within_gene(x, shared.gene), within_gene(y, shared.gene)
-    groups = min(BLOCKS, len(np.unique(shared.cell)))
-    return products(x, y, groups_of(shared.cell, groups), groups)
+    group = _groups(shared)
+    return products(x, y, group, int(group.max()) + 1)
+
+
+def _groups(shared: Shared) -> np.ndarray:
+    return groups_of(shared.cell, min(BLOCKS, len(np.unique(shared.cell))))
 
 
 def _matched(pair: list[Branch], layers: list[int], shared: Shared, params: Params) -> Pairs:
@@ -148,8 +153,17 @@ def _matched(pair: list[Branch], layers: list[int], shared: Shared, params: Para
         rows_of(branch.encoded(layer).codes(), rows)
         for branch, layer, rows in zip(pair, layers, (shared.first, shared.second), strict=True)
     )
-    least = params.cds.min_events
-    return matched_features(one, other, shared.gene, min_count=least, seed=params.seed)
+    least, group = params.cds.min_events, _groups(shared)
+    return matched_features(one, other, shared.gene, group, min_count=least, seed=params.seed)
+
+
+def _features(matches: Mapping[bool, Pairs], params: Params) -> MatchedFeatures:
+    """Shares above chance, with intervals."""
+    trained, random = matches[True], matches[False]
+    shares = shares_above(trained, random, params.cds.bootstrap, params.seed)
+    own, other, less = shares or (None, None, None)
+    limit = None if np.isnan(trained.null) else trained.null
+    return MatchedFeatures(len(trained.table), own, limit, len(random.table), other, less)
 
 
 def _match_rows(matches: Mapping[bool, Pairs], layers: list[int]) -> pd.DataFrame:
@@ -163,8 +177,22 @@ def _match_rows(matches: Mapping[bool, Pairs], layers: list[int]) -> pd.DataFram
     return pd.concat(parts, ignore_index=True)
 
 
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else value
+def _matched_rows(
+    matches: Mapping[bool, Pairs], features: MatchedFeatures, layers: list[int]
+) -> pd.DataFrame:
+    """Columns trained, layer (Geneformer's), other_layer (scGPT's), pairs, above (share beyond what
+    ``null_share`` of the pairs of shuffled cells reach), low, high (95 % interval), null_share and
+    limit (r there); a row for the trained models and one for the random ones."""
+    rows = []
+    for kind, share in ((True, features.above), (False, features.random_above)):
+        known = Estimate(matches[kind].above, np.nan, np.nan) if share is None else share
+        rows.append(
+            {"trained": kind, "layer": layers[0], "other_layer": layers[1]}
+            | {"pairs": len(matches[kind].table), "above": known.value}
+            | {"low": known.low, "high": known.high}
+            | {"null_share": 1 - CHANCE, "limit": matches[kind].null}
+        )
+    return pd.DataFrame(rows)
 
 
 def _curves(pair: list[Branch], shared: Shared) -> pd.DataFrame:

@@ -45,7 +45,7 @@ class ModelHighways:
     share: float | None
     """of the tested that pass maxT beyond their gene"""
     away: float | None
-    """the same with tokens of the same gene in other cells"""
+    """the same with tokens dealt out anew among the cells of their gene"""
     ceiling: float | None
     """the same with a second dictionary of the same layer"""
     random: float | None

@@ -28,6 +28,7 @@ from petriscope.studies.cells.ceiling import (
     moved_genes,
 )
 from petriscope.studies.cells.counts import load_cells
+from petriscope.studies.cells.cycle import CycleNumbers, cell_cycle
 from petriscope.studies.cells.data.cells import Cells
 from petriscope.studies.cells.data.dataset import load_dataset
 from petriscope.studies.cells.inputs import load_inputs
@@ -133,6 +134,8 @@ class PerturbationNumbers:
     control_cells: int | None = None
     regulons: int | None = None
     """knocked-down TFs with enough known targets"""
+    cycle: CycleNumbers | None = None
+    """the cell cycle as a covariate of A"""
     ceiling: Ceiling | None = None
     correlation: float | None = None
     """D of a plain-correlation predictor"""
@@ -157,6 +160,7 @@ class Ground(NamedTuple):
     expression: sp.csr_matrix
     scored: np.ndarray
     """bool (n,): cells of the first tissue that were not perturbed"""
+    cycle: CycleNumbers
 
 
 class Measured(NamedTuple):
@@ -225,6 +229,7 @@ def run(workspace: Workspace, params: Params) -> PerturbationNumbers:
         targets=len(ground.who.targets),
         control_cells=len(ground.who.control),
         regulons=len(ground.regulons),
+        cycle=ground.cycle,
         ceiling=top,
         correlation=None if plain is None else plain.excess,
         correlation_p=None if plain is None else plain.p,
@@ -240,7 +245,7 @@ def prepare(workspace: Workspace, params: Params) -> Ground | str:
     cells = load_cells(workspace)
     data = load_dataset(workspace.dataset(params.dataset))
     if data.control is None:
-        return "the data set names no control (dataset.yaml: control)"
+        return "the data set names no perturbation (dataset.yaml: columns.target and control)"
     split = cells.obs.split.astype(str).to_numpy()
     who = cohort(
         cells.obs,
@@ -257,10 +262,12 @@ def prepare(workspace: Workspace, params: Params) -> Ground | str:
     if not regulons:
         return why_no_regulons(given)
     expression = log_normalized(cells.counts, cells.obs.n_counts.to_numpy(np.float64), SCALE)
+    cycle = cell_cycle(expression, names, who.targets)
+    who = who._replace(covariates=np.column_stack([who.covariates, cycle.scores]))
     moved = moved_genes(expression, who)
     scored = np.isin(split, SPLITS)
     degree = degrees(networks, names)
-    return Ground(cells, names, who, regulons, degree, moved, expression, scored)
+    return Ground(cells, names, who, regulons, degree, moved, expression, scored, cycle.numbers)
 
 
 def asked_of(params: Params) -> Asked:

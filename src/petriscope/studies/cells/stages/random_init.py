@@ -17,7 +17,8 @@ from petriscope.studies.cells.params import FAMILIES, Params
 from petriscope.studies.cells.probing import first_seed, probe_into
 
 SEED = 1000
-"""Added to the run's seed: the models trained here began from that one."""
+"""Added to the run's seed for the first initialization, and again for each further one: the models
+trained here began from the run's seed."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def _probed(
     """One random model, made and probed; the quality of its dictionaries."""
     device = choose_device(params.device)
     (into / "model").mkdir(parents=True)
-    model = load_model(workspace, family).reinitialized(params.seed + SEED).to(device)
+    seed = params.seed + SEED * (1 + params.controls.initialization)
+    model = load_model(workspace, family).reinitialized(seed).to(device)
     save_model(model, into / "model")
     table = probe_into(
         into,
