@@ -13,6 +13,9 @@ import numpy as np
 from petriscope.errors import UserError
 from petriscope.executors import state
 from petriscope.files import write_npy
+from petriscope.sae import train
+from petriscope.sae.sweep import Job, train_job
+from petriscope.sae.train import TrainResult
 
 
 class Place(NamedTuple):
@@ -68,3 +71,21 @@ def sleeps(place: Place, item: int) -> int:
 def noop(place: Place, item: int) -> int:
     """Nothing."""
     return item
+
+
+def train_killed(place: Place, job: Job) -> TrainResult:
+    """Trains a dictionary; the process is killed once, after its first checkpoint."""
+    train.train_dictionary.__kwdefaults__["checkpoint_seconds"] = 0.0
+    save, mark = train.save_checkpoint, place.folder / "was_killed"
+
+    def saving(*given: object) -> None:
+        save(*given)  # type: ignore[arg-type]
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train.save_checkpoint = saving
+    try:
+        return train_job(False, job)
+    finally:
+        train.save_checkpoint = save

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import clusters
 import executor_bodies
+import numpy as np
 import psutil
 import pytest
 from executor_bodies import Place, fails, noop, sleeps, square
@@ -24,6 +25,9 @@ from petriscope.executors import ONE_CORE, Executor, Resources, fan_out, local, 
 from petriscope.executors.config import Settings
 from petriscope.executors.drive import RETRIES, TaskError
 from petriscope.executors.task import run_piece
+from petriscope.sae.config import SAEConfig
+from petriscope.sae.loader import TokenSource
+from petriscope.sae.sweep import Job, train_job
 
 TESTS = Path(executor_bodies.__file__).parent
 
@@ -170,6 +174,27 @@ def test_a_task_that_gets_further_each_time_is_never_given_up(bench: Bench, tmp_
     place = Place(tmp_path, "killed, further each time")
     assert bench.run(fails, place, [2], "kills") == [4]
     assert runs(place, 2) == 7 > 1 + RETRIES
+
+
+def test_a_dictionary_whose_training_was_killed_has_the_same_bytes(
+    bench: Bench, tmp_path: Path
+) -> None:
+    if not bench.apart:
+        pytest.skip("the local executor stops at the first killed process")
+    rows = np.random.default_rng(0).normal(size=(2000, 16)).astype(np.float32)
+    np.save(tmp_path / "x.npy", rows)
+    config = SAEConfig(d=16, m=48, k=3, steps=60, batch=128)
+    jobs = {}
+    for name in ("whole", "killed"):
+        places = {"checkpoint": tmp_path / f"{name}_at", "into": tmp_path / name}
+        jobs[name] = Job(name, config, TokenSource(tmp_path / "x.npy"), **places)
+    whole = train_job(False, jobs["whole"])
+    found = bench.run(executor_bodies.train_killed, Place(tmp_path), [jobs["killed"]], "SAEs")
+    assert (tmp_path / "killed").is_dir() and found[0].history == whole.history
+    for file in ("cfg.json", "sae.safetensors"):
+        one, other = (tmp_path / name / file for name in jobs)
+        assert one.read_bytes() == other.read_bytes()
+    assert plans.notes_in(tmp_path / "tasks")["saes"]["lost"] == 1
 
 
 def test_a_full_disk_is_told_in_words(bench: Bench, tmp_path: Path) -> None:
