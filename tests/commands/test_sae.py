@@ -20,7 +20,6 @@ from petriscope.errors import UserError
 from petriscope.files import read_json
 from petriscope.probe.harvest import Hidden, harvest
 from petriscope.sae import sweep as sweep_module
-from petriscope.sae import train as train_module
 from petriscope.sae.coder import SAE
 from petriscope.sae.codes import Codes
 from petriscope.sae.config import SAEConfig
@@ -182,7 +181,6 @@ def test_a_left_checkpoint_is_refused_or_used(
     def fails(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train_module, "_CHECKPOINT_EVERY", 5)
     monkeypatch.setattr(command_module.SAE, "save", fails)
     assert main([*command, "0.01"]) == 130
     monkeypatch.undo()

@@ -257,7 +257,7 @@ def _advance(
     seed: int,
     workers: int,
     saver: _Saver,
-    moved: Callable[[int], None],
+    moved: Callable[[int], object],
 ) -> None:
     """Step all dictionaries to their end; the model makes the next buffer meanwhile."""
     config, step = next(iter(trained.values())).run.config, _step_of(trained)
@@ -287,7 +287,7 @@ def _advance(
 
 
 @contextmanager
-def _meter(config: SAEConfig, progress: bool) -> Iterator[Callable[[int], None]]:
+def _meter(config: SAEConfig, progress: bool) -> Iterator[Callable[[int], object]]:
     """A progress bar that is told of steps; a function that does nothing without ``progress``."""
     if not progress:
         yield lambda steps: None
