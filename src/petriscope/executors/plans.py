@@ -18,10 +18,10 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import petriscope
 from petriscope.errors import UserError, disk_is_full
 from petriscope.executors import Executor, Resources
 from petriscope.executors.config import Settings
@@ -75,7 +75,7 @@ class Plan:
     def save(self) -> None:
         """Write the plan, and the token by which a node knows that it sees the same folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        head = {"source": self.source, "version": petriscope.__version__, "digest": self.digest}
+        head = {"source": self.source, "version": version("petriscope"), "digest": self.digest}
         write_headed(self.file, head, self)
         _write(self.file.with_suffix(".token"), {"digest": self.digest}, b"")
 
@@ -184,7 +184,7 @@ def load(path: Path) -> Plan:
     if head["source"] != mine:
         what = (
             f"was planned by version {head['version']} ({head['source'][:10]}), while {where} has "
-            f"{petriscope.__version__} ({mine[:10]})"
+            f"{version('petriscope')} ({mine[:10]})"
         )
         raise UserError(what, file=path, remedy="Install the same version on every node.")
     found: Plan = read_headed(path)[1]
