@@ -14,6 +14,7 @@ from petriscope.claims.rules import (
     as_markdown,
     evaluate,
     evaluate_rule,
+    intervals,
     names,
     read_rules,
     stages_of,
@@ -346,3 +347,18 @@ def test_a_named_control_that_no_rule_reads_is_refused(tmp_path):
     (tmp_path / "claims.yaml").write_text(yaml.safe_dump(bare))
     with pytest.raises(UserError, match=r"claims\[1\].controls\[1\]: is not a control"):
         read_rules(tmp_path / "claims.yaml")
+
+
+def test_intervals_are_the_pairs_that_a_claim_prints_or_decides_by() -> None:
+    entry = {
+        "interval": "{{ a.x_low | number }}; {{ b.rows | each('{name} {gc_low}') | join }}; {{ a.n }}",
+        "rule": "a.y_low > 0 and a.alone_low > 0 and c.rise > 0",
+    }
+    metrics = {
+        "a": {"x_low": 1, "x_high": 2.5, "y_low": -1.0, "y_high": None, "alone_low": 0.0, "n": 3},
+        "b": {"rows": [{"name": "p", "gc_low": 0.1, "gc_high": 0.2}, {"name": "q"}]},
+        "c": {"rise": 1.0, "rise_low": 0.5, "rise_high": 1.5},
+    }
+    assert intervals(entry, metrics) == {"a.x": [1.0, 2.5], "b.rows[0].gc": [0.1, 0.2]}
+    metrics["a"]["y_high"] = 4
+    assert intervals(entry, metrics)["a.y"] == [-1.0, 4.0]

@@ -178,6 +178,8 @@ def test_a_release_comes_with_its_parameters_and_an_edit_lasts_until_another_rel
     assert (params.cds.alpha, params.figures.dpi) == (0.5, 60)
     assert Path(params.dataset) == (before.root / "data" / "tiny").resolve()
     assert params.released == f"{FOLDER}/{WEIGHTS}"
+    with pytest.raises(UserError, match="runs from released weights already"):
+        released_workspace(copied)
 
 
 def test_the_verb_refuses_another_data_set(tmp_path: Path, capsys) -> None:

@@ -93,6 +93,9 @@ def released_workspace(workspace: Workspace) -> Workspace:
 
     Its params.yaml is that of the release; a user's edits to it last until the release changes.
     """
+    if load_params(workspace.params).released is not None:
+        remedy = "Leave out --from, or go to the workspace that it lies beside."
+        raise UserError("runs from released weights already", file=workspace.root, remedy=remedy)
     release, study = find_release(workspace), workspace.study
     root = workspace.home / "runs" / FOLDER / study.folder
     copy, own = root / FOLDER, root / PARAMS
