@@ -25,6 +25,7 @@ from petriscope.executors import ONE_CORE, Executor, Resources, fan_out, local, 
 from petriscope.executors.config import Settings
 from petriscope.executors.drive import RETRIES, TaskError
 from petriscope.executors.task import run_piece
+from petriscope.parallel import in_processes
 from petriscope.sae.config import SAEConfig
 from petriscope.sae.loader import TokenSource
 from petriscope.sae.sweep import Job, train_job
@@ -351,3 +352,18 @@ def test_ray_is_never_started_without_an_address(tmp_path: Path) -> None:
         UserError, match=r"executor.yaml: address: names no cluster. Give HOST:PORT"
     ):
         Bench("ray", Settings()).run(noop, Place(tmp_path), [1], "nothing")
+
+
+def test_calls_of_one_name_in_two_workers_keep_apart(tmp_path: Path) -> None:
+    executor = Executor("local", tmp_path / "tasks", "inputs", Settings())
+
+    def squares(first: int) -> list[int]:
+        items = range(first, first + 3)
+        return list(fan_out(square, Place(tmp_path), items, "squares", executor=executor))
+
+    for _ in range(2):  # the second time from the done files
+        assert list(in_processes(squares, [0, 10], "outer", workers=2)) == [
+            [0, 1, 4],
+            [100, 121, 144],
+        ]
+    assert [runs(Place(tmp_path), item) for item in (0, 1, 2, 10, 11, 12)] == [1] * 6

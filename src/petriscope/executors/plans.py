@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import pickle
 import re
@@ -153,16 +154,20 @@ def make(
 ) -> Plan:
     """The plan of one call. Raises `UserError` for an item of more than 1 MB."""
     assert executor.folder is not None
-    name, source = slug(what), source_digest()
+    source = source_digest()
+    pickled, content = pickle.dumps(context), [_small(item, f"item {what}") for item in items]
+    name = slug(what)
+    if multiprocessing.parent_process() is not None:  # another worker may make a call of this name
+        name += f"-{hashlib.sha256(pickled + b''.join(content)).hexdigest()[:6]}"
     call = [executor.inputs, source, f"{body.__module__}.{body.__qualname__}"]
-    start = hashlib.sha256(json.dumps(call).encode() + pickle.dumps(context))
+    start = hashlib.sha256(json.dumps(call).encode() + pickled)
     keys, hashes = [], []
     for place, item in enumerate(items):
         named = getattr(item, "name", None) or (item if isinstance(item, (str, int)) else place)
         key = f"{name}.{slug(str(named))}"
         keys.append(key if key not in keys else f"{key}-{place}")
         digest = start.copy()
-        digest.update(_small(item, f"item {key}"))
+        digest.update(content[place])
         hashes.append(digest.hexdigest())
     return Plan(
         executor.folder, name, what, body, context, tuple(items), tuple(keys), tuple(hashes),
