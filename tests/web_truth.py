@@ -20,7 +20,7 @@ from petriscope.atlas.show import axis, bound, show
 
 FORMS = ("count", "number", "signed", "p", "share", "percent", "text")
 NUMBER = re.compile(r"(?<![\w.,])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
-NAME = re.compile(r"\bL\d+/\d+\b|\bdoi:\S+|\bGO:\d+")
+NAME = re.compile(r"\bL\d+/\d+\b|\bdoi:\S+|\bGO:\d+|\S+…")  # the last: a name cut to its place
 STATED = {
     # examples of what can be written
     "#/features": {"37,500,000", "37,600,000"},
@@ -226,6 +226,15 @@ def _derived(connection: sqlite3.Connection) -> set[str]:
     if "numbers" in _tables(connection):  # in per cent, as a figure's axis has them
         for row in connection.execute('SELECT value, lo, hi, "null" FROM numbers'):
             found |= {show(100 * x, "number") for x in row if isinstance(x, float)}
+    for row in connection.execute("SELECT * FROM layers"):
+        found |= {show(100 * x, "number") for x in row if isinstance(x, float)}
+    enriched = (
+        "SELECT COUNT(DISTINCT id), l.alive FROM annotations JOIN features USING (id) "
+        "JOIN layers l USING (layer), thresholds t WHERE t.name = 'alpha' AND NOT COALESCE(annotations.q, 0) >= t.value "
+        "AND l.alive GROUP BY layer, kind"
+    )
+    for count, alive in connection.execute(enriched):  # share of alive features, of each kind
+        found |= printed([count / alive]) | {show(100 * count / alive, "number")}
     if "feature_genes" in _tables(connection):
         found |= _expected(connection)
     elif "genes" in _tables(connection):

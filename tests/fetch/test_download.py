@@ -63,16 +63,16 @@ class Handler(BaseHTTPRequestHandler):
         if path not in site.files:
             self.send_error(404)
             return
-        site.busy += 1
-        site.most = max(site.most, site.busy)
-        try:
-            self.answer(site.files[path], site.tags.get(path, '"1"'))
-        finally:
-            site.busy -= 1
+        self.answer(site.files[path], site.tags.get(path, '"1"'))
 
     def answer(self, body: bytes, tag: str) -> None:
         site, path, start = self.site, self.path, 0
+        site.busy += (
+            1  # who is answered may ask again before this thread goes on, who waits may not
+        )
+        site.most = max(site.most, site.busy)
         time.sleep(site.delay)
+        site.busy -= 1
         wanted = self.headers.get("Range")
         if wanted and site.ranges and self.headers.get("If-Range") == tag:
             start = int(wanted.removeprefix("bytes=").rstrip("-"))

@@ -404,7 +404,11 @@ def test_nothing_in_the_package_unpickles_or_runs_what_it_reads():
                 line = text[text.rfind("\n", 0, match.start()) + 1 : text.find("\n", match.start())]
                 # ruamel's round trip builds no objects; a module that overrides `find_class` looks
                 # no foreign name up (tests/studies/cells/fetch/test_models.py gives it code to run)
-                safe = (what == "unsafe YAML" and "YAML()" in path.read_text()) or (
-                    match.group() == "import pickle" and "def find_class(" in text
+                # executors read the plans and done files that the same program left in
+                # results/cache while a stage runs: whoever writes there owns the run
+                safe = (
+                    (what == "unsafe YAML" and "YAML()" in path.read_text())
+                    or (match.group() == "import pickle" and "def find_class(" in text)
+                    or (what == "pickle" and path.parts[-2:] == ("executors", "plans.py"))
                 )
                 assert safe, f"{path.relative_to(REPOSITORY)}: {what}: {line.strip()}"
