@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -223,3 +224,15 @@ def test_records_hold_in_a_fresh_process_too(tiny_run):
     ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_an_empty_folder_that_a_stage_wrote_is_as_recorded(tiny_copy: Workspace) -> None:
+    record = tiny_copy.provenance("sae")
+    told = json.loads(record.read_text())
+    told["outputs"]["results/plots/sae"] = {"bytes": 0, "sha256": None}
+    record.write_text(json.dumps(told))
+    shutil.rmtree(tiny_copy.root / "results/plots/sae")
+    (tiny_copy.root / "results/plots/sae").mkdir()
+    assert Records(tiny_copy).source("results/plots/sae").state == "as recorded"
+    (tiny_copy.root / "results/plots/sae").rmdir()
+    assert Records(tiny_copy).source("results/plots/sae").state == "missing"

@@ -135,6 +135,8 @@ class Records:
     ) -> Source:
         now = self.present(out)
         inner = PurePosixPath(path).relative_to(out).as_posix() if path != out else ""
+        if entry and entry["bytes"] == 0 and not now and (self.workspace.root / out).is_dir():
+            return Source(path, None, "as recorded", "an empty folder", maker, kind)
         if entry is None or entry.get("sha256") is None:
             why = f"stage {maker} has no record" if maker else "no record holds its hash"
             return Source(path, None, "not recorded" if now else "missing", why, maker, kind)
