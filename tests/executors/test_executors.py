@@ -139,7 +139,7 @@ def test_an_exception_is_tried_once_more_then_told_with_the_end_of_its_log(
 def test_what_is_too_large_to_travel_is_refused(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"result of large.2: has 2.4 MB, of 1 MB at most. Write"):
         bench.run(fails, Place(tmp_path, "large"), range(3), "large")
-    with pytest.raises(UserError, match=r"item items: has 2.0 MB"):
+    with pytest.raises(UserError, match=r"item items.1: has 2.0 MB"):
         bench.run(noop, Place(tmp_path), ["small", bytes(2_000_000)], "items")
 
 

@@ -111,7 +111,7 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, capsys, monkeypatch):
     assert main(["stage", "codes"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "results/activations: stage codes needs this file, which no stage has written" in error
+    assert "results/activations: holds no activations. Run `petriscope stage activations`" in error
     text = workspace.params.read_text()
     workspace.params.write_text(text.replace("  alpha:", "  alhpa:"))
     capsys.readouterr()

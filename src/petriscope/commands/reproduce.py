@@ -78,8 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="source",
         choices=(FOLDER,),
-        help="take the released weights in place of training: a few minutes, the same tables on "
-        "every processor; runs in runs/released",
+        help="take the released weights in place of training, and hold the tables to tolerances "
+        "whatever the processor; runs in runs/released",
     )
     parser.add_argument(
         "--force",

@@ -154,17 +154,17 @@ def make(
 ) -> Plan:
     """The plan of one call. Raises `UserError` for an item of more than 1 MB."""
     assert executor.folder is not None
-    source = source_digest()
-    pickled, content = pickle.dumps(context), [_small(item, f"item {what}") for item in items]
-    name = slug(what)
+    source, name = source_digest(), slug(what)
+    labels = [_label(item, place) for place, item in enumerate(items)]
+    pickled = pickle.dumps(context)
+    content = [_small(item, f"item {name}.{label}") for item, label in zip(items, labels)]
     if multiprocessing.parent_process() is not None:  # another worker may make a call of this name
         name += f"-{hashlib.sha256(pickled + b''.join(content)).hexdigest()[:6]}"
     call = [executor.inputs, source, f"{body.__module__}.{body.__qualname__}"]
     start = hashlib.sha256(json.dumps(call).encode() + pickled)
     keys, hashes = [], []
-    for place, item in enumerate(items):
-        named = getattr(item, "name", None) or (item if isinstance(item, (str, int)) else place)
-        key = f"{name}.{slug(str(named))}"
+    for place, label in enumerate(labels):
+        key = f"{name}.{label}"
         keys.append(key if key not in keys else f"{key}-{place}")
         digest = start.copy()
         digest.update(content[place])
@@ -173,6 +173,12 @@ def make(
         executor.folder, name, what, body, context, tuple(items), tuple(keys), tuple(hashes),
         resources, executor.settings, executor.name, source,
     )  # fmt: skip
+
+
+def _label(item: Any, place: int) -> str:
+    """An item by its name, by itself where it is a word or a number, else by its place."""
+    own = getattr(item, "name", None) or (item if isinstance(item, (str, int)) else place)
+    return slug(str(own))
 
 
 def load(path: Path) -> Plan:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from petriscope.device import choose_device
 from petriscope.executors import Resources, fan_out
 from petriscope.files import atomic_folder, link_tree
-from petriscope.probe.harvest import layer_paths, open_layers
+from petriscope.probe.harvest import open_layers
 from petriscope.probe.tokens import Tokens
 from petriscope.run.params import Params
 from petriscope.run.workspace import Workspace
@@ -30,7 +30,7 @@ class CodeNumbers:
 def run(workspace: Workspace, params: Params) -> CodeNumbers:
     """Write results/codes/layer_<k>/: codes (CSR), strongest tokens, histograms per (unit, feature)
     and co-activation counts; on a grid of tokens also window_sum and moments per (block, unit)."""
-    stores, device = layer_paths(workspace.activations), choose_device(params.device)
+    layers, device = list(open_layers(workspace.activations)), choose_device(params.device)
     context = Encoding(
         *(workspace.activations, workspace.tokens, workspace.sae, workspace.made("codes")),
         seed=params.sae.seeds[0],
@@ -38,9 +38,9 @@ def run(workspace: Workspace, params: Params) -> CodeNumbers:
         device=device,
     )
     what, needs = "encoding layers", Resources(gpus=int(device != "cpu"), memory_gb=8)
-    rows = list(fan_out(encode_layer, context, stores, what, unit="layer", resources=needs))
+    rows = list(fan_out(encode_layer, context, layers, what, unit="layer", resources=needs))
     with atomic_folder(workspace.codes) as folder:
-        for layer in stores:
+        for layer in layers:
             link_tree(context.into / f"layer_{layer}", folder / f"layer_{layer}")
     return CodeNumbers(rows)
 
